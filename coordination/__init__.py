@@ -1,0 +1,1 @@
+"""Redis: who writes which ref and how far they are, and what a tenant holds."""

@@ -1,0 +1,1 @@
+"""Holdfast: a content store for a fleet, and its client."""

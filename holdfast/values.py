@@ -1,0 +1,127 @@
+"""What the store tells of its content and of its ingests."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from holdfast.digests import Digest
+from holdfast.errors import InvalidArgument, shorten
+
+MAX_REF_BYTES = 1024
+"""Longest ref, in UTF-8 bytes."""
+
+MAX_LABEL_BYTES = 4096
+"""Longest label, key and value together; containerd's own limit."""
+
+MAX_LABELS = 1024
+"""Most labels on one hold."""
+
+_TENANT = re.compile(r"[a-z0-9._-]{1,63}", re.ASCII)
+
+
+def _moment(ns: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(ns // 10**9, dt.UTC).replace(microsecond=ns % 10**9 // 1000)
+
+
+def no_labels() -> Mapping[str, str]:
+    """An empty, immutable set of labels."""
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """One tenant's view of a blob: sizes in bytes, times in ns since 1970 (UTC)."""
+
+    digest: Digest
+    size: int
+    created_at_ns: int
+    updated_at_ns: int
+    labels: Mapping[str, str] = field(default_factory=no_labels)
+
+    @property
+    def created_at(self) -> dt.datetime:
+        """When this tenant first held the blob, to the microsecond."""
+        return _moment(self.created_at_ns)
+
+    @property
+    def updated_at(self) -> dt.datetime:
+        """When the labels last changed, to the microsecond."""
+        return _moment(self.updated_at_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far an ingest is: sizes in bytes, times in ns since 1970 (UTC)."""
+
+    ref: str
+    offset: int
+    total: int
+    expected: str
+    started_at_ns: int
+    updated_at_ns: int
+
+    @property
+    def started_at(self) -> dt.datetime:
+        """When the ingest was first opened, to the microsecond."""
+        return _moment(self.started_at_ns)
+
+    @property
+    def updated_at(self) -> dt.datetime:
+        """When the ingest last moved, to the microsecond."""
+        return _moment(self.updated_at_ns)
+
+
+def check_ref(ref: str) -> str:
+    """Returns `ref` if it can name an ingest.
+
+    Raises:
+        InvalidArgument: empty, longer than 1 KiB, or with a NUL.
+    """
+    if not ref:
+        raise InvalidArgument("ref is empty: an ingest needs a reference")
+    size = len(ref.encode())
+    if size > MAX_REF_BYTES:
+        raise InvalidArgument(
+            f"ref {shorten(ref)} has {size} bytes; at most {MAX_REF_BYTES} are allowed"
+        )
+    if "\0" in ref:
+        raise InvalidArgument(f"ref {shorten(ref)} contains a NUL character")
+    return ref
+
+
+def check_tenant(name: str) -> str:
+    """Returns `name` if it can name a tenant.
+
+    Raises:
+        InvalidArgument: not `[a-z0-9._-]{1,63}`, or `.` or `..`.
+    """
+    if not _TENANT.fullmatch(name) or name in {".", ".."}:
+        raise InvalidArgument(
+            f"tenant {shorten(name)} is not a valid name: use 1 to 63 of a-z 0-9 . _ -, "
+            "other than '.' and '..'"
+        )
+    return name
+
+
+def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns `labels` if a hold can carry them.
+
+    Raises:
+        InvalidArgument: too many, an empty key, or one longer than 4096 bytes.
+    """
+    if len(labels) > MAX_LABELS:
+        raise InvalidArgument(f"{len(labels)} labels given; at most {MAX_LABELS} are allowed")
+    for key, value in labels.items():
+        if not key:
+            raise InvalidArgument(f"a label has an empty key (its value is {shorten(value)})")
+        size = len(key.encode()) + len(value.encode())
+        if size > MAX_LABEL_BYTES:
+            raise InvalidArgument(
+                f"label {shorten(key)} has {size} bytes of key and value; "
+                f"at most {MAX_LABEL_BYTES} are allowed"
+            )
+    return labels

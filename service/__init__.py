@@ -1,0 +1,1 @@
+"""The frontend: containerd's Content API over storage and coordination."""
