@@ -1,0 +1,239 @@
+"""Blobs: what it takes that a tenant holds a digest, in the order that is safe.
+
+    commit  data complete → hold confirmed → record live            → OK
+    adopt   hold confirmed → record read afresh: live (or pardoned) → OK
+    held    hold listed, no mark beside it → record read afresh     → yes
+    delete  mark confirmed → hold deleted → mark deleted            → OK
+
+The order is what makes it safe against a collector that condemns a record which
+no hold names and buries it only after a second, newer listing of all holds:
+whoever answers OK has confirmed its hold before it saw the record live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from holdfast.digests import Digest
+from holdfast.errors import Aborted, Unavailable
+from holdfast.values import Info
+from storage.holds import Hold, Holds, Relabel, merged
+from storage.keys import NewName
+from storage.port import NoSuchKey, ObjectStore
+from storage.records import LostRace, Record, Records, Seen, State
+
+ATTEMPTS: Final = 16
+"""How often a commit or a pardon looks again when another write came first."""
+
+
+class Outcome(Enum):
+    """What became of the bytes of a commit."""
+
+    CREATED = "created"
+    """The record is live and names them."""
+    REDUNDANT = "redundant"
+    """The digest was live already with other bytes; these are the collector's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A finished commit. `held_before`: the tenant had an earlier hold on it."""
+
+    outcome: Outcome
+    record: Record
+    info: Info
+    held_before: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long an ingest may live, so that collectors can't take it for garbage.
+
+    Attributes:
+        begun: when its data key was first used, by the store's clock, in s.
+        longest: seconds that it may take from then to its record.
+    """
+
+    begun: float
+    longest: float
+
+    def check(self, store: ObjectStore) -> None:
+        """Forbids what would commit bytes that a collector may be deleting.
+
+        Raises:
+            Aborted: the ingest is too old.
+        """
+        age = store.now() - self.begun
+        if age > self.longest:
+            raise Aborted(
+                f"the ingest was begun {age:.0f} s ago and may take at most {self.longest:.0f} s "
+                "(HOLDFAST_INGEST_LIFETIME): send the bytes again"
+            )
+
+
+class Blobs:
+    """Records and holds of one store, put together. Blocking; safe for many threads."""
+
+    def __init__(
+        self, store: ObjectStore, records: Records, holds: Holds, new_nonce: NewName
+    ) -> None:
+        self._store = store
+        self._records = records
+        self._holds = holds
+        self._new_nonce = new_nonce
+
+    def commit(
+        self, tenant: str, record: Record, lifetime: Lifetime | None, hold: Hold
+    ) -> Committed:
+        """Makes a hold, then the record. The bytes must be complete already.
+
+        Safe to repeat, by anybody, with the same record: its nonce tells one's
+        own write, and a live record with it says that all was done before.
+
+        Args:
+            tenant: whose hold it becomes.
+            record: live, naming the bytes; its nonce is the commit's.
+            lifetime: of the ingest; None where the record carries the bytes itself.
+            hold: what the hold says.
+
+        Raises:
+            Aborted: the ingest is too old, or its bytes were collected meanwhile.
+        """
+        own = self._holds.make(tenant, hold)
+        outcome, current = self._publish(record, lifetime)
+        found = self._holds.find(tenant, record.digest) if outcome is Outcome.REDUNDANT else []
+        earlier = [named for named in found if named.key != own]
+        info = merged(found) if found else _info_of(hold)
+        return Committed(outcome, current, info, bool(earlier))
+
+    def done_before(self, record: Record) -> bool:
+        """Whether this very commit's record is live: nothing is left to do."""
+        seen = self._records.read(record.digest)
+        return bool(seen and seen.record.nonce == record.nonce)
+
+    def _publish(self, record: Record, lifetime: Lifetime | None) -> tuple[Outcome, Record]:
+        def may_send() -> None:
+            if lifetime is not None:
+                lifetime.check(self._store)
+
+        seen: Seen | None = None
+        for _ in range(ATTEMPTS):
+            try:
+                if seen is None or seen.record.state in {State.TOMBSTONE, State.CORRUPT}:
+                    _check_alive(record, seen)
+                    self._records.write(record, seen, may_send)
+                    return Outcome.CREATED, record
+                if seen.record.nonce == record.nonce:
+                    return Outcome.CREATED, seen.record
+                if self.intact(seen.record):
+                    return _outcome(seen.record, record), self._pardon(seen)
+                self._records.write(record, seen, may_send)
+            except LostRace as race:
+                seen = race.current
+            else:
+                return Outcome.CREATED, record
+        raise Unavailable(f"{record.digest}: lost to {ATTEMPTS} concurrent changes; try again")
+
+    def _pardon(self, seen: Seen) -> Record:
+        if seen.record.state is State.LIVE:
+            return seen.record
+        pardoned = seen.record.turned(State.LIVE, self._new_nonce())
+        return self._records.write(pardoned, seen).record
+
+    def intact(self, record: Record) -> bool:
+        """Whether the bytes that a record names are there, in their full size."""
+        if record.inline is not None:
+            return True
+        try:
+            return self._store.head(record.data_key).size == record.size
+        except NoSuchKey:
+            return False
+
+    def live(self, digest: Digest) -> Record | None:
+        """The record, read afresh and pardoned if condemned; None if not to be had."""
+        for _ in range(ATTEMPTS):
+            seen = self._records.read(digest)
+            if seen is None or not seen.record.readable:
+                return None
+            try:
+                return self._pardon(seen)
+            except LostRace:
+                continue
+        raise Unavailable(f"{digest}: lost to {ATTEMPTS} concurrent changes; try again")
+
+    def held(self, tenant: str, digest: Digest) -> tuple[Info, Record] | None:
+        """What this tenant holds of a digest, or None.
+
+        A hold alone says nothing (a commit may have died behind it): the record
+        is read after it.
+        """
+        found = self._holds.find(tenant, digest)
+        record = self.live(digest) if found else None
+        if record is None or not self.intact(record):
+            return None
+        return merged(found), record
+
+    def adopt(
+        self, tenant: str, digest: Digest, now_ns: int, labels: Mapping[str, str]
+    ) -> tuple[Info, Record] | None:
+        """Makes this tenant hold what the fleet has; None if the fleet doesn't.
+
+        The record is looked at first only to spare a hold in vain. A hold made
+        in vain all the same stays: taking it back could take it from another
+        operation that has counted on it.
+        """
+        seen = self._records.read(digest)
+        if seen is None or not seen.record.readable or not self.intact(seen.record):
+            return None
+        hold = self.new_hold(digest, seen.record.size, now_ns, labels)
+        self._holds.make(tenant, hold)
+        record = self.live(digest)
+        return None if record is None else (_info_of(hold), record)
+
+    def new_hold(self, digest: Digest, size: int, now_ns: int, labels: Mapping[str, str]) -> Hold:
+        """A hold as an operation at `now_ns` makes it."""
+        return Hold(
+            digest=digest,
+            size=size,
+            created_at_ns=now_ns,
+            updated_at_ns=now_ns,
+            labels=labels,
+            labelled_at_ns=now_ns if labels else 0,
+            nonce=self._new_nonce(),
+        )
+
+    def relabel(self, tenant: str, digest: Digest, change: Relabel, now_ns: int) -> Info | None:
+        """Changes the labels of what this tenant holds; None if it doesn't hold it."""
+        found = self._holds.find(tenant, digest)
+        if not found or self.live(digest) is None:
+            return None
+        try:
+            return self._holds.relabel(found, change, now_ns)
+        except NoSuchKey:
+            return None
+
+    def drop(self, tenant: str, digest: Digest) -> int:
+        """Gives up this tenant's holds on a digest; returns how many there were."""
+        return self._holds.drop(tenant, digest)
+
+
+def _check_alive(record: Record, seen: Seen | None) -> None:
+    if (
+        seen is not None
+        and seen.record.data_key == record.data_key
+        and (seen.record.state is State.TOMBSTONE)
+    ):
+        raise Aborted(
+            f"{record.digest}: these bytes were committed and collected meanwhile; send them again"
+        )
+
+
+def _outcome(current: Record, own: Record) -> Outcome:
+    return Outcome.CREATED if current.data_key == own.data_key else Outcome.REDUNDANT
+
+
+def _info_of(hold: Hold) -> Info:
+    return Info(hold.digest, hold.size, hold.created_at_ns, hold.updated_at_ns, hold.labels)

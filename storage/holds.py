@@ -1,0 +1,229 @@
+"""Holds: one tenant's claims on blobs, with its labels.
+
+Every operation that makes a hold makes one under a fresh name, and counts only
+on a hold whose creation it saw confirmed: a name that is there already may have
+a delete under way that still lands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any, Final
+
+from holdfast.digests import Digest
+from holdfast.errors import DataLoss, OutcomeUnknown, Unavailable
+from holdfast.values import Info
+from storage import documents
+from storage.keys import DELETING, NewName, hold_digest, hold_prefix, tenant_prefix
+from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
+
+FORMAT: Final = 1
+ATTEMPTS: Final = 5
+"""How often a hold is sent, each time under a fresh name."""
+UPDATE_ATTEMPTS: Final = 32
+"""How often a label update is merged with concurrent ones."""
+
+_KNOWN: Final = frozenset(
+    {"format", "digest", "size", "created_at", "updated_at", "labels", "labelled_at", "nonce"}
+)
+
+Relabel = Callable[[Mapping[str, str]], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One hold, as stored: size in bytes, times in ns since 1970.
+
+    `labelled_at_ns` is 0 on a hold that was made without labels, so that it never
+    speaks against one that has them.
+    """
+
+    digest: Digest
+    size: int
+    created_at_ns: int
+    updated_at_ns: int
+    labels: Mapping[str, str]
+    labelled_at_ns: int
+    nonce: str
+    unknown: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def encode(self) -> bytes:
+        """The stored form."""
+        return documents.encode(
+            {
+                **self.unknown,
+                "format": FORMAT,
+                "digest": str(self.digest),
+                "size": self.size,
+                "created_at": self.created_at_ns,
+                "updated_at": self.updated_at_ns,
+                "labels": dict(self.labels),
+                "labelled_at": self.labelled_at_ns,
+                "nonce": self.nonce,
+            }
+        )
+
+    @classmethod
+    def decode(cls, key: str, body: bytes) -> Hold:
+        """Reads the stored form.
+
+        Raises:
+            DataLoss: damaged, or not the hold that `key` names.
+            UnsupportedFormat: written by a newer version.
+        """
+        document = documents.decode(key, body, FORMAT)
+        digest = hold_digest(key)
+        labels = documents.field(key, document, "labels", dict)
+        if documents.field(key, document, "digest", str) != str(digest) or not all(
+            isinstance(value, str) for value in labels.values()
+        ):
+            raise DataLoss(f"hold {key} is damaged: its digest or its labels are not a hold's")
+        return cls(
+            digest=digest,
+            size=documents.field(key, document, "size", int),
+            created_at_ns=documents.field(key, document, "created_at", int),
+            updated_at_ns=documents.field(key, document, "updated_at", int),
+            labels=labels,
+            labelled_at_ns=documents.field(key, document, "labelled_at", int),
+            nonce=documents.field(key, document, "nonce", str),
+            unknown={name: v for name, v in document.items() if name not in _KNOWN},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A hold as it was read: its key, its ETag, its content."""
+
+    key: str
+    etag: str
+    hold: Hold
+
+
+def speaking(found: list[Named]) -> Named:
+    """The hold whose labels count: the one labelled last."""
+    return max(found, key=lambda named: (named.hold.labelled_at_ns, named.key))
+
+
+def merged(found: list[Named]) -> Info:
+    """What several holds of one tenant on one digest say together."""
+    return Info(
+        digest=found[0].hold.digest,
+        size=found[0].hold.size,
+        created_at_ns=min(named.hold.created_at_ns for named in found),
+        updated_at_ns=max(named.hold.updated_at_ns for named in found),
+        labels=speaking(found).hold.labels,
+    )
+
+
+class Holds:
+    """The holds in one store. Blocking; safe for many threads."""
+
+    def __init__(self, store: ObjectStore, new_name: NewName, new_nonce: NewName) -> None:
+        self._store = store
+        self._new_name = new_name
+        self._new_nonce = new_nonce
+
+    def make(self, tenant: str, hold: Hold, name: str | None = None) -> str:
+        """Makes a hold and returns its key, once the store has confirmed it.
+
+        Whatever isn't a clear yes is answered with another name: a hold that
+        landed unseen may be under deletion already. What is left behind is one
+        more hold of this tenant, which its own Delete takes.
+
+        Raises:
+            Unavailable: no attempt was confirmed.
+        """
+        for _ in range(ATTEMPTS):
+            key = hold_prefix(tenant, hold.digest) + (name or self._new_name())
+            name = None
+            try:
+                self._store.put(key, hold.encode(), IfAbsent())
+            except (ConditionFailed, OutcomeUnknown):
+                continue
+            return key
+        raise Unavailable(f"hold on {hold.digest}: the store confirmed none of {ATTEMPTS} writes")
+
+    def find(self, tenant: str, digest: Digest) -> list[Named]:
+        """This tenant's holds on a digest that no delete is marked beside."""
+        entries = self._store.list(hold_prefix(tenant, digest))
+        return self._load(entry.key for entry in entries)
+
+    def scan(self, tenant: str) -> Iterator[Info]:
+        """What this tenant holds, in order of digest, in bounded memory.
+
+        It goes by the holds alone: a hold whose record is gone is listed too, so
+        that its tenant can delete it.
+        """
+        entries = self._store.list(tenant_prefix(tenant))
+        for _, group in groupby(entries, key=lambda entry: hold_digest(entry.key)):
+            if found := self._load(entry.key for entry in group):
+                yield merged(found)
+
+    def _load(self, keys: Iterator[str]) -> list[Named]:
+        names = list(keys)
+        marked = {name.removesuffix(DELETING) for name in names if name.endswith(DELETING)}
+        found = []
+        for key in names:
+            if key.endswith(DELETING) or key in marked:
+                continue
+            try:
+                found.append(self._get(key))
+            except NoSuchKey:
+                continue  # deleted since it was listed
+        return found
+
+    def _get(self, key: str) -> Named:
+        fetched = self._store.get(key)
+        return Named(key, fetched.entry.etag, Hold.decode(key, fetched.body))
+
+    def relabel(self, found: list[Named], change: Relabel, now_ns: int) -> Info:
+        """Changes the labels of what was found; concurrent changes are merged.
+
+        Args:
+            found: this tenant's holds on one digest, not empty.
+            change: gives the new labels for the old ones; called once per attempt.
+            now_ns: becomes updated_at, in ns since 1970.
+
+        Raises:
+            NoSuchKey: the hold was deleted meanwhile.
+            Unavailable: too many concurrent changes.
+        """
+        target = speaking(found)
+        others = [named for named in found if named.key != target.key]
+        for _ in range(UPDATE_ATTEMPTS):
+            hold = replace(
+                target.hold,
+                labels=change(target.hold.labels),
+                labelled_at_ns=max(now_ns, target.hold.labelled_at_ns + 1),
+                updated_at_ns=max(now_ns, target.hold.updated_at_ns),
+                nonce=self._new_nonce(),
+            )
+            try:
+                etag = self._store.put(target.key, hold.encode(), IfMatch(target.etag)).etag
+            except (ConditionFailed, OutcomeUnknown):
+                target = self._get(target.key)
+                if target.hold.nonce != hold.nonce:
+                    continue
+            else:
+                target = Named(target.key, etag, hold)
+            return merged([target, *others])
+        raise Unavailable(
+            f"labels of {target.hold.digest}: lost to {UPDATE_ATTEMPTS} concurrent updates"
+        )
+
+    def drop(self, tenant: str, digest: Digest) -> int:
+        """Deletes this tenant's holds on a digest; returns how many there were.
+
+        The mark goes first and is confirmed, so that nobody counts on a hold
+        whose deletion may still land. A mark alone is the rest of a delete that
+        was broken off: it is carried out again.
+        """
+        keys = {e.key.removesuffix(DELETING) for e in self._store.list(hold_prefix(tenant, digest))}
+        for key in sorted(keys):
+            self._store.put(key + DELETING, b"")
+            self._store.delete(key)
+            self._store.delete(key + DELETING)
+        return len(keys)

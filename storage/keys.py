@@ -1,0 +1,69 @@
+"""The names of everything that Holdfast keeps in the object store.
+
+data/<uuid7>                                the bytes of one ingest
+blobs/<algorithm>/<hex>                     the record of a digest
+holds/<tenant>/<algorithm>/<hex>/<uuid7>    a hold; `….deleting` marks its end
+tails/<uuid7>                               less than a part, of a broken stream
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+from holdfast.digests import Digest
+
+DATA: Final = "data/"
+RECORDS: Final = "blobs/"
+HOLDS: Final = "holds/"
+TAILS: Final = "tails/"
+DELETING: Final = ".deleting"
+
+NewName = Callable[[], str]
+
+
+def uuid7(now_ms: int | None = None) -> str:
+    """A name that is never given out again and sorts by time.
+
+    Source: RFC 9562, section 5.7. `now_ms` is the time in ms since 1970; 74 of
+    the 128 bits are random, so that clocks needn't agree.
+    """
+    moment = time.time_ns() // 10**6 if now_ms is None else now_ms
+    bits = secrets.randbits(74)
+    value = (moment & (1 << 48) - 1) << 80 | 0x7 << 76 | (bits >> 62) << 64
+    value |= 0b10 << 62 | bits & (1 << 62) - 1
+    digits = f"{value:032x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def data_key(name: str) -> str:
+    """Where the bytes of one ingest go."""
+    return DATA + name
+
+
+def tail_key(name: str) -> str:
+    """Where the unfinished part of a broken stream goes."""
+    return TAILS + name
+
+
+def record_key(digest: Digest) -> str:
+    """Where the record of a digest is."""
+    return f"{RECORDS}{digest.algorithm}/{digest.hex}"
+
+
+def tenant_prefix(tenant: str) -> str:
+    """Below this are all holds of one tenant."""
+    return f"{HOLDS}{tenant}/"
+
+
+def hold_prefix(tenant: str, digest: Digest) -> str:
+    """Below this are one tenant's holds on one digest."""
+    return f"{HOLDS}{tenant}/{digest.algorithm}/{digest.hex}/"
+
+
+def hold_digest(key: str) -> Digest:
+    """The digest that a hold's key, or its mark's, names."""
+    _, _, algorithm, digits, _ = key.split("/")
+    return Digest(algorithm, digits)

@@ -1,0 +1,221 @@
+"""Records: the commit point of a digest, changed only by compare-and-swap.
+
+absent → live → condemned → tombstone → live again …
+             ↘ corrupt → live (whoever has the bytes heals)
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+from holdfast.digests import Digest
+from holdfast.errors import DataLoss, InvalidArgument, OutcomeUnknown, Unavailable
+from storage import documents
+from storage.keys import record_key
+from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
+
+FORMAT: Final = 1
+BLOCK_SIZE: Final = 4 * 2**20
+"""Bytes under one checksum; the last block of a blob may be shorter."""
+INLINE_LIMIT: Final = 64 * 2**10
+"""Largest blob, in bytes, that its record carries itself."""
+ATTEMPTS: Final = 5
+"""How often one compare-and-swap is sent while its outcome stays unknown."""
+
+_KNOWN: Final = frozenset(
+    {"format", "digest", "state", "size", "created_at", "data", "inline", "crc32c", "nonce"}
+)
+
+
+class State(StrEnum):
+    """Where a digest is in its life; no record at all is "absent"."""
+
+    LIVE = "live"
+    CONDEMNED = "condemned"
+    TOMBSTONE = "tombstone"
+    CORRUPT = "corrupt"
+
+
+def new_nonce() -> str:
+    """128 random bits: makes equal documents differ, and one's own write known."""
+    return secrets.token_hex(16)
+
+
+def block_count(size: int) -> int:
+    """How many blocks a blob of `size` bytes has."""
+    return -(-size // BLOCK_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the store says of one digest.
+
+    `data_key` names the ingest whose bytes these are, inline ones too: it is how
+    a commit recognises that its own bytes were committed and collected meanwhile.
+    `block_sums` are big-endian CRC32C values of 4 bytes each, one per block.
+    """
+
+    digest: Digest
+    state: State
+    size: int
+    created_at_ns: int
+    data_key: str
+    block_sums: bytes
+    nonce: str
+    inline: bytes | None = None
+    unknown: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def readable(self) -> bool:
+        """Whether its bytes are, by what the record says, to be had."""
+        return self.state in {State.LIVE, State.CONDEMNED}
+
+    def turned(self, state: State, nonce: str) -> Record:
+        """The next record of the same bytes; a tombstone has given up inline ones."""
+        inline = None if state is State.TOMBSTONE else self.inline
+        return replace(self, state=state, nonce=nonce, inline=inline)
+
+    def encode(self) -> bytes:
+        """The stored form."""
+        document: dict[str, Any] = {
+            **self.unknown,
+            "format": FORMAT,
+            "digest": str(self.digest),
+            "state": self.state.value,
+            "size": self.size,
+            "created_at": self.created_at_ns,
+            "data": self.data_key,
+            "crc32c": base64.b64encode(self.block_sums).decode(),
+            "nonce": self.nonce,
+        }
+        if self.inline is not None:
+            document["inline"] = base64.b64encode(self.inline).decode()
+        return documents.encode(document)
+
+    @classmethod
+    def decode(cls, key: str, body: bytes) -> Record:
+        """Reads the stored form.
+
+        Raises:
+            DataLoss: damaged, or not the record that `key` names.
+            UnsupportedFormat: written by a newer version.
+        """
+        document = documents.decode(key, body, FORMAT)
+
+        def text(name: str) -> str:
+            return str(documents.field(key, document, name, str))
+
+        try:
+            record = cls(
+                digest=Digest.parse(text("digest")),
+                state=State(text("state")),
+                size=documents.field(key, document, "size", int),
+                created_at_ns=documents.field(key, document, "created_at", int),
+                data_key=text("data"),
+                block_sums=base64.b64decode(text("crc32c"), validate=True),
+                nonce=text("nonce"),
+                inline=base64.b64decode(text("inline"), validate=True)
+                if "inline" in document
+                else None,
+                unknown={name: v for name, v in document.items() if name not in _KNOWN},
+            )
+        except (ValueError, binascii.Error, InvalidArgument) as error:
+            raise DataLoss(f"record {key} is damaged: {error}") from error
+        record._check(key)
+        return record
+
+    def _check(self, key: str) -> None:
+        if record_key(self.digest) != key:
+            raise DataLoss(f"record {key} is damaged: it says it is of {self.digest}")
+        if self.size < 0 or len(self.block_sums) != 4 * block_count(self.size):
+            raise DataLoss(
+                f"record {key} is damaged: {len(self.block_sums) // 4} block sums "
+                f"for {self.size} bytes"
+            )
+        if self.inline is not None and len(self.inline) != self.size:
+            raise DataLoss(
+                f"record {key} is damaged: {len(self.inline)} bytes inline, size {self.size}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A record as it was read, with what a compare-and-swap needs."""
+
+    record: Record
+    etag: str
+    last_modified: float
+
+
+class LostRace(Exception):  # noqa: N818 -- an outcome, handled by every caller
+    """Another write came first; `current` is what is there now (None: absent)."""
+
+    def __init__(self, current: Seen | None) -> None:
+        super().__init__(current)
+        self.current = current
+
+
+class Records:
+    """The records of one store. Blocking; safe for many threads."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def read(self, digest: Digest) -> Seen | None:
+        """The record of a digest as it is now, or None.
+
+        Raises:
+            DataLoss: it is damaged.
+            UnsupportedFormat: written by a newer version.
+        """
+        key = record_key(digest)
+        try:
+            fetched = self._store.get(key)
+        except NoSuchKey:
+            return None
+        record = Record.decode(key, fetched.body)
+        return Seen(record, fetched.entry.etag, fetched.entry.last_modified)
+
+    def write(
+        self, record: Record, over: Seen | None, may_send: Callable[[], None] = lambda: None
+    ) -> Seen:
+        """Compare-and-swap: stores `record` where there is still `over` (None: nothing).
+
+        No reply, or a failed condition, is resolved by reading again: our own
+        nonce means that it is done; the state we expected means that it may be
+        sent again, since a late twin of it can win only in our stead.
+
+        Args:
+            record: what to store; its nonce must be fresh.
+            over: what it replaces.
+            may_send: called before every send; raises to forbid it.
+
+        Raises:
+            LostRace: another write came first.
+            Unavailable: the outcome stayed unknown.
+        """
+        body, key = record.encode(), record_key(record.digest)
+        condition = IfAbsent() if over is None else IfMatch(over.etag)
+        for _ in range(ATTEMPTS):
+            may_send()
+            try:
+                written = self._store.put(key, body, condition)
+            except (ConditionFailed, OutcomeUnknown):
+                current = self.read(record.digest)
+                if current is not None and current.record.nonce == record.nonce:
+                    return current
+                if (current and current.etag) != (over and over.etag):
+                    raise LostRace(current) from None
+            else:
+                return Seen(record, written.etag, written.date)
+        raise Unavailable(
+            f"record of {record.digest}: the store gave no definite reply to {ATTEMPTS} writes; "
+            "try again"
+        )
