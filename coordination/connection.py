@@ -111,13 +111,13 @@ def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
         "retry": Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.1), retries=1),
         "health_check_interval": 0,
     }
-    credentials = {"username": target.username, "password": target.password}
+    credentials: dict[str, Any] = {"username": target.username, "password": target.password}
     if target.scheme == "redis+cluster":
         nodes = [ClusterNode(host, port) for host, port in target.hosts]
         options["retry"] = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.1), retries=2)
         return RedisCluster(startup_nodes=nodes, ssl=target.tls, **credentials, **options)
     if target.scheme == "redis+sentinel":
-        sentinel = Sentinel(
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]
             list(target.hosts),
             sentinel_kwargs={"socket_timeout": SOCKET_TIMEOUT},
             db=target.db,

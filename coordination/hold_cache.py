@@ -1,0 +1,93 @@
+"""What a tenant holds, remembered: so that Info needs one Redis request and no S3.
+
+An entry is believed only under the `gen` and the server it was filled under: a
+Delete raises `gen` before it touches S3, and a failover that lost the increment
+has another run id. A fill is refused when a change of the digest began or ended
+since the look-up that it rests on, or is still under way: without that, a reader
+that looked between a Delete's increment and its S3 requests would fill in a hold
+that is then deleted, under the `gen` that is in force. Absence is never cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from coordination.keys import Keys
+from coordination.scripts import Scripts, text
+from holdfast.digests import Digest
+
+ENTRY_TTL_MS: Final = 60 * 60 * 1000
+"""How long an entry lasts without being asked for, in ms."""
+GUARD_TTL_MS: Final = 60 * 60 * 1000
+"""How long a change that was broken off keeps fills away, in ms: longer than a
+request of it can still land (S3 refuses signatures older than 15 min)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What was in force at a look-up; a fill shows it again."""
+
+    gen: str
+    run: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer to a look-up: the entry, or None, and the ticket for a fill."""
+
+    entry: str | None
+    ticket: Ticket
+
+
+class HoldCache:
+    """The cache of all tenants' holds in one Redis."""
+
+    def __init__(self, scripts: Scripts, new_token: Callable[[], str]) -> None:
+        self._scripts = scripts
+        self._new_token = new_token
+
+    async def look_up(self, tenant: str, digest: Digest) -> Found:
+        """Asks what a tenant holds of a digest.
+
+        Raises:
+            Unavailable: Redis can't be reached, or isn't a master in good standing.
+        """
+        gen, run, token, entry = await self._scripts.run(
+            "hold_look_up", _keys(tenant, digest), [ENTRY_TTL_MS]
+        )
+        return Found(text(entry) if entry else None, Ticket(text(gen), text(run), text(token)))
+
+    async def fill(self, tenant: str, digest: Digest, ticket: Ticket, entry: str) -> bool:
+        """Remembers what S3 said after the look-up; False if it may be outdated already."""
+        return bool(
+            await self._scripts.run(
+                "hold_fill",
+                _keys(tenant, digest),
+                [ticket.gen, ticket.run, ticket.token, entry, ENTRY_TTL_MS],
+            )
+        )
+
+    @asynccontextmanager
+    async def changing(self, tenant: str, digest: Digest, *, delete: bool) -> AsyncIterator[None]:
+        """Surrounds the S3 requests that change what a tenant holds of a digest.
+
+        A change that fails inside, or whose end can't be announced, leaves its
+        announcement in force: fills stay refused until it has run out, since its
+        requests may still land.
+
+        Raises:
+            Unavailable: Redis can't be reached; S3 must not be touched.
+        """
+        token, keys = self._new_token(), _keys(tenant, digest)
+        await self._scripts.run("change_begin", keys, [token, GUARD_TTL_MS, "1" if delete else "0"])
+        yield
+        await self._scripts.run("change_end", keys[1:], [token, self._new_token(), GUARD_TTL_MS])
+
+
+def _keys(tenant: str, digest: Digest) -> list[str]:
+    keys = Keys(tenant)
+    return [keys.gen, keys.hold(digest), keys.guard(digest)]

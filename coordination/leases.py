@@ -1,0 +1,137 @@
+"""Leases: the right to write a ref, kept alive, and known to be lost in time.
+
+The deadline is computed on the monotonic clock from *before* a renewal is sent:
+a reply that was slow, or a process that was stopped, can only make it earlier
+than Redis's own. Past it, the writer writes nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from coordination.keys import Keys
+from coordination.scripts import Scripts
+from holdfast.errors import Aborted, HoldfastError, shorten
+
+TTL: Final = 15.0
+"""Seconds that a lease lasts without renewal: how long a dead frontend's ref stays locked."""
+MARGIN: Final = 2.0
+"""Seconds before its end at which a lease counts as lost."""
+RENEWALS: Final = 3
+"""Renewals per lifetime: two may fail before a lease is lost."""
+BATCH: Final = 32
+"""Renewals under way at once."""
+
+
+def lost(ref: str) -> Aborted:
+    """The error of a writer whose lease or ingest was taken away."""
+    return Aborted(
+        f"ref {shorten(ref)}: this stream has lost the ref (aborted, or its lease ran out); "
+        "open it again and ask STAT where to go on"
+    )
+
+
+@dataclass(slots=True)
+class Lease:
+    """One stream's right to write one ref."""
+
+    tenant: str
+    ref: str
+    nonce: str
+    deadline: float
+    clock: Callable[[], float]
+    taken: bool = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing may be written under it any more."""
+        return self.taken or self.clock() >= self.deadline
+
+    def check(self) -> None:
+        """Forbids writing without it.
+
+        Raises:
+            Aborted: it is lost.
+        """
+        if self.lost:
+            raise lost(self.ref)
+
+
+class Leases:
+    """The leases that this process holds, renewed together on a connection of its own."""
+
+    def __init__(
+        self, scripts: Scripts, clock: Callable[[], float], ttl: float = TTL, margin: float = MARGIN
+    ) -> None:
+        self._scripts = scripts
+        self._clock = clock
+        self._margin = margin
+        self._held: dict[str, Lease] = {}
+        self.ttl = ttl
+
+    @property
+    def ttl_ms(self) -> int:
+        """How long Redis keeps a lease, in ms."""
+        return round(self.ttl * 1000)
+
+    @property
+    def held(self) -> int:
+        """How many leases this process holds."""
+        return len(self._held)
+
+    def sent(self) -> float:
+        """The deadline of a lease that is asked for now; take it before sending."""
+        return self._clock() + self.ttl - self._margin
+
+    def add(self, tenant: str, ref: str, nonce: str, deadline: float) -> Lease:
+        """Begins to keep a lease alive."""
+        lease = Lease(tenant, ref, nonce, deadline, self._clock)
+        self._held[nonce] = lease
+        return lease
+
+    def remove(self, lease: Lease) -> None:
+        """Stops keeping a lease alive."""
+        self._held.pop(lease.nonce, None)
+
+    def take(self, nonce: str) -> None:
+        """Marks a lease as lost: somebody aborted its ref."""
+        if lease := self._held.get(nonce):
+            lease.taken = True
+
+    async def renew(self, lease: Lease) -> None:
+        """Makes a lease last longer.
+
+        A renewal without a reply leaves the old deadline in force.
+
+        Raises:
+            Aborted: it is lost.
+            Unavailable: Redis can't be reached.
+        """
+        deadline = self.sent()
+        if not await self._scripts.run(
+            "renew", [Keys(lease.tenant).lease(lease.ref)], [lease.nonce, self.ttl_ms]
+        ):
+            lease.taken = True
+        lease.check()
+        lease.deadline = max(lease.deadline, deadline)
+
+    async def keep(self) -> None:
+        """Renews all leases for ever; to be cancelled."""
+        while True:
+            await asyncio.sleep(self.ttl / RENEWALS)
+            await self.renew_all()
+
+    async def renew_all(self) -> None:
+        """Renews all leases once, some at a time; those that fail are left to their deadline."""
+        leases = list(self._held.values())
+        for start in range(0, len(leases), BATCH):
+            batch = leases[start : start + BATCH]
+            results = await asyncio.gather(
+                *(self.renew(lease) for lease in batch if not lease.lost), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, BaseException) and not isinstance(result, HoldfastError):
+                    raise result

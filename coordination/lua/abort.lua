@@ -1,0 +1,16 @@
+-- Takes a ref from its writer and drops its ingest; a frozen one is left alone.
+-- KEYS: lease, ingest, parts, index
+-- ARGV: ref, channel on which lost nonces are announced
+-- Returns: {"frozen", {field, value, …}, {part, …}} or {"gone", {field, value, …}}
+-- Run twice: there is nothing left to drop.
+if redis.call('HEXISTS', KEYS[2], 'frozen') == 1 then
+  return {'frozen', redis.call('HGETALL', KEYS[2]), redis.call('LRANGE', KEYS[3], 0, -1)}
+end
+local nonce = redis.call('HGET', KEYS[1], 'nonce')
+local ingest = redis.call('HGETALL', KEYS[2])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+redis.call('ZREM', KEYS[4], ARGV[1])
+if nonce then
+  redis.call('PUBLISH', ARGV[2], nonce)
+end
+return {'gone', ingest}

@@ -1,0 +1,29 @@
+-- Records a stored part, and everything that is true up to its end.
+-- KEYS: lease, ingest, parts, index
+-- ARGV: nonce, data key, ref, now (ns), part number, part, number of fields n,
+--       n × (field, value), further fields to remove
+-- Returns: 1; 0 when the lease or the ingest is lost; -1 when a part before is missing.
+-- Run twice: a part that is there already is set to the same value. The last one
+-- may be replaced: it was sent early and short, and then more bytes came.
+if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] or
+    redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] then
+  return 0
+end
+local number, known = tonumber(ARGV[5]), redis.call('LLEN', KEYS[3])
+if number == known + 1 then
+  redis.call('RPUSH', KEYS[3], ARGV[6])
+elseif number == known then
+  redis.call('LSET', KEYS[3], -1, ARGV[6])
+else
+  return -1
+end
+local n = tonumber(ARGV[7])
+for i = 8, 7 + 2 * n, 2 do
+  redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+end
+for i = 8 + 2 * n, #ARGV do
+  redis.call('HDEL', KEYS[2], ARGV[i])
+end
+redis.call('HSET', KEYS[2], 'updated_at', ARGV[4])
+redis.call('ZADD', KEYS[4], string.sub(ARGV[4], 1, -7), ARGV[3])
+return 1

@@ -1,0 +1,25 @@
+-- Takes the lease on a ref and returns its ingest, which is made if there is none.
+-- KEYS: lease, ingest, parts, index, done
+-- ARGV: nonce, owner, ttl (ms), now (ns), data key of a new ingest, ref
+-- Returns: {"held", owner, since (ns), remaining ttl (ms)}
+--      or: {"open", {field, value, …}, {part, …}, done mark or ""}
+-- Run twice: the nonce is known, so the second run returns the same.
+local holder = redis.call('HGET', KEYS[1], 'nonce')
+if holder and holder ~= ARGV[1] then
+  local lease = redis.call('HMGET', KEYS[1], 'owner', 'since')
+  return {'held', lease[1] or '', lease[2] or '', redis.call('PTTL', KEYS[1])}
+end
+if not holder then
+  redis.call('HSET', KEYS[1], 'nonce', ARGV[1], 'owner', ARGV[2], 'since', ARGV[4])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  redis.call('DEL', KEYS[3])
+  redis.call('HSET', KEYS[2], 'data_key', ARGV[5], 'offset', '0', 'live', '0', 'total', '0',
+    'expected', '', 'started_at', ARGV[4], 'updated_at', ARGV[4])
+  redis.call('ZADD', KEYS[4], string.sub(ARGV[4], 1, -7), ARGV[6])
+end
+-- What an earlier writer received but couldn't make durable is gone.
+redis.call('HSET', KEYS[2], 'live', redis.call('HGET', KEYS[2], 'offset'))
+return {'open', redis.call('HGETALL', KEYS[2]), redis.call('LRANGE', KEYS[3], 0, -1),
+  redis.call('GET', KEYS[5]) or ''}

@@ -1,0 +1,9 @@
+-- Gives a lease back, if it is still ours.
+-- KEYS: lease
+-- ARGV: nonce
+-- Returns: 1, or 0 when it wasn't ours any more.
+if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
+  return 0
+end
+redis.call('DEL', KEYS[1])
+return 1

@@ -1,0 +1,23 @@
+-- Begins an ingest anew at offset 0, under a new data key: parts of the old
+-- upload may still land.
+-- KEYS: lease, ingest, parts, index
+-- ARGV: nonce, old data key, new data key, ref, now (ns)
+-- Returns: 1, or 0 when the lease or the ingest is lost.
+-- Run twice: the new data key is there already.
+if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
+  return 0
+end
+local key = redis.call('HGET', KEYS[2], 'data_key')
+if key == ARGV[3] then
+  return 1
+end
+if key ~= ARGV[2] then
+  return 0
+end
+local kept = redis.call('HMGET', KEYS[2], 'total', 'expected', 'started_at')
+redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('HSET', KEYS[2], 'data_key', ARGV[3], 'offset', '0', 'live', '0',
+  'total', kept[1] or '0', 'expected', kept[2] or '', 'started_at', kept[3] or ARGV[5],
+  'updated_at', ARGV[5])
+redis.call('ZADD', KEYS[4], string.sub(ARGV[5], 1, -7), ARGV[4])
+return 1

@@ -1,0 +1,21 @@
+-- Takes an ingest back to its last part boundary: its tail, or a short last part,
+-- can't be built upon.
+-- KEYS: lease, ingest, parts
+-- ARGV: nonce, data key, parts to keep, offset of the boundary
+-- Returns: 1, or 0 when the lease or the ingest is lost.
+-- Run twice: the list is trimmed to the same length again.
+if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] or
+    redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] then
+  return 0
+end
+local keep = tonumber(ARGV[3])
+if keep == 0 then
+  redis.call('DEL', KEYS[3])
+else
+  redis.call('LTRIM', KEYS[3], 0, keep - 1)
+end
+local boundary = redis.call('HGET', KEYS[2], 'boundary_hash')
+redis.call('HSET', KEYS[2], 'offset', ARGV[4], 'live', ARGV[4], 'hash', boundary or '',
+  'crc', '0', 'crc_filled', '0')
+redis.call('HDEL', KEYS[2], 'tail_key', 'tail_size')
+return 1

@@ -1,0 +1,79 @@
+"""The Lua scripts beside this module, run by their hash.
+
+Every change in Redis is one of them. Each is safe to run twice, because redis-py
+sends a request again when its reply was lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from redis.exceptions import NoScriptError
+
+from coordination.connection import Client, translated
+
+Argument = str | bytes | int
+
+NAMES: Final = (
+    "abort",
+    "change_begin",
+    "change_end",
+    "checkpoint",
+    "forget",
+    "freeze",
+    "hold_fill",
+    "hold_look_up",
+    "open",
+    "release",
+    "renew",
+    "restart",
+    "rewind",
+    "save",
+)
+
+
+@cache
+def source(name: str) -> str:
+    """The text of a script."""
+    return (resources.files("coordination") / "lua" / f"{name}.lua").read_text("ascii")
+
+
+@cache
+def _sha(name: str) -> str:
+    return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+class Scripts:
+    """Runs scripts on one client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def run(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:  # noqa: ANN401 -- what the script returns, documented in its header
+        """Runs a script; its header says what the keys, arguments and reply are.
+
+        Raises:
+            Unavailable: Redis can't be reached, or can't write now.
+            ResourceExhausted: Redis is out of memory.
+            PermissionDenied: Redis refuses the credentials or a command.
+        """
+        async with translated():
+            try:
+                return await self._client.evalsha(_sha(name), len(keys), *keys, *args)
+            except NoScriptError:
+                return await self._client.eval(source(name), len(keys), *keys, *args)
+
+
+def text(value: bytes | str) -> str:
+    """A reply's bytes as text."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def pairs(reply: Sequence[bytes]) -> dict[str, str]:
+    """A HGETALL reply as a mapping."""
+    words = [text(word) for word in reply]
+    return dict(zip(words[::2], words[1::2], strict=True))
