@@ -68,6 +68,7 @@ class Ingest:
         begun: when `data_key` was first used, in s by the store's clock.
         tail_key: object that holds what follows the last full part, "" if none.
         tail_size: bytes in it.
+        tail_sums: checksums of its full blocks, in hexadecimal.
         frozen: the commit that is being carried out, "" if none.
         sealed: the object is complete, but no commit of it has succeeded.
         parts: what has been stored, in order.
@@ -90,6 +91,7 @@ class Ingest:
     begun: float | None = None
     tail_key: str = ""
     tail_size: int = 0
+    tail_sums: str = ""
     frozen: str = ""
     sealed: bool = False
     parts: tuple[StoredPart, ...] = ()
@@ -119,6 +121,7 @@ class Ingest:
             begun=float(stored["begun"]) if stored.get("begun") else None,
             tail_key=stored.get("tail_key", ""),
             tail_size=number("tail_size"),
+            tail_sums=stored.get("tail_sums", ""),
             frozen=stored.get("frozen", ""),
             sealed=stored.get("sealed") == "1",
             parts=tuple(StoredPart.decode(part) for part in parts),
@@ -259,6 +262,7 @@ class Ingests:
         data_key: str,
         number: int,
         part: StoredPart,
+        *,
         change: Change,
         now_ns: int,
     ) -> None:
@@ -289,6 +293,20 @@ class Ingests:
             [lease.nonce, old_key, new_key, ref, now_ns],
         ):
             raise lost(ref)
+
+    async def rekey(self, lease: Lease, old_key: str, new_key: str) -> None:
+        """Gives an ingest that has no parts a data key that nothing was written to.
+
+        Raises:
+            Aborted: the lease or the ingest is lost.
+        """
+        keys = Keys(lease.tenant)
+        if not await self._scripts.run(
+            "rekey",
+            [keys.lease(lease.ref), keys.ingest(lease.ref)],
+            [lease.nonce, old_key, new_key],
+        ):
+            raise lost(lease.ref)
 
     async def rewind(self, lease: Lease, data_key: str, parts: int, offset: int) -> None:
         """Takes an ingest back to the end of its first `parts` parts, at `offset`.

@@ -28,6 +28,7 @@ NAMES: Final = (
     "hold_fill",
     "hold_look_up",
     "open",
+    "rekey",
     "release",
     "renew",
     "restart",

@@ -85,27 +85,31 @@ class Blobs:
         self._holds = holds
         self._new_nonce = new_nonce
 
-    def commit(
-        self, tenant: str, record: Record, lifetime: Lifetime | None, hold: Hold
-    ) -> Committed:
-        """Makes a hold, then the record. The bytes must be complete already.
+    def make_hold(self, tenant: str, hold: Hold) -> str:
+        """Makes a hold and returns its key, once it is durable: the first half of a commit."""
+        return self._holds.make(tenant, hold)
 
-        Safe to repeat, by anybody, with the same record: its nonce tells one's
-        own write, and a live record with it says that all was done before.
+    def publish(
+        self, tenant: str, record: Record, lifetime: Lifetime | None, hold: Hold, hold_key: str
+    ) -> Committed:
+        """Makes the record live: the second half of a commit.
+
+        The bytes must be complete and the hold confirmed. Safe to repeat, by
+        anybody, with the same record: its nonce tells one's own write.
 
         Args:
-            tenant: whose hold it becomes.
+            tenant: whose hold it is.
             record: live, naming the bytes; its nonce is the commit's.
             lifetime: of the ingest; None where the record carries the bytes itself.
             hold: what the hold says.
+            hold_key: what `make_hold` returned.
 
         Raises:
             Aborted: the ingest is too old, or its bytes were collected meanwhile.
         """
-        own = self._holds.make(tenant, hold)
         outcome, current = self._publish(record, lifetime)
         found = self._holds.find(tenant, record.digest) if outcome is Outcome.REDUNDANT else []
-        earlier = [named for named in found if named.key != own]
+        earlier = [named for named in found if named.key != hold_key]
         info = merged(found) if found else _info_of(hold)
         return Committed(outcome, current, info, bool(earlier))
 

@@ -18,6 +18,12 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
   redis.call('HSET', KEYS[2], 'data_key', ARGV[5], 'offset', '0', 'live', '0', 'total', '0',
     'expected', '', 'started_at', ARGV[4], 'updated_at', ARGV[4])
   redis.call('ZADD', KEYS[4], string.sub(ARGV[4], 1, -7), ARGV[6])
+elseif redis.call('LLEN', KEYS[3]) == 0 and redis.call('HEXISTS', KEYS[2], 'frozen') == 0 and
+    redis.call('HEXISTS', KEYS[2], 'sealed') == 0 then
+  -- Without parts nothing durable is under the data key, but an earlier writer may
+  -- have put a small object there, which must never change.
+  redis.call('HSET', KEYS[2], 'data_key', ARGV[5])
+  redis.call('HDEL', KEYS[2], 'upload_id', 'begun')
 end
 -- What an earlier writer received but couldn't make durable is gone.
 redis.call('HSET', KEYS[2], 'live', redis.call('HGET', KEYS[2], 'offset'))

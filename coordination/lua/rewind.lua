@@ -17,5 +17,5 @@ end
 local boundary = redis.call('HGET', KEYS[2], 'boundary_hash')
 redis.call('HSET', KEYS[2], 'offset', ARGV[4], 'live', ARGV[4], 'hash', boundary or '',
   'crc', '0', 'crc_filled', '0')
-redis.call('HDEL', KEYS[2], 'tail_key', 'tail_size')
+redis.call('HDEL', KEYS[2], 'tail_key', 'tail_size', 'tail_sums')
 return 1

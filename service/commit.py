@@ -1,0 +1,317 @@
+"""Commits: carried out in an order that anybody can take up at any step.
+
+    frozen → bytes complete ∥ hold confirmed → record live → forgotten
+
+The frozen commit in Redis holds everything that is written after it. Whoever
+finds one (a stream that opens the ref, an abort, a collector) carries it out to
+its end before anything else happens to the ref: the same completion, the same
+record under the same nonce. Only the hold is made under a name of its own each
+time, because a name that was used may have a delete under way.
+
+A failure that can't be repaired (a part is gone, the upload is gone without an
+object, the bytes were collected, the ingest is too old) thaws: the ingest is
+dropped and the client starts over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from coordination.ingests import Done, Ingest
+from coordination.leases import Lease
+from holdfast.digests import Digest
+from holdfast.errors import (
+    Aborted,
+    AlreadyExists,
+    HoldfastError,
+    OutcomeUnknown,
+    Unavailable,
+    UnsupportedFormat,
+    shorten,
+)
+from service.write_path import WritePath
+from storage.blobs import Committed, Lifetime
+from storage.keys import record_key
+from storage.port import InvalidPart, NoSuchKey, NoSuchUpload, Part
+from storage.records import Record
+
+log = structlog.get_logger(__name__)
+
+FORMAT: Final = 1
+COMPLETE_ATTEMPTS: Final = 3
+"""How often a completion is sent while its outcome stays unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenCommit:
+    """All that a commit will write.
+
+    Attributes:
+        record: live, naming the bytes, with the commit's nonce.
+        labels: of the hold.
+        now_ns: becomes the hold's times, in ns since 1970.
+        upload_id: of the upload to complete; "" where the bytes are one object, or inline.
+        parts: what to complete it from.
+        complete: the bytes are known to be complete already.
+        begun: when the data key was first used, in s by the store's clock.
+    """
+
+    record: Record
+    labels: Mapping[str, str]
+    now_ns: int
+    upload_id: str = ""
+    parts: tuple[Part, ...] = ()
+    complete: bool = False
+    begun: float | None = None
+
+    def encode(self) -> str:
+        """As it is kept in the ingest, beside the parts and the upload."""
+        document = {
+            "format": FORMAT,
+            "record": self.record.encode().decode(),
+            "labels": dict(self.labels),
+            "now": self.now_ns,
+            "begun": self.begun,
+        }
+        return json.dumps(document, separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, ingest: Ingest) -> FrozenCommit:
+        """The commit of a frozen ingest.
+
+        Raises:
+            UnsupportedFormat: frozen by a newer version.
+            DataLoss: damaged.
+        """
+        document = json.loads(ingest.frozen)
+        if document["format"] > FORMAT:
+            raise UnsupportedFormat(
+                f"ref {shorten(ingest.ref)} has a commit of format {document['format']} under "
+                f"way; this frontend knows up to {FORMAT}: let a newer one finish it"
+            )
+        body = document["record"].encode()
+        digest_key = record_key(_digest(json.loads(body)))
+        return cls(
+            record=Record.decode(digest_key, body),
+            labels=document["labels"],
+            now_ns=document["now"],
+            upload_id=ingest.upload_id,
+            parts=tuple(stored_parts(ingest)),
+            complete=ingest.sealed,
+            begun=document["begun"],
+        )
+
+
+def _digest(document: Mapping[str, str]) -> Digest:
+    return Digest.parse(document["digest"])
+
+
+def stored_parts(ingest: Ingest) -> list[Part]:
+    """An ingest's parts as a completion names them."""
+    return [Part(n, part.etag, part.size) for n, part in enumerate(ingest.parts, start=1)]
+
+
+class Commits:
+    """Carries commits out."""
+
+    def __init__(self, path: WritePath) -> None:
+        self._path = path
+
+    async def adopt(
+        self, lease: Lease, record: Record, labels: Mapping[str, str], now_ns: int
+    ) -> bool:
+        """Takes what the fleet has, instead of completing one's own upload.
+
+        Returns:
+            Whether the tenant holds the digest now; False: the fleet doesn't have it.
+
+        Raises:
+            AlreadyExists: the tenant held it before; the ingest is dropped.
+        """
+        path, digest = self._path, record.digest
+        seen = await path.workers.store(path.records.read, digest)
+        if seen is None or not seen.record.readable:
+            return False
+        if await path.workers.store(path.blobs.held, lease.tenant, digest):
+            await self.drop(lease, record.data_key)
+            raise already_held(digest)
+        adopted = await path.workers.store(path.blobs.adopt, lease.tenant, digest, now_ns, labels)
+        if adopted is None:
+            return False
+        await self._forget(lease.tenant, lease.ref, record)
+        return True
+
+    async def carry_out(
+        self, tenant: str, ref: str, frozen: FrozenCommit, body: bytes | None
+    ) -> Committed:
+        """Carries a frozen commit out to its end, or thaws it.
+
+        Args:
+            tenant: whose ref it is.
+            ref: the ingest.
+            frozen: what to write.
+            body: the bytes, where they are one object that isn't sent yet.
+
+        Raises:
+            Aborted: it can't be carried out; the ingest is dropped.
+            Unavailable: an outcome stayed unknown; it stays frozen.
+        """
+        path = self._path
+        try:
+            lifetime = self._lifetime(frozen)
+            if lifetime:
+                lifetime.check(path.store)
+            hold = path.blobs.new_hold(
+                frozen.record.digest, frozen.record.size, frozen.now_ns, frozen.labels
+            )
+            completing = asyncio.create_task(self._complete(frozen, body))
+            holding = asyncio.create_task(path.workers.store(path.blobs.make_hold, tenant, hold))
+            await asyncio.wait([completing, holding])
+            begun = completing.result()
+            lifetime = self._lifetime(replace(frozen, begun=begun))
+            committed = await path.workers.store(
+                path.blobs.publish, tenant, frozen.record, lifetime, hold, holding.result()
+            )
+        except (Aborted, InvalidPart, NoSuchUpload) as error:
+            await self._thaw(tenant, ref, frozen)
+            raise Aborted(f"the commit can't be carried out ({error}); start over") from error
+        await self._forget(tenant, ref, frozen.record)
+        return committed
+
+    def _lifetime(self, frozen: FrozenCommit) -> Lifetime | None:
+        if frozen.begun is None:
+            return None
+        return Lifetime(frozen.begun, self._path.limits.ingest_lifetime)
+
+    async def redrive(self, tenant: str, ingest: Ingest) -> None:
+        """Carries out a commit that another stream froze.
+
+        Raises:
+            Unavailable: an outcome stayed unknown; it stays frozen.
+        """
+        frozen = FrozenCommit.decode(ingest)
+        if await self._path.workers.store(self._path.blobs.done_before, frozen.record):
+            await self._forget(tenant, ingest.ref, frozen.record)
+            return
+        try:
+            await self.carry_out(tenant, ingest.ref, frozen, None)
+        except Aborted as error:
+            log.info("a frozen commit was thawed", tenant=tenant, reason=str(error))
+
+    async def _complete(self, frozen: FrozenCommit, body: bytes | None) -> float | None:
+        """Makes the bytes complete; returns when their key was first used."""
+        path, record = self._path, frozen.record
+        if record.inline is not None:
+            return None
+        if frozen.upload_id and not frozen.complete:
+            await self.complete_upload(record.data_key, frozen.upload_id, frozen.parts)
+        elif body is not None:
+            async with path.upload_slots:
+                written = await path.workers.store(path.store.put, record.data_key, body)
+            return written.date
+        else:
+            await self._find_whole(record)
+        return frozen.begun
+
+    async def _find_whole(self, record: Record) -> None:
+        try:
+            entry = await self._path.workers.store(self._path.store.head, record.data_key)
+        except NoSuchKey as error:
+            raise Aborted(f"the bytes of {record.digest} never reached the store") from error
+        if entry.size != record.size:
+            raise Aborted(
+                f"{record.data_key} has {entry.size} bytes, the commit says {record.size}"
+            )
+
+    async def complete_upload(self, key: str, upload_id: str, parts: tuple[Part, ...]) -> None:
+        """Completes an upload; what a lost reply said is decided by looking.
+
+        Raises:
+            InvalidPart: a part is gone; nothing was completed.
+            NoSuchUpload: the upload is gone and there is no object.
+            Unavailable: no definite outcome.
+        """
+        path = self._path
+        for _ in range(COMPLETE_ATTEMPTS):
+            try:
+                await path.workers.store(path.store.complete_upload, key, upload_id, parts)
+            except OutcomeUnknown:
+                if await self._completed(key, parts):
+                    return
+            except (NoSuchUpload, InvalidPart):
+                if await self._completed(key, parts):
+                    return
+                raise
+            else:
+                return
+        raise Unavailable("the store gave no definite reply to the completion; try again")
+
+    async def _completed(self, key: str, parts: tuple[Part, ...]) -> bool:
+        path = self._path
+        try:
+            entry = await path.workers.store(path.store.head, key)
+        except NoSuchKey:
+            return False
+        etag = path.store.composite_etag(parts)
+        return entry.size == sum(part.size for part in parts) and etag in {None, entry.etag}
+
+    async def _forget(self, tenant: str, ref: str, record: Record) -> None:
+        """Ends a committed ingest. The commit stands whether this succeeds or not."""
+        try:
+            await self._path.ingests.forget(
+                tenant, ref, record.data_key, Done(str(record.digest), record.size)
+            )
+        except HoldfastError as error:
+            log.warning("a committed ingest stays in Redis", tenant=tenant, reason=str(error))
+
+    async def _thaw(self, tenant: str, ref: str, frozen: FrozenCommit) -> None:
+        await self._path.ingests.forget(tenant, ref, frozen.record.data_key, None)
+        self.discard_upload(frozen.record.data_key, frozen.upload_id)
+
+    async def drop(self, lease: Lease, key: str, upload_id: str = "") -> None:
+        """Drops an ingest for good.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        await self._path.ingests.forget(lease.tenant, lease.ref, key, None)
+        self.discard_upload(key, upload_id)
+
+    def discard_upload(self, key: str, upload_id: str) -> None:
+        """Drops an upload in the background; the collector finds it if that fails."""
+        if upload_id:
+            self._path.background.start(
+                self._path.workers.store(self._path.store.abort_upload, key, upload_id)
+            )
+
+    async def abort(self, tenant: str, ref: str) -> None:
+        """Takes a ref from its writer and drops its ingest.
+
+        A frozen commit is finished or thawed instead: it may have taken effect.
+
+        Raises:
+            Unavailable: Redis can't be reached, or a frozen commit's outcome is unknown.
+        """
+        dropped = await self._path.ingests.abort(tenant, ref)
+        if dropped.ingest is None:
+            return
+        if dropped.frozen:
+            await self.redrive(tenant, dropped.ingest)
+            return
+        ingest = dropped.ingest
+        self.discard_upload(ingest.data_key, ingest.upload_id)
+        if ingest.tail_key:
+            self._path.background.start(
+                self._path.workers.store(self._path.store.delete, ingest.tail_key)
+            )
+
+
+def already_held(digest: Digest) -> AlreadyExists:
+    """The error of a write of what the tenant holds."""
+    return AlreadyExists(f"content {digest} is held already; nothing needs to be written")

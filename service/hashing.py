@@ -1,0 +1,182 @@
+"""Hashes whose state can be stored and taken up again, by another process.
+
+Python's hashlib can't save a state, so this drives OpenSSL's own functions, with
+the structures of `openssl/sha.h` (SHA256_CTX of 112 bytes, SHA512_CTX of 216).
+ctypes releases the GIL during the calls. The stored form is canonical: the words
+of the state in hexadecimal, the bytes hashed so far, and the bytes that don't
+fill a block yet; FIPS 180-4 defines all three. A known-answer test runs before
+first use; where it fails, or there is no libcrypto, hashes work by hashlib and
+can't be saved: commits then read the bytes again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import hashlib
+import struct
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Protocol
+
+from holdfast.digests import Digest
+from holdfast.errors import DataLoss
+
+FORMAT: Final = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where OpenSSL keeps what: sizes in bytes."""
+
+    name: str
+    word: str
+    word_size: int
+    block: int
+    digest: int
+    context: int
+
+    @property
+    def words(self) -> int:
+        return 8 * self.word_size
+
+
+_LAYOUTS: Final = {
+    "sha256": _Layout("SHA256", "I", 4, 64, 32, 112),
+    "sha384": _Layout("SHA384", "Q", 8, 128, 48, 216),
+    "sha512": _Layout("SHA512", "Q", 8, 128, 64, 216),
+}
+
+
+class ContentHash(Protocol):
+    """A running digest of a blob."""
+
+    algorithm: str
+
+    def update(self, data: bytes, start: int, stop: int) -> None:
+        """Hashes `data[start:stop]` on, without copying it."""
+        ...
+
+    def digest(self) -> Digest:
+        """The digest of what was hashed so far."""
+        ...
+
+    def save(self) -> str:
+        """The state as text, or "" where it can't be saved."""
+        ...
+
+
+class _OpenSSLHash:
+    """A hash in OpenSSL's own structure."""
+
+    def __init__(self, algorithm: str, library: ctypes.CDLL) -> None:
+        self.algorithm = algorithm
+        self._layout = _LAYOUTS[algorithm]
+        self._library = library
+        self._context = ctypes.create_string_buffer(self._layout.context)
+        getattr(library, f"{self._layout.name}_Init")(self._context)
+
+    def update(self, data: bytes, start: int, stop: int) -> None:
+        address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+        getattr(self._library, f"{self._layout.name}_Update")(
+            self._context, ctypes.c_void_p(address + start), ctypes.c_size_t(stop - start)
+        )
+
+    def digest(self) -> Digest:
+        copy = ctypes.create_string_buffer(self._context.raw, self._layout.context)
+        out = ctypes.create_string_buffer(self._layout.digest)
+        getattr(self._library, f"{self._layout.name}_Final")(out, copy)
+        return Digest(self.algorithm, out.raw.hex())
+
+    def save(self) -> str:
+        layout, raw = self._layout, self._context.raw
+        words = struct.unpack_from(f"=8{layout.word}", raw)
+        low, high = struct.unpack_from(f"=2{layout.word}", raw, layout.words)
+        length = (high << 8 * layout.word_size | low) // 8
+        start = layout.words + 2 * layout.word_size
+        tail = raw[start : start + length % layout.block]
+        state = struct.pack(f">8{layout.word}", *words).hex()
+        return ":".join((FORMAT, self.algorithm, state, str(length), tail.hex()))
+
+    def load(self, words: bytes, length: int, tail: bytes) -> None:
+        layout = self._layout
+        bits = 8 * length
+        mask = (1 << 8 * layout.word_size) - 1
+        native = struct.pack(f"=8{layout.word}", *struct.unpack(f">8{layout.word}", words))
+        counts = struct.pack(f"=2{layout.word}", bits & mask, bits >> 8 * layout.word_size)
+        sizes = struct.pack("=2I", len(tail), layout.digest)
+        self._context.raw = native + counts + tail.ljust(layout.block, b"\0") + sizes
+
+
+class _HashlibHash:
+    """A hash that can't be saved."""
+
+    def __init__(self, algorithm: str) -> None:
+        self.algorithm = algorithm
+        self._hash = hashlib.new(algorithm)
+
+    def update(self, data: bytes, start: int, stop: int) -> None:
+        self._hash.update(memoryview(data)[start:stop])
+
+    def digest(self) -> Digest:
+        return Digest(self.algorithm, self._hash.hexdigest())
+
+    def save(self) -> str:
+        return ""
+
+
+def new_hash(algorithm: str) -> ContentHash:
+    """A hash of nothing yet."""
+    library = _library()
+    return _HashlibHash(algorithm) if library is None else _OpenSSLHash(algorithm, library)
+
+
+def load_hash(state: str) -> ContentHash | None:
+    """A hash as it was saved, or None where this machine can't take it up.
+
+    Raises:
+        DataLoss: `state` isn't what `save` gives.
+    """
+    library = _library()
+    return None if library is None else _load(state, library)
+
+
+def _load(state: str, library: ctypes.CDLL) -> _OpenSSLHash:
+    try:
+        version, algorithm, words, length, tail = state.split(":")
+        layout, state_words, rest = _LAYOUTS[algorithm], bytes.fromhex(words), bytes.fromhex(tail)
+        hashed = int(length)
+    except (KeyError, ValueError) as error:
+        raise DataLoss(f"a saved hash state is damaged: {error}") from error
+    if version != FORMAT or len(state_words) != layout.words or len(rest) != hashed % layout.block:
+        raise DataLoss("a saved hash state is damaged: its parts don't fit each other")
+    loaded = _OpenSSLHash(algorithm, library)
+    loaded.load(state_words, hashed, rest)
+    return loaded
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """libcrypto, if it is there and answers as it must."""
+    name = ctypes.util.find_library("crypto")
+    if name is None:
+        return None
+    try:
+        library = ctypes.CDLL(name)
+        known = all(_known_answer(library, algorithm) for algorithm in _LAYOUTS)
+    except (OSError, AttributeError):
+        return None
+    return library if known else None
+
+
+def _known_answer(library: ctypes.CDLL, algorithm: str) -> bool:
+    """Whether a hash that is saved and loaded half-way gives what hashlib gives."""
+    text = bytes(range(256)) * 3
+    for cut in (0, 1, 64, 128, 300):
+        first = _OpenSSLHash(algorithm, library)
+        first.update(text, 0, cut)
+        second = _load(first.save(), library)
+        second.update(text, cut, len(text))
+        if second.digest().hex != hashlib.new(algorithm, text).hexdigest():
+            return False
+    return True

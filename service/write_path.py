@@ -1,0 +1,72 @@
+"""What all writers of a process share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from coordination.ingests import Ingests
+from coordination.leases import Leases
+from holdfast.errors import FailedPrecondition
+from service.budget import BufferBudget
+from service.workers import Background, Workers
+from storage.blobs import Blobs
+from storage.keys import NewName
+from storage.port import MAX_PARTS, ObjectStore
+from storage.records import BLOCK_SIZE, Records
+
+MIB: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds one writer.
+
+    Attributes:
+        part_size: bytes of a part where no total was declared; a multiple of 4 MiB.
+        parts_in_flight: parts of one stream that are uploaded at once.
+        ingest_lifetime: seconds from the first use of a data key to the record (L).
+        suspend_grace: seconds for making durable what a broken stream left.
+    """
+
+    part_size: int = 8 * MIB
+    parts_in_flight: int = 4
+    ingest_lifetime: float = 24 * 3600.0
+    suspend_grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class WritePath:
+    """The parts that ingest sessions are put together from."""
+
+    store: ObjectStore
+    records: Records
+    blobs: Blobs
+    ingests: Ingests
+    leases: Leases
+    workers: Workers
+    background: Background
+    budget: BufferBudget
+    upload_slots: asyncio.Semaphore
+    limits: Limits
+    now_ns: Callable[[], int]
+    clock: Callable[[], float]
+    new_name: NewName
+    new_nonce: NewName
+
+    def choose_part_size(self, total: int) -> int:
+        """Bytes of a part for a blob of `total` bytes (0: unknown).
+
+        Raises:
+            FailedPrecondition: parts so large that they don't fit the buffers.
+        """
+        smallest = -(-total // MAX_PARTS)
+        size = max(self.limits.part_size, -(-smallest // BLOCK_SIZE) * BLOCK_SIZE)
+        if 2 * size > self.budget.size:
+            raise FailedPrecondition(
+                f"a blob of {total} bytes takes parts of {size} bytes, and twice that must fit "
+                f"HOLDFAST_BUFFER_BUDGET ({self.budget.size} bytes); raise it"
+            )
+        return size
