@@ -241,20 +241,31 @@ class Ingests:
         """Gives a lease back; False if it wasn't ours any more."""
         return bool(await self._scripts.run("release", [Keys(tenant).lease(ref)], [nonce]))
 
-    async def save(self, lease: Lease, data_key: str, change: Change, now_ns: int | None) -> None:
+    async def save(self, lease: Lease, data_key: str, change: Change, now_ns: int) -> None:
         """Changes fields of an ingest.
 
         Raises:
             Aborted: the lease or the ingest is lost.
         """
+        if await self._save(lease, data_key, change, now_ns) != 1:
+            raise lost(lease.ref)
+
+    async def progress(self, lease: Lease, data_key: str, change: Change, now_ns: int) -> bool:
+        """Tells how far a writer is, beside its other work; False if its lease is lost.
+
+        An ingest that has just been restarted or committed is passed over.
+        """
+        return await self._save(lease, data_key, change, now_ns) != 0
+
+    async def _save(self, lease: Lease, data_key: str, change: Change, now_ns: int) -> int:
         keys, ref = Keys(lease.tenant), lease.ref
-        done = await self._scripts.run(
-            "save",
-            [keys.lease(ref), keys.ingest(ref), keys.index],
-            [lease.nonce, data_key, ref, "" if now_ns is None else now_ns, *change.arguments()],
+        return int(
+            await self._scripts.run(
+                "save",
+                [keys.lease(ref), keys.ingest(ref), keys.index],
+                [lease.nonce, data_key, ref, now_ns, *change.arguments()],
+            )
         )
-        if not done:
-            raise lost(ref)
 
     async def checkpoint(
         self,

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -42,6 +42,9 @@ from storage.port import InvalidPart, NoSuchKey, NoSuchUpload, Part
 from storage.records import Record
 
 log = structlog.get_logger(__name__)
+
+First = TypeVar("First")
+Second = TypeVar("Second")
 
 FORMAT: Final = 1
 COMPLETE_ATTEMPTS: Final = 3
@@ -132,14 +135,13 @@ class Commits:
             Whether the tenant holds the digest now; False: the fleet doesn't have it.
 
         Raises:
-            AlreadyExists: the tenant held it before; the ingest is dropped.
+            AlreadyExists: the tenant held it before.
         """
         path, digest = self._path, record.digest
         seen = await path.workers.store(path.records.read, digest)
         if seen is None or not seen.record.readable:
             return False
         if await path.workers.store(path.blobs.held, lease.tenant, digest):
-            await self.drop(lease, record.data_key)
             raise already_held(digest)
         adopted = await path.workers.store(path.blobs.adopt, lease.tenant, digest, now_ns, labels)
         if adopted is None:
@@ -170,13 +172,12 @@ class Commits:
             hold = path.blobs.new_hold(
                 frozen.record.digest, frozen.record.size, frozen.now_ns, frozen.labels
             )
-            completing = asyncio.create_task(self._complete(frozen, body))
-            holding = asyncio.create_task(path.workers.store(path.blobs.make_hold, tenant, hold))
-            await asyncio.wait([completing, holding])
-            begun = completing.result()
+            begun, hold_key = await _both(
+                self._complete(frozen, body), path.workers.store(path.blobs.make_hold, tenant, hold)
+            )
             lifetime = self._lifetime(replace(frozen, begun=begun))
             committed = await path.workers.store(
-                path.blobs.publish, tenant, frozen.record, lifetime, hold, holding.result()
+                path.blobs.publish, tenant, frozen.record, lifetime, hold, hold_key
             )
         except (Aborted, InvalidPart, NoSuchUpload) as error:
             await self._thaw(tenant, ref, frozen)
@@ -209,7 +210,9 @@ class Commits:
         path, record = self._path, frozen.record
         if record.inline is not None:
             return None
-        if frozen.upload_id and not frozen.complete:
+        if frozen.complete:
+            return frozen.begun
+        if frozen.upload_id:
             await self.complete_upload(record.data_key, frozen.upload_id, frozen.parts)
         elif body is not None:
             async with path.upload_slots:
@@ -310,6 +313,16 @@ class Commits:
             self._path.background.start(
                 self._path.workers.store(self._path.store.delete, ingest.tail_key)
             )
+
+
+async def _both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:
+    """Waits for both to end, however they end, before it raises what either raised."""
+    one, two = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(one, BaseException):
+        raise one
+    if isinstance(two, BaseException):
+        raise two
+    return one, two
 
 
 def already_held(digest: Digest) -> AlreadyExists:

@@ -513,6 +513,11 @@ class PartStream:
         if len(body) != self._buffer.size or (sums, running) != (self._buffer.sums, self._running):
             raise DataLoss(f"{self._buffer.tail} isn't what was written")
 
+    def discard_tail(self) -> None:
+        """The ingest has ended: its tail isn't needed any more."""
+        if self._buffer.tail:
+            self._path.background.start(self._discard_tail(self._buffer.tail))
+
     async def _discard_tail(self, key: str) -> None:
         await self._path.workers.store(self._path.store.delete, key)
 

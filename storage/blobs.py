@@ -168,6 +168,11 @@ class Blobs:
                 continue
         raise Unavailable(f"{digest}: lost to {ATTEMPTS} concurrent changes; try again")
 
+    def known(self, digest: Digest) -> bool:
+        """Whether a record of the digest says that its bytes are to be had."""
+        seen = self._records.read(digest)
+        return seen is not None and seen.record.readable
+
     def held(self, tenant: str, digest: Digest) -> tuple[Info, Record] | None:
         """What this tenant holds of a digest, or None.
 

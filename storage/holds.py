@@ -149,24 +149,23 @@ class Holds:
     def find(self, tenant: str, digest: Digest) -> list[Named]:
         """This tenant's holds on a digest that no delete is marked beside."""
         entries = self._store.list(hold_prefix(tenant, digest))
-        return self._load(entry.key for entry in entries)
+        return self.load([entry.key for entry in entries])
 
-    def scan(self, tenant: str) -> Iterator[Info]:
-        """What this tenant holds, in order of digest, in bounded memory.
+    def groups(self, tenant: str) -> Iterator[list[str]]:
+        """The keys below each digest of a tenant, marks too, in order of digest.
 
-        It goes by the holds alone: a hold whose record is gone is listed too, so
-        that its tenant can delete it.
+        Fetched as it is consumed, so memory stays bounded. It goes by the holds
+        alone: one whose record is gone comes too, so that its tenant can delete it.
         """
         entries = self._store.list(tenant_prefix(tenant))
         for _, group in groupby(entries, key=lambda entry: hold_digest(entry.key)):
-            if found := self._load(entry.key for entry in group):
-                yield merged(found)
+            yield [entry.key for entry in group]
 
-    def _load(self, keys: Iterator[str]) -> list[Named]:
-        names = list(keys)
-        marked = {name.removesuffix(DELETING) for name in names if name.endswith(DELETING)}
+    def load(self, keys: list[str]) -> list[Named]:
+        """Those of one digest's listed holds that no delete is marked beside."""
+        marked = {key.removesuffix(DELETING) for key in keys if key.endswith(DELETING)}
         found = []
-        for key in names:
+        for key in keys:
             if key.endswith(DELETING) or key in marked:
                 continue
             try:

@@ -1,0 +1,209 @@
+"""What a tenant holds: Info, Update, List and Delete, over the cache and the store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from itertools import islice
+from typing import Final
+
+import structlog
+
+from coordination.hold_cache import HoldCache, Ticket
+from holdfast.digests import Digest
+from holdfast.errors import HoldfastError, InvalidArgument, NotFound, shorten
+from holdfast.values import Info, check_labels
+from service.workers import Workers
+from storage.blobs import Blobs
+from storage.holds import Holds, Relabel, merged
+
+log = structlog.get_logger(__name__)
+
+LIST_BATCH: Final = 100
+"""Entries of one List message."""
+CACHE_PAUSE: Final = 1.0
+"""Seconds for which the cache isn't asked after Redis has failed: reading goes on."""
+
+
+class Catalogue:
+    """The holds of all tenants, as the RPCs see them."""
+
+    def __init__(
+        self,
+        *,
+        blobs: Blobs,
+        holds: Holds,
+        cache: HoldCache,
+        workers: Workers,
+        shared: bool,
+        now_ns: Callable[[], int],
+        clock: Callable[[], float],
+    ) -> None:
+        """Puts a catalogue together.
+
+        Args:
+            blobs: records and holds.
+            holds: for listing.
+            cache: of holds.
+            workers: for what blocks.
+            shared: whether a tenant may take what the fleet has.
+            now_ns: the time, in ns since 1970.
+            clock: monotonic, in s.
+        """
+        self._blobs = blobs
+        self._holds = holds
+        self._cache = cache
+        self._workers = workers
+        self._now_ns = now_ns
+        self._clock = clock
+        self._cache_back = 0.0
+        self.shared = shared
+
+    async def info(self, tenant: str, digest: Digest) -> Info:
+        """What this tenant holds; under `shared` it takes what the fleet has.
+
+        Raises:
+            NotFound: neither, or the bytes are damaged or gone.
+        """
+        entry, ticket = await self._look_up(tenant, digest)
+        if entry is not None:
+            return _decode(digest, entry)
+        info = await self._workers.store(self._find, tenant, digest)
+        if info is None:
+            raise NotFound(f"content {digest} not found")
+        await self._fill(tenant, digest, ticket, info)
+        return info
+
+    async def held(self, tenant: str, digest: Digest) -> bool:
+        """Whether this tenant holds a digest already, its record live."""
+        entry, ticket = await self._look_up(tenant, digest)
+        if entry is not None:
+            return True
+        info = await self._workers.store(self._find_own, tenant, digest)
+        if info is not None:
+            await self._fill(tenant, digest, ticket, info)
+        return info is not None
+
+    def _find_own(self, tenant: str, digest: Digest) -> Info | None:
+        # Without a record nobody holds it: that is one request for most new content.
+        if not self._blobs.known(digest):
+            return None
+        found = self._blobs.held(tenant, digest)
+        return found[0] if found else None
+
+    def _find(self, tenant: str, digest: Digest) -> Info | None:
+        if not self._blobs.known(digest):
+            return None
+        found = self._blobs.held(tenant, digest)
+        if found is None and self.shared:
+            found = self._blobs.adopt(tenant, digest, self._now_ns(), {})
+        return found[0] if found else None
+
+    async def _look_up(self, tenant: str, digest: Digest) -> tuple[str | None, Ticket | None]:
+        if self._clock() < self._cache_back:
+            return None, None
+        try:
+            found = await self._cache.look_up(tenant, digest)
+        except HoldfastError as error:
+            self._pause(error)
+            return None, None
+        return found.entry, found.ticket
+
+    async def _fill(self, tenant: str, digest: Digest, ticket: Ticket | None, info: Info) -> None:
+        if ticket is None:
+            return
+        try:
+            await self._cache.fill(tenant, digest, ticket, _encode(info))
+        except HoldfastError as error:
+            self._pause(error)
+
+    def _pause(self, error: HoldfastError) -> None:
+        self._cache_back = self._clock() + CACHE_PAUSE
+        log.warning("Redis fails; holds are looked up in the store", reason=str(error))
+
+    async def forget(self, tenant: str, digest: Digest) -> None:
+        """Drops what the cache says: the labels have changed."""
+        async with self._cache.changing(tenant, digest, delete=False):
+            pass
+
+    async def update(
+        self, tenant: str, digest: Digest, labels: Mapping[str, str], paths: list[str]
+    ) -> Info:
+        """Changes labels.
+
+        Args:
+            tenant: whose hold it is.
+            digest: of the blob.
+            labels: the new values.
+            paths: `labels` (or nothing) replaces all, `labels.<key>` sets one.
+
+        Raises:
+            InvalidArgument: another path, or labels that are too large.
+            NotFound: this tenant doesn't hold it.
+        """
+        change = relabelling(labels, paths)
+        async with self._cache.changing(tenant, digest, delete=False):
+            info = await self._workers.store(
+                self._blobs.relabel, tenant, digest, change, self._now_ns()
+            )
+        if info is None:
+            raise NotFound(f"content {digest} not found")
+        return info
+
+    async def delete(self, tenant: str, digest: Digest) -> None:
+        """Gives up this tenant's hold; not having one is no error.
+
+        Raises:
+            Unavailable: Redis or the store can't be reached.
+        """
+        async with self._cache.changing(tenant, digest, delete=True):
+            await self._workers.store(self._blobs.drop, tenant, digest)
+
+    async def list(self, tenant: str, matches: Callable[[Info], bool]) -> AsyncIterator[list[Info]]:
+        """What this tenant holds and `matches`, in order of digest, some at a time."""
+        groups = self._holds.groups(tenant)
+        while batch := await self._workers.store(lambda: list(islice(groups, LIST_BATCH))):
+            loaded = await asyncio.gather(
+                *(self._workers.store(self._holds.load, keys) for keys in batch)
+            )
+            infos = [merged(found) for found in loaded if found]
+            if matching := [info for info in infos if matches(info)]:
+                yield matching
+
+
+def relabelling(labels: Mapping[str, str], paths: list[str]) -> Relabel:
+    """What an update mask does to labels.
+
+    Raises:
+        InvalidArgument: a path that can't be changed, or labels that are too large.
+    """
+    keys = []
+    for path in paths:
+        if path == "labels":
+            continue
+        prefix, _, key = path.partition(".")
+        if prefix != "labels" or not key:
+            raise InvalidArgument(
+                f"update mask path {shorten(path)} can't be changed; use 'labels' or 'labels.<key>'"
+            )
+        keys.append(key)
+    replace_all = not paths or "labels" in paths
+    check_labels(labels)
+
+    def change(old: Mapping[str, str]) -> Mapping[str, str]:
+        new = dict(labels) if replace_all else {**old, **{key: labels.get(key, "") for key in keys}}
+        kept = {key: value for key, value in new.items() if value}
+        return check_labels(kept)
+
+    return change
+
+
+def _encode(info: Info) -> str:
+    fields = [info.size, info.created_at_ns, info.updated_at_ns, dict(info.labels)]
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def _decode(digest: Digest, entry: str) -> Info:
+    size, created_at_ns, updated_at_ns, labels = json.loads(entry)
+    return Info(digest, size, created_at_ns, updated_at_ns, labels)

@@ -1,0 +1,135 @@
+"""Reading blobs: records from a short-lived cache, bytes from verified blocks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from holdfast.digests import Digest
+from holdfast.errors import DataLoss, NotFound, OutOfRange
+from service.block_cache import BlockCache
+from service.catalogue import Catalogue
+from service.workers import Workers
+from storage.port import NoSuchKey
+from storage.records import BLOCK_SIZE, Record, Records, State
+
+MESSAGE_SIZE: Final = 2**20
+"""Bytes of a Read message at most."""
+RECORD_TTL: Final = 30.0
+"""Seconds for which a record is believed without asking: bytes never change, but a
+record can be marked corrupt."""
+RECORD_BUDGET: Final = 16 * 2**20
+"""Bytes of records kept: a record has 4 for every 4 MiB, or an inline blob."""
+RECORD_OVERHEAD: Final = 1024
+
+
+class RecordCache:
+    """Records read lately, with a byte budget."""
+
+    def __init__(self, records: Records, workers: Workers, clock: Callable[[], float]) -> None:
+        self._records = records
+        self._workers = workers
+        self._clock = clock
+        self._kept: OrderedDict[Digest, tuple[float, Record]] = OrderedDict()
+        self._size = 0
+
+    def cached(self, digest: Digest) -> Record | None:
+        """A record read less than 30 s ago."""
+        entry = self._kept.get(digest)
+        if entry is None or self._clock() >= entry[0]:
+            return None
+        return entry[1]
+
+    async def get(self, digest: Digest, *, fresh: bool = False) -> Record | None:
+        """The record of a digest; None if there is none."""
+        found = None if fresh else self.cached(digest)
+        if found is not None:
+            return found
+        seen = await self._workers.store(self._records.read, digest)
+        self._drop(digest)
+        if seen is None:
+            return None
+        self._kept[digest] = (self._clock() + RECORD_TTL, seen.record)
+        self._size += _weight(seen.record)
+        while self._size > RECORD_BUDGET:
+            self._drop(next(iter(self._kept)))
+        return seen.record
+
+    def _drop(self, digest: Digest) -> None:
+        if entry := self._kept.pop(digest, None):
+            self._size -= _weight(entry[1])
+
+
+def _weight(record: Record) -> int:
+    return RECORD_OVERHEAD + len(record.block_sums) + len(record.inline or b"")
+
+
+class Reader:
+    """Reads blobs for all tenants."""
+
+    def __init__(self, records: RecordCache, cache: BlockCache, catalogue: Catalogue) -> None:
+        self._records = records
+        self._cache = cache
+        self._catalogue = catalogue
+
+    async def read(
+        self, tenant: str, digest: Digest, offset: int, size: int
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        """Yields (offset from the requested one, bytes), in order, without gaps.
+
+        Args:
+            tenant: who asks; needs a hold where contents aren't shared.
+            digest: of the blob.
+            offset: first byte; less than 0 counts as 0.
+            size: bytes; 0 or less, or past the end, means to the end.
+
+        Raises:
+            NotFound: no such blob, or it is gone.
+            OutOfRange: `offset` is past the end.
+            DataLoss: stored bytes are not those that were committed.
+        """
+        if not self._catalogue.shared and not await self._catalogue.held(tenant, digest):
+            raise NotFound(f"content {digest} not found")
+        record = await self._find(digest, fresh=False)
+        start = max(offset, 0)
+        if start > record.size:
+            raise OutOfRange(f"read of {digest} at offset {start}: it has {record.size} bytes")
+        stop = record.size if size <= 0 else min(record.size, start + size)
+        position = start
+        while position < stop:
+            index = position // BLOCK_SIZE
+            end = min(stop, position + MESSAGE_SIZE, (index + 1) * BLOCK_SIZE)
+            self._cache.read(record, position, end)
+            block = self._cache.cached(record, index)
+            if block is None:
+                record, block = await self._block(record, index)
+            base = index * BLOCK_SIZE
+            piece = block[position - base : end - base]
+            del block  # a slow client must not keep a whole block from being given back
+            yield position - start, piece
+            position = end
+
+    async def _find(self, digest: Digest, *, fresh: bool) -> Record:
+        record = await self._records.get(digest, fresh=fresh)
+        if record is None or record.state is State.TOMBSTONE:
+            raise NotFound(f"content {digest} not found")
+        if record.state is State.CORRUPT:
+            raise DataLoss(f"content {digest} was found to be damaged; a new commit of it heals it")
+        return record
+
+    async def _block(self, record: Record, index: int) -> tuple[Record, bytes]:
+        """A block; when its data object is gone, the record may name another by now."""
+        try:
+            return record, await self._cache.get(record, index)
+        except NoSuchKey:
+            current = await self._find(record.digest, fresh=True)
+        if current.data_key == record.data_key:
+            raise DataLoss(
+                f"content {record.digest}: its bytes ({record.data_key}) are gone from the "
+                "store; a new commit of it heals it"
+            )
+        try:
+            return current, await self._cache.get(current, index)
+        except NoSuchKey as error:
+            raise DataLoss(f"content {record.digest}: its bytes are gone") from error

@@ -1,0 +1,476 @@
+"""Ingest sessions: one stream's writing of one ref, message by message.
+
+open ──bytes──▶ open ──COMMIT──▶ committed
+  │               │  └─ other algorithm, mismatch ─▶ sealed ──WRITE at 0──▶ open
+  └── ABORT, or the tenant holds `expected` ──▶ dropped
+any ── stream ends ──▶ suspended (durable, released) ── open again, anywhere
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import structlog
+
+from coordination.ingests import Change, Done, Ingest
+from coordination.leases import Lease
+from coordination.scripts import Argument
+from holdfast.digests import Digest
+from holdfast.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    HoldfastError,
+    InvalidArgument,
+    OutOfRange,
+    Unavailable,
+    shorten,
+)
+from holdfast.values import check_labels, check_ref
+from service.catalogue import Catalogue
+from service.commit import Commits, FrozenCommit, already_held
+from service.part_stream import PartStream
+from service.write_path import WritePath
+from storage import blocks
+from storage.keys import data_key
+from storage.port import InvalidPart, NoSuchUpload, Part
+from storage.records import INLINE_LIMIT, Record, State
+
+log = structlog.get_logger(__name__)
+
+OPEN_ATTEMPTS = 3
+"""How often a ref is opened again after a frozen commit was carried out."""
+
+
+class Action(Enum):
+    """What a message asks for."""
+
+    STAT = 0
+    WRITE = 1
+    COMMIT = 2
+    ABORT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a write stream: sizes in bytes."""
+
+    action: Action
+    ref: str = ""
+    total: int = 0
+    expected: str = ""
+    offset: int = 0
+    data: bytes = b""
+    labels: Mapping[str, str] | None = None
+
+    def check(self) -> None:
+        """Refuses what is wrong whatever the state of the ingest.
+
+        Raises:
+            InvalidArgument: a negative number, a malformed digest, or labels that are too large.
+        """
+        for name, value in (("total", self.total), ("offset", self.offset)):
+            if value < 0:
+                raise InvalidArgument(f"{name} is {value}; it can't be negative")
+        if self.expected:
+            Digest.parse(self.expected)
+        if self.labels:
+            check_labels(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one message; `last` ends the stream."""
+
+    action: Action
+    started_at_ns: int
+    updated_at_ns: int
+    offset: int
+    total: int
+    digest: str
+    last: bool = False
+
+
+class Session:
+    """One stream's writing of one ref. Its calls come one at a time."""
+
+    def __init__(
+        self, path: WritePath, commits: Commits, catalogue: Catalogue, tenant: str, ref: str
+    ) -> None:
+        self._path = path
+        self._commits = commits
+        self._catalogue = catalogue
+        self._tenant = tenant
+        self._ref = check_ref(ref)
+        self._expected: Digest | None = None
+        self._checked: Digest | None = None
+        self._total = 0
+        self._done: Done | None = None
+        self._first = True
+        self._ended = False
+        self._dirty = False
+        self._lease: Lease
+        self._stream: PartStream
+
+    @property
+    def lease(self) -> Lease:
+        """The right to write the ref, once it is open."""
+        return self._lease
+
+    async def open(self) -> None:
+        """Takes the ref; a frozen commit that is found is carried out first.
+
+        Raises:
+            Unavailable: another stream writes it, or Redis or the store can't be reached.
+        """
+        for _ in range(OPEN_ATTEMPTS):
+            ingest = await self._take()
+            try:
+                if not ingest.frozen:
+                    self._stream = PartStream(self._path, self._lease, ingest, ingest.total)
+                    self._started_at_ns = ingest.started_at_ns
+                    self._updated_at_ns = ingest.updated_at_ns
+                    self._total = ingest.total
+                    self._expected = Digest.parse(ingest.expected) if ingest.expected else None
+                    return
+                await self._commits.redrive(self._tenant, ingest)
+            except BaseException:
+                await self._release()
+                raise
+            await self._release()
+        raise Unavailable(f"ref {shorten(self._ref)} is being committed; try again")
+
+    async def _take(self) -> Ingest:
+        path, nonce = self._path, self._path.new_nonce()
+        deadline = path.leases.sent()
+        opened = await path.ingests.open(
+            self._tenant,
+            self._ref,
+            nonce,
+            data_key(path.new_name()),
+            ttl_ms=path.leases.ttl_ms,
+            now_ns=path.now_ns(),
+        )
+        self._lease = path.leases.add(self._tenant, self._ref, nonce, deadline)
+        self._done = opened.done if opened.ingest.offset == 0 else None
+        return opened.ingest
+
+    async def _release(self) -> None:
+        self._path.leases.remove(self._lease)
+        if not self._lease.taken:
+            await self._path.ingests.release(self._tenant, self._ref, self._lease.nonce)
+
+    # -- messages
+
+    async def handle(self, message: Message) -> Reply:
+        """Carries out one message.
+
+        Raises:
+            HoldfastError: as contract.md says; the stream ends with it.
+        """
+        message.check()
+        self._lease.check()
+        if message.action is Action.ABORT:
+            return await self._abort()
+        await self._announce(message)
+        if message.action is not Action.STAT:
+            await self._write(message)
+        if message.action is Action.COMMIT:
+            return await self._commit(message)
+        return self._reply(message.action)
+
+    async def _announce(self, message: Message) -> None:
+        """Takes over what a message says of the whole blob."""
+        commit, first, self._first = message.action is Action.COMMIT, self._first, False
+        if message.total and not commit:
+            self._total = self._stream.total = message.total
+            self._dirty = True
+        if not message.expected:
+            return
+        expected = Digest.parse(message.expected)
+        if not commit:
+            if self._expected not in {None, expected} and not first:
+                raise InvalidArgument(
+                    f"expected digest {expected} differs from {self._expected}, which this "
+                    "stream announced before"
+                )
+            self._dirty |= self._expected != expected
+            self._expected = expected
+            self._stream.use_algorithm(expected.algorithm)
+        if self._checked != expected:
+            if await self._catalogue.held(self._tenant, expected):
+                await self._drop()
+                raise already_held(expected)
+            self._checked = expected
+
+    async def _write(self, message: Message) -> None:
+        stream, data = self._stream, message.data
+        if message.offset > 0 and message.offset != stream.offset:
+            await self._answer_repeat(message)
+            raise OutOfRange(
+                f"write at offset {message.offset}: ref {shorten(self._ref)} is at offset "
+                f"{stream.offset}; go on from there"
+            )
+        if message.offset == 0 and stream.offset > 0:
+            if data or message.action is Action.WRITE:
+                await self._restart()
+        elif stream.sealed and data:
+            raise FailedPrecondition(
+                f"ref {shorten(self._ref)} is complete with {stream.offset} bytes and can't be "
+                "added to; COMMIT it with the right digest, or WRITE at offset 0"
+            )
+        if not data:
+            return
+        await self._stream.receive(data)
+        self._updated_at_ns = self._path.now_ns()
+        self._dirty = True
+        if self._total and self._stream.offset == self._total:
+            await self._stream.send_early()
+
+    async def _restart(self) -> None:
+        """Truncates to 0: under a new data key, since old parts may still land."""
+        old, path = self._stream, self._path
+        fresh = data_key(path.new_name())
+        await path.ingests.restart(self._lease, old.data_key, fresh, path.now_ns())
+        await old.close()
+        self._commits.discard_upload(old.data_key, old.upload_id)
+        expected = str(self._expected) if self._expected else ""
+        ingest = Ingest(self._ref, fresh, total=self._total, expected=expected)
+        self._stream = PartStream(path, self._lease, ingest, self._total)
+        self._dirty = True
+
+    def _reply(self, action: Action, *, last: bool = False) -> Reply:
+        hashed = self._stream.hashed
+        return Reply(
+            action=action,
+            started_at_ns=self._started_at_ns,
+            updated_at_ns=self._updated_at_ns,
+            offset=self._stream.offset,
+            total=self._total,
+            digest=str(hashed) if hashed else "",
+            last=last,
+        )
+
+    # -- the end of an ingest
+
+    async def _abort(self) -> Reply:
+        reply = self._reply(Action.ABORT, last=True)
+        await self._drop()
+        return reply
+
+    async def _drop(self) -> None:
+        self._ended = True
+        self._stream.discard_tail()
+        await self._commits.drop(self._lease, self._stream.data_key, self._stream.upload_id)
+
+    async def _answer_repeat(self, message: Message) -> None:
+        """A COMMIT whose reply was lost finds the mark of the first one.
+
+        Raises:
+            AlreadyExists: it was carried out, and the tenant still holds the digest.
+        """
+        done = self._done
+        if (
+            message.action is not Action.COMMIT
+            or done is None
+            or self._stream.offset
+            or message.data
+            or message.expected not in {"", done.digest}
+            or message.offset not in {0, done.size}
+            or message.total not in {0, done.size}
+        ):
+            return
+        digest = Digest.parse(done.digest)
+        if await self._catalogue.held(self._tenant, digest):
+            await self._drop()
+            raise already_held(digest)
+
+    async def _commit(self, message: Message) -> Reply:
+        await self._answer_repeat(message)
+        stream = self._stream
+        total = message.total or self._total
+        if total and stream.offset != total:
+            raise FailedPrecondition(
+                f"unexpected commit size {stream.offset}, expected {total}; the bytes are kept"
+            )
+        expected = Digest.parse(message.expected) if message.expected else self._expected
+        digest = await self._digest(expected)
+        if expected and digest != expected:
+            raise FailedPrecondition(
+                f"unexpected commit digest {digest}, expected {expected}; the bytes are kept"
+            )
+        labels = dict(message.labels or {})
+        await self._publish(digest, labels)
+        self._ended = True
+        reply = self._reply(Action.COMMIT, last=True)
+        return Reply(
+            action=reply.action,
+            started_at_ns=reply.started_at_ns,
+            updated_at_ns=reply.updated_at_ns,
+            offset=stream.offset,
+            total=total or stream.offset,
+            digest=str(digest),
+            last=True,
+        )
+
+    async def _publish(self, digest: Digest, labels: dict[str, str]) -> None:
+        path, stream = self._path, self._stream
+        now_ns = path.now_ns()
+        record = Record(
+            digest=digest,
+            state=State.LIVE,
+            size=stream.offset,
+            created_at_ns=now_ns,
+            data_key=stream.data_key,
+            block_sums=b"",
+            nonce=path.new_nonce(),
+        )
+        if stream.multipart and await self._adopt(record, labels, now_ns):
+            return
+        frozen, body = await self._freeze(record, labels, now_ns)
+        committed = await self._commits.carry_out(self._tenant, self._ref, frozen, body)
+        stream.discard_tail()
+        if committed.held_before:
+            if labels:
+                await self._catalogue.forget(self._tenant, digest)
+            raise already_held(digest)
+
+    async def _adopt(self, record: Record, labels: dict[str, str], now_ns: int) -> bool:
+        """Takes what the fleet has by now, and spares the upload's completion."""
+        try:
+            adopted = await self._commits.adopt(self._lease, record, labels, now_ns)
+        except AlreadyExists:
+            await self._drop()
+            raise
+        if adopted:
+            self._ended = True
+            self._stream.discard_tail()
+            self._commits.discard_upload(self._stream.data_key, self._stream.upload_id)
+        return adopted
+
+    async def _freeze(
+        self, record: Record, labels: dict[str, str], now_ns: int
+    ) -> tuple[FrozenCommit, bytes | None]:
+        """Makes all parts durable and stores what the commit will write."""
+        stream, inline, body, complete = self._stream, None, None, False
+        if stream.multipart:
+            await stream.finish()
+            complete = stream.sealed
+        elif stream.offset <= INLINE_LIMIT:
+            inline = await stream.body()
+        elif stream.single_put_sent:
+            await stream.put_single()
+            complete = True
+        else:
+            body = await stream.body()
+        frozen = FrozenCommit(
+            record=Record(
+                digest=record.digest,
+                state=record.state,
+                size=record.size,
+                created_at_ns=record.created_at_ns,
+                data_key=stream.data_key,
+                block_sums=stream.block_sums(),
+                nonce=record.nonce,
+                inline=inline,
+            ),
+            labels=labels,
+            now_ns=now_ns,
+            upload_id=stream.upload_id,
+            parts=tuple(
+                Part(number, part.etag, part.size)
+                for number, part in enumerate(stream.parts, start=1)
+            ),
+            complete=complete,
+            begun=stream.begun,
+        )
+        await self._path.ingests.freeze(self._lease, stream.data_key, frozen.encode())
+        self._ended = True
+        return frozen, body
+
+    # -- a digest that wasn't hashed on the way
+
+    async def _digest(self, expected: Digest | None) -> Digest:
+        """The digest to commit under, by the algorithm of `expected`; never trusted."""
+        stream, hashed = self._stream, self._stream.hashed
+        if hashed and (expected is None or hashed.algorithm == expected.algorithm):
+            return hashed
+        algorithm = expected.algorithm if expected else "sha256"
+        if not stream.multipart:
+            body = await stream.body()
+            return await self._path.workers.hash(Digest.of, body, algorithm)
+        await self._seal()
+        return await self._path.workers.store(self._read_digest, algorithm)
+
+    async def _seal(self) -> None:
+        """Completes the object, so that it can be read; nothing can be added then."""
+        stream = self._stream
+        if stream.sealed:
+            return
+        await stream.finish()
+        parts = tuple(Part(n, p.etag, p.size) for n, p in enumerate(stream.parts, start=1))
+        try:
+            await self._commits.complete_upload(stream.data_key, stream.upload_id, parts)
+        except (InvalidPart, NoSuchUpload) as error:
+            await self._drop()
+            raise Aborted(f"the upload can't be completed ({error}); start over") from error
+        await self._path.ingests.save(
+            self._lease, stream.data_key, Change({"sealed": "1"}), self._path.now_ns()
+        )
+        stream.sealed = True
+
+    def _read_digest(self, algorithm: str) -> Digest:
+        stream = self._stream
+        running = hashlib.new(algorithm)
+        probe = Record(
+            digest=Digest.of(b""),
+            state=State.LIVE,
+            size=stream.offset,
+            created_at_ns=0,
+            data_key=stream.data_key,
+            block_sums=stream.block_sums(),
+            nonce="",
+        )
+        for block in blocks.spans(probe):
+            running.update(blocks.fetch(self._path.store, probe, block.index))
+        return Digest(algorithm, running.hexdigest())
+
+    # -- the end of the stream
+
+    async def publish_progress(self) -> None:
+        """Tells other frontends how far this stream is, if it moved."""
+        if not self._dirty or self._ended:
+            return
+        self._dirty = False
+        values: dict[str, Argument] = {
+            "live": self._stream.offset,
+            "total": self._total,
+            "expected": str(self._expected) if self._expected else "",
+        }
+        if not await self._path.ingests.progress(
+            self._lease, self._stream.data_key, Change(values), self._updated_at_ns
+        ):
+            self._lease.taken = True
+
+    async def close(self) -> None:
+        """Makes durable what was received, within the grace, and releases the ref."""
+        try:
+            if not self._ended and not self._lease.lost:
+                async with asyncio.timeout(self._path.limits.suspend_grace):
+                    await self._stream.suspend()
+                    await self.publish_progress()
+        except (HoldfastError, TimeoutError) as error:
+            log.info("a stream's rest is not durable", tenant=self._tenant, reason=str(error))
+        finally:
+            await self._stream.close()
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        try:
+            await self._release()
+        except HoldfastError as error:
+            log.info("a lease runs out by itself", tenant=self._tenant, reason=str(error))
