@@ -113,6 +113,8 @@ class Session:
         self._first = True
         self._ended = False
         self._dirty = False
+        self._closed = False
+        self._turn = asyncio.Lock()
         self._lease: Lease
         self._stream: PartStream
 
@@ -172,6 +174,10 @@ class Session:
         Raises:
             HoldfastError: as contract.md says; the stream ends with it.
         """
+        async with self._turn:
+            return await self._handle(message)
+
+    async def _handle(self, message: Message) -> Reply:
         message.check()
         self._lease.check()
         if message.action is Action.ABORT:
@@ -457,17 +463,26 @@ class Session:
             self._lease.taken = True
 
     async def close(self) -> None:
-        """Makes durable what was received, within the grace, and releases the ref."""
+        """Makes durable what was received, within the grace, and releases the ref.
+
+        A message that is still being carried out is waited for, within the same grace.
+        """
+        if self._closed:
+            return
+        self._closed = True
         try:
-            if not self._ended and not self._lease.lost:
-                async with asyncio.timeout(self._path.limits.suspend_grace):
-                    await self._stream.suspend()
-                    await self.publish_progress()
+            async with asyncio.timeout(self._path.limits.suspend_grace), self._turn:
+                await self._suspend()
         except (HoldfastError, TimeoutError) as error:
             log.info("a stream's rest is not durable", tenant=self._tenant, reason=str(error))
         finally:
             await self._stream.close()
             await self._give_back()
+
+    async def _suspend(self) -> None:
+        if not self._ended and not self._lease.lost:
+            await self._stream.suspend()
+            await self.publish_progress()
 
     async def _give_back(self) -> None:
         try:

@@ -58,17 +58,16 @@ class Background:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Runs `work`; an error in it is logged, since nobody else sees it."""
+    def carry(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """Runs `work` to its end even if who waits for it is cancelled."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
         return task
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.warning("background work failed", error=str(error), kind=type(error).__name__)
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Runs `work` for nobody in particular; an error in it is logged."""
+        self.carry(work).add_done_callback(_log_failure)
 
     async def drain(self, grace: float) -> int:
         """Waits up to `grace` seconds; returns how many tasks were cancelled then."""
@@ -80,3 +79,8 @@ class Background:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
         return len(late)
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.warning("background work failed", error=str(error), kind=type(error).__name__)

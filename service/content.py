@@ -1,0 +1,230 @@
+"""The Content service: nine RPCs, each handed on to who knows how."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar, cast
+
+import grpc
+import structlog
+from google.protobuf.empty_pb2 import Empty
+from holdfast.filters import Filter
+
+from coordination.ingests import Ingests
+from holdfast.digests import Digest
+from holdfast.errors import HoldfastError, InvalidArgument, NotFound, shorten
+from holdfast.values import check_ref
+from protos import content_pb2 as pb
+from protos import content_pb2_grpc
+from service import messages
+from service.catalogue import Catalogue
+from service.commit import Commits
+from service.listeners import Listener
+from service.metrics import Metrics
+from service.reader import Reader
+from service.session import Session
+from service.sessions import Sessions
+from service.status_codes import code_of, details_of
+from service.workers import Background
+
+log = structlog.get_logger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Response = TypeVar("Response")
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """What the RPCs work on."""
+
+    catalogue: Catalogue
+    reader: Reader
+    ingests: Ingests
+    commits: Commits
+    sessions: Sessions
+    background: Background
+    metrics: Metrics
+
+
+class ContentServicer(content_pb2_grpc.ContentServicer):
+    """The RPCs of one listener."""
+
+    def __init__(self, frontend: Frontend, listener: Listener) -> None:
+        self._frontend = frontend
+        self._listener = listener
+
+    def _tenant(self, context: Context) -> str:
+        metadata = cast("list[tuple[str, str | bytes]]", context.invocation_metadata() or ())
+        return self._listener.tenant_of(dict(metadata))
+
+    async def _answer(self, context: Context, rpc: str, work: Awaitable[Response]) -> Response:
+        """Waits for an answer; an error of ours becomes a status."""
+        try:
+            with self._frontend.metrics.watch(rpc):
+                return await work
+        except HoldfastError as error:
+            await self._refuse(context, rpc, error)
+
+    async def _refuse(self, context: Context, rpc: str, error: HoldfastError) -> NoReturn:
+        code, details = code_of(error), details_of(error)
+        self._frontend.metrics.refused(rpc, code)
+        if code is grpc.StatusCode.INTERNAL:
+            log.error("an error without a status", rpc=rpc, kind=type(error).__name__)
+        await context.abort(code, details)
+
+    async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
+        """What the tenant holds of one digest."""
+
+        async def work() -> pb.InfoResponse:
+            tenant, digest = self._tenant(context), Digest.parse(request.digest)
+            found = await self._frontend.catalogue.info(tenant, digest)
+            return pb.InfoResponse(info=messages.info(found))
+
+        return await self._answer(context, "Info", work())
+
+    async def Update(self, request: pb.UpdateRequest, context: Context) -> pb.UpdateResponse:
+        """Changes the labels of the tenant's hold."""
+
+        async def work() -> pb.UpdateResponse:
+            tenant, digest = self._tenant(context), Digest.parse(request.info.digest)
+            updated = await self._frontend.catalogue.update(
+                tenant, digest, dict(request.info.labels), list(request.update_mask.paths)
+            )
+            return pb.UpdateResponse(info=messages.info(updated))
+
+        return await self._answer(context, "Update", work())
+
+    async def List(
+        self, request: pb.ListContentRequest, context: Context
+    ) -> AsyncIterator[pb.ListContentResponse]:
+        """The tenant's holds."""
+        try:
+            with self._frontend.metrics.watch("List"):
+                matches = Filter.parse(request.filters).matches_info
+                async for batch in self._frontend.catalogue.list(self._tenant(context), matches):
+                    yield pb.ListContentResponse(info=[messages.info(info) for info in batch])
+        except HoldfastError as error:
+            await self._refuse(context, "List", error)
+
+    async def Delete(self, request: pb.DeleteContentRequest, context: Context) -> Empty:
+        """Gives up the tenant's hold."""
+
+        async def work() -> Empty:
+            tenant, digest = self._tenant(context), Digest.parse(request.digest)
+            await self._frontend.catalogue.delete(tenant, digest)
+            return Empty()
+
+        return await self._answer(context, "Delete", work())
+
+    async def Read(
+        self, request: pb.ReadContentRequest, context: Context
+    ) -> AsyncIterator[pb.ReadContentResponse]:
+        """The bytes of a blob."""
+        try:
+            with self._frontend.metrics.watch("Read"):
+                pieces = self._frontend.reader.read(
+                    self._tenant(context),
+                    Digest.parse(request.digest),
+                    request.offset,
+                    request.size,
+                )
+                async for offset, data in pieces:
+                    self._frontend.metrics.bytes_read(len(data))
+                    yield pb.ReadContentResponse(offset=offset, data=data)
+        except HoldfastError as error:
+            await self._refuse(context, "Read", error)
+
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
+        """How far one ingest is."""
+
+        async def work() -> pb.StatusResponse:
+            tenant, ref = self._tenant(context), check_ref(request.ref)
+            ingest = await self._frontend.ingests.find(tenant, ref)
+            if ingest is None:
+                raise NotFound(f"ref {shorten(ref)} not found: nothing is being written under it")
+            return pb.StatusResponse(status=messages.status(ingest.status(ingest.live)))
+
+        return await self._answer(context, "Status", work())
+
+    async def ListStatuses(
+        self, request: pb.ListStatusesRequest, context: Context
+    ) -> pb.ListStatusesResponse:
+        """How far the tenant's ingests are."""
+
+        async def work() -> pb.ListStatusesResponse:
+            matches = Filter.parse(request.filters).matches_status
+            found = await self._frontend.ingests.find_all(self._tenant(context))
+            statuses = [ingest.status(ingest.live) for ingest in found]
+            return pb.ListStatusesResponse(
+                statuses=[messages.status(status) for status in statuses if matches(status)]
+            )
+
+        return await self._answer(context, "ListStatuses", work())
+
+    async def Abort(self, request: pb.AbortRequest, context: Context) -> Empty:
+        """Drops an ingest."""
+
+        async def work() -> Empty:
+            tenant, ref = self._tenant(context), check_ref(request.ref)
+            await self._frontend.commits.abort(tenant, ref)
+            return Empty()
+
+        return await self._answer(context, "Abort", work())
+
+    async def Write(
+        self, request_iterator: AsyncIterator[pb.WriteContentRequest], context: Context
+    ) -> AsyncIterator[pb.WriteContentResponse]:
+        """Writes one ref, message by message."""
+        session: Session | None = None
+        metrics = self._frontend.metrics
+        try:
+            with metrics.watch("Write"):
+                async for request in request_iterator:
+                    message = messages.write_request(request)
+                    if session is None:
+                        if not message.ref:
+                            raise InvalidArgument("first message must have a reference")
+                        message.check()
+                        session = await self._open(self._tenant(context), message.ref)
+                    reply = await self._carry(session.handle(message))
+                    metrics.bytes_written(len(message.data))
+                    if reply.last:
+                        await self._close(session)
+                    yield messages.write_response(reply)
+                    if reply.last:
+                        return
+        except HoldfastError as error:
+            await self._close(session)
+            await self._refuse(context, "Write", error)
+        finally:
+            await self._close(session)
+
+    async def _open(self, tenant: str, ref: str) -> Session:
+        opening = self._frontend.background.carry(self._frontend.sessions.open(tenant, ref))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # Nobody waits for it any more, and it may have taken the ref by now.
+            self._frontend.background.start(self._close_when_open(opening))
+            raise
+
+    async def _close_when_open(self, opening: asyncio.Task[Session]) -> None:
+        try:
+            session = await opening
+        except HoldfastError:
+            return  # it was never open
+        await self._frontend.sessions.close(session)
+
+    async def _carry(self, work: Coroutine[Any, Any, Response]) -> Response:
+        """Waits for work that is carried to its end even if the client goes away.
+
+        Broken off half-way it could leave the hash ahead of the offset; what was
+        received is kept instead.
+        """
+        return await asyncio.shield(self._frontend.background.carry(work))
+
+    async def _close(self, session: Session | None) -> None:
+        if session is not None:
+            await self._carry(self._frontend.sessions.close(session))

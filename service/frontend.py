@@ -1,0 +1,162 @@
+"""The composition root: everything of one frontend is made and joined here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from coordination.connection import Client, open_client
+from coordination.hold_cache import HoldCache
+from coordination.ingests import Ingests
+from coordination.leases import MARGIN, Leases
+from coordination.scripts import Scripts
+from service.block_cache import BlockCache
+from service.budget import BufferBudget, Holder
+from service.catalogue import Catalogue
+from service.commit import Commits
+from service.content import Frontend
+from service.metrics import Metrics
+from service.reader import Reader, RecordCache
+from service.sessions import Sessions
+from service.settings import Settings
+from service.workers import Background, Workers
+from service.write_path import Limits, WritePath
+from storage.blobs import Blobs
+from storage.holds import Holds
+from storage.keys import uuid7
+from storage.port import ObjectStore
+from storage.records import Records, new_nonce
+
+HASH_THREADS = max(2, os.cpu_count() or 1)
+LEASE_POOL = 8
+"""Connections for renewals alone: a lease must not wait behind bulk work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A frontend whose background work is under way."""
+
+    frontend: Frontend
+    redis: Client
+
+
+def owner() -> str:
+    """How this process is named to others: host and process id."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
+@asynccontextmanager
+async def run_frontend(
+    settings: Settings, store: ObjectStore, redis_url: str
+) -> AsyncIterator[Running]:
+    """Puts a frontend together on a store and a Redis, and takes it apart again.
+
+    Leaving it closes all streams, makes durable what they received and releases
+    their refs.
+
+    Raises:
+        ConfigurationError: the Redis URL is malformed.
+    """
+    async with AsyncExitStack() as stack:
+        redis, renewals = open_client(redis_url), open_client(redis_url, pool_size=LEASE_POOL)
+        stack.push_async_callback(redis.aclose)
+        stack.push_async_callback(renewals.aclose)
+        workers = Workers(settings.threads, HASH_THREADS)
+        stack.callback(workers.close)
+        background = Background()
+        records, holds = Records(store), Holds(store, uuid7, new_nonce)
+        blobs = Blobs(store, records, holds, new_nonce)
+        scripts = Scripts(redis)
+        catalogue = Catalogue(
+            blobs=blobs,
+            holds=holds,
+            cache=HoldCache(scripts, lambda: secrets.token_hex(8)),
+            workers=workers,
+            shared=settings.sharing == "shared",
+            now_ns=time.time_ns,
+            clock=time.monotonic,
+        )
+        path = WritePath(
+            store=store,
+            records=records,
+            blobs=blobs,
+            ingests=Ingests(redis, scripts, owner()),
+            leases=Leases(
+                Scripts(renewals),
+                time.monotonic,
+                settings.lease_ttl,
+                min(MARGIN, settings.lease_ttl / 3),
+            ),
+            workers=workers,
+            background=background,
+            budget=_budget(settings.buffer_budget, background),
+            upload_slots=asyncio.Semaphore(settings.uploads),
+            limits=Limits(
+                settings.part_size,
+                settings.parts_in_flight,
+                settings.ingest_lifetime,
+                settings.suspend_grace,
+            ),
+            now_ns=time.time_ns,
+            clock=time.monotonic,
+            new_name=uuid7,
+            new_nonce=new_nonce,
+        )
+        commits = Commits(path)
+        cache = BlockCache(store, workers, settings.cache_budget, max(2, settings.threads // 2))
+        stack.push_async_callback(cache.close)
+        sessions = Sessions(path, commits, catalogue)
+        frontend = Frontend(
+            catalogue=catalogue,
+            reader=Reader(RecordCache(records, workers, time.monotonic), cache, catalogue),
+            ingests=path.ingests,
+            commits=commits,
+            sessions=sessions,
+            background=background,
+            metrics=_metrics(path, sessions, cache),
+        )
+        loops = [
+            asyncio.create_task(path.leases.keep()),
+            asyncio.create_task(sessions.publish()),
+            asyncio.create_task(sessions.watch_lost()),
+        ]
+        try:
+            yield Running(frontend, redis)
+        finally:
+            await sessions.close_all()
+            await background.drain(settings.suspend_grace)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+
+
+def _budget(size: int, background: Background) -> BufferBudget:
+    async def spill(holder: Holder) -> None:
+        try:
+            await holder.spill()
+        finally:
+            budget.spilled(holder)
+
+    budget = BufferBudget(size, lambda holder: background.start(spill(holder)))
+    return budget
+
+
+def _metrics(path: WritePath, sessions: Sessions, cache: BlockCache) -> Metrics:
+    metrics = Metrics()
+    metrics.gauge("holdfast_streams", "Write streams that are open.", lambda: len(sessions))
+    metrics.gauge("holdfast_leases", "Refs that are locked.", lambda: path.leases.held)
+    metrics.gauge("holdfast_buffer_free_bytes", "Buffer left.", lambda: path.budget.free)
+    metrics.gauge("holdfast_buffer_waiting", "Streams that wait.", lambda: path.budget.waiting)
+    metrics.gauge("holdfast_cache_bytes", "Blocks in memory.", lambda: cache.size)
+    metrics.gauge("holdfast_cache_hits", "Blocks found in memory.", lambda: cache.hits)
+    metrics.gauge("holdfast_cache_misses", "Blocks fetched.", lambda: cache.misses)
+    metrics.gauge(
+        "holdfast_background_tasks", "Work that outlives its request.", lambda: len(path.background)
+    )
+    return metrics

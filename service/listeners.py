@@ -1,0 +1,153 @@
+"""Listener URLs: where the frontend listens, and how each decides who asks.
+
+    unix:///run/holdfast/a.sock?tenant=a[&mode=0660]
+    tcp://127.0.0.1:9000?tenant-header=x-holdfast-tenant
+    tcp://127.0.0.1:9000?tenant=a
+
+A unix socket's guard is its file mode. A plain TCP port trusts whoever reaches
+it, so other than on loopback it is refused unless the URL says `insecure=1`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from holdfast.errors import ConfigurationError, InvalidArgument, PermissionDenied
+from holdfast.values import check_tenant
+
+DEFAULT_MODE: Final = 0o600
+MAX_SOCKET_PATH: Final = 107
+"""Bytes of a unix socket's path at most (sockaddr_un)."""
+_HEADER: Final = re.compile(r"[a-z0-9_.-]+", re.ASCII)
+_OPTIONS: Final = {
+    "unix": {"tenant", "mode"},
+    "tcp": {"tenant", "tenant-header", "insecure"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One place to listen on; exactly one of `tenant` and `tenant_header` is set."""
+
+    url: str
+    scheme: str
+    path: str = ""
+    host: str = ""
+    port: int = 0
+    mode: int = DEFAULT_MODE
+    tenant: str = ""
+    tenant_header: str = ""
+
+    @property
+    def address(self) -> str:
+        """As gRPC takes it."""
+        if self.scheme == "unix":
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def tenant_of(self, metadata: Mapping[str, str | bytes]) -> str:
+        """Who asks.
+
+        Raises:
+            PermissionDenied: the trusted header is missing.
+            InvalidArgument: it isn't a tenant's name.
+        """
+        if self.tenant:
+            return self.tenant
+        name = metadata.get(self.tenant_header)
+        if not isinstance(name, str) or not name:
+            raise PermissionDenied(
+                f"this listener takes the tenant from the header {self.tenant_header!r}, "
+                "and the request has none"
+            )
+        return check_tenant(name)
+
+
+def parse(url: str) -> Listener:
+    """Reads a listener URL.
+
+    Raises:
+        ConfigurationError: malformed, or unsafe without saying so.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _OPTIONS:
+        raise ConfigurationError(
+            f"listener {url!r}: unknown scheme; use unix:///path.sock?tenant=NAME or "
+            "tcp://HOST:PORT?tenant-header=NAME"
+        )
+    options = _options(url, parts.scheme, parts.query)
+    tenant, header = options.get("tenant", ""), options.get("tenant-header", "").lower()
+    if bool(tenant) == bool(header):
+        raise ConfigurationError(
+            f"listener {url!r} must say who asks: '?tenant=NAME'"
+            + (" or '?tenant-header=NAME', not both" if parts.scheme == "tcp" else "")
+        )
+    if tenant:
+        try:
+            check_tenant(tenant)
+        except InvalidArgument as error:
+            raise ConfigurationError(f"listener {url!r}: {error}") from None
+    if header and not _HEADER.fullmatch(header):
+        raise ConfigurationError(f"listener {url!r}: {header!r} can't be a header's name")
+    if parts.scheme == "unix":
+        return _unix(url, unquote(parts.path), parts.netloc, options, tenant)
+    host, port = _host_and_port(url)
+    if not _loopback(host) and options.get("insecure") != "1":
+        raise ConfigurationError(
+            f"listener {url!r}: whoever reaches {host} could name any tenant over plain TCP; "
+            "use a unix socket or loopback, or add insecure=1 if a proxy or a network policy "
+            "guards it"
+        )
+    return Listener(url, "tcp", host=host, port=port, tenant=tenant, tenant_header=header)
+
+
+def _options(url: str, scheme: str, query: str) -> dict[str, str]:
+    options = {}
+    for name, values in parse_qs(query, keep_blank_values=True).items():
+        if name not in _OPTIONS[scheme] or len(values) != 1:
+            raise ConfigurationError(
+                f"listener {url!r}: option {name!r} is unknown or given twice; "
+                f"{scheme} knows {', '.join(sorted(_OPTIONS[scheme]))}"
+            )
+        options[name] = values[0]
+    return options
+
+
+def _unix(url: str, path: str, host: str, options: Mapping[str, str], tenant: str) -> Listener:
+    if host or not path.startswith("/") or len(path.encode()) > MAX_SOCKET_PATH:
+        raise ConfigurationError(
+            f"listener {url!r}: a unix socket needs an absolute path of at most "
+            f"{MAX_SOCKET_PATH} bytes, as in unix:///run/holdfast/a.sock"
+        )
+    try:
+        mode = int(options.get("mode", f"{DEFAULT_MODE:o}"), 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:  # noqa: PLR2004 -- the bits that chmod knows
+        raise ConfigurationError(f"listener {url!r}: mode must be octal, as in mode=0660")
+    return Listener(url, "unix", path=path, mode=mode, tenant=tenant)
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port is None or parts.path.strip("/"):
+        raise ConfigurationError(f"listener {url!r}: expected tcp://HOST:PORT?…")
+    return host, port
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,71 @@
+"""What the frontend counts, in Prometheus's terms.
+
+Labels are RPC names and status codes only: nothing that a client chooses, so
+that their number stays bounded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
+
+
+class Metrics:
+    """The counters of one frontend."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._handled = Counter(
+            "holdfast_rpcs", "RPCs that ended, by status.", ["rpc", "code"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "holdfast_rpc_seconds",
+            "How long RPCs took.",
+            ["rpc"],
+            registry=self.registry,
+            buckets=BUCKETS,
+        )
+        self._under_way = Gauge(
+            "holdfast_rpcs_under_way", "RPCs under way.", ["rpc"], registry=self.registry
+        )
+        self._read = Counter("holdfast_read_bytes", "Bytes read.", registry=self.registry)
+        self._written = Counter("holdfast_written_bytes", "Bytes written.", registry=self.registry)
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Adds a figure that is asked for when it is wanted."""
+        Gauge(name, text, registry=self.registry).set_function(value)
+
+    @contextmanager
+    def watch(self, rpc: str) -> Iterator[None]:
+        """Counts and times one RPC."""
+        begun = time.perf_counter()
+        self._under_way.labels(rpc).inc()
+        try:
+            yield
+            self._handled.labels(rpc, "OK").inc()
+        finally:
+            self._under_way.labels(rpc).dec()
+            self._seconds.labels(rpc).observe(time.perf_counter() - begun)
+
+    def refused(self, rpc: str, code: grpc.StatusCode) -> None:
+        """Counts an RPC that ended with an error."""
+        self._handled.labels(rpc, code.name).inc()
+
+    def bytes_read(self, amount: int) -> None:
+        """Counts bytes that went out."""
+        self._read.inc(amount)
+
+    def bytes_written(self, amount: int) -> None:
+        """Counts bytes that came in."""
+        self._written.inc(amount)
+
+    def exposition(self) -> bytes:
+        """All figures, in the text format."""
+        return generate_latest(self.registry)

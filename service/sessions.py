@@ -1,0 +1,106 @@
+"""All write streams of this process: opened, told of, taken away, drained."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from coordination.ingests import LostNonces
+from holdfast.errors import HoldfastError, Unavailable
+from service.catalogue import Catalogue
+from service.commit import Commits
+from service.session import Session
+from service.write_path import WritePath
+
+log = structlog.get_logger(__name__)
+
+PROGRESS_INTERVAL: Final = 0.15
+"""Seconds between two publications of how far writers are: Status is at most 250 ms old."""
+PROGRESS_BATCH: Final = 32
+"""Streams whose progress is published at once."""
+LOST_POLL: Final = 5.0
+"""Seconds for which one wait for lost leases lasts."""
+RECONNECT: Final = 1.0
+"""Seconds before a broken subscription is made again."""
+
+
+class Sessions:
+    """The write streams of this process."""
+
+    def __init__(self, path: WritePath, commits: Commits, catalogue: Catalogue) -> None:
+        self._path = path
+        self._commits = commits
+        self._catalogue = catalogue
+        self._open: set[Session] = set()
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def open(self, tenant: str, ref: str) -> Session:
+        """Takes a ref for a new stream.
+
+        Raises:
+            Unavailable: it is being written, or this frontend is about to stop.
+        """
+        if self.draining:
+            raise Unavailable("this frontend is shutting down; write through another one")
+        session = Session(self._path, self._commits, self._catalogue, tenant, ref)
+        await session.open()
+        self._open.add(session)
+        return session
+
+    async def close(self, session: Session) -> None:
+        """Ends a stream; what it received is made durable."""
+        try:
+            await session.close()
+        finally:
+            self._open.discard(session)
+
+    async def close_all(self) -> None:
+        """Ends all streams."""
+        await asyncio.gather(*(self.close(session) for session in set(self._open)))
+
+    async def publish(self) -> None:
+        """Tells how far writers are, for ever; to be cancelled."""
+        while True:
+            await asyncio.sleep(PROGRESS_INTERVAL)
+            await self.publish_once()
+
+    async def publish_once(self) -> None:
+        """Tells how far those writers are that have moved."""
+        for batch in _batched(list(self._open), PROGRESS_BATCH):
+            results = await asyncio.gather(
+                *(session.publish_progress() for session in batch), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, HoldfastError):
+                    log.debug("progress isn't published", reason=str(result))
+                elif isinstance(result, BaseException):
+                    raise result
+
+    async def watch_lost(self) -> None:
+        """Takes leases away from streams whose ref was aborted, for ever; to be cancelled."""
+        while True:
+            try:
+                subscription = await self._path.ingests.watch_lost()
+                try:
+                    await self._follow(subscription)
+                finally:
+                    await subscription.close()
+            except HoldfastError as error:
+                log.debug("the subscription to lost leases broke", reason=str(error))
+                await asyncio.sleep(RECONNECT)
+
+    async def _follow(self, subscription: LostNonces) -> None:
+        while True:
+            nonce = await subscription.next(LOST_POLL)
+            if nonce is not None:
+                self._path.leases.take(nonce)
+
+
+def _batched(sessions: list[Session], size: int) -> Iterable[list[Session]]:
+    return (sessions[start : start + size] for start in range(0, len(sessions), size))

@@ -1,0 +1,167 @@
+"""Settings: environment variables `HOLDFAST_…`, the same as options of `holdfast serve`.
+
+Every knob has its unit in its description and its reason in its default; a test
+holds the table in docs/settings.md against this module.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, ByteSize, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from holdfast.errors import ConfigurationError
+from service.listeners import parse
+from storage.records import BLOCK_SIZE
+
+MIB = 2**20
+EMBEDDED_LISTEN = "tcp://127.0.0.1:9000?tenant-header=x-holdfast-tenant"
+REQUEST_LANDING = 15 * 60.0
+"""Seconds after which S3 refuses a request's signature: it can land no later."""
+
+
+def default_data_dir() -> Path:
+    """`holdfast` under the XDG data home."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "holdfast"
+
+
+def _part_size(value: int) -> int:
+    if value % BLOCK_SIZE or value < 2 * BLOCK_SIZE:
+        raise ValueError("it must be a multiple of 4 MiB, and at least 8 MiB")
+    return value
+
+
+def _split(value: Any) -> Any:  # noqa: ANN401 -- whatever the source gave
+    return re.split(r"[\s,]+", value.strip()) if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """How a frontend runs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HOLDFAST_", extra="ignore", frozen=True, validate_default=True
+    )
+
+    listen: Annotated[list[str], NoDecode] = Field(
+        default=[EMBEDDED_LISTEN],
+        description="Where to listen: URLs, separated by spaces or commas.",
+    )
+    http: str = Field(
+        default="",
+        description="host:port for /livez, /readyz and /metrics; empty: none.",
+    )
+    s3_endpoint: str = Field(default="", description="URL of the S3 server; empty: AWS.")
+    s3_bucket: str = Field(default="", description="Bucket; empty: a folder in DATA_DIR.")
+    s3_region: str = Field(default="us-east-1", description="Region of the bucket.")
+    s3_prefix: str = Field(default="", description="Put before every key, to share a bucket.")
+    s3_path_style: bool = Field(
+        default=False, description="Bucket in the path, not in the host name: most servers but AWS."
+    )
+    redis_url: str = Field(
+        default="",
+        repr=False,
+        description="redis, rediss, unix, redis+sentinel or redis+cluster; empty: its own.",
+    )
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="Where embedded use keeps its bytes."
+    )
+    sharing: Literal["shared", "isolated"] = Field(
+        default="shared",
+        description="Whether a tenant may take what another one has brought in.",
+    )
+    part_size: Annotated[ByteSize, AfterValidator(_part_size)] = Field(
+        default=ByteSize(8 * MIB),
+        description="Bytes of a part where no total is declared; times 10,000 bounds a blob.",
+    )
+    parts_in_flight: int = Field(
+        default=4, ge=1, le=64, description="Parts of one stream that are uploaded at once."
+    )
+    uploads: int = Field(
+        default=16, ge=1, le=256, description="Parts of all streams that are uploaded at once."
+    )
+    buffer_budget: ByteSize = Field(
+        default=ByteSize(256 * MIB), description="Bytes that all write streams buffer together."
+    )
+    cache_budget: ByteSize = Field(
+        default=ByteSize(64 * MIB), description="Bytes of blocks kept in memory for reading."
+    )
+    ingest_lifetime: float = Field(
+        default=24 * 3600.0,
+        gt=REQUEST_LANDING,
+        le=30 * 24 * 3600.0,
+        description="Seconds from an ingest's first upload to its commit, at most.",
+    )
+    lease_ttl: float = Field(
+        default=15.0,
+        ge=3.0,
+        le=600.0,
+        description="Seconds for which a dead frontend's refs stay locked.",
+    )
+    suspend_grace: float = Field(
+        default=10.0, gt=0, description="Seconds for making a broken stream's bytes durable."
+    )
+    drain_grace: float = Field(
+        default=20.0, ge=0, description="Seconds that running streams get at SIGTERM."
+    )
+    threads: int = Field(
+        default=32, ge=4, le=512, description="Threads that wait for the object store."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="auto: text on a terminal, JSON elsewhere."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: Any) -> Any:  # noqa: ANN401 -- pydantic's own
+        if isinstance(values, dict) and "listen" in values:
+            values = {**values, "listen": _split(values["listen"])}
+        return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.buffer_budget < 4 * self.part_size:
+            raise ValueError(
+                f"buffer_budget {self.buffer_budget} is too small: it must hold four parts of "
+                f"part_size {self.part_size}"
+            )
+        if not self.s3_bucket and self.s3_endpoint:
+            raise ValueError("s3_endpoint is given but no s3_bucket")
+        for url in self.listen:
+            parse(url)
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it runs on a folder and a Redis of its own."""
+        return not self.s3_bucket and not self.redis_url
+
+
+def load(**options: Any) -> Settings:  # noqa: ANN401 -- as typer gives them
+    """Settings from the environment, overruled by options that were given.
+
+    Raises:
+        ConfigurationError: what is wrong, one line per setting.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        lines = [
+            f"HOLDFAST_{'_'.join(map(str, item['loc'])).upper() or '…'}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        raise ConfigurationError("; ".join(lines)) from None
+    if bool(settings.s3_bucket) and not settings.redis_url:
+        raise ConfigurationError(
+            "HOLDFAST_S3_BUCKET is set but HOLDFAST_REDIS_URL isn't: frontends of one bucket "
+            "must share a Redis"
+        )
+    return settings

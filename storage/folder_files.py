@@ -1,0 +1,179 @@
+"""The file operations of the folder backend: atomic, durable, and in one place.
+
+Everything that touches the disk goes through `Files`, so that a test can record
+the order of writes, syncs and renames, or make one fail.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from holdfast.errors import HoldfastError, PermissionDenied, ResourceExhausted, Unavailable
+
+LOCKS: Final = 256
+"""Lock files: enough that writers of different keys seldom meet."""
+FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+
+
+def translate(error: OSError, doing: str) -> HoldfastError:
+    """The error of ours that an operating system error means."""
+    text = f"{doing}: {os.strerror(error.errno or 0)}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return ResourceExhausted(f"{text}; free some space on the disk of the data folder")
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return PermissionDenied(f"{text}; the data folder must be writable by this user")
+    return Unavailable(f"{text}; try again")
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turns operating system errors into the tree of `holdfast.errors`."""
+    try:
+        yield
+    except OSError as error:
+        raise translate(error, doing) from error
+
+
+class Files:
+    """Durable file operations below one folder. Safe for many threads and processes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._temporary = root / "tmp"
+        self._locks = root / "locks"
+        self._mutexes = [threading.Lock() for _ in range(LOCKS)]
+
+    def prepare(self, *folders: str) -> None:
+        """Makes the folders that are needed."""
+        for folder in (
+            self._root,
+            self._temporary,
+            self._locks,
+            *(self._root / f for f in folders),
+        ):
+            folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+
+    @contextmanager
+    def locked(self, number: int) -> Iterator[None]:
+        """Holds lock `number` (modulo 256) against all threads and processes."""
+        index = number % LOCKS
+        with self._mutexes[index]:
+            descriptor = os.open(self._locks / f"{index:02x}", os.O_RDWR | os.O_CREAT, FILE_MODE)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
+
+    def write_temporary(self, *bodies: bytes) -> Path:
+        """Writes a synced file that nobody knows yet."""
+        path = self._temporary / secrets.token_hex(16)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        try:
+            for body in bodies:
+                view = memoryview(body)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        except OSError:
+            self.remove(path)
+            raise
+        finally:
+            os.close(descriptor)
+        return path
+
+    def place(self, temporary: Path, path: Path) -> None:
+        """Renames a file or folder to where it belongs, durably.
+
+        The folder above `path` is made if need be, and made again if somebody who
+        cleans up empty folders takes it away in between.
+        """
+        while True:
+            made = self._make_parents(path.parent)
+            try:
+                temporary.rename(path)
+            except FileNotFoundError:
+                if not temporary.exists():
+                    raise
+                continue
+            for folder in [*made, path.parent]:
+                self.sync_folder(folder)
+            return
+
+    def _make_parents(self, folder: Path) -> list[Path]:
+        """Makes a folder; returns those above it whose entries are new."""
+        missing = []
+        current = folder
+        while not current.is_dir():
+            missing.append(current)
+            current = current.parent
+        folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        return [made.parent for made in reversed(missing)]
+
+    def sync_folder(self, folder: Path) -> None:
+        """Makes the entries of a folder durable; one that is gone needs nothing."""
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: Path) -> bool:
+        """Removes a file, durably; False if there is none."""
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        self.sync_folder(path.parent)
+        return True
+
+    def remove_tree(self, path: Path) -> bool:
+        """Removes a folder at once from where it was; False if there is none."""
+        doomed = self._temporary / secrets.token_hex(16)
+        try:
+            path.rename(doomed)
+        except FileNotFoundError:
+            return False
+        self.sync_folder(path.parent)
+        shutil.rmtree(doomed)
+        return True
+
+    def remove_empty(self, folder: Path, top: Path) -> None:
+        """Removes a folder and those above it, below `top`, as long as they are empty."""
+        while folder != top:
+            with suppress(FileNotFoundError):
+                try:
+                    folder.rmdir()
+                except OSError as error:
+                    if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}:
+                        return
+                    raise
+            folder = folder.parent
+
+    def sweep(self, older_than: float) -> None:
+        """Removes what dead processes left in the temporary folder.
+
+        Args:
+            older_than: seconds since 1970; younger ones may be in use.
+        """
+        for entry in os.scandir(self._temporary):
+            with suppress(FileNotFoundError):
+                if entry.stat(follow_symlinks=False).st_mtime >= older_than:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    Path(entry.path).unlink()
