@@ -1,0 +1,1 @@
+"""The tests of Holdfast: each a sentence of its specification."""

@@ -1,0 +1,72 @@
+"""Fixtures that all tests share: servers for the session, names of one's own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.redis import redis_server
+from tests.servers.s3 import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    S3Server,
+    minio_binary,
+    minio_server,
+    moto_server,
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_ambient_settings() -> Iterator[None]:
+    """No test sees the settings or the credentials of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("HOLDFAST_", "AWS_")) and name != "HOLDFAST_TEST_BIN":
+                patch.delenv(name)
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis for this worker's session; tests take tenants of their own in it."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[S3Server]:
+    """Moto's S3 for this worker's session; tests take prefixes of their own in it."""
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """MinIO for this worker's session; tests take prefixes of their own in it."""
+    if minio_binary() is None:
+        pytest.skip("MinIO isn't built here (it takes Go): `make tools`")
+    with minio_server(tmp_path_factory.mktemp("minio")) as server:
+        yield server
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name that no other test uses: for prefixes, tenants and refs."""
+    return secrets.token_hex(6)
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """A folder whose path is short enough for unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="hf-", dir="/tmp") as folder:
+        yield Path(folder)

@@ -1,0 +1,65 @@
+"""Starting a server as a child and waiting until it answers."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+START_TIMEOUT = 60.0
+POLL = 0.02
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = START_TIMEOUT) -> None:
+    """Waits until a condition holds.
+
+    Raises:
+        AssertionError: it doesn't within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout} s"
+        time.sleep(POLL)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on a loopback port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def started(
+    command: Sequence[str],
+    log: Path,
+    ready: Callable[[], bool],
+    environment: dict[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a server until the block is left; its output goes to `log`."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    try:
+
+        def answers() -> bool:
+            text = log.read_text("utf-8", "replace")
+            assert process.poll() is None, f"{command[0]} ended: {text[-2000:]}"
+            return ready()
+
+        wait_until(answers, f"start of {command[0]}")
+        yield process
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,98 @@
+"""S3 servers: moto for function, MinIO for concurrency, faults and speed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import ClientError
+from moto.server import ThreadedMotoServer
+
+from tests.servers.process import free_port, listens, started, wait_until
+
+ACCESS_KEY = "holdfast-test"
+SECRET_KEY = "holdfast-test-secret"
+BUCKET = "holdfast"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """An S3 server with a bucket, on loopback."""
+
+    endpoint: str
+    bucket: str = BUCKET
+
+    def environment(self) -> dict[str, str]:
+        """Credentials for the ordinary AWS chain."""
+        return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+
+    def make_bucket(self) -> None:
+        """Makes the bucket that tests share; each has a prefix of its own in it."""
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+        )
+        client.create_bucket(Bucket=self.bucket)
+        client.close()
+
+
+@contextmanager
+def moto_server() -> Iterator[S3Server]:
+    """Moto's S3, in a thread of this process."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        s3 = S3Server(f"http://{host}:{port}")
+        s3.make_bucket()
+        yield s3
+    finally:
+        server.stop()
+
+
+def minio_binary() -> str | None:
+    """Where MinIO is: HOLDFAST_TEST_BIN, PATH, or the cache that `make tools` fills."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "holdfast" / "bin"
+    folders = [os.environ.get("HOLDFAST_TEST_BIN", ""), os.environ.get("PATH", ""), str(cache)]
+    return shutil.which("minio", path=os.pathsep.join(folder for folder in folders if folder))
+
+
+@contextmanager
+def minio_server(folder: Path) -> Iterator[S3Server]:
+    """A MinIO of its own, on one folder."""
+    program = minio_binary()
+    assert program, "minio isn't built; `make tools` does it"
+    port = free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "MINIO_ROOT_USER": ACCESS_KEY,
+        "MINIO_ROOT_PASSWORD": SECRET_KEY,
+        "MINIO_BROWSER": "off",
+        "MINIO_UPDATE": "off",
+        "CI": "on",
+    }
+    command = [program, "server", "--quiet", "--address", f"127.0.0.1:{port}", str(folder / "data")]
+    with started(command, folder / "minio.log", lambda: listens(port), environment):
+        s3 = S3Server(f"http://127.0.0.1:{port}")
+        _when_ready(s3)
+        yield s3
+
+
+def _when_ready(s3: S3Server) -> None:
+    def made() -> bool:
+        try:
+            s3.make_bucket()
+        except ClientError as error:
+            return error.response["Error"]["Code"] == "BucketAlreadyOwnedByYou"
+        return True
+
+    wait_until(made, "MinIO's first bucket")
