@@ -40,7 +40,7 @@ NAMES: Final = (
 @cache
 def source(name: str) -> str:
     """The text of a script."""
-    return (resources.files("coordination") / "lua" / f"{name}.lua").read_text("ascii")
+    return (resources.files("coordination") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
 @cache

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from coordination.embedded import EmbeddedRedis
+from holdfast.checks import require
+from service.settings import Settings
 from storage.folder import FolderStore
+from storage.port import ObjectStore
 from storage.probe import probe
 from storage.s3 import S3Settings, S3Store
 
-from coordination.connection import Client, translated
-from holdfast.errors import ConfigurationError
-from service.settings import Settings
-from storage.port import ObjectStore
-
-STORE_FOLDER = "store"
-OLDEST_REDIS = (6, 2)
+STORE_FOLDER: Final = "store"
 
 
 def open_store(settings: Settings) -> ObjectStore:
@@ -31,95 +28,41 @@ def open_store(settings: Settings) -> ObjectStore:
             region=settings.s3_region,
             prefix=settings.s3_prefix,
             path_style=settings.s3_path_style,
-            max_connections=settings.threads + settings.uploads,
+            max_connections=settings.threads,
         )
     )
 
 
 @contextmanager
 def checked_store(settings: Settings) -> Iterator[ObjectStore]:
-    """A store that has shown what it must be able to do.
+    """A store that is there and has shown what Holdfast can't do without.
+
+    A folder needs no probe: its locks and renames are this program's own.
 
     Raises:
         ConfigurationError: it isn't there, or isn't safe to use.
+        PermissionDenied: it refuses the credentials.
+        Unavailable: it can't be reached.
     """
     store = open_store(settings)
     try:
         store.check_access()
         if settings.s3_bucket:
-            report = probe(store, essential_only=True)
-            if failed := [check for check in report.checks if check.essential and not check.ok]:
-                raise ConfigurationError(
-                    "the bucket is not safe to use: "
-                    + "; ".join(f"{c.name}: {c.found}. {c.advice}" for c in failed)
-                )
+            require(probe(store, essential_only=True).checks, f"bucket {settings.s3_bucket}")
         yield store
     finally:
         store.close()
 
 
 @contextmanager
-def redis_url(settings: Settings) -> Iterator[str]:
-    """The Redis that is named, or one of our own, for as long as it is needed.
+def embedded_redis(settings: Settings) -> Iterator[EmbeddedRedis | None]:
+    """A Redis of one's own for as long as it is needed; None where one is named.
 
     Raises:
         ConfigurationError: there is no redis-server, or the folder is in use.
     """
     if settings.redis_url:
-        yield settings.redis_url
+        yield None
         return
     with EmbeddedRedis(settings.data_dir) as server:
-        yield server.url
-
-
-async def check_redis(client: Client) -> None:
-    """Finds out whether this is a Redis that can be relied on.
-
-    Raises:
-        ConfigurationError: it isn't.
-        Unavailable: it can't be reached.
-    """
-    problems = [problem for problem, essential in await redis_problems(client) if essential]
-    if problems:
-        raise ConfigurationError("; ".join(problems))
-
-
-async def redis_problems(client: Client) -> list[tuple[str, bool]]:
-    """What is wrong with a Redis, and whether that forbids using it.
-
-    Raises:
-        Unavailable: it can't be reached.
-    """
-    async with translated():
-        try:
-            info = await asyncio.wait_for(client.info(), 2.0)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ConfigurationError(
-                f"HOLDFAST_REDIS_URL: what answers there isn't a Redis ({error})"
-            ) from error
-    nodes = (
-        list(info.values()) if info and all(isinstance(n, dict) for n in info.values()) else [info]
-    )
-    found: list[tuple[str, bool]] = []
-    for node in nodes:
-        found += _node_problems(node)
-    return list(dict.fromkeys(found))
-
-
-def _node_problems(info: dict[str, object]) -> list[tuple[str, bool]]:
-    found = []
-    version = str(info.get("redis_version", "0"))
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
-        found.append((f"Redis {version} is too old; use 6.2 or newer, or Valkey", True))
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        found.append(
-            (
-                f"Redis evicts keys (maxmemory-policy {policy}): leases and ingests would vanish; "
-                "set it to noeviction",
-                True,
-            )
-        )
-    if not info.get("aof_enabled") and not info.get("rdb_changes_since_last_save") is not None:
-        found.append(("Redis keeps nothing on disk: a restart loses what is half-written", False))
-    return found
+        yield server

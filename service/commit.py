@@ -217,12 +217,14 @@ class Commits:
         elif body is not None:
             async with path.upload_slots:
                 written = await path.workers.store(path.store.put, record.data_key, body)
+            path.stored(len(body))
             return written.date
         else:
-            await self._find_whole(record)
+            return await self._find_whole(record)
         return frozen.begun
 
-    async def _find_whole(self, record: Record) -> None:
+    async def _find_whole(self, record: Record) -> float:
+        """Looks for bytes that another frontend was to put; returns when that was."""
         try:
             entry = await self._path.workers.store(self._path.store.head, record.data_key)
         except NoSuchKey as error:
@@ -231,6 +233,7 @@ class Commits:
             raise Aborted(
                 f"{record.data_key} has {entry.size} bytes, the commit says {record.size}"
             )
+        return entry.last_modified
 
     async def complete_upload(self, key: str, upload_id: str, parts: tuple[Part, ...]) -> None:
         """Completes an upload; what a lost reply said is decided by looking.

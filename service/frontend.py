@@ -40,10 +40,11 @@ LEASE_POOL = 8
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A frontend whose background work is under way."""
+    """A frontend whose background work is under way: `loops` never end by themselves."""
 
     frontend: Frontend
     redis: Client
+    loops: tuple[asyncio.Task[None], ...]
 
 
 def owner() -> str:
@@ -69,7 +70,7 @@ async def run_frontend(
         stack.push_async_callback(renewals.aclose)
         workers = Workers(settings.threads, HASH_THREADS)
         stack.callback(workers.close)
-        background = Background()
+        background, metrics = Background(), Metrics()
         records, holds = Records(store), Holds(store, uuid7, new_nonce)
         blobs = Blobs(store, records, holds, new_nonce)
         scripts = Scripts(redis)
@@ -107,11 +108,14 @@ async def run_frontend(
             clock=time.monotonic,
             new_name=uuid7,
             new_nonce=new_nonce,
+            hashed=metrics.bytes_hashed,
+            stored=metrics.bytes_stored,
         )
         commits = Commits(path)
         cache = BlockCache(store, workers, settings.cache_budget, max(2, settings.threads // 2))
         stack.push_async_callback(cache.close)
         sessions = Sessions(path, commits, catalogue)
+        _gauges(metrics, path, sessions, cache)
         frontend = Frontend(
             catalogue=catalogue,
             reader=Reader(RecordCache(records, workers, time.monotonic), cache, catalogue),
@@ -119,15 +123,15 @@ async def run_frontend(
             commits=commits,
             sessions=sessions,
             background=background,
-            metrics=_metrics(path, sessions, cache),
+            metrics=metrics,
         )
-        loops = [
+        loops = (
             asyncio.create_task(path.leases.keep()),
             asyncio.create_task(sessions.publish()),
             asyncio.create_task(sessions.watch_lost()),
-        ]
+        )
         try:
-            yield Running(frontend, redis)
+            yield Running(frontend, redis, loops)
         finally:
             await sessions.close_all()
             await background.drain(settings.suspend_grace)
@@ -147,8 +151,7 @@ def _budget(size: int, background: Background) -> BufferBudget:
     return budget
 
 
-def _metrics(path: WritePath, sessions: Sessions, cache: BlockCache) -> Metrics:
-    metrics = Metrics()
+def _gauges(metrics: Metrics, path: WritePath, sessions: Sessions, cache: BlockCache) -> None:
     metrics.gauge("holdfast_streams", "Write streams that are open.", lambda: len(sessions))
     metrics.gauge("holdfast_leases", "Refs that are locked.", lambda: path.leases.held)
     metrics.gauge("holdfast_buffer_free_bytes", "Buffer left.", lambda: path.budget.free)
@@ -159,4 +162,3 @@ def _metrics(path: WritePath, sessions: Sessions, cache: BlockCache) -> Metrics:
     metrics.gauge(
         "holdfast_background_tasks", "Work that outlives its request.", lambda: len(path.background)
     )
-    return metrics

@@ -36,6 +36,10 @@ class Metrics:
             "holdfast_rpcs_under_way", "RPCs under way.", ["rpc"], registry=self.registry
         )
         self._read = Counter("holdfast_read_bytes", "Bytes read.", registry=self.registry)
+        self._hashed = Counter("holdfast_hashed_bytes", "Bytes hashed.", registry=self.registry)
+        self._stored = Counter(
+            "holdfast_stored_bytes", "Bytes sent to the store.", registry=self.registry
+        )
         self._written = Counter("holdfast_written_bytes", "Bytes written.", registry=self.registry)
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
@@ -65,6 +69,14 @@ class Metrics:
     def bytes_written(self, amount: int) -> None:
         """Counts bytes that came in."""
         self._written.inc(amount)
+
+    def bytes_hashed(self, amount: int) -> None:
+        """Counts bytes whose digest was computed as they came."""
+        self._hashed.inc(amount)
+
+    def bytes_stored(self, amount: int) -> None:
+        """Counts bytes that were sent to the object store."""
+        self._stored.inc(amount)
 
     def exposition(self) -> bytes:
         """All figures, in the text format."""

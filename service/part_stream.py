@@ -110,6 +110,8 @@ class PartStream:
         self._upload: asyncio.Task[Upload] | None = None
         self._early: asyncio.Task[None] | None = None
         self._single_put = False
+        # Whether Redis may know of the upload: then it is the ingest's, not ours to drop.
+        self._upload_named = bool(ingest.upload_id)
         path.budget.join(self)
 
     # -- what it knows
@@ -219,6 +221,7 @@ class PartStream:
         else:
             summed = self._digest(data, start, stop)
         sums, self._running = summed
+        self._path.hashed(stop - start)
         self._buffer.sums += sums
         self._buffer.chunks.append(memoryview(data)[start:stop])
         self._buffer.size += stop - start
@@ -280,6 +283,7 @@ class PartStream:
             stored = await self._path.workers.store(
                 self._path.store.put_part, self.data_key, upload, job.number, body
             )
+        self._path.stored(job.size)
         return StoredPart(stored.etag, job.size, job.sums)
 
     async def _ensure_upload(self) -> str:
@@ -306,6 +310,7 @@ class PartStream:
         }
         if job.full:
             values["boundary_hash"] = job.hash_state
+        self._upload_named = True
         await self._path.ingests.checkpoint(
             self._lease,
             self.data_key,
@@ -357,6 +362,7 @@ class PartStream:
                 self._lease.check()
                 body = b"".join(self._buffer.chunks)
                 written = await self._path.workers.store(self._path.store.put, self.data_key, body)
+            self._path.stored(len(body))
             self.begun = written.date
         except HoldfastError as error:
             self.failure = self.failure or error
@@ -474,6 +480,7 @@ class PartStream:
         body = b"".join(self._buffer.chunks)
         async with self._path.upload_slots:
             await self._path.workers.store(self._path.store.put, key, body)
+        self._path.stored(len(body))
         self._lease.check()
         values: dict[str, Argument] = {
             "tail_key": key,
@@ -531,6 +538,13 @@ class PartStream:
             self._path.budget.release(self._buffer.reserved)
             self._buffer = _Buffer([])
         self._path.budget.leave(self)
+        if self._upload and not self._upload_named:
+            self._path.background.start(self._abort_unnamed(self._upload))
+
+    async def _abort_unnamed(self, creation: asyncio.Task[Upload]) -> None:
+        """Drops an upload of which no checkpoint tells."""
+        upload = await creation
+        await self._path.workers.store(self._path.store.abort_upload, self.data_key, upload.id)
 
     def _check(self) -> None:
         if self.failure:

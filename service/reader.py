@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Final
 
 from holdfast.digests import Digest
-from holdfast.errors import DataLoss, NotFound, OutOfRange
+from holdfast.errors import DataLoss, NotFound, OutOfRange, Unavailable
 from service.block_cache import BlockCache
 from service.catalogue import Catalogue
 from service.workers import Workers
@@ -56,6 +57,10 @@ class RecordCache:
             self._drop(next(iter(self._kept)))
         return seen.record
 
+    def forget(self, digest: Digest) -> None:
+        """Reads the record afresh next time."""
+        self._drop(digest)
+
     def _drop(self, digest: Digest) -> None:
         if entry := self._kept.pop(digest, None):
             self._size -= _weight(entry[1])
@@ -103,12 +108,26 @@ class Reader:
             self._cache.read(record, position, end)
             block = self._cache.cached(record, index)
             if block is None:
-                record, block = await self._block(record, index)
+                record, block = await self._checked(tenant, record, index)
             base = index * BLOCK_SIZE
             piece = block[position - base : end - base]
             del block  # a slow client must not keep a whole block from being given back
             yield position - start, piece
             position = end
+
+    async def _checked(self, tenant: str, record: Record, index: int) -> tuple[Record, bytes]:
+        """A block; where the bytes are damaged, what the cache says of them goes.
+
+        The next Info then looks at the store, says NOT_FOUND where bytes are gone,
+        and a commit of whoever has them heals it.
+        """
+        try:
+            return await self._block(record, index)
+        except (DataLoss, NotFound):
+            self._records.forget(record.digest)
+            with suppress(Unavailable):
+                await self._catalogue.forget(tenant, record.digest)
+            raise
 
     async def _find(self, digest: Digest, *, fresh: bool) -> Record:
         record = await self._records.get(digest, fresh=fresh)

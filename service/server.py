@@ -83,7 +83,7 @@ class Servers:
 
 def _bind(server: grpc.aio.Server, listener: Listener) -> int:
     if listener.scheme == "unix":
-        _free_socket(listener)
+        free_socket(listener)
     # A socket must not be open to others for the moment before its mode is set.
     previous = os.umask(0o777 & ~listener.mode)
     try:
@@ -100,7 +100,7 @@ def _bind(server: grpc.aio.Server, listener: Listener) -> int:
     return 0 if listener.scheme == "unix" else int(port)
 
 
-def _free_socket(listener: Listener) -> None:
+def free_socket(listener: Listener) -> None:
     """Makes way where a dead server left its socket.
 
     Raises:

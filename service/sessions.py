@@ -40,6 +40,10 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._open)
 
+    def streams(self) -> list[Session]:
+        """The streams that are open."""
+        return list(self._open)
+
     async def open(self, tenant: str, ref: str) -> Session:
         """Takes a ref for a new stream.
 
@@ -62,7 +66,7 @@ class Sessions:
 
     async def close_all(self) -> None:
         """Ends all streams."""
-        await asyncio.gather(*(self.close(session) for session in set(self._open)))
+        await asyncio.gather(*(self.close(session) for session in self.streams()))
 
     async def publish(self) -> None:
         """Tells how far writers are, for ever; to be cancelled."""
@@ -72,7 +76,7 @@ class Sessions:
 
     async def publish_once(self) -> None:
         """Tells how far those writers are that have moved."""
-        for batch in _batched(list(self._open), PROGRESS_BATCH):
+        for batch in _batched(self.streams(), PROGRESS_BATCH):
             results = await asyncio.gather(
                 *(session.publish_progress() for session in batch), return_exceptions=True
             )

@@ -39,7 +39,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class WritePath:
-    """The parts that ingest sessions are put together from."""
+    """The parts that ingest sessions are put together from.
+
+    `hashed` and `stored` count bytes: hashed, and sent to the store.
+    """
 
     store: ObjectStore
     records: Records
@@ -55,6 +58,8 @@ class WritePath:
     clock: Callable[[], float]
     new_name: NewName
     new_nonce: NewName
+    hashed: Callable[[int], None]
+    stored: Callable[[int], None]
 
     def choose_part_size(self, total: int) -> int:
         """Bytes of a part for a blob of `total` bytes (0: unknown).

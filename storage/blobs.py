@@ -127,13 +127,13 @@ class Blobs:
         for _ in range(ATTEMPTS):
             try:
                 if seen is None or seen.record.state in {State.TOMBSTONE, State.CORRUPT}:
-                    _check_alive(record, seen)
-                    self._records.write(record, seen, may_send)
-                    return Outcome.CREATED, record
-                if seen.record.nonce == record.nonce:
+                    _refuse_dead_bytes(record, seen)
+                elif seen.record.nonce == record.nonce:
                     return Outcome.CREATED, seen.record
-                if self.intact(seen.record):
+                elif self.intact(seen.record):
                     return _outcome(seen.record, record), self._pardon(seen)
+                else:
+                    _refuse_dead_bytes(record, seen)
                 self._records.write(record, seen, may_send)
             except LostRace as race:
                 seen = race.current
@@ -229,14 +229,12 @@ class Blobs:
         return self._holds.drop(tenant, digest)
 
 
-def _check_alive(record: Record, seen: Seen | None) -> None:
-    if (
-        seen is not None
-        and seen.record.data_key == record.data_key
-        and (seen.record.state is State.TOMBSTONE)
-    ):
+def _refuse_dead_bytes(record: Record, seen: Seen | None) -> None:
+    """A record that says of our own bytes that they are gone, or bad, isn't revived on them."""
+    if seen is not None and seen.record.data_key == record.data_key:
         raise Aborted(
-            f"{record.digest}: these bytes were committed and collected meanwhile; send them again"
+            f"{record.digest}: these bytes were committed before and are gone or damaged by now "
+            f"(the record is {seen.record.state}); send them again"
         )
 
 

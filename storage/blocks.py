@@ -101,6 +101,9 @@ def fetch(store: ObjectStore, record: Record, index: int) -> bytes:
     if record.inline is not None:
         body = record.inline[block.offset : block.offset + block.length]
     else:
-        body = store.get(record.data_key, block.offset, block.length).body
+        try:
+            body = store.get(record.data_key, block.offset, block.length).body
+        except DataLoss as error:
+            raise DataLoss(f"{record.digest}: {error}; a new commit of it heals it") from error
     check(record, block, body)
     return body

@@ -29,7 +29,7 @@ def decode(key: str, body: bytes, newest: int) -> dict[str, Any]:
     """
     try:
         document = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataLoss(f"object {key} is damaged: it isn't JSON ({error})") from error
     version = document.get("format") if isinstance(document, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:

@@ -17,7 +17,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from holdfast.errors import HoldfastError, PermissionDenied, ResourceExhausted, Unavailable
+from holdfast.errors import (
+    HoldfastError,
+    OutcomeUnknown,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+)
 
 LOCKS: Final = 256
 """Lock files: enough that writers of different keys seldom meet."""
@@ -54,26 +60,52 @@ class Files:
         self._mutexes = [threading.Lock() for _ in range(LOCKS)]
 
     def prepare(self, *folders: str) -> None:
-        """Makes the folders that are needed."""
-        for folder in (
-            self._root,
-            self._temporary,
-            self._locks,
-            *(self._root / f for f in folders),
-        ):
+        """Makes the folders and locks that are needed.
+
+        All locks are made beforehand: on a full disk none could be made, and
+        nothing could be deleted then.
+        """
+        below = [self._root / folder for folder in folders]
+        for folder in (self._root, self._temporary, self._locks, *below):
             folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        for index in range(LOCKS):
+            os.close(self._open_lock(index))
+
+    def _open_lock(self, index: int) -> int:
+        # Not for writing: a lock is taken on a read-only disk, too.
+        return os.open(self._locks / f"{index:02x}", os.O_RDONLY | os.O_CREAT, FILE_MODE)
 
     @contextmanager
     def locked(self, number: int) -> Iterator[None]:
         """Holds lock `number` (modulo 256) against all threads and processes."""
         index = number % LOCKS
         with self._mutexes[index]:
-            descriptor = os.open(self._locks / f"{index:02x}", os.O_RDWR | os.O_CREAT, FILE_MODE)
+            descriptor = self._open_lock(index)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 yield
             finally:
                 os.close(descriptor)
+
+    @contextmanager
+    def temporary(self, *bodies: bytes) -> Iterator[Path]:
+        """A synced file to be placed; what isn't placed in the block is removed."""
+        path = self.write_temporary(*bodies)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def temporary_folder(self) -> Iterator[Path]:
+        """A folder to be placed; if it isn't placed in the block it is removed."""
+        path = self._temporary / secrets.token_hex(16)
+        path.mkdir(FOLDER_MODE)
+        try:
+            yield path
+        finally:
+            if path.exists():
+                _remove_all(path)
 
     def write_temporary(self, *bodies: bytes) -> Path:
         """Writes a synced file that nobody knows yet."""
@@ -96,29 +128,42 @@ class Files:
         """Renames a file or folder to where it belongs, durably.
 
         The folder above `path` is made if need be, and made again if somebody who
-        cleans up empty folders takes it away in between.
+        cleans up empty folders takes it away in between. All folders above it are
+        synced: one that is there may have been made by somebody who hasn't yet.
+
+        Raises:
+            OutcomeUnknown: it is in place, but may not survive a power failure.
         """
         while True:
-            made = self._make_parents(path.parent)
             try:
-                temporary.rename(path)
+                path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+                self._rename(temporary, path)
             except FileNotFoundError:
                 if not temporary.exists():
                     raise
                 continue
-            for folder in [*made, path.parent]:
+            break
+        try:
+            for folder in path.parents:
                 self.sync_folder(folder)
-            return
+                if folder == self._root:
+                    return
+        except OSError as error:
+            raise OutcomeUnknown(
+                f"placing {path.name}: it is there, but the disk doesn't make it durable "
+                f"({os.strerror(error.errno or 0)})"
+            ) from error
 
-    def _make_parents(self, folder: Path) -> list[Path]:
-        """Makes a folder; returns those above it whose entries are new."""
-        missing = []
-        current = folder
-        while not current.is_dir():
-            missing.append(current)
-            current = current.parent
-        folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-        return [made.parent for made in reversed(missing)]
+    def _rename(self, temporary: Path, path: Path) -> None:
+        # Shared with other writers, but not with `names`: on some file systems
+        # (btrfs, tmpfs) a file renamed over another one moves to another place in
+        # its folder, and whoever is reading the folder misses it altogether.
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            temporary.rename(path)
+        finally:
+            os.close(descriptor)
 
     def sync_folder(self, folder: Path) -> None:
         """Makes the entries of a folder durable; one that is gone needs nothing."""
@@ -148,7 +193,7 @@ class Files:
         except FileNotFoundError:
             return False
         self.sync_folder(path.parent)
-        shutil.rmtree(doomed)
+        _remove_all(doomed)
         return True
 
     def remove_empty(self, folder: Path, top: Path) -> None:
@@ -174,6 +219,16 @@ class Files:
                 if entry.stat(follow_symlinks=False).st_mtime >= older_than:
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path)
+                    _remove_all(Path(entry.path))
                 else:
                     Path(entry.path).unlink()
+
+
+def _remove_all(folder: Path) -> None:
+    """Removes a folder that somebody else may be sweeping at the same time."""
+
+    def failed(_: object, __: str, raised: tuple[object, BaseException, object]) -> None:
+        if not isinstance(raised[1], FileNotFoundError):
+            raise raised[1]
+
+    shutil.rmtree(folder, onerror=failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from bisect import bisect_right
@@ -17,8 +18,14 @@ from storage.port import Entry, NoSuchKey
 HEADER: Final = b"holdfast1 %s\n"
 MAGIC: Final = b"holdfast1 "
 HEADER_SIZE: Final = len(HEADER % (b"0" * 32))
-PARTS: Final = ".parts"
+PARTS: Final = "~parts"
+"""No key has a tilde, so no key's folder can be taken for a parted object."""
 MANIFEST: Final = "manifest.json"
+
+
+def parts_folder(path: Path) -> Path:
+    """Where the parts of the object at `path` are."""
+    return path.with_name(path.name + PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +131,13 @@ class Objects:
         """What is in a folder: folders with a slash, so that they sort as keys do."""
         names = set()
         try:
-            with os.scandir(self._root / base) as entries:
+            descriptor = os.open(self._root / base, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        try:
+            # While it is read nothing is renamed in it: see `Files.place`.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with os.scandir(descriptor) as entries:
                 for entry in entries:
                     if not entry.is_dir(follow_symlinks=False):
                         names.add(entry.name)
@@ -132,8 +145,8 @@ class Objects:
                         names.add(entry.name.removesuffix(PARTS))
                     else:
                         names.add(f"{entry.name}/")
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        finally:
+            os.close(descriptor)
         return sorted(names)
 
 

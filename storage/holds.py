@@ -156,10 +156,12 @@ class Holds:
 
         Fetched as it is consumed, so memory stays bounded. It goes by the holds
         alone: one whose record is gone comes too, so that its tenant can delete it.
+        What isn't a hold by its name is passed over: somebody else put it there.
         """
         entries = self._store.list(tenant_prefix(tenant))
-        for _, group in groupby(entries, key=lambda entry: hold_digest(entry.key)):
-            yield [entry.key for entry in group]
+        for digest, group in groupby(entries, key=lambda entry: _digest_of(entry.key)):
+            if digest is not None:
+                yield [entry.key for entry in group]
 
     def load(self, keys: list[str]) -> list[Named]:
         """Those of one digest's listed holds that no delete is marked beside."""
@@ -226,3 +228,10 @@ class Holds:
             self._store.delete(key)
             self._store.delete(key + DELETING)
         return len(keys)
+
+
+def _digest_of(key: str) -> Digest | None:
+    try:
+        return hold_digest(key)
+    except DataLoss:
+        return None

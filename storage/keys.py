@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from holdfast.digests import Digest
+from holdfast.errors import DataLoss, InvalidArgument
 
 DATA: Final = "data/"
 RECORDS: Final = "blobs/"
@@ -64,6 +65,13 @@ def hold_prefix(tenant: str, digest: Digest) -> str:
 
 
 def hold_digest(key: str) -> Digest:
-    """The digest that a hold's key, or its mark's, names."""
-    _, _, algorithm, digits, _ = key.split("/")
-    return Digest(algorithm, digits)
+    """The digest that a hold's key, or its mark's, names.
+
+    Raises:
+        DataLoss: it isn't the key of a hold.
+    """
+    try:
+        _, _, algorithm, digits, _ = key.split("/")
+        return Digest(algorithm, digits)
+    except (ValueError, InvalidArgument) as error:
+        raise DataLoss(f"object {key} isn't a hold by its name; remove it") from error

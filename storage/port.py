@@ -1,8 +1,9 @@
 """What Holdfast asks of an object store: a dozen blocking operations.
 
 Implementations are safe to use from many threads. Keys are `/`-separated ASCII
-(`[A-Za-z0-9._=-]` in each part), bodies are bytes, sizes and offsets are bytes,
-times are seconds since 1970 by the *store's* clock.
+(`[A-Za-z0-9._=-]` in each part, which isn't `.` or `..`), and no key is the folder
+of another one: some stores lose objects below an object. Bodies are bytes, sizes and
+offsets are bytes, times are seconds since 1970 by the *store's* clock.
 
 Every operation raises, besides what its own docstring names:
 
@@ -187,7 +188,11 @@ class ObjectStore(Protocol):
         ...
 
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
-        """Uploads under way below `prefix`."""
+        """Uploads under way below `prefix`, as far as the store tells.
+
+        MinIO forgets them in its listings when it restarts, and drops them itself
+        after a day.
+        """
         ...
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from holdfast.digests import Digest
-from holdfast.errors import DataLoss, InvalidArgument, OutcomeUnknown, Unavailable
+from holdfast.errors import DataLoss, InvalidArgument, OutcomeUnknown, Unavailable, shorten
 from storage import documents
-from storage.keys import record_key
+from storage.keys import DATA, record_key
 from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
 
 FORMAT: Final = 1
@@ -29,6 +30,7 @@ INLINE_LIMIT: Final = 64 * 2**10
 ATTEMPTS: Final = 5
 """How often one compare-and-swap is sent while its outcome stays unknown."""
 
+_DATA_KEY: Final = re.compile(re.escape(DATA) + r"[A-Za-z0-9._=-]+")
 _KNOWN: Final = frozenset(
     {"format", "digest", "state", "size", "created_at", "data", "inline", "crc32c", "nonce"}
 )
@@ -131,7 +133,14 @@ class Record:
         record._check(key)
         return record
 
+    @classmethod
+    def damaged(cls, digest: Digest) -> Record:
+        """What an unreadable record counts as: corrupt, of bytes that nobody knows."""
+        return cls(digest, State.CORRUPT, 0, 0, data_key="", block_sums=b"", nonce="")
+
     def _check(self, key: str) -> None:
+        if not _DATA_KEY.fullmatch(self.data_key):
+            raise DataLoss(f"record {key} is damaged: it names the data {shorten(self.data_key)}")
         if record_key(self.digest) != key:
             raise DataLoss(f"record {key} is damaged: it says it is of {self.digest}")
         if self.size < 0 or len(self.block_sums) != 4 * block_count(self.size):
@@ -171,8 +180,10 @@ class Records:
     def read(self, digest: Digest) -> Seen | None:
         """The record of a digest as it is now, or None.
 
+        One that is damaged is returned as `Record.damaged`: nobody reads by it, and
+        whoever has the bytes may commit them over it.
+
         Raises:
-            DataLoss: it is damaged.
             UnsupportedFormat: written by a newer version.
         """
         key = record_key(digest)
@@ -180,7 +191,10 @@ class Records:
             fetched = self._store.get(key)
         except NoSuchKey:
             return None
-        record = Record.decode(key, fetched.body)
+        try:
+            record = Record.decode(key, fetched.body)
+        except DataLoss:
+            record = Record.damaged(digest)
         return Seen(record, fetched.entry.etag, fetched.entry.last_modified)
 
     def write(

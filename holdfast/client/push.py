@@ -1,0 +1,129 @@
+"""Pushing what is in a file, or comes out of a pipe."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import uuid
+from collections.abc import Mapping
+from typing import BinaryIO, Final
+
+from holdfast.client import calls
+from holdfast.client.frontends import Frontends
+from holdfast.client.replay import FileSource
+from holdfast.client.upload import Committed, Progress, Upload
+from holdfast.client.writer import Writer
+from holdfast.digests import CANONICAL, Digest
+from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, shorten
+from holdfast.values import no_labels
+
+CHUNK: Final = 2**20
+"""Bytes that are read and hashed at once."""
+
+
+def push(
+    frontends: Frontends,
+    source: BinaryIO,
+    *,
+    ref: str | None,
+    digest: Digest | None,
+    labels: Mapping[str, str] | None,
+    progress: Progress | None,
+) -> Committed:
+    """Pushes a file from its position on; see `ContentStore.push`."""
+    if not source.seekable():
+        return _push_pipe(
+            frontends, source, ref=ref, digest=digest, labels=labels, progress=progress
+        )
+    base = source.tell()
+    size = source.seek(0, io.SEEK_END) - base
+    if digest is None:
+        digest = _hash(source, base)
+    if present := held(frontends, digest, labels):
+        return present
+    upload = Upload(
+        frontends,
+        ref or f"holdfast-push-{digest}",
+        total=size,
+        expected=str(digest),
+        labels=labels,
+        progress=progress,
+    )
+    upload.source = FileSource(source, base, size)
+    try:
+        upload.open()
+        return upload.commit()
+    except AlreadyExists:
+        return held(frontends, digest, labels) or _lost(digest)
+    finally:
+        upload.drop()
+
+
+def held(
+    frontends: Frontends, digest: Digest, labels: Mapping[str, str] | None
+) -> Committed | None:
+    """The blob, if the tenant holds it or takes it from the fleet: nothing is sent then."""
+    try:
+        found = calls.info(frontends, digest)
+    except NotFound:
+        return None
+    if labels:
+        calls.update(frontends, digest, labels)
+    return Committed(digest, found.size, already_there=True)
+
+
+def _lost(digest: Digest) -> Committed:
+    raise NotFound(f"{digest} was there a moment ago and is gone: somebody deleted it; push again")
+
+
+def _hash(source: BinaryIO, base: int) -> Digest:
+    source.seek(base)
+    running = hashlib.new(CANONICAL)
+    while chunk := source.read(CHUNK):
+        running.update(chunk)
+    return Digest(CANONICAL, running.hexdigest())
+
+
+def _push_pipe(
+    frontends: Frontends,
+    source: BinaryIO,
+    *,
+    ref: str | None,
+    digest: Digest | None,
+    labels: Mapping[str, str] | None,
+    progress: Progress | None,
+) -> Committed:
+    if digest is not None and (present := held(frontends, digest, labels)):
+        return present
+    expected = str(digest or "")
+    upload = Upload(
+        frontends,
+        ref or f"holdfast-push-{uuid.uuid4()}",
+        expected=expected,
+        labels=labels or no_labels(),
+        progress=progress,
+    )
+    options = frontends.options
+    with Writer(upload, options.message_size, options.replay, expected) as writer:
+        _skip(source, writer)
+        while chunk := source.read(CHUNK):
+            writer.write(chunk)
+        return writer.commit()
+
+
+def _skip(source: BinaryIO, writer: Writer) -> None:
+    """Reads past what the store has.
+
+    Raises:
+        FailedPrecondition: the source ends before.
+    """
+    left = writer.offset
+    while left:
+        chunk = source.read(min(left, CHUNK))
+        if not chunk:
+            raise FailedPrecondition(
+                f"ref {shorten(writer.ref)} holds {writer.offset} bytes, but the source has only "
+                f"{writer.offset - left}: not the same source? `abort` the ref to start over"
+            )
+        writer.skip(chunk)
+        left -= len(chunk)

@@ -1,0 +1,270 @@
+"""ContentStore: the client's front door."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+import grpc
+
+from holdfast.client import calls
+from holdfast.client.frontends import Connection, Frontends, retryable
+from holdfast.client.protocol import ClientOptions, parse_targets
+from holdfast.client.push import push
+from holdfast.client.reader import BlobReader
+from holdfast.client.upload import Committed, Progress, Upload
+from holdfast.client.writer import Writer
+from holdfast.digests import Digest
+from holdfast.values import Info, Status, check_ref, check_tenant
+from protos import content_pb2 as pb
+
+TENANT_HEADER: Final = "x-holdfast-tenant"
+READ_BUFFER: Final = 2**20
+"""Bytes that an open blob buffers."""
+
+
+class ContentStore:
+    """A tenant's content, through one frontend or any of several.
+
+    Calls that find no frontend, or a locked ref, are tried again with a jittered
+    back-off, on the next frontend if there are several. Safe to use from several
+    threads; what `open` and `writer` return is for one thread at a time.
+    """
+
+    def __init__(
+        self,
+        targets: str | Sequence[str],
+        *,
+        tenant: str | None = None,
+        tenant_header: str = TENANT_HEADER,
+        options: ClientOptions | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Connects at the first call.
+
+        Args:
+            targets: `host:port`, `unix:///path.sock`, or several, as a sequence or
+                separated by commas.
+            tenant: who asks; None where the listener decides.
+            tenant_header: the header in which the listener expects the tenant.
+            options: sizes and times.
+            clock: seconds that only grow.
+            sleep: waits for some seconds.
+
+        Raises:
+            ConfigurationError: malformed targets.
+            InvalidArgument: a malformed tenant.
+        """
+        metadata = ((tenant_header.lower(), check_tenant(tenant)),) if tenant is not None else ()
+        self._options = options or ClientOptions()
+        self._frontends = Frontends(
+            parse_targets(targets if isinstance(targets, str) else tuple(targets)),
+            metadata,
+            self._options,
+            clock=clock,
+            sleep=sleep,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends all connections."""
+        self._frontends.close()
+
+    # -- bytes in
+
+    def push(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        ref: str | None = None,
+        digest: Digest | str | None = None,
+        labels: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> Committed:
+        """Brings a file in, from its position on; sends nothing if the store has it.
+
+        A seekable source is hashed first, resumes where an earlier try stopped, and
+        survives any loss. Anything else is streamed, with `ClientOptions.replay` bytes
+        kept to be sent again.
+
+        Args:
+            source: a path or a binary file.
+            ref: what the ingest is called; by default it follows from the digest. For a
+                pipe, give the same to carry on.
+            digest: of the source, if it is known: spares hashing, and is checked.
+            labels: for the tenant's hold.
+            progress: called with the bytes that the store has, and all.
+
+        Raises:
+            FailedPrecondition: the source is not what `digest` says, or changed.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+            OSError: the source can't be read.
+        """
+        if isinstance(source, str | os.PathLike):
+            with Path(source).open("rb") as file:
+                return self.push(file, ref=ref, digest=digest, labels=labels, progress=progress)
+        return push(
+            self._frontends,
+            source,
+            ref=ref,
+            digest=_digest(digest) if digest is not None else None,
+            labels=labels,
+            progress=progress,
+        )
+
+    def writer(
+        self,
+        ref: str,
+        *,
+        total: int = 0,
+        expected: Digest | str = "",
+        labels: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> Writer:
+        """Opens a ref for writing, where an earlier writer stopped: `.offset` says where.
+
+        Args:
+            ref: what the ingest is called, at most 1 KiB.
+            total: bytes of the whole; 0 if unknown.
+            expected: digest of the whole, if it is known.
+            labels: for the tenant's hold.
+            progress: called with the bytes that the store has, and `total`.
+
+        Raises:
+            AlreadyExists: the tenant holds `expected`.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        text = str(_digest(expected)) if expected else ""
+        upload = Upload(
+            self._frontends, ref, total=total, expected=text, labels=labels, progress=progress
+        )
+        return Writer(upload, self._options.message_size, self._options.replay, text)
+
+    # -- bytes out
+
+    def open(self, digest: Digest | str) -> io.BufferedReader:
+        """Opens a blob as a seekable binary file.
+
+        Asks for its Info first: a tenant that may take it from the fleet holds it then.
+
+        Raises:
+            NotFound: the tenant can't read such a blob.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        found = self.info(digest)
+        return io.BufferedReader(BlobReader(self._frontends, found.digest, found.size), READ_BUFFER)
+
+    # -- what is held
+
+    def info(self, digest: Digest | str) -> Info:
+        """What the tenant holds of a digest; under the `shared` policy it takes it, too.
+
+        Raises:
+            NotFound: neither the tenant nor, under `shared`, the fleet has it.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        return calls.info(self._frontends, _digest(digest))
+
+    def list(self, *filters: str) -> Iterator[Info]:
+        """The tenant's holds that match one of the filters, or all.
+
+        Raises:
+            InvalidArgument: a malformed filter.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        seen: set[Digest] = set()
+        patience = self._frontends.patience()
+        for attempt in self._frontends.attempts(patience, retryable):
+            with attempt:
+                for info in self._list(filters):
+                    if info.digest not in seen:
+                        seen.add(info.digest)
+                        patience.progress()
+                        yield info
+
+    def update(
+        self, digest: Digest | str, labels: Mapping[str, str], *, replace: bool = False
+    ) -> Info:
+        """Sets labels of the tenant's hold; an empty value removes one.
+
+        Args:
+            digest: the blob.
+            labels: what to set.
+            replace: whether all other labels go.
+
+        Raises:
+            NotFound: the tenant doesn't hold it.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        return calls.update(self._frontends, _digest(digest), labels, replace=replace)
+
+    def delete(self, digest: Digest | str) -> None:
+        """Gives up the tenant's hold; no error if there is none.
+
+        Raises:
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        calls.delete(self._frontends, _digest(digest))
+
+    # -- what is being written
+
+    def status(self, ref: str) -> Status:
+        """How far an ingest is.
+
+        Raises:
+            NotFound: nothing is being written under this ref.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        return calls.status(self._frontends, check_ref(ref))
+
+    def statuses(self, *filters: str) -> Sequence[Status]:
+        """How far the tenant's ingests are that match one of the filters, or all.
+
+        Raises:
+            InvalidArgument: a malformed filter.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        return calls.statuses(self._frontends, filters)
+
+    def abort(self, ref: str) -> None:
+        """Drops an ingest, taking it from its writer; no error if there is none.
+
+        Raises:
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        calls.abort(self._frontends, check_ref(ref))
+
+    def _list(self, filters: Iterable[str]) -> Iterator[Info]:
+        connection: Connection = self._frontends.current()
+        stream = connection.stub.List(
+            pb.ListContentRequest(filters=filters),
+            timeout=self._options.stream_timeout,
+            metadata=self._frontends.metadata,
+        )
+        try:
+            for message in stream:
+                yield from map(calls.info_of, message.info)
+        except grpc.RpcError as error:
+            raise self._frontends.translate(error, connection.target) from None
+        finally:
+            stream.cancel()
+
+
+def _digest(digest: Digest | str) -> Digest:
+    return digest if isinstance(digest, Digest) else Digest.parse(digest)

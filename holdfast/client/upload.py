@@ -1,0 +1,254 @@
+"""A write that outlives its streams: it resumes where the store says it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from holdfast.client import calls
+from holdfast.client.frontends import Frontends
+from holdfast.client.protocol import Recovery, Step, resume_at
+from holdfast.client.replay import Source
+from holdfast.client.write_stream import WriteStream
+from holdfast.digests import Digest
+from holdfast.errors import AlreadyExists, FailedPrecondition, HoldfastError, Unavailable
+from holdfast.values import check_labels, check_ref, no_labels
+
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+"""Called with the bytes that the store has and those of the whole; 0 if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A blob that the tenant holds now: sizes in bytes."""
+
+    digest: Digest
+    size: int
+    already_there: bool = False
+    """Whether the store had it, so that nothing had to be committed."""
+    sent: int = 0
+    """Bytes sent, those that were sent again included."""
+    resumed_at: tuple[int, ...] = ()
+    """Offsets at which an earlier or broken stream was carried on."""
+
+
+class Upload:
+    """Writes one ref from a source; every method resumes by itself."""
+
+    def __init__(
+        self,
+        frontends: Frontends,
+        ref: str,
+        *,
+        total: int = 0,
+        expected: str = "",
+        labels: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.ref = check_ref(ref)
+        self.source: Source | None = None
+        self._frontends = frontends
+        self._total = total
+        self.expected = str(Digest.parse(expected)) if expected else ""
+        """Digest of the whole, as far as it is known."""
+        self._labels = check_labels(labels or no_labels())
+        self._progress = progress
+        self._patience = frontends.patience()
+        self._recovery = Recovery()
+        self._stream: WriteStream | None = None
+        self._restarting = False
+        self._furthest = 0
+        self._sent = 0
+        self._resumed: list[int] = []
+        self._committing = False
+        self._reply_lost = False
+
+    def open(self) -> int:
+        """Takes the ref; returns the bytes that an earlier try left there.
+
+        Raises:
+            AlreadyExists: the tenant holds the expected digest.
+            HoldfastError: as the frontend says.
+        """
+        found = self._carry(lambda stream: stream.acknowledged)
+        self._recovery.foreign = found
+        return found
+
+    def send(self) -> None:
+        """Sends what the source has and the store has not.
+
+        Raises:
+            BytesGone: what must be sent again is no longer there.
+            HoldfastError: as the frontend says.
+        """
+        stream = self._stream
+        if stream is not None and not self._restarting:
+            # Nearly always nothing is wrong, and there is nothing to set up.
+            try:
+                return self._pump(stream)
+            except HoldfastError as error:
+                self._drop()
+                if not self._again(error):
+                    raise
+            except BaseException:
+                self._drop()
+                raise
+        return self._carry(self._pump)
+
+    def flush(self) -> None:
+        """Sends, and waits for all replies.
+
+        Raises:
+            HoldfastError: as the frontend says.
+        """
+        self._carry(self._settle)
+
+    def commit(self, expected: str = "") -> Committed:
+        """Sends the rest and commits; the store checks the digest.
+
+        Args:
+            expected: the digest of all bytes, if it is only known now.
+
+        Raises:
+            FailedPrecondition: size or digest are others than announced.
+            HoldfastError: as the frontend says.
+        """
+        self.expected = expected or self.expected
+
+        def commit(stream: WriteStream) -> tuple[str, int]:
+            self._settle(stream)
+            # Named in the COMMIT, a digest is found again if the reply is lost.
+            self.expected = self.expected or stream.digest
+            self._committing = True
+            size = stream.sent
+            return stream.commit(self._total, self.expected, self._labels), size
+
+        try:
+            digest, size = self._carry(commit)
+        except AlreadyExists:
+            if not self.expected:
+                raise
+            return self._found()
+        self.suspend()
+        return Committed(Digest.parse(digest), size, False, self._sent, tuple(self._resumed))
+
+    def abort(self) -> None:
+        """Drops what was written.
+
+        Raises:
+            HoldfastError: as the frontend says.
+        """
+        self._drop()
+        calls.abort(self._frontends, self.ref)
+
+    def suspend(self) -> None:
+        """Ends the stream; the store keeps what it received, as far as it can."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        try:
+            self._pump(stream)
+            stream.suspend()
+        except HoldfastError:
+            # What wasn't kept is sent again by whoever carries on.
+            stream.cancel()
+        except BaseException:
+            stream.cancel()
+            raise
+
+    def drop(self) -> None:
+        """Breaks the stream off; waits for nothing."""
+        self._drop()
+
+    # -- one stream after another
+
+    def _carry(self, action: Callable[[WriteStream], Result]) -> Result:
+        for attempt in self._frontends.attempts(self._patience, self._again):
+            with attempt:
+                try:
+                    return action(self._opened())
+                except BaseException:
+                    self._drop()
+                    raise
+        raise AssertionError
+
+    def _again(self, error: BaseException) -> bool:
+        self._reply_lost |= self._committing and isinstance(error, Unavailable)
+        from_start = self.source is not None and self.source.start == 0
+        step = self._recovery.after(error, from_start=from_start)
+        self._restarting |= step is Step.RESTART
+        return step is not Step.GIVE_UP
+
+    def _opened(self) -> WriteStream:
+        if self._stream is None:
+            self._stream = WriteStream(self._frontends, self.ref)
+            found = self._stream.open(self._total, self.expected)
+            self._stream.sent = self._position(found)
+            if self._stream.sent:
+                self._resumed.append(self._stream.sent)
+        return self._stream
+
+    def _position(self, found: int) -> int:
+        source = self.source
+        if source is None:
+            return found
+        if source.start == 0 and found > source.end and not self._sent:
+            # An earlier try wrote more than this source has: not the same bytes.
+            self._restarting = True
+        if self._restarting:
+            return 0
+        return resume_at(self.ref, found, source.start, source.end)
+
+    def _drop(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.cancel()
+
+    # -- on one stream
+
+    def _pump(self, stream: WriteStream) -> None:
+        source = self.source
+        if source is None:
+            return
+        size = self._frontends.options.message_size
+        if self._restarting:
+            # Answered before anything else is sent: a stream that breaks now must
+            # not be carried on where the old bytes end.
+            stream.sent = self._furthest = 0
+            self._write(stream, source.read(0, size))
+            stream.settle()
+            self._restarting = False
+        while stream.sent < source.end:
+            self._write(stream, source.read(stream.sent, size))
+            self._moved(stream)
+
+    def _write(self, stream: WriteStream, data: bytes) -> None:
+        stream.write(data)
+        self._sent += len(data)
+
+    def _settle(self, stream: WriteStream) -> None:
+        self._pump(stream)
+        stream.settle()
+        self._moved(stream)
+
+    def _moved(self, stream: WriteStream) -> None:
+        if stream.acknowledged > self._furthest:
+            self._furthest = stream.acknowledged
+            self._patience.progress()
+        if self._progress is not None:
+            self._progress(stream.acknowledged, self._total)
+
+    def _found(self) -> Committed:
+        """The tenant holds the digest: by the COMMIT whose reply was lost, or all along."""
+        digest = Digest.parse(self.expected)
+        held = calls.info(self._frontends, digest)
+        size = self.source.end if self.source is not None else held.size
+        if held.size != size:
+            raise FailedPrecondition(
+                f"{digest} is held with {held.size} bytes, but {size} were written"
+            )
+        if self._labels and not self._reply_lost:
+            calls.update(self._frontends, digest, self._labels)
+        return Committed(digest, size, not self._reply_lost, self._sent, tuple(self._resumed))

@@ -1,0 +1,56 @@
+"""The commands that need a frontend's packages: serve and doctor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from holdfast.checks import Check
+from service import doctor as examination
+from service import logs
+from service import serve as frontend
+from service.options import with_settings
+from service.settings import load
+
+
+@with_settings
+def serve(options: Mapping[str, Any]) -> None:
+    """Serve containerd's Content API; with no settings, from a folder on this machine."""
+    settings = load(**options)
+    logs.configure(settings.log_level, settings.log_format)
+    uvloop.run(frontend.serve(settings))
+
+
+@with_settings
+def doctor(
+    options: Mapping[str, Any],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look at the store, Redis and the listeners, and say what to do."""
+    settings = load(**options)
+    logs.configure("error", settings.log_format)
+    checks = asyncio.run(examination.examine(settings))
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        Console().print(_table(checks))
+    if any(check.essential and not check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def _table(checks: list[Check]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "what", "found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for check in checks:
+        mark = "ok" if check.ok else "FAILS" if check.essential else "note"
+        table.add_row(mark, check.name, check.found, "" if check.ok else check.advice)
+    return table

@@ -1,0 +1,84 @@
+"""`holdfast doctor`: looks at the store, Redis and the listeners, changes nothing."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from coordination.connection import open_client
+from coordination.embedded import EmbeddedRedis, socket_url
+from coordination.probe import probe as probe_redis
+from holdfast.checks import Check
+from holdfast.errors import ConfigurationError, HoldfastError
+from service.backends import open_store
+from service.listeners import Listener, parse
+from service.server import free_socket
+from service.settings import Settings
+from storage.probe import probe as probe_store
+
+
+async def examine(settings: Settings) -> list[Check]:
+    """Looks at everything that `settings` name; a look that fails is a finding."""
+    return [*_store(settings), *await _redis(settings), *_listeners(settings)]
+
+
+def _store(settings: Settings) -> Iterator[Check]:
+    where = f"bucket {settings.s3_bucket}" if settings.s3_bucket else "data folder"
+    store = open_store(settings)
+    try:
+        store.check_access()
+        yield Check(f"{where}: access", ok=True, essential=True, found="it is there")
+        yield from probe_store(store, essential_only=False).checks
+    except HoldfastError as error:
+        yield _failed(f"{where}: access", error, "mend it, then run the doctor again")
+    finally:
+        store.close()
+
+
+async def _redis(settings: Settings) -> list[Check]:
+    with ExitStack() as stack:
+        try:
+            url = settings.redis_url or _embedded_url(settings, stack)
+            client = open_client(url)
+            try:
+                return list(await probe_redis(client))
+            finally:
+                await client.aclose()
+        except HoldfastError as error:
+            return [_failed("Redis", error, "set HOLDFAST_REDIS_URL to a Redis 6.2 or newer")]
+
+
+def _embedded_url(settings: Settings, stack: ExitStack) -> str:
+    """The URL of the folder's own Redis: a running frontend's, or one for the occasion."""
+    url = socket_url(settings.data_dir)
+    server = EmbeddedRedis(settings.data_dir)
+    if server.in_use():
+        return url
+    return stack.enter_context(server).url
+
+
+def _listeners(settings: Settings) -> Iterator[Check]:
+    for url in settings.listen:
+        listener = parse(url)
+        try:
+            _bind(listener)
+        except (ConfigurationError, OSError) as error:
+            advice = "end the other server, or listen elsewhere"
+            yield _failed(f"listener {url}", error, advice)
+        else:
+            yield Check(f"listener {url}", ok=True, essential=True, found="free")
+
+
+def _bind(listener: Listener) -> None:
+    if listener.scheme == "unix":
+        free_socket(listener)
+        return
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((listener.host, listener.port))
+
+
+def _failed(name: str, error: Exception, advice: str) -> Check:
+    return Check(name, ok=False, essential=True, found=str(error), advice=advice)

@@ -1,0 +1,140 @@
+"""A frontend's life: backends found fit, listeners opened, a signal, a drain."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from contextlib import AsyncExitStack, suppress
+from typing import Final
+
+import structlog
+
+from coordination.connection import Client
+from coordination.embedded import EmbeddedRedis
+from coordination.probe import probe
+from holdfast.checks import require
+from holdfast.errors import HoldfastError, Unavailable
+from service.backends import checked_store, embedded_redis
+from service.frontend import Running, run_frontend
+from service.http import SideDoor
+from service.listeners import parse
+from service.server import Servers, stop_signal
+from service.settings import Settings
+from storage.port import ObjectStore
+
+log = structlog.get_logger(__name__)
+
+WATCH_INTERVAL: Final = 1.0
+"""Seconds between two looks at an embedded Redis."""
+REDIS_RETRY: Final = 2.0
+"""Seconds between two looks at a Redis that can't be reached at start."""
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then drains.
+
+    Raises:
+        ConfigurationError: a backend, a listener or a setting can't be used.
+        PermissionDenied: a backend refuses the credentials.
+        Unavailable: the object store can't be reached at start.
+    """
+    stop = stop_signal()
+    with embedded_redis(settings) as redis, checked_store(settings) as store:
+        if settings.embedded:
+            log.info(
+                "embedded: content and a Redis of its own are in the data folder; other machines "
+                "can't share it. Set HOLDFAST_S3_BUCKET and HOLDFAST_REDIS_URL for a fleet",
+                data_dir=str(settings.data_dir),
+            )
+        url = redis.url if redis else settings.redis_url
+        await _serve(settings, store, url, redis, stop)
+    log.info("stopped")
+
+
+async def _serve(
+    settings: Settings,
+    store: ObjectStore,
+    redis_url: str,
+    redis: EmbeddedRedis | None,
+    stop: asyncio.Event,
+) -> None:
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(run_frontend(settings, store, redis_url))
+        serving = asyncio.Event()
+        if settings.http:
+            # Until the very end: a drain is when one wants to see the figures.
+            stack.callback(_side_door(settings, running, serving).close)
+        watch = await _check_redis(running.redis, redis)
+        stack.push_async_callback(_end, watch)
+        servers = Servers(running.frontend)
+        stack.push_async_callback(servers.drain, settings.drain_grace)
+        for listen in settings.listen:
+            await servers.listen(parse(listen))
+        await servers.ready()
+        serving.set()
+        # What was made until now lives as long as the process.
+        gc.freeze()
+        log.info("ready")
+        await _until_stopped(stop, (watch, *running.loops))
+        serving.clear()
+        log.info("draining", streams=len(running.frontend.sessions))
+
+
+def _side_door(settings: Settings, running: Running, serving: asyncio.Event) -> SideDoor:
+    door = SideDoor(settings.http, serving.is_set, running.frontend.metrics.exposition)
+    log.info("probes and metrics", port=door.port)
+    return door
+
+
+async def _check_redis(client: Client, redis: EmbeddedRedis | None) -> asyncio.Task[None]:
+    """Refuses an unfit Redis, and begins to watch it.
+
+    One that can't be reached doesn't keep a frontend from starting: what is
+    committed can be read without it. It is looked at when it comes back.
+    """
+    try:
+        require(await probe(client), "Redis")
+    except Unavailable as error:
+        log.warning("Redis can't be reached: serving reads only until it is", reason=str(error))
+        return asyncio.create_task(_check_later(client))
+    return asyncio.create_task(_watch(redis))
+
+
+async def _check_later(client: Client) -> None:
+    while True:
+        await asyncio.sleep(REDIS_RETRY)
+        with suppress(Unavailable):
+            require(await probe(client), "Redis")
+            log.info("Redis is there")
+            break
+    await _watch(None)
+
+
+async def _watch(redis: EmbeddedRedis | None) -> None:
+    while redis is not None:
+        await asyncio.sleep(WATCH_INTERVAL)
+        if not redis.ensure_running():
+            log.warning("the embedded Redis had died and was started again")
+    await asyncio.Event().wait()
+
+
+async def _until_stopped(stop: asyncio.Event, tasks: tuple[asyncio.Task[None], ...]) -> None:
+    """Waits for a signal, or for a task that should never end.
+
+    Raises:
+        HoldfastError: the Redis that came back can't be used.
+    """
+    signalled = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([signalled, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        signalled.cancel()
+    for task in tasks:
+        if task.done():
+            task.result()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, HoldfastError):
+        await task

@@ -1,0 +1,203 @@
+"""Multipart uploads of the folder backend: one folder each, renamed when complete.
+
+All that changes an upload happens under its key's lock. So a part that is stored
+again can't take away the one that a completion has just found, and whoever comes
+after a completion or an abort finds the folder gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from holdfast.errors import DataLoss, OutcomeUnknown
+from storage.folder_files import Files, translated
+from storage.folder_objects import MANIFEST, parts_folder
+from storage.port import InvalidPart, NoSuchUpload, Part, PendingUpload
+
+META: Final = "meta.json"
+_UPLOAD: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def lock_of(key: str) -> int:
+    """The number of a key's lock."""
+    return hashlib.blake2b(key.encode(), digest_size=1).digest()[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Meta:
+    """What an upload's folder says of it: its key, and when it began, in s since 1970."""
+
+    key: str
+    initiated: float
+
+
+class Uploads:
+    """The uploads under way below one folder."""
+
+    def __init__(self, root: Path, files: Files) -> None:
+        self._root = root
+        self._files = files
+
+    def create(self, key: str, now: float) -> str:
+        """Begins an upload and returns its id: a folder with its meta, placed as one."""
+        upload_id = secrets.token_hex(16)
+        meta = json.dumps({"key": key, "initiated": now}).encode()
+        with self._files.temporary_folder() as folder:
+            with self._files.temporary(meta) as temporary:
+                temporary.rename(folder / META)
+            self._files.sync_folder(folder)
+            self._files.place(folder, self._root / upload_id)
+        return upload_id
+
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> Part:
+        """Stores a part and removes an earlier one of its number.
+
+        Raises:
+            NoSuchUpload: completed, aborted or unknown.
+        """
+        self.check(key, upload_id)
+        folder, etag = self._root / upload_id, secrets.token_hex(16)
+        with (
+            self._files.temporary(body) as temporary,
+            self._files.locked(lock_of(key)),
+        ):
+            try:
+                # Not `place`: the folder must not be made again if it has gone.
+                temporary.rename(folder / _part_name(number, etag))
+            except FileNotFoundError:
+                raise _no_upload(key, upload_id) from None
+            self._files.sync_folder(folder)
+            for earlier in folder.glob(f"{number:05d}-*"):
+                if earlier.name != _part_name(number, etag):
+                    earlier.unlink(missing_ok=True)
+        return Part(number, etag, len(body))
+
+    def parts(self, key: str, upload_id: str) -> list[Part]:
+        """The parts that are there, by number.
+
+        Raises:
+            NoSuchUpload: completed, aborted or unknown.
+        """
+        self.check(key, upload_id)
+        folder = self._root / upload_id
+        try:
+            names = sorted(path.name for path in folder.iterdir())
+        except FileNotFoundError:
+            raise _no_upload(key, upload_id) from None
+        parts = []
+        for name in names:
+            number, dash, etag = name.partition("-")
+            if not dash:
+                continue
+            try:
+                size = (folder / name).stat().st_size
+            except FileNotFoundError:
+                continue  # replaced since
+            parts.append(Part(int(number), etag, size))
+        return parts
+
+    def complete(
+        self, key: str, upload_id: str, parts: Sequence[Part], path: Path, *, etag: str, now: float
+    ) -> None:
+        """Makes the object at `path` of the upload's folder; the key is locked.
+
+        Nothing that an upload needs is removed before its folder is in place: a
+        crash leaves either an upload as it was, or an object.
+
+        Raises:
+            NoSuchUpload: completed, aborted or unknown.
+            InvalidPart: a part is absent or has another ETag.
+        """
+        self.check(key, upload_id)
+        folder, placed = self._root / upload_id, parts_folder(path)
+        manifest = {"etag": etag, "written": now, "parts": self._sizes(key, folder, parts)}
+        with self._files.temporary(json.dumps(manifest).encode()) as temporary:
+            temporary.rename(folder / MANIFEST)
+        self._files.sync_folder(folder)
+        self._files.remove_tree(placed)
+        self._files.place(folder, placed)
+        try:
+            self._files.sync_folder(self._root)
+            self._files.remove(path)
+        except OSError as error:
+            raise OutcomeUnknown(f"completing {key}: {os.strerror(error.errno or 0)}") from error
+        self._drop_leftovers(placed, parts)
+
+    def _drop_leftovers(self, placed: Path, parts: Sequence[Part]) -> None:
+        """Removes what no object needs; what stays goes when the object does."""
+        wanted = {MANIFEST, *(_part_name(part.number, part.etag) for part in parts)}
+        with suppress(OSError):
+            for path in placed.iterdir():
+                if path.name not in wanted:
+                    path.unlink(missing_ok=True)
+
+    def _sizes(self, key: str, folder: Path, parts: Sequence[Part]) -> list[tuple[str, int]]:
+        sizes = []
+        if not parts or [p.number for p in parts] != sorted({p.number for p in parts}):
+            raise InvalidPart(f"{key}: an upload is completed from parts in rising order")
+        for part in parts:
+            name = _part_name(part.number, part.etag)
+            try:
+                sizes.append((name, (folder / name).stat().st_size))
+            except FileNotFoundError:
+                raise InvalidPart(
+                    f"{key}: part {part.number} isn't there with the ETag {part.etag}"
+                ) from None
+        return sizes
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Removes an upload, if it is there."""
+        try:
+            self.check(key, upload_id)
+        except NoSuchUpload:
+            return
+        with self._files.locked(lock_of(key)):
+            self._files.remove_tree(self._root / upload_id)
+
+    def pending(self, prefix: str) -> Iterator[PendingUpload]:
+        """Uploads of keys with a prefix. One that is damaged has no key and isn't listed."""
+        for name in sorted(path.name for path in self._root.iterdir()):
+            try:
+                meta = self._meta(name)
+            except (NoSuchUpload, DataLoss):
+                continue
+            if meta.key.startswith(prefix):
+                yield PendingUpload(meta.key, name, meta.initiated)
+
+    def check(self, key: str, upload_id: str) -> None:
+        """Makes sure that there is such an upload of that key.
+
+        Raises:
+            NoSuchUpload: there isn't.
+        """
+        if not _UPLOAD.fullmatch(upload_id) or self._meta(upload_id).key != key:
+            raise _no_upload(key, upload_id)
+
+    def _meta(self, upload_id: str) -> _Meta:
+        try:
+            with translated(f"reading upload {upload_id}"):
+                try:
+                    body = (self._root / upload_id / META).read_bytes()
+                except (FileNotFoundError, NotADirectoryError):
+                    raise _no_upload("?", upload_id) from None
+            document = json.loads(body)
+            return _Meta(str(document["key"]), float(document["initiated"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataLoss(f"upload {upload_id} is damaged: {error}") from error
+
+
+def _part_name(number: int, etag: str) -> str:
+    return f"{number:05d}-{etag}"
+
+
+def _no_upload(key: str, upload_id: str) -> NoSuchUpload:
+    return NoSuchUpload(f"there is no upload {upload_id} of {key}")

@@ -1,0 +1,287 @@
+"""Whether a store does what Holdfast's safety rests on, found out by doing it.
+
+Some S3 servers ignore the conditions of a PUT, or check them without a lock. On
+those, two commits of one digest lose content, and nothing else would tell.
+Everything happens below a prefix of its own, which is emptied at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Barrier
+from typing import Final
+
+from holdfast.checks import Check
+from holdfast.errors import (
+    HoldfastError,
+    OutcomeUnknown,
+    PermissionDenied,
+    Unavailable,
+)
+from storage.keys import uuid7
+from storage.port import (
+    MIN_PART_SIZE,
+    Condition,
+    ConditionFailed,
+    IfAbsent,
+    IfMatch,
+    NoSuchKey,
+    NoSuchUpload,
+    ObjectStore,
+    Part,
+)
+
+PREFIX: Final = "probe/"
+WRITERS: Final = 16
+ROUNDS: Final = 3
+"""Of each kind of race: a store without a lock lets two writers win in most of them."""
+SKEW: Final = 60.0
+"""Seconds between the clocks that are worth a remark."""
+DANGEROUS_SKEW: Final = 600.0
+"""Seconds between the clocks at which S3 soon refuses signatures (at 900)."""
+_WRONG_ETAG: Final = "0" * 32
+_OTHER_STORE: Final = "use a store whose conditional PUTs are atomic: AWS S3, R2, MinIO"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a probe found, in the order in which it looked."""
+
+    checks: tuple[Check, ...]
+
+
+def probe(
+    store: ObjectStore, essential_only: bool, clock: Callable[[], float] = time.time
+) -> Report:
+    """Tries out what Holdfast needs of a store.
+
+    Args:
+        store: any object store.
+        essential_only: leave out what Holdfast can start without.
+        clock: this machine's, in s since 1970.
+
+    Raises:
+        ConfigurationError: the bucket isn't there.
+        PermissionDenied: it can't even be looked into.
+        Unavailable: the store can't be reached.
+    """
+    store.check_access()
+    prefix = f"{PREFIX}{uuid7()}/"
+    try:
+        checks = list(_essential(store, prefix, clock))
+        if not essential_only:
+            checks += _further(store, prefix)
+    finally:
+        _clean_up(store, prefix)
+    return Report(tuple(checks))
+
+
+def _essential(store: ObjectStore, prefix: str, clock: Callable[[], float]) -> Iterator[Check]:
+    yield _try("read and write", lambda: _round_trip(store, prefix), _permissions())
+    yield _try("listing", lambda: _listing(store, prefix), "listings must be strongly consistent")
+    yield _try("conditional PUT", lambda: _conditions(store, prefix), _OTHER_STORE)
+    yield _try(
+        "conditional PUT, create by many at once",
+        lambda: _races(store, prefix + "create", lambda _: IfAbsent()),
+        _OTHER_STORE,
+    )
+    yield _try(
+        "conditional PUT, change by many at once",
+        lambda: _races(store, prefix + "change", lambda key: IfMatch(store.put(key, b"0").etag)),
+        _OTHER_STORE,
+    )
+    yield _clocks(store.now() - clock())
+
+
+def _further(store: ObjectStore, prefix: str) -> Iterator[Check]:
+    advice = "multipart uploads are how anything larger than a part is written"
+    yield _try("multipart", lambda: _multipart(store, prefix), advice, essential=False)
+    yield _try("aborting uploads", lambda: _abort(store, prefix), advice, essential=False)
+    yield _try(
+        "listing uploads",
+        lambda: _list_uploads(store, prefix),
+        "add a lifecycle rule that aborts incomplete uploads: the collector can't see them",
+        essential=False,
+    )
+
+
+def _permissions() -> str:
+    return (
+        "allow s3:GetObject, s3:PutObject, s3:DeleteObject, s3:ListBucket, "
+        "s3:AbortMultipartUpload and s3:ListMultipartUploadParts"
+    )
+
+
+class _Found(Exception):  # noqa: N818 -- an outcome of a check
+    """What a check found is not what it must be."""
+
+
+def _try(name: str, look: Callable[[], str], advice: str, *, essential: bool = True) -> Check:
+    """Makes a check of a function that returns what it found, or raises what is wrong."""
+    try:
+        return Check(name, ok=True, essential=essential, found=look())
+    except PermissionDenied as error:
+        found, advice = str(error), _permissions()
+    except Unavailable as error:
+        if not isinstance(error, OutcomeUnknown):
+            raise
+        found = str(error)
+    except (_Found, HoldfastError) as error:
+        found = str(error)
+    return Check(name, ok=False, essential=essential, found=found, advice=advice)
+
+
+def _round_trip(store: ObjectStore, prefix: str) -> str:
+    key, body = prefix + "object", b"0123456789"
+    written = store.put(key, body)
+    fetched, ranged = store.get(key), store.get(key, 3, 4)
+    if fetched.body != body or ranged.body != body[3:7]:
+        raise _Found(f"wrote {body!r} and read {fetched.body!r}, in part {ranged.body!r}")
+    if not written.etag == fetched.entry.etag == store.head(key).etag:
+        raise _Found("the ETags of PUT, GET and HEAD differ")
+    store.delete(key)
+    with suppress(NoSuchKey):
+        store.head(key)
+        raise _Found("an object was there after it had been deleted")
+    return "objects can be written, read in part, and deleted"
+
+
+def _listing(store: ObjectStore, prefix: str) -> str:
+    names = [f"{prefix}list/{name}" for name in ("a", "a.deleting", "b")]
+    etags = {name: store.put(name, name.encode()).etag for name in names}
+    listed = {entry.key: entry.etag for entry in store.list(f"{prefix}list/")}
+    if listed != etags or list(listed) != names:
+        raise _Found(f"{len(names)} objects were written and {len(listed)} of them listed rightly")
+    after = [entry.key for entry in store.list(f"{prefix}list/", names[0])]
+    store.delete(names[1])
+    left = [entry.key for entry in store.list(f"{prefix}list/")]
+    if after != names[1:] or left != [names[0], names[2]]:
+        raise _Found("a listing from a key on, or after a delete, isn't what it should be")
+    return "complete and in order right after a write and a delete"
+
+
+def _conditions(store: ObjectStore, prefix: str) -> str:
+    key = prefix + "conditions"
+    if _put(store, key, b"absent", IfMatch(_WRONG_ETAG)):
+        raise _Found("If-Match on an absent object was ignored")
+    if not _put(store, key, b"first", IfAbsent()):
+        raise _Found("If-None-Match: * refused an absent object")
+    if _put(store, key, b"again", IfAbsent()):
+        raise _Found("If-None-Match: * was ignored: an object was overwritten")
+    first = store.head(key).etag
+    if not _put(store, key, b"second", IfMatch(first)):
+        raise _Found("If-Match refused the current ETag")
+    if _put(store, key, b"third", IfMatch(first)):
+        raise _Found("a stale If-Match was ignored: an object was overwritten")
+    body = store.get(key).body
+    if body != b"second":
+        raise _Found(f"a refused PUT changed the object to {body!r}")
+    return "If-None-Match and If-Match are honoured"
+
+
+def _races(store: ObjectStore, key: str, condition: Callable[[str], Condition]) -> str:
+    """Lets many writers race; exactly one may win, and its bytes must be there."""
+    for number in range(ROUNDS):
+        name = f"{key}-{number}"
+        held = condition(name)
+        barrier = Barrier(WRITERS)
+
+        def write(
+            writer: int, name: str = name, held: Condition = held, barrier: Barrier = barrier
+        ) -> bool | None:
+            barrier.wait()
+            try:
+                return _put(store, name, b"%d" % (writer + 1), held)
+            except OutcomeUnknown:
+                return None
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            results = list(pool.map(write, range(WRITERS)))
+        _judge(results, store.get(name).body)
+    return f"one of {WRITERS} writers won, in each of {ROUNDS} rounds"
+
+
+def _judge(results: Sequence[bool | None], body: bytes) -> None:
+    winners = [b"%d" % (writer + 1) for writer, won in enumerate(results) if won]
+    # A writer that got no clear reply (None) may be the one that won.
+    if len(winners) > 1 or (not winners and None not in results):
+        raise _Found(f"{len(winners)} of {WRITERS} concurrent writers won; it must be exactly one")
+    if winners and body != winners[0]:
+        raise _Found("the object isn't what the only winner wrote")
+
+
+def _put(store: ObjectStore, key: str, body: bytes, condition: Condition) -> bool:
+    try:
+        store.put(key, body, condition)
+    except ConditionFailed:
+        return False
+    return True
+
+
+def _clocks(skew: float) -> Check:
+    return Check(
+        "clock",
+        ok=abs(skew) <= SKEW,
+        essential=abs(skew) > DANGEROUS_SKEW,
+        found=f"the store's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} ours",
+        advice="" if abs(skew) <= SKEW else "synchronise this machine's clock (NTP)",
+    )
+
+
+def _multipart(store: ObjectStore, prefix: str) -> str:
+    key = prefix + "multipart"
+    upload = store.create_upload(key)
+    bodies = [b"a" * MIN_PART_SIZE, b"b"]
+    parts = [store.put_part(key, upload.id, n, body) for n, body in enumerate(bodies, start=1)]
+    listed = [(part.number, part.etag, part.size) for part in store.list_parts(key, upload.id)]
+    if listed != [(part.number, part.etag, part.size) for part in parts]:
+        raise _Found("the parts that were stored aren't those that are listed")
+    written = store.complete_upload(key, upload.id, parts)
+    if store.head(key).size != MIN_PART_SIZE + 1:
+        raise _Found(f"{MIN_PART_SIZE + 1} bytes were completed, {store.head(key).size} are there")
+    return f"works; ETags of completed uploads are {_composites(store, parts, written.etag)}"
+
+
+def _composites(store: ObjectStore, parts: Sequence[Part], etag: str) -> str:
+    computed = store.composite_etag(parts)
+    if computed is None:
+        return "this store's own"
+    if computed != etag:
+        raise _Found(f"a completed upload has the ETag {etag}, {computed} was expected")
+    return "MD5 of MD5s"
+
+
+def _abort(store: ObjectStore, prefix: str) -> str:
+    key = prefix + "aborted"
+    upload = store.create_upload(key)
+    store.put_part(key, upload.id, 1, b"part")
+    store.abort_upload(key, upload.id)
+    with suppress(NoSuchUpload):
+        store.list_parts(key, upload.id)
+        raise _Found("an upload was there after it had been aborted")
+    return "works"
+
+
+def _list_uploads(store: ObjectStore, prefix: str) -> str:
+    key = prefix + "listed"
+    upload = store.create_upload(key)
+    try:
+        if upload.id not in {pending.id for pending in store.list_uploads(prefix)}:
+            raise _Found("an upload under way isn't listed")
+    finally:
+        store.abort_upload(key, upload.id)
+    return "works"
+
+
+def _clean_up(store: ObjectStore, prefix: str) -> None:
+    """Leaves nothing behind, as far as the store lets us."""
+    with suppress(HoldfastError):
+        for entry in list(store.list(prefix)):
+            store.delete(entry.key)
+    with suppress(HoldfastError):
+        for upload in list(store.list_uploads(prefix)):
+            store.abort_upload(upload.key, upload.id)

@@ -1,0 +1,208 @@
+"""The one place where botocore's exceptions become errors of `holdfast.errors`.
+
+What a reply means is decided by its S3 code, and by its HTTP status only where a
+reply has no body (HEAD) or a code that isn't known. Texts carry the code and the
+status, never a header, a parameter or a credential.
+
+Source: "Error responses", Amazon S3 API reference; MinIO's `cmd/api-errors.go` for
+the codes that begin with XMinio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Final
+
+from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
+
+from holdfast.errors import (
+    ConfigurationError,
+    HoldfastError,
+    OutcomeUnknown,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+    shorten,
+)
+from storage.port import ConditionFailed, InvalidPart, NoSuchKey, NoSuchUpload
+
+FULL: Final = frozenset(
+    {
+        "QuotaExceeded",
+        "InsufficientStorage",
+        "InsufficientStorageSpace",
+        "XMinioStorageFull",
+        "XMinioAdminBucketQuotaExceeded",
+    }
+)
+DENIED: Final = frozenset(
+    {
+        "AccessDenied",
+        "AccessForbidden",
+        "AccountProblem",
+        "AllAccessDisabled",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "NotSignedUp",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "UnauthorizedAccess",
+    }
+)
+MISCONFIGURED: Final = frozenset(
+    {
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "InvalidBucketName",
+        "MethodNotAllowed",
+        "NotImplemented",
+        "PermanentRedirect",
+        "TemporaryRedirect",
+    }
+)
+BAD_PARTS: Final = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
+TRANSIENT: Final = frozenset(
+    {
+        "BadDigest",
+        "ConditionalRequestConflict",
+        "IncompleteBody",
+        "InternalError",
+        "OperationAborted",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+    }
+)
+_TRANSIENT_STATUSES: Final = frozenset(
+    {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+)
+_NO_CREDENTIALS: Final = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.NoAuthTokenError,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+)
+_NEVER_SENT: Final = (boto.EndpointConnectionError, boto.ConnectTimeoutError)
+_ON_THE_WAY: Final = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
+
+
+def code_of(error: boto.ClientError) -> str:
+    """The S3 code of a reply; its bare status where it had no body."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def status_of(error: BaseException | None) -> int:
+    """The HTTP status of a reply; 0 where there was none."""
+    if not isinstance(error, boto.ClientError):
+        return 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def translate(error: Exception, doing: str, *, once: bool = False) -> HoldfastError:
+    """The error of ours that an exception of botocore's means.
+
+    Args:
+        error: what botocore raised.
+        doing: what was asked, for the text.
+        once: the request was sent a single time and its caller resolves an
+            outcome that isn't clear: that is OutcomeUnknown then.
+    """
+    if isinstance(error, boto.ClientError):
+        return _of_reply(error, doing, once=once)
+    name = type(error).__name__
+    if isinstance(error, _NO_CREDENTIALS):
+        return PermissionDenied(
+            f"{doing}: no usable S3 credentials ({name}); set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, a profile, or a role"
+        )
+    if isinstance(error, _NEVER_SENT):
+        return Unavailable(
+            f"{doing}: S3 can't be reached ({name}); check the endpoint and the network"
+        )
+    if isinstance(error, ResponseParserError):
+        kind = OutcomeUnknown if once else Unavailable
+        return kind(f"{doing}: the answer isn't S3's; check the endpoint")
+    if isinstance(error, _ON_THE_WAY):
+        kind = OutcomeUnknown if once else Unavailable
+        return kind(f"{doing}: the connection to S3 broke ({name}); try again")
+    return ConfigurationError(
+        f"{doing}: the S3 client refused ({name}); check endpoint, region, bucket and profile"
+    )
+
+
+def _of_reply(error: boto.ClientError, doing: str, *, once: bool) -> HoldfastError:
+    code, status = code_of(error), status_of(error)
+    message = error.response.get("Error", {}).get("Message", "")
+    text = f"{doing}: S3 answered {status} {shorten(code)} ({shorten(message, 200)})"
+    for codes, meaning in _MEANINGS:
+        if code in codes:
+            return meaning(text)
+    if _transient(code, status):
+        kind = OutcomeUnknown if once else Unavailable
+        return kind(f"{text}; try again")
+    if status < HTTPStatus.BAD_REQUEST:
+        return _misconfigured(text)
+    return _OF_STATUS.get(status, _unexpected)(text)
+
+
+def _transient(code: str, status: int) -> bool:
+    if status == HTTPStatus.INSUFFICIENT_STORAGE:
+        return False
+    unclear = status in _TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return code in TRANSIENT or unclear
+
+
+def _no_bucket(text: str) -> ConfigurationError:
+    return ConfigurationError(f"{text}; make the bucket, or correct HOLDFAST_S3_BUCKET")
+
+
+def _full(text: str) -> ResourceExhausted:
+    return ResourceExhausted(f"{text}; free some space, or raise the quota of the bucket")
+
+
+def _denied(text: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"{text}; check the credentials, their policy, and this machine's clock"
+    )
+
+
+def _misconfigured(text: str) -> ConfigurationError:
+    return ConfigurationError(f"{text}; check endpoint, region, bucket and path style")
+
+
+def _unexpected(text: str) -> HoldfastError:
+    return HoldfastError(f"{text}; this isn't expected: report it with this text")
+
+
+_MEANINGS: Final[tuple[tuple[frozenset[str], Callable[[str], HoldfastError]], ...]] = (
+    (frozenset({"NoSuchKey"}), NoSuchKey),
+    (frozenset({"NoSuchUpload"}), NoSuchUpload),
+    (frozenset({"NoSuchBucket"}), _no_bucket),
+    (BAD_PARTS, InvalidPart),
+    (FULL, _full),
+    (DENIED, _denied),
+    (MISCONFIGURED, _misconfigured),
+)
+_OF_STATUS: Final[Mapping[int, Callable[[str], HoldfastError]]] = {
+    HTTPStatus.UNAUTHORIZED: _denied,
+    HTTPStatus.FORBIDDEN: _denied,
+    HTTPStatus.PRECONDITION_FAILED: ConditionFailed,
+    HTTPStatus.INSUFFICIENT_STORAGE: _full,
+}
+
+
+@contextmanager
+def translated(doing: str, *, once: bool = False) -> Iterator[None]:
+    """Turns botocore's exceptions into the tree of `holdfast.errors`."""
+    try:
+        yield
+    except (boto.ClientError, boto.BotoCoreError, ResponseParserError) as error:
+        raise translate(error, doing, once=once) from error

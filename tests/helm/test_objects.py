@@ -1,0 +1,229 @@
+"""What the chart renders is valid, and runs a frontend as it should be run."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from pydantic import ByteSize, TypeAdapter
+
+from service.settings import Settings
+from tests.helm.chart import CHART, Helm
+
+pytestmark = pytest.mark.helm
+
+VERSIONS = ["1.30", "1.32", "1.34", "1.36"]
+PEER = {"podSelector": {"matchLabels": {"app": "proxy"}}}
+PROXY = {
+    "name": "proxy",
+    "image": "example.invalid/proxy:1",
+    "ports": [{"name": "grpc-tls", "containerPort": 9443}],
+}
+VALUE_SETS: dict[str, dict[str, Any]] = {
+    "least": {},
+    "everything": {
+        "nameOverride": "content",
+        "fullnameOverride": "content-store",
+        "replicaCount": 5,
+        "image": {"digest": f"sha256:{'ab' * 32}", "pullPolicy": "Always"},
+        "imagePullSecrets": [{"name": "pull"}],
+        "s3": {
+            "endpoint": "http://minio.minio.svc:9000",
+            "prefix": "fleet-1/",
+            "pathStyle": True,
+            "existingSecret": {"name": "s3"},
+        },
+        "networkPolicy": {"clients": [PEER], "scrapers": [{"namespaceSelector": {}}]},
+        "service": {"port": 443, "annotations": {"a": "b"}},
+        "serviceAccount": {"annotations": {"role": "arn:aws:iam::1:role/content"}},
+        "settings": {"ingestLifetime": 1_000_000, "suspendGrace": 2.5, "leaseTtl": 30},
+        "envFrom": [{"secretRef": {"name": "more"}}],
+        "extraEnv": [{"name": "AWS_PROFILE", "value": "content"}],
+        "podDisruptionBudget": {"maxUnavailable": "25%"},
+        "nodeSelector": {"disk": "none"},
+        "tolerations": [{"key": "a", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "system-cluster-critical",
+        "podLabels": {"team": "content"},
+        "podAnnotations": {"a": "b"},
+        "extraVolumes": [{"name": "tls", "secret": {"secretName": "tls"}}],
+    },
+    "a proxy in the pod": {
+        "listener": {"host": "127.0.0.1"},
+        "networkPolicy": {"enabled": False},
+        "service": {"targetPort": "grpc-tls", "headless": False},
+        "extraContainers": [PROXY],
+    },
+    "one tenant, guarded elsewhere": {
+        "listener": {"tenantHeader": "", "tenant": "a", "host": "::", "insecure": True},
+        "networkPolicy": {"enabled": False},
+        "serviceAccount": {"create": False},
+        "podDisruptionBudget": {"enabled": False},
+        "shutdown": {"preStopSeconds": 0},
+        "topologySpreadConstraints": [
+            {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
+        ],
+    },
+}
+SETS = pytest.mark.parametrize("name", VALUE_SETS)
+
+
+@SETS
+def test_it_lints(helm: Helm, name: str) -> None:
+    """The chart passes helm's strict lint."""
+    done = helm.run("lint", "--strict", str(CHART), values=VALUE_SETS[name])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[WARNING]" not in done.stdout + done.stderr
+
+
+@SETS
+@pytest.mark.parametrize("version", VERSIONS)
+def test_objects_fit_the_schemas_of_kubernetes(helm: Helm, name: str, version: str) -> None:
+    """Every rendered object has only fields that this version of Kubernetes knows."""
+    for item in helm.render(**VALUE_SETS[name]).objects:
+        kubernetes_validate.validate(item, version, strict=True)
+
+
+@SETS
+def test_what_belongs_together_finds_itself(helm: Helm, name: str) -> None:
+    """Services, the policy and the budget select the pods, by labels that never change."""
+    rendered = helm.render(**VALUE_SETS[name])
+    deployment = rendered.one("Deployment")["spec"]
+    selector = deployment["selector"]["matchLabels"]
+    assert selector.items() <= deployment["template"]["metadata"]["labels"].items()
+    assert "app.kubernetes.io/version" not in selector
+    selectors = [item["spec"]["selector"] for item in rendered.all_of("Service")]
+    for kind, field in (("PodDisruptionBudget", "selector"), ("NetworkPolicy", "podSelector")):
+        selectors += [item["spec"][field]["matchLabels"] for item in rendered.all_of(kind)]
+    assert selectors == [selector] * len(selectors)
+    named = {port["name"] for c in rendered.pod["containers"] for port in c["ports"]}
+    targets = {
+        port["targetPort"] for item in rendered.all_of("Service") for port in item["spec"]["ports"]
+    }
+    assert targets <= named
+
+
+def test_a_frontend_has_no_rights_that_it_does_not_need(helm: Helm) -> None:
+    """The pod runs as nobody, on a read-only file system, without capabilities or a token."""
+    rendered = helm.render()
+    pod, container = rendered.pod, rendered.frontend["securityContext"]
+    assert pod["automountServiceAccountToken"] is False
+    assert rendered.one("ServiceAccount")["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["readOnlyRootFilesystem"] is True
+    assert container["allowPrivilegeEscalation"] is False
+    assert container["capabilities"] == {"drop": ["ALL"]}
+    assert {"hostNetwork", "hostPID", "hostIPC"} & pod.keys() == set()
+
+
+def test_a_roll_out_never_takes_a_frontend_away_first(helm: Helm) -> None:
+    """A roll-out adds a pod before it ends one, and pods are spread over zones and nodes."""
+    spec = helm.render().one("Deployment")["spec"]
+    assert spec["replicas"] == 2
+    assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    keys = [item["topologyKey"] for item in spec["template"]["spec"]["topologySpreadConstraints"]]
+    assert keys == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+
+
+@pytest.mark.parametrize(
+    ("drain", "suspend", "pre_stop", "slack"),
+    [(20, 10, 5, 15), (0, 0.5, 0, 5), (600, 30, 10, 15), (7.5, 2.2, 1, 5)],
+)
+def test_a_frontend_is_killed_only_after_its_graces(
+    helm: Helm, drain: float, suspend: float, pre_stop: int, slack: int
+) -> None:
+    """The kubelet waits longer than preStop, the drain and both graces of a stream to be saved."""
+    pod = helm.render(
+        settings={"drainGrace": drain, "suspendGrace": suspend},
+        shutdown={"preStopSeconds": pre_stop, "slackSeconds": slack},
+    ).pod
+    least = pre_stop + drain + 2 * suspend + slack
+    assert least <= pod["terminationGracePeriodSeconds"] < least + 1
+
+
+def test_the_default_graces_are_those_of_the_code(helm: Helm) -> None:
+    """The chart's defaults are the frontend's own, so that nobody sees a difference."""
+    found = helm.render().environment({"holdfast-redis/url": "redis://redis:6379/0"})
+    fields = Settings.model_fields
+    given: dict[str, Any] = {
+        name: fields[name].annotation
+        for name in fields
+        if f"HOLDFAST_{name.upper()}" in found
+        and name not in {"listen", "http", "s3_bucket", "redis_url", "data_dir", "log_format"}
+    }
+    assert len(given) >= 15
+    for name, kind in given.items():
+        value = TypeAdapter(kind).validate_python(found[f"HOLDFAST_{name.upper()}"])
+        assert value == fields[name].get_default(call_default_factory=True), name
+
+
+def test_a_change_of_settings_rolls_the_pods(helm: Helm) -> None:
+    """The pods carry a checksum of their settings."""
+    sums = [
+        helm.render(settings={"threads": threads}).one("Deployment")["spec"]["template"][
+            "metadata"
+        ]["annotations"]["checksum/settings"]
+        for threads in (32, 32, 33)
+    ]
+    assert sums[0] == sums[1] != sums[2]
+
+
+def test_memory_covers_the_buffers(helm: Helm) -> None:
+    """The memory asked for holds the buffers, the cache and 250 MiB for the rest."""
+    rendered = helm.render()
+    size = TypeAdapter(ByteSize)
+    settings = rendered.one("ConfigMap")["data"]
+    need = sum(
+        size.validate_python(settings[f"HOLDFAST_{name}_BUDGET"]) for name in ("BUFFER", "CACHE")
+    )
+    resources = rendered.frontend["resources"]
+    asked = size.validate_python(resources["requests"]["memory"] + "B")
+    assert need + 250 * 2**20 <= asked <= size.validate_python(resources["limits"]["memory"] + "B")
+
+
+def test_probes_ask_what_the_frontend_answers(helm: Helm) -> None:
+    """Readiness asks /readyz and liveness /livez, on the port that HOLDFAST_HTTP names."""
+    rendered = helm.render(http={"port": 9191})
+    frontend = rendered.frontend
+    assert frontend["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert frontend["startupProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert frontend["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
+    ports = {port["name"]: port["containerPort"] for port in frontend["ports"]}
+    assert rendered.one("ConfigMap")["data"]["HOLDFAST_HTTP"] == f"0.0.0.0:{ports['http']}"
+
+
+def test_there_is_a_service_with_one_address_per_pod(helm: Helm) -> None:
+    """Beside the ClusterIP stands a headless Service, for clients that balance by themselves."""
+    addresses = {
+        item["metadata"]["name"]: item["spec"].get("clusterIP")
+        for item in helm.render().all_of("Service")
+    }
+    assert addresses == {"store-holdfast": None, "store-holdfast-headless": "None"}
+
+
+def test_the_readme_has_every_value() -> None:
+    """The table in the chart's README names each value, with the default that it has."""
+    import yaml  # noqa: PLC0415 -- this test alone reads the file itself
+
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    rows = re.findall(
+        r"^\| `([\w.]+)` \| `(.*?)` \|", (CHART / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    shown = {name: yaml.safe_load(value) for name, value in rows}
+    assert len(shown) == len(rows)
+    assert shown == dict(leaves(values))
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Each value that isn't a mapping of named values, with its path."""
+    found: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, dict) and value and name != "resources":
+            found += leaves(value, f"{prefix}{name}.")
+        else:
+            found.append((prefix + name, value))
+    return found

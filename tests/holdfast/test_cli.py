@@ -1,0 +1,450 @@
+"""The command line, against a fake frontend."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from holdfast import errors
+from holdfast.cli import app as command_line
+from holdfast.cli import output
+from holdfast.cli.app import app
+from holdfast.cli.exit_codes import exit_code
+from holdfast.client import ContentStore
+from holdfast.digests import Digest
+from tests.holdfast.fake_store import Code, FakeFrontend, Fault, Ingest, State
+
+DATA = os.urandom(200_000)
+DIGEST = Digest.of(DATA)
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(frontend: FakeFrontend) -> Run:
+    """Runs a command as tenant a, on the fake frontend."""
+
+    def run(*arguments: object, stdin: bytes | None = None, **environment: str) -> Result:
+        variables = {
+            "HOLDFAST_ADDRESS": frontend.target,
+            "HOLDFAST_TENANT": "a",
+            "TERMINAL_WIDTH": "200",
+        }
+        return CliRunner().invoke(
+            app, [str(argument) for argument in arguments], stdin, variables | environment
+        )
+
+    return run
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+# -- push
+
+
+def test_push_brings_files_and_folders_in(run: Run, state: State, tmp_path: Path) -> None:
+    """Files and, in a stable order, all that folders hold are pushed."""
+    for name in ("b/2", "b/1", "a/3", "z"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name.encode())
+    (tmp_path / "b" / "dangling").symlink_to("nowhere")
+    pushed = lines(run("push", "--json", tmp_path / "z", tmp_path, "-l", "k=v", "-l", "e=a=b"))
+    names = [str(Path(line["source"]).relative_to(tmp_path)) for line in pushed]
+    assert names == ["z", "z", "a/3", "b/1", "b/2"]
+    assert [line["already_there"] for line in pushed] == [False, True, False, False, False]
+    assert state.blobs[pushed[3]["digest"]] == b"b/1"
+    assert state.holds["a", pushed[3]["digest"]] == {"k": "v", "e": "a=b"}
+
+
+def test_push_says_what_became_of_each_file(run: Run, state: State, tmp_path: Path) -> None:
+    """A line has the digest, the size and the name, and says what was there already."""
+    path = tmp_path / "layer"
+    path.write_bytes(DATA)
+    assert run("push", path).stdout == f"{DIGEST}  195.3 KiB  {path}\n"
+    assert run("push", path).stdout == f"{DIGEST}  195.3 KiB  {path}  (already there)\n"
+    assert state.received == len(DATA)
+
+
+def test_push_goes_on_where_an_earlier_one_stopped(
+    run: Run, state: State, frontend: FakeFrontend, tmp_path: Path
+) -> None:
+    """A second push of a file that could not be pushed sends the rest."""
+    path = tmp_path / "layer"
+    path.write_bytes(DATA * 20)
+    frontend.write_faults.append(Fault(4, Code.RESOURCE_EXHAUSTED, details="full"))
+    failed = run("push", path)
+    assert (failed.exit_code, failed.stderr) == (1, "holdfast: full\n")
+    begun = len(next(iter(state.ingests.values())).data)
+    (pushed,) = lines(run("push", "--json", path))
+    assert (pushed["resumed_at"], pushed["sent"]) == ([begun], len(DATA) * 20 - begun)
+
+
+def test_push_takes_stdin(run: Run, state: State) -> None:
+    """What comes in at stdin is pushed, and goes on under the same ref."""
+    state.ingests["a", "mine"] = Ingest(bytearray(DATA[:1000]))
+    result = run("push", "-", "--ref", "mine", stdin=DATA)
+    assert result.stdout == f"{DIGEST}  195.3 KiB  -\n"
+    assert state.received == len(DATA) - 1000
+
+
+def test_push_can_be_told_the_digest(run: Run, state: State, tmp_path: Path) -> None:
+    """A digest that isn't the file's is refused by the store."""
+    path = tmp_path / "layer"
+    path.write_bytes(DATA)
+    refused = run("push", path, "--digest", Digest.of(b"other"))
+    assert (refused.exit_code, "unexpected commit digest" in refused.stderr) == (1, True)
+    assert not state.blobs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["push"], 2, "Missing argument"),
+        (["push", "/nonexistent"], 1, "/nonexistent: No such file"),
+        (["push", "/dev/null"], 1, "neither a file nor a folder"),
+        (["push", "-", "-l", "novalue"], 2, "use key=value"),
+        (["push", "-", "-", "--ref", "r"], 2, "take one source; 2 were given"),
+        (["push", "-", "--digest", "x"], 2, "is malformed"),
+        (["info", "sha256:abc"], 2, "expected 64 lower-case"),
+        (["info", str(Digest.of(b"none"))], 3, "not found"),
+        (["rm", "sha256:abc"], 2, "expected 64 lower-case"),
+        (["ls", "a=b"], 2, "position 1"),
+        (["label", str(DIGEST), "=v"], 2, "use key=value"),
+        (["status", "none"], 3, "not found"),
+        (["abort", "x" * 2000], 2, "at most 1024"),
+        (["-a", "nowhere", "ls"], 1, "use host:port"),
+        (["ls", "-t", "NO/TENANT"], 2, "not a valid name"),
+        (["nonsense"], 2, "No such command"),
+        (["ls", "--nonsense"], 2, "No such option"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_code(
+    run: Run, arguments: list[str], code: int, text: str
+) -> None:
+    """What went wrong stands on stderr, without a traceback, and decides the exit code."""
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+# -- pull
+
+
+def test_pull_writes_a_verified_file(run: Run, state: State, tmp_path: Path) -> None:
+    """The blob stands under the name given, and no partial file is left."""
+    state.hold("a", DATA)
+    target = tmp_path / "file"
+    result = run("pull", DIGEST, "-o", target)
+    assert result.stdout == f"{DIGEST}  195.3 KiB  {target}\n"
+    assert target.read_bytes() == DATA
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_pull_names_the_file_after_the_digest(
+    run: Run, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a name, and into a folder, the file is called as the digest."""
+    state.hold("a", DATA)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert run("pull", DIGEST).exit_code == 0
+    assert run("pull", DIGEST, "-o", folder).exit_code == 0
+    name = f"sha256-{DIGEST.hex}"
+    assert (tmp_path / name).read_bytes() == (folder / name).read_bytes() == DATA
+
+
+def test_pull_carries_a_partial_file_on(
+    run: Run, state: State, frontend: FakeFrontend, tmp_path: Path
+) -> None:
+    """Bytes that an interrupted pull left aren't fetched again."""
+    state.hold("a", DATA)
+    (tmp_path / "file.part").write_bytes(DATA[:70_000])
+    assert run("pull", DIGEST, "-o", tmp_path / "file").exit_code == 0
+    assert (tmp_path / "file").read_bytes() == DATA
+    assert frontend.reads == [70_000]
+
+
+@pytest.mark.parametrize("part", [b"?" * 70_000, b"?" * 300_000])
+def test_pull_does_not_trust_a_partial_file(
+    run: Run, state: State, tmp_path: Path, part: bytes
+) -> None:
+    """A partial file of something else is fetched anew."""
+    state.hold("a", DATA)
+    (tmp_path / "file.part").write_bytes(part)
+    assert run("pull", DIGEST, "-o", tmp_path / "file").exit_code == 0
+    assert (tmp_path / "file").read_bytes() == DATA
+
+
+def test_pull_keeps_nothing_that_is_wrong(run: Run, state: State, tmp_path: Path) -> None:
+    """Bytes that aren't the digest's are named, and no file appears."""
+    state.hold("a", DATA)
+    state.blobs[str(DIGEST)] = b"wrong"
+    result = run("pull", DIGEST, "-o", tmp_path / "file")
+    assert result.exit_code == 5
+    assert str(Digest.of(b"wrong")) in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pull_leaves_the_partial_file_when_it_fails(
+    run: Run, state: State, frontend: FakeFrontend, tmp_path: Path
+) -> None:
+    """What was fetched before an error is there for the next pull."""
+    data = DATA * 20
+    state.hold("a", data)
+    frontend.read_faults.append(Fault(40, Code.DATA_LOSS, details="a block is damaged"))
+    target = tmp_path / "file"
+    failed = run("pull", Digest.of(data), "-o", target)
+    assert (failed.exit_code, failed.stderr) == (5, "holdfast: a block is damaged\n")
+    begun = (tmp_path / "file.part").stat().st_size
+    assert 0 < begun < len(data)
+    assert run("pull", Digest.of(data), "-o", target).exit_code == 0
+    assert target.read_bytes() == data
+    assert frontend.reads == [0, begun]
+
+
+def test_pull_of_an_unknown_blob_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    """No partial file is begun for what isn't there."""
+    assert run("pull", DIGEST, "-o", tmp_path / "file").exit_code == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_pulls_do_not_share_a_partial_file(run: Run, state: State, tmp_path: Path) -> None:
+    """While one pull writes a file, another is refused."""
+    state.hold("a", DATA)
+    with (tmp_path / "file.part").open("wb") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        result = run("pull", DIGEST, "-o", tmp_path / "file")
+    assert (result.exit_code, "another pull" in result.stderr) == (4, True)
+
+
+def test_pull_writes_to_stdout(run: Run, state: State) -> None:
+    """With -o - the bytes go to stdout, and a wrong digest is told at the end."""
+    state.hold("a", DATA)
+    assert run("pull", DIGEST, "-o", "-").stdout_bytes == DATA
+    state.blobs[str(DIGEST)] = b"wrong"
+    result = run("pull", DIGEST, "-o", "-")
+    assert (result.exit_code, "must not be used" in result.stderr) == (5, True)
+
+
+# -- what is held, and what is being written
+
+
+def test_ls_lists_what_is_held(run: Run, state: State) -> None:
+    """A table for people, one object per line for programs, filtered as asked."""
+    one, two = state.hold("a", DATA, k="v"), state.hold("a", b"", odd="[bold]x")
+    state.hold("b", b"theirs")
+    heading, *rows = run("ls").stdout.splitlines()
+    assert heading.split() == ["DIGEST", "SIZE", "CREATED", "LABELS"]
+    assert sorted(row.split() for row in rows) == sorted(
+        [
+            [str(one), "195.3", "KiB", "1970-01-01", "00:00:01", "k=v"],
+            [str(two), "0", "B", "1970-01-01", "00:00:01", "odd=[bold]x"],
+        ]
+    )
+    found = lines(run("ls", "--json", "labels.k==v"))
+    assert found == [
+        {
+            "digest": str(one),
+            "size": len(DATA),
+            "created_at": "1970-01-01T00:00:01.000002+00:00",
+            "updated_at": "1970-01-01T00:00:01.000002+00:00",
+            "labels": {"k": "v"},
+        }
+    ]
+
+
+def test_info_and_label_show_one_hold(run: Run, state: State) -> None:
+    """Labels are set and removed, and the result is shown."""
+    digest = state.hold("a", DATA, k="v")
+    assert "label k" in run("info", digest).stdout
+    (changed,) = lines(run("label", digest, "--json", "k=", "new=x"))
+    assert changed["labels"] == {"new": "x"}
+    assert lines(run("info", digest, "--json")) == [changed]
+    assert "label new" in run("label", digest, "new=y").stdout
+
+
+def test_rm_gives_holds_up(run: Run, state: State) -> None:
+    """Several digests go at once, and all are checked before the first goes."""
+    one, two = state.hold("a", b"1"), state.hold("a", b"2")
+    assert run("rm", one, "sha256:abc").exit_code == 2
+    assert len(state.holds) == 2
+    assert run("rm", one, two).stdout == f"{one}\n{two}\n"
+    assert not state.holds
+
+
+def test_ingests_are_listed_shown_and_dropped(run: Run, state: State) -> None:
+    """active, status and abort work on this tenant's refs."""
+    state.ingests["a", "one"] = Ingest(bytearray(DATA), total=400_000)
+    state.ingests["a", "two"] = Ingest()
+    assert "195.3 KiB" in run("active").stdout
+    assert [line["ref"] for line in lines(run("active", "--json", "ref==two"))] == ["two"]
+    (status,) = lines(run("status", "--json", "one"))
+    assert (status["offset"], status["total"]) == (len(DATA), 400_000)
+    assert "390.6 KiB" in run("status", "one").stdout
+    assert run("abort", "one", "unknown").stdout == "one\nunknown\n"
+    assert list(state.ingests) == [("a", "two")]
+
+
+# -- the command line itself
+
+
+def test_options_after_the_command_win(run: Run, frontend: FakeFrontend, state: State) -> None:
+    """Address and tenant may stand before or after the command, or in the environment."""
+    state.ingests["b", "b"] = Ingest()
+    state.ingests["c", "c"] = Ingest()
+    before = run("-t", "b", "active", "--json", HOLDFAST_TENANT="a")
+    after = run("-t", "b", "-a", "nowhere", "active", "--json", "-t", "c", "-a", frontend.target)
+    assert [line["ref"] for line in lines(before)] == ["b"]
+    assert [line["ref"] for line in lines(after)] == ["c"]
+
+
+def test_the_tenant_is_default_by_default(run: Run, state: State) -> None:
+    """Where nobody names a tenant it is called default."""
+    state.ingests["default", "d"] = Ingest()
+    assert [line["ref"] for line in lines(run("active", "--json", HOLDFAST_TENANT=""))] == ["d"]
+
+
+def test_an_unreachable_frontend_exits_with_4(run: Run, state: State) -> None:
+    """Without a frontend the error names the address, after the time that was asked for."""
+    dead = FakeFrontend(state)
+    dead.stop()
+    result = run("ls", "-a", dead.target, "--retry-for", "0")
+    assert (result.exit_code, dead.target in result.stderr) == (4, True)
+
+
+def test_verbose_shows_where_an_error_comes_from(run: Run) -> None:
+    """With --verbose the traceback stands before the line."""
+    result = run("--verbose", "info", DIGEST)
+    assert result.exit_code == 3
+    assert "Traceback" in result.stderr
+
+
+def test_an_unforeseen_error_is_called_a_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even a mistake of ours is one line."""
+
+    def broken(*_: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(ContentStore, "statuses", broken)
+    result = run("active")
+    assert result.exit_code == 1
+    assert result.stderr == "holdfast: a bug: KeyError: 'oops'; --verbose shows where\n"
+
+
+def test_an_interrupt_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends a command without a traceback."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ContentStore, "statuses", interrupted)
+    result = run("active")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.NotFound(), 3),
+        (errors.OutcomeUnknown(), 4),
+        (errors.DataLoss(), 5),
+        (errors.InvalidArgument(), 2),
+        (errors.OutOfRange(), 1),
+        (errors.ConfigurationError(), 1),
+        (OSError(), 1),
+    ],
+)
+def test_exit_codes_follow_the_kind_of_error(error: Exception, code: int) -> None:
+    """Each documented code stands for one kind of error."""
+    assert exit_code(error) == code
+
+
+def test_commands_join_by_entry_points(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package can add a command that is loaded only when it is asked for."""
+    joining = EntryPoints(
+        [EntryPoint("greet", "tests.holdfast.joining:greet", command_line.JOINING)]
+    )
+    monkeypatch.setattr(command_line, "entry_points", joining.select)
+    assert run("greet", "--name", "you").stdout == "hello you\n"
+    assert "Greets somebody." in run("--help").stdout
+
+
+def test_serve_and_doctor_have_joined() -> None:
+    """The frontend's commands are registered where the command line looks."""
+    assert set(entry_points(group=command_line.JOINING).names) == {"doctor", "serve"}
+
+
+def test_the_version_is_printed(run: Run) -> None:
+    """--version prints the version and nothing else."""
+    assert run("--version").stdout == "0.1.0\n"
+
+
+def test_the_client_s_commands_load_no_frontend() -> None:
+    """Pushing must not pay for, or need, what a frontend imports."""
+    code = (
+        "import sys, holdfast.cli\n"
+        "print([m for m in ('boto3', 'redis', 'service') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error_message(
+    frontend: FakeFrontend, state: State
+) -> None:
+    """When the program at the other end of the pipe ends, so do we, silently."""
+    state.hold("default", DATA * 20)
+    command = [sys.executable, "-m", "holdfast.cli", "-a", frontend.target]
+    with subprocess.Popen(
+        [*command, "pull", str(Digest.of(DATA * 20)), "-o", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_bars_show_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal there are bars with names and rates, and lines above them."""
+    seen = io.StringIO()
+    terminal = Console(file=seen, force_terminal=True, width=120)
+    monkeypatch.setattr(output, "console", lambda **_: terminal)
+    with output.progress_bars() as bars:
+        tell = bars.bar("layer [x]", 2**20)
+        tell(2**19, 2**20)
+        bars.say("a [bold] line")
+    assert "layer [x]" in seen.getvalue()
+    assert "a [bold] line" in seen.getvalue()
+
+
+def test_sizes_are_readable() -> None:
+    """Bytes are given in binary units with one decimal."""
+    assert [output.size(n) for n in (0, 1023, 1024, 3 * 2**29)] == [
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "1.5 GiB",
+    ]

@@ -1,0 +1,216 @@
+"""ContentStore's calls with one answer, against fake frontends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import holdfast
+from holdfast import ContentStore
+from holdfast.digests import Digest
+from holdfast.errors import (
+    ConfigurationError,
+    HoldfastError,
+    InvalidArgument,
+    NotFound,
+    OutcomeUnknown,
+    PermissionDenied,
+    Unavailable,
+)
+from tests.holdfast.conftest import Clock, Connect
+from tests.holdfast.fake_store import Code, FakeFrontend, Fault, Ingest, State
+
+
+def test_info_tells_what_is_held(store: ContentStore, state: State) -> None:
+    """Size, labels and times arrive, the times to the nanosecond."""
+    digest = state.hold("a", b"abc", k="v")
+    info = store.info(str(digest))
+    assert (info.digest, info.size, dict(info.labels)) == (digest, 3, {"k": "v"})
+    assert info.created_at_ns == info.updated_at_ns == 1_000_002_003
+
+
+def test_an_unknown_digest_is_not_found(store: ContentStore) -> None:
+    """The frontend's NOT_FOUND is NotFound, with its text."""
+    digest = Digest.of(b"unknown")
+    with pytest.raises(NotFound, match=str(digest)):
+        store.info(digest)
+
+
+def test_a_malformed_digest_never_reaches_a_frontend(
+    store: ContentStore, frontend: FakeFrontend
+) -> None:
+    """What can't be a digest is refused here."""
+    for call in (store.info, store.delete, store.open):
+        with pytest.raises(InvalidArgument):
+            call("sha256:abc")
+    assert frontend.calls == 0
+
+
+def test_labels_are_merged_or_replaced(store: ContentStore, state: State) -> None:
+    """An update sets, an empty value removes, and `replace` drops the others."""
+    digest = state.hold("a", b"abc", k="v", gone="x")
+    assert dict(store.update(digest, {"gone": "", "new.key": "y"}).labels) == {
+        "k": "v",
+        "new.key": "y",
+    }
+    assert dict(store.update(digest, {}).labels) == {"k": "v", "new.key": "y"}
+    assert dict(store.update(digest, {"only": "z"}, replace=True).labels) == {"only": "z"}
+    assert dict(store.update(digest, {}, replace=True).labels) == {}
+
+
+def test_a_deleted_hold_is_gone(store: ContentStore, state: State) -> None:
+    """Delete gives up the hold; once more is no error."""
+    digest = state.hold("a", b"abc")
+    store.delete(digest)
+    store.delete(str(digest))
+    assert not state.holds
+
+
+def test_holds_are_listed_over_several_messages(store: ContentStore, state: State) -> None:
+    """All of this tenant's holds come, filtered as asked."""
+    mine = {state.hold("a", bytes([n]), n=str(n)) for n in range(7)}
+    state.hold("b", b"theirs")
+    assert {info.digest for info in store.list()} == mine
+    assert [info.labels["n"] for info in store.list("labels.n==3")] == ["3"]
+    with pytest.raises(InvalidArgument, match="position"):
+        list(store.list("a=b"))
+
+
+def test_a_broken_list_is_begun_again_without_repeats(
+    store: ContentStore, state: State, frontend: FakeFrontend
+) -> None:
+    """What was given before the stream broke isn't given twice."""
+    for n in range(7):
+        state.hold("a", bytes([n]))
+    frontend.list_faults += [Fault(3), Fault(2)]
+    digests = [info.digest for info in store.list()]
+    assert len(digests) == len(set(digests)) == 7
+
+
+def test_a_list_can_be_left_early(store: ContentStore, state: State) -> None:
+    """Whoever has seen enough just stops."""
+    for n in range(7):
+        state.hold("a", bytes([n]))
+    found = store.list()
+    next(found)
+    found.close()  # type: ignore[attr-defined]
+    assert store.info(Digest.of(b"\0")).size == 1
+
+
+def test_ingests_are_told_and_dropped(store: ContentStore, state: State) -> None:
+    """Status, statuses and abort work on this tenant's refs."""
+    state.ingests["a", "one"] = Ingest(bytearray(b"abc"), total=9, expected="e")
+    state.ingests["a", "two"] = Ingest()
+    state.ingests["b", "three"] = Ingest()
+    status = store.status("one")
+    assert (status.ref, status.offset, status.total, status.expected) == ("one", 3, 9, "e")
+    assert status.started_at_ns == 1_000_002_003
+    assert [found.ref for found in store.statuses()] == ["one", "two"]
+    assert [found.ref for found in store.statuses("ref==two")] == ["two"]
+    store.abort("one")
+    with pytest.raises(NotFound):
+        store.status("one")
+
+
+def test_a_call_is_tried_again_until_it_is_answered(
+    store: ContentStore, state: State, frontend: FakeFrontend, clock: Clock
+) -> None:
+    """Unavailable and late answers are tried again, with waits between."""
+    digest = state.hold("a", b"abc")
+    frontend.call_faults += [Fault(1), Fault(1, Code.DEADLINE_EXCEEDED), Fault(1, Code.CANCELLED)]
+    assert store.info(digest).size == 3
+    assert len(clock.slept) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (Code.PERMISSION_DENIED, PermissionDenied),
+        (Code.UNAUTHENTICATED, PermissionDenied),
+        (Code.UNIMPLEMENTED, HoldfastError),
+    ],
+)
+def test_a_refusal_is_final(
+    store: ContentStore, frontend: FakeFrontend, code: Code, kind: type[Exception]
+) -> None:
+    """What another attempt can't change is raised at once."""
+    frontend.call_faults.append(Fault(1, code))
+    with pytest.raises(kind, match="made to fail"):
+        store.statuses()
+    assert frontend.calls == 1
+
+
+def test_a_dead_frontend_is_passed_over(
+    frontend: FakeFrontend, other: FakeFrontend, connect: Connect
+) -> None:
+    """With several addresses, one that is dead costs an attempt, once."""
+    frontend.stop()
+    store = connect(frontend, other)
+    for _ in range(3):
+        store.statuses()
+    assert other.calls == 3
+
+
+def test_an_answer_that_never_comes_is_given_up(
+    frontend: FakeFrontend, connect: Connect, state: State
+) -> None:
+    """Every call has a deadline; past it nobody knows what became of it."""
+    with state.lock:
+        store = connect(frontend, timeout=0.05, retry_for=0)
+        frontend.hang = True
+        with pytest.raises(OutcomeUnknown):
+            store.abort("r")
+
+
+def test_a_closed_store_refuses(store: ContentStore) -> None:
+    """After closing there are no more calls."""
+    with store:
+        store.statuses()
+    with pytest.raises(HoldfastError, match="was closed"):
+        store.statuses()
+
+
+def test_nobody_listening_is_unavailable(connect: Connect, state: State) -> None:
+    """The error names the address."""
+    dead = FakeFrontend(state)
+    dead.stop()
+    with pytest.raises(Unavailable, match=dead.target):
+        connect(dead, retry_for=0.1).statuses()
+
+
+def test_the_tenant_is_named_in_a_header(frontend: FakeFrontend, state: State) -> None:
+    """With a tenant its header is sent, and without one none is."""
+    state.ingests["t", "theirs"] = Ingest()
+    state.ingests["fixed", "listener"] = Ingest()
+    with ContentStore(frontend.target, tenant="t") as store:
+        assert [status.ref for status in store.statuses()] == ["theirs"]
+    with ContentStore(frontend.target) as store:
+        assert [status.ref for status in store.statuses()] == ["listener"]
+    with ContentStore(frontend.target, tenant="t", tenant_header="X-Other") as store:
+        assert [status.ref for status in store.statuses()] == ["listener"]
+
+
+def test_malformed_targets_and_tenants_are_refused() -> None:
+    """A store that can't work isn't made."""
+    with pytest.raises(ConfigurationError):
+        ContentStore("nowhere")
+    with pytest.raises(InvalidArgument, match="tenant"):
+        ContentStore("127.0.0.1:1", tenant="NOT/VALID")
+
+
+def test_importing_the_package_loads_no_client() -> None:
+    """A frontend that needs our errors and digests doesn't load the client or a terminal."""
+    code = (
+        "import sys, holdfast, holdfast.errors, holdfast.digests, holdfast.values\n"
+        "print([m for m in ('grpc', 'typer', 'rich', 'tenacity') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_package_has_nothing_else() -> None:
+    """A misspelt name is an AttributeError, as with any module."""
+    with pytest.raises(AttributeError, match="ContentStor'"):
+        _ = holdfast.ContentStor

@@ -1,0 +1,67 @@
+"""Setting up says what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.project.repository import ROOT
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the project's Makefile in a folder of its own."""
+    for name in ("requirements-dev.lock", "pyproject.toml"):
+        (folder / name).touch()
+    return subprocess.run(
+        ["make", "--file", str(ROOT / "Makefile"), *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ("version_info", "needs Python 3.11 or newer"),
+        ("ensurepip", "apt-get install python3-venv"),
+    ],
+)
+def test_a_python_that_will_not_do_is_named(tmp_path: Path, trouble: str, message: str) -> None:
+    """A Python that is too old, or can't make an environment, ends with what to do."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$2" in *{trouble}*) exit 1;; esac\n')
+    python.chmod(0o755)
+    done = make(tmp_path, "venv", f"PYTHON={python}")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_building_tools_needs_go(tmp_path: Path) -> None:
+    """Where Go is missing, building tools fails and says what the tests do without them."""
+    bash = shutil.which("bash")
+    assert bash
+    done = subprocess.run(
+        [bash, str(ROOT / "scripts" / "go-tool"), str(tmp_path), "example.invalid/a/minio", "v1"],
+        env={"PATH": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "no 'go' on PATH" in done.stderr
+    assert "skips" in done.stderr
+
+
+def test_help_lists_what_the_readme_promises(tmp_path: Path) -> None:
+    """`make help` lists the targets, demo and test among them, each with a sentence."""
+    listed = dict(line.split(maxsplit=1) for line in make(tmp_path, "help").stdout.splitlines())
+    assert {"demo", "test", "test-long", "lint", "protos", "lock", "tools"} <= listed.keys()
+    assert [name for name, text in listed.items() if not text.endswith(".")] == []

@@ -1,0 +1,1 @@
+"""The frontend, as its clients and its operators see it."""

@@ -1,0 +1,80 @@
+"""A fleet on each backend."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.folder import FolderStore
+from storage.port import ObjectStore
+from storage.s3 import S3Settings, S3Store
+from tests.service.fleet import Fleet
+
+Fill = Callable[[int], bytes]
+
+
+@pytest.fixture(params=["folder", "moto", pytest.param("minio", marks=pytest.mark.minio)])
+def store(request: pytest.FixtureRequest, tmp_path: Path, unique: str) -> Iterator[ObjectStore]:
+    """An object store of the test's own, on every backend."""
+    opened: ObjectStore
+    if request.param == "folder":
+        opened = FolderStore(tmp_path / "store")
+    else:
+        server = request.getfixturevalue(request.param)
+        opened = S3Store(
+            S3Settings(
+                bucket=server.bucket,
+                endpoint=server.endpoint,
+                region="us-east-1",
+                prefix=f"{unique}/",
+                path_style=True,
+                max_connections=16,
+            )
+        )
+    opened.check_access()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def fleet(store: ObjectStore, redis_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
+    """Frontends that share the store."""
+    fleet = Fleet(store, redis_url, {"data_dir": tmp_path, "suspend_grace": 20.0})
+    async with fleet.stack:
+        yield fleet
+
+
+@pytest.fixture
+def folder_store(tmp_path: Path) -> ObjectStore:
+    """A store in a folder, where the backend makes no difference."""
+    store = FolderStore(tmp_path / "store")
+    store.check_access()
+    return store
+
+
+@pytest.fixture
+async def folder_fleet(
+    folder_store: ObjectStore, redis_url: str, tmp_path: Path
+) -> AsyncIterator[Fleet]:
+    """Frontends on a folder."""
+    fleet = Fleet(folder_store, redis_url, {"data_dir": tmp_path, "suspend_grace": 20.0})
+    async with fleet.stack:
+        yield fleet
+
+
+@pytest.fixture
+def fill(unique: str) -> Fill:
+    """Makes bytes that no other test has."""
+    source = random.Random(unique)  # noqa: S311 -- content, not a secret
+    return source.randbytes
+
+
+@pytest.fixture
+def tenant(unique: str) -> str:
+    """A tenant of the test's own."""
+    return f"t-{unique}"
+
+

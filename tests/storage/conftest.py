@@ -1,0 +1,67 @@
+"""The object stores that the port's tests run on, and stores that misbehave."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.folder import FolderStore
+from storage.port import ObjectStore
+from storage.s3 import S3Settings, S3Store
+from tests.servers.s3 import S3Server
+
+
+def s3_store(server: S3Server) -> S3Store:
+    """A store on a server's bucket that gives up soon."""
+    return S3Store(
+        S3Settings(
+            bucket=server.bucket,
+            endpoint=server.endpoint,
+            path_style=True,
+            attempts=2,
+            longest_pause=0.01,
+            connect_timeout=5.0,
+            read_timeout=30.0,
+        )
+    )
+
+
+def with_prefix(store: S3Store, prefix: str) -> S3Store:
+    """The same clients below another prefix: making clients takes long."""
+    other = copy.copy(store)
+    other._prefix = f"{prefix}/"
+    return other
+
+
+@pytest.fixture(scope="session")
+def moto_store(moto: S3Server) -> Iterator[S3Store]:
+    store = s3_store(moto)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def minio_store(minio: S3Server) -> Iterator[S3Store]:
+    store = s3_store(minio)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def folder_store(tmp_path: Path) -> FolderStore:
+    store = FolderStore(tmp_path / "store")
+    store.check_access()
+    return store
+
+
+@pytest.fixture(params=["folder", "moto", pytest.param("minio", marks=pytest.mark.minio)])
+def object_store(request: pytest.FixtureRequest, unique: str) -> ObjectStore:
+    """Each store of the port, empty."""
+    if request.param == "folder":
+        folder: FolderStore = request.getfixturevalue("folder_store")
+        return folder
+    store: S3Store = request.getfixturevalue(f"{request.param}_store")
+    return with_prefix(store, unique)

@@ -1,0 +1,95 @@
+"""An S3 server that says what a test tells it to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+from storage.s3 import S3Settings, S3Store
+
+
+@dataclass
+class Reply:
+    """One reply; `length` is what Content-Length claims, 0 attempts to say nothing at all."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    claimed: int | None = None
+    hang_up: bool = False
+
+
+def error(status: int, code: str, message: str = "said the server") -> Reply:
+    """An S3 error with its document."""
+    text = (
+        f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message>"
+        "<RequestId>r</RequestId></Error>"
+    )
+    return Reply(status, text.encode())
+
+
+@dataclass
+class Script:
+    """What is answered, in turn (the last one from then on), and what was asked."""
+
+    endpoint: str
+    replies: Sequence[Reply]
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+
+    def store(self, **settings: Any) -> S3Store:
+        """A store that talks to this server."""
+        defaults: dict[str, Any] = {
+            "bucket": "bucket",
+            "endpoint": self.endpoint,
+            "path_style": True,
+            "attempts": 1,
+            "longest_pause": 0.01,
+        }
+        return S3Store(S3Settings(**{**defaults, **settings}), sleep=self.pauses.append)
+
+
+@contextmanager
+def scripted(*replies: Reply) -> Iterator[Script]:
+    """Runs such a server."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            reply = replies[min(len(script.requests), len(replies) - 1)]
+            script.requests.append((self.command, self.path))
+            if reply.hang_up:
+                self.close_connection = True
+                return
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            length = len(reply.body) if reply.claimed is None else reply.claimed
+            self.send_header("Content-Length", str(length))
+            if reply.claimed is not None:
+                self.close_connection = True
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(reply.body)
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _answer  # noqa: N815 -- its base names them
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    script = Script(f"http://127.0.0.1:{server.server_address[1]}", replies)
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield script
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
