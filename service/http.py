@@ -11,7 +11,7 @@ from prometheus_client.exposition import ThreadingWSGIServer
 
 from holdfast.errors import ConfigurationError
 
-TEXT: Final = [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")]
+TEXT: Final = (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),)
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
@@ -70,7 +70,7 @@ class SideDoor:
             status, body = "200 OK", self._metrics()
         else:
             status, body = "404 Not Found", b"try /livez, /readyz or /metrics\n"
-        start_response(status, TEXT)
+        start_response(status, list(TEXT))  # wsgiref adds to the list it is given
         return [body]
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     None, so that the environment and the defaults decide.
     """
     own = [
-        parameter
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
         if name != "options"
     ]

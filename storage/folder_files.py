@@ -155,15 +155,30 @@ class Files:
             ) from error
 
     def _rename(self, temporary: Path, path: Path) -> None:
-        # Shared with other writers, but not with `names`: on some file systems
+        # Shared with other writers, but not with whoever lists: on some file systems
         # (btrfs, tmpfs) a file renamed over another one moves to another place in
-        # its folder, and whoever is reading the folder misses it altogether.
+        # its folder, and who is reading the folder misses it altogether.
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-            temporary.rename(path)
+            if path.is_dir():
+                self._replace_folder(temporary, path)
+            else:
+                temporary.rename(path)
         finally:
             os.close(descriptor)
+
+    def _replace_folder(self, temporary: Path, path: Path) -> None:
+        """A folder can't be renamed over one with files in it: the old one steps aside."""
+        doomed = self._temporary / secrets.token_hex(16)
+        path.rename(doomed)
+        try:
+            temporary.rename(path)
+        except OSError:
+            doomed.rename(path)
+            raise
+        with suppress(OSError):
+            _remove_all(doomed)
 
     def sync_folder(self, folder: Path) -> None:
         """Makes the entries of a folder durable; one that is gone needs nothing."""

@@ -123,7 +123,6 @@ class Uploads:
         with self._files.temporary(json.dumps(manifest).encode()) as temporary:
             temporary.rename(folder / MANIFEST)
         self._files.sync_folder(folder)
-        self._files.remove_tree(placed)
         self._files.place(folder, placed)
         try:
             self._files.sync_folder(self._root)

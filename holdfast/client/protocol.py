@@ -245,11 +245,6 @@ def commit(
     )
 
 
-def abort(ref: str) -> pb.WriteContentRequest:
-    """The message that drops an ingest."""
-    return pb.WriteContentRequest(action=pb.WriteAction.ABORT, ref=ref)
-
-
 @dataclass(frozen=True, slots=True)
 class _Sent:
     action: int

@@ -104,11 +104,16 @@ def _push_pipe(
         progress=progress,
     )
     options = frontends.options
-    with Writer(upload, options.message_size, options.replay, expected) as writer:
-        _skip(source, writer)
-        while chunk := source.read(CHUNK):
-            writer.write(chunk)
-        return writer.commit()
+    try:
+        with Writer(upload, options.message_size, options.replay, expected) as writer:
+            _skip(source, writer)
+            while chunk := source.read(CHUNK):
+                writer.write(chunk)
+            return writer.commit()
+    except AlreadyExists:
+        if digest is None:
+            raise
+        return held(frontends, digest, labels) or _lost(digest)
 
 
 def _skip(source: BinaryIO, writer: Writer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from holdfast.client.protocol import Recovery, Step, resume_at
 from holdfast.client.replay import Source
 from holdfast.client.write_stream import WriteStream
 from holdfast.digests import Digest
-from holdfast.errors import AlreadyExists, FailedPrecondition, HoldfastError, Unavailable
+from holdfast.errors import AlreadyExists, DataLoss, HoldfastError, Unavailable
 from holdfast.values import check_labels, check_ref, no_labels
 
 Result = TypeVar("Result")
@@ -83,19 +84,7 @@ class Upload:
             BytesGone: what must be sent again is no longer there.
             HoldfastError: as the frontend says.
         """
-        stream = self._stream
-        if stream is not None and not self._restarting:
-            # Nearly always nothing is wrong, and there is nothing to set up.
-            try:
-                return self._pump(stream)
-            except HoldfastError as error:
-                self._drop()
-                if not self._again(error):
-                    raise
-            except BaseException:
-                self._drop()
-                raise
-        return self._carry(self._pump)
+        self._carry(self._pump)
 
     def flush(self) -> None:
         """Sends, and waits for all replies.
@@ -149,14 +138,12 @@ class Upload:
         if stream is None:
             return
         try:
-            self._pump(stream)
-            stream.suspend()
-        except HoldfastError:
-            # What wasn't kept is sent again by whoever carries on.
+            # What isn't kept is sent again by whoever carries on.
+            with suppress(HoldfastError):
+                self._pump(stream)
+                stream.suspend()
+        finally:
             stream.cancel()
-        except BaseException:
-            stream.cancel()
-            raise
 
     def drop(self) -> None:
         """Breaks the stream off; waits for nothing."""
@@ -211,7 +198,7 @@ class Upload:
     def _pump(self, stream: WriteStream) -> None:
         source = self.source
         if source is None:
-            return
+            raise AssertionError
         size = self._frontends.options.message_size
         if self._restarting:
             # Answered before anything else is sent: a stream that breaks now must
@@ -246,9 +233,7 @@ class Upload:
         held = calls.info(self._frontends, digest)
         size = self.source.end if self.source is not None else held.size
         if held.size != size:
-            raise FailedPrecondition(
-                f"{digest} is held with {held.size} bytes, but {size} were written"
-            )
+            raise DataLoss(f"{digest} is held with {held.size} bytes, but {size} were written")
         if self._labels and not self._reply_lost:
             calls.update(self._frontends, digest, self._labels)
         return Committed(digest, size, not self._reply_lost, self._sent, tuple(self._resumed))

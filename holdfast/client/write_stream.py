@@ -92,16 +92,6 @@ class WriteStream:
         self._receive(self._options.commit_timeout)
         return self.digest
 
-    def abort(self) -> None:
-        """Drops the ingest.
-
-        Raises:
-            HoldfastError: as the frontend says.
-        """
-        self.settle()
-        self._send(protocol.abort(self._ref))
-        self._receive(self._options.reply_timeout)
-
     def suspend(self) -> None:
         """Ends the stream and waits until the frontend has kept what it received.
 

@@ -81,7 +81,7 @@ class Refusal(Exception):  # noqa: N818
 class FakeFrontend(content_pb2_grpc.ContentServicer):
     """One frontend; its faults apply to one stream or call each, in order."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, address: str = "127.0.0.1:0") -> None:
         self.state = state
         self.write_faults: deque[Fault | None] = deque()
         self.read_faults: deque[Fault | None] = deque()
@@ -97,7 +97,7 @@ class FakeFrontend(content_pb2_grpc.ContentServicer):
             ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", 16 * MIB)]
         )
         content_pb2_grpc.add_ContentServicer_to_server(self, self.server)
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.port = self.server.add_insecure_port(address)
         self.server.start()
 
     @property

@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from holdfast.cli.exit_codes import exit_code
 from holdfast.client import ContentStore
 from holdfast.digests import Digest
 from tests.holdfast.fake_store import Code, FakeFrontend, Fault, Ingest, State
+from tests.servers.process import wait_until
 
 DATA = os.urandom(200_000)
 DIGEST = Digest.of(DATA)
@@ -359,6 +361,28 @@ def test_an_interrupt_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ContentStore, "statuses", interrupted)
     result = run("active")
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
+def test_an_interrupted_push_keeps_what_it_sent(frontend: FakeFrontend, state: State) -> None:
+    """Ctrl-C in mid-stream ends the push without a traceback, and its ref can be carried on."""
+    command = [sys.executable, "-m", "holdfast.cli", "-a", frontend.target, "push", "-"]
+    with subprocess.Popen(
+        [*command, "--ref", "r"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(b"x" * 3 * 2**20)
+        process.stdin.flush()
+        ref = ("default", "r")
+        wait_until(
+            lambda: ref in state.ingests and len(state.ingests[ref].data) >= 2 * 2**20,
+            "two MiB have arrived",
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == b"interrupted\n"
+    assert process.returncode == 130
+    wait_until(lambda: not state.ingests[ref].locked, "the ref is free")
+    assert len(state.ingests[ref].data) >= 2 * 2**20
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,6 @@ def test_a_commit_names_what_it_commits() -> None:
     assert (message.offset, message.total, message.expected) == (9, 9, "sha256:x")
     assert dict(message.labels) == {"k": "v"}
     assert protocol.commit("r", 9, 10, "", {}).total == 10
-    assert protocol.abort("r").action == pb.WriteAction.ABORT
 
 
 @pytest.mark.parametrize(("got", "length"), [(1, 2), (0, 6)])

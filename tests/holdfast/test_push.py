@@ -323,7 +323,19 @@ def test_a_blob_deleted_between_two_looks_is_named(
     store: ContentStore, state: State, frontend: FakeFrontend
 ) -> None:
     """ALREADY_EXISTS for a blob that is gone a moment later isn't taken for success."""
-    frontend.write_faults.append(Fault(1, Code.ALREADY_EXISTS))
-    with pytest.raises(NotFound, match=str(DIGEST)):
-        store.push(io.BytesIO(DATA))
+    frontend.write_faults += [Fault(1, Code.ALREADY_EXISTS)] * 2
+    for source in (io.BytesIO(DATA), Pipe(DATA)):
+        with pytest.raises(NotFound, match=str(DIGEST)):
+            store.push(source, digest=DIGEST)
     assert not state.blobs
+
+
+def test_a_blob_that_appears_before_the_stream_opens_is_found(
+    store: ContentStore, state: State, frontend: FakeFrontend
+) -> None:
+    """If somebody else commits it between Info and STAT, the push says it was there."""
+    for source in (io.BytesIO(DATA), Pipe(DATA)):
+        state.holds.clear()
+        state.blobs.clear()
+        frontend.write_faults.append(Fault(1, Code.ALREADY_EXISTS, then=lambda: _appear(state)))
+        assert store.push(source, digest=DIGEST).already_there

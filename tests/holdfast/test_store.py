@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -190,6 +191,17 @@ def test_the_tenant_is_named_in_a_header(frontend: FakeFrontend, state: State) -
         assert [status.ref for status in store.statuses()] == ["listener"]
     with ContentStore(frontend.target, tenant="t", tenant_header="X-Other") as store:
         assert [status.ref for status in store.statuses()] == ["listener"]
+
+
+def test_a_unix_socket_is_an_address(state: State, socket_folder: Path) -> None:
+    """A frontend on a unix socket is reached by its path."""
+    state.ingests["fixed", "r"] = Ingest()
+    fake = FakeFrontend(state, f"unix:{socket_folder}/a.sock")
+    try:
+        with ContentStore(f"unix://{socket_folder}/a.sock") as store:
+            assert store.status("r").offset == 0
+    finally:
+        fake.stop()
 
 
 def test_malformed_targets_and_tenants_are_refused() -> None:

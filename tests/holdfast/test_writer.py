@@ -13,6 +13,7 @@ from holdfast.digests import Digest
 from holdfast.errors import (
     Aborted,
     AlreadyExists,
+    DataLoss,
     FailedPrecondition,
     InvalidArgument,
     OutcomeUnknown,
@@ -128,6 +129,17 @@ def test_a_commit_of_what_the_tenant_holds_says_so(store: ContentStore, state: S
     assert state.holds["a", str(DIGEST)] == {"k": "v"}
 
 
+def test_a_held_blob_of_another_size_is_not_taken_for_success(
+    store: ContentStore, state: State
+) -> None:
+    """If what the store holds can't be what was written, the commit says so."""
+    state.hold("a", DATA)
+    state.blobs[str(DIGEST)] = DATA[:-1]
+    with pytest.raises(DataLoss, match="held with 49999 bytes, but 50000"), store.writer("r") as w:  # noqa: PT012
+        w.write(DATA)
+        w.commit()
+
+
 def test_a_commit_whose_reply_was_lost_counts(
     store: ContentStore, state: State, frontend: FakeFrontend
 ) -> None:
@@ -193,6 +205,18 @@ def test_a_broken_stream_is_carried_on_from_memory(
         assert writer.commit().digest == DIGEST
     assert state.blobs[str(DIGEST)] == DATA
     assert frontend.streams == 3
+
+
+def test_a_frontend_that_fails_at_every_write_is_given_up(
+    store: ContentStore, frontend: FakeFrontend, clock: Clock
+) -> None:
+    """Opening the ref again is no progress: bytes that arrive are."""
+    frontend.write_faults += [Fault(2)] * 10_000
+    with pytest.raises(Unavailable, match="made to fail"), store.writer("r") as writer:  # noqa: PT012
+        for _ in range(100):
+            writer.write(DATA[:1024])
+            writer.flush()
+    assert clock.now >= 60
 
 
 def test_bytes_beyond_the_buffer_are_named(

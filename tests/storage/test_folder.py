@@ -91,7 +91,7 @@ def every_step(
 
 
 def test_crash_in_complete(root: Path) -> None:
-    """A completion that crashes leaves the object, or an upload that can be listed and completed."""
+    """A completion that crashes leaves the object, or an upload that can be completed."""
     parts: list[Part] = []
     outcomes = set()
 
@@ -151,7 +151,7 @@ def test_crash_in_put(root: Path, before: str) -> None:
 
 
 def test_crash_in_delete(root: Path) -> None:
-    """A delete that crashes leaves the object or nothing, and what a put had replaced stays gone."""
+    """A delete that crashes leaves the object or nothing; what was replaced stays gone."""
 
     def prepare(store: FolderStore) -> Callable[[], object]:
         store.complete_upload("data/a", *uploaded(store, "data/a", b"old"))
@@ -232,12 +232,14 @@ def test_full_disk(root: Path, operation: str) -> None:
                 "data/b", u, p
             ),
         }
-        try:
-            with fails(step) as plan:
+        error = None
+        with fails(step) as plan:
+            try:
                 actions[operation]()
-        except (ResourceExhausted, OutcomeUnknown) as error:
-            found.add(type(error))
-            assert "No space left" in str(error)
+            except (ResourceExhausted, OutcomeUnknown) as raised:
+                error = raised
+                found.add(type(error))
+        assert error is None or "No space left" in str(error)
         assert body_of(store, "data/a") in {b"old", b"new"}
         if operation != "complete" or body_of(store, "data/b") is None:
             assert upload in {pending.id for pending in store.list_uploads("")}
@@ -280,7 +282,7 @@ def _in_process(call: Callable[..., object], *args: object) -> object:
 
 def test_read_only_folder() -> None:
     """In a folder that may only be read, reading works and writing is PermissionDenied."""
-    with tempfile.TemporaryDirectory(prefix="hf-", dir="/tmp") as base:  # noqa: S108 -- others must reach it
+    with tempfile.TemporaryDirectory(prefix="hf-", dir="/tmp") as base:
         root = Path(base) / "store"
         store = opened(root)
         store.put("data/a", b"hello")

@@ -1,0 +1,122 @@
+"""Redis unreachable, stopped, restarted empty: what goes on, and what says so."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from grpc import StatusCode
+
+from protos import content_pb2 as pb
+from storage.port import ObjectStore
+from tests.servers.redis import RedisServer
+from tests.service.conftest import Fill
+from tests.service.fleet import Fleet, eventually, refused, sha256
+
+MIB = 2**20
+HELLO = sha256(b"hello")
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be killed."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with RedisServer(folder) as server:
+        yield server
+
+
+@pytest.fixture
+async def own_fleet(
+    folder_store: ObjectStore, redis: RedisServer, tmp_path: Path
+) -> AsyncIterator[Fleet]:
+    """Frontends on that Redis."""
+    fleet = Fleet(folder_store, redis.url, {"data_dir": tmp_path, "suspend_grace": 5.0})
+    async with fleet.stack:
+        yield fleet
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_reading_goes_on(own_fleet: Fleet, redis: RedisServer, how: str) -> None:
+    """Without Redis, Read and Info of committed content go on; what needs it is UNAVAILABLE."""
+    client = (await own_fleet.frontend()).tenant("a")
+    await client.commit("ref", b"hello", labels={"k": "v"})
+    if how == "killed":
+        redis.stop()
+    else:
+        redis.signal(signal.SIGSTOP)
+    assert await client.read(HELLO) == b"hello"
+    assert dict((await client.info(HELLO)).labels) == {"k": "v"}
+    assert [info.digest for info in await client.list()] == [HELLO]
+    for call in (
+        client.write("ref").send(pb.STAT),
+        client.delete(HELLO),
+        client.status("ref"),
+        client.statuses(),
+        client.abort("ref"),
+        client.update(HELLO, {}),
+    ):
+        assert "Redis" in await refused(StatusCode.UNAVAILABLE, call)
+    if how == "killed":
+        redis.start()
+    else:
+        redis.signal(signal.SIGCONT)
+
+    async def deleted() -> bool:
+        await client.delete(HELLO)
+        return await client.list() == []
+
+    await eventually(deleted)
+
+
+async def test_a_stream_whose_redis_went(own_fleet: Fleet, redis: RedisServer, fill: Fill) -> None:
+    """A stream that loses Redis fails in bounded time, and starts over when it is back, empty."""
+    client = (await own_fleet.frontend()).tenant("a")
+    data = fill(20 * MIB)
+    stream = client.write("ref")
+    await stream.write_all(data[: 9 * MIB])
+    redis.stop()
+
+    async def rest() -> None:
+        await stream.write_all(data, start=9 * MIB)
+        await stream.send(pb.COMMIT)
+
+    await refused(StatusCode.UNAVAILABLE, rest())
+    redis.start()
+    again = client.write("ref")
+    assert (await again.send(pb.STAT)).offset == 0
+    await again.write_all(data)
+    assert (await again.send(pb.COMMIT)).digest == sha256(data)
+    assert await client.read(sha256(data)) == data
+
+
+async def test_commit_whose_redis_went(own_fleet: Fleet, redis: RedisServer, fill: Fill) -> None:
+    """A COMMIT that can't be frozen fails with UNAVAILABLE and commits nothing."""
+    client = (await own_fleet.frontend()).tenant("a")
+    data = fill(9 * MIB)
+    stream = client.write("ref")
+    await stream.write_all(data)
+    redis.stop()
+    await refused(StatusCode.UNAVAILABLE, stream.send(pb.COMMIT))
+    redis.start()
+    await refused(StatusCode.NOT_FOUND, client.info(sha256(data)))
+
+
+async def test_restarted_empty(own_fleet: Fleet, redis: RedisServer, fill: Fill) -> None:
+    """A Redis that came back empty costs a resumption, never committed content."""
+    one, two = await own_fleet.frontend(), await own_fleet.frontend()
+    data = fill(9 * MIB)
+    await one.tenant("a").commit("done", b"hello")
+    stream = one.tenant("a").write("ref")
+    await stream.write_all(data)
+    redis.stop()
+    redis.start()
+    await refused(StatusCode.ABORTED, stream.send(pb.COMMIT))
+    assert await two.tenant("a").read(HELLO) == b"hello"
+    assert [info.digest for info in await two.tenant("a").list()] == [HELLO]
+    fresh = two.tenant("a").write("ref")
+    assert (await fresh.send(pb.STAT)).offset == 0
+    await fresh.write_all(data)
+    assert (await fresh.send(pb.COMMIT)).digest == sha256(data)

@@ -1,0 +1,234 @@
+"""The probe: safe stores pass, and each way of being unsafe is found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from threading import Barrier, BrokenBarrierError
+
+import pytest
+
+from holdfast.errors import (
+    ConfigurationError,
+    HoldfastError,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+)
+from storage.folder import FolderStore
+from storage.port import Condition, ConditionFailed, Entry, NoSuchKey, ObjectStore, Part, Written
+from storage.probe import Report, probe
+from tests.storage.faults import Wrapped
+
+
+def failed(report: Report) -> dict[str, bool]:
+    """Names of the checks that failed, and whether they are essential."""
+    return {check.name: check.essential for check in report.checks if not check.ok}
+
+
+# -- stores that are safe
+
+
+@pytest.mark.parametrize("essential_only", [True, False])
+def test_safe_store(object_store: ObjectStore, essential_only: bool) -> None:
+    """A safe store passes every check, and nothing is left in it."""
+    report = probe(object_store, essential_only)
+    assert failed(report) == {}
+    assert len(report.checks) == (6 if essential_only else 9)
+    assert all(check.found for check in report.checks)
+    assert list(object_store.list("")) == []
+    assert list(object_store.list_uploads("")) == []
+
+
+def test_two_probes_at_once(object_store: ObjectStore) -> None:
+    """What another probe left half-way is neither seen nor touched."""
+    object_store.put("probe/another/conditions", b"x")
+    assert failed(probe(object_store, essential_only=True)) == {}
+    assert [entry.key for entry in object_store.list("")] == ["probe/another/conditions"]
+
+
+# -- stores that aren't
+
+
+class NoConditions(Wrapped):
+    """Ignores conditions, as GCS's XML interface does."""
+
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        del condition
+        return super().put(key, body)
+
+
+class NoLock(Wrapped):
+    """Checks conditions and then writes, with time in between for others to do the same."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self._meet = Barrier(2)
+
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        if condition is None:
+            return super().put(key, body)
+        current = self._etag(key)
+        wanted = getattr(condition, "etag", None)
+        if current != wanted:
+            raise ConditionFailed("checked without a lock")
+        try:
+            self._meet.wait(0.05)
+        except BrokenBarrierError:
+            self._meet.reset()
+        return super().put(key, body)
+
+    def _etag(self, key: str) -> str | None:
+        try:
+            return self.inner.head(key).etag
+        except NoSuchKey:
+            return None
+
+
+class StaleEtags(Wrapped):
+    """Takes any If-Match of an object that is there."""
+
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        if condition is not None and hasattr(condition, "etag"):
+            try:
+                self.inner.head(key)
+            except NoSuchKey:
+                raise ConditionFailed("absent") from None
+            condition = None
+        return super().put(key, body, condition)
+
+
+class LateListings(Wrapped):
+    """Lists the newest object only later, as an eventually consistent store does."""
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
+        return iter(list(super().list(prefix, start_after))[:-1])
+
+
+class Undead(Wrapped):
+    """Acknowledges deletes and forgets them."""
+
+    def delete(self, key: str) -> None:
+        del key
+
+
+class Truncating(Wrapped):
+    """Loses the last byte of what it is given."""
+
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        return super().put(key, body[:-1], condition)
+
+
+class BlindToUploads(Wrapped):
+    """Lists no uploads."""
+
+    def list_uploads(self, prefix: str) -> Iterator[object]:  # type: ignore[override]
+        del prefix
+        return iter(())
+
+
+class WrongComposites(Wrapped):
+    """Computes ETags of completed uploads that they don't have."""
+
+    def composite_etag(self, parts: Sequence[Part]) -> str:
+        return f"wrong-{len(parts)}"
+
+
+class KeepsUploads(Wrapped):
+    """Acknowledges aborts and forgets them."""
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        del key, upload_id
+
+
+@pytest.mark.parametrize(
+    ("unsafe", "check"),
+    [
+        (NoConditions, "conditional PUT"),
+        (StaleEtags, "conditional PUT"),
+        (NoLock, "conditional PUT, create by many at once"),
+        (NoLock, "conditional PUT, change by many at once"),
+        (LateListings, "listing"),
+        (Undead, "read and write"),
+        (Truncating, "read and write"),
+    ],
+)
+def test_unsafe_stores(
+    folder_store: FolderStore, unsafe: Callable[[ObjectStore], Wrapped], check: str
+) -> None:
+    """A store that would lose content fails an essential check, with advice."""
+    report = probe(unsafe(folder_store), essential_only=True)
+    assert failed(report)[check] is True
+    assert all(c.advice and c.found for c in report.checks if not c.ok)
+
+
+@pytest.mark.parametrize(
+    ("odd", "check"),
+    [
+        (BlindToUploads, "listing uploads"),
+        (WrongComposites, "multipart"),
+        (KeepsUploads, "aborting uploads"),
+    ],
+)
+def test_stores_that_will_do(
+    folder_store: FolderStore, odd: Callable[[ObjectStore], Wrapped], check: str
+) -> None:
+    """What Holdfast can work around is found by the full probe only, and isn't essential."""
+    assert failed(probe(odd(folder_store), essential_only=False)) == {check: False}
+    assert failed(probe(odd(folder_store), essential_only=True)) == {}
+
+
+@pytest.mark.parametrize(
+    ("skew", "expected"), [(0.0, {}), (-61.0, {"clock": False}), (601.0, {"clock": True})]
+)
+def test_clock_skew(folder_store: FolderStore, skew: float, expected: dict[str, bool]) -> None:
+    """A skew above a minute is advised upon, one above ten minutes is refused."""
+    report = probe(folder_store, essential_only=True, clock=lambda: time.time() + skew)
+    assert failed(report) == expected
+
+
+class Refusing(Wrapped):
+    """Fails one operation with one error."""
+
+    def __init__(self, inner: ObjectStore, operation: str, error: HoldfastError) -> None:
+        super().__init__(inner)
+
+        def refuse(*_: object) -> None:
+            raise error
+
+        setattr(self, operation, refuse)
+
+
+@pytest.mark.parametrize(
+    ("operation", "error"),
+    [
+        ("put", PermissionDenied("no s3:PutObject")),
+        ("delete", PermissionDenied("no s3:DeleteObject")),
+        ("put", ResourceExhausted("full")),
+        ("put", ConfigurationError("not implemented")),
+    ],
+)
+def test_refused_operations(
+    folder_store: FolderStore, operation: str, error: HoldfastError
+) -> None:
+    """What a check runs into is what it found, and the probe goes on."""
+    report = probe(Refusing(folder_store, operation, error), essential_only=True)
+    assert failed(report)["read and write"] is True
+    assert str(error) in report.checks[0].found
+    assert len(report.checks) == 6
+
+
+@pytest.mark.parametrize("operation", ["check_access", "put"])
+def test_store_that_is_away(folder_store: FolderStore, operation: str) -> None:
+    """A store that can't be reached says nothing of its safety: the probe raises Unavailable."""
+    with pytest.raises(Unavailable, match="away"):
+        probe(Refusing(folder_store, operation, Unavailable("away")), essential_only=True)
+    assert list(folder_store.list("")) == []
+
+
+def test_clean_up_after_a_failure(folder_store: FolderStore) -> None:
+    """Whatever breaks a probe off, its objects and uploads are removed."""
+    with pytest.raises(Unavailable):
+        probe(Refusing(folder_store, "list_parts", Unavailable("away")), essential_only=False)
+    assert list(folder_store.list("")) == []
+    assert list(folder_store.list_uploads("")) == []
