@@ -50,6 +50,15 @@ def translated(doing: str) -> Iterator[None]:
         raise translate(error, doing) from error
 
 
+def lock_folder(descriptor: int, kind: int) -> None:
+    """Locks an open folder, where the file system can: NFS can't, and needn't."""
+    try:
+        fcntl.flock(descriptor, kind)
+    except OSError as error:
+        if error.errno not in {errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP}:
+            raise
+
+
 class Files:
     """Durable file operations below one folder. Safe for many threads and processes."""
 
@@ -72,8 +81,13 @@ class Files:
             os.close(self._open_lock(index))
 
     def _open_lock(self, index: int) -> int:
-        # Not for writing: a lock is taken on a read-only disk, too.
-        return os.open(self._locks / f"{index:02x}", os.O_RDONLY | os.O_CREAT, FILE_MODE)
+        path = self._locks / f"{index:02x}"
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
+        except OSError as error:
+            if error.errno not in {errno.EROFS, errno.EACCES}:
+                raise
+        return os.open(path, os.O_RDONLY)  # who may only read looks under the lock, too
 
     @contextmanager
     def locked(self, number: int) -> Iterator[None]:
@@ -160,7 +174,7 @@ class Files:
         # its folder, and who is reading the folder misses it altogether.
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            lock_folder(descriptor, fcntl.LOCK_SH)
             if path.is_dir():
                 self._replace_folder(temporary, path)
             else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from holdfast.errors import DataLoss
+from storage.folder_files import lock_folder
 from storage.port import Entry, NoSuchKey
 
 HEADER: Final = b"holdfast1 %s\n"
@@ -136,7 +137,7 @@ class Objects:
             return []
         try:
             # While it is read nothing is renamed in it: see `Files.place`.
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock_folder(descriptor, fcntl.LOCK_EX)
             with os.scandir(descriptor) as entries:
                 for entry in entries:
                     if not entry.is_dir(follow_symlinks=False):

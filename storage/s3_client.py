@@ -1,12 +1,25 @@
-"""The S3 clients: where the bucket is, and how patiently it is talked to."""
+"""The two clients of a bucket, and how patiently they talk to it.
+
+What is safe to repeat goes through one that retries with jittered back-off;
+conditional puts and completions go through one that sends each request a single
+time, because a repeated one can't tell its own effect from somebody else's.
+"""
 
 from __future__ import annotations
 
+import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
+from botocore import exceptions as boto
 from botocore.config import Config
+
+from holdfast.errors import ConfigurationError
+from storage.s3_clock import ServerClock
+from storage.s3_errors import translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -43,6 +56,63 @@ class S3Settings:
     longest_pause: float = 0.5
 
 
+class Bucket:
+    """A bucket below a prefix: its clients, its clock, and nothing of its content."""
+
+    def __init__(
+        self,
+        settings: S3Settings,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Makes the clients; nothing is sent yet.
+
+        Raises:
+            ConfigurationError: the settings can't name a bucket.
+        """
+        self._bucket = settings.bucket
+        prefix = settings.prefix.strip("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._longest_pause = settings.longest_pause
+        self._sleep = sleep
+        self._clock = ServerClock(monotonic)
+        try:
+            session = boto3.session.Session()
+            self._client = new_client(session, settings, settings.attempts)
+            self._once = new_client(session, settings, 1)
+        except (ValueError, boto.BotoCoreError) as error:
+            raise ConfigurationError(
+                f"no S3 client for bucket {settings.bucket!r}: {error}; "
+                "check endpoint, region and profile"
+            ) from error
+        for client in (self._client, self._once):
+            client.meta.events.register("after-call.s3", self._clock.note)
+
+    def now(self) -> float:
+        """As the port says; asks the server if it has said nothing yet."""
+        if not self._clock.known:
+            self.check_access()
+        return self._clock.now()
+
+    def check_access(self) -> None:
+        """As the port says, by a listing: a reply to HEAD wouldn't say what is wrong."""
+        with translated(f"looking into bucket {self._bucket}"):
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+
+    def close(self) -> None:
+        """As the port says."""
+        self._client.close()
+        self._once.close()
+
+    def _date(self, reply: Any) -> float:  # noqa: ANN401 -- a reply of any operation
+        headers = reply["ResponseMetadata"]["HTTPHeaders"]
+        date = ServerClock.parse(headers.get("date"))
+        return self._clock.now() if date is None else date
+
+    def _pause(self) -> None:
+        self._sleep(random.uniform(0.0, self._longest_pause))  # noqa: S311 -- jitter
+
+
 def new_client(session: boto3.session.Session, settings: S3Settings, attempts: int) -> S3Client:
     """A client that sends each request at most `attempts` times."""
     return session.client(
@@ -66,3 +136,13 @@ def new_client(session: boto3.session.Session, settings: S3Settings, attempts: i
             },
         ),
     )
+
+
+def bare(etag: str) -> str:
+    """An ETag as this side of the port has it."""
+    return etag.removeprefix("W/").strip('"')
+
+
+def quoted(etag: str) -> str:
+    """An ETag as S3 has it."""
+    return f'"{etag}"'

@@ -27,6 +27,8 @@ from holdfast.errors import DataLoss
 MIB: Final = 2**20
 KILL_AT: Final = 0.6
 """Part of the file that the first frontend has acknowledged when it is killed."""
+SMALLEST: Final = 128
+"""MiB of the file at least: a frontend holds 40 MiB in flight, and more must be durable."""
 LEASE_TTL: Final = 3.0
 """Seconds for which the dead frontend's ref stays locked."""
 
@@ -71,7 +73,9 @@ def _rate(count: int, seconds: float) -> str:
 
 
 def demo(
-    size: Annotated[int, typer.Option(min=64, help="MiB of the file that is streamed.")] = 256,
+    size: Annotated[
+        int, typer.Option(min=SMALLEST, help="MiB of the file that is streamed.")
+    ] = 256,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the folder with all data.")] = False,
     json: Json = False,
 ) -> None:

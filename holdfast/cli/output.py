@@ -95,16 +95,18 @@ def committed_object(committed: Committed, source: str) -> dict[str, Any]:
 
 
 class Bars:
-    """Progress bars on a terminal; nothing elsewhere."""
+    """A progress bar on a terminal; nothing elsewhere."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
 
     def bar(self, what: str, total: int) -> Told:
-        """A new bar; the callback takes the bytes so far, and all."""
+        """A bar in place of the last one; the callback takes the bytes so far, and all."""
         progress = self._progress
         if progress is None:
             return _told_nobody
+        for finished in progress.task_ids:
+            progress.remove_task(finished)
         task = progress.add_task(what, total=total or None)
 
         def tell(at: int, whole: int) -> None:
@@ -126,7 +128,7 @@ def _told_nobody(at: int, whole: int) -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[Bars]:
-    """Bars with rate and time left, if standard error is a terminal."""
+    """A bar with rate and time left, if standard error is a terminal."""
     where = console(stderr=True)
     if not where.is_terminal:
         yield Bars(None)

@@ -342,7 +342,7 @@ class _Stream:
 
 
 def _tenant(context: Any) -> str:
-    return dict(context.invocation_metadata()).get("x-holdfast-tenant", "fixed")
+    return str(dict(context.invocation_metadata()).get("x-holdfast-tenant", "fixed"))
 
 
 def _parsed(filters: Iterable[str], context: Any) -> Filter:

@@ -452,13 +452,13 @@ def test_a_reader_that_has_seen_enough_is_no_error_message(
 
 
 def test_bars_show_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal there are bars with names and rates, and lines above them."""
+    """On a terminal there is one bar at a time, named, and there are lines above it."""
     seen = io.StringIO()
     terminal = Console(file=seen, force_terminal=True, width=120)
     monkeypatch.setattr(output, "console", lambda **_: terminal)
     with output.progress_bars() as bars:
-        tell = bars.bar("layer [x]", 2**20)
-        tell(2**19, 2**20)
+        bars.bar("first", 2**20)(2**20, 2**20)
+        bars.bar("layer [x]", 2**20)(2**19, 2**20)
         bars.say("a [bold] line")
     assert "layer [x]" in seen.getvalue()
     assert "a [bold] line" in seen.getvalue()

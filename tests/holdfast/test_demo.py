@@ -16,7 +16,7 @@ from holdfast.cli import demo_stage
 from holdfast.errors import ConfigurationError, Unavailable
 from tests.servers.process import wait_until
 
-DEMO = [sys.executable, "-m", "holdfast.cli", "demo", "--size", "64"]
+DEMO = [sys.executable, "-m", "holdfast.cli", "demo", "--size", "128"]
 
 
 def run_in(folder: Path) -> dict[str, str]:
@@ -30,7 +30,7 @@ def test_the_demo_loses_nothing(socket_folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["size"] == 64 * 2**20
+    assert report["size"] == 128 * 2**20
     assert 0 < report["durable"] < report["sent_before_kill"]
     assert report["sent_again"] == report["sent_before_kill"] - report["durable"]
     assert report["second_tenant_sent"] == 0

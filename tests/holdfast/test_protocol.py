@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import grpc
@@ -68,11 +69,11 @@ def test_malformed_addresses_are_refused(text: str) -> None:
 def test_options_that_cannot_work_are_refused(name: str, value: int) -> None:
     """Each knob has a range, and the error names the knob."""
     with pytest.raises(errors.ConfigurationError, match=name):
-        ClientOptions(**{name: value})  # type: ignore[arg-type]
+        dataclasses.replace(ClientOptions(), **{name: value})
 
 
 def patience(now: list[float], **options: float) -> Patience:
-    wanted = ClientOptions(**options)  # type: ignore[arg-type]
+    wanted = dataclasses.replace(ClientOptions(), **options)
     return Patience(wanted, lambda: now[0], max)
 
 

@@ -340,8 +340,7 @@ async def test_full_disk(tmp_path: Path, redis_url: str, tenant: str, fill: Fill
     limited = ("prlimit", "--fsize=6000000")
     with serving(tmp_path / "1", prefix=limited, **settings) as served:
         async with connected(served.address, tenant) as client:
-            stream = client.write("ref")
-            text = await refused(StatusCode.RESOURCE_EXHAUSTED, stream.write_all(data))
+            text = await refused(StatusCode.RESOURCE_EXHAUSTED, client.commit("ref", data))
             assert "disk" in text
             await client.commit("small", b"hello")
             assert (await client.status("ref")).offset == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import json
 import multiprocessing
@@ -259,7 +260,6 @@ def test_file_too_large_for_the_disk(root: Path) -> None:
 
 
 def _write_with_limit(root: Path) -> list[tuple[str, list[str]]]:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, 64 * 1024))
     store = FolderStore(root)
     upload = store.create_upload("data/b")
     results = []
@@ -267,10 +267,13 @@ def _write_with_limit(root: Path) -> list[tuple[str, list[str]]]:
         lambda: store.put("data/a", bytes(2**20)),
         lambda: store.put_part("data/b", upload.id, 1, bytes(2**20)),
     ):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, resource.RLIM_INFINITY))
         try:
             write()
         except HoldfastError as error:
             results.append((type(error).__name__, temporary(root)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     return results
 
 
@@ -301,9 +304,19 @@ def test_read_only_folder() -> None:
 
 
 def _use_as_nobody(root: Path, upload: str) -> list[str]:
-    if os.geteuid() == 0:
-        os.setgid(65534)
-        os.setuid(65534)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.setegid(65534)
+        os.seteuid(65534)
+    try:
+        return _use_read_only(root, upload)
+    finally:
+        if is_root:
+            os.seteuid(0)
+            os.setegid(0)
+
+
+def _use_read_only(root: Path, upload: str) -> list[str]:
     store = FolderStore(root)
     results = [store.get("data/a").body.decode()]
     actions: list[Callable[[], object]] = [
@@ -531,6 +544,29 @@ def test_names_that_look_like_parts(root: Path) -> None:
         store.put(f"holds/{tenant}/sha256/x", b"x")
     assert len(list(store.list("holds/"))) == 4
     assert len(list(store.list("holds/a.parts/"))) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.EIO])
+def test_folder_that_cant_be_locked(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A file system without locks on folders (NFS) is used without; other failures are told."""
+    real, store = fcntl.flock, opened(root)
+
+    def flock(descriptor: int, kind: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir():
+            raise OSError(number, os.strerror(number))
+        real(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    if number == errno.EBADF:
+        store.put("data/a", b"x")
+        assert [entry.key for entry in store.list("")] == ["data/a"]
+    else:
+        with pytest.raises(Unavailable):
+            store.put("data/a", b"x")
+        with pytest.raises(Unavailable):
+            list(store.list(""))
 
 
 # -- damage, and folders that can't be used

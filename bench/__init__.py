@@ -1,0 +1,1 @@
+"""Measurements: how fast, how large, against what. Not part of the tests."""

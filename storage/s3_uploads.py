@@ -1,0 +1,180 @@
+"""Multipart uploads in an S3 bucket."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
+from storage.port import InvalidPart, NoSuchUpload, Part, PendingUpload, Upload, Written
+from storage.s3_client import Bucket, bare, quoted
+from storage.s3_errors import status_of, translated
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+ABORT_ATTEMPTS: Final = 8
+"""How often an upload is aborted while parts of it still arrive."""
+_MD5: Final = re.compile(r"[0-9a-f]{32}")
+
+
+class Uploads(Bucket):
+    """The port's operations on uploads."""
+
+    # Whether ETags of completed uploads are what they are on plain S3. Where the
+    # bucket is encrypted with a key of KMS they aren't, and nothing but a completion
+    # that was seen tells: until then none is computed.
+    _composites_seen: bool | None = None
+
+    def create_upload(self, key: str) -> Upload:
+        """As the port says."""
+        with translated(f"beginning an upload of {key}"):
+            reply = self._client.create_multipart_upload(
+                Bucket=self._bucket, Key=self._prefix + key
+            )
+        return Upload(reply["UploadId"], self._date(reply))
+
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> Part:
+        """As the port says."""
+        try:
+            with translated(f"writing part {number} of {key}"):
+                reply = self._client.upload_part(
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    UploadId=upload_id,
+                    PartNumber=number,
+                    Body=body,
+                )
+        except Unavailable as error:
+            self._look_for_upload(key, upload_id, error)
+            raise
+        return Part(number, bare(reply["ETag"]), len(body))
+
+    def _look_for_upload(self, key: str, upload_id: str, error: Unavailable) -> None:
+        """Raises NoSuchUpload where that is what a 500 was about, as it is with some servers."""
+        if status_of(error.__cause__) != HTTPStatus.INTERNAL_SERVER_ERROR:
+            return
+        try:
+            self.list_parts(key, upload_id)
+        except NoSuchUpload:
+            raise
+        except HoldfastError:
+            return  # what is known is still no more than the 500
+
+    def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
+        """As the port says."""
+        parts: list[Part] = []
+        marker = 0
+        while True:
+            with translated(f"listing the parts of {key}"):
+                reply = self._client.list_parts(
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    UploadId=upload_id,
+                    PartNumberMarker=marker,
+                )
+            parts += [
+                Part(item["PartNumber"], bare(item["ETag"]), item["Size"])
+                for item in reply.get("Parts", [])
+            ]
+            if not reply["IsTruncated"] or not parts or parts[-1].number <= marker:
+                return parts
+            marker = parts[-1].number
+
+    def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
+        """As the port says."""
+        if not parts or [p.number for p in parts] != sorted({p.number for p in parts}):
+            raise InvalidPart(f"{key}: an upload is completed from parts in rising order")
+        wanted: list[CompletedPartTypeDef] = [
+            {"PartNumber": p.number, "ETag": quoted(p.etag)} for p in parts
+        ]
+        try:
+            with translated(f"completing {key}", once=True):
+                reply: Any = self._once.complete_multipart_upload(
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    UploadId=upload_id,
+                    MultipartUpload={"Parts": wanted},
+                )
+        except OutcomeUnknown as error:
+            self._pause()
+            self._look_for_upload(key, upload_id, error)
+            raise
+        if "ETag" not in reply:
+            raise OutcomeUnknown(f"completing {key}: S3's reply says neither yes nor no")
+        etag = bare(reply["ETag"])
+        self._learn(etag, parts)
+        return Written(etag, self._date(reply))
+
+    def _learn(self, etag: str, parts: Sequence[Part]) -> None:
+        if self._composites_seen is not False:
+            self._composites_seen = etag == _composite(parts)
+
+    def composite_etag(self, parts: Sequence[Part]) -> str | None:
+        """MD5 of the parts' MD5s, once this store was seen to give such ETags."""
+        return _composite(parts) if self._composites_seen else None
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """As the port says: again and again, until the server knows nothing of it.
+
+        Raises:
+            Unavailable: parts keep arriving.
+        """
+        for attempt in range(ABORT_ATTEMPTS):
+            if attempt:
+                self._pause()
+            try:
+                with translated(f"aborting the upload of {key}"):
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=self._prefix + key, UploadId=upload_id
+                    )
+                self.list_parts(key, upload_id)
+            except NoSuchUpload:
+                return
+        raise Unavailable(f"aborting the upload of {key}: parts of it keep arriving; try again")
+
+    def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
+        """As the port says.
+
+        MinIO takes the prefix for a whole key and finds nothing below it, so where
+        nothing is found, all uploads of the bucket are looked through.
+        """
+        found = False
+        for upload in self._uploads(self._prefix + prefix):
+            found = True
+            yield upload
+        if not found:
+            yield from (u for u in self._uploads("") if u.key.startswith(prefix))
+
+    def _uploads(self, prefix: str) -> Iterator[PendingUpload]:
+        key_marker = id_marker = ""
+        while True:
+            with translated("listing uploads"):
+                reply = self._client.list_multipart_uploads(
+                    Bucket=self._bucket,
+                    Prefix=prefix,
+                    KeyMarker=key_marker,
+                    UploadIdMarker=id_marker,
+                )
+            for item in reply.get("Uploads", []):
+                if item["Key"].startswith(self._prefix):
+                    yield PendingUpload(
+                        item["Key"].removeprefix(self._prefix),
+                        item["UploadId"],
+                        item["Initiated"].timestamp(),
+                    )
+            markers = (reply.get("NextKeyMarker", ""), reply.get("NextUploadIdMarker", ""))
+            if not reply["IsTruncated"] or markers == (key_marker, id_marker):
+                return
+            key_marker, id_marker = markers
+
+
+def _composite(parts: Sequence[Part]) -> str | None:
+    """Source: "Checking object integrity", Amazon S3 user guide; not with SSE-C or SSE-KMS."""
+    if not parts or not all(_MD5.fullmatch(part.etag) for part in parts):
+        return None
+    joined = b"".join(bytes.fromhex(part.etag) for part in parts)
+    return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}"
