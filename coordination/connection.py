@@ -1,28 +1,26 @@
-"""The connection to Redis: URLs, deadlines, and the one place that maps its errors.
+"""The connection to Redis: deadlines, and the one place that maps its errors.
 
-    redis://[user:pass@]host:port/db      rediss:// the same over TLS
-    unix:///path/to.sock?db=0
-    redis+sentinel://[user:pass@]host:port,host:port/service/db
-    redis+cluster://[user:pass@]host:port,host:port
-
-Sentinel and cluster URLs take `?tls=1`.
+Whatever Redis does, an answer comes in time: each request has a timeout, is sent
+again once, and everything together, the wait for a connection included, has the
+deadline of `translated`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
 
 from redis import exceptions as redis_errors
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
+from coordination.target import Target
 from holdfast.errors import (
     ConfigurationError,
     HoldfastError,
@@ -33,69 +31,18 @@ from holdfast.errors import (
 
 SOCKET_TIMEOUT: Final = 0.8
 """Seconds for one request; two of them and a back-off stay below the 2 s promised."""
+SENTINEL_TIMEOUT: Final = 0.3
+"""Seconds for one sentinel: one that is gone must leave time to ask the next."""
+DEADLINE: Final = 1.8
+"""Seconds after which an operation without an answer fails, whatever it waits for."""
 POOL_SIZE: Final = 64
-DEFAULT_PORT: Final = 6379
-SENTINEL_PORT: Final = 26379
+REFUSED: Final = re.compile("user executing the script can't|ACL failure in script")
+"""How Redis 6.2 and 7.0, and later ones, say inside a script what NOPERM says outside."""
+FULL: Final = "-OOM "
+"""How Redis 6.2 quotes the code of an error that a script met."""
 
 Client = Any
 """A `Redis` or a `RedisCluster`: their typing shares no base."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A Redis URL, taken apart."""
-
-    scheme: str
-    url: str
-    hosts: tuple[tuple[str, int], ...] = ()
-    service: str = ""
-    db: int = 0
-    username: str | None = None
-    password: str | None = None
-    tls: bool = False
-
-    @classmethod
-    def parse(cls, url: str) -> Target:
-        """Reads a URL of one of the forms above.
-
-        Raises:
-            ConfigurationError: it is none of them. The message has no password.
-        """
-        parts = urlsplit(url)
-        if parts.scheme in {"redis", "rediss", "unix"}:
-            return cls(parts.scheme, url)
-        if parts.scheme not in {"redis+sentinel", "redis+cluster"}:
-            raise ConfigurationError(
-                f"HOLDFAST_REDIS_URL has the scheme {parts.scheme!r}; use redis, rediss, unix, "
-                "redis+sentinel or redis+cluster"
-            )
-        credentials, _, hosts = parts.netloc.rpartition("@")
-        username, _, password = credentials.partition(":")
-        service, _, db = parts.path.lstrip("/").partition("/")
-        if parts.scheme == "redis+sentinel" and not service:
-            raise ConfigurationError(
-                "HOLDFAST_REDIS_URL: a sentinel URL names its service: "
-                "redis+sentinel://host:port/service"
-            )
-        default = SENTINEL_PORT if parts.scheme == "redis+sentinel" else DEFAULT_PORT
-        try:
-            return cls(
-                scheme=parts.scheme,
-                url=url,
-                hosts=tuple(_host(text, default) for text in hosts.split(",")),
-                service=service,
-                db=int(db or 0),
-                username=unquote(username) or None,
-                password=unquote(password) or None,
-                tls=parse_qs(parts.query).get("tls") == ["1"],
-            )
-        except ValueError as error:
-            raise ConfigurationError(f"HOLDFAST_REDIS_URL is malformed: {error}") from None
-
-
-def _host(text: str, default_port: int) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    return (host, int(port)) if colon else (text, default_port)
 
 
 def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
@@ -108,46 +55,156 @@ def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
     options: dict[str, Any] = {
         "socket_timeout": SOCKET_TIMEOUT,
         "socket_connect_timeout": SOCKET_TIMEOUT,
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.1), retries=1),
+        "retry": _retry(1),
         "health_check_interval": 0,
+        # All that Holdfast reads comes out of scripts, which speak the same either
+        # way; version 3 has redis-py stretch timeouts on a server's word.
+        "protocol": 2,
     }
     credentials: dict[str, Any] = {"username": target.username, "password": target.password}
     if target.scheme == "redis+cluster":
         nodes = [ClusterNode(host, port) for host, port in target.hosts]
-        options["retry"] = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.1), retries=2)
+        options["retry"] = _retry(2)
         return RedisCluster(startup_nodes=nodes, ssl=target.tls, **credentials, **options)
     if target.scheme == "redis+sentinel":
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            list(target.hosts),
-            sentinel_kwargs={"socket_timeout": SOCKET_TIMEOUT},
-            db=target.db,
-            ssl=target.tls,
-            **credentials,
-            **options,
-        )
-        return cast("Client", sentinel.master_for(target.service))
-    options["max_connections"] = pool_size
+        return _master(target, {**credentials, **options})
     # A connection that can't be had in time is an answer too: Redis is too slow.
-    pool = BlockingConnectionPool.from_url(url, timeout=SOCKET_TIMEOUT, **options)
-    return Redis(connection_pool=pool)
+    options |= {"max_connections": pool_size, "timeout": SOCKET_TIMEOUT}
+    try:
+        pool = BlockingConnectionPool.from_url(target.url, **options)
+    except (ValueError, TypeError):
+        # The reason would quote the URL, and with it the password.
+        raise ConfigurationError(
+            "HOLDFAST_REDIS_URL is malformed: use redis://user:password@host:port/db, with what "
+            "is special in the password percent-encoded"
+        ) from None
+    return Redis.from_pool(pool)
+
+
+def _retry(retries: int) -> Retry:
+    return Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.1), retries=retries)
+
+
+class _Master(Redis):
+    """The master that sentinels name; closing it closes the connections to them too."""
+
+    sentinel: Sentinel
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        for client in self.sentinel.sentinels:
+            await client.aclose()
+
+
+def _master(target: Target, options: dict[str, Any]) -> Client:
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        list(target.hosts),
+        sentinel_kwargs={
+            "socket_timeout": SENTINEL_TIMEOUT,
+            "socket_connect_timeout": SENTINEL_TIMEOUT,
+            # The next sentinel is the second try.
+            "retry": Retry(NoBackoff(), retries=0),
+            "protocol": 2,
+            "ssl": target.tls,
+        },
+        db=target.db,
+        ssl=target.tls,
+        **options,
+    )
+    client = sentinel.master_for(target.service, redis_class=_Master)  # type: ignore[no-untyped-call]
+    client.sentinel = sentinel
+    return client
+
+
+class Subscription:
+    """What is published on one channel, for as long as the connection holds.
+
+    In a cluster a message reaches the subscribers of every node, so one node is
+    asked, any one: a subscription that broke is made again with another.
+    """
+
+    def __init__(self, redis: Client, *, own: bool) -> None:
+        self._redis = redis
+        self._own = own
+        self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
+
+    @classmethod
+    async def open(cls, client: Client, channel: str) -> Subscription:
+        """Subscribes to a channel.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        async with translated():
+            own = isinstance(client, RedisCluster)
+            subscription = cls(await _any_node(client) if own else client, own=own)
+            try:
+                await subscription._pubsub.subscribe(channel)  # noqa: SLF001 -- its own
+                await subscription._wait(SOCKET_TIMEOUT)  # noqa: SLF001 -- its own
+            except BaseException:
+                await subscription.close()
+                raise
+        return subscription
+
+    async def next(self, wait: float) -> bytes | None:
+        """The next message, or None if none came within `wait` seconds.
+
+        Raises:
+            Unavailable: the connection is lost, or nothing answers on it any more.
+        """
+        async with translated(wait + DEADLINE):
+            message = await self._pubsub.get_message(timeout=wait)
+            if message is None:
+                # A connection whose other end is gone is just as silent.
+                await self._pubsub.ping()
+                message = await self._wait(SOCKET_TIMEOUT)
+        return bytes(message["data"]) if message and message["type"] == "message" else None
+
+    async def _wait(self, wait: float) -> Any:  # noqa: ANN401 -- redis-py's messages are untyped
+        reply = await self._pubsub.parse_response(block=False, timeout=wait)
+        if reply is None:
+            raise redis_errors.TimeoutError("the subscription is silent")
+        return await self._pubsub.handle_message(reply)
+
+    async def close(self) -> None:
+        """Ends the subscription."""
+        await asyncio.shield(self._close())
+
+    async def _close(self) -> None:
+        with suppress(redis_errors.RedisError, OSError):
+            await self._pubsub.aclose()
+        if self._own:
+            await self._redis.aclose()
+
+
+async def _any_node(client: RedisCluster) -> Client:
+    """A client of one node of a cluster."""
+    await client.initialize()
+    node = client.get_random_node()
+    options = {**node.connection_kwargs, "retry": _retry(0)}
+    return Redis.from_pool(ConnectionPool(connection_class=node.connection_class, **options))
 
 
 @asynccontextmanager
-async def translated() -> AsyncIterator[None]:
-    """Turns what redis-py raises into the tree of `holdfast.errors`."""
+async def translated(deadline: float = DEADLINE) -> AsyncIterator[None]:
+    """Turns what redis-py raises into the tree of `holdfast.errors`, in `deadline` seconds."""
     try:
-        yield
-    except redis_errors.RedisError as error:
+        async with asyncio.timeout(deadline):
+            yield
+    except (redis_errors.RedisError, redis_errors.RedisClusterException) as error:
         raise translate(error) from error
-    except (OSError, TimeoutError) as error:
+    except TimeoutError as error:
+        raise Unavailable(f"Redis hasn't answered within {deadline:g} s; try again") from error
+    except OSError as error:
         raise Unavailable(f"Redis can't be reached ({error}); try again") from error
 
 
-def translate(error: redis_errors.RedisError) -> HoldfastError:
-    """The error of ours that a redis-py error means."""
-    if isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError):
+def translate(error: Exception) -> HoldfastError:
+    """The error of ours that an error of redis-py means."""
+    refused = isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError)
+    if refused or REFUSED.search(str(error)):
         return PermissionDenied(f"Redis refuses the credentials or the command ({error})")
-    if isinstance(error, redis_errors.OutOfMemoryError):
+    if isinstance(error, redis_errors.OutOfMemoryError) or FULL in str(error):
         return ResourceExhausted(
             f"Redis is out of memory ({error}); raise its maxmemory (policy noeviction)"
         )

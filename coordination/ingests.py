@@ -7,12 +7,11 @@ nothing.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
-from coordination.connection import Client, translated
+from coordination.connection import Client, Subscription, translated
 from coordination.keys import LOST, TENANTS, Keys
 from coordination.leases import Lease, lost
 from coordination.scripts import Argument, Scripts, pairs, text
@@ -23,8 +22,6 @@ DONE_TTL_MS: Final = 10 * 60 * 1000
 """How long a repeated COMMIT is recognised, in ms."""
 STATUS_BATCH: Final = 200
 """Refs asked for at once when all are listed."""
-TENANT_REFRESH: Final = 600.0
-"""Seconds after which a tenant is put into the index of tenants again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +190,6 @@ class Ingests:
         self._client = client
         self._scripts = scripts
         self._owner = owner
-        self._announced: dict[str, float] = {}
 
     async def open(
         self, tenant: str, ref: str, nonce: str, data_key: str, *, ttl_ms: int, now_ns: int
@@ -229,13 +225,13 @@ class Ingests:
         return Opened(ingest, Done.decode(done) if done else None)
 
     async def _announce(self, tenant: str, now_ns: int) -> None:
-        """Puts a tenant into the index before it can have an ingest."""
-        now = now_ns / 1e9
-        if now - self._announced.get(tenant, 0.0) < TENANT_REFRESH:
-            return
+        """Puts a tenant into the index before it can have an ingest.
+
+        Each time: a Redis that came back without it must not keep an ingest that
+        no collector can find.
+        """
         async with translated():
             await self._client.zadd(TENANTS, {tenant: now_ns // 10**6})
-        self._announced[tenant] = now
 
     async def release(self, tenant: str, ref: str, nonce: str) -> bool:
         """Gives a lease back; False if it wasn't ours any more."""
@@ -399,28 +395,32 @@ class Ingests:
         ]
 
     async def watch_lost(self) -> LostNonces:
-        """Subscribes to the nonces of leases that are taken away."""
-        async with translated():
-            subscription = self._client.pubsub(ignore_subscribe_messages=True)
-            await subscription.subscribe(LOST)
-        return LostNonces(subscription)
+        """Subscribes to the nonces of leases that are taken away.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        return LostNonces(await Subscription.open(self._client, LOST))
 
 
 class LostNonces:
     """A subscription to the nonces of leases that were taken away."""
 
-    def __init__(self, subscription: Any) -> None:  # noqa: ANN401 -- redis-py's PubSub is untyped
+    def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
 
     async def next(self, wait: float) -> str | None:
-        """The next nonce, or None if none came within `wait` seconds."""
-        async with translated():
-            message = await self._subscription.get_message(timeout=wait)
-        return text(message["data"]) if message else None
+        """The next nonce, or None if none came within `wait` seconds.
+
+        Raises:
+            Unavailable: the subscription broke; nonces may have been missed.
+        """
+        message = await self._subscription.next(wait)
+        return text(message) if message else None
 
     async def close(self) -> None:
         """Ends the subscription."""
-        await asyncio.shield(self._subscription.aclose())
+        await self._subscription.close()
 
 
 def _leased(ingest: Ingest, leased: bool) -> Ingest:

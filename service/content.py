@@ -10,11 +10,11 @@ from typing import Any, NoReturn, TypeVar, cast
 import grpc
 import structlog
 from google.protobuf.empty_pb2 import Empty
-from holdfast.filters import Filter
 
 from coordination.ingests import Ingests
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, InvalidArgument, NotFound, shorten
+from holdfast.filters import Filter
 from holdfast.values import check_ref
 from protos import content_pb2 as pb
 from protos import content_pb2_grpc

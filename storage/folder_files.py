@@ -175,7 +175,7 @@ class Files:
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             lock_folder(descriptor, fcntl.LOCK_SH)
-            if path.is_dir():
+            if temporary.is_dir() and path.is_dir():
                 self._replace_folder(temporary, path)
             else:
                 temporary.rename(path)

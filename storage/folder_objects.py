@@ -22,6 +22,7 @@ HEADER_SIZE: Final = len(HEADER % (b"0" * 32))
 PARTS: Final = "~parts"
 """No key has a tilde, so no key's folder can be taken for a parted object."""
 MANIFEST: Final = "manifest.json"
+_NOT_A_FILE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 def parts_folder(path: Path) -> Path:
@@ -55,7 +56,7 @@ class Objects:
         try:
             with (self._root / key).open("rb") as file:
                 return _header(key, file.fileno())
-        except (FileNotFoundError, NotADirectoryError):
+        except _NOT_A_FILE:
             return self._parted(key).entry
 
     def read(self, key: str, offset: int, length: int | None) -> tuple[Entry, bytes]:
@@ -70,7 +71,7 @@ class Objects:
                 entry = _header(key, file.fileno())
                 wanted = _range(entry, offset, length)
                 body = os.pread(file.fileno(), wanted, HEADER_SIZE + offset)
-        except (FileNotFoundError, NotADirectoryError):
+        except _NOT_A_FILE:
             return self._read_parted(key, offset, length)
         if len(body) != wanted:
             raise DataLoss(f"object {key} ends after {offset + len(body)} bytes")

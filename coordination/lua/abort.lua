@@ -1,5 +1,6 @@
--- Takes a ref from its writer and drops its ingest; a frozen one is left alone.
--- KEYS: lease, ingest, parts, index
+-- Takes a ref from its writer and drops its ingest and what is known of an earlier
+-- commit; a frozen ingest is left alone.
+-- KEYS: lease, ingest, parts, index, done
 -- ARGV: ref, channel on which lost nonces are announced
 -- Returns: {"frozen", {field, value, …}, {part, …}} or {"gone", {field, value, …}}
 -- Run twice: there is nothing left to drop.
@@ -7,10 +8,11 @@ if redis.call('HEXISTS', KEYS[2], 'frozen') == 1 then
   return {'frozen', redis.call('HGETALL', KEYS[2]), redis.call('LRANGE', KEYS[3], 0, -1)}
 end
 local nonce = redis.call('HGET', KEYS[1], 'nonce')
-local ingest = redis.call('HGETALL', KEYS[2])
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-redis.call('ZREM', KEYS[4], ARGV[1])
 if nonce then
+  -- First, because it is what access rules forbid most often: then nothing has changed.
   redis.call('PUBLISH', ARGV[2], nonce)
 end
+local ingest = redis.call('HGETALL', KEYS[2])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[5])
+redis.call('ZREM', KEYS[4], ARGV[1])
 return {'gone', ingest}

@@ -1,13 +1,19 @@
 -- Records a stored part, and everything that is true up to its end.
 -- KEYS: lease, ingest, parts, index
--- ARGV: nonce, data key, ref, now (ns), part number, part, number of fields n,
+-- ARGV: nonce, data key, ref, now (ns), part number, part, offset, number of fields n,
 --       n × (field, value), further fields to remove
--- Returns: 1; 0 when the lease or the ingest is lost; -1 when a part before is missing.
+-- Returns: 1; 0 when the lease or the ingest is lost, or a commit of it is under
+--          way; -1 when a part before is missing.
 -- Run twice: a part that is there already is set to the same value. The last one
--- may be replaced: it was sent early and short, and then more bytes came.
+-- may be replaced: it was sent early and short, and then more bytes came. A run that
+-- was overtaken by later bytes changes nothing.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] or
-    redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] then
+    redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] or
+    redis.call('HEXISTS', KEYS[2], 'frozen') == 1 then
   return 0
+end
+if tonumber(ARGV[7]) < tonumber(redis.call('HGET', KEYS[2], 'offset')) then
+  return 1
 end
 local number, known = tonumber(ARGV[5]), redis.call('LLEN', KEYS[3])
 if number == known + 1 then
@@ -17,13 +23,13 @@ elseif number == known then
 else
   return -1
 end
-local n = tonumber(ARGV[7])
-for i = 8, 7 + 2 * n, 2 do
+local n = tonumber(ARGV[8])
+for i = 9, 8 + 2 * n, 2 do
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
 end
-for i = 8 + 2 * n, #ARGV do
+for i = 9 + 2 * n, #ARGV do
   redis.call('HDEL', KEYS[2], ARGV[i])
 end
-redis.call('HSET', KEYS[2], 'updated_at', ARGV[4])
+redis.call('HSET', KEYS[2], 'offset', ARGV[7], 'updated_at', ARGV[4])
 redis.call('ZADD', KEYS[4], string.sub(ARGV[4], 1, -7), ARGV[3])
 return 1

@@ -3,7 +3,8 @@
 -- ARGV: nonce, owner, ttl (ms), now (ns), data key of a new ingest, ref
 -- Returns: {"held", owner, since (ns), remaining ttl (ms)}
 --      or: {"open", {field, value, …}, {part, …}, done mark or ""}
--- Run twice: the nonce is known, so the second run returns the same.
+-- Run twice: the nonce is known, so the second run changes nothing but the ttl,
+-- however far the writer has come by then.
 local holder = redis.call('HGET', KEYS[1], 'nonce')
 if holder and holder ~= ARGV[1] then
   local lease = redis.call('HMGET', KEYS[1], 'owner', 'since')
@@ -11,21 +12,22 @@ if holder and holder ~= ARGV[1] then
 end
 if not holder then
   redis.call('HSET', KEYS[1], 'nonce', ARGV[1], 'owner', ARGV[2], 'since', ARGV[4])
+  if redis.call('EXISTS', KEYS[2]) == 0 then
+    redis.call('DEL', KEYS[3])
+    redis.call('HSET', KEYS[2], 'data_key', ARGV[5], 'offset', '0', 'live', '0', 'total', '0',
+      'expected', '', 'started_at', ARGV[4], 'updated_at', ARGV[4])
+    redis.call('ZADD', KEYS[4], string.sub(ARGV[4], 1, -7), ARGV[6])
+  elseif redis.call('HEXISTS', KEYS[2], 'frozen') == 0 then
+    if redis.call('LLEN', KEYS[3]) == 0 and redis.call('HEXISTS', KEYS[2], 'sealed') == 0 then
+      -- Without parts nothing durable is under the data key, but an earlier writer may
+      -- have put a small object there, which must never change.
+      redis.call('HSET', KEYS[2], 'data_key', ARGV[5])
+      redis.call('HDEL', KEYS[2], 'upload_id', 'begun')
+    end
+    -- What an earlier writer received but couldn't make durable is gone.
+    redis.call('HSET', KEYS[2], 'live', redis.call('HGET', KEYS[2], 'offset'))
+  end
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-if redis.call('EXISTS', KEYS[2]) == 0 then
-  redis.call('DEL', KEYS[3])
-  redis.call('HSET', KEYS[2], 'data_key', ARGV[5], 'offset', '0', 'live', '0', 'total', '0',
-    'expected', '', 'started_at', ARGV[4], 'updated_at', ARGV[4])
-  redis.call('ZADD', KEYS[4], string.sub(ARGV[4], 1, -7), ARGV[6])
-elseif redis.call('LLEN', KEYS[3]) == 0 and redis.call('HEXISTS', KEYS[2], 'frozen') == 0 and
-    redis.call('HEXISTS', KEYS[2], 'sealed') == 0 then
-  -- Without parts nothing durable is under the data key, but an earlier writer may
-  -- have put a small object there, which must never change.
-  redis.call('HSET', KEYS[2], 'data_key', ARGV[5])
-  redis.call('HDEL', KEYS[2], 'upload_id', 'begun')
-end
--- What an earlier writer received but couldn't make durable is gone.
-redis.call('HSET', KEYS[2], 'live', redis.call('HGET', KEYS[2], 'offset'))
 return {'open', redis.call('HGETALL', KEYS[2]), redis.call('LRANGE', KEYS[3], 0, -1),
   redis.call('GET', KEYS[5]) or ''}

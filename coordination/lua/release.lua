@@ -2,6 +2,7 @@
 -- KEYS: lease
 -- ARGV: nonce
 -- Returns: 1, or 0 when it wasn't ours any more.
+-- Run twice: the second run returns 0; a lease that somebody took meanwhile stays.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
   return 0
 end

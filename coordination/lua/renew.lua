@@ -2,6 +2,7 @@
 -- KEYS: lease
 -- ARGV: nonce, ttl (ms)
 -- Returns: 1, or 0 when the lease is lost.
+-- Run twice: it lasts as long after the second run as after the first.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
   return 0
 end

@@ -2,7 +2,7 @@
 -- upload may still land.
 -- KEYS: lease, ingest, parts, index
 -- ARGV: nonce, old data key, new data key, ref, now (ns)
--- Returns: 1, or 0 when the lease or the ingest is lost.
+-- Returns: 1, or 0 when the lease or the ingest is lost, or a commit of it is under way.
 -- Run twice: the new data key is there already.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
   return 0
@@ -11,7 +11,7 @@ local key = redis.call('HGET', KEYS[2], 'data_key')
 if key == ARGV[3] then
   return 1
 end
-if key ~= ARGV[2] then
+if key ~= ARGV[2] or redis.call('HEXISTS', KEYS[2], 'frozen') == 1 then
   return 0
 end
 local kept = redis.call('HMGET', KEYS[2], 'total', 'expected', 'started_at')

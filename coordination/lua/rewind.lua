@@ -2,10 +2,11 @@
 -- can't be built upon.
 -- KEYS: lease, ingest, parts
 -- ARGV: nonce, data key, parts to keep, offset of the boundary
--- Returns: 1, or 0 when the lease or the ingest is lost.
+-- Returns: 1, or 0 when the lease or the ingest is lost, or a commit of it is under way.
 -- Run twice: the list is trimmed to the same length again.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] or
-    redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] then
+    redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] or
+    redis.call('HEXISTS', KEYS[2], 'frozen') == 1 then
   return 0
 end
 local keep = tonumber(ARGV[3])

@@ -1,15 +1,24 @@
 -- Changes fields of an ingest, if the lease is ours and the data key is that one.
 -- KEYS: lease, ingest, index
 -- ARGV: nonce, data key, ref, now (ns), number of fields n, n × (field, value), further fields to remove
--- Returns: 1; 0 when the lease is lost; -1 when the ref has another ingest, or none.
--- Run twice: the same values are set again.
+-- Returns: 1; 0 when the lease is lost; -1 when the ref has another ingest or none,
+--          or a commit of it is under way.
+-- Run twice: the same values are set again. A run that was overtaken by a later
+-- offset changes nothing.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
   return 0
 end
-if redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] then
+if redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] or
+    redis.call('HEXISTS', KEYS[2], 'frozen') == 1 then
   return -1
 end
 local n = tonumber(ARGV[5])
+for i = 6, 5 + 2 * n, 2 do
+  if ARGV[i] == 'offset' and
+      tonumber(ARGV[i + 1]) < tonumber(redis.call('HGET', KEYS[2], 'offset')) then
+    return 1
+  end
+end
 for i = 6, 5 + 2 * n, 2 do
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
 end

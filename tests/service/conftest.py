@@ -76,5 +76,3 @@ def fill(unique: str) -> Fill:
 def tenant(unique: str) -> str:
     """A tenant of the test's own."""
     return f"t-{unique}"
-
-

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+import pytest
 
 from protos import content_pb2 as pb
 from protos import content_pb2_grpc
@@ -194,9 +195,9 @@ class Stream:
         self.call.cancel()
 
 
-async def eventually(condition: Callable[[], Any], timeout: float = DEADLINE) -> None:
+async def eventually(condition: Callable[[], Any]) -> None:
     """Waits until a condition, which may be asynchronous, holds."""
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(DEADLINE):
         while True:
             result = condition()
             if asyncio.iscoroutine(result):
@@ -208,12 +209,10 @@ async def eventually(condition: Callable[[], Any], timeout: float = DEADLINE) ->
 
 async def refused(code: grpc.StatusCode, call: Any) -> str:
     """Waits for a call that must fail with `code`; returns the error's text."""
-    try:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    except grpc.aio.AioRpcError as error:
-        assert error.code() is code, f"{error.code()}: {error.details()}"
-        return error.details() or ""
-    raise AssertionError(f"the call succeeded, {code} was expected")
+    assert caught.value.code() is code, f"{caught.value.code()}: {caught.value.details()}"
+    return caught.value.details() or ""
 
 
 async def drained(stream: AsyncIterator[object]) -> list[object]:

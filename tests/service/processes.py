@@ -97,6 +97,12 @@ class Served:
         assert found, name
         return float(found[1])
 
+    def child(self) -> int:
+        """The process id of its one child."""
+        pid = self.process.pid
+        (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(child)
+
     def kill(self) -> None:
         """SIGKILL."""
         self.process.kill()

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from grpc import StatusCode
 
+from holdfast.digests import Digest
 from protos import content_pb2 as pb
 from service.catalogue import LIST_BATCH
 from storage.keys import record_key
-from holdfast.digests import Digest
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, drained, refused, sha256
 
@@ -90,9 +90,7 @@ async def test_update_sets_one(fleet: Fleet, tenant: str) -> None:
     """`labels.<key>` sets one label, whose key may hold dots; an empty value removes it."""
     client = (await fleet.frontend()).tenant(tenant)
     await client.commit("ref", b"hello", labels={"a": "1", "x.y/z": "2"})
-    updated = await client.update(
-        HELLO, {"x.y/z": "3", "ignored": "9"}, "labels.x.y/z", "labels.a"
-    )
+    updated = await client.update(HELLO, {"x.y/z": "3", "ignored": "9"}, "labels.x.y/z", "labels.a")
     assert dict(updated.labels) == {"x.y/z": "3"}
 
 
@@ -265,7 +263,7 @@ async def test_tenant_header_is_required(folder_fleet: Fleet) -> None:
 
 
 async def test_namespace_header_decides_nothing(folder_fleet: Fleet, tenant: str) -> None:
-    """containerd's namespace header changes nothing."""
+    """Containerd's namespace header changes nothing."""
     frontend = await folder_fleet.frontend()
     client = frontend.tenant(tenant)
     await client.commit("ref", b"hello")

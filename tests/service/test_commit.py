@@ -12,7 +12,7 @@ from holdfast.errors import HoldfastError, OutcomeUnknown, ResourceExhausted, Un
 from protos import content_pb2 as pb
 from storage.port import ObjectStore
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
+from tests.service.counting import CountingStore, nothing
 from tests.service.fleet import Fleet, Stream, eventually, refused, sha256
 
 MIB = 2**20
@@ -255,17 +255,13 @@ async def test_edited_tail(folder_fleet: Fleet, fill: Fill, tenant: str) -> None
     assert (await client.write("ref").send(pb.STAT)).offset == 0
 
 
-async def test_too_old(
-    folder_fleet: Fleet, faulty: CountingStore, fill: Fill, tenant: str
-) -> None:
+async def test_too_old(folder_fleet: Fleet, faulty: CountingStore, fill: Fill, tenant: str) -> None:
     """An ingest older than its lifetime by the store's clock is refused, not committed."""
     data = fill(9 * MIB)
     stream = await written(folder_fleet, faulty, tenant, data)
     begun = folder_fleet.store.now()
     faulty.now = lambda: begun + 25 * 3600.0  # type: ignore[method-assign]
-    assert "HOLDFAST_INGEST_LIFETIME" in await refused(
-        StatusCode.ABORTED, stream.send(pb.COMMIT)
-    )
+    assert "HOLDFAST_INGEST_LIFETIME" in await refused(StatusCode.ABORTED, stream.send(pb.COMMIT))
     client = (await folder_fleet.frontend()).tenant(tenant)
     await refused(StatusCode.NOT_FOUND, client.info(sha256(data)))
     assert (await client.write("ref").send(pb.STAT)).offset == 0
@@ -291,7 +287,7 @@ async def test_full_store(
         await stream.send(pb.COMMIT)
 
     await refused(StatusCode.RESOURCE_EXHAUSTED, rest())
-    faulty.before = lambda name, key: None
+    faulty.before = nothing
     stream = client.write("ref")
     offset = (await stream.send(pb.STAT)).offset
     assert offset >= 8 * MIB

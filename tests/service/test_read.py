@@ -91,9 +91,7 @@ async def test_a_client_that_goes_away(folder_fleet: Fleet, fill: Fill, tenant: 
     client = frontend.tenant(tenant)
     data = fill(30 * MIB)
     await client.commit("ref", data)
-    call = client.stub.Read(
-        pb.ReadContentRequest(digest=sha256(data)), metadata=client.metadata
-    )
+    call = client.stub.Read(pb.ReadContentRequest(digest=sha256(data)), metadata=client.metadata)
     assert (await call.read()).data == data[:MIB]
     call.cancel()
     under_way = frontend.running.frontend.metrics.registry
@@ -118,7 +116,7 @@ async def test_blocks_are_fetched_once(
 async def test_small_sequential_reads(
     folder_store: ObjectStore, folder_fleet: Fleet, fill: Fill, tenant: str
 ) -> None:
-    """containerd's unpack, one Read per 32 KiB, fetches each block once."""
+    """Containerd's unpack, one Read per 32 KiB, fetches each block once."""
     data = fill(9 * MIB)
     await (await folder_fleet.frontend()).tenant(tenant).commit("ref", data)
     counting = CountingStore(folder_store)

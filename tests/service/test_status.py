@@ -87,9 +87,7 @@ async def test_abort_drops_what_is_left(fleet: Fleet, fill: Fill, tenant: str) -
     assert list(fleet.store.list("tails/"))
     await client.abort("ref")
     assert await client.statuses() == []
-    await eventually(
-        lambda: not [*fleet.store.list_uploads("data/"), *fleet.store.list("tails/")]
-    )
+    await eventually(lambda: not [*fleet.store.list_uploads("data/"), *fleet.store.list("tails/")])
     assert (await client.write("ref").send(pb.STAT)).offset == 0
 
 

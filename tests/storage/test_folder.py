@@ -633,6 +633,19 @@ def test_no_key_leaves_the_folder(root: Path, key: str) -> None:
         opened(root).put(key, b"x")
 
 
+def test_key_that_is_a_folder(root: Path) -> None:
+    """A key that other keys are below of is absent; writing or deleting it harms none of them."""
+    store = opened(root)
+    store.put("a/b", b"x")
+    with pytest.raises(NoSuchKey):
+        store.get("a")
+    with pytest.raises(Unavailable):
+        store.put("a", b"y")
+    with pytest.raises(Unavailable):
+        store.delete("a")
+    assert store.get("a/b").body == b"x"
+
+
 def test_foreign_folder(root: Path) -> None:
     """A folder with other files in it is refused, and left as it is."""
     root.mkdir()
