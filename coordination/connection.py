@@ -17,9 +17,9 @@ from redis import exceptions as redis_errors
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.backoff import ExponentialWithJitterBackoff
 
+from coordination.sentinel import master
 from coordination.target import Target
 from holdfast.errors import (
     ConfigurationError,
@@ -31,11 +31,12 @@ from holdfast.errors import (
 
 SOCKET_TIMEOUT: Final = 0.8
 """Seconds for one request; two of them and a back-off stay below the 2 s promised."""
-SENTINEL_TIMEOUT: Final = 0.3
-"""Seconds for one sentinel: one that is gone must leave time to ask the next."""
 DEADLINE: Final = 1.8
 """Seconds after which an operation without an answer fails, whatever it waits for."""
 POOL_SIZE: Final = 64
+"""Requests under way at once; further ones wait for their turn."""
+UNLIMITED: Final = 2**16
+"""Connections of a pool that can't wait: what waits for its turn bounds them."""
 REFUSED: Final = re.compile("user executing the script can't|ACL failure in script")
 """How Redis 6.2 and 7.0, and later ones, say inside a script what NOPERM says outside."""
 FULL: Final = "-OOM "
@@ -61,17 +62,20 @@ def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
         # way; version 3 has redis-py stretch timeouts on a server's word.
         "protocol": 2,
     }
+    # A connection that can't be had in time is an answer too: Redis is too slow.
+    bounds = {"max_connections": pool_size, "timeout": SOCKET_TIMEOUT}
     credentials: dict[str, Any] = {"username": target.username, "password": target.password}
     if target.scheme == "redis+cluster":
         nodes = [ClusterNode(host, port) for host, port in target.hosts]
         options["retry"] = _retry(2)
-        return RedisCluster(startup_nodes=nodes, ssl=target.tls, **credentials, **options)
+        return _Cluster(pool_size, startup_nodes=nodes, ssl=target.tls, **credentials, **options)
     if target.scheme == "redis+sentinel":
-        return _master(target, {**credentials, **options})
-    # A connection that can't be had in time is an answer too: Redis is too slow.
-    options |= {"max_connections": pool_size, "timeout": SOCKET_TIMEOUT}
+        options |= credentials
+        return master(
+            target.hosts, target.service, target.tls, {**options, **bounds, "db": target.db}
+        )
     try:
-        pool = BlockingConnectionPool.from_url(target.url, **options)
+        pool = BlockingConnectionPool.from_url(target.url, **options, **bounds)
     except (ValueError, TypeError):
         # The reason would quote the URL, and with it the password.
         raise ConfigurationError(
@@ -85,35 +89,16 @@ def _retry(retries: int) -> Retry:
     return Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.1), retries=retries)
 
 
-class _Master(Redis):
-    """The master that sentinels name; closing it closes the connections to them too."""
+class _Cluster(RedisCluster):
+    """A cluster; requests wait for their turn, where redis-py would fail."""
 
-    sentinel: Sentinel
+    def __init__(self, pool_size: int, **options: Any) -> None:  # noqa: ANN401 -- redis-py's own
+        super().__init__(max_connections=UNLIMITED, **options)
+        self._turns = asyncio.Semaphore(pool_size)
 
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        await super().aclose(close_connection_pool)
-        for client in self.sentinel.sentinels:
-            await client.aclose()
-
-
-def _master(target: Target, options: dict[str, Any]) -> Client:
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        list(target.hosts),
-        sentinel_kwargs={
-            "socket_timeout": SENTINEL_TIMEOUT,
-            "socket_connect_timeout": SENTINEL_TIMEOUT,
-            # The next sentinel is the second try.
-            "retry": Retry(NoBackoff(), retries=0),
-            "protocol": 2,
-            "ssl": target.tls,
-        },
-        db=target.db,
-        ssl=target.tls,
-        **options,
-    )
-    client = sentinel.master_for(target.service, redis_class=_Master)  # type: ignore[no-untyped-call]
-    client.sentinel = sentinel
-    return client
+    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- redis-py's own
+        async with self._turns:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
 class Subscription:
@@ -139,8 +124,8 @@ class Subscription:
             own = isinstance(client, RedisCluster)
             subscription = cls(await _any_node(client) if own else client, own=own)
             try:
-                await subscription._pubsub.subscribe(channel)  # noqa: SLF001 -- its own
-                await subscription._wait(SOCKET_TIMEOUT)  # noqa: SLF001 -- its own
+                await subscription._pubsub.subscribe(channel)
+                await subscription._wait(SOCKET_TIMEOUT)
             except BaseException:
                 await subscription.close()
                 raise

@@ -7,13 +7,10 @@ process that started it, however that ends.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import fcntl
 import hashlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -33,8 +30,20 @@ MAX_SOCKET_PATH: Final = 100
 START_TIMEOUT: Final = 20.0
 STOP_TIMEOUT: Final = 10.0
 POLL: Final = 0.01
-PR_SET_PDEATHSIG: Final = 1
 LOADED: Final = b"+PONG"
+TAKE_ATTEMPTS: Final = 20
+TAKE_PAUSE: Final = 0.05
+"""Seconds between two tries to take the folder: a look at it locks it for a moment."""
+RUN_WITH_PARENT: Final = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Has the kernel end the server when this process dies, even by SIGKILL. Linux.
+
+In a process of its own: between fork and exec of one that has threads it may hang.
+"""
 
 
 def find_server() -> str | None:
@@ -144,24 +153,39 @@ class EmbeddedRedis:
         try:
             for folder in (self._folder, self._socket.parent):
                 folder.mkdir(0o700, parents=True, exist_ok=True)
-            owner = self._socket.parent.stat().st_uid
+            # Not what a link points to: in a shared folder anybody can make one.
+            owner = self._socket.parent.lstat().st_uid
             self._lock = os.open(self._data_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = self._take_lock(self._lock)
         except OSError as error:
             self.close()
-            if error.errno in {errno.EAGAIN, errno.EACCES} and self.in_use():
-                raise ConfigurationError(
-                    f"data folder {self._data_dir} is in use by another 'holdfast serve'; give "
-                    "all frontends of one folder the same HOLDFAST_REDIS_URL, or use another "
-                    "HOLDFAST_DATA_DIR"
-                ) from error
-            raise ConfigurationError(f"data folder {self._data_dir}: {error.strerror}") from error
+            raise ConfigurationError(
+                f"data folder {self._data_dir} can't be used: {error.strerror}; "
+                "set HOLDFAST_DATA_DIR to a folder that can be written"
+            ) from error
+        if not taken:
+            self.close()
+            raise ConfigurationError(
+                f"data folder {self._data_dir} is in use by another 'holdfast serve'; give "
+                "all frontends of one folder the same HOLDFAST_REDIS_URL, or use another "
+                "HOLDFAST_DATA_DIR"
+            )
         if owner != os.getuid():
             self.close()
             raise ConfigurationError(
                 f"{self._socket.parent} belongs to user {owner}; the socket of Redis needs a "
                 "folder of one's own"
             )
+
+    def _take_lock(self, lock: int) -> bool:
+        for _ in range(TAKE_ATTEMPTS):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(TAKE_PAUSE)
+            else:
+                return True
+        return False
 
     def in_use(self) -> bool:
         """Whether a process, this one included, has the folder."""
@@ -170,7 +194,7 @@ class EmbeddedRedis:
         except OSError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         else:
@@ -179,13 +203,34 @@ class EmbeddedRedis:
             os.close(descriptor)
 
     def _end_orphan(self) -> None:
-        """Stops a server whose parent died without it: the folder is ours by now."""
+        """Stops a server whose parent died without it: the folder is ours by now.
+
+        Raises:
+            ConfigurationError: it doesn't stop; two would ruin each other's files.
+        """
         with suppress(OSError), socket.socket(socket.AF_UNIX) as orphan:
             orphan.settimeout(STOP_TIMEOUT)
             orphan.connect(os.fspath(self._socket))
             orphan.sendall(b"SHUTDOWN\r\n")
             while orphan.recv(4096):
                 pass  # until it has saved and closed
+        deadline = time.monotonic() + 1.0
+        while self._listens():
+            if time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"a redis-server of an earlier run still listens on {self._socket} and "
+                    f"doesn't stop; end it, its log is {self._folder / 'redis.log'}"
+                )
+            time.sleep(POLL)
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(os.fspath(self._socket))
+            except OSError:
+                return False
+        return True
 
     def _start(self, server: str) -> None:
         log = self._folder / "redis.log"
@@ -199,6 +244,9 @@ class EmbeddedRedis:
             *("--logfile", os.fspath(log.resolve()), "--loglevel", "notice"),
             *("--daemonize", "no", "--databases", "1"),
         ]
+        if sys.platform == "linux":
+            parent = str(os.getpid())
+            command = [sys.executable, "-I", "-S", "-c", RUN_WITH_PARENT, parent, *command]
         with suppress(FileNotFoundError):
             self._socket.unlink()
         self._process = subprocess.Popen(  # noqa: S603 -- the server found above, no shell
@@ -208,7 +256,6 @@ class EmbeddedRedis:
             stderr=subprocess.DEVNULL,
             # Not in the terminal's group: on Ctrl-C it must outlive the frontend's drain.
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 -- before any thread is started
         )
         deadline = time.monotonic() + START_TIMEOUT
         while not self._answers():
@@ -227,11 +274,6 @@ class EmbeddedRedis:
                 return probe.recv(64).startswith(LOADED)
         except OSError:
             return False
-
-
-def _end_with_parent() -> None:
-    """Has the kernel end the child when the parent dies, even by SIGKILL. Linux."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _last_lines(log: Path) -> str:

@@ -1,11 +1,12 @@
 """What a tenant holds, remembered: so that Info needs one Redis request and no S3.
 
 An entry is believed only under the `gen` and the server it was filled under: a
-Delete raises `gen` before it touches S3, and a failover that lost the increment
-has another run id. A fill is refused when a change of the digest began or ended
-since the look-up that it rests on, or is still under way: without that, a reader
-that looked between a Delete's increment and its S3 requests would fill in a hold
-that is then deleted, under the `gen` that is in force. Absence is never cached.
+Delete raises `gen` before it touches S3, and after a failover that lost the
+increment the server has another run id, or at least another replication id. A
+fill is refused when a change of the digest began or ended since the look-up that
+it rests on, or is still under way: without that, a reader that looked between a
+Delete's increment and its S3 requests would fill in a hold that is then deleted,
+under the `gen` that is in force. Absence is never cached.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from holdfast.digests import Digest
 
 ENTRY_TTL_MS: Final = 60 * 60 * 1000
 """How long an entry lasts without being asked for, in ms."""
+GEN_TTL_MS: Final = 2 * ENTRY_TTL_MS
+"""How long `gen` lasts without being asked for, in ms: longer than every entry."""
 GUARD_TTL_MS: Final = 60 * 60 * 1000
 """How long a change that was broken off keeps fills away, in ms: longer than a
-request of it can still land (S3 refuses signatures older than 15 min)."""
+request of it can still land (S3 refuses signatures older than 15 min). A look-up
+that is older than this fills nothing in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,9 @@ class Ticket:
     """What was in force at a look-up; a fill shows it again."""
 
     gen: str
-    run: str
+    server: str
     token: str
+    asked_ms: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,9 @@ class HoldCache:
         Raises:
             Unavailable: Redis can't be reached, or isn't a master in good standing.
         """
-        gen, run, token, entry = await self._scripts.run(
-            "hold_look_up", _keys(tenant, digest), [ENTRY_TTL_MS]
-        )
-        return Found(text(entry) if entry else None, Ticket(text(gen), text(run), text(token)))
+        reply = await self._scripts.run("hold_look_up", _keys(tenant, digest), [ENTRY_TTL_MS])
+        gen, server, token, asked_ms, entry = map(text, reply)
+        return Found(entry or None, Ticket(gen, server, token, asked_ms))
 
     async def fill(self, tenant: str, digest: Digest, ticket: Ticket, entry: str) -> bool:
         """Remembers what S3 said after the look-up; False if it may be outdated already."""
@@ -67,7 +71,10 @@ class HoldCache:
             await self._scripts.run(
                 "hold_fill",
                 _keys(tenant, digest),
-                [ticket.gen, ticket.run, ticket.token, entry, ENTRY_TTL_MS],
+                [
+                    *(ticket.gen, ticket.server, ticket.token, ticket.asked_ms),
+                    *(entry, ENTRY_TTL_MS, GUARD_TTL_MS),
+                ],
             )
         )
 
@@ -83,9 +90,11 @@ class HoldCache:
             Unavailable: Redis can't be reached; S3 must not be touched.
         """
         token, keys = self._new_token(), _keys(tenant, digest)
-        await self._scripts.run("change_begin", keys, [token, GUARD_TTL_MS, "1" if delete else "0"])
+        await self._scripts.run(
+            "change_begin", keys, [token, GUARD_TTL_MS, GEN_TTL_MS, "1" if delete else "0"]
+        )
         yield
-        await self._scripts.run("change_end", keys[1:], [token, self._new_token(), GUARD_TTL_MS])
+        await self._scripts.run("change_end", keys[1:], [token, GUARD_TTL_MS])
 
 
 def _keys(tenant: str, digest: Digest) -> list[str]:

@@ -206,6 +206,7 @@ class Ingests:
 
         Raises:
             Unavailable: another stream holds the lease; or Redis can't be reached.
+            Aborted: the ingest ended before the reply came.
         """
         await self._announce(tenant, now_ns)
         keys = Keys(tenant)
@@ -220,8 +221,10 @@ class Ingests:
                 f"ref {shorten(ref)} is being written by another stream on {text(reply[1])}, "
                 f"for {since:.0f} s now; try again later"
             )
-        done = text(reply[3])
-        ingest = Ingest.decode(ref, pairs(reply[1]), [text(part) for part in reply[2]])
+        stored, done = pairs(reply[1]), text(reply[3])
+        if not stored:
+            raise lost(ref)
+        ingest = Ingest.decode(ref, stored, [text(part) for part in reply[2]])
         return Opened(ingest, Done.decode(done) if done else None)
 
     async def _announce(self, tenant: str, now_ns: int) -> None:
@@ -275,14 +278,26 @@ class Ingests:
     ) -> None:
         """Records that part `number` (from 1) and all before it are stored.
 
+        Args:
+            lease: the right to.
+            data_key: of the ingest.
+            number: of the part.
+            part: what was stored.
+            change: what is true at its end: `offset`, and other fields.
+            now_ns: the time, in ns since 1970.
+
         Raises:
             Aborted: the lease or the ingest is lost.
         """
         keys, ref = Keys(lease.tenant), lease.ref
+        offset = change.values["offset"]
         done = await self._scripts.run(
             "checkpoint",
             [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index],
-            [lease.nonce, data_key, ref, now_ns, number, part.encode(), *change.arguments()],
+            [
+                *(lease.nonce, data_key, ref, now_ns, number, part.encode(), offset),
+                *change.arguments(),
+            ],
         )
         if done != 1:
             raise lost(ref)
@@ -353,11 +368,14 @@ class Ingests:
         )
 
     async def abort(self, tenant: str, ref: str) -> Dropped:
-        """Takes a ref from its writer and drops its ingest, unless it is frozen."""
+        """Takes a ref from its writer and drops its ingest, unless it is frozen.
+
+        The mark of an earlier commit goes too: nothing is remembered of the ref.
+        """
         keys = Keys(tenant)
         reply = await self._scripts.run(
             "abort",
-            [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index],
+            [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)],
             [ref, LOST],
         )
         stored = pairs(reply[1])

@@ -49,7 +49,7 @@ class Keys:
 
     @property
     def gen(self) -> str:
-        """Counter: raised by every Delete of this tenant."""
+        """Counter with a TTL, longer than any entry's: raised by every Delete of this tenant."""
         return self._key("gen")
 
     def hold(self, digest: Digest) -> str:

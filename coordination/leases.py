@@ -12,16 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from coordination.keys import Keys
 from coordination.scripts import Scripts
-from holdfast.errors import Aborted, HoldfastError, shorten
+from holdfast.errors import Aborted, HoldfastError, Unavailable, shorten
+
+log = structlog.get_logger(__name__)
 
 TTL: Final = 15.0
 """Seconds that a lease lasts without renewal: how long a dead frontend's ref stays locked."""
 MARGIN: Final = 2.0
 """Seconds before its end at which a lease counts as lost."""
 RENEWALS: Final = 3
-"""Renewals per lifetime: two may fail before a lease is lost."""
+"""Rounds of renewal per lifetime: two may fail before a lease is lost."""
+RETRIES: Final = 15
+"""Rounds per lifetime while Redis can't be reached."""
 BATCH: Final = 32
 """Renewals under way at once."""
 
@@ -120,18 +126,33 @@ class Leases:
 
     async def keep(self) -> None:
         """Renews all leases for ever; to be cancelled."""
+        pause = self.ttl / RENEWALS
         while True:
-            await asyncio.sleep(self.ttl / RENEWALS)
-            await self.renew_all()
+            await asyncio.sleep(pause)
+            began = self._clock()
+            complete = await self.renew_all()
+            next_round = self.ttl / RENEWALS if complete else self.ttl / RETRIES
+            pause = max(began + next_round - self._clock(), 0.0)
 
-    async def renew_all(self) -> None:
-        """Renews all leases once, some at a time; those that fail are left to their deadline."""
-        leases = list(self._held.values())
+    async def renew_all(self) -> bool:
+        """Renews all leases once, some at a time, those that end first at first.
+
+        One that fails is left to its deadline. A round ends when Redis can't be
+        reached: what is left would only wait for it too.
+
+        Returns:
+            Whether it was a whole round.
+        """
+        leases = sorted(self._held.values(), key=lambda lease: lease.deadline)
         for start in range(0, len(leases), BATCH):
-            batch = leases[start : start + BATCH]
+            batch = [lease for lease in leases[start : start + BATCH] if not lease.lost]
             results = await asyncio.gather(
-                *(self.renew(lease) for lease in batch if not lease.lost), return_exceptions=True
+                *(self.renew(lease) for lease in batch), return_exceptions=True
             )
-            for result in results:
+            for lease, result in zip(batch, results, strict=True):
+                # Whatever it is, the other leases must be kept.
                 if isinstance(result, BaseException) and not isinstance(result, HoldfastError):
-                    raise result
+                    log.error("a lease can't be renewed", ref=lease.ref, exc_info=result)
+            if any(isinstance(result, Unavailable) for result in results):
+                return False
+        return True

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis import exceptions as redis_errors
+from redis.asyncio.cluster import RedisCluster
 
 from coordination.connection import Client, translated
-from coordination.keys import Keys
-from coordination.scripts import NAMES, source
+from coordination.hold_cache import HoldCache
+from coordination.ingests import Change, Ingests, StoredPart
+from coordination.keys import LOST, TENANTS
+from coordination.leases import Leases
+from coordination.scripts import Scripts
 from holdfast.checks import Check
+from holdfast.digests import Digest
 from holdfast.errors import ConfigurationError, HoldfastError, PermissionDenied
 
 OLDEST: Final = (6, 2)
 PATIENCE: Final = 3.0
 """Seconds within which all answers must have come."""
 TENANT: Final = "holdfast-doctor"
-"""Whose keys the scripts are tried on; a random ref keeps runs apart."""
+"""Whose keys the scripts are tried on; random names keep runs apart."""
 
 
 async def probe(client: Client) -> tuple[Check, ...]:
@@ -30,17 +35,17 @@ async def probe(client: Client) -> tuple[Check, ...]:
         PermissionDenied: it refuses the credentials.
         Unavailable: it can't be reached.
     """
-    async with translated():
-        async with asyncio.timeout(PATIENCE):
-            nodes = await _nodes(client)
-            checks = [check for name, info in nodes.items() for check in _look_at(name, info)]
-            checks.append(await _scripts(client))
+    async with translated(PATIENCE):
+        nodes = await _nodes(client)
+        checks = [check for name, info in nodes.items() for check in _look_at(name, info)]
+        checks.append(await _scripts(client))
     return tuple(checks)
 
 
 async def _nodes(client: Client) -> dict[str, Mapping[str, Any]]:
+    everywhere = {"target_nodes": RedisCluster.PRIMARIES} if _is_cluster(client) else {}
     try:
-        info = await client.info()
+        info = await client.info(**everywhere)
     except (redis_errors.InvalidResponse, ValueError, TypeError, AttributeError) as error:
         raise _not_redis(error) from error
     except redis_errors.ConnectionError as error:
@@ -52,6 +57,10 @@ async def _nodes(client: Client) -> dict[str, Mapping[str, Any]]:
     if "redis_version" not in info:
         raise _not_redis("it tells no version")
     return {"": info}
+
+
+def _is_cluster(client: Client) -> bool:
+    return isinstance(client, RedisCluster)
 
 
 def _spoke(error: Exception) -> bool:
@@ -107,23 +116,49 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 async def _scripts(client: Client) -> Check:
-    """Loads every script, and runs one that writes and deletes."""
-    key = Keys(TENANT).lease(secrets.token_hex(8))
+    """Takes an ingest and a hold through their lives, which runs every script once."""
     try:
+        await _ingest(client)
+        await _hold(HoldCache(Scripts(client), new_token=lambda: secrets.token_hex(8)))
         async with translated():
-            for name in NAMES:
-                await client.script_load(source(name))
-            await client.hset(key, "nonce", "probe")
-            await client.pexpire(key, 60_000)
-            released = await client.eval(source("release"), 1, key, "probe")
+            await client.zrem(TENANTS, TENANT)
     except PermissionDenied as error:
-        return Check("Redis scripts", False, True, str(error), "allow @scripting and key commands")
+        found, advice = str(error), f"let the user run scripts, INFO and PUBLISH on {LOST}"
+        return Check("Redis scripts", ok=False, essential=True, found=found, advice=advice)
     except HoldfastError as error:
-        return Check("Redis scripts", False, True, str(error), "Lua scripts must run and write")
-    return Check(
-        "Redis scripts",
-        released == 1,
-        essential=True,
-        found="Lua runs" if released == 1 else f"a script answered {released!r}, not 1",
-        advice="Lua scripts must run and write",
-    )
+        advice = "Lua scripts must run and write"
+        return Check("Redis scripts", ok=False, essential=True, found=str(error), advice=advice)
+    return Check("Redis scripts", ok=True, essential=True, found="Lua runs and writes")
+
+
+async def _ingest(client: Client) -> None:
+    scripts = Scripts(client)
+    ingests = Ingests(client, scripts, TENANT)
+    ref, nonce, now_ns = secrets.token_hex(8), secrets.token_hex(16), time.time_ns()
+    leases = Leases(scripts, time.monotonic)
+    ttl_ms, part = leases.ttl_ms, StoredPart("etag", 1, b"")
+    await ingests.open(TENANT, ref, nonce, "a", ttl_ms=ttl_ms, now_ns=now_ns)
+    try:
+        lease = leases.add(TENANT, ref, nonce, leases.sent())
+        await leases.renew(lease)
+        await ingests.rekey(lease, "a", "b")
+        await ingests.restart(lease, "b", "c", now_ns)
+        await ingests.checkpoint(lease, "c", 1, part, change=Change({"offset": 1}), now_ns=now_ns)
+        await ingests.save(lease, "c", Change({"offset": 2}), now_ns)
+        await ingests.rewind(lease, "c", 1, 1)
+        await ingests.freeze(lease, "c", "{}")
+        await ingests.find(TENANT, ref)
+        await ingests.forget(TENANT, ref, "c", None)
+    finally:
+        await ingests.abort(TENANT, ref)
+    await ingests.release(TENANT, ref, nonce)
+    subscription = await ingests.watch_lost()
+    await subscription.close()
+
+
+async def _hold(cache: HoldCache) -> None:
+    digest = Digest.of(secrets.token_bytes(8))
+    found = await cache.look_up(TENANT, digest)
+    await cache.fill(TENANT, digest, found.ticket, "entry")
+    async with cache.changing(TENANT, digest, delete=True):
+        pass

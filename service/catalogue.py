@@ -76,14 +76,39 @@ class Catalogue:
         return info
 
     async def held(self, tenant: str, digest: Digest) -> bool:
-        """Whether this tenant holds a digest already, its record live."""
+        """Whether this tenant holds a digest whose bytes are there: nothing needs to be sent.
+
+        The cache's word isn't enough: what it remembers may be gone or damaged by now,
+        and who is told that it holds the bytes keeps them to itself.
+        """
         entry, ticket = await self._look_up(tenant, digest)
         if entry is not None:
-            return True
+            if await self._workers.store(self._blobs.whole, digest):
+                return True
+            await self._disbelieve(tenant, digest)
+            return False
+        return await self._find_and_fill(tenant, digest, ticket)
+
+    async def may_read(self, tenant: str, digest: Digest) -> bool:
+        """Whether this tenant has a hold on a digest; its bytes may be damaged, or gone."""
+        entry, ticket = await self._look_up(tenant, digest)
+        return (
+            entry is not None
+            or await self._find_and_fill(tenant, digest, ticket)
+            or await self._workers.store(self._blobs.claimed, tenant, digest)
+        )
+
+    async def _find_and_fill(self, tenant: str, digest: Digest, ticket: Ticket | None) -> bool:
         info = await self._workers.store(self._find_own, tenant, digest)
         if info is not None:
             await self._fill(tenant, digest, ticket, info)
         return info is not None
+
+    async def _disbelieve(self, tenant: str, digest: Digest) -> None:
+        try:
+            await self.forget(tenant, digest)
+        except HoldfastError as error:
+            self._pause(error)
 
     def _find_own(self, tenant: str, digest: Digest) -> Info | None:
         # Without a record nobody holds it: that is one request for most new content.

@@ -29,7 +29,9 @@ from holdfast.digests import Digest
 from holdfast.errors import (
     Aborted,
     AlreadyExists,
+    DataLoss,
     HoldfastError,
+    InvalidArgument,
     OutcomeUnknown,
     Unavailable,
     UnsupportedFormat,
@@ -92,23 +94,28 @@ class FrozenCommit:
             UnsupportedFormat: frozen by a newer version.
             DataLoss: damaged.
         """
-        document = json.loads(ingest.frozen)
-        if document["format"] > FORMAT:
-            raise UnsupportedFormat(
-                f"ref {shorten(ingest.ref)} has a commit of format {document['format']} under "
-                f"way; this frontend knows up to {FORMAT}: let a newer one finish it"
+        try:
+            document = json.loads(ingest.frozen)
+            if document["format"] > FORMAT:
+                raise UnsupportedFormat(
+                    f"ref {shorten(ingest.ref)} has a commit of format {document['format']} under "
+                    f"way; this frontend knows up to {FORMAT}: let a newer one finish it"
+                )
+            body = document["record"].encode()
+            digest_key = record_key(_digest(json.loads(body)))
+            return cls(
+                record=Record.decode(digest_key, body),
+                labels=document["labels"],
+                now_ns=document["now"],
+                upload_id=ingest.upload_id,
+                parts=tuple(stored_parts(ingest)),
+                complete=ingest.sealed,
+                begun=document["begun"],
             )
-        body = document["record"].encode()
-        digest_key = record_key(_digest(json.loads(body)))
-        return cls(
-            record=Record.decode(digest_key, body),
-            labels=document["labels"],
-            now_ns=document["now"],
-            upload_id=ingest.upload_id,
-            parts=tuple(stored_parts(ingest)),
-            complete=ingest.sealed,
-            begun=document["begun"],
-        )
+        except (KeyError, TypeError, ValueError, AttributeError, InvalidArgument) as error:
+            raise DataLoss(
+                f"ref {shorten(ingest.ref)} has a commit under way that can't be read ({error!r})"
+            ) from error
 
 
 def _digest(document: Mapping[str, str]) -> Digest:

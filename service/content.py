@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import grpc
 import structlog
@@ -28,11 +28,14 @@ from service.session import Session
 from service.sessions import Sessions
 from service.status_codes import code_of, details_of
 from service.workers import Background
+from service.write_messages import Message
 
 log = structlog.get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Response = TypeVar("Response")
+
+INTERNAL: Final = "an error inside this frontend; its log says more. Try again, or another frontend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +60,25 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
 
     def _tenant(self, context: Context) -> str:
         metadata = cast("list[tuple[str, str | bytes]]", context.invocation_metadata() or ())
-        return self._listener.tenant_of(dict(metadata))
+        return self._listener.tenant_of(metadata)
 
     async def _answer(self, context: Context, rpc: str, work: Awaitable[Response]) -> Response:
         """Waits for an answer; an error of ours becomes a status."""
         try:
             with self._frontend.metrics.watch(rpc):
                 return await work
-        except HoldfastError as error:
+        except Exception as error:  # noqa: BLE001 -- what isn't ours is logged and told as INTERNAL
             await self._refuse(context, rpc, error)
 
-    async def _refuse(self, context: Context, rpc: str, error: HoldfastError) -> NoReturn:
-        code, details = code_of(error), details_of(error)
+    async def _refuse(self, context: Context, rpc: str, error: Exception) -> NoReturn:
+        """Ends an RPC with a status; what isn't an error of ours tells nothing of itself."""
+        if isinstance(error, HoldfastError):
+            code, details = code_of(error), details_of(error)
+        else:
+            code, details = grpc.StatusCode.INTERNAL, INTERNAL
         self._frontend.metrics.refused(rpc, code)
         if code is grpc.StatusCode.INTERNAL:
-            log.error("an error without a status", rpc=rpc, kind=type(error).__name__)
+            log.error("an error without a status", rpc=rpc, exc_info=error)
         await context.abort(code, details)
 
     async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
@@ -105,7 +112,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
                 matches = Filter.parse(request.filters).matches_info
                 async for batch in self._frontend.catalogue.list(self._tenant(context), matches):
                     yield pb.ListContentResponse(info=[messages.info(info) for info in batch])
-        except HoldfastError as error:
+        except Exception as error:  # noqa: BLE001 -- as in `_answer`
             await self._refuse(context, "List", error)
 
     async def Delete(self, request: pb.DeleteContentRequest, context: Context) -> Empty:
@@ -133,7 +140,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
                 async for offset, data in pieces:
                     self._frontend.metrics.bytes_read(len(data))
                     yield pb.ReadContentResponse(offset=offset, data=data)
-        except HoldfastError as error:
+        except Exception as error:  # noqa: BLE001 -- as in `_answer`
             await self._refuse(context, "Read", error)
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
@@ -178,28 +185,34 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     ) -> AsyncIterator[pb.WriteContentResponse]:
         """Writes one ref, message by message."""
         session: Session | None = None
-        metrics = self._frontend.metrics
         try:
-            with metrics.watch("Write"):
-                async for request in request_iterator:
-                    message = messages.write_request(request)
+            with self._frontend.metrics.watch("Write"):
+                # Nothing here keeps a message while the next one is waited for.
+                while True:
+                    message = await _next(request_iterator)
+                    if message is None:
+                        break
                     if session is None:
-                        if not message.ref:
-                            raise InvalidArgument("first message must have a reference")
-                        message.check()
-                        session = await self._open(self._tenant(context), message.ref)
+                        session = await self._begin(self._tenant(context), message)
                     reply = await self._carry(session.handle(message))
-                    metrics.bytes_written(len(message.data))
+                    self._frontend.metrics.bytes_written(len(message.data))
+                    del message
                     if reply.last:
                         await self._close(session)
                     yield messages.write_response(reply)
                     if reply.last:
                         return
-        except HoldfastError as error:
+        except Exception as error:  # noqa: BLE001 -- as in `_answer`
             await self._close(session)
             await self._refuse(context, "Write", error)
         finally:
             await self._close(session)
+
+    async def _begin(self, tenant: str, message: Message) -> Session:
+        if not message.ref:
+            raise InvalidArgument("first message must have a reference")
+        message.check()
+        return await self._open(tenant, message.ref)
 
     async def _open(self, tenant: str, ref: str) -> Session:
         opening = self._frontend.background.carry(self._frontend.sessions.open(tenant, ref))
@@ -228,3 +241,10 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     async def _close(self, session: Session | None) -> None:
         if session is not None:
             await self._carry(self._frontend.sessions.close(session))
+
+
+async def _next(requests: AsyncIterator[pb.WriteContentRequest]) -> Message | None:
+    """The next message of a write stream, or None at its end."""
+    async for request in requests:
+        return messages.write_request(request)
+    return None

@@ -25,7 +25,7 @@ from service.metrics import Metrics
 from service.reader import Reader, RecordCache
 from service.sessions import Sessions
 from service.settings import Settings
-from service.workers import Background, Workers
+from service.workers import Background, Workers, end
 from service.write_path import Limits, WritePath
 from storage.blobs import Blobs
 from storage.holds import Holds
@@ -34,6 +34,8 @@ from storage.port import ObjectStore
 from storage.records import Records, new_nonce
 
 HASH_THREADS = max(2, os.cpu_count() or 1)
+THREADS_GRACE = 5.0
+"""Seconds for threads that are still busy when everything else has ended."""
 LEASE_POOL = 8
 """Connections for renewals alone: a lease must not wait behind bulk work."""
 
@@ -69,7 +71,7 @@ async def run_frontend(
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(renewals.aclose)
         workers = Workers(settings.threads, HASH_THREADS)
-        stack.callback(workers.close)
+        stack.push_async_callback(workers.close, THREADS_GRACE)
         background, metrics = Background(), Metrics()
         records, holds = Records(store), Holds(store, uuid7, new_nonce)
         blobs = Blobs(store, records, holds, new_nonce)
@@ -135,9 +137,7 @@ async def run_frontend(
         finally:
             await sessions.close_all()
             await background.drain(settings.suspend_grace)
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            await end(loops)
 
 
 def _budget(size: int, background: Background) -> BufferBudget:

@@ -23,6 +23,8 @@ from holdfast.digests import Digest
 from holdfast.errors import DataLoss
 
 FORMAT: Final = "1"
+MAX_HASHED: Final = 2**61
+"""Bytes that SHA-256 can hash: it counts bits in 64 bits (FIPS 180-4, 5.1.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class _OpenSSLHash:
         getattr(library, f"{self._layout.name}_Init")(self._context)
 
     def update(self, data: bytes, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= len(data):
+            raise ValueError(f"{start} to {stop} isn't a range of {len(data)} bytes")
         address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
         getattr(self._library, f"{self._layout.name}_Update")(
             self._context, ctypes.c_void_p(address + start), ctypes.c_size_t(stop - start)
@@ -148,7 +152,12 @@ def _load(state: str, library: ctypes.CDLL) -> _OpenSSLHash:
         hashed = int(length)
     except (KeyError, ValueError) as error:
         raise DataLoss(f"a saved hash state is damaged: {error}") from error
-    if version != FORMAT or len(state_words) != layout.words or len(rest) != hashed % layout.block:
+    if (
+        version != FORMAT
+        or len(state_words) != layout.words
+        or not 0 <= hashed < MAX_HASHED
+        or len(rest) != hashed % layout.block
+    ):
         raise DataLoss("a saved hash state is damaged: its parts don't fit each other")
     loaded = _OpenSSLHash(algorithm, library)
     loaded.load(state_words, hashed, rest)

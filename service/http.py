@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -25,6 +26,12 @@ class _Quiet(WSGIRequestHandler):
         """Drops the line."""
 
 
+class _OverIPv6(ThreadingWSGIServer):
+    """The same on IPv6."""
+
+    address_family = socket.AF_INET6
+
+
 class SideDoor:
     """A small HTTP server in a thread of its own."""
 
@@ -34,7 +41,7 @@ class SideDoor:
         """Begins to listen.
 
         Args:
-            address: `host:port`; port 0 takes a free one.
+            address: `host:port` or `[host]:port`; port 0 takes a free one.
             ready: whether new requests are welcome.
             metrics: the figures, in Prometheus's text format.
 
@@ -42,12 +49,11 @@ class SideDoor:
             ConfigurationError: malformed address, or the port is taken.
         """
         host, _, port = address.rpartition(":")
+        server = _OverIPv6 if ":" in host else ThreadingWSGIServer
         self._ready = ready
         self._metrics = metrics
         try:
-            self._server = make_server(
-                host.strip("[]"), int(port), self._answer, ThreadingWSGIServer, _Quiet
-            )
+            self._server = make_server(host.strip("[]"), int(port), self._answer, server, _Quiet)
         except (OSError, ValueError, OverflowError) as error:
             raise ConfigurationError(
                 f"HOLDFAST_HTTP={address!r}: can't listen there ({error})"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -50,20 +50,22 @@ class Listener:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    def tenant_of(self, metadata: Mapping[str, str | bytes]) -> str:
+    def tenant_of(self, metadata: Iterable[tuple[str, str | bytes]]) -> str:
         """Who asks.
 
         Raises:
-            PermissionDenied: the trusted header is missing.
+            PermissionDenied: the trusted header is missing, or there twice: then one of
+                them may be the client's own, which a proxy should have removed.
             InvalidArgument: it isn't a tenant's name.
         """
         if self.tenant:
             return self.tenant
-        name = metadata.get(self.tenant_header)
+        names = [value for key, value in metadata if key == self.tenant_header]
+        name = names[0] if len(names) == 1 else None
         if not isinstance(name, str) or not name:
             raise PermissionDenied(
                 f"this listener takes the tenant from the header {self.tenant_header!r}, "
-                "and the request has none"
+                f"and the request has {'several' if len(names) > 1 else 'none'}"
             )
         return check_tenant(name)
 
@@ -74,7 +76,10 @@ def parse(url: str) -> Listener:
     Raises:
         ConfigurationError: malformed, or unsafe without saying so.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"listener {url!r} is malformed: {error}") from None
     if parts.scheme not in _OPTIONS:
         raise ConfigurationError(
             f"listener {url!r}: unknown scheme; use unix:///path.sock?tenant=NAME or "
@@ -119,7 +124,7 @@ def _options(url: str, scheme: str, query: str) -> dict[str, str]:
 
 
 def _unix(url: str, path: str, host: str, options: Mapping[str, str], tenant: str) -> Listener:
-    if host or not path.startswith("/") or len(path.encode()) > MAX_SOCKET_PATH:
+    if host or not path.startswith("/") or "\0" in path or len(path.encode()) > MAX_SOCKET_PATH:
         raise ConfigurationError(
             f"listener {url!r}: a unix socket needs an absolute path of at most "
             f"{MAX_SOCKET_PATH} bytes, as in unix:///run/holdfast/a.sock"

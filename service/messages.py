@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from holdfast.errors import InvalidArgument
 from holdfast.values import Info, Status
 from protos import content_pb2 as pb
-from service.session import Action, Message, Reply
+from service.write_messages import Action, Message, Reply
 
 NS = 10**9
 

@@ -49,8 +49,9 @@ class RecordCache:
             return found
         seen = await self._workers.store(self._records.read, digest)
         self._drop(digest)
-        if seen is None:
-            return None
+        if seen is None or not seen.record.readable:
+            # A commit may heal it at any moment: it isn't kept.
+            return seen and seen.record
         self._kept[digest] = (self._clock() + RECORD_TTL, seen.record)
         self._size += _weight(seen.record)
         while self._size > RECORD_BUDGET:
@@ -94,9 +95,9 @@ class Reader:
             OutOfRange: `offset` is past the end.
             DataLoss: stored bytes are not those that were committed.
         """
-        if not self._catalogue.shared and not await self._catalogue.held(tenant, digest):
+        if not self._catalogue.shared and not await self._catalogue.may_read(tenant, digest):
             raise NotFound(f"content {digest} not found")
-        record = await self._find(digest, fresh=False)
+        record = await self._find(tenant, digest, fresh=False)
         start = max(offset, 0)
         if start > record.size:
             raise OutOfRange(f"read of {digest} at offset {start}: it has {record.size} bytes")
@@ -122,33 +123,44 @@ class Reader:
         and a commit of whoever has them heals it.
         """
         try:
-            return await self._block(record, index)
+            return await self._block(tenant, record, index)
         except (DataLoss, NotFound):
             self._records.forget(record.digest)
-            with suppress(Unavailable):
-                await self._catalogue.forget(tenant, record.digest)
+            await self._forget(tenant, record.digest)
             raise
 
-    async def _find(self, digest: Digest, *, fresh: bool) -> Record:
+    async def _forget(self, tenant: str, digest: Digest) -> None:
+        with suppress(Unavailable):
+            await self._catalogue.forget(tenant, digest)
+
+    async def _find(self, tenant: str, digest: Digest, *, fresh: bool) -> Record:
         record = await self._records.get(digest, fresh=fresh)
         if record is None or record.state is State.TOMBSTONE:
             raise NotFound(f"content {digest} not found")
         if record.state is State.CORRUPT:
+            await self._forget(tenant, digest)
             raise DataLoss(f"content {digest} was found to be damaged; a new commit of it heals it")
         return record
 
-    async def _block(self, record: Record, index: int) -> tuple[Record, bytes]:
-        """A block; when its data object is gone, the record may name another by now."""
+    async def _block(self, tenant: str, record: Record, index: int) -> tuple[Record, bytes]:
+        """A block; where the bytes are gone or damaged, the record may name others by now."""
         try:
             return record, await self._cache.get(record, index)
-        except NoSuchKey:
-            current = await self._find(record.digest, fresh=True)
-        if current.data_key == record.data_key:
-            raise DataLoss(
-                f"content {record.digest}: its bytes ({record.data_key}) are gone from the "
-                "store; a new commit of it heals it"
-            )
+        except (NoSuchKey, DataLoss) as error:
+            failure = error
+        current = await self._find(tenant, record.digest, fresh=True)
+        if current.data_key == record.data_key or current.size != record.size:
+            raise _lost(record, failure)
         try:
             return current, await self._cache.get(current, index)
         except NoSuchKey as error:
-            raise DataLoss(f"content {record.digest}: its bytes are gone") from error
+            raise _lost(current, error) from error
+
+
+def _lost(record: Record, failure: Exception) -> DataLoss:
+    if isinstance(failure, DataLoss):
+        return failure
+    return DataLoss(
+        f"content {record.digest}: its bytes ({record.data_key}) are gone from the store; "
+        "a new commit of it heals it"
+    )

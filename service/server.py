@@ -21,6 +21,7 @@ from holdfast.errors import ConfigurationError
 from protos import content_pb2, content_pb2_grpc
 from service.content import ContentServicer, Frontend
 from service.listeners import Listener
+from service.workers import end
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,8 @@ OPTIONS: Final = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
+STOP_PATIENCE: Final = 10.0
+"""Seconds after the grace in which a server must have ended all calls."""
 SERVICE: Final = content_pb2.DESCRIPTOR.services_by_name["Content"].full_name
 
 
@@ -78,7 +81,11 @@ class Servers:
         """Refuses new streams, gives running ones `grace` seconds, then ends them."""
         self._frontend.sessions.draining = True
         await self._health.enter_graceful_shutdown()
-        await asyncio.gather(*(server.stop(grace) for server in self._servers))
+        stops = [asyncio.create_task(server.stop(grace)) for server in self._servers]
+        if stops:
+            _, late = await asyncio.wait(stops, timeout=grace + STOP_PATIENCE)
+            if not await end(late, attempts=1) or late:
+                log.warning("servers don't stop; they are left behind", servers=len(late))
 
 
 def _bind(server: grpc.aio.Server, listener: Listener) -> int:

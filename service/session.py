@@ -1,18 +1,17 @@
 """Ingest sessions: one stream's writing of one ref, message by message.
 
-open ──bytes──▶ open ──COMMIT──▶ committed
-  │               │  └─ other algorithm, mismatch ─▶ sealed ──WRITE at 0──▶ open
+open ──bytes──▶ open ──COMMIT──▶ frozen ──▶ committed
+  │               │                 └─ can't be carried out ─▶ dropped
+  │               └─ other algorithm ─▶ sealed ──COMMIT──▶ frozen
+  │                                       └─ WRITE at 0 ─▶ open
   └── ABORT, or the tenant holds `expected` ──▶ dropped
-any ── stream ends ──▶ suspended (durable, released) ── open again, anywhere
+open, sealed ── stream ends ──▶ suspended (durable, released) ── open again, anywhere
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import replace
 
 import structlog
 
@@ -23,6 +22,7 @@ from holdfast.digests import Digest
 from holdfast.errors import (
     Aborted,
     AlreadyExists,
+    DataLoss,
     FailedPrecondition,
     HoldfastError,
     InvalidArgument,
@@ -30,69 +30,23 @@ from holdfast.errors import (
     Unavailable,
     shorten,
 )
-from holdfast.values import check_labels, check_ref
+from holdfast.values import check_ref
 from service.catalogue import Catalogue
-from service.commit import Commits, FrozenCommit, already_held
+from service.commit import Commits, already_held
+from service.freeze import prepare
 from service.part_stream import PartStream
+from service.phases import Phase, following
+from service.seal import read_back, seal
+from service.write_messages import Action, Message, Reply
 from service.write_path import WritePath
-from storage import blocks
 from storage.keys import data_key
-from storage.port import InvalidPart, NoSuchUpload, Part
-from storage.records import INLINE_LIMIT, Record, State
+from storage.port import InvalidPart, NoSuchKey, NoSuchUpload
+from storage.records import Record, State
 
 log = structlog.get_logger(__name__)
 
 OPEN_ATTEMPTS = 3
 """How often a ref is opened again after a frozen commit was carried out."""
-
-
-class Action(Enum):
-    """What a message asks for."""
-
-    STAT = 0
-    WRITE = 1
-    COMMIT = 2
-    ABORT = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a write stream: sizes in bytes."""
-
-    action: Action
-    ref: str = ""
-    total: int = 0
-    expected: str = ""
-    offset: int = 0
-    data: bytes = b""
-    labels: Mapping[str, str] | None = None
-
-    def check(self) -> None:
-        """Refuses what is wrong whatever the state of the ingest.
-
-        Raises:
-            InvalidArgument: a negative number, a malformed digest, or labels that are too large.
-        """
-        for name, value in (("total", self.total), ("offset", self.offset)):
-            if value < 0:
-                raise InvalidArgument(f"{name} is {value}; it can't be negative")
-        if self.expected:
-            Digest.parse(self.expected)
-        if self.labels:
-            check_labels(self.labels)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The answer to one message; `last` ends the stream."""
-
-    action: Action
-    started_at_ns: int
-    updated_at_ns: int
-    offset: int
-    total: int
-    digest: str
-    last: bool = False
 
 
 class Session:
@@ -111,12 +65,22 @@ class Session:
         self._total = 0
         self._done: Done | None = None
         self._first = True
-        self._ended = False
         self._dirty = False
-        self._closed = False
+        self._phase = Phase.OPEN
         self._turn = asyncio.Lock()
+        self._telling = asyncio.Lock()
+        self._closing = asyncio.Lock()
+        self._closed = False
         self._lease: Lease
         self._stream: PartStream
+
+    @property
+    def phase(self) -> Phase:
+        """Where it stands."""
+        return self._phase
+
+    def _become(self, phase: Phase) -> None:
+        self._phase = following(self._phase, phase)
 
     @property
     def lease(self) -> Lease:
@@ -133,18 +97,22 @@ class Session:
             ingest = await self._take()
             try:
                 if not ingest.frozen:
-                    self._stream = PartStream(self._path, self._lease, ingest, ingest.total)
-                    self._started_at_ns = ingest.started_at_ns
-                    self._updated_at_ns = ingest.updated_at_ns
-                    self._total = ingest.total
-                    self._expected = Digest.parse(ingest.expected) if ingest.expected else None
+                    self._resume(ingest)
                     return
                 await self._commits.redrive(self._tenant, ingest)
             except BaseException:
-                await self._release()
+                await self._give_back()
                 raise
             await self._release()
         raise Unavailable(f"ref {shorten(self._ref)} is being committed; try again")
+
+    def _resume(self, ingest: Ingest) -> None:
+        self._started_at_ns = ingest.started_at_ns
+        self._updated_at_ns = ingest.updated_at_ns
+        self._total = ingest.total
+        self._expected = Digest.parse(ingest.expected) if ingest.expected else None
+        self._phase = Phase.SEALED if ingest.sealed else Phase.OPEN
+        self._stream = PartStream(self._path, self._lease, ingest, ingest.total)
 
     async def _take(self) -> Ingest:
         path, nonce = self._path, self._path.new_nonce()
@@ -162,9 +130,12 @@ class Session:
         return opened.ingest
 
     async def _release(self) -> None:
-        self._path.leases.remove(self._lease)
-        if not self._lease.taken:
-            await self._path.ingests.release(self._tenant, self._ref, self._lease.nonce)
+        lease = self._lease
+        self._path.leases.remove(lease)
+        if not lease.taken:
+            # Whatever is still being carried out beside this must not write any more.
+            lease.taken = True
+            await self._path.ingests.release(self._tenant, self._ref, lease.nonce)
 
     # -- messages
 
@@ -179,6 +150,8 @@ class Session:
 
     async def _handle(self, message: Message) -> Reply:
         message.check()
+        if self._closed:
+            raise Aborted(f"ref {shorten(self._ref)}: this stream has ended; open it again")
         self._lease.check()
         if message.action is Action.ABORT:
             return await self._abort()
@@ -224,7 +197,7 @@ class Session:
         if message.offset == 0 and stream.offset > 0:
             if data or message.action is Action.WRITE:
                 await self._restart()
-        elif stream.sealed and data:
+        elif self._phase is Phase.SEALED and data:
             raise FailedPrecondition(
                 f"ref {shorten(self._ref)} is complete with {stream.offset} bytes and can't be "
                 "added to; COMMIT it with the right digest, or WRITE at offset 0"
@@ -242,11 +215,13 @@ class Session:
         old, path = self._stream, self._path
         fresh = data_key(path.new_name())
         await path.ingests.restart(self._lease, old.data_key, fresh, path.now_ns())
+        old.discard_tail()
         await old.close()
         self._commits.discard_upload(old.data_key, old.upload_id)
         expected = str(self._expected) if self._expected else ""
         ingest = Ingest(self._ref, fresh, total=self._total, expected=expected)
         self._stream = PartStream(path, self._lease, ingest, self._total)
+        self._become(Phase.OPEN)
         self._dirty = True
 
     def _reply(self, action: Action, *, last: bool = False) -> Reply:
@@ -269,7 +244,7 @@ class Session:
         return reply
 
     async def _drop(self) -> None:
-        self._ended = True
+        self._become(Phase.DROPPED)
         self._stream.discard_tail()
         await self._commits.drop(self._lease, self._stream.data_key, self._stream.upload_id)
 
@@ -280,15 +255,7 @@ class Session:
             AlreadyExists: it was carried out, and the tenant still holds the digest.
         """
         done = self._done
-        if (
-            message.action is not Action.COMMIT
-            or done is None
-            or self._stream.offset
-            or message.data
-            or message.expected not in {"", done.digest}
-            or message.offset not in {0, done.size}
-            or message.total not in {0, done.size}
-        ):
+        if done is None or self._stream.offset or not message.repeats(done.digest, done.size):
             return
         digest = Digest.parse(done.digest)
         if await self._catalogue.held(self._tenant, digest):
@@ -311,17 +278,8 @@ class Session:
             )
         labels = dict(message.labels or {})
         await self._publish(digest, labels)
-        self._ended = True
         reply = self._reply(Action.COMMIT, last=True)
-        return Reply(
-            action=reply.action,
-            started_at_ns=reply.started_at_ns,
-            updated_at_ns=reply.updated_at_ns,
-            offset=stream.offset,
-            total=total or stream.offset,
-            digest=str(digest),
-            last=True,
-        )
+        return replace(reply, total=total or stream.offset, digest=str(digest))
 
     async def _publish(self, digest: Digest, labels: dict[str, str]) -> None:
         path, stream = self._path, self._stream
@@ -337,9 +295,18 @@ class Session:
         )
         if stream.multipart and await self._adopt(record, labels, now_ns):
             return
-        frozen, body = await self._freeze(record, labels, now_ns)
-        committed = await self._commits.carry_out(self._tenant, self._ref, frozen, body)
-        stream.discard_tail()
+        sealed = self._phase is Phase.SEALED
+        frozen, body = await prepare(stream, record, labels, sealed=sealed)
+        await path.ingests.freeze(self._lease, stream.data_key, frozen.encode())
+        self._become(Phase.FROZEN)
+        try:
+            committed = await self._commits.carry_out(self._tenant, self._ref, frozen, body)
+        except Aborted:
+            self._become(Phase.DROPPED)
+            raise
+        finally:
+            stream.discard_tail()  # a frozen ingest is never built upon again
+        self._become(Phase.COMMITTED)
         if committed.held_before:
             if labels:
                 await self._catalogue.forget(self._tenant, digest)
@@ -353,50 +320,10 @@ class Session:
             await self._drop()
             raise
         if adopted:
-            self._ended = True
+            self._become(Phase.COMMITTED)
             self._stream.discard_tail()
             self._commits.discard_upload(self._stream.data_key, self._stream.upload_id)
         return adopted
-
-    async def _freeze(
-        self, record: Record, labels: dict[str, str], now_ns: int
-    ) -> tuple[FrozenCommit, bytes | None]:
-        """Makes all parts durable and stores what the commit will write."""
-        stream, inline, body, complete = self._stream, None, None, False
-        if stream.multipart:
-            await stream.finish()
-            complete = stream.sealed
-        elif stream.offset <= INLINE_LIMIT:
-            inline = await stream.body()
-        elif stream.single_put_sent:
-            await stream.put_single()
-            complete = True
-        else:
-            body = await stream.body()
-        frozen = FrozenCommit(
-            record=Record(
-                digest=record.digest,
-                state=record.state,
-                size=record.size,
-                created_at_ns=record.created_at_ns,
-                data_key=stream.data_key,
-                block_sums=stream.block_sums(),
-                nonce=record.nonce,
-                inline=inline,
-            ),
-            labels=labels,
-            now_ns=now_ns,
-            upload_id=stream.upload_id,
-            parts=tuple(
-                Part(number, part.etag, part.size)
-                for number, part in enumerate(stream.parts, start=1)
-            ),
-            complete=complete,
-            begun=stream.begun,
-        )
-        await self._path.ingests.freeze(self._lease, stream.data_key, frozen.encode())
-        self._ended = True
-        return frozen, body
 
     # -- a digest that wasn't hashed on the way
 
@@ -409,80 +336,75 @@ class Session:
         if not stream.multipart:
             body = await stream.body()
             return await self._path.workers.hash(Digest.of, body, algorithm)
-        await self._seal()
-        return await self._path.workers.store(self._read_digest, algorithm)
-
-    async def _seal(self) -> None:
-        """Completes the object, so that it can be read; nothing can be added then."""
-        stream = self._stream
-        if stream.sealed:
-            return
-        await stream.finish()
-        parts = tuple(Part(n, p.etag, p.size) for n, p in enumerate(stream.parts, start=1))
+        if self._phase is Phase.OPEN:
+            try:
+                await seal(self._path, self._commits, self._lease, stream)
+            except (InvalidPart, NoSuchUpload) as error:
+                await self._drop()
+                raise Aborted(f"the upload can't be completed ({error}); start over") from error
+            self._become(Phase.SEALED)
         try:
-            await self._commits.complete_upload(stream.data_key, stream.upload_id, parts)
-        except (InvalidPart, NoSuchUpload) as error:
+            return await read_back(self._path, self._lease, stream, algorithm)
+        except (NoSuchKey, DataLoss) as error:
             await self._drop()
-            raise Aborted(f"the upload can't be completed ({error}); start over") from error
-        await self._path.ingests.save(
-            self._lease, stream.data_key, Change({"sealed": "1"}), self._path.now_ns()
-        )
-        stream.sealed = True
-
-    def _read_digest(self, algorithm: str) -> Digest:
-        stream = self._stream
-        running = hashlib.new(algorithm)
-        probe = Record(
-            digest=Digest.of(b""),
-            state=State.LIVE,
-            size=stream.offset,
-            created_at_ns=0,
-            data_key=stream.data_key,
-            block_sums=stream.block_sums(),
-            nonce="",
-        )
-        for block in blocks.spans(probe):
-            running.update(blocks.fetch(self._path.store, probe, block.index))
-        return Digest(algorithm, running.hexdigest())
+            raise Aborted(f"the bytes can't be read back ({error}); start over") from error
 
     # -- the end of the stream
 
     async def publish_progress(self) -> None:
-        """Tells other frontends how far this stream is, if it moved."""
-        if not self._dirty or self._ended:
-            return
-        self._dirty = False
+        """Tells other frontends how far this stream is, if it moved.
+
+        One at a time: the stream's end waits for what is being told.
+        """
+        async with self._telling:
+            if not self._dirty or self._phase not in {Phase.OPEN, Phase.SEALED}:
+                return
+            self._dirty = False
+            try:
+                told = await self._tell()
+            except BaseException:
+                self._dirty = True
+                raise
+            if not told:
+                self._lease.taken = True
+
+    async def _tell(self) -> bool:
         values: dict[str, Argument] = {
             "live": self._stream.offset,
             "total": self._total,
             "expected": str(self._expected) if self._expected else "",
         }
-        if not await self._path.ingests.progress(
+        return await self._path.ingests.progress(
             self._lease, self._stream.data_key, Change(values), self._updated_at_ns
-        ):
-            self._lease.taken = True
+        )
 
     async def close(self) -> None:
         """Makes durable what was received, within the grace, and releases the ref.
 
         A message that is still being carried out is waited for, within the same grace.
         """
-        if self._closed:
-            return
-        self._closed = True
+        async with self._closing:
+            if not self._closed:
+                self._closed = True
+                await self._close()
+
+    async def _close(self) -> None:
         try:
             async with asyncio.timeout(self._path.limits.suspend_grace), self._turn:
                 await self._suspend()
         except (HoldfastError, TimeoutError) as error:
             log.info("a stream's rest is not durable", tenant=self._tenant, reason=str(error))
         finally:
-            await self._stream.close()
-            await self._give_back()
+            try:
+                await self._stream.close()
+            finally:
+                await self._give_back()
 
     async def _suspend(self) -> None:
-        if not self._ended and not self._lease.lost:
+        if self._phase in {Phase.OPEN, Phase.SEALED} and not self._lease.lost:
             await self._stream.suspend()
             await self.publish_progress()
+            self._become(Phase.SUSPENDED)
 
     async def _give_back(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -66,7 +67,12 @@ class Sessions:
 
     async def close_all(self) -> None:
         """Ends all streams."""
-        await asyncio.gather(*(self.close(session) for session in self.streams()))
+        closed = await asyncio.gather(
+            *(self.close(session) for session in self.streams()), return_exceptions=True
+        )
+        for result in closed:
+            if isinstance(result, Exception):
+                log.error("a stream can't be closed", exc_info=result)
 
     async def publish(self) -> None:
         """Tells how far writers are, for ever; to be cancelled."""
@@ -83,21 +89,28 @@ class Sessions:
             for result in results:
                 if isinstance(result, HoldfastError):
                     log.debug("progress isn't published", reason=str(result))
-                elif isinstance(result, BaseException):
-                    raise result
+                elif isinstance(result, Exception):
+                    log.error("progress can't be published", exc_info=result)
 
     async def watch_lost(self) -> None:
         """Takes leases away from streams whose ref was aborted, for ever; to be cancelled."""
         while True:
             try:
-                subscription = await self._path.ingests.watch_lost()
-                try:
-                    await self._follow(subscription)
-                finally:
-                    await subscription.close()
+                await self._watch_lost_once()
             except HoldfastError as error:
                 log.debug("the subscription to lost leases broke", reason=str(error))
-                await asyncio.sleep(RECONNECT)
+            except Exception:
+                log.exception("the subscription to lost leases failed")
+            await asyncio.sleep(RECONNECT)
+
+    async def _watch_lost_once(self) -> None:
+        subscription = await self._path.ingests.watch_lost()
+        try:
+            await self._follow(subscription)
+        finally:
+            # An error here must not take the place of a cancellation.
+            with suppress(Exception):
+                await subscription.close()
 
     async def _follow(self, subscription: LostNonces) -> None:
         while True:

@@ -22,12 +22,29 @@ MIB = 2**20
 EMBEDDED_LISTEN = "tcp://127.0.0.1:9000?tenant-header=x-holdfast-tenant"
 REQUEST_LANDING = 15 * 60.0
 """Seconds after which S3 refuses a request's signature: it can land no later."""
+CLOCK_MARGIN = 15 * 60.0
+"""Seconds by which the clocks of a store's servers may step or differ."""
 
 
 def default_data_dir() -> Path:
     """`holdfast` under the XDG data home."""
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(base).expanduser() / "holdfast"
+
+
+def check_data_age(data_age: float, ingest_lifetime: float) -> None:
+    """Refuses an age at which gc could delete what a commit may still name; 0 is none.
+
+    Raises:
+        ValueError: `data_age` is too small for `ingest_lifetime` (both in s).
+    """
+    least = ingest_lifetime + REQUEST_LANDING + CLOCK_MARGIN
+    if data_age and data_age <= least:
+        raise ValueError(
+            f"gc_data_age {data_age:g} s is unsafe: it must exceed {least:g} s, which are "
+            f"ingest_lifetime {ingest_lifetime:g} s, {REQUEST_LANDING:g} s in which a request can "
+            f"still land, and {CLOCK_MARGIN:g} s for clocks that differ; raise it, or set 0"
+        )
 
 
 def _part_size(value: int) -> int:
@@ -96,6 +113,24 @@ class Settings(BaseSettings):
         le=30 * 24 * 3600.0,
         description="Seconds from an ingest's first upload to its commit, at most.",
     )
+    gc_grace: float = Field(
+        default=3600.0,
+        ge=0,
+        description="Seconds that a blob without a hold is kept before gc condemns it: whoever "
+        "comes for it in time needn't send it again.",
+    )
+    gc_data_age: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds that gc keeps what no record names; more than INGEST_LIFETIME + 1800. "
+        "0: the fleet's longest INGEST_LIFETIME + 86400.",
+    )
+    gc_read_grace: float = Field(
+        default=3600.0,
+        ge=0,
+        description="Seconds that gc keeps the data of a blob that has gone, for whoever is still "
+        "reading it.",
+    )
     lease_ttl: float = Field(
         default=15.0,
         ge=3.0,
@@ -134,6 +169,7 @@ class Settings(BaseSettings):
             )
         if not self.s3_bucket and self.s3_endpoint:
             raise ValueError("s3_endpoint is given but no s3_bucket")
+        check_data_age(self.gc_data_age, self.ingest_lifetime)
         for url in self.listen:
             parse(url)
         return self

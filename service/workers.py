@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import structlog
 
@@ -14,6 +16,11 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
+
+PATIENCE: Final = 1.0
+"""Seconds that a cancelled task gets to end before it is cancelled again."""
+ATTEMPTS: Final = 10
+"""How often a task is cancelled until it is left behind."""
 
 
 class Workers:
@@ -43,10 +50,29 @@ class Workers:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._hash, partial(call, *args, **kwargs))
 
-    def close(self) -> None:
-        """Ends the pools; calls under way are waited for, those queued are not begun."""
-        self._store.shutdown(cancel_futures=True)
-        self._hash.shutdown(cancel_futures=True)
+    async def close(self, grace: float) -> bool:
+        """Ends the pools: calls that are queued are not begun.
+
+        Calls under way are waited for, at most `grace` seconds, and never by the
+        loop itself. Returns whether all of them have ended.
+        """
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def join() -> None:
+            for pool in (self._store, self._hash):
+                pool.shutdown(cancel_futures=True)
+            with suppress(RuntimeError):  # the loop has given up waiting, and is closed
+                loop.call_soon_threadsafe(ended.set)
+
+        threading.Thread(target=join, name="workers-close", daemon=True).start()
+        try:
+            async with asyncio.timeout(grace):
+                await ended.wait()
+        except TimeoutError:
+            log.warning("threads are still busy with the store", seconds=grace)
+            return False
+        return True
 
 
 class Background:
@@ -70,15 +96,33 @@ class Background:
         self.carry(work).add_done_callback(_log_failure)
 
     async def drain(self, grace: float) -> int:
-        """Waits up to `grace` seconds; returns how many tasks were cancelled then."""
-        tasks = set(self._tasks)
-        if not tasks:
-            return 0
-        _, late = await asyncio.wait(tasks, timeout=grace)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        """Waits up to `grace` seconds; returns how many tasks were cancelled then.
+
+        What the tasks start in turn is waited for too.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        while self._tasks and loop.time() < deadline:
+            await asyncio.wait(set(self._tasks), timeout=deadline - loop.time())
+        late = set(self._tasks)
+        await end(late)
         return len(late)
+
+
+async def end(tasks: Collection[asyncio.Task[Any]], attempts: int = ATTEMPTS) -> bool:
+    """Cancels tasks until they have ended, at most `attempts` times; returns whether all have.
+
+    One cancellation isn't enough: `asyncio.wait_for` of Python 3.11, through which
+    redis-py sends, loses one that comes in the moment in which what it waits for is done.
+    """
+    for _ in range(attempts):
+        running = [task for task in tasks if not task.done()]
+        if not running:
+            return True
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=PATIENCE)
+    return all(task.done() for task in tasks)
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

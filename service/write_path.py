@@ -61,13 +61,17 @@ class WritePath:
     hashed: Callable[[int], None]
     stored: Callable[[int], None]
 
-    def choose_part_size(self, total: int) -> int:
+    def choose_part_size(self, total: int, received: int = 0) -> int:
         """Bytes of a part for a blob of `total` bytes (0: unknown).
+
+        Args:
+            total: what was declared.
+            received: bytes of the first part that are there already.
 
         Raises:
             FailedPrecondition: parts so large that they don't fit the buffers.
         """
-        smallest = -(-total // MAX_PARTS)
+        smallest = max(-(-total // MAX_PARTS), received)
         size = max(self.limits.part_size, -(-smallest // BLOCK_SIZE) * BLOCK_SIZE)
         if 2 * size > self.budget.size:
             raise FailedPrecondition(

@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Final
 
 from holdfast.digests import Digest
-from holdfast.errors import Aborted, Unavailable
+from holdfast.errors import Aborted, DataLoss, Unavailable
 from holdfast.values import Info
 from storage.holds import Hold, Holds, Relabel, merged
 from storage.keys import NewName
@@ -130,7 +130,7 @@ class Blobs:
                     _refuse_dead_bytes(record, seen)
                 elif seen.record.nonce == record.nonce:
                     return Outcome.CREATED, seen.record
-                elif self.intact(seen.record):
+                elif _agree(seen.record, record) and self.intact(seen.record):
                     return _outcome(seen.record, record), self._pardon(seen)
                 else:
                     _refuse_dead_bytes(record, seen)
@@ -153,8 +153,13 @@ class Blobs:
             return True
         try:
             return self._store.head(record.data_key).size == record.size
-        except NoSuchKey:
+        except (NoSuchKey, DataLoss):
             return False
+
+    def whole(self, digest: Digest) -> bool:
+        """Whether the record is live, or pardoned now, and its bytes are there."""
+        record = self.live(digest)
+        return record is not None and self.intact(record)
 
     def live(self, digest: Digest) -> Record | None:
         """The record, read afresh and pardoned if condemned; None if not to be had."""
@@ -214,6 +219,10 @@ class Blobs:
             nonce=self._new_nonce(),
         )
 
+    def claimed(self, tenant: str, digest: Digest) -> bool:
+        """Whether this tenant has a hold, whatever has become of the bytes."""
+        return bool(self._holds.find(tenant, digest))
+
     def relabel(self, tenant: str, digest: Digest, change: Relabel, now_ns: int) -> Info | None:
         """Changes the labels of what this tenant holds; None if it doesn't hold it."""
         found = self._holds.find(tenant, digest)
@@ -236,6 +245,11 @@ def _refuse_dead_bytes(record: Record, seen: Seen | None) -> None:
             f"{record.digest}: these bytes were committed before and are gone or damaged by now "
             f"(the record is {seen.record.state}); send them again"
         )
+
+
+def _agree(current: Record, own: Record) -> bool:
+    """Whether a record says the same of the bytes as those who have just hashed and summed them."""
+    return (current.size, current.block_sums) == (own.size, own.block_sums)
 
 
 def _outcome(current: Record, own: Record) -> Outcome:

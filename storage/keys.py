@@ -8,6 +8,7 @@ tails/<uuid7>                               less than a part, of a broken stream
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ RECORDS: Final = "blobs/"
 HOLDS: Final = "holds/"
 TAILS: Final = "tails/"
 DELETING: Final = ".deleting"
+
+_PROPER: Final = re.compile(r"[A-Za-z0-9._=/-]+")
 
 NewName = Callable[[], str]
 
@@ -39,6 +42,11 @@ def uuid7(now_ms: int | None = None) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
+def proper(key: str) -> bool:
+    """Whether a listed key has only characters of ours; strangers may put what they like."""
+    return _PROPER.fullmatch(key) is not None
+
+
 def data_key(name: str) -> str:
     """Where the bytes of one ingest go."""
     return DATA + name
@@ -52,6 +60,19 @@ def tail_key(name: str) -> str:
 def record_key(digest: Digest) -> str:
     """Where the record of a digest is."""
     return f"{RECORDS}{digest.algorithm}/{digest.hex}"
+
+
+def record_digest(key: str) -> Digest:
+    """The digest that a record's key names.
+
+    Raises:
+        DataLoss: it isn't the key of a record.
+    """
+    try:
+        algorithm, digits = key.removeprefix(RECORDS).split("/")
+        return Digest(algorithm, digits)
+    except (ValueError, InvalidArgument) as error:
+        raise DataLoss(f"object {key} isn't a record by its name") from error
 
 
 def tenant_prefix(tenant: str) -> str:

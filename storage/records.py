@@ -10,11 +10,14 @@ import base64
 import binascii
 import re
 import secrets
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
+
+import crc32c
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, InvalidArgument, OutcomeUnknown, Unavailable, shorten
@@ -29,6 +32,9 @@ INLINE_LIMIT: Final = 64 * 2**10
 """Largest blob, in bytes, that its record carries itself."""
 ATTEMPTS: Final = 5
 """How often one compare-and-swap is sent while its outcome stays unknown."""
+
+TORN: Final = ""
+"""The ETag of an object of which a disk has kept too little to hold one."""
 
 _DATA_KEY: Final = re.compile(re.escape(DATA) + r"[A-Za-z0-9._=-]+")
 _KNOWN: Final = frozenset(
@@ -152,6 +158,14 @@ class Record:
             raise DataLoss(
                 f"record {key} is damaged: {len(self.inline)} bytes inline, size {self.size}"
             )
+        if self.inline is not None and _sums(self.inline) != self.block_sums:
+            raise DataLoss(f"record {key} is damaged: its inline bytes don't match their checksum")
+
+
+def _sums(inline: bytes) -> bytes:
+    """Block sums of inline bytes, as `storage.blocks` has them."""
+    pieces = (inline[at : at + BLOCK_SIZE] for at in range(0, len(inline), BLOCK_SIZE))
+    return b"".join(struct.pack(">I", crc32c.crc32c(piece)) for piece in pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +205,22 @@ class Records:
             fetched = self._store.get(key)
         except NoSuchKey:
             return None
+        except DataLoss:
+            return Seen(Record.damaged(digest), TORN, self._store.now())
         try:
             record = Record.decode(key, fetched.body)
         except DataLoss:
             record = Record.damaged(digest)
         return Seen(record, fetched.entry.etag, fetched.entry.last_modified)
+
+    def mark_corrupt(self, seen: Seen, nonce: str) -> Seen:
+        """Quarantines: nobody reads by it any more, and whoever has the bytes may heal it.
+
+        Raises:
+            LostRace: it isn't any more what was seen.
+            Unavailable: the outcome stayed unknown.
+        """
+        return self.write(seen.record.turned(State.CORRUPT, nonce), seen)
 
     def write(
         self, record: Record, over: Seen | None, may_send: Callable[[], None] = lambda: None

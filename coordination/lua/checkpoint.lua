@@ -1,6 +1,6 @@
 -- Records a stored part, and everything that is true up to its end.
 -- KEYS: lease, ingest, parts, index
--- ARGV: nonce, data key, ref, now (ns), part number, part, offset, number of fields n,
+-- ARGV: nonce, data key, ref, now (ns), part number, part, its end, number of fields n,
 --       n × (field, value), further fields to remove
 -- Returns: 1; 0 when the lease or the ingest is lost, or a commit of it is under
 --          way; -1 when a part before is missing.
@@ -30,6 +30,6 @@ end
 for i = 9 + 2 * n, #ARGV do
   redis.call('HDEL', KEYS[2], ARGV[i])
 end
-redis.call('HSET', KEYS[2], 'offset', ARGV[7], 'updated_at', ARGV[4])
+redis.call('HSET', KEYS[2], 'updated_at', ARGV[4])
 redis.call('ZADD', KEYS[4], string.sub(ARGV[4], 1, -7), ARGV[3])
 return 1

@@ -3,8 +3,8 @@
 -- ARGV: nonce, data key, ref, now (ns), number of fields n, n × (field, value), further fields to remove
 -- Returns: 1; 0 when the lease is lost; -1 when the ref has another ingest or none,
 --          or a commit of it is under way.
--- Run twice: the same values are set again. A run that was overtaken by a later
--- offset changes nothing.
+-- Run twice: the same values are set again. An offset only grows: a run that sets one
+-- and was overtaken by a later one, a checkpoint's included, changes nothing.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
   return 0
 end
@@ -15,7 +15,7 @@ end
 local n = tonumber(ARGV[5])
 for i = 6, 5 + 2 * n, 2 do
   if ARGV[i] == 'offset' and
-      tonumber(ARGV[i + 1]) < tonumber(redis.call('HGET', KEYS[2], 'offset')) then
+      tonumber(ARGV[i + 1]) <= tonumber(redis.call('HGET', KEYS[2], 'offset')) then
     return 1
   end
 end

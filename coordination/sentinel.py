@@ -1,0 +1,90 @@
+"""The master that sentinels name, looked up anew for each connection.
+
+redis-py's own client of a sentinel fails where all connections are in use, and
+when a master changes it closes connections that others have just taken. Here a
+connection asks the sentinels whom to connect to, and ends when its server turns
+out to be a replica by now; the pool is the ordinary one that waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis import exceptions as redis_errors
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+SENTINEL_TIMEOUT: Final = 0.3
+"""Seconds for one sentinel: one that is gone must leave time to ask the next."""
+
+
+class _MasterConnection(Connection):
+    def __init__(self, *, sentinel: Sentinel, service: str, **options: Any) -> None:  # noqa: ANN401 -- redis-py's own
+        super().__init__(**options)
+        self._sentinel = sentinel
+        self._service = service
+
+    async def _connect(self) -> None:
+        self.host, self.port = await self._sentinel.discover_master(self._service)
+        await super()._connect()
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- redis-py's own
+        try:
+            return await super().read_response(*args, **options)
+        except redis_errors.ResponseError as error:
+            # Redis 6.2 quotes the code of an error that a script met.
+            if isinstance(error, redis_errors.ReadOnlyError) or "-READONLY " in str(error):
+                await self.disconnect()
+                raise redis_errors.ConnectionError("the master is a replica by now") from error
+            raise
+
+
+class _MasterTlsConnection(_MasterConnection, SSLConnection):
+    """The same over TLS."""
+
+
+class _Master(Redis):
+    """Closing it closes the connections to the sentinels too."""
+
+    watchers: Sentinel
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        for client in self.watchers.sentinels:
+            await client.aclose()
+
+
+def master(
+    hosts: Sequence[tuple[str, int]], service: str, tls: bool, options: dict[str, Any]
+) -> Redis:
+    """A client of the master of a service.
+
+    Args:
+        hosts: the sentinels.
+        service: how they call the master.
+        tls: whether sentinels and servers speak it.
+        options: of the pool and of the connections to the master.
+    """
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        list(hosts),
+        sentinel_kwargs={
+            "socket_timeout": SENTINEL_TIMEOUT,
+            "socket_connect_timeout": SENTINEL_TIMEOUT,
+            # The next sentinel is the second try.
+            "retry": Retry(NoBackoff(), retries=0),
+            "protocol": 2,
+            "ssl": tls,
+        },
+    )
+    pool = BlockingConnectionPool(
+        connection_class=_MasterTlsConnection if tls else _MasterConnection,
+        sentinel=sentinel,
+        service=service,
+        **options,
+    )
+    client = _Master.from_pool(pool)
+    client.watchers = sentinel
+    return client

@@ -1,0 +1,130 @@
+"""Ingests that nobody has moved for long, found through the index of tenants.
+
+A collector may ask at any time and beside others: each answer is one script's, so
+that a stream that opens the ref at the same moment comes either before it, and
+keeps its ingest, or after it, and finds none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from coordination.connection import Client, translated
+from coordination.ingests import Ingest
+from coordination.keys import TENANTS, Keys
+from coordination.scripts import Scripts, pairs, text
+
+BATCH: Final = 500
+"""Refs read at once."""
+
+
+class Fate(Enum):
+    """What becomes of an ingest."""
+
+    KEPT = "kept"
+    """It is being written, or has moved since."""
+    FROZEN = "frozen"
+    """A commit of it is under way and nobody carries it out."""
+    GONE = "gone"
+    """It was dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An ingest's fate, and what it was; None where only an index entry was left."""
+
+    fate: Fate
+    ingest: Ingest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A tenant in the index, and when it last opened an ingest, in ms since 1970."""
+
+    tenant: str
+    at_ms: int
+
+
+class StaleIngests:
+    """The ingests of all tenants, as a collector looks at them."""
+
+    def __init__(self, client: Client, scripts: Scripts) -> None:
+        self._client = client
+        self._scripts = scripts
+
+    async def tenants(self) -> list[Announced]:
+        """All who have, or had, ingests.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        async with translated():
+            found = await self._client.zrange(TENANTS, 0, -1, withscores=True)
+        return [Announced(text(name), int(score)) for name, score in found]
+
+    async def refs(self, tenant: str, until_ms: int) -> list[str]:
+        """A tenant's refs that last moved at `until_ms` (since 1970) or earlier.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        refs: list[str] = []
+        while True:
+            async with translated():
+                batch = await self._client.zrangebyscore(
+                    Keys(tenant).index, "-inf", until_ms, start=len(refs), num=BATCH
+                )
+            refs += [text(ref) for ref in batch]
+            if len(batch) < BATCH:
+                return refs
+
+    async def judge(
+        self, tenant: str, ref: str, *, frozen_ms: int, stale_ms: int, change: bool
+    ) -> Judged:
+        """Drops an ingest if it is left behind and not frozen.
+
+        Args:
+            tenant: whose ref it is.
+            ref: the ingest.
+            frozen_ms: last moment, in ms since 1970, at which a frozen one is left behind.
+            stale_ms: the same for others.
+            change: False: only says what would become of it.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        keys = Keys(tenant)
+        reply = await self._scripts.run(
+            "collect",
+            [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index],
+            [ref, frozen_ms, stale_ms, "0" if change else "1"],
+        )
+        fate = Fate(text(reply[0]))
+        stored = pairs(reply[1]) if fate is not Fate.KEPT else {}
+        if not stored:
+            return Judged(fate, None)
+        parts = [text(part) for part in reply[2]] if fate is Fate.FROZEN else []
+        return Judged(fate, Ingest.decode(ref, stored, parts))
+
+    async def idle(self, tenant: str) -> bool:
+        """Whether a tenant has no ingests.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        async with translated():
+            return not await self._client.exists(Keys(tenant).index)
+
+    async def leave(self, announced: Announced) -> bool:
+        """Takes a tenant out of the index; False if it was announced again since it was read.
+
+        Safe for a tenant that was announced long ago and had no ingests after it was
+        read: whoever opens one announces first.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        args: list[str | bytes | int] = [announced.tenant, announced.at_ms]
+        return bool(await self._scripts.run("leave", [TENANTS], args))

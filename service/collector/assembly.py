@@ -1,0 +1,120 @@
+"""The composition root of a collector: a frontend that serves nobody, and a run's tools.
+
+What is left behind in Redis is ended by the same code that ends it in a frontend.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from coordination.scripts import Scripts
+from coordination.stale import StaleIngests
+from service.collector.ages import Ages
+from service.collector.collector import collect_once
+from service.collector.ingests import Knowledge
+from service.collector.report import Report
+from service.collector.run import Run
+from service.frontend import Running, run_frontend
+from service.settings import Settings
+from storage.fleet import longest_lifetime
+from storage.holds import Holds
+from storage.keys import uuid7
+from storage.port import ObjectStore
+from storage.records import Records, new_nonce
+from storage.spool import LIMIT, Spools
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a collector is to do.
+
+    Attributes:
+        dry_run: only say what would be done.
+        tenants_gone: whose holds and ingests are given up.
+        spool_dir: where listings are sorted; None: the system's temporary folder.
+        spool_limit: lines that each of them keeps in memory.
+    """
+
+    dry_run: bool = False
+    tenants_gone: tuple[str, ...] = ()
+    spool_dir: Path | None = None
+    spool_limit: int = LIMIT
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What lasts from one run to the next."""
+
+    settings: Settings
+    store: ObjectStore
+    running: Running
+    stop: threading.Event
+    now_ms: Callable[[], int]
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """Redis, and the protocol over it."""
+        frontend = self.running.frontend
+        return Knowledge(
+            stale=StaleIngests(self.running.redis, Scripts(self.running.redis)),
+            ingests=frontend.ingests,
+            commits=frontend.commits,
+            catalogue=frontend.catalogue,
+            holds=Holds(self.store, uuid7, new_nonce),
+            now_ms=self.now_ms,
+        )
+
+    async def collect(self, ages: Ages, report: Report, orders: Orders) -> None:
+        """One run; what it did, and what went wrong, is in the report.
+
+        Raises:
+            ConfigurationError: there is no folder for the listings.
+        """
+        threads = self.settings.threads
+        with ExitStack() as stack:
+            spools = stack.enter_context(Spools(orders.spool_dir, orders.spool_limit))
+            pool = ThreadPoolExecutor(threads, "collect") if threads > 1 else None
+            if pool:
+                stack.enter_context(pool)
+            run = Run(
+                store=self.store,
+                records=Records(self.store),
+                ages=ages,
+                report=report,
+                spools=spools,
+                new_name=uuid7,
+                new_nonce=new_nonce,
+                declared_lifetime=partial(longest_lifetime, self.store),
+                pool=pool,
+                abreast=threads,
+                stop=self.stop,
+            )
+            await collect_once(run, self.knowledge, orders.tenants_gone)
+
+
+@asynccontextmanager
+async def tools(
+    settings: Settings,
+    store: ObjectStore,
+    redis_url: str,
+    ages: Ages,
+    *,
+    stop: threading.Event,
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6,
+) -> AsyncIterator[Tools]:
+    """Opens what a collector needs, and closes it again.
+
+    Raises:
+        ConfigurationError: the Redis URL is malformed.
+    """
+    # A commit that is carried out here may be as old as any frontend allows.
+    allowed = settings.model_copy(update={"ingest_lifetime": ages.ingest_lifetime})
+    async with run_frontend(allowed, store, redis_url) as running:
+        yield Tools(settings, store, running, stop, now_ms)

@@ -1,0 +1,133 @@
+"""Ingests that were left behind in Redis, and tenants that are gone.
+
+    being written, or moved since   → kept
+    frozen, and nobody at it        → its commit is carried to its end
+    not moved for longer than L     → dropped, with its upload and its tail
+
+A commit of an ingest older than L is refused, so nothing that is dropped could have
+become content any more. A tenant that has no ingests and announced its last long ago
+leaves the index; whoever opens one announces itself first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from coordination.ingests import Ingest, Ingests
+from coordination.stale import Announced, StaleIngests
+from coordination.stale import Fate as Found
+from holdfast.errors import HoldfastError, Unavailable
+from service.catalogue import Catalogue
+from service.collector.report import Fate, Kind
+from service.collector.run import Run
+from service.commit import Commits
+from storage.holds import Holds
+from storage.keys import hold_digest
+
+DELETES_ABREAST: Final = 8
+"""Digests of a tenant that is gone, given up at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What it takes to act as a frontend would: Redis, and the protocol over it.
+
+    `now_ms`: the time in ms since 1970, by the clock of those who stamp ingests.
+    """
+
+    stale: StaleIngests
+    ingests: Ingests
+    commits: Commits
+    catalogue: Catalogue
+    holds: Holds
+    now_ms: Callable[[], int]
+
+
+class IngestSweep:
+    """The pass over ingests of all tenants."""
+
+    def __init__(self, run: Run, knowledge: Knowledge) -> None:
+        self._run = run
+        self._know = knowledge
+
+    async def __call__(self) -> None:
+        """Looks at all tenants in the index.
+
+        Raises:
+            Unavailable: Redis or the store can't be reached.
+        """
+        for announced in await self._know.stale.tenants():
+            self._run.report.note(Kind.TENANTS, Fate.SEEN)
+            await self._tenant(announced)
+
+    async def _tenant(self, announced: Announced) -> None:
+        know, ages = self._know, self._run.ages
+        now = know.now_ms()
+        frozen = now - round(ages.landing * 1000)
+        stale = now - round(ages.ingest_lifetime * 1000)
+        for ref in self._run.watched(await know.stale.refs(announced.tenant, max(frozen, stale))):
+            judged = await know.stale.judge(
+                announced.tenant, ref, frozen_ms=frozen, stale_ms=stale, change=not self._run.dry
+            )
+            await self._act(announced.tenant, judged.fate, judged.ingest)
+        if announced.at_ms < stale and await know.stale.idle(announced.tenant):
+            if not self._run.dry and not await know.stale.leave(announced):
+                return
+            self._run.report.note(Kind.TENANTS, Fate.LEFT)
+
+    async def _act(self, tenant: str, fate: Found, ingest: Ingest | None) -> None:
+        report = self._run.report
+        if fate is Found.KEPT:
+            report.note(Kind.INGESTS, Fate.IN_USE)
+        elif fate is Found.FROZEN and ingest is not None:
+            await self._carry_out(tenant, ingest)
+        else:
+            if ingest is not None and not self._run.dry:
+                await self._discard(ingest)
+            report.note(Kind.INGESTS, Fate.DROPPED, ingest.offset if ingest else 0)
+
+    async def _carry_out(self, tenant: str, ingest: Ingest) -> None:
+        """Ends a commit; one that this version can't read, or that fails, is left frozen."""
+        try:
+            if not self._run.dry:
+                await self._know.commits.redrive(tenant, ingest)
+        except Unavailable:
+            raise
+        except HoldfastError as error:
+            self._run.report.error(f"a frozen commit of {tenant}", error)
+        else:
+            self._run.report.note(Kind.INGESTS, Fate.CARRIED_OUT, ingest.offset)
+
+    async def _discard(self, ingest: Ingest) -> None:
+        store = self._run.store
+        if ingest.upload_id:
+            await asyncio.to_thread(store.abort_upload, ingest.data_key, ingest.upload_id)
+        if ingest.tail_key:
+            await asyncio.to_thread(store.delete, ingest.tail_key)
+
+
+async def give_up(run: Run, know: Knowledge, tenant: str) -> None:
+    """Gives up all that a tenant has, as its own Abort and Delete would.
+
+    Ingests first: carrying a frozen commit to its end makes a hold.
+
+    Raises:
+        Unavailable: Redis or the store can't be reached.
+    """
+    for ingest in run.watched(await know.ingests.find_all(tenant)):
+        if not run.dry:
+            await know.commits.abort(tenant, ingest.ref)
+        run.report.note(Kind.INGESTS, Fate.DROPPED, ingest.offset)
+    groups = know.holds.groups(tenant)
+
+    async def delete(keys: list[str]) -> None:
+        if not run.dry:
+            await know.catalogue.delete(tenant, hold_digest(keys[0]))
+        run.report.note(Kind.HOLDS, Fate.GIVEN_UP)
+
+    while batch := await asyncio.to_thread(lambda: list(islice(groups, DELETES_ABREAST))):
+        await asyncio.gather(*map(delete, run.watched(batch)))

@@ -1,0 +1,129 @@
+"""A collector as a program: once, or again and again until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import structlog
+
+from coordination.embedded import EmbeddedRedis, socket_url
+from holdfast.errors import HoldfastError
+from service.backends import checked_store, open_store
+from service.collector.ages import Ages
+from service.collector.assembly import Orders, tools
+from service.collector.report import Report
+from service.server import stop_signal
+from service.settings import Settings
+from storage.fleet import longest_lifetime
+from storage.port import ObjectStore
+
+log = structlog.get_logger(__name__)
+
+JITTER = 0.25
+"""Part of the pause by which it varies, so that several collectors spread out."""
+
+Tell = Callable[[Report], None]
+
+
+async def collect(
+    settings: Settings, orders: Orders, *, every: float | None, began: Tell, ended: Tell
+) -> bool:
+    """Collects once, or for ever.
+
+    Args:
+        settings: of the backends, and the ages.
+        orders: what to do.
+        every: seconds between runs, about; None: once.
+        began: called with each run's report before it is filled …
+        ended: … and after.
+
+    Returns:
+        Whether the last run did all that was to be done; of a loop, that it was stopped.
+
+    Raises:
+        ConfigurationError: a backend or a setting can't be used, or isn't safe.
+        Unavailable: the object store can't be reached at start.
+    """
+    stop, halt = stop_signal(), threading.Event()
+    with _redis(settings) as url, _store(settings, dry_run=orders.dry_run) as store:
+        watch = asyncio.create_task(_pass_on(stop, halt))
+        try:
+            while True:
+                report = Report(orders.dry_run)
+                began(report)
+                await _once(settings, store, url, orders=orders, report=report, halt=halt)
+                ended(report)
+                if every is None:
+                    return report.ok
+                if await _stopped(stop, every):
+                    return True
+        finally:
+            watch.cancel()
+
+
+async def _once(
+    settings: Settings,
+    store: ObjectStore,
+    redis_url: str,
+    *,
+    orders: Orders,
+    report: Report,
+    halt: threading.Event,
+) -> None:
+    try:
+        # Each time: a frontend may have raised it since.
+        longest = await asyncio.to_thread(longest_lifetime, store)
+    except HoldfastError as error:
+        report.error("asking how long ingests may live", error)
+        return
+    ages = Ages.of(settings, longest)
+    report.ages = ages.as_json()
+    async with tools(settings, store, redis_url, ages, stop=halt) as opened:
+        await opened.collect(ages, report, orders)
+    log.info("collected", ok=report.ok, freed_bytes=report.freed)
+
+
+async def _pass_on(stop: asyncio.Event, halt: threading.Event) -> None:
+    await stop.wait()
+    halt.set()
+
+
+async def _stopped(stop: asyncio.Event, pause: float) -> bool:
+    """Waits about `pause` seconds; True as soon as the program is to stop."""
+    # Not a secret: it only spreads load.
+    wait = pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+    try:
+        await asyncio.wait_for(stop.wait(), wait)
+    except TimeoutError:
+        return False
+    return True
+
+
+@contextmanager
+def _store(settings: Settings, *, dry_run: bool) -> Iterator[ObjectStore]:
+    """A store that was probed; but a probe writes, and a rehearsal must not."""
+    if not dry_run:
+        with checked_store(settings) as checked:
+            yield checked
+        return
+    with closing(open_store(settings)) as store:
+        store.check_access()
+        yield store
+
+
+@contextmanager
+def _redis(settings: Settings) -> Iterator[str]:
+    """The Redis that is named; else the folder's own: a running frontend's, or one started."""
+    if settings.redis_url:
+        yield settings.redis_url
+        return
+    server = EmbeddedRedis(settings.data_dir)
+    if server.in_use():
+        yield socket_url(settings.data_dir)
+        return
+    with server:
+        yield server.url

@@ -1,0 +1,150 @@
+"""What a run of the collector did, kept and why."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from holdfast.errors import shorten
+
+MAX_ERRORS: Final = 20
+"""Errors told one by one; the rest is only counted."""
+
+
+class Kind(StrEnum):
+    """What the collector looks at."""
+
+    HOLDS = "holds"
+    RECORDS = "records"
+    DATA = "data"
+    TAILS = "tails"
+    UPLOADS = "uploads"
+    INGESTS = "ingests"
+    TENANTS = "tenants"
+
+
+class Fate(StrEnum):
+    """What became of it, with what the table says of each."""
+
+    SEEN = "seen", "seen"
+    MARKED = "marked", "seen with a delete under way"
+    STRANGE = "strange", "left: not ours by its name"
+    WITHOUT_CONTENT = "without_content", "left: digests held without content to be had"
+    FINISHED = "finished", "done: unfinished deletes carried out"
+    GIVEN_UP = "given_up", "done: digests given up for tenants that are gone"
+    HELD = "held", "kept: held"
+    YOUNG = "young", "kept: too young"
+    NAMED = "named", "kept: named by a record"
+    READ_GRACE = "read_grace", "kept: named by a tombstone that is too young"
+    UNSURE = "unsure", "kept: a record couldn't be read that may name them"
+    TOMBSTONE = "tombstone", "kept: tombstones"
+    CORRUPT = "corrupt", "seen corrupt"
+    UNREADABLE = "unreadable", "left: can't be read by this version"
+    RACED = "raced", "left: changed by somebody else meanwhile"
+    CONDEMNED = "condemned", "done: condemned"
+    PARDONED = "pardoned", "done: pardoned"
+    BURIED = "buried", "done: made a tombstone"
+    DELETED = "deleted", "done: deleted"
+    ABORTED = "aborted", "done: aborted"
+    IN_USE = "in_use", "kept: in use"
+    CARRIED_OUT = "carried_out", "done: frozen commits carried to their end"
+    DROPPED = "dropped", "done: dropped"
+    LEFT = "left", "done: taken out of the index"
+
+    text: str
+
+    def __new__(cls, value: str, text: str) -> Self:
+        """A member with its text."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.text = text
+        return member
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many, and how many bytes they have."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Report:
+    """Counts of one run. Safe for many threads.
+
+    `dry_run`: all that is said to be done is only what would have been done.
+    """
+
+    dry_run: bool
+    doing: str = ""
+    errors: list[str] = field(default_factory=list)
+    error_count: int = 0
+    ages: dict[str, float] = field(default_factory=dict)
+    _tallies: dict[tuple[Kind, Fate], Tally] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, kind: Kind, fate: Fate, size: int = 0) -> None:
+        """Counts one thing of `size` bytes."""
+        with self._lock:
+            tally = self._tallies.setdefault((kind, fate), Tally())
+            tally.count += 1
+            tally.bytes += size
+
+    def error(self, what: str, error: Exception) -> None:
+        """Takes down what went wrong; the run goes on with what doesn't need it."""
+        with self._lock:
+            self.error_count += 1
+            if len(self.errors) < MAX_ERRORS:
+                self.errors.append(shorten_line(f"{what}: {error}"))
+
+    def count(self, kind: Kind, fate: Fate) -> int:
+        """How many had this fate."""
+        tally = self._tallies.get((kind, fate))
+        return tally.count if tally else 0
+
+    @property
+    def freed(self) -> int:
+        """Bytes of the objects that were deleted; parts of uploads have no known size."""
+        return sum(
+            tally.bytes for (_, fate), tally in self._tallies.items() if fate is Fate.DELETED
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whether all was done that was to be done."""
+        return self.error_count == 0
+
+    def rows(self) -> Iterator[tuple[Kind, Fate, Tally]]:
+        """All that was counted, in the order in which kinds and fates are defined."""
+        for kind in Kind:
+            for fate in Fate:
+                if (kind, fate) in self._tallies:
+                    yield kind, fate, self._tallies[kind, fate]
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON: counts and bytes by kind and fate."""
+        counts: dict[str, dict[str, dict[str, int]]] = {}
+        for kind, fate, tally in self.rows():
+            counts.setdefault(kind.value, {})[fate.value] = {
+                "count": tally.count,
+                "bytes": tally.bytes,
+            }
+        return {
+            "dry_run": self.dry_run,
+            "ages": self.ages,
+            "ok": self.ok,
+            "freed_bytes": self.freed,
+            "counts": counts,
+            "errors": self.errors,
+            "error_count": self.error_count,
+        }
+
+
+def shorten_line(text: str, limit: int = 500) -> str:
+    """An error's text as one line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else shorten(line, limit)

@@ -1,0 +1,59 @@
+"""A digest that wasn't hashed on the way: the object is completed, then read back.
+
+A sealed ingest is complete but not committed. Nothing can be added to it; COMMIT
+may be tried again, and a WRITE at offset 0 begins anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from coordination.ingests import Change
+from coordination.leases import Lease
+from holdfast.digests import Digest
+from service.commit import Commits
+from service.part_stream import PartStream
+from service.write_path import WritePath
+from storage import blocks
+from storage.port import Part
+from storage.records import Record, State
+
+
+async def seal(path: WritePath, commits: Commits, lease: Lease, stream: PartStream) -> None:
+    """Completes the object of an upload, so that it can be read.
+
+    Raises:
+        InvalidPart: a part is gone; nothing was completed.
+        NoSuchUpload: the upload is gone and there is no object.
+        Aborted: the lease is lost.
+        Unavailable: no definite outcome, or Redis can't be reached.
+    """
+    await stream.finish()
+    parts = tuple(Part(n, part.etag, part.size) for n, part in enumerate(stream.parts, start=1))
+    await commits.complete_upload(stream.data_key, stream.upload_id, parts)
+    await path.ingests.save(lease, stream.data_key, Change({"sealed": "1"}), path.now_ns())
+
+
+async def read_back(path: WritePath, lease: Lease, stream: PartStream, algorithm: str) -> Digest:
+    """The digest of a sealed ingest's bytes, each block held against its sum.
+
+    Raises:
+        Aborted: the lease is lost.
+        DataLoss: the object isn't what was sent.
+        NoSuchKey: the object is gone.
+    """
+    running = hashlib.new(algorithm)
+    sealed = Record(
+        digest=Digest.of(b""),
+        state=State.LIVE,
+        size=stream.offset,
+        created_at_ns=0,
+        data_key=stream.data_key,
+        block_sums=stream.block_sums(),
+        nonce="",
+    )
+    for block in blocks.spans(sealed):
+        lease.check()
+        body = await path.workers.store(blocks.fetch, path.store, sealed, block.index)
+        await path.workers.hash(running.update, body)
+    return Digest(algorithm, running.hexdigest())

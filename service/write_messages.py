@@ -1,0 +1,70 @@
+"""What a write stream is asked and what it answers, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from holdfast.digests import Digest
+from holdfast.errors import InvalidArgument
+from holdfast.values import check_labels
+
+
+class Action(Enum):
+    """What a message asks for."""
+
+    STAT = 0
+    WRITE = 1
+    COMMIT = 2
+    ABORT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a write stream: sizes in bytes."""
+
+    action: Action
+    ref: str = ""
+    total: int = 0
+    expected: str = ""
+    offset: int = 0
+    data: bytes = b""
+    labels: Mapping[str, str] | None = None
+
+    def check(self) -> None:
+        """Refuses what is wrong whatever the state of the ingest.
+
+        Raises:
+            InvalidArgument: a negative number, a malformed digest, or labels that are too large.
+        """
+        for name, value in (("total", self.total), ("offset", self.offset)):
+            if value < 0:
+                raise InvalidArgument(f"{name} is {value}; it can't be negative")
+        if self.expected:
+            Digest.parse(self.expected)
+        if self.labels:
+            check_labels(self.labels)
+
+    def repeats(self, digest: str, size: int) -> bool:
+        """Whether this may be the COMMIT that made a blob of `size` bytes, sent again."""
+        return (
+            self.action is Action.COMMIT
+            and not self.data
+            and self.expected in {"", digest}
+            and self.offset in {0, size}
+            and self.total in {0, size}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one message; `last` ends the stream."""
+
+    action: Action
+    started_at_ns: int
+    updated_at_ns: int
+    offset: int
+    total: int
+    digest: str
+    last: bool = False

@@ -1,0 +1,64 @@
+"""What all frontends of one store and its collectors must agree on, kept in the store.
+
+    fleet/ingest-lifetime    the longest life of an ingest that any frontend allows, in s
+
+A frontend raises it before it serves. A collector takes data for garbage only when
+it is older than that, whatever its own settings say. It never sinks by itself:
+ingests that were begun under the longer life may still be there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from holdfast.errors import OutcomeUnknown, Unavailable
+from storage import documents
+from storage.port import Condition, ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
+
+LIFETIME: Final = "fleet/ingest-lifetime"
+FORMAT: Final = 1
+ATTEMPTS: Final = 16
+"""How often it is raised while others raise it too."""
+
+
+def longest_lifetime(store: ObjectStore) -> float:
+    """The longest life of an ingest, in s, that any frontend has declared; 0 if none has.
+
+    Raises:
+        DataLoss: what is stored is damaged.
+        UnsupportedFormat: of a newer format version.
+    """
+    return _read(store)[0]
+
+
+def declare_lifetime(store: ObjectStore, seconds: float) -> float:
+    """Makes it known that ingests may live for `seconds`; returns the longest declared.
+
+    Raises:
+        DataLoss: what is stored is damaged.
+        UnsupportedFormat: of a newer format version.
+        Unavailable: it couldn't be confirmed.
+    """
+    for _ in range(ATTEMPTS):
+        longest, condition = _read(store)
+        if longest >= seconds:
+            return longest
+        document = {"format": FORMAT, "seconds": float(seconds), "nonce": secrets.token_hex(16)}
+        try:
+            store.put(LIFETIME, documents.encode(document), condition)
+        except (ConditionFailed, OutcomeUnknown):
+            continue
+        return seconds
+    raise Unavailable(
+        f"{LIFETIME}: the store confirmed none of {ATTEMPTS} writes; start the frontend again"
+    )
+
+
+def _read(store: ObjectStore) -> tuple[float, Condition]:
+    try:
+        fetched = store.get(LIFETIME)
+    except NoSuchKey:
+        return 0.0, IfAbsent()
+    document = documents.decode(LIFETIME, fetched.body, FORMAT)
+    return documents.field(LIFETIME, document, "seconds", float), IfMatch(fetched.entry.etag)

@@ -1,0 +1,1 @@
+"""Leases, ingests and the cache of holds, against real Redis servers."""

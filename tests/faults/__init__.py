@@ -1,0 +1,1 @@
+"""Every RPC against every fault at every request that it makes."""

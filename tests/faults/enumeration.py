@@ -1,0 +1,120 @@
+"""Runs a flow once undisturbed, and then with every fault at every request it made."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grpc import StatusCode
+from grpc.aio import AioRpcError
+
+from tests.faults.flows import Flow
+from tests.faults.plans import Point, Strike
+from tests.faults.stage import (
+    RETRIED,
+    Ground,
+    check_books,
+    check_end,
+    check_nothing_half,
+    staged,
+)
+
+ABREAST = 4
+"""Runs at once: much of a run is waiting for what was delayed, or for a lease to end."""
+ALSO = {
+    "full": StatusCode.RESOURCE_EXHAUSTED,
+    "oom": StatusCode.RESOURCE_EXHAUSTED,
+    "corrupt": StatusCode.DATA_LOSS,
+}
+"""What a client may hear of some faults, besides UNAVAILABLE and ABORTED."""
+ACT_DEADLINE = 25.0
+"""Seconds after which a flow hangs; below it, its RPCs end by themselves."""
+
+
+@dataclass
+class Count:
+    """What one enumeration did."""
+
+    points: int = 0
+    runs: int = 0
+    refused: int = 0
+    missed: list[Strike] = field(default_factory=list)
+    codes: Counter[str] = field(default_factory=Counter)
+
+
+async def enumerate_faults(
+    flow: Flow,
+    ground: Ground,
+    folder: Path,
+    *,
+    chosen: Callable[[Strike], bool] = lambda _: True,
+    swept: bool = True,
+    abreast: int = ABREAST,
+) -> Count:
+    """Runs a flow with every chosen fault at every request.
+
+    Raises:
+        ExceptionGroup: the runs that went wrong, each with its fault.
+    """
+    await _run(flow, ground, folder, None, Count(), swept=swept)  # Redis learns the scripts
+    points = await _run(flow, ground, folder, None, Count(), swept=swept)
+    count = Count(points=len(points))
+    slots = asyncio.Semaphore(abreast)
+    wrong: list[Exception] = []
+
+    async def one(strike: Strike) -> None:
+        async with slots:
+            try:
+                await _run(flow, ground, folder, strike, count, swept=swept)
+            except Exception as error:  # noqa: BLE001 -- all that goes wrong is told together
+                error.add_note(f"{flow.name}: {strike}")
+                wrong.append(error)
+
+    strikes = [s for s in _strikes(points, ground) if chosen(s)]
+    await asyncio.gather(*(one(strike) for strike in strikes))
+    if wrong:
+        raise ExceptionGroup(f"{flow.name}: {len(wrong)} of {len(strikes)} runs went wrong", wrong)
+    return count
+
+
+def _strikes(points: Sequence[Point], ground: Ground) -> list[Strike]:
+    return [
+        Strike(point, fault, times)
+        for point in points
+        for fault, times in ground.strikes(point.kind)
+    ]
+
+
+async def _run(
+    flow: Flow, ground: Ground, folder: Path, strike: Strike | None, count: Count, *, swept: bool
+) -> list[Point]:
+    async with staged(ground, secrets.token_hex(5), strike, folder) as stage:
+        await flow.prepare(stage)
+        promised = dict(stage.held)
+        heard: StatusCode | None = None
+        stage.plan.arm()
+        try:
+            async with asyncio.timeout(ACT_DEADLINE):
+                await flow.act(stage)
+        except AioRpcError as error:
+            heard = error.code()
+            allowed = {*RETRIED, ALSO.get(strike.fault) if strike else None}
+            assert heard in allowed, f"{heard}: {error.details()}"  # noqa: PT017
+            assert strike, f"refused without a fault: {heard}: {error.details()}"
+        stage.plan.lift()
+        if heard:
+            await check_nothing_half(stage, promised)
+        elif not flow.name.startswith("suspend"):
+            await check_books(stage, stage.clean, stage.held)
+        await flow.finish(stage)
+        await check_end(stage, swept=swept)
+        count.runs += 1
+        count.refused += heard is not None
+        count.codes[heard.name if heard else "OK"] += 1
+        if strike and not stage.plan.fired:
+            count.missed.append(strike)
+        return stage.plan.points

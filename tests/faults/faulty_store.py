@@ -1,0 +1,166 @@
+"""An object store with faults at the port: what a frontend above it has to bear.
+
+before  not carried out; the caller hears of a failure
+after   carried out, and the caller hears of a failure
+late    the caller hears of a failure, and it is carried out long after
+twice   carried out twice; the caller hears the first answer
+echo    carried out twice; the caller hears the second answer
+full    refused: the bucket is full
+gone    this one and all that follow are not carried out
+corrupt the bytes that come back have one flipped
+broken  a listing breaks off after its first entry
+no-upload  the upload was dropped meanwhile, by a lifecycle rule
+no-part    a part isn't there any more at the completion
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
+
+from holdfast.errors import HoldfastError, OutcomeUnknown, ResourceExhausted, Unavailable
+from storage.port import (
+    Condition,
+    Entry,
+    Fetched,
+    InvalidPart,
+    ObjectStore,
+    Part,
+    PendingUpload,
+    Upload,
+    Written,
+)
+from tests.faults.plans import EVERYTHING, Plan
+from tests.storage.faults import Wrapped
+
+Result = TypeVar("Result")
+
+READS = ("before", EVERYTHING)
+WRITES = ("before", "after", "late", "twice", "full", EVERYTHING)
+
+
+def faults_of(kind: str) -> Sequence[str]:
+    """The faults that apply to a request of a kind."""
+    operation, _, where = kind.partition(" ")
+    if operation in {"head", "list_parts"}:
+        return READS
+    if operation in {"list", "list_uploads"}:
+        return (*READS, "broken")
+    if operation == "get":
+        return (*READS, "corrupt") if where in {"data", "tails"} else READS
+    if operation == "cas":
+        return (*WRITES, "echo")
+    if operation == "put_part":
+        return (*WRITES, "no-upload")
+    if operation == "complete_upload":
+        return (*WRITES, "echo", "no-upload", "no-part")
+    return WRITES
+
+
+class FaultyStore(Wrapped):
+    """Passes everything on but what its plan strikes."""
+
+    def __init__(self, inner: ObjectStore, plan: Plan) -> None:
+        super().__init__(inner)
+        self.plan = plan
+
+    def _do(
+        self,
+        operation: str,
+        key: str,
+        call: Callable[[], Result],
+        *,
+        once: bool = False,
+        upload_id: str = "",
+    ) -> Result:
+        fault = self.plan.take(f"{operation} {key.partition('/')[0]}")
+        unheard = OutcomeUnknown if once else Unavailable
+        if not fault:
+            return call()
+        if fault == "full":
+            raise ResourceExhausted("a fault: the bucket is full")
+        if fault == "after":
+            with suppress(HoldfastError):
+                call()
+        elif fault == "late":
+            self.plan.keep(call)
+        elif fault in {"twice", "echo"}:
+            return _doubled(call, second=fault == "echo")
+        elif fault == "no-upload":
+            self.inner.abort_upload(key, upload_id)
+            return call()
+        elif fault == "no-part":
+            raise InvalidPart("a fault: a part isn't there any more")
+        raise unheard(f"a fault: {operation} of {key} ({fault})")
+
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        name = "put" if condition is None else "cas"
+        return self._do(
+            name, key, lambda: self.inner.put(key, body, condition), once=condition is not None
+        )
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
+        fault = self.plan.take(f"get {key.partition('/')[0]}")
+        if fault in READS:
+            raise Unavailable(f"a fault: get of {key}")
+        fetched = self.inner.get(key, offset, length)
+        if fault == "corrupt" and fetched.body:
+            middle = len(fetched.body) // 2
+            flipped = bytes([fetched.body[middle] ^ 1])
+            body = fetched.body[:middle] + flipped + fetched.body[middle + 1 :]
+            return replace(fetched, body=body)
+        return fetched
+
+    def head(self, key: str) -> Entry:
+        return self._do("head", key, lambda: self.inner.head(key))
+
+    def delete(self, key: str) -> None:
+        self._do("delete", key, lambda: self.inner.delete(key))
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
+        return self._listed("list", prefix, self.inner.list(prefix, start_after))
+
+    def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
+        return self._listed("list_uploads", prefix, self.inner.list_uploads(prefix))
+
+    def _listed(self, operation: str, prefix: str, items: Iterator[Result]) -> Iterator[Result]:
+        fault = self.plan.take(f"{operation} {prefix.partition('/')[0]}")
+        if fault == "broken":
+            yield from (item for item, _ in zip(items, range(1), strict=False))
+        if fault:
+            raise Unavailable(f"a fault: listing {prefix}")
+        yield from items
+
+    def create_upload(self, key: str) -> Upload:
+        return self._do("create_upload", key, lambda: self.inner.create_upload(key))
+
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> Part:
+        def call() -> Part:
+            return self.inner.put_part(key, upload_id, number, body)
+
+        return self._do("put_part", key, call, upload_id=upload_id)
+
+    def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
+        return self._do("list_parts", key, lambda: self.inner.list_parts(key, upload_id))
+
+    def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
+        def call() -> Written:
+            return self.inner.complete_upload(key, upload_id, parts)
+
+        return self._do("complete_upload", key, call, once=True, upload_id=upload_id)
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        self._do("abort_upload", key, lambda: self.inner.abort_upload(key, upload_id))
+
+
+def _doubled(call: Callable[[], Result], *, second: bool) -> Result:
+    first = call()
+    try:
+        again = call()
+    except HoldfastError:
+        if second:
+            raise
+        return first
+    return again if second else first

@@ -1,0 +1,93 @@
+"""Where faults are made: at the port of the object store, on the way to Redis, to S3."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from coordination.scripts import NAMES, _sha
+from storage.folder import FolderStore
+from storage.port import ObjectStore
+from tests.faults import faulty_store
+from tests.faults.plans import EVERYTHING, Plan
+from tests.faults.stage import Backends
+from tests.servers.redis_proxy import FAULTS, Words, redis_proxy
+
+SCRIPTS = {_sha(name).encode(): name for name in NAMES}
+ONCE_MORE = frozenset({"lost", "unheard", "late"})
+"""Faults that redis-py hides by sending again: struck twice, they are heard of."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorePort:
+    """Faults at the port of a store in a folder."""
+
+    folder: Path
+    redis: str
+
+    def strikes(self, kind: str) -> Sequence[tuple[str, int]]:
+        """Each fault of the operation."""
+        return [(fault, 1) for fault in faulty_store.faults_of(kind)]
+
+    @asynccontextmanager
+    async def backends(self, name: str, plan: Plan) -> AsyncIterator[Backends]:
+        """A folder of the run's own."""
+        store = opened(self.folder / name)
+        yield Backends(faulty_store.FaultyStore(store, plan), store, self.redis, self.redis)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisWire:
+    """Faults on the way to Redis, over a store in a folder."""
+
+    folder: Path
+    redis: str
+
+    def strikes(self, kind: str) -> Sequence[tuple[str, int]]:
+        """Each fault of a request, and of a request and its repetition."""
+        del kind
+        return [(fault, 1) for fault in FAULTS] + [(fault, 2) for fault in sorted(ONCE_MORE)]
+
+    @asynccontextmanager
+    async def backends(self, name: str, plan: Plan) -> AsyncIterator[Backends]:
+        """A proxy of the run's own."""
+        store = opened(self.folder / name)
+        port = urlsplit(self.redis).port
+        assert port is not None
+        async with redis_proxy(port, plan, kinds_of(f"a-{name}")) as proxy:
+            spoilt = f"redis://127.0.0.1:{proxy.port}/0"
+            yield Backends(store, store, spoilt, self.redis)
+
+
+def opened(folder: Path) -> ObjectStore:
+    """A store in a folder."""
+    store = FolderStore(folder)
+    store.check_access()
+    return store
+
+
+def kinds_of(tenant: str) -> Callable[[Words], str]:
+    """Names the requests about one tenant; what frontends do by the clock isn't counted."""
+    name = tenant.encode()
+
+    def kind(words: Words) -> str:
+        if not any(name in word for word in words):
+            return ""
+        command = words[0].decode().lower()
+        if command not in {"eval", "evalsha"}:
+            return command
+        script = SCRIPTS.get(words[1], "script by its text")
+        if script == "renew":
+            return ""
+        if script == "save":
+            fields = {b"tail_key": "save tail", b"sealed": "save sealed"}
+            return next((fields[word] for word in words if word in fields), "save progress")
+        return script
+
+    return kind
+
+
+__all__ = ["EVERYTHING", "RedisWire", "StorePort", "kinds_of", "opened"]

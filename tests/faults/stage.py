@@ -1,0 +1,245 @@
+"""One run of a flow: a frontend that faults strike, one that they don't, and the books."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from grpc import StatusCode
+from grpc.aio import AioRpcError
+
+from service.collector.ages import Ages
+from service.collector.report import Report
+from service.collector.run import Run as Collection
+from service.collector.sweep import sweep_store
+from storage.fleet import longest_lifetime
+from storage.keys import DATA, TAILS, uuid7
+from storage.port import ObjectStore
+from storage.records import Records, new_nonce
+from storage.spool import Spools
+from tests.faults.plans import Plan, Strike
+from tests.service.fleet import Fleet, Frontend, Tenant, eventually, sha256
+
+Result = TypeVar("Result")
+
+PATIENCE = 20.0
+"""Seconds in which a client that goes on trying must come to its end."""
+RETRIED = frozenset({StatusCode.UNAVAILABLE, StatusCode.ABORTED})
+BUDGET = 64 * 2**20
+SETTINGS: Mapping[str, object] = {
+    "buffer_budget": BUDGET,
+    "cache_budget": 16 * 2**20,
+    "suspend_grace": 8.0,
+    "lease_ttl": 3.0,
+    "threads": 4,
+}
+_BASE = random.Random("faults").randbytes(17 * 2**20)  # noqa: S311 -- content, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """What the frontends of one run stand on."""
+
+    faulty: ObjectStore
+    clean: ObjectStore
+    faulty_redis: str
+    redis: str
+
+
+class Ground(Protocol):
+    """Where flows run, and which faults there are."""
+
+    def strikes(self, kind: str) -> Sequence[tuple[str, int]]:
+        """The faults that apply to a request, and how many in a row."""
+
+    def backends(self, name: str, plan: Plan) -> AbstractAsyncContextManager[Backends]:
+        """A store and a Redis for one run, spoilt by a plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What was acknowledged of one digest."""
+
+    data: bytes
+    labels: Mapping[str, str]
+
+
+@dataclass
+class Stage:
+    """One run.
+
+    Attributes:
+        name: tells its content and tenants from those of all other runs.
+        strike: the fault.
+        plan: of the frontend that faults strike.
+        struck: that frontend.
+        sound: the other one.
+        backends: what they stand on.
+        held: what the tenant must hold at the end, and nothing else …
+        maybe: … but this, of which either is right.
+        other_held: the same of the other tenant.
+        leftover: refs that are still there at the end.
+        notes: what a flow keeps from one step to the next.
+    """
+
+    name: str
+    strike: Strike | None
+    plan: Plan
+    struck: Frontend
+    sound: Frontend
+    backends: Backends
+    fleet: Fleet
+    held: dict[str, Held] = field(default_factory=dict)
+    maybe: dict[str, Held] = field(default_factory=dict)
+    other_held: dict[str, Held] = field(default_factory=dict)
+    leftover: set[str] = field(default_factory=set)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def faulty(self) -> Tenant:
+        """The tenant, at the frontend that faults strike."""
+        return self.struck.tenant(f"a-{self.name}")
+
+    @property
+    def clean(self) -> Tenant:
+        """The tenant, at the other frontend."""
+        return self.sound.tenant(f"a-{self.name}")
+
+    @property
+    def other(self) -> Tenant:
+        """Another tenant, at the other frontend."""
+        return self.sound.tenant(f"b-{self.name}")
+
+    def content(self, size: int, salt: str = "") -> bytes:
+        """Bytes that only this run has."""
+        begin = f"{self.name}{salt}|".encode()
+        return (begin + _BASE)[:size]
+
+    def hold(self, data: bytes, labels: Mapping[str, str] | None = None, digest: str = "") -> str:
+        """Notes that the tenant must hold some bytes at the end; returns their digest."""
+        digest = digest or sha256(data)
+        self.held[digest] = Held(data, labels or {})
+        return digest
+
+
+@asynccontextmanager
+async def staged(
+    ground: Ground, name: str, strike: Strike | None, folder: Path
+) -> AsyncIterator[Stage]:
+    """Two frontends of one fleet, for one run."""
+    plan = Plan(strike)
+    async with ground.backends(name, plan) as backends:
+        settings = {**SETTINGS, "data_dir": folder}
+        good = Fleet(backends.clean, backends.redis, settings)
+        bad = Fleet(backends.faulty, backends.faulty_redis, settings)
+        async with good.stack, bad.stack:
+            sound, struck = await good.frontend(), await bad.frontend()
+            yield Stage(name, strike, plan, struck, sound, backends, good)
+
+
+async def persist(attempt: Callable[[], Awaitable[Result]]) -> Result:
+    """Tries as a client does that means it: again after UNAVAILABLE and ABORTED."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await attempt()
+            except AioRpcError as error:
+                if error.code() not in RETRIED:
+                    raise
+            await asyncio.sleep(0.02)
+
+
+async def check_books(stage: Stage, where: Tenant, held: Mapping[str, Held]) -> None:
+    """A tenant lists what it holds, once, with its labels, and reads it byte for byte."""
+    listed = await where.list()
+    digests = sorted(info.digest for info in listed)
+    maybe = set(stage.maybe) & set(digests) - set(held)
+    assert digests == sorted([*held, *maybe]), f"listed {digests}, held {sorted(held)}"
+    for info in listed:
+        kept = held.get(info.digest) or stage.maybe[info.digest]
+        assert dict(info.labels) == dict(kept.labels)
+        assert info.size == len(kept.data)
+        assert await where.read(info.digest) == kept.data, "other bytes than were committed"
+        assert (await where.info(info.digest)).size == len(kept.data)
+
+
+async def check_nothing_half(stage: Stage, digests: Mapping[str, Held]) -> None:
+    """What isn't committed yet is absent or whole, never in between."""
+    for digest, kept in digests.items():
+        try:
+            body = await stage.clean.read(digest)
+        except AioRpcError as error:
+            assert error.code() is StatusCode.NOT_FOUND, error.details()  # noqa: PT017
+        else:
+            assert body == kept.data
+
+
+async def check_idle(frontend: Frontend) -> None:
+    """No stream, lease or task is left, and all of the buffer is free."""
+    idle = {
+        "holdfast_streams": 0,
+        "holdfast_leases": 0,
+        "holdfast_background_tasks": 0,
+        "holdfast_buffer_waiting": 0,
+        "holdfast_buffer_free_bytes": BUDGET,
+    }
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            await eventually(lambda: all(frontend.counted(n) == v for n, v in idle.items()))
+    assert {name: frontend.counted(name) for name in idle} == idle
+
+
+async def check_end(stage: Stage, *, swept: bool) -> None:
+    """All that must hold once the client has come to its end."""
+    await check_books(stage, stage.clean, stage.held)
+    await check_books(stage, stage.faulty, stage.held)
+    assert {status.ref for status in await stage.clean.statuses()} == stage.leftover
+    for frontend in (stage.struck, stage.sound):
+        await check_idle(frontend)
+    for late in stage.plan.take_late():
+        landed = await asyncio.to_thread(late)
+        if inspect.isawaitable(landed):
+            await landed
+    await check_books(stage, stage.clean, stage.held)
+    await check_books(stage, stage.other, stage.other_held)
+    if swept:
+        await asyncio.to_thread(sweep, stage)
+        await check_books(stage, stage.clean, stage.held)
+        await check_books(stage, stage.other, stage.other_held)
+
+
+def sweep(stage: Stage) -> None:
+    """A collection without any patience: no ingest is under way that it could harm.
+
+    What it leaves is what the books say, and nothing else.
+    """
+    store = stage.backends.clean
+    ages = Ages(grace=-1.0, data=-1.0, read_grace=-1.0, ingest_lifetime=1e9, landing=-1.0)
+    report = Report(dry_run=False)
+    with Spools() as spools:
+        run = Collection(
+            store=store,
+            records=Records(store),
+            ages=ages,
+            report=report,
+            spools=spools,
+            new_name=uuid7,
+            new_nonce=new_nonce,
+            declared_lifetime=lambda: longest_lifetime(store),
+        )
+        sweep_store(run)
+    assert report.errors == []
+    if stage.leftover:
+        return
+    # Small ones are in their records.
+    held = {**stage.held, **stage.other_held, **stage.maybe}
+    most = sum(len(kept.data) > 64 * 2**10 for kept in held.values())
+    assert len(list(store.list(DATA))) <= most, "garbage that no collection finds"
+    assert list(store.list(TAILS)) == []
+    assert list(store.list_uploads(DATA)) == []

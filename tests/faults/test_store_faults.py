@@ -1,0 +1,19 @@
+"""Every flow against every fault of the object store, at the store's port."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.enumeration import enumerate_faults
+from tests.faults.flows import FLOWS, Flow
+from tests.faults.grounds import StorePort
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+async def test_store_faults(flow: Flow, redis_url: str, tmp_path: Path) -> None:
+    """Whatever the store does to a request, the flow ends well and nothing is lost."""
+    count = await enumerate_faults(flow, StorePort(tmp_path / "stores", redis_url), tmp_path)
+    print(f"faults: {flow.name}: {count.points} requests, {count.runs} runs, {dict(count.codes)}")
+    assert count.missed == []

@@ -1,0 +1,233 @@
+"""Model B: what Redis remembers of one tenant's hold, against the holds themselves.
+
+The digest's record stays live throughout (another tenant holds it), so that what is
+left is the question whether an answer from the cache can outlast the hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tests.model.checker import Faults, Slot, Step
+from tests.model.programs import OK, UNKNOWN, Call, Note, Program, Request
+
+REMEMBERED = 2
+"""How many changes of Redis a failover may lose."""
+
+
+class CacheRules(NamedTuple):
+    """What the cache lives by; a broken variant differs in one of them."""
+
+    gen: bool = True
+    server: bool = True
+    guard: bool = True
+    raises_first: bool = True
+    confirms: bool = True
+    minds_guard: bool = True
+
+
+class Redis(NamedTuple):
+    """One tenant's cache of one digest."""
+
+    gen: int = 0
+    server: int = 0
+    entry: tuple[int, int] | None = None
+    token: str = ""
+    changes: frozenset[str] = frozenset()
+
+
+class CacheWorld(NamedTuple):
+    """Redis, what it was before its last changes, and the tenant's holds."""
+
+    redis: Redis = Redis()
+    before: tuple[Redis, ...] = ()
+    holds: frozenset[str] = frozenset()
+    marks: frozenset[str] = frozenset()
+    acknowledged: bool = False
+
+    def changed(self, redis: Redis) -> CacheWorld:
+        """The world after a change of Redis."""
+        if redis == self.redis:
+            return self
+        return self._replace(redis=redis, before=(self.redis, *self.before)[:REMEMBERED])
+
+
+# -- programs
+
+
+def info(rules: CacheRules, name: str) -> Program:
+    """`Catalogue.info`: from the cache, or from the store, and then filled in."""
+    ticket = yield Request("run", "hold_look_up")
+    counts = True
+    if ticket != UNKNOWN:
+        hit, deleting = ticket[3], ticket[4]
+        if hit:
+            yield Note("held")
+            return
+        counts = not (rules.minds_guard and deleting)
+    elif rules.minds_guard:
+        counts = False
+    listed = yield Request("list", "hold")
+    if not counts or all(marked for _, marked in listed):
+        made = yield Request("put", "hold", name)
+        if made != OK:
+            return
+    yield Note("held")
+    if ticket != UNKNOWN:
+        yield Request("run", "hold_fill", None, None, ticket[:3])
+
+
+def delete(rules: CacheRules, name: str) -> Program:
+    """`Catalogue.delete`: announced, marked, deleted, announced again."""
+    yield Note("delete")
+    begun = yield Request("run", "change_begin", name, None, rules.raises_first)
+    if begun != OK:
+        return
+    listed = yield Request("list", "hold")
+    names = tuple(hold for hold, _ in listed)
+    for hold in names:
+        marked = yield Request("put", "mark", hold)
+        if marked != OK:
+            return
+    if rules.confirms:
+        confirmed = yield Request("run", "change_confirm", name)
+        if confirmed != OK:
+            return
+    for hold in names:
+        gone = yield Request("delete", "hold", hold)
+        if gone != OK:
+            return
+        gone = yield Request("delete", "mark", hold)
+        if gone != OK:
+            return
+    yield Request("run", "change_end", name, None, not rules.raises_first)
+
+
+# -- the world
+
+
+@dataclass(frozen=True)
+class CacheModel:
+    """The cache under a set of rules."""
+
+    rules: CacheRules
+    slots: Sequence[Slot]
+    faults: Faults
+    start: CacheWorld = CacheWorld(holds=frozenset({"old"}), acknowledged=True)
+
+    def first(self) -> CacheWorld:
+        """The world at the beginning."""
+        return self.start
+
+    def changes(self, request: Request) -> bool:
+        """Whether no reply to it is a fault of its own; a look-up without one is."""
+        return request.op != "list"
+
+    def note(self, world: CacheWorld, note: Note, tenant: str, binding: bool) -> CacheWorld:
+        """Takes in what the tenant was told."""
+        del tenant
+        if note.what == "delete":
+            return world._replace(acknowledged=False)
+        return world._replace(acknowledged=world.acknowledged or binding)
+
+    def apply(self, world: CacheWorld, request: Request, late: bool) -> Iterable[Step]:
+        """What a request does."""
+        del late
+        return [getattr(self, f"_{request.op}_{request.kind}")(world, request)]
+
+    def _run_hold_look_up(self, world: CacheWorld, _request: Request) -> Step:
+        redis = world.redis
+        hit = redis.entry is not None
+        if redis.entry is not None:
+            gen, server = redis.entry
+            hit = not (self.rules.gen and gen != redis.gen)
+            hit = hit and not (self.rules.server and server != redis.server)
+        return (redis.gen, redis.server, redis.token, hit, bool(redis.changes)), world
+
+    def _run_hold_fill(self, world: CacheWorld, request: Request) -> Step:
+        redis, (gen, server, token) = world.redis, request.body  # type: ignore[misc]
+        refused = (
+            (self.rules.gen and gen != redis.gen)
+            or (self.rules.server and server != redis.server)
+            or (self.rules.guard and (token != redis.token or redis.changes))
+        )
+        if refused:
+            return OK, world
+        return OK, world.changed(redis._replace(entry=(gen, server)))
+
+    def _run_change_begin(self, world: CacheWorld, request: Request) -> Step:
+        redis, name = world.redis, str(request.name)
+        redis = redis._replace(
+            token=f"{name} begun",
+            changes=redis.changes | {name},
+            entry=None,
+            gen=redis.gen + bool(request.body),
+        )
+        return OK, world.changed(redis)
+
+    def _run_change_confirm(self, world: CacheWorld, request: Request) -> Step:
+        return OK if request.name in world.redis.changes else "forgotten", world
+
+    def _run_change_end(self, world: CacheWorld, request: Request) -> Step:
+        redis, name = world.redis, str(request.name)
+        redis = redis._replace(
+            token=f"{name} ended",
+            changes=redis.changes - {name},
+            entry=None,
+            gen=redis.gen + bool(request.body),
+        )
+        return OK, world.changed(redis)
+
+    def _list_hold(self, world: CacheWorld, _request: Request) -> Step:
+        names = sorted(world.holds | world.marks)
+        return tuple((name, name in world.marks) for name in names), world
+
+    def _put_hold(self, world: CacheWorld, request: Request) -> Step:
+        return OK, world._replace(holds=world.holds | {str(request.name)})
+
+    def _delete_hold(self, world: CacheWorld, request: Request) -> Step:
+        return OK, world._replace(holds=world.holds - {str(request.name)})
+
+    def _put_mark(self, world: CacheWorld, request: Request) -> Step:
+        return OK, world._replace(marks=world.marks | {str(request.name)})
+
+    def _delete_mark(self, world: CacheWorld, request: Request) -> Step:
+        return OK, world._replace(marks=world.marks - {str(request.name)})
+
+    def environment(
+        self, world: CacheWorld, waiting: tuple[Request, ...]
+    ) -> Iterable[tuple[str, CacheWorld]]:
+        """A failover, which may lose the last changes."""
+        del waiting
+        for lost, redis in enumerate((world.redis, *world.before)):
+            after = redis._replace(server=world.redis.server + 1)
+            yield f"Redis fails over and loses {lost} changes", world._replace(
+                redis=after, before=()
+            )
+
+    def violation(self, world: CacheWorld) -> str | None:
+        """Who was told that it holds the digest has a hold."""
+        if world.acknowledged and not world.holds:
+            return "the tenant was told that it holds the digest, and has no hold"
+        return None
+
+    def at_rest(self, world: CacheWorld) -> str | None:
+        """Nothing: misses are harmless."""
+        del world
+
+
+def caching(
+    rules: CacheRules, faults: Faults, first: int = 2, second: int = 2
+) -> CacheModel:
+    """One tenant asks and deletes through two frontends."""
+
+    def slot(name: str, operations: int) -> Slot:
+        def menu(_world: Any, left: int) -> Iterable[tuple[str, Call]]:
+            yield "info", Call(info, (rules, f"{name}{left}"))
+            yield "delete", Call(delete, (rules, f"{name}{left}"))
+
+        return Slot(name, operations, menu, "a")
+
+    return CacheModel(rules, [slot("1", first), slot("2", second)], faults)

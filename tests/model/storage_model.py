@@ -1,0 +1,233 @@
+"""Model A: one digest's record, holds, data, and the frozen commits of its tenants.
+
+Abstractions, and why they are sound, are in docs/model.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tests.model.checker import Faults, Slot, Step
+from tests.model.programs import ABSENT, Call, Note, Request
+from tests.model.storage_programs import (
+    FAILED,
+    OK,
+    READABLE,
+    TOO_OLD,
+    Record,
+    Rules,
+    collect,
+    collect_data,
+    sweep_marks,
+)
+
+YOUNG, LATE, OLD = 0, 1, 2
+"""Ages of an ingest's bytes: may be committed; older than L; older than G."""
+
+
+class Frozen(NamedTuple):
+    """A commit that somebody has begun to carry out."""
+
+    record: Record
+    kind: str
+
+
+class World(NamedTuple):
+    """What the store and Redis hold. Keys and names are short strings."""
+
+    record: Record | None = None
+    holds: frozenset[tuple[str, str]] = frozenset()
+    marks: frozenset[tuple[str, str]] = frozenset()
+    data: frozenset[str] = frozenset()
+    uploads: frozenset[str] = frozenset()
+    ages: frozenset[tuple[str, int]] = frozenset()
+    frozen: frozenset[tuple[str, Frozen]] = frozenset()
+    acknowledged: frozenset[str] = frozenset()
+
+    def age(self, key: str) -> int:
+        """How old an ingest's bytes are."""
+        return dict(self.ages).get(key, YOUNG)
+
+
+@dataclass(frozen=True)
+class StorageModel:
+    """The storage protocol under a set of rules.
+
+    Attributes:
+        rules: the protocol, or a broken variant of it.
+        slots: who does what.
+        faults: how often each fault may happen.
+        start: the world at the beginning.
+        ages: whether time passes.
+    """
+
+    rules: Rules
+    slots: Sequence[Slot]
+    faults: Faults
+    start: World = World()
+    ages: bool = False
+
+    def first(self) -> World:
+        """The world at the beginning."""
+        return self.start
+
+    def changes(self, request: Request) -> bool:
+        """Whether it changes anything."""
+        return request.op not in {"get", "head", "list"}
+
+    def note(self, world: World, note: Note, tenant: str, binding: bool) -> World:
+        """Takes in what a tenant was told."""
+        if note.what == "delete":
+            return world._replace(acknowledged=world.acknowledged - {tenant})
+        if not binding:
+            return world
+        return world._replace(acknowledged=world.acknowledged | {tenant})
+
+    def apply(self, world: World, request: Request, late: bool) -> Iterable[Step]:
+        """What a request does."""
+        handler = getattr(self, f"_{request.op}_{request.kind}")
+        return [handler(world, request, late)]
+
+    def _get_record(self, world: World, _request: Request, _late: bool) -> Step:
+        return world.record, world
+
+    def _put_record(self, world: World, request: Request, late: bool) -> Step:
+        own = request.name
+        if own and self.rules.lifetime and not late and world.age(str(own)) != YOUNG:
+            return TOO_OLD, world
+        if world.record != (None if request.condition == ABSENT else request.condition):
+            return FAILED, world
+        return OK, world._replace(record=request.body)
+
+    def _head_data(self, world: World, request: Request, _late: bool) -> Step:
+        return request.name in world.data or request.name == "", world
+
+    def _put_data(self, world: World, request: Request, _late: bool) -> Step:
+        key = str(request.name)
+        return OK, world._replace(data=world.data | {key})
+
+    def _delete_data(self, world: World, request: Request, _late: bool) -> Step:
+        return OK, world._replace(data=world.data - {str(request.name)})
+
+    def _list_data(self, world: World, _request: Request, _late: bool) -> Step:
+        least = OLD if self.rules.longer_than_life else YOUNG
+        return tuple(sorted(key for key in world.data if world.age(key) >= least)), world
+
+    def _complete_upload_data(self, world: World, request: Request, _late: bool) -> Step:
+        key = str(request.name)
+        if key not in world.uploads:
+            return FAILED, world
+        done = world._replace(data=world.data | {key}, uploads=world.uploads - {key})
+        return OK, done
+
+    def _abort_upload_data(self, world: World, request: Request, _late: bool) -> Step:
+        return OK, world._replace(uploads=world.uploads - {str(request.name)})
+
+    def _put_hold(self, world: World, request: Request, _late: bool) -> Step:
+        tenant, name = request.name  # type: ignore[misc]
+        if request.condition == ABSENT and (tenant, name) in world.holds:
+            return FAILED, world
+        return OK, world._replace(holds=world.holds | {(tenant, name)})
+
+    def _get_hold(self, world: World, request: Request, _late: bool) -> Step:
+        return request.name in world.holds, world
+
+    def _list_hold(self, world: World, request: Request, _late: bool) -> Step:
+        names = {name for tenant, name in world.holds | world.marks if tenant == request.name}
+        if request.body == "marks too":
+            return bool(names), world
+        objects = world.holds if request.body == "with names" else world.marks
+        return tuple((name, (request.name, name) in objects) for name in sorted(names)), world
+
+    def _delete_hold(self, world: World, request: Request, _late: bool) -> Step:
+        return OK, world._replace(holds=world.holds - {request.name})
+
+    def _put_mark(self, world: World, request: Request, _late: bool) -> Step:
+        return OK, world._replace(marks=world.marks | {request.name})
+
+    def _delete_mark(self, world: World, request: Request, _late: bool) -> Step:
+        return OK, world._replace(marks=world.marks - {request.name})
+
+    def _run_freeze(self, world: World, request: Request, _late: bool) -> Step:
+        tenant = str(request.name)
+        if any(other == tenant for other, _ in world.frozen):
+            return FAILED, world
+        record, kind = request.body  # type: ignore[misc]
+        return OK, world._replace(
+            frozen=world.frozen | {(tenant, Frozen(record, kind))},
+            uploads=world.uploads | ({record.key} if kind == "parts" else set()),
+        )
+
+    def _run_forget(self, world: World, request: Request, _late: bool) -> Step:
+        kept = frozenset(
+            (tenant, frozen)
+            for tenant, frozen in world.frozen
+            if tenant != request.name or request.body not in {None, frozen.record.key}
+        )
+        return OK, world._replace(frozen=kept)
+
+    # -- what else happens
+
+    def environment(
+        self, world: World, waiting: tuple[Request, ...]
+    ) -> Iterable[tuple[str, World]]:
+        """Time passes for one ingest's bytes."""
+        if not self.ages:
+            return
+        for key in sorted(world.data | world.uploads):
+            age = world.age(key)
+            if age == OLD or (age == LATE and self._may_land(key, waiting)):
+                continue
+            ages = frozenset({**dict(world.ages), key: age + 1}.items())
+            bound = "G" if age == LATE else "L"
+            yield f"{key} becomes older than {bound}", world._replace(ages=ages)
+
+    def _may_land(self, key: str, waiting: tuple[Request, ...]) -> bool:
+        if not self.rules.longer_than_landing:
+            return False
+        return any(
+            isinstance(request.body, Record) and request.body.key == key for request in waiting
+        )
+
+    # -- what must be so
+
+    def violation(self, world: World) -> str | None:
+        """Acknowledged content is there, and held."""
+        record = world.record
+        readable = record is not None and record.state in READABLE
+        if record and readable and record.key and record.key not in world.data:
+            return f"the record is {record.state} and its data {record.key} is gone"
+        for tenant in sorted(world.acknowledged):
+            if not readable:
+                return f"{tenant} was told that it holds the digest, and the record is {record}"
+            if not any(other == tenant for other, _ in world.holds):
+                return f"{tenant} was told that it holds the digest, and has no hold"
+        return None
+
+    def at_rest(self, world: World) -> str | None:
+        """Collectors that run to their end leave what is held, and tombstones."""
+        tenants = tuple(sorted({tenant for tenant, _ in world.holds | world.marks}))
+        keys = world.data | world.uploads
+        world = world._replace(ages=frozenset((key, OLD) for key in keys), uploads=frozenset())
+        for turn in ("y", "z"):
+            for tenant in tenants if self.rules.sweeps_marks else ():
+                world = self._alone(world, Call(sweep_marks, (tenant,)))
+            world = self._alone(world, Call(collect, (self.rules, tenants, turn)))
+            world = self._alone(world, Call(collect_data, (self.rules, turn)))
+        if world.holds:
+            return None
+        if world.record and world.record.state in READABLE:
+            return f"nobody holds the digest, and its record stays {world.record.state}"
+        return f"nobody names the data {sorted(world.data)}, and it stays" if world.data else None
+
+    def _alone(self, world: World, call: Call) -> World:
+        running = call.program(*call.arguments)
+        try:
+            asks = next(running)
+            while True:
+                ((reply, world),) = self.apply(world, asks, False)
+                asks = running.send(reply)
+        except StopIteration:
+            return world

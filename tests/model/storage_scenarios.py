@@ -1,0 +1,136 @@
+"""Who does what in model A: small casts that between them play every pair of operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tests.model.checker import Faults, Slot
+from tests.model.programs import Call
+from tests.model.storage_model import OLD, StorageModel, World
+from tests.model.storage_programs import (
+    CONDEMNED,
+    LIVE,
+    Record,
+    Rules,
+    collect,
+    collect_data,
+    commit,
+    delete,
+    info,
+    redrive,
+    sweep_marks,
+)
+
+A, B = "a", "b"
+HELD = World(record=Record(LIVE, "d", "n"), holds=frozenset({(A, "old")}), data=frozenset({"d"}))
+"""One tenant holds the digest, and has been told so."""
+HELD = HELD._replace(acknowledged=frozenset({A}))
+CONDEMNED_OLD = World(
+    record=Record(CONDEMNED, "d", "n"), data=frozenset({"d"}), ages=frozenset({("d", OLD)})
+)
+"""Nobody holds the digest any more, and its data is older than G."""
+
+
+def client(
+    rules: Rules, tenant: str, name: str, operations: int, choice: str, kind: str = "single"
+) -> Slot:
+    """A tenant's client: `choice` holds i(nfo), d(elete), c(ommit)."""
+
+    def menu(world: Any, left: int) -> Iterable[tuple[str, Call]]:
+        fresh = f"{name}{left}"
+        if "i" in choice:
+            yield "info", Call(info, (rules, tenant, fresh))
+        if "d" in choice:
+            yield "delete", Call(delete, (rules, tenant, fresh))
+        if "c" in choice:
+            frozen = dict(world.frozen).get(tenant)
+            if frozen is None:
+                yield "commit", Call(commit, (rules, tenant, fresh, kind))
+            else:
+                arguments = (rules, tenant, fresh, frozen.record, frozen.kind)
+                yield "the frozen commit", Call(redrive, arguments)
+
+    return Slot(f"{tenant}/{name}", operations, menu, tenant)
+
+
+def collector(rules: Rules, name: str = "x", passes: int = 1) -> Slot:
+    """A collector of records and holds."""
+    made: Callable[[int], Call] = lambda left: Call(  # noqa: E731
+        collect, (rules, (A, B), f"{name}{left}")
+    )
+    return Slot(f"collector {name}", passes, lambda _world, left: [("a pass", made(left))])
+
+
+def data_collector(rules: Rules, passes: int = 1) -> Slot:
+    """A collector of data objects."""
+    return Slot(
+        "data collector",
+        passes,
+        lambda _world, left: [("a pass", Call(collect_data, (rules, f"{left}")))],
+    )
+
+
+def sweeper(tenant: str) -> Slot:
+    """A collector of marks without holds."""
+    return Slot("sweeper", 1, lambda _world, _left: [("a pass", Call(sweep_marks, (tenant,)))])
+
+
+def adopting(rules: Rules, faults: Faults) -> StorageModel:
+    """One tenant asks and deletes, another takes the digest over, a collector passes."""
+    cast = [client(rules, A, "1", 2, "id"), client(rules, B, "2", 1, "i"), collector(rules)]
+    return StorageModel(rules, cast, faults, HELD)
+
+
+def committing(rules: Rules, faults: Faults, kind: str = "inline") -> StorageModel:
+    """Two tenants commit one digest, one of them deletes it, a collector passes."""
+    cast = [client(rules, A, "1", 2, "cd", kind), client(rules, B, "2", 1, "c", kind)]
+    return StorageModel(rules, [*cast, collector(rules)], faults)
+
+
+def redriving(rules: Rules, faults: Faults, kind: str = "single") -> StorageModel:
+    """A commit is left, two frontends carry it out, its tenant deletes, a collector passes."""
+    cast = [
+        client(rules, A, "1", 1, "c", kind),
+        client(rules, A, "2", 1, "c", kind),
+        client(rules, A, "3", 1, "d"),
+    ]
+    return StorageModel(rules, [*cast, collector(rules)], faults)
+
+
+def aging(rules: Rules, faults: Faults, kind: str = "single") -> StorageModel:
+    """A commit is carried out by one or two frontends while time passes and data is collected."""
+    cast = [
+        client(rules, A, "1", 1, "c", kind),
+        client(rules, A, "2", 1, "c", kind),
+        data_collector(rules),
+    ]
+    return StorageModel(rules, cast, faults, ages=True)
+
+
+def returning(rules: Rules, faults: Faults) -> StorageModel:
+    """A condemned digest is buried or taken over, and its data collected, as it comes back."""
+    cast = [
+        client(rules, A, "1", 1, "i"),
+        client(rules, A, "2", 1, "i"),
+        client(rules, B, "3", 1, "c", "inline"),
+        collector(rules),
+    ]
+    return StorageModel(rules, cast, faults, CONDEMNED_OLD)
+
+
+def collecting(rules: Rules, faults: Faults) -> StorageModel:
+    """Two collectors and one of data meet a tenant that takes a condemned digest over."""
+    cast = [
+        client(rules, A, "1", 1, "i"),
+        collector(rules, "x"),
+        collector(rules, "y"),
+        data_collector(rules),
+    ]
+    return StorageModel(rules, cast, faults, CONDEMNED_OLD)
+
+
+def deleting(rules: Rules, faults: Faults) -> StorageModel:
+    """A tenant asks and deletes again and again; what its deletes leave is swept."""
+    cast = [client(rules, A, "1", 3, "id"), collector(rules), sweeper(A)]
+    return StorageModel(rules, cast, faults, HELD)

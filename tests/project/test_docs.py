@@ -1,0 +1,271 @@
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from coordination import keys as redis_keys
+from coordination import scripts
+from holdfast.cli.app import app
+from holdfast.digests import Digest
+from storage import keys as store_keys
+from storage.holds import Hold
+from storage.records import Record
+from tests.project import pages
+from tests.project.repository import ROOT
+
+PAGES = pages.pages()
+PAGE_NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+COMMAND_LINE = re.compile(r"(?:^(?:\$ )?|\| )holdfast ([^|#&<\n]+)", re.MULTILINE)
+S3_ACTIONS = {
+    "abort_multipart_upload": "s3:AbortMultipartUpload",
+    "complete_multipart_upload": "s3:PutObject",
+    "create_multipart_upload": "s3:PutObject",
+    "delete_object": "s3:DeleteObject",
+    "get_object": "s3:GetObject",
+    "head_object": "s3:GetObject",
+    "list_multipart_uploads": "s3:ListBucketMultipartUploads",
+    "list_objects_v2": "s3:ListBucket",
+    "list_parts": "s3:ListMultipartUploadParts",
+    "put_object": "s3:PutObject",
+    "upload_part": "s3:PutObject",
+}
+
+
+def sources(pattern: str) -> str:
+    return "\n".join(path.read_text("utf-8") for path in sorted(ROOT.glob(pattern)))
+
+
+@pytest.mark.parametrize("name", PAGE_NAMES)
+def test_links_lead_somewhere(name: str) -> None:
+    """Every relative link names a file that is there, and a heading that it has."""
+    broken = []
+    for path, anchor in pages.links(pages.text(name)):
+        target = (ROOT / name).parent / path if path else ROOT / name
+        if not target.exists() or (
+            anchor and anchor not in pages.anchors(target.read_text("utf-8"))
+        ):
+            broken.append(f"{path}#{anchor}")
+    assert broken == []
+
+
+def test_every_page_can_be_found() -> None:
+    """From README.md one comes to every page, by links."""
+    seen, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in seen or page.suffix != ".md":
+            continue
+        seen.add(page)
+        targets = (page.parent / path for path, _ in pages.links(page.read_text("utf-8")) if path)
+        waiting += [target.resolve() for target in targets]
+    assert set(PAGES) <= seen
+
+
+@pytest.mark.parametrize("name", PAGE_NAMES)
+def test_files_that_are_named_are_there(name: str) -> None:
+    """What a page names as a file of the project is one."""
+    folders = "holdfast|storage|coordination|service|protos|tests|scripts|helm"
+    named = [
+        span
+        for span in pages.spans(pages.text(name))
+        if re.fullmatch(rf"({folders})/[\w./*-]*", span)
+    ]
+    missing = [
+        span
+        for span in named
+        if not (list(ROOT.glob(span)) if "*" in span else (ROOT / span).exists())
+    ]
+    assert missing == []
+
+
+def command_lines(page: str) -> Iterator[list[str]]:
+    """The words after `holdfast` wherever a page shows it being run."""
+    code = [*pages.blocks(page, "sh"), *pages.blocks(page, "console"), *pages.spans(page)]
+    for piece in code:
+        for line in COMMAND_LINE.findall(piece):
+            yield shlex.split(line.replace("…", "x"))
+
+
+def wrong_words(words: list[str]) -> list[str]:
+    """Commands and options of a line that the command line doesn't have."""
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("holdfast", ["--version"], resilient_parsing=True)
+    takes_value = {o: not p.is_flag for p in group.params for o in p.opts}
+    rest = list(words)
+    while rest and rest[0].startswith("-"):
+        option = rest.pop(0)
+        if option == "--help":
+            return []
+        if option not in takes_value:
+            return [option]
+        if takes_value[option]:
+            rest.pop(0)
+    if not rest or rest[0].isupper():
+        return []
+    command = group.get_command(context, rest[0])
+    if command is None:
+        return [rest[0]]
+    known = {"--help", *(option for param in command.params for option in param.opts)}
+    options = [word.partition("=")[0] for word in rest[1:] if re.match(r"-{1,2}[a-z]", word)]
+    return [option for option in options if option not in known]
+
+
+@pytest.mark.parametrize("name", PAGE_NAMES)
+def test_commands_and_options_exist(name: str) -> None:
+    """Every command that a page shows, and each of its options, is the command line's."""
+    wrong = [bad for words in command_lines(pages.text(name)) for bad in wrong_words(words)]
+    assert wrong == []
+
+
+def test_a_wrong_command_would_be_noticed() -> None:
+    """The check above tells commands and options that exist from those that don't."""
+    assert wrong_words(["frobnicate"]) == ["frobnicate"]
+    assert wrong_words(["--tenant", "b", "push", "f", "--frob"]) == ["--frob"]
+    assert wrong_words(["--tenant", "b", "push", "f", "--label", "a=b"]) == []
+
+
+def test_python_in_the_readme_can_be_read() -> None:
+    """The README's Python is Python, and takes from the package what it has."""
+    (snippet,) = pages.blocks(pages.text("README.md"), "python")
+    ast.parse(snippet)
+    assert "from holdfast import ContentStore" in snippet
+
+
+def test_metrics() -> None:
+    """The table of metrics has each that the frontend exposes, and no other."""
+    exposed = set(re.findall(r'"(holdfast_[a-z_]+)"', sources("service/**/*.py")))
+    table = pages.first_cells(pages.text("docs/operations.md"), "Metrics")
+    documented = {cell.removesuffix("_total") for cell in table if cell.startswith("holdfast_")}
+    assert documented == exposed
+
+
+def test_log_events() -> None:
+    """Each event in the table of logs is one that the code logs."""
+    logged = sources("service/**/*.py") + sources("coordination/*.py")
+    table = pages.first_cells(pages.text("docs/operations.md"), "Logs")
+    events = [
+        event.removesuffix(": …") for cell in table[2:] for event in re.split(r", (?=\w)", cell)
+    ]
+    assert len(events) > 10
+    assert [event for event in events if f'"{event}' not in logged] == []
+
+
+def functions(path: Path) -> set[str]:
+    """The names of a test file's functions."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {
+        node.name
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, kinds)
+    }
+
+
+def test_guarantees_are_tested() -> None:
+    """Each test that shows a guarantee is there, and each guarantee has one."""
+    page = pages.text("docs/guarantees.md")
+    named = [
+        span.split("::") for span in pages.spans(page) if re.fullmatch(r"[\w/]+\.py::\w+", span)
+    ]
+    assert named
+    gone = [
+        f"{file}::{test}"
+        for file, test in named
+        if not (ROOT / "tests" / file).is_file() or test not in functions(ROOT / "tests" / file)
+    ]
+    assert gone == []
+    promised = page.partition("## Under which")[0]
+    rows = re.findall(r"^\| (?!promise|---)(.+)$", promised, re.MULTILINE)
+    assert [row for row in rows if "::test_" not in row] == []
+
+
+@pytest.mark.parametrize("name", PAGE_NAMES)
+def test_tests_that_are_named_are_there(name: str) -> None:
+    """A page that names a test names one that exists."""
+    known = {test for path in ROOT.glob("tests/**/test_*.py") for test in functions(path)}
+    named = [span for span in pages.spans(pages.text(name)) if re.fullmatch(r"test_\w+", span)]
+    assert [test for test in named if test not in known] == []
+
+
+def kinds_of_keys() -> set[str]:
+    """The keys of coordination.keys with what varies in brackets, and its constants."""
+    keys: Any = redis_keys.Keys("<tenant>")
+    found = {value for value in vars(redis_keys).values() if str(value).startswith("holdfast:")}
+    for name, member in vars(redis_keys.Keys).items():
+        if isinstance(member, property):
+            found.add(getattr(keys, name))
+        elif inspect.isfunction(member) and not name.startswith("_"):
+            (parameter,) = list(inspect.signature(member).parameters)[1:]
+            found.add(member(keys, f"<{parameter}>"))
+    return found
+
+
+def test_redis_keys() -> None:
+    """The table of keys has each kind that there is in Redis, and no other."""
+    table = pages.first_cells(pages.text("docs/coordination.md"), "Keys")
+    assert {cell for cell in table if cell.startswith("holdfast:")} == kinds_of_keys()
+
+
+def test_scripts() -> None:
+    """The table of scripts has each of them, and no other."""
+    table = pages.first_cells(pages.text("docs/coordination.md"), "Scripts")
+    listed = [name for cell in table[1:] for name in cell.split(", ") if re.fullmatch(r"\w+", name)]
+    assert sorted(listed) == sorted(scripts.NAMES)
+
+
+def test_redis_acl() -> None:
+    """The ACL in the documentation allows every command that a script calls."""
+    called = {
+        command.lower()
+        for name in scripts.NAMES
+        for command in re.findall(r"redis\.call\('(\w+)'", scripts.source(name))
+    }
+    (block,) = [b for b in pages.blocks(pages.text("docs/operations.md"), "") if "resetkeys" in b]
+    allowed = set(re.findall(r"\+([\w|]+)", block))
+    assert called - allowed == set()
+
+
+def test_s3_policy() -> None:
+    """The policy in the documentation allows what the code asks of S3, and no more."""
+    called = set(re.findall(r"_(?:client|once)\.(\w+)\(", sources("storage/s3*.py"))) - {"close"}
+    policies = [json.loads(body) for body in pages.blocks(pages.text("docs/operations.md"), "json")]
+    (policy,) = [document for document in policies if "Statement" in document]
+    allowed = [action for statement in policy["Statement"] for action in statement["Action"]]
+    assert set(allowed) == {S3_ACTIONS[name] for name in called}
+
+
+def test_stored_examples() -> None:
+    """The examples of records and holds are read by the code that reads real ones."""
+    examples = pages.blocks(pages.text("docs/storage-format.md"), "json")
+    states = []
+    for body in examples:
+        document = json.loads(body)
+        digest = Digest.parse(document["digest"])
+        if "state" in document:
+            states.append(Record.decode(store_keys.record_key(digest), body.encode()).state)
+        else:
+            key = store_keys.hold_prefix("a", digest) + "name"
+            assert Hold.decode(key, body.encode()).encode() == body.strip().encode()
+    assert states == ["live", "live"]
+
+
+def test_stored_keys() -> None:
+    """The table of keys in the store names each prefix that there is."""
+    page = pages.text("docs/storage-format.md")
+    prefixes = [
+        value
+        for name, value in vars(store_keys).items()
+        if name.isupper() and isinstance(value, str)
+    ]
+    assert prefixes
+    assert [prefix for prefix in prefixes if prefix not in page] == []

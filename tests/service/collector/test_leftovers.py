@@ -1,0 +1,116 @@
+"""Tails, uploads and unfinished deletes that crashes left are removed when they are old."""
+
+from __future__ import annotations
+
+from holdfast.errors import Unavailable
+from service.collector.report import Fate, Kind
+from storage.keys import DELETING, HOLDS, TAILS, data_key, tail_key, uuid7
+from storage.port import MIN_PART_SIZE
+from tests.service.collector.world import Later, World, counts
+from tests.service.counting import nothing
+
+
+def test_old_tails_go(world: World) -> None:
+    """A tail, or what a probe left, goes when it is older than G, and not before."""
+    old, probed = tail_key(uuid7()), "probe/p/object"
+    for key in (old, probed):
+        world.store.put(key, b"tail")
+    world.grow_old()
+    young = tail_key(uuid7())
+    world.store.put(young, b"young")
+    report = world.collect()
+    assert world.keys(TAILS) == [young]
+    assert world.keys() == [young]
+    assert counts(report, Kind.TAILS) == {"deleted": 2, "young": 1}
+    assert report.freed == 8
+
+
+def test_old_uploads_are_aborted(old_world: World) -> None:
+    """An upload that was begun before G is aborted, with its parts."""
+    key = data_key(uuid7())
+    upload = old_world.store.create_upload(key)
+    old_world.store.put_part(key, upload.id, 1, bytes(MIN_PART_SIZE))
+    report = old_world.collect()
+    assert report.ok, report.errors
+    assert list(old_world.store.list_uploads("data/")) == []
+    assert counts(report, Kind.UPLOADS) == {"aborted": 1}
+
+
+def test_young_uploads_stay(world: World) -> None:
+    """An upload that may still be completed is left alone."""
+    upload = world.store.create_upload(data_key(uuid7()))
+    for ahead, found in ((0.0, {"young": 1}), (world.ages.data + 60, {"aborted": 1})):
+        later = World(Later(world.store, ahead))
+        assert counts(later.collect(), Kind.UPLOADS) == found
+    assert not [u for u in world.store.list_uploads("") if u.id == upload.id]
+
+
+def test_what_an_upload_became_stays(old_world: World) -> None:
+    """An upload that is completed while it is being aborted loses nothing: it is data then."""
+    key = data_key(uuid7())
+    upload = old_world.store.create_upload(key)
+    part = old_world.store.put_part(key, upload.id, 1, b"bytes")
+
+    def complete(operation: str, at: str) -> None:
+        if (operation, at) == ("abort_upload", key):
+            old_world.beside().store.complete_upload(key, upload.id, [part])
+
+    old_world.store.before = complete
+    report = old_world.collect()
+    assert report.ok, report.errors
+    assert old_world.store.get(key).body == b"bytes"
+
+
+def test_an_upload_that_will_not_end_keeps_no_other(world: World) -> None:
+    """An upload whose parts keep arriving is told of, and the others are aborted."""
+    keys = [data_key(uuid7()) for _ in range(3)]
+    for key in keys:
+        world.store.create_upload(key)
+
+    def refuse(operation: str, at: str) -> None:
+        if (operation, at) == ("abort_upload", keys[1]):
+            raise Unavailable("parts of it keep arriving")
+
+    world.store.before = refuse
+    world.store._store = Later(world.store._store)
+    report = world.collect()
+    assert report.count(Kind.UPLOADS, Fate.ABORTED) == 2
+    assert [upload.key for upload in world.store.list_uploads("")] == [keys[1]]
+    assert keys[1] in report.errors[0]
+
+
+def test_an_unfinished_delete_is_finished(world: World) -> None:
+    """A delete that was broken off after its mark is carried out once no request can land."""
+    digest = world.commit("a", b"half deleted")
+    kept = world.commit("b", b"half deleted")
+    assert digest == kept
+    [first, other] = world.keys(HOLDS)
+    world.store.put(first + DELETING, b"")
+    assert counts(world.collect(), Kind.HOLDS)["young"] == 1
+    assert first in world.keys(HOLDS)
+    world.grow_old(HOLDS, seconds=world.ages.landing + 60)
+    world.store.calls.clear()
+    report = world.collect()
+    assert world.keys(HOLDS) == [other]
+    deletes = [key for name, key in world.store.calls if name == "delete"]
+    assert deletes == [first, first + DELETING]
+    assert report.count(Kind.HOLDS, Fate.FINISHED) == 1
+    assert world.read(digest) == b"half deleted"
+
+
+def test_a_failing_pass_keeps_no_other_from_running(world: World) -> None:
+    """When one pass fails, it is told of, and the others are made."""
+    world.store.put(tail_key(uuid7()), b"tail")
+    world.put_data(b"garbage")
+    world.grow_old()
+
+    def refuse(operation: str, key: str) -> None:
+        if operation == "list" and key in {HOLDS, "data/"}:
+            raise Unavailable("slow down")
+
+    world.store.before = refuse
+    report = world.collect()
+    world.store.before = nothing
+    assert [error.partition(":")[0] for error in report.errors] == ["records", "data"]
+    assert world.keys(TAILS) == []
+    assert len(world.keys("data/")) == 1

@@ -1,0 +1,232 @@
+"""Records that no hold names are condemned, then buried, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast.digests import Digest
+from service.collector.records import Burial, Condemnation, list_holds
+from service.collector.report import Fate, Kind
+from storage.keys import DELETING, RECORDS, record_key
+from storage.records import FORMAT, State
+from tests.service.collector.world import World, counts
+
+
+def test_unheld_is_buried(old_world: World) -> None:
+    """A blob that nobody holds becomes a tombstone, one that is held stays."""
+    held, gone = old_world.commit("a", b"held"), old_world.commit("a", b"gone")
+    old_world.blobs.drop("a", gone)
+    report = old_world.collect()
+    assert report.ok, report.errors
+    assert old_world.read(held) == b"held"
+    assert old_world.state(gone) is State.TOMBSTONE
+    assert counts(report, Kind.RECORDS) == {"held": 1, "condemned": 1, "buried": 1}
+    rows = {(kind, fate): tally.bytes for kind, fate, tally in report.rows()}
+    assert rows[Kind.RECORDS, Fate.BURIED] == 4
+
+
+def test_one_hold_of_many_is_enough(old_world: World) -> None:
+    """A blob stays as long as one tenant of many holds it, and goes with the last."""
+    digest = old_world.commit("a", b"shared")
+    for tenant in "bcd":
+        assert old_world.adopt(tenant, digest)
+    for tenant in "abc":
+        old_world.blobs.drop(tenant, digest)
+        old_world.collect()
+        assert old_world.read(digest) == b"shared"
+    old_world.blobs.drop("d", digest)
+    old_world.collect()
+    assert old_world.state(digest) is State.TOMBSTONE
+
+
+def test_a_young_blob_is_kept(world: World) -> None:
+    """A blob without a hold is kept until it is older than the grace."""
+    digest = world.commit("a", b"young")
+    world.blobs.drop("a", digest)
+    report = world.collect()
+    assert counts(report, Kind.RECORDS) == {"young": 1}
+    assert world.state(digest) is State.LIVE
+    world.grow_old(RECORDS)
+    world.collect()
+    assert world.state(digest) is State.TOMBSTONE
+
+
+def test_only_what_nobody_holds_is_read(world: World) -> None:
+    """The passes over records read those alone that no hold names."""
+    for body in (b"1", b"2", b"3"):
+        world.commit("a", body)
+    gone = world.commit("a", b"gone")
+    world.blobs.drop("a", gone)
+    world.store.calls.clear()
+    world.collect()
+    read = {key for name, key in world.store.calls if name == "get" and key.startswith(RECORDS)}
+    assert read == {record_key(gone)}
+
+
+@pytest.mark.parametrize("state", [State.CONDEMNED, State.CORRUPT])
+def test_what_another_collector_left_is_buried(world: World, state: State) -> None:
+    """A record that is condemned or corrupt, and unheld, is buried however young it is."""
+    digest = world.commit("a", b"left")
+    world.blobs.drop("a", digest)
+    world.turn(digest, state)
+    report = world.collect()
+    assert world.state(digest) is State.TOMBSTONE
+    assert report.count(Kind.RECORDS, Fate.CONDEMNED) == 0
+
+
+def test_a_held_corrupt_record_stays(world: World) -> None:
+    """A corrupt record that somebody holds is left to whoever heals it."""
+    digest = world.commit("a", b"bad")
+    world.turn(digest, State.CORRUPT)
+    world.collect()
+    assert world.state(digest) is State.CORRUPT
+    world.commit("b", b"bad")
+    world.collect()
+    assert world.read(digest) == b"bad"
+
+
+def test_a_mark_counts_as_a_hold(world: World) -> None:
+    """A delete that was broken off after its mark still holds, until it is carried out."""
+    digest = world.commit("a", b"marked")
+    [hold] = world.keys("holds/")
+    world.store.put(hold + DELETING, b"")
+    world.store.delete(hold)
+    world.grow_old(RECORDS)
+    report = world.collect()
+    assert world.state(digest) is State.LIVE
+    assert counts(report, Kind.HOLDS) == {"marked": 1, "young": 1}
+
+
+def test_a_held_candidate_is_pardoned(world: World) -> None:
+    """A hold that the second listing finds makes a condemned record live again."""
+    digest = world.commit("a", b"pardoned")
+    world.blobs.drop("a", digest)
+    world.grow_old(RECORDS)
+    with world.a_run() as run:
+        candidates = Condemnation(run)(list_holds(run, count=True))
+        assert world.state(digest) is State.CONDEMNED
+        # A commit that died between its hold and its record.
+        world.blobs.make_hold("b", world.new_hold(world.put_data(b"pardoned")))
+        Burial(run)(candidates)
+    assert world.state(digest) is State.LIVE
+    assert counts(run.report, Kind.RECORDS) == {"condemned": 1, "pardoned": 1}
+
+
+def test_the_second_listing_is_a_new_one(world: World) -> None:
+    """Holds are listed a second time after the last candidate was read."""
+    digest = world.commit("a", b"x")
+    world.blobs.drop("a", digest)
+    world.grow_old(RECORDS)
+    world.store.calls.clear()
+    with world.a_run() as run:
+        Burial(run)(Condemnation(run)(list_holds(run, count=True)))
+    order = [(name, key.partition("/")[0]) for name, key in world.store.calls]
+    assert order == [
+        ("list", "holds"),
+        ("list", "blobs"),
+        ("get", "blobs"),
+        ("put", "blobs"),
+        ("list", "holds"),
+        ("get", "blobs"),
+        ("put", "blobs"),
+    ]
+
+
+def test_a_candidate_that_was_changed_is_left(world: World) -> None:
+    """A record that somebody pardoned since it was read isn't buried, and that is no error."""
+    digest = world.commit("a", b"pardoned")
+    world.blobs.drop("a", digest)
+    world.grow_old(RECORDS)
+    with world.a_run() as run:
+        candidates = Condemnation(run)(list_holds(run, count=True))
+        assert world.adopt("b", digest)
+        world.blobs.drop("b", digest)  # so that the second listing finds no hold
+        Burial(run)(candidates)
+    assert world.state(digest) is State.LIVE
+    assert counts(run.report, Kind.RECORDS) == {"condemned": 1, "raced": 1}
+    assert run.report.ok
+
+
+def test_a_damaged_record_is_buried_for_good(world: World) -> None:
+    """A damaged record that nobody holds becomes a tombstone that can be read."""
+    digest = world.commit("a", b"damaged")
+    world.blobs.drop("a", digest)
+    world.store.put(record_key(digest), b"{")
+    assert world.collect().ok
+    assert world.state(digest) is State.TOMBSTONE
+    report = world.collect()
+    assert counts(report, Kind.RECORDS) == {"tombstone": 1}
+    assert world.commit("b", b"damaged") == digest
+    assert world.read(digest) == b"damaged"
+
+
+def test_a_newer_record_is_left(world: World) -> None:
+    """A record of a newer format is left as it is, told of, and doesn't end the pass."""
+    newer, gone = world.commit("a", b"newer"), world.commit("a", b"gone")
+    for digest in (newer, gone):
+        world.blobs.drop("a", digest)
+    body = world.store.get(record_key(newer)).body
+    changed = body.replace(b'"format":%d' % FORMAT, b'"format":%d' % (FORMAT + 1))
+    assert changed != body
+    world.store.put(record_key(newer), changed)
+    world.grow_old(RECORDS)
+    report = world.collect()
+    assert not report.ok
+    assert "upgrade Holdfast" in report.errors[0]
+    assert world.store.get(record_key(newer)).body == changed
+    assert world.state(gone) is State.TOMBSTONE
+
+
+def test_a_hold_without_a_record_is_told_of_and_kept(world: World) -> None:
+    """A hold whose record never came is counted, and left to its tenant."""
+    world.blobs.make_hold("a", world.new_hold(world.put_data(b"never")))
+    [hold] = world.keys("holds/")
+    report = world.collect()
+    assert counts(report, Kind.HOLDS) == {"without_content": 1}
+    assert world.keys("holds/") == [hold]
+
+
+def test_what_is_not_ours_is_left(world: World) -> None:
+    """Objects among holds, records and data that aren't ours by name are counted and stay."""
+    keys = ["blobs/notes", "data/notes/b", "holds/a/notes"]
+    for key in keys:
+        world.store.put(key, b"")
+    report = world.collect()
+    assert world.keys() == keys
+    assert report.count(Kind.HOLDS, Fate.STRANGE) == 1
+    assert report.count(Kind.RECORDS, Fate.STRANGE) == 1
+
+
+def test_a_dry_run_writes_nothing(world: World) -> None:
+    """A dry run says what a run would do, and changes nothing."""
+    digests = [world.commit("a", body) for body in (b"1", b"2", b"3")]
+    for digest in digests[:2]:
+        world.blobs.drop("a", digest)
+    world.turn(digests[1], State.CONDEMNED)
+    world.put_data(b"orphan")
+    world.grow_old()
+    before = world.tell()
+    world.store.calls.clear()
+    rehearsed = world.collect(dry=True)
+    assert world.tell() == before
+    assert {name for name, _ in world.store.calls} <= {"list", "get", "list_uploads"}
+    done = world.collect()
+    assert rehearsed.as_json()["counts"]["records"] == done.as_json()["counts"]["records"]
+    # In earnest the new tombstones are young; in the rehearsal their records still stand.
+    assert rehearsed.count(Kind.DATA, Fate.DELETED) == done.count(Kind.DATA, Fate.DELETED) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_many(world: World, threads: int) -> None:
+    """Many records, more than are kept in memory or asked for at once, are told apart."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- only here
+
+    digests = [world.commit("a", b"%d" % n) for n in range(60)]
+    gone: list[Digest] = digests[::3]
+    for digest in gone:
+        world.blobs.drop("a", digest)
+    world.grow_old(RECORDS)
+    with ThreadPoolExecutor(threads) as pool:
+        report = world.collect(threads=threads, limit=7, pool=pool if threads > 1 else None)
+    assert {d for d in digests if world.state(d) is State.TOMBSTONE} == set(gone)
+    assert counts(report, Kind.RECORDS) == {"held": 40, "condemned": 20, "buried": 20}

@@ -1,0 +1,207 @@
+"""A store with blobs, holds and what crashes leave, and runs of the collector over it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from holdfast.digests import Digest
+from holdfast.values import Info
+from service.collector.ages import Ages
+from service.collector.report import Fate, Kind, Report
+from service.collector.run import Run
+from service.collector.sweep import sweep_store
+from storage.blobs import Blobs, Committed, Lifetime
+from storage.fleet import longest_lifetime
+from storage.folder import FolderStore
+from storage.holds import Hold, Holds
+from storage.keys import DATA, HOLDS, RECORDS, TAILS, data_key, record_digest, uuid7
+from storage.port import ObjectStore
+from storage.records import Record, Records, State, block_count, new_nonce
+from storage.spool import Spools
+from tests.service.counting import CountingStore
+
+OLD = 10 * 24 * 3600.0
+"""Seconds: older than every limit in these tests."""
+AGES = Ages(grace=3600.0, data=48 * 3600.0, read_grace=3600.0, ingest_lifetime=24 * 3600.0)
+EAGER = Ages(grace=3600.0, data=48 * 3600.0, read_grace=-1.0, ingest_lifetime=24 * 3600.0)
+"""The data of a new tombstone goes at once."""
+
+
+class Killed(BaseException):
+    """The process died: no code of it runs any more."""
+
+
+class Later:
+    """A store whose clock is ahead, so that all that is in it is old."""
+
+    def __init__(self, store: ObjectStore, ahead: float = OLD) -> None:
+        self._store = store
+        self.ahead = ahead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def now(self) -> float:
+        """The store's clock, and what it is ahead."""
+        return self._store.now() + self.ahead
+
+
+@dataclass
+class World:
+    """One store, seen by tenants and by collectors.
+
+    `store` counts, and its hooks see every request of whoever uses it.
+    """
+
+    store: Any
+    ages: Ages = AGES
+    root: Path | None = None
+    new_name: Any = uuid7
+    records: Records = field(init=False)
+    holds: Holds = field(init=False)
+    blobs: Blobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.records = Records(self.store)
+        self.holds = Holds(self.store, self.new_name, new_nonce)
+        self.blobs = Blobs(self.store, self.records, self.holds, new_nonce)
+
+    def beside(self) -> World:
+        """The same store, seen by somebody whom no hook sees."""
+        return World(self.store._store, self.ages, self.root)
+
+    # -- what tenants do
+
+    def put_data(self, body: bytes) -> Record:
+        """Stores bytes, and says what record would name them."""
+        key = data_key(uuid7())
+        self.store.put(key, body)
+        return Record(
+            digest=Digest.of(body),
+            state=State.LIVE,
+            size=len(body),
+            created_at_ns=time.time_ns(),
+            data_key=key,
+            block_sums=bytes(4 * block_count(len(body))),
+            nonce=new_nonce(),
+        )
+
+    def new_hold(self, record: Record) -> Hold:
+        """A hold of what a record is of."""
+        return self.blobs.new_hold(record.digest, record.size, time.time_ns(), {})
+
+    def publish(self, tenant: str, record: Record, hold_key: str) -> Committed:
+        """The second half of a commit."""
+        lifetime = Lifetime(self.store.now(), self.ages.ingest_lifetime)
+        return self.blobs.publish(tenant, record, lifetime, self.new_hold(record), hold_key)
+
+    def commit(self, tenant: str, body: bytes) -> Digest:
+        """A whole commit."""
+        record = self.put_data(body)
+        self.publish(tenant, record, self.blobs.make_hold(tenant, self.new_hold(record)))
+        return record.digest
+
+    def adopt(self, tenant: str, digest: Digest) -> Info | None:
+        """Takes what the fleet has."""
+        found = self.blobs.adopt(tenant, digest, time.time_ns(), {})
+        return found[0] if found else None
+
+    def read(self, digest: Digest) -> bytes | None:
+        """The bytes of a digest, or None if they aren't to be had."""
+        seen = self.records.read(digest)
+        if seen is None or not seen.record.readable:
+            return None
+        return bytes(self.store.get(seen.record.data_key).body)
+
+    def turn(self, digest: Digest, state: State) -> None:
+        """Gives a record another state."""
+        seen = self.records.read(digest)
+        assert seen
+        self.records.write(seen.record.turned(state, new_nonce()), seen)
+
+    def state(self, digest: Digest) -> State | None:
+        """The state of a digest's record."""
+        seen = self.records.read(digest)
+        return seen.record.state if seen else None
+
+    def data_of(self, digest: Digest) -> str:
+        """The data key that a record names."""
+        seen = self.records.read(digest)
+        assert seen
+        return seen.record.data_key
+
+    # -- what is in the store
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """All keys below a prefix."""
+        return [entry.key for entry in self.store.list(prefix)]
+
+    def tell(self) -> dict[str, str]:
+        """All that is in the store: records by their state, the rest by what it is of."""
+        told = {}
+        for key in self.keys():
+            if key.startswith(RECORDS):
+                seen = self.records.read(record_digest(key))
+                assert seen
+                told[key] = f"{seen.record.state} {seen.record.size}"
+            elif key.startswith((HOLDS, TAILS, DATA)):
+                told[key] = "there"
+        told.update({upload.key: "upload" for upload in self.store.list_uploads("")})
+        return told
+
+    def grow_old(self, *prefixes: str, seconds: float = OLD) -> None:
+        """Makes all that is in a folder `seconds` older."""
+        assert self.root
+        for path in (self.root / "objects").rglob("*"):
+            key = str(path.relative_to(self.root / "objects"))
+            if path.is_file() and (not prefixes or key.startswith(prefixes)):
+                moment = path.stat().st_mtime - seconds
+                os.utime(path, (moment, moment))
+
+    # -- what collectors do
+
+    @contextmanager
+    def a_run(self, *, dry: bool = False, threads: int = 1, **changes: Any) -> Iterator[Run]:
+        """A run of the collector, not begun yet."""
+        with Spools(limit=changes.pop("limit", 1000)) as spools:
+            options: dict[str, Any] = {
+                "store": self.store,
+                "records": self.records,
+                "ages": self.ages,
+                "report": Report(dry),
+                "spools": spools,
+                "new_name": uuid7,
+                "new_nonce": new_nonce,
+                "declared_lifetime": partial(longest_lifetime, self.store),
+                "abreast": threads,
+            }
+            yield Run(**{**options, **changes})
+
+    def collect(self, **changes: Any) -> Report:
+        """A whole run over the store."""
+        with self.a_run(**changes) as run:
+            sweep_store(run)
+        return run.report
+
+
+def counts(report: Report, kind: Kind) -> dict[str, int]:
+    """What a report says of a kind, but what it has only seen."""
+    return {
+        fate.value: tally.count
+        for found, fate, tally in report.rows()
+        if found is kind and fate is not Fate.SEEN
+    }
+
+
+def folder_world(root: Path, ages: Ages = AGES) -> World:
+    """A world in a folder."""
+    store = FolderStore(root)
+    store.check_access()
+    return World(CountingStore(store), ages, root)

@@ -1,0 +1,83 @@
+"""A frontend without its servers: sessions are called as the RPCs call them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.digests import Digest
+from service.content import Frontend
+from service.frontend import run_frontend
+from service.part_stream import PartStream
+from service.session import Session
+from service.settings import Settings
+from service.write_messages import Action, Message, Reply
+from service.write_path import WritePath
+from storage.port import ObjectStore
+
+MIB = 2**20
+
+
+@dataclass
+class Bench:
+    """One frontend's inside."""
+
+    frontend: Frontend
+    tenant: str
+
+    @property
+    def path(self) -> WritePath:
+        """What its writers share."""
+        return self.frontend.sessions._path
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the budget is back."""
+        budget = self.path.budget
+        return budget.free == budget.size and not budget.waiting and not budget._holders
+
+    async def open(self, ref: str = "ref") -> Session:
+        """Takes a ref."""
+        return await self.frontend.sessions.open(self.tenant, ref)
+
+    async def close(self, session: Session) -> None:
+        """Ends a stream."""
+        await self.frontend.sessions.close(session)
+
+    async def read(self, digest: str) -> bytes:
+        """All bytes of a blob."""
+        pieces = self.frontend.reader.read(self.tenant, Digest.parse(digest), 0, 0)
+        return b"".join([data async for _, data in pieces])
+
+
+@asynccontextmanager
+async def bench(
+    store: ObjectStore | Any, redis_url: str, tenant: str, **settings: Any
+) -> AsyncIterator[Bench]:
+    """Runs a frontend with the smallest budget that is allowed."""
+    chosen = {"buffer_budget": 32 * MIB, "suspend_grace": 20.0, **settings}
+    async with run_frontend(Settings(**chosen), store, redis_url) as running:
+        yield Bench(running.frontend, tenant)
+
+
+def stream_of(session: Session) -> PartStream:
+    """The bytes of a session."""
+    return session._stream
+
+
+async def stat(session: Session, total: int = 0) -> Reply:
+    """STAT."""
+    return await session.handle(Message(Action.STAT, total=total))
+
+
+async def write(session: Session, data: bytes, offset: int | None = None, total: int = 0) -> Reply:
+    """WRITE, at the end unless told otherwise."""
+    at = stream_of(session).offset if offset is None else offset
+    return await session.handle(Message(Action.WRITE, offset=at, data=data, total=total))
+
+
+async def commit(session: Session, **fields: Any) -> Reply:
+    """COMMIT."""
+    return await session.handle(Message(Action.COMMIT, **fields))

@@ -1,0 +1,305 @@
+"""The folder after a power failure: what was answered is there, nothing is half there.
+
+Every file operation of the real code is recorded. For every number of operations
+carried out, and every set of effects that no sync has made sure lost, the tree is put on
+a disk and opened by a fresh store.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from storage.blocks import sums_of
+from storage.folder import FolderStore
+from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey, Part
+from storage.records import State
+from tests.storage.blobs_fixture import BODY, DIGEST, NOW, Shop, hold, live, shop_on
+from tests.storage.torn_disk import Crash, Log, Sync, Tree, materialised, recorded
+from tests.storage.torn_ledger import Call, Ledger, check
+
+TENANT = "a"
+KEY = "data/one"
+
+# Each of these is an order of calls whose file operations are recorded, the calls before
+# `yield` as what was there and durable already.
+Scenario = Callable[[Ledger], Iterator[None]]
+
+
+def first_put(store: Ledger) -> Iterator[None]:
+    yield
+    store.put(KEY, b"new")
+
+
+def put_beside(store: Ledger) -> Iterator[None]:
+    store.put("data/two", b"there")
+    yield
+    store.put(KEY, b"new")
+
+
+def replace_by_condition(store: Ledger) -> Iterator[None]:
+    etag = store.put(KEY, b"old").etag
+    yield
+    store.put(KEY, b"new", IfMatch(etag))
+    with suppress(ConditionFailed):
+        store.put(KEY, b"newer", IfMatch(etag))
+
+
+def create_and_lose(store: Ledger) -> Iterator[None]:
+    yield
+    store.put(KEY, b"", IfAbsent())
+    with suppress(ConditionFailed):
+        store.put(KEY, b"second", IfAbsent())
+
+
+def _uploaded(store: Ledger, *bodies: bytes) -> tuple[str, list[Part]]:
+    upload = store.create_upload(KEY)
+    return upload.id, [
+        store.put_part(KEY, upload.id, n, body) for n, body in enumerate(bodies, start=1)
+    ]
+
+
+def put_over_parts(store: Ledger) -> Iterator[None]:
+    store.complete_upload(KEY, *_uploaded(store, b"o", b"ld"))
+    yield
+    store.put(KEY, b"new")
+
+
+def delete_only(store: Ledger) -> Iterator[None]:
+    store.put(KEY, b"old")
+    yield
+    store.delete(KEY)
+
+
+def delete_beside(store: Ledger) -> Iterator[None]:
+    store.put("data/two", b"there")
+    store.put(KEY, b"old")
+    yield
+    store.delete(KEY)
+    store.delete(KEY)
+
+
+def delete_parts(store: Ledger) -> Iterator[None]:
+    store.complete_upload(KEY, *_uploaded(store, b"o", b"ld"))
+    yield
+    store.delete(KEY)
+
+
+def delete_and_put(store: Ledger) -> Iterator[None]:
+    store.put(KEY, b"old")
+    yield
+    store.delete(KEY)
+    store.put(KEY, b"new")
+
+
+def upload(store: Ledger) -> Iterator[None]:
+    yield
+    begun, parts = _uploaded(store, b"one", b"two")
+    parts[0] = store.put_part(KEY, begun, 1, b"one again")
+    store.put_part(KEY, begun, 3, b"unused")
+    store.complete_upload(KEY, begun, parts)
+
+
+def complete_over_file(store: Ledger) -> Iterator[None]:
+    store.put(KEY, b"old")
+    begun, parts = _uploaded(store, b"n", b"ew")
+    yield
+    store.complete_upload(KEY, begun, parts)
+
+
+def complete_over_parts(store: Ledger) -> Iterator[None]:
+    store.complete_upload(KEY, *_uploaded(store, b"o", b"ld"))
+    begun, parts = _uploaded(store, b"n", b"ew")
+    yield
+    store.complete_upload(KEY, begun, parts)
+
+
+def abort(store: Ledger) -> Iterator[None]:
+    begun, _ = _uploaded(store, b"one", b"two")
+    yield
+    store.abort_upload(KEY, begun)
+
+
+def tail(store: Ledger) -> Iterator[None]:
+    yield
+    store.put("tails/one", b"less than a part")
+    store.get("tails/one")
+    store.delete("tails/one")
+
+
+# -- whole commits, as storage.blobs orders them
+
+
+def _commit(shop: Shop, *, inline: bool = False, parts: bool = False) -> None:
+    record = live(inline=inline)
+    if parts:
+        begun = shop.store.create_upload(record.data_key)
+        stored = [
+            shop.store.put_part(record.data_key, begun.id, n, piece)
+            for n, piece in enumerate((BODY[:7], BODY[7:]), start=1)
+        ]
+        shop.store.complete_upload(record.data_key, begun.id, stored)
+    elif not inline:
+        shop.store.put(record.data_key, BODY)
+    held = hold({"a": "1"})
+    key = shop.blobs.make_hold(TENANT, held)
+    shop.blobs.publish(TENANT, record, None, held, key)
+
+
+def commit_inline(store: Ledger) -> Iterator[None]:
+    yield
+    _commit(shop_on(store), inline=True)
+
+
+def commit_object(store: Ledger) -> Iterator[None]:
+    yield
+    _commit(shop_on(store))
+
+
+def commit_parts(store: Ledger) -> Iterator[None]:
+    yield
+    _commit(shop_on(store), parts=True)
+
+
+def commit_again(store: Ledger) -> Iterator[None]:
+    _commit(shop_on(store))
+    yield
+    _commit(shop_on(store), inline=True)
+
+
+def relabel(store: Ledger) -> Iterator[None]:
+    shop = shop_on(store)
+    _commit(shop, inline=True)
+    yield
+    shop.blobs.relabel(TENANT, DIGEST, lambda labels: {**labels, "b": "2"}, NOW + 1)
+
+
+def drop(store: Ledger) -> Iterator[None]:
+    shop = shop_on(store)
+    _commit(shop, inline=True)
+    yield
+    shop.blobs.drop(TENANT, DIGEST)
+
+
+def drop_and_commit(store: Ledger) -> Iterator[None]:
+    shop = shop_on(store)
+    _commit(shop, inline=True)
+    yield
+    shop.blobs.drop(TENANT, DIGEST)
+    _commit(shop, inline=True)
+
+
+SCENARIOS: list[Scenario] = [
+    first_put, put_beside, replace_by_condition, create_and_lose, put_over_parts, delete_only,
+    delete_beside, delete_parts, delete_and_put, upload, complete_over_file, complete_over_parts,
+    abort, tail, commit_inline, commit_object, commit_parts, commit_again, relabel, drop,
+    drop_and_commit,
+]  # fmt: skip
+
+
+@dataclass
+class Run:
+    """A recorded scenario."""
+
+    log: Log
+    ledger: Ledger
+
+
+def _top() -> Path:
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 -- it must be fast
+    return Path(tempfile.mkdtemp(prefix="hf-torn-", dir=base))
+
+
+def _opened(root: Path) -> FolderStore:
+    store = FolderStore(root)
+    store.check_access()
+    return store
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_locks() -> Iterator[None]:
+    """A handful of lock files, in which nothing is kept, instead of 256."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("storage.folder_files.LOCKS", 4)
+        yield
+
+
+def _run(scenario: Scenario, top: Path) -> Run:
+    log = Log(top)
+    ledger = Ledger(_opened(top / "store"), log)
+    steps = scenario(ledger)
+    next(steps)
+    log.begin()
+    for call in ledger.calls:
+        call.begun, call.end = 0, 0
+    with recorded(log):
+        for _ in steps:
+            raise AssertionError
+    return Run(log, ledger)
+
+
+@cache
+def _recording(scenario: Scenario) -> Run:
+    top = _top()
+    try:
+        return _run(scenario, top)
+    finally:
+        shutil.rmtree(top)
+
+
+def _states(run: Run, skip: str = "", first: int = 0, seed: int = 0) -> Iterator[tuple[int, Tree]]:
+    """Every tree that a power failure may leave, with the number of operations before it."""
+    for count in range(first, len(run.log.operations) + 1):
+        for tree in run.log.trees(count, skip, Random(seed)):
+            yield count, tree
+
+
+def _look(run: Run, count: int, tree: Tree, scratch: Path) -> None:
+    """Opens what a power failure left and checks it; says where it happened if it fails."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    try:
+        materialised(tree, folder)
+        with recorded(Log(scratch / "none")):  # nothing is synced for the sake of a check
+            store = _opened(folder / "store")
+            check(store, run.ledger.expected(count))
+            shop = shop_on(store)
+            for inline in (True, False):
+                _commit(shop, inline=inline)
+                assert shop.blobs.held(TENANT, DIGEST)
+                assert shop.blobs.drop(TENANT, DIGEST)
+                assert shop.blobs.held(TENANT, DIGEST) is None
+    except Exception as error:
+        last = run.log.operations[count - 1] if count else None
+        raise AssertionError(f"after {count} operations, the last {last}: {error!r}") from error
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder in memory."""
+    top = _top()
+    yield top
+    shutil.rmtree(top)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_power_failure(scenario: Scenario, scratch: Path, record_property: Callable) -> None:  # type: ignore[type-arg]
+    """After a power failure at any point all that was answered is there, and all is whole."""
+    run, states = _recording(scenario), 0
+    for count, tree in _states(run):
+        _look(run, count, tree, scratch)
+        states += 1
+    record_property("crash states", states)
+    assert states > len(run.log.operations) // 2
