@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import sys
 from pathlib import Path
+from typing import Any, Protocol
 
 from bench import large_blob
+from bench.soak import run
 
 OUT = Path(__file__).parent / "out"
+
+
+class Result(Protocol):
+    """What a part found."""
+
+    @property
+    def within_limits(self) -> bool:
+        """Whether it is good."""
+        ...
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        ...
+
+    def text(self) -> str:
+        """For people."""
+        ...
 
 
 def main() -> int:
@@ -19,8 +39,18 @@ def main() -> int:
     large = parts.add_parser("large-blob", help="one blob of many GiB through one frontend")
     large.add_argument("--gib", type=float, default=20.0, help="size of the blob")
     large.add_argument("--folder", type=Path, default=None, help="where the store goes")
+    soak = parts.add_parser("soak", help="a fleet under load and faults; nothing may be lost")
+    soak.add_argument("--minutes", type=float, default=60.0, help="of load and faults")
+    soak.add_argument("--seed", type=int, default=None, help="by default one that is printed")
+    soak.add_argument("--backend", choices=("folder", "minio"), default="folder")
+    soak.add_argument("--folder", type=Path, default=None, help="where everything goes")
     chosen = parser.parse_args()
-    result = large_blob.run(chosen.gib, chosen.folder)
+    result: Result
+    if chosen.part == "soak":
+        seed = secrets.randbelow(10**6) if chosen.seed is None else chosen.seed
+        result = run.run(chosen.minutes, seed, chosen.backend, chosen.folder)
+    else:
+        result = large_blob.run(chosen.gib, chosen.folder)
     OUT.mkdir(exist_ok=True)
     (OUT / f"{chosen.part}.json").write_text(json.dumps(result.as_dict(), indent=2) + "\n")
     print(result.text())

@@ -35,6 +35,8 @@ DEADLINE: Final = 1.8
 """Seconds after which an operation without an answer fails, whatever it waits for."""
 POOL_SIZE: Final = 64
 """Requests under way at once; further ones wait for their turn."""
+ATTEMPTS: Final = 3
+"""How often a request is sent to a cluster that changes its topology meanwhile."""
 UNLIMITED: Final = 2**16
 """Connections of a pool that can't wait: what waits for its turn bounds them."""
 REFUSED: Final = re.compile("user executing the script can't|ACL failure in script")
@@ -63,11 +65,11 @@ def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
         "protocol": 2,
     }
     # A connection that can't be had in time is an answer too: Redis is too slow.
-    bounds = {"max_connections": pool_size, "timeout": SOCKET_TIMEOUT}
+    bounds = {"max_connections": pool_size, "timeout": DEADLINE}
     credentials: dict[str, Any] = {"username": target.username, "password": target.password}
     if target.scheme == "redis+cluster":
         nodes = [ClusterNode(host, port) for host, port in target.hosts]
-        options["retry"] = _retry(2)
+        options["retry"] = _retry(3)
         return _Cluster(pool_size, startup_nodes=nodes, ssl=target.tls, **credentials, **options)
     if target.scheme == "redis+sentinel":
         options |= credentials
@@ -95,10 +97,19 @@ class _Cluster(RedisCluster):
     def __init__(self, pool_size: int, **options: Any) -> None:  # noqa: ANN401 -- redis-py's own
         super().__init__(max_connections=UNLIMITED, **options)
         self._turns = asyncio.Semaphore(pool_size)
+        self._start = asyncio.Lock()
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- redis-py's own
         async with self._turns:
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            # Requests that start a client together would start it over and over.
+            async with self._start:
+                await self.initialize()
+            for _ in range(ATTEMPTS):
+                # When slots or masters change, redis-py closes all connections, those
+                # that others use included, and these then find nothing to write to.
+                with suppress(AttributeError):
+                    return await super().execute_command(*args, **options)
+        raise redis_errors.ConnectionError("the cluster's topology changes")
 
 
 class Subscription:

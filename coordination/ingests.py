@@ -400,14 +400,10 @@ class Ingests:
 
     async def _read(self, tenant: str, refs: Sequence[str]) -> list[Ingest]:
         keys = Keys(tenant)
-        async with translated():
-            pipeline = self._client.pipeline(transaction=False)
-            for ref in refs:
-                pipeline.hgetall(keys.ingest(ref))
-                pipeline.exists(keys.lease(ref))
-            replies = await pipeline.execute()
+        names = [name for ref in refs for name in (keys.ingest(ref), keys.lease(ref))]
+        replies = await self._scripts.run("find", names, [])
         return [
-            _leased(Ingest.decode(ref, _texts(stored)), bool(leased))
+            _leased(Ingest.decode(ref, pairs(stored)), bool(leased))
             for ref, stored, leased in zip(refs, replies[::2], replies[1::2], strict=True)
             if stored
         ]
@@ -446,7 +442,3 @@ def _leased(ingest: Ingest, leased: bool) -> Ingest:
     if leased or ingest.live == ingest.offset:
         return ingest
     return replace(ingest, live=ingest.offset)
-
-
-def _texts(stored: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {text(name): text(value) for name, value in stored.items()}

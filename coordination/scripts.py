@@ -24,6 +24,7 @@ NAMES: Final = (
     "change_end",
     "checkpoint",
     "collect",
+    "find",
     "forget",
     "freeze",
     "hold_fill",

@@ -8,6 +8,7 @@ out to be a replica by now; the pool is the ordinary one that waits.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,15 +22,40 @@ SENTINEL_TIMEOUT: Final = 0.3
 """Seconds for one sentinel: one that is gone must leave time to ask the next."""
 
 
-class _MasterConnection(Connection):
-    def __init__(self, *, sentinel: Sentinel, service: str, **options: Any) -> None:  # noqa: ANN401 -- redis-py's own
-        super().__init__(**options)
+class _Watchers:
+    """Sentinels; connections that are made at the same time ask them once."""
+
+    def __init__(self, sentinel: Sentinel, service: str) -> None:
         self._sentinel = sentinel
         self._service = service
+        self._asking: asyncio.Task[tuple[str, int]] | None = None
+
+    async def master(self) -> tuple[str, int]:
+        """Host and port of today's master."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+            # Whoever asked may have given up by then.
+            self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> tuple[str, int]:
+        host, port = await self._sentinel.discover_master(self._service)
+        return str(host), int(port)
+
+    async def aclose(self) -> None:
+        """Closes the connections to them."""
+        for client in self._sentinel.sentinels:
+            await client.aclose()
+
+
+class _MasterConnection(Connection):
+    def __init__(self, *, watchers: _Watchers, **options: Any) -> None:  # noqa: ANN401 -- redis-py's own
+        super().__init__(**options)
+        self._watchers = watchers
 
     async def _connect(self) -> None:
-        self.host, self.port = await self._sentinel.discover_master(self._service)
-        await super()._connect()
+        self.host, self.port = await self._watchers.master()
+        await super()._connect()  # type: ignore[no-untyped-call]
 
     async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- redis-py's own
         try:
@@ -49,12 +75,11 @@ class _MasterTlsConnection(_MasterConnection, SSLConnection):
 class _Master(Redis):
     """Closing it closes the connections to the sentinels too."""
 
-    watchers: Sentinel
+    watchers: _Watchers
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         await super().aclose(close_connection_pool)
-        for client in self.watchers.sentinels:
-            await client.aclose()
+        await self.watchers.aclose()
 
 
 def master(
@@ -79,12 +104,13 @@ def master(
             "ssl": tls,
         },
     )
+    watchers = _Watchers(sentinel, service)
     pool = BlockingConnectionPool(
         connection_class=_MasterTlsConnection if tls else _MasterConnection,
-        sentinel=sentinel,
-        service=service,
+        watchers=watchers,
         **options,
     )
-    client = _Master.from_pool(pool)
-    client.watchers = sentinel
+    client = _Master(connection_pool=pool)
+    client.auto_close_connection_pool = True
+    client.watchers = watchers
     return client

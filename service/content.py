@@ -181,7 +181,9 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         return await self._answer(context, "Abort", work())
 
     async def Write(
-        self, request_iterator: AsyncIterator[pb.WriteContentRequest], context: Context
+        self,
+        request_iterator: AsyncIterator[pb.WriteContentRequest],  # noqa: ARG002 -- see `_next`
+        context: Context,
     ) -> AsyncIterator[pb.WriteContentResponse]:
         """Writes one ref, message by message."""
         session: Session | None = None
@@ -189,7 +191,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             with self._frontend.metrics.watch("Write"):
                 # Nothing here keeps a message while the next one is waited for.
                 while True:
-                    message = await _next(request_iterator)
+                    message = await _next(context)
                     if message is None:
                         break
                     if session is None:
@@ -243,8 +245,11 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             await self._carry(self._frontend.sessions.close(session))
 
 
-async def _next(requests: AsyncIterator[pb.WriteContentRequest]) -> Message | None:
-    """The next message of a write stream, or None at its end."""
-    async for request in requests:
-        return messages.write_request(request)
-    return None
+async def _next(context: Context) -> Message | None:
+    """The next message of a write stream, or None at its end.
+
+    It is read from the context, because gRPC's iterator keeps the last message, up
+    to 16 MiB, while it waits for the next one.
+    """
+    request = await context.read()
+    return None if request is grpc.aio.EOF else messages.write_request(request)

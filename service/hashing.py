@@ -173,7 +173,7 @@ def _library() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(name)
         known = all(_known_answer(library, algorithm) for algorithm in _LAYOUTS)
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, DataLoss):
         return None
     return library if known else None
 

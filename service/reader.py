@@ -51,7 +51,7 @@ class RecordCache:
         self._drop(digest)
         if seen is None or not seen.record.readable:
             # A commit may heal it at any moment: it isn't kept.
-            return seen and seen.record
+            return seen.record if seen else None
         self._kept[digest] = (self._clock() + RECORD_TTL, seen.record)
         self._size += _weight(seen.record)
         while self._size > RECORD_BUDGET:

@@ -35,8 +35,7 @@ def code_of(error: errors.HoldfastError) -> grpc.StatusCode:
 
 def details_of(error: errors.HoldfastError) -> str:
     """The text of an error, at most 1 KiB in UTF-8: it travels in HTTP/2 trailers."""
-    text = str(error)
-    encoded = text.encode("utf-8", "replace")
+    encoded = str(error).encode("utf-8", "replace")
     if len(encoded) <= errors.MAX_MESSAGE:
-        return text
+        return encoded.decode()
     return encoded[: errors.MAX_MESSAGE - 3].decode("utf-8", "ignore") + "…"

@@ -48,6 +48,10 @@ from storage.port import (
 FORMAT: Final = "holdfast-folder 1\n"
 STALE: Final = 24 * 3600.0
 """Seconds after which a temporary file is nobody's any more."""
+SETTLED: Final = 600.0
+"""Seconds after which the system has written out what nobody synced; it takes 30 or less."""
+MOST_SURE: Final = 10_000
+"""ETags that are remembered as durable."""
 _KEY: Final = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._=-]+(?:/[A-Za-z0-9._=-]+)*")
 _OURS: Final = frozenset({"FORMAT", "tmp", "locks", "objects", "uploads"})
 
@@ -73,6 +77,7 @@ class FolderStore:
         self._files = files or Files(root)
         self._objects = Objects(root / "objects")
         self._uploads = Uploads(root / "uploads", self._files)
+        self._sure: set[str] = set()
 
     # -- whole objects
 
@@ -88,6 +93,7 @@ class FolderStore:
             self._files.place(temporary, path)
             with suppress(OSError):  # the file counts anyway
                 self._files.remove_tree(parts_folder(path))
+        self._remember(etag)
         return Written(etag, self._clock())
 
     def _check(self, key: str, condition: Condition | None) -> None:
@@ -105,13 +111,36 @@ class FolderStore:
             raise ConditionFailed(f"{key} has the ETag {current}, not {condition.etag}")
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
-        """As the port says."""
+        """As the port says. An object that is read as a whole is durable by then."""
         entry, body = self._settled(key, lambda: self._objects.read(key, offset, length))
+        if length is None:
+            self._make_sure(entry)
         return Fetched(entry, body, self._clock())
 
     def head(self, key: str) -> Entry:
-        """As the port says."""
+        """As the port says. The object is durable by then."""
+        entry = self._entry(key)
+        self._make_sure(entry)
+        return entry
+
+    def _entry(self, key: str) -> Entry:
         return self._settled(key, lambda: self._objects.entry(key))
+
+    def _make_sure(self, entry: Entry) -> None:
+        """Syncs what somebody else may have put in place and died before syncing.
+
+        Whoever reads a record answers others by it, which may write nothing itself.
+        """
+        if entry.etag in self._sure or self._clock() - entry.last_modified > SETTLED:
+            return
+        with translated(f"reading {entry.key}"):
+            self._files.sync_above(self._path(entry.key))
+        self._remember(entry.etag)
+
+    def _remember(self, etag: str) -> None:
+        if len(self._sure) >= MOST_SURE:
+            self._sure.clear()
+        self._sure.add(etag)
 
     def _settled(self, key: str, look: Callable[[], Result]) -> Result:
         """Looks at an object; if it seems absent or damaged, once more under its lock.
@@ -145,7 +174,7 @@ class FolderStore:
             if key is None:
                 return
             try:
-                entry = self.head(key)
+                entry = self._entry(key)
             except NoSuchKey:
                 continue  # deleted since its folder was read
             except DataLoss:

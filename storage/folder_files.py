@@ -74,9 +74,14 @@ class Files:
         All locks are made beforehand: on a full disk none could be made, and
         nothing could be deleted then.
         """
+        above = {p.parent for p in (self._root, *self._root.parents) if not p.exists()}
         below = [self._root / folder for folder in folders]
         for folder in (self._root, self._temporary, self._locks, *below):
             folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        # `place` goes up to the root and no further. Who made it may have died before this.
+        for folder in above | {self._root.parent}:
+            with suppress(PermissionError):  # who can't open it can't have made what is in it
+                self.sync_folder(folder)
         for index in range(LOCKS):
             os.close(self._open_lock(index))
 
@@ -158,15 +163,19 @@ class Files:
                 continue
             break
         try:
-            for folder in path.parents:
-                self.sync_folder(folder)
-                if folder == self._root:
-                    return
+            self.sync_above(path)
         except OSError as error:
             raise OutcomeUnknown(
                 f"placing {path.name}: it is there, but the disk doesn't make it durable "
                 f"({os.strerror(error.errno or 0)})"
             ) from error
+
+    def sync_above(self, path: Path) -> None:
+        """Makes the entry of a file durable, and those of all folders down to it."""
+        for folder in path.parents:
+            self.sync_folder(folder)
+            if folder == self._root:
+                return
 
     def _rename(self, temporary: Path, path: Path) -> None:
         # Shared with other writers, but not with whoever lists: on some file systems
@@ -175,44 +184,37 @@ class Files:
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             lock_folder(descriptor, fcntl.LOCK_SH)
-            if temporary.is_dir() and path.is_dir():
-                self._replace_folder(temporary, path)
-            else:
-                temporary.rename(path)
+            temporary.rename(path)
         finally:
             os.close(descriptor)
 
-    def _replace_folder(self, temporary: Path, path: Path) -> None:
-        """A folder can't be renamed over one with files in it: the old one steps aside."""
-        doomed = self._temporary / secrets.token_hex(16)
-        path.rename(doomed)
-        try:
-            temporary.rename(path)
-        except OSError:
-            doomed.rename(path)
-            raise
-        with suppress(OSError):
-            _remove_all(doomed)
-
-    def sync_folder(self, folder: Path) -> None:
-        """Makes the entries of a folder durable; one that is gone needs nothing."""
+    def sync_folder(self, folder: Path) -> bool:
+        """Makes the entries of a folder durable; False if it is gone, and needs nothing."""
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
-            return
+            return False
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        return True
 
     def remove(self, path: Path) -> bool:
-        """Removes a file, durably; False if there is none."""
+        """Removes a file, durably; False if there is none.
+
+        That there is none is made durable too: who removed it may have died before.
+        """
         try:
             path.unlink()
         except FileNotFoundError:
-            return False
-        self.sync_folder(path.parent)
-        return True
+            found = False
+        else:
+            found = True
+        for folder in path.parents:
+            if self.sync_folder(folder):
+                break
+        return found
 
     def remove_tree(self, path: Path) -> bool:
         """Removes a folder at once from where it was; False if there is none."""

@@ -7,6 +7,7 @@ after a completion or an abort finds the folder gone.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from storage.folder_objects import MANIFEST, parts_folder
 from storage.port import InvalidPart, NoSuchUpload, Part, PendingUpload
 
 META: Final = "meta.json"
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 _UPLOAD: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -119,17 +121,41 @@ class Uploads:
         """
         self.check(key, upload_id)
         folder, placed = self._root / upload_id, parts_folder(path)
-        manifest = {"etag": etag, "written": now, "parts": self._sizes(key, folder, parts)}
+        sizes = self._sizes(key, folder, parts)
+        manifest = {"etag": etag, "written": now, "parts": sizes}
         with self._files.temporary(json.dumps(manifest).encode()) as temporary:
-            temporary.rename(folder / MANIFEST)
-        self._files.sync_folder(folder)
-        self._files.place(folder, placed)
+            if placed.is_dir():
+                self._replace(folder, placed, [name for name, _ in sizes], temporary)
+            else:
+                temporary.rename(folder / MANIFEST)
+                self._files.sync_folder(folder)
+                self._files.place(folder, placed)
         try:
-            self._files.sync_folder(self._root)
-            self._files.remove(path)
+            if path.exists():
+                self._files.remove(path)
         except OSError as error:
             raise OutcomeUnknown(f"completing {key}: {os.strerror(error.errno or 0)}") from error
         self._drop_leftovers(placed, parts)
+
+    def _replace(self, folder: Path, placed: Path, names: list[str], manifest: Path) -> None:
+        """Puts new parts beside an object's old ones; its new manifest decides.
+
+        The folder itself can't be replaced in one step. The upload keeps its parts
+        until then, where the disk knows links.
+        """
+        for name in names:
+            try:
+                os.link(folder / name, placed / name)
+            except FileExistsError:
+                continue  # a completion that died came this far
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                (folder / name).rename(placed / name)
+        self._files.sync_folder(placed)
+        self._files.place(manifest, placed / MANIFEST)
+        with suppress(OSError):  # it is in place: an upload that stays is the collector's
+            self._files.remove_tree(folder)
 
     def _drop_leftovers(self, placed: Path, parts: Sequence[Part]) -> None:
         """Removes what no object needs; what stays goes when the object does."""
@@ -158,6 +184,7 @@ class Uploads:
         try:
             self.check(key, upload_id)
         except NoSuchUpload:
+            self._files.sync_folder(self._root)  # who removed it may have died before this
             return
         with self._files.locked(lock_of(key)):
             self._files.remove_tree(self._root / upload_id)

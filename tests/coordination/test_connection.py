@@ -217,11 +217,11 @@ async def all_fail(one: Frontend, *, subscribe: bool = True) -> None:
         async with one.cache.changing(one.tenant, DIGEST, delete=True):
             raise AssertionError("S3 must not be touched")
 
-    lease = one.leases.add(one.tenant, "ref", "n", one.leases.sent())
+    lease = one.leases.add(one.tenant, "other", "n", one.leases.sent())
     calls = [
-        one.open("ref", "n", "a"),
+        one.open("other", "n", "a"),
         one.ingests.find_all(one.tenant),
-        one.ingests.abort(one.tenant, "ref"),
+        one.ingests.abort(one.tenant, "other"),
         one.leases.renew(lease),
         one.cache.look_up(one.tenant, DIGEST),
         change(),

@@ -20,6 +20,8 @@ from tests.faults.stage import (
     check_books,
     check_end,
     check_nothing_half,
+    persist,
+    settle,
     staged,
 )
 
@@ -93,7 +95,7 @@ async def _run(
     flow: Flow, ground: Ground, folder: Path, strike: Strike | None, count: Count, *, swept: bool
 ) -> list[Point]:
     async with staged(ground, secrets.token_hex(5), strike, folder) as stage:
-        await flow.prepare(stage)
+        await persist(lambda: flow.prepare(stage))
         promised = dict(stage.held)
         heard: StatusCode | None = None
         stage.plan.arm()
@@ -105,6 +107,7 @@ async def _run(
             allowed = {*RETRIED, ALSO.get(strike.fault) if strike else None}
             assert heard in allowed, f"{heard}: {error.details()}"  # noqa: PT017
             assert strike, f"refused without a fault: {heard}: {error.details()}"
+        await settle(stage.struck)
         stage.plan.lift()
         if heard:
             await check_nothing_half(stage, promised)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -35,8 +36,8 @@ class StorePort:
     @asynccontextmanager
     async def backends(self, name: str, plan: Plan) -> AsyncIterator[Backends]:
         """A folder of the run's own."""
-        store = opened(self.folder / name)
-        yield Backends(faulty_store.FaultyStore(store, plan), store, self.redis, self.redis)
+        with opened(self.folder / name) as store:
+            yield Backends(faulty_store.FaultyStore(store, plan), store, self.redis, self.redis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +55,23 @@ class RedisWire:
     @asynccontextmanager
     async def backends(self, name: str, plan: Plan) -> AsyncIterator[Backends]:
         """A proxy of the run's own."""
-        store = opened(self.folder / name)
         port = urlsplit(self.redis).port
         assert port is not None
-        async with redis_proxy(port, plan, kinds_of(f"a-{name}")) as proxy:
-            spoilt = f"redis://127.0.0.1:{proxy.port}/0"
-            yield Backends(store, store, spoilt, self.redis)
+        with opened(self.folder / name) as store:
+            async with redis_proxy(port, plan, kinds_of(f"a-{name}")) as proxy:
+                spoilt = f"redis://127.0.0.1:{proxy.port}/0"
+                yield Backends(store, store, spoilt, self.redis)
 
 
-def opened(folder: Path) -> ObjectStore:
-    """A store in a folder."""
+@contextmanager
+def opened(folder: Path) -> Iterator[ObjectStore]:
+    """A store in a folder, which is gone afterwards: all runs together would fill a disk."""
     store = FolderStore(folder)
     store.check_access()
-    return store
+    try:
+        yield store
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def kinds_of(tenant: str) -> Callable[[Words], str]:

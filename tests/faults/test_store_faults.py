@@ -11,7 +11,8 @@ from tests.faults.flows import FLOWS, Flow
 from tests.faults.grounds import StorePort
 
 
-@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("flow", FLOWS)
 async def test_store_faults(flow: Flow, redis_url: str, tmp_path: Path) -> None:
     """Whatever the store does to a request, the flow ends well and nothing is lost."""
     count = await enumerate_faults(flow, StorePort(tmp_path / "stores", redis_url), tmp_path)

@@ -23,9 +23,10 @@ class CacheRules(NamedTuple):
     gen: bool = True
     server: bool = True
     guard: bool = True
-    raises_first: bool = True
+    announces_first: bool = True
+    """A delete announces itself in Redis before it touches the store."""
     confirms: bool = True
-    minds_guard: bool = True
+    """After the marks, and before it deletes, a delete sees that it is still announced."""
 
 
 class Redis(NamedTuple):
@@ -57,20 +58,14 @@ class CacheWorld(NamedTuple):
 # -- programs
 
 
-def info(rules: CacheRules, name: str) -> Program:
+def info(_rules: CacheRules, name: str) -> Program:
     """`Catalogue.info`: from the cache, or from the store, and then filled in."""
     ticket = yield Request("run", "hold_look_up")
-    counts = True
-    if ticket != UNKNOWN:
-        hit, deleting = ticket[3], ticket[4]
-        if hit:
-            yield Note("held")
-            return
-        counts = not (rules.minds_guard and deleting)
-    elif rules.minds_guard:
-        counts = False
+    if ticket != UNKNOWN and ticket[3]:
+        yield Note("held")
+        return
     listed = yield Request("list", "hold")
-    if not counts or all(marked for _, marked in listed):
+    if all(marked for _, marked in listed):
         made = yield Request("put", "hold", name)
         if made != OK:
             return
@@ -82,9 +77,10 @@ def info(rules: CacheRules, name: str) -> Program:
 def delete(rules: CacheRules, name: str) -> Program:
     """`Catalogue.delete`: announced, marked, deleted, announced again."""
     yield Note("delete")
-    begun = yield Request("run", "change_begin", name, None, rules.raises_first)
-    if begun != OK:
-        return
+    if rules.announces_first:
+        begun = yield Request("run", "change_begin", name)
+        if begun != OK:
+            return
     listed = yield Request("list", "hold")
     names = tuple(hold for hold, _ in listed)
     for hold in names:
@@ -102,7 +98,9 @@ def delete(rules: CacheRules, name: str) -> Program:
         gone = yield Request("delete", "mark", hold)
         if gone != OK:
             return
-    yield Request("run", "change_end", name, None, not rules.raises_first)
+    if not rules.announces_first:
+        yield Request("run", "change_begin", name)
+    yield Request("run", "change_end", name)
 
 
 # -- the world
@@ -121,8 +119,9 @@ class CacheModel:
         """The world at the beginning."""
         return self.start
 
-    def changes(self, request: Request) -> bool:
+    def changes(self, world: CacheWorld, request: Request) -> bool:
         """Whether no reply to it is a fault of its own; a look-up without one is."""
+        del world
         return request.op != "list"
 
     def note(self, world: CacheWorld, note: Note, tenant: str, binding: bool) -> CacheWorld:
@@ -144,7 +143,7 @@ class CacheModel:
             gen, server = redis.entry
             hit = not (self.rules.gen and gen != redis.gen)
             hit = hit and not (self.rules.server and server != redis.server)
-        return (redis.gen, redis.server, redis.token, hit, bool(redis.changes)), world
+        return (redis.gen, redis.server, redis.token, hit), world
 
     def _run_hold_fill(self, world: CacheWorld, request: Request) -> Step:
         redis, (gen, server, token) = world.redis, request.body  # type: ignore[misc]
@@ -163,7 +162,7 @@ class CacheModel:
             token=f"{name} begun",
             changes=redis.changes | {name},
             entry=None,
-            gen=redis.gen + bool(request.body),
+            gen=redis.gen + 1,
         )
         return OK, world.changed(redis)
 
@@ -176,7 +175,6 @@ class CacheModel:
             token=f"{name} ended",
             changes=redis.changes - {name},
             entry=None,
-            gen=redis.gen + bool(request.body),
         )
         return OK, world.changed(redis)
 
@@ -203,8 +201,9 @@ class CacheModel:
         del waiting
         for lost, redis in enumerate((world.redis, *world.before)):
             after = redis._replace(server=world.redis.server + 1)
-            yield f"Redis fails over and loses {lost} changes", world._replace(
-                redis=after, before=()
+            yield (
+                f"Redis fails over and loses {lost} changes",
+                world._replace(redis=after, before=()),
             )
 
     def violation(self, world: CacheWorld) -> str | None:
@@ -218,9 +217,7 @@ class CacheModel:
         del world
 
 
-def caching(
-    rules: CacheRules, faults: Faults, first: int = 2, second: int = 2
-) -> CacheModel:
+def caching(rules: CacheRules, faults: Faults, first: int = 2, second: int = 1) -> CacheModel:
     """One tenant asks and deletes through two frontends."""
 
     def slot(name: str, operations: int) -> Slot:

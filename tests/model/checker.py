@@ -38,8 +38,6 @@ class Slot(NamedTuple):
         operations: how many it may start.
         menu: what it may start now: label and program, by the world and the operation's number.
         tenant: whose client it is, or "".
-        survives: whether a crash ends only the operation (another frontend takes the
-            next), and whether a late request of it counts as a fault.
     """
 
     name: str
@@ -75,13 +73,11 @@ class Model(Protocol):
         """The world after a note; `binding`: no delete of the tenant overlaps."""
         ...
 
-    def changes(self, request: Request) -> bool:
-        """Whether a request changes anything, so that landing late matters."""
+    def changes(self, world: Any, request: Request) -> bool:
+        """Whether a request, sent now, may change something when it lands later."""
         ...
 
-    def environment(
-        self, world: Any, waiting: tuple[Request, ...]
-    ) -> Iterable[tuple[str, Any]]:
+    def environment(self, world: Any, waiting: tuple[Request, ...]) -> Iterable[tuple[str, Any]]:
         """What else can happen, while `waiting` are on their way."""
         ...
 
@@ -200,8 +196,10 @@ class _Search:
         if state.world not in self._wrong:
             self._wrong[state.world] = self.model.violation(self.worlds[state.world])
         wrong = self._wrong[state.world]
-        if wrong is None and not state.strays and all(
-            node == IDLE and not left for left, node, _ in state.slots
+        if (
+            wrong is None
+            and not state.strays
+            and all(node == IDLE and not left for left, node, _ in state.slots)
         ):
             return self.model.at_rest(self.worlds[state.world])
         return wrong
@@ -215,9 +213,7 @@ class _Search:
                     yield from self._begin(state, number, left)
             else:
                 slot = self.model.slots[number]
-                for label, world, after, rest in self._requests(
-                    state, node, slot.tenant, binding
-                ):
+                for label, world, after, rest in self._requests(state, node, slot.tenant, binding):
                     yield f"{slot.name}: {label}", _put(rest, world, number, left, after, binding)
                 yield from self._abandon(state, number)
         for number, node in enumerate(state.strays):
@@ -267,7 +263,7 @@ class _Search:
                 after = self.automaton.advance(node, side, reply)
                 world, after = self._notes(world, after, tenant, binding)
                 yield f"{_show(ask)} → {reply}", world, after, state
-            if state.faults[0] and self.model.changes(ask):
+            if state.faults[0] and self.model.changes(self.worlds[state.world], ask):
                 after = self.automaton.advance(node, side, UNKNOWN)
                 world, after = self._notes(state.world, after, tenant, binding)
                 late = tuple(sorted((*state.late, request)))
@@ -283,7 +279,8 @@ class _Search:
             faults = (no_reply, crash - 1, given_up, environment)
             yield f"{slot.name}: crashes", idle._replace(faults=faults)
             for _, ask in self.automaton.enabled(node):
-                if isinstance(ask, Request) and self.model.changes(ask):
+                now = self.worlds[state.world]
+                if isinstance(ask, Request) and self.model.changes(now, ask):
                     late = tuple(sorted((*state.late, self._request(ask))))
                     label = f"{slot.name}: crashes after sending {_show(ask)}"
                     yield label, idle._replace(faults=faults, late=late)
@@ -313,9 +310,7 @@ class _Search:
             world, node = self._world(noted), self.automaton.advance(node, 0, None)
 
 
-def _put(
-    state: _State, world: int, number: int, left: int, node: int, binding: bool
-) -> _State:
+def _put(state: _State, world: int, number: int, left: int, node: int, binding: bool) -> _State:
     slots = list(state.slots)
     slots[number] = (left, node, binding and node != IDLE)
     return state._replace(world=world, slots=tuple(slots))

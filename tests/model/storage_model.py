@@ -13,6 +13,7 @@ from tests.model.checker import Faults, Slot, Step
 from tests.model.programs import ABSENT, Call, Note, Request
 from tests.model.storage_programs import (
     FAILED,
+    INLINE,
     OK,
     READABLE,
     TOO_OLD,
@@ -73,9 +74,13 @@ class StorageModel:
         """The world at the beginning."""
         return self.start
 
-    def changes(self, request: Request) -> bool:
-        """Whether it changes anything."""
-        return request.op not in {"get", "head", "list"}
+    def changes(self, world: World, request: Request) -> bool:
+        """Whether it changes anything, and isn't held back because the ingest is too old."""
+        return request.op not in {"get", "head", "list"} and not self._too_old(world, request)
+
+    def _too_old(self, world: World, request: Request) -> bool:
+        checked = request.op == "put" and request.kind == "record" and request.name
+        return bool(checked and self.rules.lifetime and world.age(str(request.name)) != YOUNG)
 
     def note(self, world: World, note: Note, tenant: str, binding: bool) -> World:
         """Takes in what a tenant was told."""
@@ -94,15 +99,14 @@ class StorageModel:
         return world.record, world
 
     def _put_record(self, world: World, request: Request, late: bool) -> Step:
-        own = request.name
-        if own and self.rules.lifetime and not late and world.age(str(own)) != YOUNG:
+        if not late and self._too_old(world, request):
             return TOO_OLD, world
         if world.record != (None if request.condition == ABSENT else request.condition):
             return FAILED, world
         return OK, world._replace(record=request.body)
 
     def _head_data(self, world: World, request: Request, _late: bool) -> Step:
-        return request.name in world.data or request.name == "", world
+        return request.name in world.data, world
 
     def _put_data(self, world: World, request: Request, _late: bool) -> Step:
         key = str(request.name)
@@ -197,7 +201,8 @@ class StorageModel:
         """Acknowledged content is there, and held."""
         record = world.record
         readable = record is not None and record.state in READABLE
-        if record and readable and record.key and record.key not in world.data:
+        stored = record is not None and not record.key.startswith(INLINE)
+        if record and readable and stored and record.key not in world.data:
             return f"the record is {record.state} and its data {record.key} is gone"
         for tenant in sorted(world.acknowledged):
             if not readable:

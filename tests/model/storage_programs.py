@@ -16,6 +16,8 @@ from tests.model.programs import ABSENT, OK, UNKNOWN, Both, Call, Note, Program,
 ATTEMPTS = 3
 LIVE, CONDEMNED, TOMBSTONE, CORRUPT = "live", "condemned", "tombstone", "corrupt"
 READABLE = (LIVE, CONDEMNED)
+INLINE = "i"
+"""How the data keys of ingests begin whose bytes are in the record."""
 TOO_OLD = "too old"
 FAILED = "failed"
 
@@ -92,7 +94,9 @@ def live(nonce: str, revives: bool = False) -> Reading:
 
 
 def intact(key: str) -> Reading:
-    """`Blobs.intact`."""
+    """`Blobs.intact`: inline bytes are where their record is."""
+    if key.startswith(INLINE):
+        return True
     there = yield Request("head", "data", key)
     return there
 
@@ -172,6 +176,13 @@ def info(rules: Rules, tenant: str, name: str) -> Program:
         yield Note("held")
 
 
+def held_again(rules: Rules, tenant: str, name: str) -> Program:
+    """`Catalogue.held`, on a miss of the cache."""
+    known = yield Request("get", "record")
+    if known is not None and known.state in READABLE:
+        yield from held(rules, tenant, name)
+
+
 def delete(rules: Rules, tenant: str, _name: str) -> Program:
     """`Holds.drop`: every name is marked, then deleted, then its mark is."""
     yield Note("delete")
@@ -193,7 +204,7 @@ def delete(rules: Rules, tenant: str, _name: str) -> Program:
 
 def commit(rules: Rules, tenant: str, name: str, kind: str) -> Program:
     """`Session._publish`: kind is "inline", "single" or "parts"."""
-    record = Record(LIVE, f"d{name}" if kind != "inline" else "", f"{name}c")
+    record = Record(LIVE, f"{INLINE if kind == 'inline' else 'd'}{name}", f"{name}c")
     if kind == "parts":
         adopted = yield from adopt_instead(rules, tenant, name)
         if adopted:
@@ -289,14 +300,12 @@ def thaw(tenant: str, key: str) -> Reading:
 def publish(rules: Rules, record: Record, name: str) -> Reading:
     """`Blobs._publish`: created, redundant, aborted, or no reply."""
     seen: Record | None = None
-    lifetime = record.key
+    lifetime = "" if record.key.startswith(INLINE) else record.key
     for attempt in range(ATTEMPTS):
         if seen is not None and seen.nonce == record.nonce:
             return "created"
         if seen is not None and seen.state in READABLE:
-            there = True
-            if seen.key:
-                there = yield from intact(seen.key)
+            there = yield from intact(seen.key)
             if there:
                 if seen.state == LIVE:
                     return "created" if seen.key == record.key else "redundant"
@@ -308,7 +317,7 @@ def publish(rules: Rules, record: Record, name: str) -> Reading:
                     return UNKNOWN
                 seen = current
                 continue
-        if seen is not None and seen.key == record.key and record.key:
+        if seen is not None and seen.key == record.key:
             return "aborted"
         outcome, current = yield from write(record, seen, lifetime)
         if outcome == OK:

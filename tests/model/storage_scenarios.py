@@ -130,6 +130,12 @@ def collecting(rules: Rules, faults: Faults) -> StorageModel:
     return StorageModel(rules, cast, faults, CONDEMNED_OLD)
 
 
+def renaming(rules: Rules, faults: Faults) -> StorageModel:
+    """A commit is left and carried out while its tenant deletes twice."""
+    cast = [client(rules, A, "1", 2, "c", "inline"), client(rules, A, "2", 2, "d")]
+    return StorageModel(rules, cast, faults)
+
+
 def deleting(rules: Rules, faults: Faults) -> StorageModel:
     """A tenant asks and deletes again and again; what its deletes leave is swept."""
     cast = [client(rules, A, "1", 3, "id"), collector(rules), sweeper(A)]

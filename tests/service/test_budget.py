@@ -238,5 +238,3 @@ class BudgetModel(RuleBasedStateMachine):
 
 
 TestBudgetModel = BudgetModel.TestCase
-
-

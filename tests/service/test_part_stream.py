@@ -184,7 +184,7 @@ async def test_part_that_fails(
 ) -> None:
     """A part that can't be stored fails the stream at its next message, and frees its buffer."""
 
-    def fail(name: str, key: str) -> None:
+    def fail(name: str, _: str) -> None:
         if name == operation:
             raise Unavailable("the store is away")
 
@@ -230,7 +230,7 @@ async def test_unexpected_failure_of_a_spill(
 ) -> None:
     """A spill that nobody foresaw to fail fails the stream and gives the buffer back."""
 
-    def fail(name: str, key: str) -> None:
+    def fail(_: str, key: str) -> None:
         if key.startswith("tails/"):
             raise RuntimeError("no")
 
@@ -302,7 +302,7 @@ async def test_cancelled(desk: Bench, fill: Fill, step: int) -> None:
     session = await desk.open()
     await write(session, data[:MIB])
     await stream_of(session).spill()
-    task = asyncio.create_task(write(session, data[MIB:17 * MIB]))
+    task = asyncio.create_task(write(session, data[MIB : 17 * MIB]))
     for _ in range(3**step // 4):
         await asyncio.sleep(0)
     task.cancel()
@@ -323,7 +323,7 @@ async def test_unnamed_upload_is_dropped(
 ) -> None:
     """An upload that no checkpoint tells of is dropped at the stream's end."""
 
-    def fail(name: str, key: str) -> None:
+    def fail(name: str, _: str) -> None:
         if name == "put_part":
             raise Unavailable("the store is away")
 
@@ -343,9 +343,7 @@ async def test_ended_session_takes_nothing(desk: Bench) -> None:
         await session.handle(Message(Action.WRITE, data=b"x"))
 
 
-async def test_restart_drops_the_tail(
-    desk: Bench, folder_store: ObjectStore, fill: Fill
-) -> None:
+async def test_restart_drops_the_tail(desk: Bench, folder_store: ObjectStore, fill: Fill) -> None:
     """A restart at 0 drops what an earlier stream left in a tail."""
     session = await desk.open()
     await write(session, fill(100))

@@ -7,11 +7,9 @@ a disk and opened by a fresh store.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,13 +19,12 @@ from random import Random
 
 import pytest
 
-from storage.blocks import sums_of
 from storage.folder import FolderStore
-from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey, Part
+from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchUpload, Part
 from storage.records import State
 from tests.storage.blobs_fixture import BODY, DIGEST, NOW, Shop, hold, live, shop_on
 from tests.storage.torn_disk import Crash, Log, Sync, Tree, materialised, recorded
-from tests.storage.torn_ledger import Call, Ledger, check
+from tests.storage.torn_ledger import Ledger, check
 
 TENANT = "a"
 KEY = "data/one"
@@ -231,7 +228,7 @@ def _opened(root: Path) -> FolderStore:
 def _few_locks() -> Iterator[None]:
     """A handful of lock files, in which nothing is kept, instead of 256."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storage.folder_files.LOCKS", 4)
+        patch.setattr("storage.folder_files.LOCKS", 2)
         yield
 
 
@@ -303,3 +300,186 @@ def test_power_failure(scenario: Scenario, scratch: Path, record_property: Calla
         states += 1
     record_property("crash states", states)
     assert states > len(run.log.operations) // 2
+
+
+def test_power_failure_while_opening(scratch: Path) -> None:
+    """A folder whose making was cut short by a power failure can be made and used after it."""
+    log = Log(scratch / "top")
+    log.top.mkdir()
+    log.begin()
+    with recorded(log):
+        ledger = Ledger(FolderStore(log.top / "store"), log)
+        ledger.check_access()
+        ledger.put(KEY, b"first")
+    run = Run(log, ledger)
+    states = [_look(run, count, tree, scratch) for count, tree in _states(run)]
+    assert len(states) > len(log.operations)
+
+
+# -- a process dies, another one does the same again, and then the power fails
+
+Act = Callable[[Ledger], None]
+Repeated = Callable[[Ledger], Act]
+
+
+def delete_twice(store: Ledger) -> Act:
+    store.put(KEY, b"old")
+    return lambda to: to.delete(KEY)
+
+
+def delete_parts_twice(store: Ledger) -> Act:
+    store.complete_upload(KEY, *_uploaded(store, b"o", b"ld"))
+    return lambda to: to.delete(KEY)
+
+
+def create_twice(store: Ledger) -> Act:
+    del store
+
+    def act(to: Ledger) -> None:
+        try:
+            to.put(KEY, b"new", IfAbsent())
+        except ConditionFailed:
+            to.get(KEY)
+
+    return act
+
+
+def complete_twice(store: Ledger) -> Act:
+    begun, parts = _uploaded(store, b"n", b"ew")
+
+    def act(to: Ledger) -> None:
+        try:
+            to.complete_upload(KEY, begun, parts)
+        except NoSuchUpload:
+            to.head(KEY)
+
+    return act
+
+
+def complete_over_parts_twice(store: Ledger) -> Act:
+    store.complete_upload(KEY, *_uploaded(store, b"o", b"ld"))
+    return complete_twice(store)
+
+
+def abort_twice(store: Ledger) -> Act:
+    begun, _ = _uploaded(store, b"one")
+    return lambda to: to.abort_upload(KEY, begun)
+
+
+def commit_twice(store: Ledger) -> Act:
+    """As a frontend does that carries out what another one froze."""
+    record = live()
+    store.put(record.data_key, BODY)
+
+    def act(to: Ledger) -> None:
+        shop, held = shop_on(to), hold()
+        if not shop.blobs.done_before(record):
+            shop.blobs.publish(TENANT, record, None, held, shop.blobs.make_hold(TENANT, held))
+
+    return act
+
+
+def pardon_twice(store: Ledger) -> Act:
+    """An adoption of what the collector has condemned."""
+    shop = shop_on(store)
+    _commit(shop, inline=True)
+    seen = shop.records.read(DIGEST)
+    assert seen
+    shop.records.write(seen.record.turned(State.CONDEMNED, "condemned"), seen)
+    return lambda to: assert_adopted(shop_on(to))
+
+
+def assert_adopted(shop: Shop) -> None:
+    assert shop.blobs.adopt("b", DIGEST, NOW, {})
+
+
+def drop_twice(store: Ledger) -> Act:
+    _commit(shop_on(store), inline=True)
+    return lambda to: assert_dropped(shop_on(to))
+
+
+def assert_dropped(shop: Shop) -> None:
+    shop.blobs.drop(TENANT, DIGEST)
+
+
+REPEATED: list[Repeated] = [
+    delete_twice, delete_parts_twice, create_twice, complete_twice, complete_over_parts_twice,
+    abort_twice, commit_twice, pardon_twice, drop_twice,
+]  # fmt: skip
+
+
+def _repeated(scenario: Repeated, top: Path, crash_at: int | None) -> Run:
+    """A process that dies before operation `crash_at`, and another one that does it again."""
+    log = Log(top)
+    ledger = Ledger(_opened(top / "store"), log)
+    act = scenario(ledger)
+    log.begin()
+    for call in ledger.calls:
+        call.begun, call.end = 0, 0
+    with recorded(log):
+        log.crash_at = crash_at
+        with suppress(Crash):
+            act(ledger)
+        log.crash_at = None
+        if crash_at is not None:
+            act(Ledger(_opened(top / "store"), log, ledger.calls))
+    return Run(log, ledger)
+
+
+@pytest.mark.parametrize("scenario", REPEATED)
+def test_power_failure_after_a_crash(scenario: Repeated, scratch: Path) -> None:
+    """What a process left unsynced when it died is made durable before anybody answers by it."""
+    (scratch / "whole").mkdir()
+    steps = len(_repeated(scenario, scratch / "whole", None).log.operations)
+    for crash_at in range(steps):
+        top = scratch / f"crash-{crash_at}"
+        top.mkdir()
+        run = _repeated(scenario, top, crash_at)
+        for count, tree in _states(run, first=len(run.log.operations)):
+            _look(run, count, tree, scratch)
+
+
+# -- each sync is needed
+
+
+def _sites() -> list[str]:
+    """Where the program syncs."""
+    return [
+        "write_temporary: below tmp",
+        "prepare: above the root",
+        "place: below objects",
+        "place: objects",
+        "place: uploads",
+        "place: root",
+        "remove: below objects",
+        "remove_tree: below objects",
+        "remove_tree: uploads",
+        "create: below tmp",
+        "put_part: below uploads",
+        "complete: below uploads",
+        "_replace: below objects",
+        "abort: uploads",
+    ]
+
+
+def _found(site: str, scratch: Path) -> bool:
+    """Whether a program that doesn't sync there would be found out."""
+    try:
+        for scenario in SCENARIOS:
+            run = _recording(scenario)
+            if any(isinstance(o, Sync) and o.site == site for o in run.log.operations):
+                for count, tree in _states(run, site):
+                    _look(run, count, tree, scratch)
+    except AssertionError:
+        return True
+    return False
+
+
+def test_all_syncs_are_known() -> None:
+    print({o.site for s in SCENARIOS for o in _recording(s).log.operations if isinstance(o, Sync)})
+
+
+@pytest.mark.parametrize("site", _sites())
+def test_each_sync_is_needed(site: str, scratch: Path) -> None:
+    """A program that leaves out one sync loses something in one of the crash states."""
+    assert _found(site, scratch)

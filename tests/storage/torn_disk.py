@@ -19,14 +19,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import pytest
 
 ALL_SUBSETS: Final = 1024
 """Where choices are no more than that, each is tried."""
-RANDOM: Final = 64
+RANDOM: Final = 24
 """Random choices where they are more."""
+
+
+PAIRS: Final = 12
+"""Effects up to which each two are lost together, where not all subsets are tried."""
 
 
 class Crash(BaseException):
@@ -207,7 +212,9 @@ def _below(node: Node) -> Iterator[Node]:
         yield from _below(child)
 
 
-def _overtaken(index: int, change: Change, changes: list[tuple[int, Change]], sure: set[int]) -> bool:
+def _overtaken(
+    index: int, change: Change, changes: list[tuple[int, Change]], sure: set[int]
+) -> bool:
     """Whether it makes no difference: a later step that is sure takes it along."""
     return any(later > index and c.node is change.node and later in sure for later, c in changes)
 
@@ -241,10 +248,12 @@ def _some(options: list[list[Any]], chosen: random.Random) -> Iterator[tuple[Any
         for index, option in enumerate(options):
             for value in option:
                 yield (*base[:index], value, *base[index + 1 :])
-    for one, two in itertools.combinations(range(len(options)), 2):
-        yield tuple(worst[i] if i in {one, two} else best[i] for i in range(len(options)))
     for _ in range(RANDOM):
         yield tuple(chosen.choice(option) for option in options)
+    if len(options) > PAIRS:
+        return
+    for one, two in itertools.combinations(range(len(options)), 2):
+        yield tuple(worst[i] if i in {one, two} else best[i] for i in range(len(options)))
 
 
 def materialised(tree: Tree, folder: Path) -> None:
@@ -261,13 +270,13 @@ def materialised(tree: Tree, folder: Path) -> None:
 
 def _site(path: Path, root: Path) -> str:
     """The function that asked for a sync, and of what."""
-    frame = sys._getframe(1)
-    while "/storage/" not in frame.f_code.co_filename or frame.f_code.co_name == "sync_folder":
-        if frame.f_back is None:
-            return "?"
+    frame: FrameType | None = sys._getframe(1)
+    names = []
+    while frame is not None and not names:
+        code = frame.f_code
+        if "/tests/" not in code.co_filename and code.co_name not in {"sync_folder", "sync_above"}:
+            names.append(code.co_name)
         frame = frame.f_back
-        if "/tests/" in frame.f_code.co_filename:
-            frame = frame.f_back or frame
     below = path.relative_to(root).parts if path.is_relative_to(root) else None
     if below is None:
         what = "above the root"
@@ -275,7 +284,7 @@ def _site(path: Path, root: Path) -> str:
         what = below[0] if below else "root"
     else:
         what = f"below {below[0]}"
-    return f"{frame.f_code.co_name}: {what}"
+    return f"{names[0]}: {what}"
 
 
 @contextmanager
@@ -349,9 +358,7 @@ def _synced(log: Log, call: Callable[..., None], descriptor: int) -> None:
         log.operations.append(Sync(log._open[descriptor], _site(path, log.top / "store")))
 
 
-def _made(
-    log: Log, call: Callable[..., None], path: Any, *args: Any, **options: Any
-) -> None:
+def _made(log: Log, call: Callable[..., None], path: Any, *args: Any, **options: Any) -> None:
     found = _absolute(log, path, options.get("dir_fd"))
     if found is None:
         call(path, *args, **options)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from storage.port import ObjectStore
-from tests.service.collector.world import Later, World, folder_world
+from tests.service.collector.world import Later, World, memory_world
 from tests.service.counting import CountingStore
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    """A store in a folder: what is made in it is young, until it is told to grow old."""
-    return folder_world(tmp_path / "store")
+def world() -> World:
+    """A store in memory: what is made in it is young, until it is told to grow old."""
+    world = memory_world()
+    world.store.page = 1000
+    return world
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from holdfast.digests import Digest
 from storage.keys import DELETING, RECORDS, hold_prefix, tail_key, uuid7
 from storage.records import State
-from tests.service.collector.world import EAGER, OLD, Killed, Later, World, folder_world
+from tests.service.collector.memory_store import MemoryStore
+from tests.service.collector.world import EAGER, OLD, Killed, World, memory_world
 from tests.service.counting import nothing
 
 HELD = (b"held", b"held by two", b"condemned, held")
@@ -20,9 +22,15 @@ ROUNDS = 3
 """Runs after which nothing is left to do: finishing deletes may unhold what the next takes."""
 
 
-def furnish(root: Path) -> World:
+def furnish() -> World:
     """A store with a bit of everything, old enough for all of it to matter."""
-    world = folder_world(root, EAGER)
+    return memory_world(_furnished().copy(), EAGER)
+
+
+@cache
+def _furnished() -> MemoryStore:
+    store = MemoryStore()
+    world = memory_world(store, EAGER)
     for body in HELD:
         world.commit("a", body)
     world.adopt("b", Digest.of(b"held by two"))
@@ -37,11 +45,9 @@ def furnish(root: Path) -> World:
     [hold] = world.keys(hold_prefix("a", marked))
     world.store.put(hold + DELETING, b"")
     world.store.put(tail_key(uuid7()), b"tail")
-    world.store._store = Later(world.store._store, 0)
-    world.store.create_upload("data/upload")
-    world.store._store.ahead = OLD
-    world.grow_old(RECORDS, "data/", "holds/")
-    return world
+    store.create_upload("data/upload")
+    store.time += OLD
+    return store
 
 
 def settled(world: World) -> dict[str, str]:
@@ -80,47 +86,44 @@ def killed_at(number: int, when: str, world: World) -> bool:
     return False
 
 
-def requests_of_a_run(root: Path) -> int:
-    """How many requests an undisturbed run makes."""
-    world = furnish(root)
-    world.store.calls.clear()
+def requests_of_a_run() -> range:
+    """The numbers of an undisturbed run's requests."""
+    world = furnish()
     world.collect()
-    return len(world.store.calls)
+    assert len(world.store.calls) > 50
+    return range(len(world.store.calls))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_death_at_every_request(tmp_path: Path, when: str) -> None:
+def test_death_at_every_request(when: str) -> None:
     """Wherever a collector dies, before a request or before its reply, the next ends its work."""
-    wanted = settled(furnish(tmp_path / "undisturbed"))
-    total = requests_of_a_run(tmp_path / "counted")
-    assert total > 30
-    for number in range(total):
-        world = furnish(tmp_path / str(number))
-        assert killed_at(number, when, world)
+    wanted = settled(furnish())
+    deaths = 0
+    for number in requests_of_a_run():
+        world = furnish()
+        deaths += killed_at(number, when, world)
         assert settled(world) == wanted, f"dead at request {number}"
-    assert not killed_at(total, when, furnish(tmp_path / "last"))
+    # One request is answered with "there is none", after which no hook is called.
+    assert deaths == len(requests_of_a_run()) - (when == "after")
 
 
 def test_spools_go_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ends a run, its temporary files are gone."""
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
-    world = furnish(tmp_path / "store")
-    assert killed_at(10, "before", world)
-    assert list(folder.iterdir()) == []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert killed_at(20, "before", furnish())
+    assert list(tmp_path.iterdir()) == []
 
 
 def during(world: World, number: int, act: Callable[[World], Any]) -> Any:
     """Runs a collector; somebody acts before its `number`-th request. What came of it."""
-    made, outcome = 0, None
+    made = 0
+    outcome: list[Any] = []
 
     def meddle(operation: str, key: str) -> None:
-        nonlocal made, outcome
+        nonlocal made
         del operation, key
         if made == number:
-            world.store.before = nothing
-            outcome = act(world.beside())
+            outcome.append(act(world.beside()))
         made += 1
 
     world.store.before = meddle
@@ -129,30 +132,30 @@ def during(world: World, number: int, act: Callable[[World], Any]) -> Any:
     finally:
         world.store.before = nothing
     assert report.ok, report.errors
-    return outcome
+    [found] = outcome
+    return found
 
 
 SUBJECTS = [b"held", b"live", b"condemned", b"corrupt", b"tombstone", b"new"]
 
 
 @pytest.mark.parametrize("body", SUBJECTS)
-def test_a_commit_at_every_request(tmp_path: Path, body: bytes) -> None:
-    """Whenever a tenant commits beside a collector, what it was told it has can be read."""
-    for number in range(requests_of_a_run(tmp_path / "counted") + 1):
-        world = furnish(tmp_path / str(number))
-        during(world, number, lambda beside: beside.commit("c", body))
+def test_a_commit_at_every_request(body: bytes) -> None:
+    """Whenever a tenant commits beside a collector, it has what it was told it has."""
+    for number in requests_of_a_run():
+        world = furnish()
+        digest = during(world, number, lambda beside: beside.commit("c", body))
         settled(world)
-        assert world.read(Digest.of(body)) in {body, None}
-        if number < len(world.store.calls):
-            assert world.blobs.held("c", Digest.of(body))
+        assert world.read(digest) == body, f"lost at request {number}"
+        assert world.blobs.held("c", digest)
 
 
 @pytest.mark.parametrize("body", SUBJECTS[:-1])
-def test_an_adoption_at_every_request(tmp_path: Path, body: bytes) -> None:
+def test_an_adoption_at_every_request(body: bytes) -> None:
     """Whenever a tenant takes what the fleet has, beside a collector, it has it or is told no."""
     outcomes = set()
-    for number in range(requests_of_a_run(tmp_path / "counted")):
-        world = furnish(tmp_path / str(number))
+    for number in requests_of_a_run():
+        world = furnish()
         found = during(world, number, lambda beside: beside.adopt("c", Digest.of(body)))
         settled(world)
         outcomes.add(found is not None)
@@ -170,21 +173,21 @@ def test_an_adoption_at_every_request(tmp_path: Path, body: bytes) -> None:
     )
 
 
-def test_a_second_collector_at_every_request(tmp_path: Path) -> None:
+def test_a_second_collector_at_every_request() -> None:
     """Whenever a second collector runs beside the first, both end well, with the same outcome."""
-    wanted = settled(furnish(tmp_path / "undisturbed"))
-    for number in range(requests_of_a_run(tmp_path / "counted")):
-        world = furnish(tmp_path / str(number))
+    wanted = settled(furnish())
+    for number in requests_of_a_run():
+        world = furnish()
         report = during(world, number, lambda beside: beside.collect())
         assert report.ok, report.errors
         assert settled(world) == wanted, f"at request {number}"
 
 
-def test_a_delete_at_every_request(tmp_path: Path) -> None:
+def test_a_delete_at_every_request() -> None:
     """Whenever one of two tenants deletes beside a collector, the other one reads on."""
-    for number in range(requests_of_a_run(tmp_path / "counted")):
-        world = furnish(tmp_path / str(number))
-        shared = Digest.of(b"held by two")
+    shared = Digest.of(b"held by two")
+    for number in requests_of_a_run():
+        world = furnish()
         assert during(world, number, lambda beside: beside.blobs.drop("a", shared)) == 1
         settled(world)
         assert world.read(shared) == b"held by two"

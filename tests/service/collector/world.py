@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from holdfast.digests import Digest
@@ -19,13 +17,12 @@ from service.collector.run import Run
 from service.collector.sweep import sweep_store
 from storage.blobs import Blobs, Committed, Lifetime
 from storage.fleet import longest_lifetime
-from storage.folder import FolderStore
 from storage.holds import Hold, Holds
 from storage.keys import DATA, HOLDS, RECORDS, TAILS, data_key, record_digest, uuid7
 from storage.port import ObjectStore
 from storage.records import Record, Records, State, block_count, new_nonce
 from storage.spool import Spools
-from tests.service.counting import CountingStore
+from tests.service.collector.memory_store import MemoryStore, SteppingStore
 
 OLD = 10 * 24 * 3600.0
 """Seconds: older than every limit in these tests."""
@@ -62,20 +59,18 @@ class World:
 
     store: Any
     ages: Ages = AGES
-    root: Path | None = None
-    new_name: Any = uuid7
     records: Records = field(init=False)
     holds: Holds = field(init=False)
     blobs: Blobs = field(init=False)
 
     def __post_init__(self) -> None:
         self.records = Records(self.store)
-        self.holds = Holds(self.store, self.new_name, new_nonce)
+        self.holds = Holds(self.store, uuid7, new_nonce)
         self.blobs = Blobs(self.store, self.records, self.holds, new_nonce)
 
     def beside(self) -> World:
         """The same store, seen by somebody whom no hook sees."""
-        return World(self.store._store, self.ages, self.root)
+        return World(self.store._store, self.ages)
 
     # -- what tenants do
 
@@ -157,13 +152,8 @@ class World:
         return told
 
     def grow_old(self, *prefixes: str, seconds: float = OLD) -> None:
-        """Makes all that is in a folder `seconds` older."""
-        assert self.root
-        for path in (self.root / "objects").rglob("*"):
-            key = str(path.relative_to(self.root / "objects"))
-            if path.is_file() and (not prefixes or key.startswith(prefixes)):
-                moment = path.stat().st_mtime - seconds
-                os.utime(path, (moment, moment))
+        """Makes all that is in a store in memory, or below some prefixes, `seconds` older."""
+        self.store._store.grow_old(prefixes or ("",), seconds)
 
     # -- what collectors do
 
@@ -200,8 +190,6 @@ def counts(report: Report, kind: Kind) -> dict[str, int]:
     }
 
 
-def folder_world(root: Path, ages: Ages = AGES) -> World:
-    """A world in a folder."""
-    store = FolderStore(root)
-    store.check_access()
-    return World(CountingStore(store), ages, root)
+def memory_world(store: MemoryStore | None = None, ages: Ages = AGES) -> World:
+    """A world in memory."""
+    return World(SteppingStore(store or MemoryStore()), ages)

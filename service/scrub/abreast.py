@@ -1,0 +1,54 @@
+"""Calls made in a few threads at once, and their results in order."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from holdfast.errors import HoldfastError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Stopped(HoldfastError):  # noqa: N818 -- reads as the fact it is
+    """The scrub was told to stop; the next run goes on where it was."""
+
+
+class Abreast:
+    """A pool of threads that ends when it is told to."""
+
+    def __init__(self, workers: int, stop: threading.Event) -> None:
+        self._workers = workers
+        self._stop = stop
+
+    def check(self) -> None:
+        """Forbids going on after the end.
+
+        Raises:
+            Stopped: it was told to stop.
+        """
+        if self._stop.is_set():
+            raise Stopped("the scrub was stopped; the next run goes on where it was")
+
+    def each(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """The results of `call` for all items, in order.
+
+        Raises:
+            Stopped: it was told to stop; results of what had begun are lost.
+        """
+        waiting: deque[Future[Result]] = deque()
+        pool = ThreadPoolExecutor(self._workers, "scrub")
+        try:
+            for item in items:
+                self.check()
+                waiting.append(pool.submit(call, item))
+                if len(waiting) >= 2 * self._workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,116 @@
+"""What frontends remember of holds is forgotten when what they hold is quarantined.
+
+Marks first, then the walk over the tenants that have holds. A frontend that fills an
+entry in has looked up `gen`, then seen a confirmed hold, then the record live: before
+the mark. So the walk, which begins after the mark, meets the tenant, and raises its
+`gen` after that look-up: the entry is refused, or void.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from coordination.connection import open_client
+from coordination.hold_cache import HoldCache
+from coordination.scripts import Scripts
+from holdfast.digests import Digest
+from holdfast.errors import HoldfastError, Unavailable
+from storage.port import ObjectStore
+from storage.tenants import holding_tenants
+
+log = structlog.get_logger(__name__)
+
+EVERY: Final = 30.0
+"""Seconds between two walks: as long as a frontend believes a record that it has read."""
+NOBODYS: Final = Digest.of(b"holdfast scrub")
+"""A digest that a change of all that a tenant holds is announced under."""
+
+
+class Caches:
+    """Sees to it that quarantined content is forgotten, in time. Safe for many threads."""
+
+    def __init__(
+        self, forget: Callable[[], None], clock: Callable[[], float], *, late: bool = False
+    ) -> None:
+        """Knows of nothing yet.
+
+        Args:
+            forget: makes all frontends forget what tenants hold; raises Unavailable.
+            clock: monotonic, in s.
+            late: an earlier run has left that to be done.
+        """
+        self._forget = forget
+        self._clock = clock
+        self._outdated = late
+        self._failed = False
+        self._walking = threading.Lock()
+        self._due_at = clock() + EVERY
+
+    @property
+    def late(self) -> bool:
+        """Whether frontends may remember what is quarantined."""
+        return self._outdated
+
+    def outdated(self) -> None:
+        """Something was quarantined."""
+        self._outdated = True
+
+    def refresh_if_due(self) -> None:
+        """Makes frontends forget, if it is time; never waits for another thread."""
+        if not self._outdated or self._clock() < self._due_at:
+            return
+        if self._walking.acquire(blocking=False):
+            try:
+                self._refresh()
+            finally:
+                self._walking.release()
+
+    def refresh(self) -> None:
+        """Makes frontends forget what was quarantined until now, if Redis can be reached."""
+        with self._walking:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        if not self._outdated:
+            return
+        # What is quarantined during the walk takes another one.
+        self._outdated = False
+        try:
+            self._forget()
+        except Unavailable as error:
+            self._outdated = True
+            if not self._failed:
+                log.warning("frontends will notice late what is quarantined", reason=str(error))
+            self._failed = True
+        except HoldfastError:
+            self._outdated = True
+            raise
+        else:
+            self._failed = False
+        self._due_at = self._clock() + EVERY
+
+
+def forget_holds(store: ObjectStore, redis_url: str) -> None:
+    """Makes all frontends forget what any tenant holds: a miss for each, and nothing else.
+
+    Raises:
+        Unavailable: Redis or the store can't be reached.
+    """
+    asyncio.run(_forget(store, redis_url))
+
+
+async def _forget(store: ObjectStore, redis_url: str) -> None:
+    client = open_client(redis_url)
+    try:
+        cache = HoldCache(Scripts(client), lambda: secrets.token_hex(8))
+        for tenant in holding_tenants(store):
+            async with cache.changing(tenant, NOBODYS, delete=True):
+                pass
+    finally:
+        await client.aclose()

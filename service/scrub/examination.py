@@ -1,0 +1,114 @@
+"""Whether the bytes of a record are those that were committed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from holdfast.digests import Digest
+from holdfast.errors import DataLoss
+from service.scrub.pace import Pace
+from service.scrub.report import Kind, Report
+from storage import blocks
+from storage.blocks import Span
+from storage.port import NoSuchKey, ObjectStore
+from storage.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is wrong with the bytes of a record."""
+
+    kind: Kind
+    detail: str
+
+
+class Examiner:
+    """Looks at one record's bytes at a time, a block at a time. Safe for many threads."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        pace: Pace,
+        report: Report,
+        between: Callable[[], None],
+    ) -> None:
+        """Puts it together.
+
+        Args:
+            store: where data objects are.
+            pace: how fast they are read.
+            report: takes the bytes read; says whether none are to be.
+            between: called before each block; raises to end the examination.
+        """
+        self._store = store
+        self._pace = pace
+        self._report = report
+        self._between = between
+
+    def damage(self, record: Record) -> Damage | None:
+        """What is wrong with a record's bytes; None: nothing."""
+        try:
+            if record.inline is not None:
+                self._report.add(size=record.size)
+                return _misnamed(record, Digest.of(record.inline, record.digest.algorithm))
+            found = self._object(record)
+            return found if found or self._report.shallow else self._content(record)
+        except NoSuchKey:
+            return Damage(Kind.DATA_MISSING, f"there is no object {record.data_key}")
+
+    def confirmed(self, record: Record, damage: Damage) -> Damage | None:
+        """Looks a second time; None if the damage was only seen once.
+
+        A block was read twice already when it counted as damaged.
+        """
+        return damage if damage.kind is Kind.BLOCK_SUM else self.damage(record)
+
+    def _object(self, record: Record) -> Damage | None:
+        try:
+            size = self._store.head(record.data_key).size
+        except DataLoss as error:
+            return Damage(Kind.DATA_SIZE, str(error))
+        if size == record.size:
+            return None
+        return Damage(Kind.DATA_SIZE, f"{size} bytes, and the record says {record.size}")
+
+    def _content(self, record: Record) -> Damage | None:
+        running = hashlib.new(record.digest.algorithm)
+        for block in blocks.spans(record):
+            body = self._block(record, block)
+            if body is None:
+                end = block.offset + block.length
+                return Damage(
+                    Kind.BLOCK_SUM,
+                    f"block {block.index} (bytes {block.offset} to {end}) "
+                    "doesn't match its checksum",
+                )
+            running.update(body)
+        return _misnamed(record, Digest(record.digest.algorithm, running.hexdigest()))
+
+    def _block(self, record: Record, block: Span) -> bytes | None:
+        """A block's bytes; None if they are damaged at a second look too."""
+        body = self._read(record, block)
+        if body is None:
+            body = self._read(record, block)
+            if body is not None:
+                self._report.add(misreads=1)
+        return body
+
+    def _read(self, record: Record, block: Span) -> bytes | None:
+        self._between()
+        self._pace.take(block.length)
+        self._between()
+        self._report.add(size=block.length)
+        try:
+            return blocks.fetch(self._store, record, block.index)
+        except DataLoss:
+            return None
+
+
+def _misnamed(record: Record, actual: Digest) -> Damage | None:
+    if actual == record.digest:
+        return None
+    return Damage(Kind.DIGEST, f"the bytes match their checksums, but are those of {actual}")

@@ -1,0 +1,157 @@
+"""Holds that name nothing, and holds that can't be read; both are only reported.
+
+    all holds are listed and read; those that are old enough are spooled by digest
+    → each digest's record is read: none, or a tombstone
+    → the hold is still there
+
+A hold that is younger than an ingest may live belongs to a commit under way. Holds
+are listed by tenant; the spool, on disk, brings those on one digest together, so
+that its record is read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from holdfast.digests import Digest
+from holdfast.errors import DataLoss, UnsupportedFormat
+from service.scrub.abreast import Abreast
+from service.scrub.report import Action, Finding, Kind, Report
+from storage.holds import Holds
+from storage.keys import DELETING, HOLDS, hold_digest, proper, record_digest, record_key
+from storage.port import Entry, NoSuchKey, ObjectStore
+from storage.records import Records, State
+from storage.spool import Spool, Spools
+
+TOLD: Final = 10
+"""Holds on one digest that are looked at; more are of no more use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A record by its key, and some of the holds that name it."""
+
+    record: str
+    holds: tuple[str, ...]
+
+
+class HoldsWalk:
+    """The pass over all holds. For one thread; it uses others."""
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        records: Records,
+        holds: Holds,
+        report: Report,
+        abreast: Abreast,
+        spools: Spools,
+        oldest: float,
+    ) -> None:
+        """Puts it together.
+
+        Args:
+            store: what is walked.
+            records: of the store.
+            holds: of the store.
+            report: takes what is found.
+            abreast: for requests at once.
+            spools: for sorting.
+            oldest: seconds that a hold may be without a record: the longest that a
+                commit can take.
+        """
+        self._store = store
+        self._records = records
+        self._holds = holds
+        self._report = report
+        self._abreast = abreast
+        self._spools = spools
+        self._oldest = oldest
+
+    def __call__(self) -> None:
+        """Walks all holds.
+
+        Raises:
+            Stopped: the scrub is to end.
+            HoldfastError: the store fails.
+        """
+        spool = self._spools.new()
+        for line in self._abreast.each(self._look, self._unmarked()):
+            if line:
+                spool.add(line)
+        for _ in self._abreast.each(self._settle, _grouped(spool)):
+            pass
+
+    def _unmarked(self) -> Iterator[Entry]:
+        """Holds that no delete is marked beside."""
+        hold: Entry | None = None
+        for entry in self._store.list(HOLDS):
+            if hold is not None and entry.key != hold.key + DELETING:
+                yield hold
+            hold = None if entry.key.endswith(DELETING) else entry
+        if hold is not None:
+            yield hold
+
+    def _look(self, entry: Entry) -> bytes:
+        """A line for the spool, or nothing where there is nothing to join."""
+        self._report.add(holds=1)
+        try:
+            digest = hold_digest(entry.key) if proper(entry.key) else None
+        except DataLoss:
+            digest = None
+        if digest is None:
+            self._find(Kind.NOT_A_HOLD, "", entry.key, "not a hold by its name; remove it")
+            return b""
+        if not self._report.shallow:
+            self._read(entry.key, digest)
+        if self._store.now() - entry.last_modified <= self._oldest:
+            return b""
+        return f"{record_key(digest)} {entry.key}".encode()
+
+    def _read(self, key: str, digest: Digest) -> None:
+        try:
+            self._holds.load([key])
+        except DataLoss as error:
+            detail = f"{error}; its tenant's Delete removes it, or remove it by hand"
+            self._find(Kind.HOLD_DAMAGED, str(digest), key, detail)
+        except UnsupportedFormat as error:
+            self._find(Kind.HOLD_NEWER, str(digest), key, str(error))
+
+    def _settle(self, named: Named) -> None:
+        self._abreast.check()
+        digest = record_digest(named.record)
+        try:
+            seen = self._records.read(digest)
+        except UnsupportedFormat:
+            return  # the pass over records tells of it
+        if seen is not None and seen.record.state is not State.TOMBSTONE:
+            return
+        for key in named.holds:
+            if not self._there(key):
+                continue  # given up since it was listed
+            what = "a tombstone" if seen else "no record"
+            detail = f"there is {what} of its digest; its tenant's Delete takes it, or a commit"
+            self._find(Kind.HOLD_WITHOUT_CONTENT, str(digest), key, f"{detail} fills it")
+            return
+
+    def _there(self, key: str) -> bool:
+        try:
+            self._store.head(key)
+        except NoSuchKey:
+            return False
+        except DataLoss:
+            pass  # torn, but there
+        return True
+
+    def _find(self, kind: Kind, digest: str, key: str, detail: str) -> None:
+        self._report.find(Finding(kind, digest, key, Action.REPORTED, detail))
+
+
+def _grouped(spool: Spool) -> Iterator[Named]:
+    lines = (line.decode().split(" ", 1) for line in spool.sorted())
+    for record, group in groupby(lines, key=lambda line: line[0]):
+        yield Named(record, tuple(hold for _, (_, hold) in zip(range(TOLD), group, strict=False)))

@@ -1,0 +1,37 @@
+"""How fast is read: so many bytes per second over all threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class Pace:
+    """A token bucket that holds one request: idle time isn't saved up. For many threads."""
+
+    def __init__(
+        self, rate: float, clock: Callable[[], float], wait: Callable[[float], object]
+    ) -> None:
+        """Begins with a full bucket.
+
+        Args:
+            rate: bytes per second; 0: as fast as it goes.
+            clock: monotonic, in s.
+            wait: lets so many seconds pass, or fewer when all is to end.
+        """
+        self._rate = rate
+        self._clock = clock
+        self._wait = wait
+        self._lock = threading.Lock()
+        self._free_at = clock()
+
+    def take(self, count: int) -> None:
+        """Waits until `count` bytes may be read."""
+        if not self._rate:
+            return
+        with self._lock:
+            now = self._clock()
+            begin = max(self._free_at, now)
+            self._free_at = begin + count / self._rate
+        if begin > now:
+            self._wait(begin - now)

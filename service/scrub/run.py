@@ -1,0 +1,114 @@
+"""A scrub from settings: the store opened, signals heard, one pass or many."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from types import FrameType
+
+import structlog
+
+from coordination.embedded import EmbeddedRedis, socket_url
+from holdfast.errors import Unavailable
+from service.backends import open_store
+from service.scrub.caches import forget_holds
+from service.scrub.passes import Means, Orders, Pass
+from service.scrub.report import Report
+from service.settings import REQUEST_LANDING, Settings
+from storage.fleet import longest_lifetime
+from storage.keys import uuid7
+from storage.port import ObjectStore
+from storage.records import new_nonce
+
+log = structlog.get_logger(__name__)
+
+
+def hold_age(settings: Settings, store: ObjectStore) -> float:
+    """Seconds after which a hold without content belongs to no commit any more."""
+    return max(settings.ingest_lifetime, longest_lifetime(store)) + REQUEST_LANDING
+
+
+def redis_url(settings: Settings) -> str:
+    """The Redis whose caches are to forget; "" where none is running."""
+    if settings.redis_url:
+        return settings.redis_url
+    # Entries that an embedded Redis has saved are void when it starts again.
+    return socket_url(settings.data_dir) if EmbeddedRedis(settings.data_dir).in_use() else ""
+
+
+def forget(settings: Settings, store: ObjectStore) -> None:
+    """Makes all frontends of a store forget what tenants hold.
+
+    Raises:
+        Unavailable: Redis or the store can't be reached.
+    """
+    url = redis_url(settings)
+    if url:
+        forget_holds(store, url)
+
+
+def scrub(
+    settings: Settings,
+    ordered: Callable[[float], Orders],
+    ended: Callable[[Report], None],
+    *,
+    pause: float | None,
+) -> bool:
+    """Scrubs once, or in a loop until SIGTERM or SIGINT; returns whether all is well.
+
+    Args:
+        settings: which store and Redis.
+        ordered: the orders, for the seconds that a hold may be without content.
+        ended: takes the report of each run.
+        pause: seconds between two passes; None: one pass.
+
+    Raises:
+        ConfigurationError: the store isn't there.
+        HoldfastError: the store fails; in a loop only if trying again is of no use.
+    """
+    with closing(open_store(settings)) as store, stopping() as stop:
+        store.check_access()
+        means = Means(
+            store=store,
+            forget=partial(forget, settings, store),
+            clock=time.monotonic,
+            now=time.time,
+            wait=stop.wait,
+            stop=stop,
+            new_name=uuid7,
+            new_nonce=new_nonce,
+        )
+        well = True
+        while True:
+            try:
+                report = Pass(ordered(hold_age(settings, store)), means).run()
+            except Unavailable as error:
+                if pause is None:
+                    raise
+                log.warning("the store fails; the scrub goes on later", reason=str(error))
+            else:
+                well = well and report.well
+                ended(report)
+            if pause is None or stop.wait(pause):
+                return well
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stop.set()
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,24 @@
+"""Every flow against every fault on the way to Redis, at every request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.enumeration import enumerate_faults
+from tests.faults.flows import FLOWS, Flow
+from tests.faults.grounds import RedisWire
+
+ABREAST = 12
+"""Most of a run is waiting: for a reply that doesn't come, for a lease that runs out."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("flow", FLOWS)
+async def test_redis_faults(flow: Flow, redis_url: str, tmp_path: Path) -> None:
+    """Whatever happens to a request to Redis, the flow ends well and nothing is lost."""
+    ground = RedisWire(tmp_path / "stores", redis_url)
+    count = await enumerate_faults(flow, ground, tmp_path, abreast=ABREAST)
+    print(f"faults: {flow.name}: {count.points} requests, {count.runs} runs, {dict(count.codes)}")
+    assert [strike for strike in count.missed if "progress" not in strike.point.kind] == []

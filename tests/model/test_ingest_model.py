@@ -1,0 +1,66 @@
+"""Model C: a blob's bytes are those that were hashed, whoever wrote, lost or took the ref."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.model.checker import Faults, check
+from tests.model.ingest_model import IngestRules, ingesting
+
+SAFE = IngestRules()
+BROKEN = {
+    "a nonce that is not in force": (SAFE._replace(nonce=False), Faults(no_reply=1), True),
+    "forgotten without the data key": (SAFE._replace(compares_key=False), Faults(no_reply=1), True),
+    "a restart under the same data key": (
+        SAFE._replace(fresh_restart_key=False),
+        Faults(no_reply=1, environment=2),
+        False,
+    ),
+    "a small object's data key opened again": (
+        SAFE._replace(fresh_open_key=False),
+        Faults(no_reply=1, environment=1),
+        True,
+    ),
+    "parts completed without their ETags": (
+        SAFE._replace(minds_etags=False),
+        Faults(no_reply=1, environment=1),
+        False,
+    ),
+    "a frozen ingest written to": (
+        SAFE._replace(minds_frozen=False),
+        Faults(no_reply=1, environment=1),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize(
+    "faults", [Faults(no_reply=1, environment=1), Faults(crash=1, environment=1)]
+)
+def test_bytes_are_never_mixed(faults: Faults, single: bool) -> None:
+    """In every interleaving a record's data is, part by part, what its digest was made of."""
+    outcome = check(ingesting(SAFE, faults, single=single, aborts=False))
+    assert not outcome.wrong, str(outcome)
+    assert outcome.states > 5000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize(
+    "faults", [Faults(no_reply=1, environment=2), Faults(no_reply=1, crash=1, environment=1)]
+)
+def test_bytes_are_never_mixed_under_more_faults(faults: Faults, single: bool) -> None:
+    """The same holds where refs are aborted, and under more faults."""
+    outcome = check(ingesting(SAFE, faults, single=single, aborts=True), limit=10_000_000)
+    assert not outcome.wrong, str(outcome)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_rule_is_found(name: str) -> None:
+    """Each rule of an ingest is needed: without it bytes are mixed, or the wrong ingest changes."""
+    rules, faults, single = BROKEN[name]
+    outcome = check(ingesting(rules, faults, single=single, aborts=False))
+    assert outcome.wrong
+    assert outcome.trace

@@ -1,0 +1,156 @@
+"""Model A: what was acknowledged stays, whatever is lost, late, or dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from tests.model.checker import Faults, check
+from tests.model.storage_model import StorageModel
+from tests.model.storage_programs import Rules
+from tests.model.storage_scenarios import (
+    adopting,
+    aging,
+    collecting,
+    committing,
+    deleting,
+    redriving,
+    renaming,
+    returning,
+)
+
+Scenario = Callable[[Rules, Faults], StorageModel]
+SAFE = Rules()
+parts = partial(aging, kind="parts")
+redriving_parts = partial(redriving, kind="parts")
+
+SMALL: list[tuple[Scenario, Faults]] = [
+    (adopting, Faults(no_reply=1)),
+    (committing, Faults(no_reply=1)),
+    (redriving, Faults()),
+    (renaming, Faults(no_reply=1, crash=1)),
+    (deleting, Faults(no_reply=1)),
+    (deleting, Faults(crash=1)),
+    (collecting, Faults(no_reply=1)),
+    (aging, Faults(crash=1, environment=2)),
+    (aging, Faults(no_reply=1, environment=2)),
+    (parts, Faults(crash=1, environment=2)),
+]
+LARGE: list[tuple[Scenario, Faults]] = [
+    (adopting, Faults(no_reply=1, crash=1)),
+    (adopting, Faults(no_reply=2)),
+    (committing, Faults(no_reply=1, crash=1)),
+    (redriving, Faults(crash=1)),
+    (redriving_parts, Faults(crash=1)),
+    (returning, Faults()),
+    (collecting, Faults(no_reply=1, crash=1)),
+    (deleting, Faults(no_reply=1, crash=1)),
+    (deleting, Faults(no_reply=2)),
+    (parts, Faults(no_reply=1, environment=3)),
+]
+
+BROKEN: dict[str, tuple[Rules, Scenario, Faults]] = {
+    "the hold after the record": (SAFE._replace(hold="after"), committing, Faults(no_reply=1)),
+    "the hold beside the record": (SAFE._replace(hold="beside"), committing, Faults(no_reply=1)),
+    "the record read before the hold": (
+        SAFE._replace(adopt_reads_after=False),
+        adopting,
+        Faults(),
+    ),
+    "one hold name per digest": (
+        SAFE._replace(fresh_names=False),
+        renaming,
+        Faults(no_reply=1, crash=1),
+    ),
+    "the same hold name when carried out again": (
+        SAFE._replace(fresh_redrive_name=False),
+        renaming,
+        Faults(no_reply=1, crash=1),
+    ),
+    "a hold rolled back": (SAFE._replace(rolls_back=True), returning, Faults()),
+    "a listed hold counted without the record": (
+        SAFE._replace(held_reads_record=False),
+        returning,
+        Faults(),
+    ),
+    "a hold counted beside its mark": (
+        SAFE._replace(held_minds_marks=False),
+        deleting,
+        Faults(no_reply=1),
+    ),
+    "no marks": (SAFE._replace(marks=False), deleting, Faults(no_reply=1)),
+    "a hold deleted whose mark is not confirmed": (
+        SAFE._replace(stops_unmarked=False),
+        deleting,
+        Faults(no_reply=2),
+    ),
+    "a tombstone revived on its old data": (SAFE._replace(revives=True), collecting, Faults()),
+    "a tombstone made of a live record": (SAFE._replace(buries_live=True), adopting, Faults()),
+    "the first listing used again": (SAFE._replace(second_listing=False), adopting, Faults()),
+    "the record read after the second listing": (
+        SAFE._replace(etag_before_listing=False),
+        collecting,
+        Faults(),
+    ),
+    "no lifetime when the record is sent": (
+        SAFE._replace(lifetime=False),
+        aging,
+        Faults(crash=1, environment=2),
+    ),
+    "records read before data is listed": (
+        SAFE._replace(data_before_records=False),
+        aging,
+        Faults(environment=2),
+    ),
+    "G not longer than L": (
+        SAFE._replace(longer_than_life=False),
+        aging,
+        Faults(environment=2),
+    ),
+    "G longer than L only, and not than a landing": (
+        SAFE._replace(longer_than_landing=False),
+        aging,
+        Faults(no_reply=1, environment=2),
+    ),
+    "marks without holds left": (SAFE._replace(sweeps_marks=False), deleting, Faults(no_reply=1)),
+}
+
+
+@pytest.mark.parametrize(("scenario", "faults"), SMALL)
+def test_acknowledged_content_stays(scenario: Scenario, faults: Faults) -> None:
+    """In every interleaving what a tenant was told it holds is there, and nothing else in the end."""
+    outcome = check(scenario(SAFE, faults))
+    assert not outcome.wrong, str(outcome)
+    assert outcome.states > 5000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("scenario", "faults"), LARGE)
+def test_acknowledged_content_stays_under_more_faults(scenario: Scenario, faults: Faults) -> None:
+    """The same holds with more faults and more frontends at once."""
+    outcome = check(scenario(SAFE, faults), limit=10_000_000)
+    assert not outcome.wrong, str(outcome)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_rule_is_found(name: str) -> None:
+    """Each rule is needed: without it the checker finds how content is lost, or left."""
+    rules, scenario, faults = BROKEN[name]
+    outcome = check(scenario(rules, faults))
+    assert outcome.wrong
+    assert outcome.trace
+
+
+def test_a_commit_may_be_carried_out_under_a_fresh_nonce() -> None:
+    """The nonce of a frozen commit saves work, and nothing is lost without it."""
+    outcome = check(aging(SAFE._replace(same_nonce=False), Faults(crash=1, environment=2)))
+    assert not outcome.wrong, str(outcome)
+
+
+def test_a_delete_must_not_outlive_its_caller() -> None:
+    """A delete that goes on after its caller has given up can take a hold counted since then."""
+    outcome = check(deleting(SAFE, Faults(given_up=1)))
+    assert "has no hold" in outcome.wrong

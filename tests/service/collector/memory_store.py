@@ -1,0 +1,122 @@
+"""An object store in memory: fast enough for thousands of runs, listed page by page."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from storage.port import (
+    Condition,
+    ConditionFailed,
+    Entry,
+    Fetched,
+    IfAbsent,
+    IfMatch,
+    NoSuchKey,
+    Part,
+    PendingUpload,
+    Upload,
+    Written,
+)
+from tests.service.counting import CountingStore
+
+START = 2_000_000_000.0
+"""Seconds since 1970: when such a store begins."""
+
+
+class MemoryStore:
+    """What a collector needs of an `ObjectStore`; its clock stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.time = START
+        self._objects: dict[str, tuple[Entry, bytes]] = {}
+        self._uploads: dict[str, PendingUpload] = {}
+
+    def copy(self) -> MemoryStore:
+        """Another store with the same content."""
+        return copy.deepcopy(self)
+
+    def now(self) -> float:
+        """The store's clock."""
+        return self.time
+
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        """As the port says."""
+        old = self._objects.get(key)
+        if isinstance(condition, IfAbsent) and old is not None:
+            raise ConditionFailed(key)
+        if isinstance(condition, IfMatch) and (old is None or old[0].etag != condition.etag):
+            raise ConditionFailed(key)
+        etag = secrets.token_hex(8)
+        self._objects[key] = (Entry(key, len(body), etag, self.time), body)
+        return Written(etag, self.time)
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
+        """As the port says."""
+        entry, body = self._objects.get(key) or _absent(key)
+        return Fetched(entry, body[offset:][:length], self.time)
+
+    def head(self, key: str) -> Entry:
+        """As the port says."""
+        return self.get(key).entry
+
+    def delete(self, key: str) -> None:
+        """As the port says."""
+        self._objects.pop(key, None)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
+        """As the port says, all at once: pages are the stepping store's."""
+        found = sorted(key for key in self._objects if key.startswith(prefix))
+        return iter([self._objects[key][0] for key in found if key > start_after])
+
+    def create_upload(self, key: str) -> Upload:
+        """As the port says."""
+        upload_id = secrets.token_hex(8)
+        self._uploads[upload_id] = PendingUpload(key, upload_id, self.time)
+        return Upload(upload_id, self.time)
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """As the port says."""
+        del key
+        self._uploads.pop(upload_id, None)
+
+    def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
+        """As the port says."""
+        return iter([u for u in self._uploads.values() if u.key.startswith(prefix)])
+
+    def composite_etag(self, parts: Sequence[Part]) -> str | None:
+        """None: nothing is completed here."""
+        del parts
+
+    def grow_old(self, prefixes: tuple[str, ...], seconds: float) -> None:
+        """Makes objects older."""
+        for key, (entry, body) in self._objects.items():
+            if key.startswith(prefixes):
+                older = replace(entry, last_modified=entry.last_modified - seconds)
+                self._objects[key] = (older, body)
+
+
+class SteppingStore(CountingStore):
+    """Counts every page of a listing as a request, with its hooks."""
+
+    page = 2
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
+        """As the port says; a page shows what is there when it is asked for."""
+        whole: Callable[[str, str], Iterator[Entry]] = self._store.list
+        while True:
+            self.calls.append(("list", prefix))
+            self.before("list", prefix)
+            entries = list(islice(whole(prefix, start_after), self.page))
+            self.after("list", prefix)
+            yield from entries
+            if len(entries) < self.page:
+                return
+            start_after = entries[-1].key
+
+
+def _absent(key: str) -> tuple[Entry, bytes]:
+    raise NoSuchKey(key)

@@ -1,0 +1,121 @@
+"""A scrub in this process, with a clock of its own, and ways to damage a store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast.digests import Digest
+from service.scrub.passes import Means, Orders, Pass
+from service.scrub.report import Report
+from storage.blobs import Blobs
+from storage.blocks import sums_of
+from storage.holds import Hold, Holds
+from storage.keys import data_key, record_key, uuid7
+from storage.port import ObjectStore
+from storage.records import INLINE_LIMIT, Record, Records, State, new_nonce
+
+YEARS = 10**9
+"""Seconds: a hold of such an age is nobody's commit under way."""
+
+
+@dataclass
+class Clock:
+    """A monotonic clock that only moves when it is told to, or waited on."""
+
+    time: float = 1000.0
+    waits: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.time
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.time += seconds
+
+
+def nothing() -> None:
+    """Nobody remembers anything."""
+
+
+def means(
+    store: ObjectStore, *, forget: Callable[[], None] = nothing, clock: Clock | None = None
+) -> Means:
+    """What a scrub works with."""
+    clock = clock or Clock()
+    return Means(
+        store=store,
+        forget=forget,
+        clock=clock,
+        now=lambda: 1_800_000_000.0,
+        wait=clock.wait,
+        stop=threading.Event(),
+        new_name=uuid7,
+        new_nonce=new_nonce,
+    )
+
+
+def scrub(
+    store: ObjectStore,
+    *,
+    forget: Callable[[], None] = nothing,
+    clock: Clock | None = None,
+    **orders: Any,
+) -> Report:
+    """One pass."""
+    return Pass(ordered(**orders), means(store, forget=forget, clock=clock)).run()
+
+
+def ordered(**orders: Any) -> Orders:
+    """Orders without a limit of the rate; holds may be without content for ever."""
+    return Orders(**{"rate": 0, "workers": 2, "hold_age": YEARS, **orders})
+
+
+def found(report: Report) -> dict[str, str]:
+    """Kinds of findings by digest."""
+    return {finding.digest: finding.kind.value for finding in report.findings}
+
+
+def commit(store: ObjectStore, body: bytes, tenant: str = "a", algorithm: str = "sha256") -> Digest:
+    """A blob with a hold, as a frontend commits it."""
+    records, holds = Records(store), Holds(store, uuid7, new_nonce)
+    blobs = Blobs(store, records, holds, new_nonce)
+    digest, key = Digest.of(body, algorithm), data_key(uuid7())
+    inline = body if len(body) <= INLINE_LIMIT else None
+    if inline is None:
+        store.put(key, body)
+    hold = Hold(digest, len(body), 1, 1, {}, 0, new_nonce())
+    hold_key = blobs.make_hold(tenant, hold)
+    record = Record(digest, State.LIVE, len(body), 1, key, sums_of(body), new_nonce(), inline)
+    blobs.publish(tenant, record, None, hold, hold_key)
+    return digest
+
+
+def record_of(store: ObjectStore, digest: Digest | str) -> Record:
+    """What the store says of a digest."""
+    seen = Records(store).read(digest if isinstance(digest, Digest) else Digest.parse(digest))
+    assert seen is not None
+    return seen.record
+
+
+def edit_record(store: ObjectStore, digest: Digest | str, **fields: Any) -> None:
+    """Changes fields of a record, as no program of ours would."""
+    key = record_key(digest if isinstance(digest, Digest) else Digest.parse(digest))
+    document = {**json.loads(store.get(key).body), **fields}
+    store.put(key, json.dumps(document).encode())
+
+
+def flip(store: ObjectStore, key: str, at: int) -> None:
+    """Flips a bit of an object."""
+    body = bytearray(store.get(key).body)
+    body[at] ^= 1
+    store.put(key, bytes(body))
+
+
+def sha256(body: bytes) -> str:
+    """The digest of some bytes, as text."""
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"

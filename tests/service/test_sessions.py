@@ -1,0 +1,217 @@
+"""All write streams of a process: progress, lost leases, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from coordination.connection import open_client
+from coordination.ingests import Ingests
+from coordination.scripts import Scripts
+from holdfast.errors import Aborted, Unavailable
+from service.phases import NEXT, Phase, following
+from service.sessions import Sessions
+from service.workers import end
+from storage.port import ObjectStore
+from tests.service.fleet import eventually, sha256
+from tests.service.writers import Bench, bench, commit, stat, stream_of, write
+
+
+@pytest.fixture
+async def desk(folder_store: ObjectStore, redis_url: str, tenant: str) -> AsyncIterator[Bench]:
+    """A frontend without its servers."""
+    async with bench(folder_store, redis_url, tenant) as desk:
+        yield desk
+
+
+async def test_progress_is_told(desk: Bench) -> None:
+    """Other frontends see how far a writer is, while nothing of it is durable."""
+    session = await desk.open()
+    await write(session, b"hello", total=9)
+
+    async def told() -> bool:
+        found = await desk.path.ingests.find(desk.tenant, "ref")
+        return found is not None and (found.live, found.total, found.offset) == (5, 9, 0)
+
+    await eventually(told)
+
+
+async def test_end_waits_for_progress(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A total that is just being told when its stream ends isn't lost."""
+    session = await desk.open()
+    telling, go = asyncio.Event(), asyncio.Event()
+    progress = desk.path.ingests.progress
+
+    async def slow(*args: Any, **kwargs: Any) -> bool:
+        telling.set()
+        await go.wait()
+        return await progress(*args, **kwargs)
+
+    monkeypatch.setattr(type(desk.path.ingests), "progress", lambda _, *args: slow(*args))
+    await write(session, b"hello", total=9)
+    await telling.wait()
+    closing = asyncio.create_task(desk.close(session))
+    await eventually(lambda: session._telling._waiters)
+    go.set()
+    await closing
+    assert (await stat(await desk.open())).total == 9
+
+
+async def test_progress_is_told_again(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress that couldn't be told is told when Redis is back, whatever the error was."""
+    session = await desk.open()
+    errors: list[Exception] = [Unavailable("Redis is away"), RuntimeError("a bug")]
+    failed: list[Exception] = []
+    progress = desk.path.ingests.progress
+
+    async def failing(*args: Any) -> bool:
+        if errors:
+            failed.append(errors.pop())
+            raise failed[-1]
+        return await progress(*args)
+
+    monkeypatch.setattr(type(desk.path.ingests), "progress", lambda _, *args: failing(*args))
+    await write(session, b"hello")
+
+    async def told() -> bool:
+        found = await desk.path.ingests.find(desk.tenant, "ref")
+        return found is not None and found.live == 5
+
+    await eventually(told)
+    assert len(failed) == 2
+
+
+async def test_lost_lease(desk: Bench) -> None:
+    """A writer whose ref was aborted hears of it without writing, and fails with ABORTED."""
+    session = await desk.open()
+    await write(session, b"hello")
+    await desk.path.ingests.abort(desk.tenant, "ref")
+    await eventually(lambda: session.lease.lost)
+    with pytest.raises(Aborted, match="lost the ref"):
+        await stat(session)
+    await desk.close(session)
+    assert desk.path.leases.held == 0
+    assert await desk.path.ingests.find(desk.tenant, "ref") is None
+
+
+async def test_lost_lease_is_noticed_by_progress(desk: Bench) -> None:
+    """A lease that ran out in Redis is noticed when progress is told."""
+    session = await desk.open()
+    await desk.path.ingests.release(desk.tenant, "ref", session.lease.nonce)
+    await write(session, b"hello")
+    await eventually(lambda: session.lease.lost)
+
+
+async def test_no_new_streams_while_draining(desk: Bench) -> None:
+    """A frontend that is about to stop opens no more streams."""
+    desk.frontend.sessions.draining = True
+    with pytest.raises(Unavailable, match="shutting down"):
+        await desk.open()
+
+
+async def test_close_all(desk: Bench) -> None:
+    """All streams end together, their bytes are durable and their refs are free."""
+    for number in range(3):
+        await write(await desk.open(f"ref-{number}"), b"hello")
+    await desk.frontend.sessions.close_all()
+    assert len(desk.frontend.sessions) == 0
+    assert desk.whole
+    session = await desk.open("ref-1")
+    assert (await stat(session)).digest == sha256(b"hello")
+
+
+async def test_one_bad_end_spoils_no_other(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that can't be closed doesn't keep the others from being closed."""
+    bad, good = await desk.open("bad"), await desk.open("good")
+    await write(good, b"hello")
+
+    async def fail() -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(stream_of(bad), "close", fail)
+    await desk.frontend.sessions.close_all()
+    assert len(desk.frontend.sessions) == 0
+    assert desk.path.leases.held == 0
+    assert (await stat(await desk.open("good"))).offset == 5
+
+
+async def test_closed_twice(desk: Bench) -> None:
+    """Whoever closes a stream second returns when it is closed."""
+    session = await desk.open()
+    await write(session, b"hello")
+    await asyncio.gather(desk.close(session), desk.close(session))
+    assert session.phase is Phase.SUSPENDED
+    assert (await stat(await desk.open())).offset == 5
+
+
+async def test_close_beside_a_message(desk: Bench) -> None:
+    """A message under way when its stream ends is carried out first, and nothing after it."""
+    session = await desk.open()
+    under_way = asyncio.create_task(write(session, b"hello"))
+    await asyncio.sleep(0)
+    await asyncio.gather(desk.close(session), under_way)
+    with pytest.raises(Aborted):
+        await write(session, b"more")
+    assert (await stat(await desk.open())).digest == sha256(b"hello")
+
+
+async def test_phases(desk: Bench) -> None:
+    """A session goes from open to what it ends as."""
+    session = await desk.open()
+    assert session.phase is Phase.OPEN
+    await write(session, b"hello")
+    await commit(session)
+    assert session.phase is Phase.COMMITTED
+    assert NEXT[Phase.COMMITTED] == set()
+    with pytest.raises(AssertionError, match="can't become"):
+        following(session.phase, Phase.OPEN)
+
+
+@pytest.mark.parametrize("turns", [*range(16), 40])
+async def test_watching_can_be_cancelled(redis_url: str, turns: int) -> None:
+    """The wait for lost leases ends when it is told to, even in the middle of subscribing."""
+    client = open_client(redis_url)
+    path = SimpleNamespace(ingests=Ingests(client, Scripts(client), "me"))
+    sessions = Sessions(cast("Any", path), cast("Any", None), cast("Any", None))
+    watching = asyncio.create_task(sessions.watch_lost())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    assert await end([watching])
+    await client.aclose()
+
+
+async def test_watching_survives_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subscription that breaks, in whatever way, is made again; its end hides no cancellation."""
+    monkeypatch.setattr("service.sessions.RECONNECT", 0.0)
+    taken: list[str] = []
+    errors: list[Exception | None] = [None, RuntimeError("a bug"), Unavailable("Redis is away")]
+
+    class Subscription:
+        async def next(self, _: float) -> str | None:
+            if taken:
+                await asyncio.Event().wait()
+            return "nonce"
+
+        async def close(self) -> None:
+            raise Unavailable("already closed")
+
+    async def subscribe() -> Subscription:
+        if error := errors.pop():
+            raise error
+        return Subscription()
+
+    path = SimpleNamespace(
+        ingests=SimpleNamespace(watch_lost=subscribe), leases=SimpleNamespace(take=taken.append)
+    )
+    sessions = Sessions(cast("Any", path), cast("Any", None), cast("Any", None))
+    watching = asyncio.create_task(sessions.watch_lost())
+    await eventually(lambda: taken)
+    await asyncio.sleep(0)
+    watching.cancel()
+    await asyncio.wait([watching], timeout=10)
+    assert watching.cancelled()
+    assert taken == ["nonce"]

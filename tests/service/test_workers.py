@@ -1,0 +1,138 @@
+"""Thread pools and background work, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from service.workers import Background, Workers, end
+
+
+async def test_calls_run_in_threads() -> None:
+    """Calls run beside the loop, with their arguments, and raise into it."""
+    workers = Workers(1, 1)
+    assert await workers.store(threading.get_ident) != threading.get_ident()
+    assert await workers.hash(int, "7", base=8) == 7
+    try:
+        await workers.store(int, "x")
+    except ValueError:
+        pass
+    else:
+        raise AssertionError
+    assert await workers.close(10.0)
+
+
+async def test_close_does_not_block_the_loop() -> None:
+    """A thread that is stuck delays the end for the grace only, and never the loop."""
+    workers, stuck = Workers(1, 1), threading.Event()
+    begun = threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        stuck.wait()
+
+    call = asyncio.create_task(workers.store(wait))
+    queued = asyncio.create_task(workers.store(wait))
+    await asyncio.to_thread(begun.wait)
+    assert not await workers.close(0.01)
+    stuck.set()
+    await call
+    assert (await asyncio.gather(queued, return_exceptions=True))[0] is not None
+
+
+async def test_close_waits_for_calls_under_way() -> None:
+    """Calls that are under way are waited for."""
+    workers, go, begun = Workers(1, 1), threading.Event(), threading.Event()
+    done: list[bool] = []
+
+    def work() -> None:
+        begun.set()
+        go.wait()
+        done.append(True)
+
+    call = asyncio.create_task(workers.store(work))
+    await asyncio.to_thread(begun.wait)
+    closing = asyncio.create_task(workers.close(30.0))
+    await asyncio.sleep(0)
+    go.set()
+    assert await closing
+    await call
+    assert done
+
+
+async def test_drain_waits_for_what_work_starts() -> None:
+    """A drain waits for work that is begun by other work."""
+    background, done = Background(), []
+
+    async def last() -> None:
+        await asyncio.sleep(0)
+        done.append(True)
+
+    async def first() -> None:
+        await asyncio.sleep(0)
+        background.start(last())
+
+    background.start(first())
+    assert len(background) == 1
+    assert await background.drain(30.0) == 0
+    assert done
+    assert len(background) == 0
+
+
+async def test_drain_cancels_what_is_late() -> None:
+    """Work that outlasts the grace is cancelled, and counted."""
+    background = Background()
+    background.start(asyncio.Event().wait())
+    assert await background.drain(0.0) == 1
+    assert await background.drain(0.0) == 0
+
+
+async def test_failure_of_background_work_is_no_news_to_others() -> None:
+    """Work that fails ends by itself."""
+    background = Background()
+
+    async def fail() -> None:
+        raise RuntimeError("no")
+
+    background.start(fail())
+    assert await background.drain(30.0) == 0
+
+
+async def test_end_insists() -> None:
+    """A task that loses a cancellation, as wait_for of Python 3.11 does, ends all the same."""
+    lost: list[bool] = []
+
+    async def deaf() -> None:
+        while True:
+            try:
+                await asyncio.sleep(0)
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if lost:
+                    raise
+                lost.append(True)
+
+    task = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    assert await end([task])
+    assert lost
+    assert task.cancelled()
+
+
+async def test_end_gives_up() -> None:
+    """A task that can't be ended is left behind."""
+    go = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not go.is_set():
+            try:
+                await go.wait()
+            except asyncio.CancelledError:
+                continue
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    assert not await end([task], attempts=1)
+    go.set()
+    await task
+    assert await end([task])

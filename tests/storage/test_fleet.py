@@ -1,0 +1,64 @@
+"""What frontends and collectors agree on through the store."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from holdfast.errors import OutcomeUnknown, Unavailable, UnsupportedFormat
+from storage.fleet import ATTEMPTS, LIFETIME, declare_lifetime, longest_lifetime
+from storage.folder import FolderStore
+from storage.port import ObjectStore
+from tests.service.counting import CountingStore
+
+
+def test_the_longest_life_counts(object_store: ObjectStore) -> None:
+    """What is declared only ever rises, and is 0 before anything is."""
+    assert longest_lifetime(object_store) == 0
+    assert declare_lifetime(object_store, 3600.0) == 3600
+    assert declare_lifetime(object_store, 7200.5) == 7200.5
+    assert declare_lifetime(object_store, 1800.0) == 7200.5
+    assert longest_lifetime(object_store) == 7200.5
+
+
+def test_many_at_once(folder_store: FolderStore) -> None:
+    """Whoever declares at once with others, the longest stands."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(partial(declare_lifetime, folder_store), range(1000, 1008)))
+    assert longest_lifetime(folder_store) == 1007
+
+
+def test_a_lost_reply(folder_store: FolderStore) -> None:
+    """A reply that was lost is resolved by looking."""
+    store = CountingStore(folder_store)
+    lost = iter([True])
+
+    def lose(operation: str, key: str) -> None:
+        if (operation, key) == ("put", LIFETIME) and next(lost, False):
+            raise OutcomeUnknown("no reply")
+
+    store.after = lose
+    assert declare_lifetime(store, 3600.0) == 3600
+    assert store.operations().count("put") == 1
+
+
+def test_what_is_never_confirmed_is_no_declaration(folder_store: FolderStore) -> None:
+    """A frontend whose declaration isn't confirmed is told so."""
+    store = CountingStore(folder_store)
+
+    def refuse(operation: str, key: str) -> None:
+        if (operation, key) == ("put", LIFETIME):
+            raise OutcomeUnknown("no reply")
+
+    store.before = refuse
+    with pytest.raises(Unavailable, match=str(ATTEMPTS)):
+        declare_lifetime(store, 3600.0)
+
+
+def test_a_newer_format_is_refused(folder_store: FolderStore) -> None:
+    """What a newer version declared isn't guessed at."""
+    folder_store.put(LIFETIME, b'{"format":2,"days":3}')
+    with pytest.raises(UnsupportedFormat):
+        longest_lifetime(folder_store)

@@ -1,0 +1,85 @@
+"""Lines sorted on disk, and joined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.errors import ConfigurationError, ResourceExhausted
+from storage.spool import FAN_IN, Spool, Spools, joined
+
+LINES = st.lists(st.binary(max_size=4).filter(lambda line: b"\n" not in line), max_size=60)
+
+
+@given(lines=LINES, limit=st.integers(1, 7))
+def test_lines_come_back_sorted_and_once(lines: list[bytes], limit: int) -> None:
+    """Whatever is added, in whatever order, comes back in order, each line once."""
+    with Spools(limit=limit) as spools:
+        spool = spools.new()
+        for line in lines:
+            spool.add(line)
+        assert list(spool.sorted()) == sorted(set(lines))
+        assert list(spool.sorted()) == sorted(set(lines))
+
+
+def test_more_files_than_are_merged_at_once(tmp_path: Path) -> None:
+    """However many files there would be, few are left, and no line is lost."""
+    spool = Spool(tmp_path / "spool", limit=2)
+    lines = [b"%05d" % (n * 7919 % 10_000) for n in range(2 * FAN_IN * (FAN_IN + 3))]
+    for line in lines:
+        spool.add(line)
+    assert list(spool.sorted()) == sorted(set(lines))
+    assert len(list(tmp_path.iterdir())) < 2 * FAN_IN
+
+
+@given(left=LINES, right=LINES)
+def test_a_join_pairs_what_is_on_both_sides(left: list[bytes], right: list[bytes]) -> None:
+    """A join gives every item of both sides in order, paired where both have it."""
+    ours, theirs = sorted(set(left)), sorted(set(right))
+    pairs = list(joined(ours, theirs, bytes, bytes))
+    assert [a for a, _ in pairs if a is not None] == ours
+    assert [b for _, b in pairs if b is not None] == theirs
+    assert {a for a, b in pairs if a is not None and b is not None} == set(ours) & set(theirs)
+    assert all(a == b for a, b in pairs if a is not None and b is not None)
+
+
+def test_a_join_by_parts_of_items() -> None:
+    """A join goes by keys; of several items with one key, one is paired."""
+    pairs = list(joined([(b"a", 1), (b"b", 2)], [b"b x", b"b y"], lambda i: i[0], lambda r: r[:1]))
+    assert pairs == [((b"a", 1), None), ((b"b", 2), b"b x"), (None, b"b y")]
+
+
+def test_a_line_is_one_line(tmp_path: Path) -> None:
+    """What holds a line's end is refused."""
+    with pytest.raises(ValueError, match="not a line"):
+        Spool(tmp_path / "spool").add(b"a\nb")
+
+
+def test_files_go_with_the_block(tmp_path: Path) -> None:
+    """The files are gone when the block is left, by an error too."""
+
+    def spill() -> None:
+        with Spools(tmp_path, limit=1) as spools:
+            spools.new().add(b"line")
+            assert [path for path in tmp_path.rglob("*") if path.is_file()]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        spill()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """Where no folder can be made, the error says which option names another one."""
+    with pytest.raises(ConfigurationError, match="--spool-dir"), Spools(tmp_path / "absent"):
+        pass
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    """A spool that can't be written says what to do."""
+    spool = Spool(tmp_path / "absent" / "spool", limit=1)
+    with pytest.raises(ResourceExhausted, match="--spool-dir"):
+        spool.add(b"line")
