@@ -65,7 +65,7 @@ def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
         "protocol": 2,
     }
     # A connection that can't be had in time is an answer too: Redis is too slow.
-    bounds = {"max_connections": pool_size, "timeout": DEADLINE}
+    bounds = {"max_connections": pool_size, "timeout": SOCKET_TIMEOUT}
     credentials: dict[str, Any] = {"username": target.username, "password": target.password}
     if target.scheme == "redis+cluster":
         nodes = [ClusterNode(host, port) for host, port in target.hosts]

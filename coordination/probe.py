@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -18,11 +19,15 @@ from coordination.leases import Leases
 from coordination.scripts import Scripts
 from holdfast.checks import Check
 from holdfast.digests import Digest
-from holdfast.errors import ConfigurationError, HoldfastError, PermissionDenied
+from holdfast.errors import ConfigurationError, HoldfastError, PermissionDenied, shorten
 
 OLDEST: Final = (6, 2)
 PATIENCE: Final = 3.0
 """Seconds within which all answers must have come."""
+ANSWER: Final = 1.0
+"""Seconds for an answer to a PING."""
+RESP: Final = b"+-:$*"
+"""What every reply of a Redis begins with: one of these."""
 TENANT: Final = "holdfast-doctor"
 """Whose keys the scripts are tried on; random names keep runs apart."""
 
@@ -48,10 +53,13 @@ async def _nodes(client: Client) -> dict[str, Mapping[str, Any]]:
         info = await client.info(**everywhere)
     except (redis_errors.InvalidResponse, ValueError, TypeError, AttributeError) as error:
         raise _not_redis(error) from error
-    except redis_errors.ConnectionError as error:
-        if isinstance(error, redis_errors.AuthenticationError) or not _spoke(error):
-            raise
-        raise _not_redis(error) from error
+    except redis_errors.AuthenticationError:
+        raise
+    except (redis_errors.ConnectionError, OSError) as error:
+        said = await _first_words(client)
+        if "Protocol Error" in str(error) or (said and said[:1] not in RESP):
+            raise _not_redis(shorten(said.decode("latin-1")) if said else error) from error
+        raise
     if info and all(isinstance(node, dict) for node in info.values()):
         return {str(name): node for name, node in info.items()}
     if "redis_version" not in info:
@@ -63,9 +71,26 @@ def _is_cluster(client: Client) -> bool:
     return isinstance(client, RedisCluster)
 
 
-def _spoke(error: Exception) -> bool:
-    """Whether something answered that redis-py can't read."""
-    return "Protocol Error" in str(error)
+async def _first_words(client: Client) -> bytes:
+    """What the server says to a PING of one line; b"" if it can't be asked.
+
+    Many servers answer a line that they don't know and hang up, and what redis-py
+    then sees may be the hanging up alone.
+    """
+    if _is_cluster(client) or not hasattr(client.connection_pool, "connection_kwargs"):
+        return b""
+    options = client.connection_pool.connection_kwargs
+    if "host" not in options or "port" not in options:
+        return b""
+    try:
+        reader, writer = await asyncio.open_connection(options["host"], options["port"])
+        try:
+            writer.write(b"PING\r\n")
+            return await asyncio.wait_for(reader.read(256), ANSWER)
+        finally:
+            writer.close()
+    except (OSError, TimeoutError):
+        return b""
 
 
 def _not_redis(why: object) -> ConfigurationError:

@@ -128,11 +128,15 @@ class Catalogue:
     async def _look_up(self, tenant: str, digest: Digest) -> tuple[str | None, Ticket | None]:
         if self._clock() < self._cache_back:
             return None, None
+        if self._cache_back:
+            # One request finds out whether Redis is back; the others don't wait for it.
+            self._cache_back = self._clock() + CACHE_PAUSE
         try:
             found = await self._cache.look_up(tenant, digest)
         except HoldfastError as error:
             self._pause(error)
             return None, None
+        self._cache_back = 0.0
         return found.entry, found.ticket
 
     async def _fill(self, tenant: str, digest: Digest, ticket: Ticket | None, info: Info) -> None:

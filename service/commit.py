@@ -312,12 +312,13 @@ class Commits:
             Unavailable: Redis can't be reached, or a frozen commit's outcome is unknown.
         """
         dropped = await self._path.ingests.abort(tenant, ref)
-        if dropped.ingest is None:
-            return
-        if dropped.frozen:
+        if dropped.ingest is not None and dropped.frozen:
             await self.redrive(tenant, dropped.ingest)
-            return
+            # Its writer may be dead: then the lease alone is left, and is taken now.
+            dropped = await self._path.ingests.abort(tenant, ref)
         ingest = dropped.ingest
+        if ingest is None or dropped.frozen:
+            return
         self.discard_upload(ingest.data_key, ingest.upload_id)
         if ingest.tail_key:
             self._path.background.start(

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Final
 
 import structlog
 
 from coordination.connection import Client
-from coordination.embedded import EmbeddedRedis
 from coordination.probe import probe
 from holdfast.checks import require
-from holdfast.errors import HoldfastError, Unavailable
+from holdfast.errors import Unavailable
 from service.backends import checked_store, embedded_redis
 from service.frontend import Running, run_frontend
 from service.http import SideDoor
 from service.listeners import parse
 from service.server import Servers, stop_signal
 from service.settings import Settings
+from service.workers import end
 from storage.port import ObjectStore
 
 log = structlog.get_logger(__name__)
 
 WATCH_INTERVAL: Final = 1.0
 """Seconds between two looks at an embedded Redis."""
+Revive = Callable[[], Awaitable[bool]]
+"""Starts an embedded Redis again if it has died; False if it had."""
 REDIS_RETRY: Final = 2.0
 """Seconds between two looks at a Redis that can't be reached at start."""
 
@@ -39,7 +44,12 @@ async def serve(settings: Settings) -> None:
         Unavailable: the object store can't be reached at start.
     """
     stop = stop_signal()
-    with embedded_redis(settings) as redis, checked_store(settings) as store:
+    with (
+        # The server ends with the thread that started it, so this one goes last.
+        ThreadPoolExecutor(1, "redis") as keeper,
+        embedded_redis(settings) as redis,
+        checked_store(settings) as store,
+    ):
         if settings.embedded:
             log.info(
                 "embedded: content and a Redis of its own are in the data folder; other machines "
@@ -47,7 +57,9 @@ async def serve(settings: Settings) -> None:
                 data_dir=str(settings.data_dir),
             )
         url = redis.url if redis else settings.redis_url
-        await _serve(settings, store, url, redis, stop)
+        loop = asyncio.get_running_loop()
+        revive = partial(loop.run_in_executor, keeper, redis.ensure_running) if redis else None
+        await _serve(settings, store, url, revive, stop)
     log.info("stopped")
 
 
@@ -55,7 +67,7 @@ async def _serve(
     settings: Settings,
     store: ObjectStore,
     redis_url: str,
-    redis: EmbeddedRedis | None,
+    revive: Revive | None,
     stop: asyncio.Event,
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -64,8 +76,8 @@ async def _serve(
         if settings.http:
             # Until the very end: a drain is when one wants to see the figures.
             stack.callback(_side_door(settings, running, serving).close)
-        watch = await _check_redis(running.redis, redis)
-        stack.push_async_callback(_end, watch)
+        watch = await _check_redis(running.redis, revive)
+        stack.push_async_callback(end, [watch])
         servers = Servers(running.frontend)
         stack.push_async_callback(servers.drain, settings.drain_grace)
         for listen in settings.listen:
@@ -86,7 +98,7 @@ def _side_door(settings: Settings, running: Running, serving: asyncio.Event) -> 
     return door
 
 
-async def _check_redis(client: Client, redis: EmbeddedRedis | None) -> asyncio.Task[None]:
+async def _check_redis(client: Client, revive: Revive | None) -> asyncio.Task[None]:
     """Refuses an unfit Redis, and begins to watch it.
 
     One that can't be reached doesn't keep a frontend from starting: what is
@@ -97,7 +109,7 @@ async def _check_redis(client: Client, redis: EmbeddedRedis | None) -> asyncio.T
     except Unavailable as error:
         log.warning("Redis can't be reached: serving reads only until it is", reason=str(error))
         return asyncio.create_task(_check_later(client))
-    return asyncio.create_task(_watch(redis))
+    return asyncio.create_task(_watch(revive))
 
 
 async def _check_later(client: Client) -> None:
@@ -110,10 +122,10 @@ async def _check_later(client: Client) -> None:
     await _watch(None)
 
 
-async def _watch(redis: EmbeddedRedis | None) -> None:
-    while redis is not None:
+async def _watch(revive: Revive | None) -> None:
+    while revive is not None:
         await asyncio.sleep(WATCH_INTERVAL)
-        if not redis.ensure_running():
+        if not await revive():
             log.warning("the embedded Redis had died and was started again")
     await asyncio.Event().wait()
 
@@ -132,9 +144,3 @@ async def _until_stopped(stop: asyncio.Event, tasks: tuple[asyncio.Task[None], .
     for task in tasks:
         if task.done():
             task.result()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError, HoldfastError):
-        await task

@@ -114,9 +114,13 @@ class Blobs:
         return Committed(outcome, current, info, bool(earlier))
 
     def done_before(self, record: Record) -> bool:
-        """Whether this very commit's record is live: nothing is left to do."""
+        """Whether this very commit took effect, whatever came of it since.
+
+        Nobody else names its data key, and its hold was confirmed before its record.
+        Carried out again, it would bring back a hold that its tenant deleted since.
+        """
         seen = self._records.read(record.digest)
-        return bool(seen and seen.record.nonce == record.nonce)
+        return bool(seen and seen.record.data_key == record.data_key)
 
     def _publish(self, record: Record, lifetime: Lifetime | None) -> tuple[Outcome, Record]:
         def may_send() -> None:

@@ -157,7 +157,10 @@ def _transient(code: str, status: int) -> bool:
     if status == HTTPStatus.INSUFFICIENT_STORAGE:
         return False
     unclear = status in _TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return code in TRANSIENT or unclear
+    # An error whose document broke off on the way has its status for a code: 404 then
+    # says neither which thing is absent nor whether the next reply will.
+    unread = status >= HTTPStatus.BAD_REQUEST and code == str(status) and status not in _OF_STATUS
+    return code in TRANSIENT or unclear or unread
 
 
 def _no_bucket(text: str) -> ConfigurationError:

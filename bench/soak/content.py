@@ -46,7 +46,5 @@ def content(seed: int, number: int) -> Content:
 def _bytes(seed: int, number: int, size: int) -> bytes:
     dice = random.Random(f"{seed}/bytes/{number}")  # noqa: S311 -- content
     base = dice.randbytes(min(size, MIB))
-    pieces = [base]
-    for piece in range(1, -(-size // MIB)):
-        pieces.append(piece.to_bytes(8, "big") + base[8:])
-    return b"".join(pieces)[:size]
+    further = (piece.to_bytes(8, "big") + base[8:] for piece in range(1, -(-size // MIB)))
+    return b"".join((base, *further))[:size]

@@ -1,4 +1,4 @@
-"""What a crash leaves in the store beside data: tails, uploads, unfinished deletes."""
+"""What a crash leaves in the store beside data: tails and uploads."""
 
 from __future__ import annotations
 
@@ -7,30 +7,12 @@ from typing import Final
 from holdfast.errors import Unavailable
 from service.collector.report import Fate, Kind
 from service.collector.run import Run
-from storage.keys import DATA, DELETING, TAILS
+from storage.keys import DATA, TAILS
 from storage.port import Entry, PendingUpload
 from storage.probe import PREFIX as PROBE
-from storage.spool import Spool
 
 UPLOADS_OF: Final = (DATA, PROBE)
 OBJECTS_OF: Final = (TAILS, PROBE)
-
-
-def finish_deletes(run: Run, marks: Spool) -> None:
-    """Carries out deletes that were broken off after their mark.
-
-    The mark was confirmed before anything else, so nobody counts on the hold any
-    more. The hold goes before the mark, as in the delete itself.
-    """
-
-    def finish(line: bytes) -> None:
-        mark = line.decode()
-        if not run.dry:
-            run.store.delete(mark.removesuffix(DELETING))
-            run.store.delete(mark)
-        run.report.note(Kind.HOLDS, Fate.FINISHED)
-
-    run.do(finish, marks.sorted())
 
 
 def sweep_tails(run: Run) -> None:

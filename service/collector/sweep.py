@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from service.collector.data import DataSweep
-from service.collector.leftovers import abort_uploads, finish_deletes, sweep_tails
+from service.collector.deletes import BrokenDeletes
+from service.collector.leftovers import abort_uploads, sweep_tails
 from service.collector.records import Burial, Condemnation, list_holds
 from service.collector.run import Run
 
@@ -19,8 +20,8 @@ def sweep_store(run: Run) -> None:
         held = list_holds(run, marks, count=True)
         candidates = Condemnation(run)(held)
         Burial(run)(candidates)
-    with run.guarded("unfinished deletes"):
-        finish_deletes(run, marks)
+    with run.guarded("broken-off deletes"):
+        BrokenDeletes(run)(marks)
     with run.guarded("data"):
         DataSweep(run)(held)
     with run.guarded("tails"):

@@ -83,6 +83,7 @@ def scrub(
             new_nonce=new_nonce,
         )
         well = True
+        log.info("scrubbing", loop=pause is not None)
         while True:
             try:
                 report = Pass(ordered(hold_age(settings, store)), means).run()

@@ -7,8 +7,9 @@ strike, and is finished, as a client would that means it, through another one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from grpc import StatusCode
@@ -427,14 +428,13 @@ ALL = (
     statuses("list statuses", every=True),
 )
 
-OFTEN = frozenset({"commit, parts", "resume, parts and tail"})
-"""Large flows that run each time."""
-SMALL = tuple(flow for flow in ALL if not flow.large)
-FLOWS = [
-    pytest.param(
-        flow,
-        id=flow.name,
-        marks=[pytest.mark.slow] if flow.large and flow.name not in OFTEN else [],
-    )
-    for flow in ALL
-]
+
+def often(names: Collection[str]) -> list[Any]:
+    """All flows as a test's parameters; those that aren't named run on demand."""
+    return [
+        pytest.param(flow, id=flow.name, marks=[] if flow.name in names else [pytest.mark.slow])
+        for flow in ALL
+    ]
+
+
+SMALL = frozenset(flow.name for flow in ALL if not flow.large)

@@ -217,16 +217,15 @@ async def check_end(stage: Stage, *, swept: bool) -> None:
     if swept:
         await check_books(stage, stage.clean, stage.held)
         # What a first pass ends, such as a mark that came late, frees more for the next.
-        await asyncio.to_thread(sweep, stage)
-        await asyncio.to_thread(sweep, stage)
+        await asyncio.to_thread(collect, stage.backends.clean)
+        await asyncio.to_thread(collect, stage.backends.clean)
         await asyncio.to_thread(check_no_garbage, stage)
     await check_books(stage, stage.clean, stage.held)
     await check_books(stage, stage.other, stage.other_held)
 
 
-def sweep(stage: Stage) -> None:
-    """A collection without any patience: no ingest is under way that it could harm."""
-    store = stage.backends.clean
+def collect(store: ObjectStore) -> None:
+    """A collection without any patience: only while no ingest is under way."""
     ages = Ages(grace=-1.0, data=-1.0, read_grace=-1.0, ingest_lifetime=1e9, landing=-1.0)
     report = Report(dry_run=False)
     with Spools() as spools:

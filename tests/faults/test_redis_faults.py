@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.faults.enumeration import enumerate_faults
-from tests.faults.flows import FLOWS, Flow
+from tests.faults.flows import SMALL, Flow, often
 from tests.faults.grounds import RedisWire
 
-ABREAST = 12
+ABREAST = 6
 """Most of a run is waiting: for a reply that doesn't come, for a lease that runs out."""
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("flow", often(SMALL))
 async def test_redis_faults(flow: Flow, redis_url: str, tmp_path: Path) -> None:
     """Whatever happens to a request to Redis, the flow ends well and nothing is lost."""
     ground = RedisWire(tmp_path / "stores", redis_url)

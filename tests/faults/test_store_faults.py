@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.enumeration import enumerate_faults
-from tests.faults.flows import FLOWS, Flow
+from tests.faults.flows import SMALL, Flow, often
 from tests.faults.grounds import StorePort
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("flow", often(SMALL | {"commit, parts", "resume, parts and tail"}))
 async def test_store_faults(flow: Flow, redis_url: str, tmp_path: Path) -> None:
     """Whatever the store does to a request, the flow ends well and nothing is lost."""
     count = await enumerate_faults(flow, StorePort(tmp_path / "stores", redis_url), tmp_path)

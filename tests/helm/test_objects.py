@@ -39,6 +39,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
         "service": {"port": 443, "annotations": {"a": "b"}},
         "serviceAccount": {"annotations": {"role": "arn:aws:iam::1:role/content"}},
         "settings": {"ingestLifetime": 1_000_000, "suspendGrace": 2.5, "leaseTtl": 30},
+        "gc": {"schedule": "@hourly", "spoolSize": "500Mi"},
         "envFrom": [{"secretRef": {"name": "more"}}],
         "extraEnv": [{"name": "AWS_PROFILE", "value": "content"}],
         "podDisruptionBudget": {"maxUnavailable": "25%"},
@@ -60,6 +61,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
         "listener": {"tenantHeader": "", "tenant": "a", "host": "::", "insecure": True},
         "networkPolicy": {"enabled": False},
         "serviceAccount": {"create": False},
+        "gc": {"enabled": False},
         "podDisruptionBudget": {"enabled": False},
         "shutdown": {"preStopSeconds": 0},
         "topologySpreadConstraints": [

@@ -55,6 +55,10 @@ class CacheWorld(NamedTuple):
         return self._replace(redis=redis, before=(self.redis, *self.before)[:REMEMBERED])
 
 
+HELD = CacheWorld(holds=frozenset({"old"}), acknowledged=True)
+"""The tenant holds the digest, and has been told so."""
+
+
 # -- programs
 
 
@@ -91,16 +95,22 @@ def delete(rules: CacheRules, name: str) -> Program:
         confirmed = yield Request("run", "change_confirm", name)
         if confirmed != OK:
             return
-    for hold in names:
-        gone = yield Request("delete", "hold", hold)
-        if gone != OK:
-            return
-        gone = yield Request("delete", "mark", hold)
-        if gone != OK:
-            return
+    gone = yield from drop(names)
+    if not gone:
+        return
     if not rules.announces_first:
         yield Request("run", "change_begin", name)
     yield Request("run", "change_end", name)
+
+
+def drop(names: tuple[str, ...]) -> Program:
+    """Deletes marked holds, and then their marks; whether all was confirmed."""
+    for hold in names:
+        for kind in ("hold", "mark"):
+            gone = yield Request("delete", kind, hold)
+            if gone != OK:
+                return False
+    return True
 
 
 # -- the world
@@ -113,7 +123,7 @@ class CacheModel:
     rules: CacheRules
     slots: Sequence[Slot]
     faults: Faults
-    start: CacheWorld = CacheWorld(holds=frozenset({"old"}), acknowledged=True)
+    start: CacheWorld = HELD
 
     def first(self) -> CacheWorld:
         """The world at the beginning."""

@@ -92,7 +92,7 @@ class Model(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """What a search has found; `trace` is empty where nothing is wrong."""
+    """What a search has found, in seconds of CPU; `trace` is empty where nothing is wrong."""
 
     states: int
     steps: int
@@ -145,7 +145,7 @@ class _Search:
         self._wrong: dict[int, str | None] = {}
 
     def run(self) -> Outcome:
-        began = time.perf_counter()
+        began = time.process_time()
         slots = tuple((slot.operations, IDLE, False) for slot in self.model.slots)
         first = _State(self._world(self.model.first()), slots, (), (), tuple(self.model.faults))
         came: dict[_State, tuple[_State, str] | None] = {first: None}
@@ -155,7 +155,7 @@ class _Search:
             state = queue.popleft()
             wrong = self._violation(state)
             if wrong:
-                seconds = time.perf_counter() - began
+                seconds = time.process_time() - began
                 return Outcome(len(came), steps, seconds, wrong, _trace(came, state))
             for label, after in self._successors(state):
                 steps += 1
@@ -164,7 +164,7 @@ class _Search:
                     queue.append(after)
             if len(came) > self.limit:
                 raise TooLarge(f"more than {self.limit} states")
-        return Outcome(len(came), steps, time.perf_counter() - began)
+        return Outcome(len(came), steps, time.process_time() - began)
 
     # -- interning
 
@@ -259,9 +259,9 @@ class _Search:
         for side, ask in self.automaton.enabled(node):
             assert isinstance(ask, Request)
             request = self._request(ask)
-            for reply, world in self._apply(state.world, request, False):
+            for reply, changed in self._apply(state.world, request, False):
                 after = self.automaton.advance(node, side, reply)
-                world, after = self._notes(world, after, tenant, binding)
+                world, after = self._notes(changed, after, tenant, binding)
                 yield f"{_show(ask)} → {reply}", world, after, state
             if state.faults[0] and self.model.changes(self.worlds[state.world], ask):
                 after = self.automaton.advance(node, side, UNKNOWN)

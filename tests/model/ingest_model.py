@@ -77,7 +77,7 @@ def write_ref(rules: IngestRules, name: str, single: bool, restarts: bool) -> Pr
         return
     key, parts, frozen, was_single = opened
     if frozen is not None:
-        yield from carry_out(rules, key, frozen, was_single, False)
+        yield from carry_out(key, frozen, was_single, False)
         yield Request("run", "release", name)
         return
     if restarts:
@@ -86,27 +86,33 @@ def write_ref(rules: IngestRules, name: str, single: bool, restarts: bool) -> Pr
         if restarted != OK:
             return
         key, parts = fresh, ()
-    if single:
-        parts = (name,)
-        sent = yield Request("put", "data", key, None, parts)
-        if sent != OK:
-            return
-    for number in range(len(parts), 0 if single else PARTS):
-        sent = yield Request("put_part", "data", key, None, (number, name))
-        if sent != OK:
-            return
-        kept = yield Request("run", "checkpoint", name, None, (key, number, name))
-        if kept != OK:
-            return
-        parts = (*parts, name)
+    parts = yield from send(name, key, parts, single)
+    if parts is None:
+        return
     done = yield Request("run", "freeze", name, None, (key, parts, single))
     if done != OK:
         return
-    yield from carry_out(rules, key, parts, single, single)
+    yield from carry_out(key, parts, single, single)
     yield Request("run", "release", name)
 
 
-def carry_out(rules: IngestRules, key: str, parts: Bytes, single: bool, there: bool) -> Program:
+def send(name: str, key: str, parts: Bytes, single: bool) -> Program:
+    """Sends what the ingest hasn't yet; all its bytes then, or None where it was lost."""
+    if single:
+        sent = yield Request("put", "data", key, None, (name,))
+        return (name,) if sent == OK else None
+    for number in range(len(parts), PARTS):
+        sent = yield Request("put_part", "data", key, None, (number, name))
+        if sent != OK:
+            return None
+        kept = yield Request("run", "checkpoint", name, None, (key, number, name))
+        if kept != OK:
+            return None
+        parts = (*parts, name)
+    return parts
+
+
+def carry_out(key: str, parts: Bytes, single: bool, there: bool) -> Program:
     """`Commits.carry_out`, without the hold."""
     if single and not there:
         found = yield Request("head", "data", key, None, len(parts))
@@ -127,13 +133,13 @@ def carry_out(rules: IngestRules, key: str, parts: Bytes, single: bool, there: b
         yield Request("run", "forget", None, None, key)
 
 
-def abort(rules: IngestRules, _name: str) -> Program:
+def abort() -> Program:
     """`Commits.abort`: takes the ref away; what is frozen is carried out first."""
     found = yield Request("run", "abort")
     if found in {UNKNOWN, OK}:
         return
     key, frozen, single = found
-    yield from carry_out(rules, key, frozen, single, False)
+    yield from carry_out(key, frozen, single, False)
 
 
 # -- the world
@@ -172,7 +178,9 @@ class IngestModel:
         name, (lease, ingest) = str(request.name), world.redis
         if lease and lease != name:
             return FAILED, world
-        if ingest is None or (ingest.frozen is None and not ingest.parts and self.rules.fresh_open_key):
+        if ingest is None or (
+            ingest.frozen is None and not ingest.parts and self.rules.fresh_open_key
+        ):
             ingest = Ingest(f"d{name}")
         reply = (ingest.key, ingest.parts, ingest.frozen, ingest.single)
         return reply, world.changed(Redis(name, ingest))
@@ -311,7 +319,7 @@ def ingesting(rules: IngestRules, faults: Faults, single: bool, aborts: bool) ->
             if restarts:
                 yield "a restart", Call(write_ref, (rules, fresh, single, True))
             if aborts:
-                yield "an abort", Call(abort, (rules, fresh))
+                yield "an abort", Call(abort)
 
         return Slot(name, operations, menu)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tests.model.checker import Faults, Slot, Step
+from tests.model.collector_programs import collect, collect_data, sweep_marks
 from tests.model.programs import ABSENT, Call, Note, Request
 from tests.model.storage_programs import (
     FAILED,
@@ -19,9 +20,6 @@ from tests.model.storage_programs import (
     TOO_OLD,
     Record,
     Rules,
-    collect,
-    collect_data,
-    sweep_marks,
 )
 
 YOUNG, LATE, OLD = 0, 1, 2
@@ -52,6 +50,9 @@ class World(NamedTuple):
         return dict(self.ages).get(key, YOUNG)
 
 
+EMPTY = World()
+
+
 @dataclass(frozen=True)
 class StorageModel:
     """The storage protocol under a set of rules.
@@ -67,7 +68,7 @@ class StorageModel:
     rules: Rules
     slots: Sequence[Slot]
     faults: Faults
-    start: World = World()
+    start: World = EMPTY
     ages: bool = False
 
     def first(self) -> World:
@@ -97,6 +98,9 @@ class StorageModel:
 
     def _get_record(self, world: World, _request: Request, _late: bool) -> Step:
         return world.record, world
+
+    def _list_record(self, world: World, _request: Request, _late: bool) -> Step:
+        return world.record is not None, world
 
     def _put_record(self, world: World, request: Request, late: bool) -> Step:
         if not late and self._too_old(world, request):
@@ -142,8 +146,10 @@ class StorageModel:
         names = {name for tenant, name in world.holds | world.marks if tenant == request.name}
         if request.body == "marks too":
             return bool(names), world
-        objects = world.holds if request.body == "with names" else world.marks
-        return tuple((name, (request.name, name) in objects) for name in sorted(names)), world
+        if request.body == "marks":
+            marked = sorted(name for tenant, name in world.marks if tenant == request.name)
+            return tuple((name, (request.name, name) in world.holds) for name in marked), world
+        return tuple((name, (request.name, name) in world.marks) for name in sorted(names)), world
 
     def _delete_hold(self, world: World, request: Request, _late: bool) -> Step:
         return OK, world._replace(holds=world.holds - {request.name})
@@ -218,7 +224,7 @@ class StorageModel:
         world = world._replace(ages=frozenset((key, OLD) for key in keys), uploads=frozenset())
         for turn in ("y", "z"):
             for tenant in tenants if self.rules.sweeps_marks else ():
-                world = self._alone(world, Call(sweep_marks, (tenant,)))
+                world = self._alone(world, Call(sweep_marks, (self.rules, tenant)))
             world = self._alone(world, Call(collect, (self.rules, tenants, turn)))
             world = self._alone(world, Call(collect_data, (self.rules, turn)))
         if world.holds:

@@ -53,6 +53,9 @@ class Rules(NamedTuple):
     same_nonce: bool = True
     stops_unmarked: bool = True
     sweeps_marks: bool = True
+    """Marks without holds are removed."""
+    finishes_deletes: bool = False
+    """Holds beside an old mark are deleted."""
 
 
 Reading = Generator[Request | Note | Both, Any, Any]
@@ -251,10 +254,10 @@ def carry_out(
     if bytes_there == UNKNOWN or hold is None:
         return
     if rules.hold == "beside":
-        publishing = Call(publish, (rules, record, name))
+        publishing = Call(publish, (record, name))
         outcome, hold = yield Both(publishing, Call(make_hold, (tenant, hold_name, fresh)))
     else:
-        outcome = yield from publish(rules, record, name)
+        outcome = yield from publish(record, name)
     if outcome == UNKNOWN:
         return
     if outcome == "aborted":
@@ -273,12 +276,18 @@ def complete(key: str, kind: str, first: bool) -> Reading:
     """`Commits._complete`: "ok", "gone" or no reply, of the bytes."""
     if kind == "inline":
         return OK
-    if kind == "single" and first:
+    if kind == "parts":
+        outcome = yield from complete_upload(key)
+        return outcome
+    if first:
         reply = yield Request("put", "data", key)
         return reply
-    if kind == "single":
-        there = yield from intact(key)
-        return OK if there else "gone"
+    there = yield from intact(key)
+    return OK if there else "gone"
+
+
+def complete_upload(key: str) -> Reading:
+    """`Commits.complete_upload`: what no reply, or a failure, means is decided by looking."""
     for _attempt in range(ATTEMPTS):
         reply = yield Request("complete_upload", "data", key)
         if reply == OK:
@@ -297,97 +306,43 @@ def thaw(tenant: str, key: str) -> Reading:
     yield Request("abort_upload", "data", key)
 
 
-def publish(rules: Rules, record: Record, name: str) -> Reading:
+def publish(record: Record, name: str) -> Reading:
     """`Blobs._publish`: created, redundant, aborted, or no reply."""
     seen: Record | None = None
-    lifetime = "" if record.key.startswith(INLINE) else record.key
     for attempt in range(ATTEMPTS):
         if seen is not None and seen.nonce == record.nonce:
             return "created"
+        keeps = False
         if seen is not None and seen.state in READABLE:
-            there = yield from intact(seen.key)
-            if there:
-                if seen.state == LIVE:
-                    return "created" if seen.key == record.key else "redundant"
-                pardoned = Record(LIVE, seen.key, f"{name}p{attempt}")
-                outcome, current = yield from write(pardoned, seen)
-                if outcome == OK:
-                    return "created" if seen.key == record.key else "redundant"
-                if outcome == UNKNOWN:
-                    return UNKNOWN
-                seen = current
-                continue
-        if seen is not None and seen.key == record.key:
+            keeps = yield from intact(seen.key)
+        if keeps:
+            outcome, current = yield from pardon(seen, f"{name}p{attempt}")
+        elif seen is not None and seen.key == record.key:
             return "aborted"
-        outcome, current = yield from write(record, seen, lifetime)
+        else:
+            lifetime = "" if record.key.startswith(INLINE) else record.key
+            outcome, current = yield from write(record, seen, lifetime)
         if outcome == OK:
-            return "created"
-        if outcome == TOO_OLD:
-            return "aborted"
-        if outcome == UNKNOWN:
-            return UNKNOWN
+            return "created" if current.key == record.key else "redundant"
+        if outcome != "lost":
+            return "aborted" if outcome == TOO_OLD else UNKNOWN
         seen = current
     return UNKNOWN
+
+
+def pardon(seen: Record, nonce: str) -> Reading:
+    """`Blobs._pardon`: a condemned record is live again."""
+    if seen.state == LIVE:
+        return (OK, seen)
+    outcome = yield from write(Record(LIVE, seen.key, nonce), seen)
+    return outcome
 
 
 def redrive(rules: Rules, tenant: str, name: str, frozen: Record, kind: str) -> Program:
     """`Commits.redrive`: another stream's frozen commit is carried to its end."""
     record = frozen if rules.same_nonce else frozen._replace(nonce=f"{name}r")
     seen = yield Request("get", "record")
-    if seen is not None and seen.nonce == record.nonce:
+    if seen is not None and seen.key == record.key:
         yield Request("run", "forget", tenant, None, record.key)
         return
     yield from carry_out(rules, tenant, name, record, kind, False)
-
-
-# -- collectors
-
-
-def collect(rules: Rules, tenants: tuple[str, ...], name: str) -> Program:
-    """Condemns what no hold names, and buries what a second, newer listing doesn't name."""
-    holds = yield from list_all(tenants)
-    seen = yield Request("get", "record")
-    if seen is not None and seen.state == LIVE and not holds:
-        state = TOMBSTONE if rules.buries_live else CONDEMNED
-        yield Request("put", "record", None, seen, Record(state, seen.key, f"{name}x"))
-    seen = yield Request("get", "record")
-    if seen is None or seen.state != CONDEMNED:
-        return
-    if rules.second_listing:
-        holds = yield from list_all(tenants)
-    if not rules.etag_before_listing:
-        seen = yield Request("get", "record")
-        if seen is None or seen.state != CONDEMNED:
-            return
-    state = LIVE if holds else TOMBSTONE
-    yield Request("put", "record", None, seen, Record(state, seen.key, f"{name}y"))
-
-
-def list_all(tenants: tuple[str, ...]) -> Reading:
-    """A listing of all holds, marks too: a page per tenant, each at its own moment."""
-    any_hold = False
-    for tenant in tenants:
-        listed = yield Request("list", "hold", tenant, None, "marks too")
-        any_hold = any_hold or bool(listed)
-    return any_hold
-
-
-def collect_data(rules: Rules, _name: str) -> Program:
-    """Deletes the data objects that are old enough and that no record names."""
-    if rules.data_before_records:
-        old = yield Request("list", "data")
-        seen = yield Request("get", "record")
-    else:
-        seen = yield Request("get", "record")
-        old = yield Request("list", "data")
-    for key in old:
-        if seen is None or seen.key != key or seen.state not in READABLE:
-            yield Request("delete", "data", key)
-
-
-def sweep_marks(tenant: str) -> Program:
-    """Removes the marks whose holds are gone: what a delete that was broken off left."""
-    listed = yield Request("list", "hold", tenant, None, "with names")
-    for name, there in listed:
-        if not there:
-            yield Request("delete", "mark", (tenant, name))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tests.model.checker import Faults, Slot
+from tests.model.collector_programs import collect, collect_data, sweep_marks
 from tests.model.programs import Call
 from tests.model.storage_model import OLD, StorageModel, World
 from tests.model.storage_programs import (
@@ -13,13 +14,10 @@ from tests.model.storage_programs import (
     LIVE,
     Record,
     Rules,
-    collect,
-    collect_data,
     commit,
     delete,
     info,
     redrive,
-    sweep_marks,
 )
 
 A, B = "a", "b"
@@ -71,9 +69,11 @@ def data_collector(rules: Rules, passes: int = 1) -> Slot:
     )
 
 
-def sweeper(tenant: str) -> Slot:
+def sweeper(rules: Rules, tenant: str) -> Slot:
     """A collector of marks without holds."""
-    return Slot("sweeper", 1, lambda _world, _left: [("a pass", Call(sweep_marks, (tenant,)))])
+    return Slot(
+        "sweeper", 1, lambda _world, _left: [("a pass", Call(sweep_marks, (rules, tenant)))]
+    )
 
 
 def adopting(rules: Rules, faults: Faults) -> StorageModel:
@@ -138,5 +138,5 @@ def renaming(rules: Rules, faults: Faults) -> StorageModel:
 
 def deleting(rules: Rules, faults: Faults) -> StorageModel:
     """A tenant asks and deletes again and again; what its deletes leave is swept."""
-    cast = [client(rules, A, "1", 3, "id"), collector(rules), sweeper(A)]
+    cast = [client(rules, A, "1", 3, "id"), collector(rules), sweeper(rules, A)]
     return StorageModel(rules, cast, faults, HELD)

@@ -9,7 +9,11 @@ from tests.model.ingest_model import IngestRules, ingesting
 
 SAFE = IngestRules()
 BROKEN = {
-    "a nonce that is not in force": (SAFE._replace(nonce=False), Faults(no_reply=1), True),
+    "a nonce that is not in force": (
+        SAFE._replace(nonce=False),
+        Faults(environment=1),
+        True,
+    ),
     "forgotten without the data key": (SAFE._replace(compares_key=False), Faults(no_reply=1), True),
     "a restart under the same data key": (
         SAFE._replace(fresh_restart_key=False),
@@ -23,11 +27,6 @@ BROKEN = {
     ),
     "parts completed without their ETags": (
         SAFE._replace(minds_etags=False),
-        Faults(no_reply=1, environment=1),
-        False,
-    ),
-    "a frozen ingest written to": (
-        SAFE._replace(minds_frozen=False),
         Faults(no_reply=1, environment=1),
         False,
     ),
@@ -64,3 +63,10 @@ def test_a_broken_rule_is_found(name: str) -> None:
     outcome = check(ingesting(rules, faults, single=single, aborts=False))
     assert outcome.wrong
     assert outcome.trace
+
+
+def test_a_stale_stream_is_kept_from_a_frozen_ingest_by_its_nonce() -> None:
+    """That scripts leave frozen ingests alone is a second guard; the first is enough."""
+    rules = SAFE._replace(minds_frozen=False)
+    outcome = check(ingesting(rules, Faults(no_reply=1, environment=1), single=True, aborts=False))
+    assert not outcome.wrong, str(outcome)

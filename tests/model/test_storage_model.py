@@ -114,13 +114,18 @@ BROKEN: dict[str, tuple[Rules, Scenario, Faults]] = {
         aging,
         Faults(no_reply=1, environment=2),
     ),
+    "a hold deleted because its mark is old": (
+        SAFE._replace(finishes_deletes=True),
+        deleting,
+        Faults(no_reply=1),
+    ),
     "marks without holds left": (SAFE._replace(sweeps_marks=False), deleting, Faults(no_reply=1)),
 }
 
 
 @pytest.mark.parametrize(("scenario", "faults"), SMALL)
 def test_acknowledged_content_stays(scenario: Scenario, faults: Faults) -> None:
-    """In every interleaving what a tenant was told it holds is there, and nothing else in the end."""
+    """In every interleaving what tenants were told they hold is there, and else nothing stays."""
     outcome = check(scenario(SAFE, faults))
     assert not outcome.wrong, str(outcome)
     assert outcome.states > 5000

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from grpc import StatusCode
 
 from holdfast.digests import Digest
 from protos import content_pb2 as pb
+from storage.folder import FolderStore
 from storage.records import Records, State
 from tests.model.checker import Faults
+from tests.model.collector_programs import sweep_store
 from tests.model.programs import Call
-from tests.model.storage_model import Frozen, StorageModel, World
+from tests.model.storage_model import OLD, Frozen, StorageModel, World
 from tests.model.storage_programs import (
     LIVE,
     Record,
@@ -25,6 +28,7 @@ from tests.model.storage_programs import (
     redrive,
 )
 from tests.model.traces import Made, RecordingStore, refusal
+from tests.service.collector import world as collected
 from tests.service.fleet import Fleet, refused, sha256
 
 MIB = 2**20
@@ -59,6 +63,14 @@ def losing(wanted: Made, what: str, times: int = 1) -> Callable[[Made], str]:
         return what
 
     return lose
+
+
+@pytest.fixture
+def fleet_store(tmp_path: Path) -> FolderStore:
+    """A folder that no frontend uses."""
+    store = FolderStore(tmp_path / "store")
+    store.check_access()
+    return store
 
 
 @pytest.fixture
@@ -250,7 +262,7 @@ async def test_redrive(
 
     recording.lose = lose
     first = (await fleet.frontend(recording)).tenant(tenant)
-    with pytest.raises(Exception, match="UNAVAILABLE|lost"):
+    with pytest.raises(Exception, match=r"UNAVAILABLE|lost"):
         await first.commit("ref", fill(kind))
     second = RecordingStore(fleet.store)
     stream = (await fleet.frontend(second)).tenant(tenant).write("ref")
@@ -265,6 +277,26 @@ async def test_redrive(
         frozen=frozenset({("a", Frozen(record, kind))}),
     )
     assert found(second, world, Call(redrive, (RULES, "a", "2", record, kind))) is None
+
+
+@pytest.mark.parametrize("lost", [None, SWAP])
+@pytest.mark.parametrize("state", [State.LIVE, State.CONDEMNED, State.TOMBSTONE])
+@pytest.mark.parametrize("held", [False, True])
+def test_collector(fleet_store: FolderStore, held: bool, state: State, lost: Made | None) -> None:
+    """A collector makes its requests in an order that the model allows, without a reply too."""
+    before = collected.World(fleet_store)
+    digest = before.commit("a", b"bytes")
+    if not held:
+        before.holds.drop("a", digest)
+    if state is not State.LIVE:
+        before.turn(digest, state)
+    recording = RecordingStore(fleet_store)
+    if lost:
+        recording.lose = losing(lost, "reply")
+    collected.World(collected.Later(recording), collected.EAGER).collect()
+    world = live("single", *([OWN] if held else []), state=str(state))
+    world = world._replace(ages=frozenset({("d", OLD)}))
+    assert found(recording, world, Call(sweep_store, (RULES, ("a",), "1"))) is None
 
 
 async def test_thaw(

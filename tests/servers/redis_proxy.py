@@ -45,9 +45,18 @@ class RedisProxy:
         self._plan = plan
         self._kind_of = kind_of
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[object]] = set()
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serves one connection until it ends."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        await self._serve(reader, writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forwards one connection, request by request."""
         upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target)
         self._writers |= {writer, downstream}
@@ -109,10 +118,12 @@ class RedisProxy:
         await read_reply(upstream)
         downstream.close()
 
-    def close(self) -> None:
-        """Ends all connections."""
+    async def close(self) -> None:
+        """Ends all connections, and waits until they have ended."""
         for writer in self._writers:
             writer.close()
+        if self._serving:
+            await asyncio.wait(self._serving)
 
 
 async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, Words]:
@@ -167,4 +178,4 @@ async def redis_proxy(
         yield proxy
     finally:
         server.close()
-        proxy.close()
+        await proxy.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import base64
 import json
 import threading
 from collections.abc import Callable
@@ -18,6 +18,8 @@ from storage.holds import Hold, Holds
 from storage.keys import data_key, record_key, uuid7
 from storage.port import ObjectStore
 from storage.records import INLINE_LIMIT, Record, Records, State, new_nonce
+
+Damage = Callable[[ObjectStore, Digest], None]
 
 YEARS = 10**9
 """Seconds: a hold of such an age is nobody's commit under way."""
@@ -116,6 +118,39 @@ def flip(store: ObjectStore, key: str, at: int) -> None:
     store.put(key, bytes(body))
 
 
-def sha256(body: bytes) -> str:
-    """The digest of some bytes, as text."""
-    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+def delete_data(store: ObjectStore, digest: Digest) -> None:
+    store.delete(record_of(store, digest).data_key)
+
+
+def truncate_data(store: ObjectStore, digest: Digest) -> None:
+    key = record_of(store, digest).data_key
+    store.put(key, store.get(key).body[:-1])
+
+
+def lengthen_data(store: ObjectStore, digest: Digest) -> None:
+    key = record_of(store, digest).data_key
+    store.put(key, store.get(key).body + b"x")
+
+
+def edit_data(store: ObjectStore, digest: Digest) -> None:
+    flip(store, record_of(store, digest).data_key, 50_000)
+
+
+def edit_sums(store: ObjectStore, digest: Digest) -> None:
+    record = record_of(store, digest)
+    wrong = bytes(len(record.block_sums))
+    edit_record(store, digest, crc32c=base64.b64encode(wrong).decode())
+
+
+def forge(store: ObjectStore, digest: Digest) -> None:
+    """Other bytes of the same size, with sums that fit them."""
+    record = record_of(store, digest)
+    other = bytes(record.size)
+    store.put(record.data_key, other)
+    edit_record(store, digest, crc32c=base64.b64encode(sums_of(other)).decode())
+
+
+def lone_hold(store: ObjectStore, body: bytes, tenant: str) -> tuple[Digest, str]:
+    digest = Digest.of(body)
+    holds = Holds(store, uuid7, new_nonce)
+    return digest, holds.make(tenant, Hold(digest, len(body), 1, 1, {}, 0, new_nonce()))

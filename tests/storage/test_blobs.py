@@ -232,6 +232,23 @@ def test_commit_repeated(folder_store: FolderStore) -> None:
     assert current(shop) == record
 
 
+@pytest.mark.parametrize("state", [State.LIVE, State.CONDEMNED, State.TOMBSTONE, State.CORRUPT])
+def test_commit_done_before(folder_store: FolderStore, state: State) -> None:
+    """A commit that took effect is known by its data, whatever came of the record since."""
+    shop = shop_on(folder_store)
+    record = stored(folder_store)
+    commit(shop, record)
+    become(shop, state)
+    assert shop.blobs.done_before(record)
+
+
+def test_commit_of_others_is_not_ones_own(folder_store: FolderStore) -> None:
+    """A commit isn't taken for done because another one's bytes are live."""
+    shop = shop_on(folder_store)
+    commit(shop, stored(folder_store))
+    assert not shop.blobs.done_before(stored(folder_store))
+
+
 def test_commit_repeated_after_a_pardon(folder_store: FolderStore) -> None:
     """A repeated commit counts its bytes as used when the record names them under another nonce."""
     shop = shop_on(folder_store)

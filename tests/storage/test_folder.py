@@ -74,6 +74,46 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
+# -- replacing an object that was uploaded in parts
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_replaced_parts_without_links(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """On a disk without hard links a completion replaces a parted object all the same."""
+
+    def link(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+    store = opened(root)
+    for bodies in ((b"o", b"ld"), (b"n", b"e", b"w")):
+        upload, parts = uploaded(store, "data/a", *bodies)
+        store.complete_upload("data/a", upload, parts)
+        assert body_of(store, "data/a") == b"".join(bodies)
+        assert list(store.list_uploads("")) == []
+    assert len(list((root / "objects" / "data" / "a~parts").iterdir())) == 4
+
+
+def test_replaced_parts_on_a_full_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a link can't be made for want of room, the old object and the upload stay."""
+
+    def link(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = opened(root)
+    store.complete_upload("data/a", *uploaded(store, "data/a", b"old"))
+    upload, parts = uploaded(store, "data/a", b"new")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link)
+        with pytest.raises(ResourceExhausted):
+            store.complete_upload("data/a", upload, parts)
+    assert body_of(store, "data/a") == b"old"
+    store.complete_upload("data/a", upload, parts)
+    assert body_of(store, "data/a") == b"new"
+
+
 # -- crashes: each of these stops at every file operation in turn
 
 

@@ -153,7 +153,7 @@ class Log:
         files = self._torn(done, synced)
         open_ = [i for i, c in changes if i not in sure and not _overtaken(i, c, changes, sure)]
         seen: set[Tree] = set()
-        for keep, lengths in _choices(open_, files, chosen or random.Random(0)):
+        for keep, lengths in _choices(open_, files, chosen or random.Random(0)):  # noqa: S311 -- replayed
             tree = self._tree(changes, sure | keep, lengths)
             if tree not in seen:
                 seen.add(tree)
@@ -227,11 +227,7 @@ def _choices(
     total = 1
     for option in options:
         total *= len(option)
-    picks: Iterator[tuple[Any, ...]]
-    if total <= ALL_SUBSETS:
-        picks = itertools.product(*options)
-    else:
-        picks = _some(options, chosen)
+    picks = itertools.product(*options) if total <= ALL_SUBSETS else _some(options, chosen)
     plain = {node: contents[0] for node, contents in files.items()}
     for pick in picks:
         keep = {i for i, kept in zip(pending, pick, strict=False) if kept}
@@ -239,7 +235,7 @@ def _choices(
 
 
 def _some(options: list[list[Any]], chosen: random.Random) -> Iterator[tuple[Any, ...]]:
-    """Everything kept, everything lost, each alone lost, each alone kept, pairs, and random ones."""
+    """All kept, all lost, each alone lost, each alone kept, random ones, and pairs lost."""
     best = [option[0] for option in options]
     worst = [option[1] for option in options]
     yield tuple(best)
@@ -271,7 +267,7 @@ def materialised(tree: Tree, folder: Path) -> None:
 def _site(path: Path, root: Path) -> str:
     """The function that asked for a sync, and of what."""
     frame: FrameType | None = sys._getframe(1)
-    names = []
+    names: list[str] = []
     while frame is not None and not names:
         code = frame.f_code
         if "/tests/" not in code.co_filename and code.co_name not in {"sync_folder", "sync_above"}:
@@ -312,7 +308,7 @@ def _absolute(log: Log, path: Any, dir_fd: int | None = None) -> Path | None:
     """A path below the folder that is watched, or None."""
     text = os.fspath(path)
     if dir_fd is not None:
-        text = f"{os.readlink(f'/proc/self/fd/{dir_fd}')}/{text}"
+        text = f"{Path(f'/proc/self/fd/{dir_fd}').readlink()}/{text}"
     return Path(text) if Path(text).is_relative_to(log.top) else None
 
 
@@ -354,7 +350,7 @@ def _synced(log: Log, call: Callable[..., None], descriptor: int) -> None:
     del call  # the real disk needn't
     if descriptor in log._open:
         log.may_go_on()
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
         log.operations.append(Sync(log._open[descriptor], _site(path, log.top / "store")))
 
 

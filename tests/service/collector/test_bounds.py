@@ -31,7 +31,7 @@ class Endless(MemoryStore):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_million_holds_take_bounded_memory() -> None:
     """Both passes over a million holds and records take less than 200 MiB."""
     world = World(Endless())

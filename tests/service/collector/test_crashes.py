@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast.digests import Digest
-from storage.keys import DELETING, RECORDS, hold_prefix, tail_key, uuid7
+from storage.keys import DELETING, HOLDS, RECORDS, hold_prefix, tail_key, uuid7
 from storage.records import State
 from tests.service.collector.memory_store import MemoryStore
 from tests.service.collector.world import EAGER, OLD, Killed, World, memory_world
@@ -51,18 +52,25 @@ def _furnished() -> MemoryStore:
 
 
 def settled(world: World) -> dict[str, str]:
-    """What is left when the collector has nothing to do any more; data by how much there is."""
+    """What is left when the collector has nothing to do any more.
+
+    Records by their state, data and holds by how many there are; of holds on one
+    digest one tenant may have several.
+    """
     for _ in range(ROUNDS):
         report = world.collect()
         assert report.ok, report.errors
-    told = world.tell()
     assert [world.read(Digest.of(body)) for body in HELD] == list(HELD)
-    names = [key for key in told if not key.startswith(RECORDS)]
-    kinds = {key: told[key] for key in told if key.startswith(RECORDS)}
-    for name in names:
-        kind = name.partition("/")[0]
-        kinds[kind] = f"{int(kinds.get(kind, '0')) + 1}"
-    return kinds
+    told = world.tell()
+    rest = {key for key in told if not key.startswith(RECORDS)}
+    held = {key.rpartition("/")[0] for key in rest if key.startswith(HOLDS)}
+    assert not [key for key in rest if key.endswith(DELETING)]
+    kinds = Counter(key.partition("/")[0] for key in rest if not key.startswith(HOLDS))
+    return {
+        **{key: state for key, state in told.items() if key.startswith(RECORDS)},
+        **{kind: str(number) for kind, number in kinds.items()},
+        "held": str(sorted(held)),
+    }
 
 
 def killed_at(number: int, when: str, world: World) -> bool:

@@ -174,7 +174,7 @@ async def test_a_frozen_commit_is_carried_out(
     """A commit that a crash left half done is carried to its end, and the tenant has it."""
     data = fill(size)
     await frozen(any_site, tenant, data)
-    assert counts(await any_site.collect(), Kind.INGESTS) == {"in_use": 1} or size == 0
+    assert counts(await any_site.collect(), Kind.INGESTS) == {}  # somebody may be at it
     rehearsed = await any_site.collect(Orders(dry_run=True), ahead=LANDED)
     assert counts(rehearsed, Kind.INGESTS) == {"carried_out": 1}
     report = await any_site.collect(ahead=LANDED)

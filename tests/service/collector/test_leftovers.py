@@ -1,10 +1,10 @@
-"""Tails, uploads and unfinished deletes that crashes left are removed when they are old."""
+"""Tails and uploads that crashes left are removed when they are old."""
 
 from __future__ import annotations
 
 from holdfast.errors import Unavailable
 from service.collector.report import Fate, Kind
-from storage.keys import DELETING, HOLDS, TAILS, data_key, tail_key, uuid7
+from storage.keys import HOLDS, TAILS, data_key, tail_key, uuid7
 from storage.port import MIN_PART_SIZE
 from tests.service.collector.world import Later, World, counts
 from tests.service.counting import nothing
@@ -77,25 +77,6 @@ def test_an_upload_that_will_not_end_keeps_no_other(world: World) -> None:
     assert report.count(Kind.UPLOADS, Fate.ABORTED) == 2
     assert [upload.key for upload in world.store.list_uploads("")] == [keys[1]]
     assert keys[1] in report.errors[0]
-
-
-def test_an_unfinished_delete_is_finished(world: World) -> None:
-    """A delete that was broken off after its mark is carried out once no request can land."""
-    digest = world.commit("a", b"half deleted")
-    kept = world.commit("b", b"half deleted")
-    assert digest == kept
-    [first, other] = world.keys(HOLDS)
-    world.store.put(first + DELETING, b"")
-    assert counts(world.collect(), Kind.HOLDS)["young"] == 1
-    assert first in world.keys(HOLDS)
-    world.grow_old(HOLDS, seconds=world.ages.landing + 60)
-    world.store.calls.clear()
-    report = world.collect()
-    assert world.keys(HOLDS) == [other]
-    deletes = [key for name, key in world.store.calls if name == "delete"]
-    assert deletes == [first, first + DELETING]
-    assert report.count(Kind.HOLDS, Fate.FINISHED) == 1
-    assert world.read(digest) == b"half deleted"
 
 
 def test_a_failing_pass_keeps_no_other_from_running(world: World) -> None:

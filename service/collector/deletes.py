@@ -1,0 +1,72 @@
+"""Deletes that were broken off after their mark.
+
+    a mark whose hold is gone      the mark goes
+    a mark beside its hold         the tenant gets another hold, then both go
+
+The second isn't finished but taken back: the mark may have landed long after its
+delete was given up, and the tenant may have been told since that it holds the blob.
+Without that, the hold would stay for ever: its tenant doesn't see it any more, and
+collectors count it. With a hold that it sees, the tenant deletes again or is glad.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from holdfast.errors import DataLoss, UnsupportedFormat
+from service.collector.report import Fate, Kind
+from service.collector.run import Run
+from storage.holds import Hold, Holds
+from storage.keys import DELETING, hold_digest, hold_prefix
+from storage.port import NoSuchKey
+from storage.spool import Spool
+
+TENANT: Final = 1
+"""Which part of a hold's key names its tenant."""
+
+
+class BrokenDeletes:
+    """The pass over marks that are older than a request can still land."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._holds = Holds(run.store, run.new_name, run.new_nonce)
+
+    def __call__(self, marks: Spool) -> None:
+        """Ends the deletes that made these marks."""
+        self._run.do(self._end, marks.sorted())
+
+    def _end(self, line: bytes) -> None:
+        run, mark = self._run, line.decode()
+        name = mark.removesuffix(DELETING)
+        tenant = name.split("/")[TENANT]
+        prefix = hold_prefix(tenant, hold_digest(name))
+        keys = {entry.key for entry in run.store.list(prefix)}
+        if mark not in keys:
+            return  # somebody else was faster
+        fate = Fate.UNMARKED
+        if name in keys:
+            if not self._seen_without(name, keys, tenant):
+                return
+            fate = Fate.TAKEN_BACK
+        if not run.dry:
+            run.store.delete(name)
+            run.store.delete(mark)
+        run.report.note(Kind.HOLDS, fate)
+
+    def _seen_without(self, name: str, keys: set[str], tenant: str) -> bool:
+        """Sees to it that the tenant has a hold without a mark; False if that can't be."""
+        run = self._run
+        marked = {key.removesuffix(DELETING) for key in keys if key.endswith(DELETING)}
+        if {key for key in keys if not key.endswith(DELETING)} - marked or run.dry:
+            return True
+        try:
+            hold = Hold.decode(name, run.store.get(name).body)
+        except NoSuchKey:
+            return False
+        except (DataLoss, UnsupportedFormat) as error:
+            run.report.error("broken-off deletes", error)
+            return False
+        self._holds.make(tenant, replace(hold, nonce=run.new_nonce()))
+        return True

@@ -1,0 +1,99 @@
+"""The collector's CronJob."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ByteSize, TypeAdapter
+from typer.main import get_command
+
+from holdfast.cli.app import app
+from tests.helm.chart import Helm, Rendered
+from tests.helm.test_objects import SETS, VALUE_SETS
+
+pytestmark = pytest.mark.helm
+
+
+def pod_of(rendered: Rendered) -> dict[str, Any]:
+    """The CronJob's pod spec."""
+    spec: dict[str, Any] = rendered.one("CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+    return spec["spec"]
+
+
+def test_one_run_at_a_time(helm: Helm) -> None:
+    """Runs don't overlap, none is repeated, and each has room on disk for its listings."""
+    rendered = helm.render(gc={"schedule": "@daily", "spoolSize": "5Gi"})
+    spec = rendered.one("CronJob")["spec"]
+    assert spec["schedule"] == "@daily"
+    assert spec["concurrencyPolicy"] == "Forbid"
+    assert spec["jobTemplate"]["spec"]["backoffLimit"] == 0
+    pod = pod_of(rendered)
+    assert pod["restartPolicy"] == "Never"
+    [container] = pod["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    sizes = {volume["name"]: volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"]}
+    assert container["command"][container["command"].index("--spool-dir") + 1] == mounts["spool"]
+    assert sizes["spool"] == "5Gi"
+
+
+def test_the_command_is_one_of_ours(helm: Helm) -> None:
+    """What the job runs is a command that the program has, with options that it takes."""
+    [container] = pod_of(helm.render())["containers"]
+    program, name, *arguments = container["command"]
+    assert program == "holdfast"
+    group: Any = get_command(app)
+    command = group.get_command(None, name)
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in arguments if word.startswith("--")} <= known
+
+
+@SETS
+def test_it_has_the_frontends_settings(helm: Helm, name: str) -> None:
+    """A collector has the image, the settings and the credentials of the frontends."""
+    rendered = helm.render(**VALUE_SETS[name])
+    if not rendered.all_of("CronJob"):
+        assert VALUE_SETS[name]["gc"] == {"enabled": False}
+        return
+    [container] = pod_of(rendered)["containers"]
+    for field in ("image", "imagePullPolicy", "envFrom", "env"):
+        assert container[field] == rendered.frontend[field], field
+
+
+def test_it_has_no_more_rights_than_a_frontend(helm: Helm) -> None:
+    """The job runs as nobody, on a read-only file system, without capabilities or a token."""
+    rendered = helm.render()
+    pod = pod_of(rendered)
+    for field in ("securityContext", "serviceAccountName", "automountServiceAccountToken"):
+        assert pod[field] == rendered.pod[field], field
+    assert pod["containers"][0]["securityContext"] == rendered.frontend["securityContext"]
+
+
+def test_no_client_ends_up_at_a_collector(helm: Helm) -> None:
+    """The labels of its pods are not those that Services, policy and budget select."""
+    rendered = helm.render()
+    job = rendered.one("CronJob")["spec"]["jobTemplate"]["spec"]
+    labels = job["template"]["metadata"]["labels"]
+    selector = rendered.one("Deployment")["spec"]["selector"]["matchLabels"]
+    assert not selector.items() <= labels.items()
+
+
+def test_memory_is_bounded_as_measured(helm: Helm) -> None:
+    """The memory asked for holds the listings in memory and 150 MiB for the rest."""
+    resources = pod_of(helm.render())["containers"][0]["resources"]
+    size = TypeAdapter(ByteSize)
+    asked = size.validate_python(resources["requests"]["memory"] + "B")
+    assert 350 * 2**20 <= asked <= size.validate_python(resources["limits"]["memory"] + "B")
+
+
+def test_without_it_the_notes_warn(helm: Helm) -> None:
+    """Where the job is switched off, there is none, and the notes say what that means."""
+    assert helm.render(gc={"enabled": False}).all_of("CronJob") == []
+    assert "gc.enabled is false" in helm.notes(gc={"enabled": False})
+    assert "create job" in helm.notes()
+
+
+@pytest.mark.parametrize("gc", [{"schedul": "@daily"}, {"schedule": ""}, {"spoolSize": "much"}])
+def test_a_misspelt_value_is_refused(helm: Helm, gc: dict[str, Any]) -> None:
+    """A value of the job that can't be is refused."""
+    assert "values don't meet the specifications" in helm.refusal(gc=gc)

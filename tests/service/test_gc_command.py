@@ -1,0 +1,126 @@
+"""`holdfast gc` as users and cron jobs run it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from holdfast.digests import Digest
+from service.backends import STORE_FOLDER
+from storage.fleet import declare_lifetime
+from storage.folder import FolderStore
+from storage.keys import record_key
+from storage.records import FORMAT
+from tests.servers.process import wait_until
+from tests.service.collector.world import World
+from tests.service.counting import CountingStore
+from tests.service.processes import COMMAND, environment, run, serving
+
+DAY = 24 * 3600.0
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """The store of a data folder, with a blob that is held and one that isn't."""
+    store = FolderStore(tmp_path / STORE_FOLDER)
+    store.check_access()
+    world = World(CountingStore(store))
+    world.commit("a", b"held")
+    world.blobs.drop("a", world.commit("a", b"unheld"))
+    return world
+
+
+def test_a_run_prints_json(world: World, tmp_path: Path) -> None:
+    """With --json one object on a line says what was done, and by which ages."""
+    done = run("gc", "--json", data_dir=tmp_path, gc_grace=0)
+    assert done.returncode == 0, done.stderr
+    [line] = done.stdout.splitlines()
+    told = json.loads(line)
+    assert told["ok"] is True
+    assert told["ages"]["data"] == 2 * DAY
+    assert told["counts"]["records"]["buried"] == {"count": 1, "bytes": len(b"unheld")}
+    assert world.read(Digest.of(b"held")) == b"held"
+    assert done.stderr == ""
+
+
+def test_a_rehearsal_prints_a_table(world: World, tmp_path: Path) -> None:
+    """Without --json a table says it; a dry run says what would be done, and doesn't do it."""
+    before = world.tell()
+    done = run("gc", "--dry-run", data_dir=tmp_path, gc_grace=0)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[-1] for line in done.stdout.splitlines() if "tombstone" in line] == ["B"]
+    assert "would free 0 B" in done.stdout
+    assert world.tell() == before
+
+
+def test_an_error_is_told_with_what_was_done(world: World, tmp_path: Path) -> None:
+    """A run that couldn't do all exits with 1, and still reports what it did."""
+    key = record_key(world.commit("a", b"newer"))
+    body = world.store.get(key).body
+    world.store.put(key, body.replace(b'"format":%d' % FORMAT, b'"format":%d' % (FORMAT + 1)))
+    world.blobs.drop("a", Digest.of(b"newer"))
+    done = run("gc", data_dir=tmp_path, gc_grace=0)
+    assert done.returncode == 1
+    assert "upgrade Holdfast" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "made a tombstone" in done.stdout
+
+
+@pytest.mark.parametrize("declared", [0.0, 2 * DAY])
+def test_unsafe_ages_are_refused(world: World, tmp_path: Path, declared: float) -> None:
+    """Ages that this program's ingests, or another frontend's, could reach are refused."""
+    if declared:
+        declare_lifetime(world.store, declared)
+    age = DAY if not declared else 2 * DAY
+    done = run("gc", "--gc-data-age", f"{age}", data_dir=tmp_path)
+    assert done.returncode == 1
+    assert f"gc_data_age {age:g} s is unsafe" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_tenant_must_be_one(tmp_path: Path) -> None:
+    """What can't be a tenant's name is a usage error."""
+    done = run("gc", "--tenant-gone", "a/b", data_dir=tmp_path)
+    assert done.returncode == 2, done.stderr
+
+
+def test_a_folder_for_listings_must_be_there(tmp_path: Path) -> None:
+    """A spool folder that isn't there is named."""
+    done = run("gc", "--spool-dir", str(tmp_path / "absent"), data_dir=tmp_path)
+    assert done.returncode == 1
+    assert "--spool-dir" in done.stderr
+
+
+def test_beside_a_frontend(world: World, tmp_path: Path) -> None:
+    """On the data folder of a running frontend it uses that one's Redis."""
+    del world
+    with serving(tmp_path / "serve.log", data_dir=tmp_path) as served:
+        done = run("gc", "--json", "--tenant-gone", "a", data_dir=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert served.process.poll() is None
+    assert json.loads(done.stdout)["counts"]["holds"]["given_up"]["count"] == 1
+
+
+def test_a_loop_runs_until_it_is_told_to_stop(world: World, tmp_path: Path) -> None:
+    """A loop runs again and again, and ends well at SIGTERM."""
+    del world
+    output = tmp_path / "gc.out"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [*COMMAND, "gc", "--loop", "1", "--json"],
+            env=environment({"data_dir": tmp_path, "log_format": "json"}),
+            stdout=file,
+            stderr=subprocess.DEVNULL,
+        )
+    try:
+        wait_until(lambda: output.read_bytes().count(b"\n") >= 2, "two runs")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert all(json.loads(line)["ok"] for line in output.read_text().splitlines())

@@ -1,0 +1,149 @@
+"""The scrub looks twice before it marks anything, and never marks what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from service.scrub.report import Action, Kind
+from storage.port import Fetched, ObjectStore
+from storage.records import BLOCK_SIZE, Records, State, new_nonce
+from tests.service.conftest import Fill
+from tests.service.counting import CountingStore
+from tests.service.scrubbing import (
+    commit,
+    delete_data,
+    found,
+    record_of,
+    scrub,
+)
+
+
+class Tampering:
+    """A store that does something of the test's before or after a request."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.alter: Callable[[str, Fetched], Fetched] = lambda _, fetched: fetched
+        self.before_head: Callable[[str], None] = lambda _: None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
+        return self.alter(key, self._store.get(key, offset, length))
+
+    def head(self, key: str) -> Any:
+        self.before_head(key)
+        return self._store.head(key)
+
+
+def once(prefix: str) -> Callable[[str, Fetched], Fetched]:
+    """Flips a bit of the first reply below a prefix."""
+    left = [1]
+
+    def alter(key: str, fetched: Fetched) -> Fetched:
+        if key.startswith(prefix) and left:
+            left.pop()
+            return replace(fetched, body=bytes([fetched.body[0] ^ 1]) + fetched.body[1:])
+        return fetched
+
+    return alter
+
+
+@pytest.mark.parametrize("prefix", ["data/", "blobs/"])
+def test_flipped_on_the_way(folder_store: ObjectStore, fill: Fill, prefix: str) -> None:
+    """A bit that flips on the way to the scrub is no damage: it looks twice, and counts it."""
+    digest = commit(folder_store, fill(2 * BLOCK_SIZE))
+    tampering = Tampering(folder_store)
+    tampering.alter = once(prefix)
+    report = scrub(tampering)  # type: ignore[arg-type]
+    assert report.well
+    assert report.counts.misreads == 1
+    assert record_of(folder_store, digest).state is State.LIVE
+
+
+def test_data_seen_late(folder_store: ObjectStore, fill: Fill) -> None:
+    """Data that is missing at the first look and there at the second is sound."""
+    body = fill(100_000)
+    digest = commit(folder_store, body)
+    key = record_of(folder_store, digest).data_key
+    folder_store.delete(key)
+    looks: list[str] = []
+
+    def appear(_: str) -> None:
+        looks.append("")
+        if len(looks) == 2:
+            folder_store.put(key, body)
+
+    tampering = Tampering(folder_store)
+    tampering.before_head = appear
+    report = scrub(tampering)  # type: ignore[arg-type]
+    assert report.well
+    assert report.counts.misreads == 1
+
+
+def test_healed_meanwhile(folder_store: ObjectStore, fill: Fill) -> None:
+    """A record that names other data by the second look is begun anew with it, not marked."""
+    body = fill(100_000)
+    digest = commit(folder_store, body)
+    old = record_of(folder_store, digest).data_key
+    folder_store.delete(old)
+
+    def heal(key: str) -> None:
+        if key == old:
+            tampering.before_head = lambda _: None
+            commit(folder_store, body, "b")
+
+    tampering = Tampering(folder_store)
+    tampering.before_head = heal
+    assert scrub(tampering).well  # type: ignore[arg-type]
+    record = record_of(folder_store, digest)
+    assert record.state is State.LIVE
+    assert record.data_key != old
+
+
+@pytest.mark.parametrize("state", [State.CONDEMNED, State.TOMBSTONE, State.LIVE])
+def test_never_over_a_newer_record(folder_store: ObjectStore, fill: Fill, state: State) -> None:
+    """A record that is written between the last look and the mark isn't written over."""
+    digest = commit(folder_store, fill(100_000))
+    delete_data(folder_store, digest)
+    records, counting = Records(folder_store), CountingStore(folder_store)
+    newer = []
+
+    def interfere(name: str, key: str) -> None:
+        if name == "put" and key.startswith("blobs/") and not newer:
+            seen = records.read(digest)
+            assert seen is not None
+            newer.append(records.write(seen.record.turned(state, new_nonce()), seen))
+
+    counting.before = interfere
+    report = scrub(counting)  # type: ignore[arg-type]
+    record = record_of(folder_store, digest)
+    if state is State.TOMBSTONE:
+        assert report.well
+        assert record == newer[0].record
+    else:  # it was looked at again, and its data is gone all the same
+        assert found(report) == {str(digest): Kind.DATA_MISSING}
+        assert record.state is State.CORRUPT
+
+
+def test_a_record_that_never_settles(folder_store: ObjectStore, fill: Fill) -> None:
+    """A damaged record that keeps changing under the scrub is reported and left."""
+    digest = commit(folder_store, fill(100_000))
+    delete_data(folder_store, digest)
+    records, counting = Records(folder_store), CountingStore(folder_store)
+
+    def interfere(name: str, key: str) -> None:
+        if name == "put" and key.startswith("blobs/"):
+            seen = records.read(digest)
+            assert seen is not None
+            records.write(seen.record.turned(State.LIVE, new_nonce()), seen)
+
+    counting.before = interfere
+    [finding] = scrub(counting).findings  # type: ignore[arg-type]
+    assert finding.action is Action.LEFT
+    assert record_of(folder_store, digest).state is State.LIVE
