@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import islice
 from typing import Final
@@ -12,7 +13,7 @@ import structlog
 
 from coordination.hold_cache import HoldCache, Ticket
 from holdfast.digests import Digest
-from holdfast.errors import HoldfastError, InvalidArgument, NotFound, shorten
+from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Unavailable, shorten
 from holdfast.values import Info, check_labels
 from service.workers import Workers
 from storage.blobs import Blobs
@@ -180,14 +181,32 @@ class Catalogue:
             raise NotFound(f"content {digest} not found")
         return info
 
-    async def delete(self, tenant: str, digest: Digest) -> None:
+    async def delete(self, tenant: str, digest: Digest, patience: float | None = None) -> None:
         """Gives up this tenant's hold; not having one is no error.
 
+        Args:
+            tenant: whose hold it is.
+            digest: the blob.
+            patience: seconds for which the client waits; None: for ever. One that has
+                given up may have asked elsewhere, and committed the blob again since:
+                that hold mustn't go. A frontend may have been stopped for that long.
+
         Raises:
-            Unavailable: Redis or the store can't be reached.
+            Unavailable: Redis or the store can't be reached, or it took too long.
         """
-        async with self._cache.changing(tenant, digest, delete=True):
-            await self._workers.store(self._blobs.drop, tenant, digest)
+        deadline = None if patience is None else self._clock() + patience
+        given_up = threading.Event()
+
+        def still_wanted() -> None:
+            if given_up.is_set() or (deadline is not None and self._clock() >= deadline):
+                raise Unavailable(f"the delete of {digest} was given up; nothing was deleted")
+
+        try:
+            async with self._cache.changing(tenant, digest, delete=True):
+                await self._workers.store(self._blobs.drop, tenant, digest, still_wanted)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
 
     async def list(self, tenant: str, matches: Callable[[Info], bool]) -> AsyncIterator[list[Info]]:
         """What this tenant holds and `matches`, in order of digest, some at a time."""

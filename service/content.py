@@ -120,7 +120,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
 
         async def work() -> Empty:
             tenant, digest = self._tenant(context), Digest.parse(request.digest)
-            await self._frontend.catalogue.delete(tenant, digest)
+            await self._frontend.catalogue.delete(tenant, digest, context.time_remaining())
             return Empty()
 
         return await self._answer(context, "Delete", work())

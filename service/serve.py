@@ -23,6 +23,7 @@ from service.listeners import parse
 from service.server import Servers, stop_signal
 from service.settings import Settings
 from service.workers import end
+from storage.fleet import declare_lifetime
 from storage.port import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -80,6 +81,8 @@ async def _serve(
         stack.push_async_callback(end, [watch])
         servers = Servers(running.frontend)
         stack.push_async_callback(servers.drain, settings.drain_grace)
+        # Before the first write: a collector must know how long an ingest may live.
+        await asyncio.to_thread(declare_lifetime, store, settings.ingest_lifetime)
         for listen in settings.listen:
             await servers.listen(parse(listen))
         await servers.ready()

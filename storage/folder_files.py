@@ -212,7 +212,7 @@ class Files:
         else:
             found = True
         for folder in path.parents:
-            if self.sync_folder(folder):
+            if self.sync_folder(folder) or folder == self._root:
                 break
         return found
 

@@ -215,14 +215,23 @@ class Holds:
             f"labels of {target.hold.digest}: lost to {UPDATE_ATTEMPTS} concurrent updates"
         )
 
-    def drop(self, tenant: str, digest: Digest) -> int:
+    def drop(
+        self, tenant: str, digest: Digest, still_wanted: Callable[[], None] = lambda: None
+    ) -> int:
         """Deletes this tenant's holds on a digest; returns how many there were.
 
         The mark goes first and is confirmed, so that nobody counts on a hold
         whose deletion may still land. A mark alone is the rest of a delete that
         was broken off: it is carried out again.
+
+        Args:
+            tenant: whose holds they are.
+            digest: the blob.
+            still_wanted: called when the holds are listed, before any goes; raises if
+                whoever asked has given up by then: they may have made a new one since.
         """
         keys = {e.key.removesuffix(DELETING) for e in self._store.list(hold_prefix(tenant, digest))}
+        still_wanted()
         for key in sorted(keys):
             self._store.put(key + DELETING, b"")
             self._store.delete(key)

@@ -8,13 +8,13 @@ merged into one of the next level, so that few are ever open at once.
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, TypeVar
+from typing import IO, Any, Final, Self, TypeVar
 
 from holdfast.errors import ConfigurationError, ResourceExhausted
 
@@ -30,31 +30,30 @@ Right = TypeVar("Right")
 
 
 class Spools:
-    """A temporary folder for spools, which is gone when it is left."""
+    """Makes spools; their files have no names, so they go with the process however it ends."""
 
-    def __init__(self, parent: Path | None = None, limit: int = LIMIT) -> None:
+    def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
         """Nothing is made yet.
 
         Args:
-            parent: where the folder is made; None: where the system has such folders.
+            folder: on whose disk the files are; None: the system's for such files.
             limit: lines that each spool keeps in memory.
         """
-        self._parent = parent
+        self._folder = folder
         self._limit = limit
-        self._names = count()
-        self._folder: TemporaryDirectory[str] | None = None
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        """Makes the folder.
+        """Makes sure that files can be made.
 
         Raises:
-            ConfigurationError: it can't be made there.
+            ConfigurationError: they can't.
         """
         try:
-            self._folder = TemporaryDirectory(prefix="holdfast-gc-", dir=self._parent)
+            TemporaryFile(dir=self._folder).close()
         except OSError as error:
             raise ConfigurationError(
-                f"no temporary folder can be made in {self._parent or 'the usual place'} "
+                f"no temporary file can be made in {self._folder or 'the usual folder'} "
                 f"({error}); name another one with --spool-dir"
             ) from error
         return self
@@ -65,31 +64,34 @@ class Spools:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._open.close()
 
     def new(self) -> Spool:
-        """An empty spool."""
-        if self._folder is None:
-            raise RuntimeError("spools are made inside their folder's block")
-        return Spool(Path(self._folder.name) / str(next(self._names)), self._limit)
+        """An empty spool, for as long as the block lasts."""
+        spool = Spool(self._folder, self._limit)
+        self._open.callback(spool.close)
+        return spool
 
 
 class Spool:
     """Lines, sorted by their bytes, each once. For one thread."""
 
-    def __init__(self, stem: Path, limit: int = LIMIT) -> None:
+    def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
         """Begins empty.
 
         Args:
-            stem: how the files' paths begin.
+            folder: on whose disk the files are.
             limit: lines kept in memory.
         """
-        self._stem = stem
+        self._folder = folder
         self._limit = limit
         self._lines: set[bytes] = set()
-        self._levels: list[list[Path]] = []
-        self._names = count()
+        self._levels: list[list[IO[bytes]]] = []
+
+    @property
+    def files(self) -> int:
+        """How many files it has."""
+        return sum(map(len, self._levels))
 
     def add(self, line: bytes) -> None:
         """Takes a line, which must not hold a line's end.
@@ -106,39 +108,46 @@ class Spool:
 
     def sorted(self) -> Iterator[bytes]:
         """All lines so far, in order; nothing may be added while they are read."""
-        with ExitStack() as stack:
-            files = [path for level in self._levels for path in level]
-            runs: list[Iterable[bytes]] = [_opened(path, stack) for path in files]
-            yield from _distinct(heapq.merge(*runs, sorted(self._lines)))
+        runs: list[Iterable[bytes]] = [_read(file) for level in self._levels for file in level]
+        return _distinct(heapq.merge(*runs, sorted(self._lines)))
+
+    def close(self) -> None:
+        """Gives the disk back."""
+        for level in self._levels:
+            for file in level:
+                file.close()
+        self._levels = []
 
     def _store(self, level: int, lines: Iterable[bytes]) -> None:
-        path = self._stem.with_name(f"{self._stem.name}-{next(self._names)}")
         try:
-            with path.open("wb", BUFFER) as file:
-                file.writelines(line + b"\n" for line in lines)
+            file = TemporaryFile(buffering=BUFFER, dir=self._folder)  # noqa: SIM115 -- kept
+            file.writelines(line + b"\n" for line in lines)
+            file.flush()
         except OSError as error:
             raise ResourceExhausted(
-                f"the spool {path.parent} can't be written ({error}); name a folder with more "
-                "room with --spool-dir"
+                f"a spool can't be written in {self._folder or 'the usual folder'} ({error}); "
+                "name a folder with more room with --spool-dir"
             ) from error
         if level == len(self._levels):
             self._levels.append([])
-        self._levels[level].append(path)
+        self._levels[level].append(file)
         if len(self._levels[level]) >= FAN_IN:
             self._merge(level)
 
     def _merge(self, level: int) -> None:
-        paths, self._levels[level] = self._levels[level], []
-        with ExitStack() as stack:
-            runs = [_opened(path, stack) for path in paths]
-            self._store(level + 1, _distinct(heapq.merge(*runs)))
-        for path in paths:
-            path.unlink()
+        files, self._levels[level] = self._levels[level], []
+        self._store(level + 1, _distinct(heapq.merge(*map(_read, files))))
+        for file in files:
+            file.close()
 
 
-def _opened(path: Path, stack: ExitStack) -> Iterator[bytes]:
-    file: BinaryIO = stack.enter_context(path.open("rb", BUFFER))
-    return (line[:-1] for line in file)
+def _read(file: IO[bytes]) -> Iterator[bytes]:
+    """A file's lines, from the beginning, whoever else reads it."""
+    descriptor, offset, rest = file.fileno(), 0, b""
+    while chunk := os.pread(descriptor, BUFFER, offset):
+        offset += len(chunk)
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
 
 
 def _distinct(lines: Iterable[bytes]) -> Iterator[bytes]:

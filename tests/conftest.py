@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.summary import pytest_terminal_summary
 from tests.servers.redis import redis_server
 from tests.servers.s3 import (
     ACCESS_KEY,
@@ -19,6 +20,8 @@ from tests.servers.s3 import (
     minio_server,
     moto_server,
 )
+
+__all__ = ["pytest_terminal_summary"]
 
 
 @pytest.fixture(scope="session", autouse=True)

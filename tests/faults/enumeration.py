@@ -117,7 +117,8 @@ async def _run(
         await check_end(stage, swept=swept)
         count.runs += 1
         count.refused += heard is not None
-        count.codes[heard.name if heard else "OK"] += 1
+        if strike:
+            count.codes[heard.name if heard else "OK"] += 1
         # One that was refused before it came to the point, for want of time, proves nothing.
         if strike and not heard and not stage.plan.fired:
             count.missed.append(strike)

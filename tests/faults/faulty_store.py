@@ -40,23 +40,22 @@ Result = TypeVar("Result")
 READS = ("before", EVERYTHING)
 WRITES = ("before", "after", "late", "twice", "full", EVERYTHING)
 
+MORE = {
+    "list": ("broken",),
+    "list_uploads": ("broken",),
+    "cas": ("echo",),
+    "put_part": ("no-upload",),
+    "complete_upload": ("echo", "no-upload", "no-part"),
+}
+
 
 def faults_of(kind: str) -> Sequence[str]:
     """The faults that apply to a request of a kind."""
     operation, _, where = kind.partition(" ")
-    if operation in {"head", "list_parts"}:
-        return READS
-    if operation in {"list", "list_uploads"}:
-        return (*READS, "broken")
-    if operation == "get":
-        return (*READS, "corrupt") if where in {"data", "tails"} else READS
-    if operation == "cas":
-        return (*WRITES, "echo")
-    if operation == "put_part":
-        return (*WRITES, "no-upload")
-    if operation == "complete_upload":
-        return (*WRITES, "echo", "no-upload", "no-part")
-    return WRITES
+    if operation in {"get", "head", "list", "list_parts", "list_uploads"}:
+        read_back = operation == "get" and where in {"data", "tails"}
+        return (*READS, "corrupt") if read_back else (*READS, *MORE.get(operation, ()))
+    return (*WRITES, *MORE.get(operation, ()))
 
 
 class FaultyStore(Wrapped):

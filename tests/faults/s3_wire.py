@@ -34,7 +34,9 @@ class S3Wire:
     def strikes(self, kind: str) -> Sequence[tuple[str, int]]:
         """Each fault of a request."""
         operation, _, where = kind.partition(" ")
-        faults = CHANGES if operation in {"put", "post", "delete", "part"} else READS
+        faults: tuple[str, ...] = (
+            CHANGES if operation in {"put", "post", "delete", "part"} else READS
+        )
         if operation == "head":
             faults = tuple(fault for fault in faults if fault != "cut")  # it has no body
         if operation in {"put", "part"}:

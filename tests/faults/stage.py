@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from holdfast.errors import HoldfastError
+from protos import content_pb2 as pb
 from service.collector.ages import Ages
 from service.collector.report import Report
 from service.collector.run import Run as Collection
@@ -38,7 +39,7 @@ SETTINGS: Mapping[str, object] = {
     # What is read comes from the store each time: bytes in memory would hide its loss.
     "cache_budget": 0,
     "suspend_grace": 8.0,
-    "lease_ttl": 5.0,
+    "lease_ttl": 3.0,
     "threads": 4,
 }
 _BASE = random.Random("faults").randbytes(17 * 2**20)  # noqa: S311 -- content, not a secret
@@ -205,8 +206,9 @@ async def settle(frontend: Frontend) -> None:
 
 async def check_end(stage: Stage, *, swept: bool) -> None:
     """All that must hold once the client has come to its end."""
-    await check_books(stage, stage.faulty, stage.held)
-    assert {status.ref for status in await stage.clean.statuses()} == stage.leftover
+    await persist(lambda: check_books(stage, stage.faulty, stage.held))
+    found = cast("Iterable[pb.Status]", await stage.clean.statuses())
+    assert {status.ref for status in found} == stage.leftover
     for frontend in (stage.struck, stage.sound):
         await check_idle(frontend)
     for late in stage.plan.take_late():

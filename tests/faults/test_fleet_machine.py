@@ -7,6 +7,7 @@ plain dicts and compared with what any frontend says.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -32,15 +33,19 @@ from hypothesis.stateful import (
 from protos import content_pb2 as pb
 from storage.folder import FolderStore
 from storage.port import ObjectStore
+from storage.s3 import S3Settings, S3Store
 from tests.faults.faulty_store import FaultyStore
 from tests.faults.plans import Plan
+from tests.faults.s3_wire import below
 from tests.faults.stage import RETRIED, SETTINGS, collect
+from tests.servers.redis import redis_server
+from tests.servers.s3 import S3Server
 from tests.service.fleet import Fleet, Frontend, Stream, Tenant, sha256
 
 Result = TypeVar("Result")
 
 TENANTS = ("a", "b", "c")
-REFS = ("r1", "r2")
+REFS = ("r1", "r2", "push")
 SIZES = (10, 1000, 70_000, 300_000)
 BLOBS = tuple(f"{n}|".encode() * (size // 2) for n, size in enumerate(SIZES))
 DIGESTS = tuple(sha256(blob) for blob in BLOBS)
@@ -51,6 +56,7 @@ tenants = st.sampled_from(TENANTS)
 refs = st.sampled_from(REFS)
 blobs = st.sampled_from(range(len(BLOBS)))
 frontends = st.integers(0, FRONTENDS - 1)
+spoilt = st.one_of(st.just([]), st.lists(st.sampled_from(("", *FAULTS)), min_size=1, max_size=6))
 
 
 class Whims(Plan):
@@ -167,7 +173,7 @@ class FleetMachine(RuleBasedStateMachine):
     @rule(frontend=frontends, tenant=tenants, ref=refs, blob=blobs)
     def open(self, frontend: int, tenant: str, ref: str, blob: int) -> None:
         """A client opens a ref and asks where it is."""
-        if (tenant, ref) in self.writers:
+        if (tenant, ref) in self.writers or ref == "push":
             return
         stream = self._tenant(frontend, tenant).write(ref)
         # A frozen commit that is found is carried out.
@@ -224,6 +230,20 @@ class FleetMachine(RuleBasedStateMachine):
         else:
             self.model.unsure(tenant, digest)
 
+    @rule(frontend=frontends, tenant=tenants, blob=blobs, faults=spoilt)
+    def push(self, frontend: int, tenant: str, blob: int, faults: list[str]) -> None:
+        """A client pushes a blob in one go, while the store fails."""
+        digest = DIGESTS[blob]
+        self.plans[frontend].coming = faults
+        client = self._tenant(frontend, tenant)
+        made, code = self._try(client.commit("push", BLOBS[blob]), StatusCode.ALREADY_EXISTS)
+        self.plans[frontend].coming = []
+        self.model.labels_maybe.add((tenant, digest))
+        if made is not None or code is StatusCode.ALREADY_EXISTS:
+            self.model.sure(tenant, digest, {})
+        else:
+            self.model.unsure(tenant, digest)
+
     @precondition(lambda self: self.writers)
     @rule(data=st.data(), how=st.sampled_from(["half-close", "cancel"]))
     def leave(self, data: st.DataObject, how: str) -> None:
@@ -275,11 +295,13 @@ class FleetMachine(RuleBasedStateMachine):
         else:
             self.model.labels_maybe.add((tenant, digest))
 
-    @rule(frontend=frontends, tenant=tenants, blob=blobs)
-    def delete(self, frontend: int, tenant: str, blob: int) -> None:
+    @rule(frontend=frontends, tenant=tenants, blob=blobs, faults=spoilt)
+    def delete(self, frontend: int, tenant: str, blob: int, faults: list[str]) -> None:
         """A Delete takes the tenant's hold and nobody else's."""
         digest = DIGESTS[blob]
+        self.plans[frontend].coming = faults
         done, code = self._try(self._deleted(frontend, tenant, digest))
+        self.plans[frontend].coming = []
         self.model.held[tenant].pop(digest, None)
         # A stream that commits the same, a frozen commit and a late hold may bring it back.
         if code or self._late() or self._frozen(tenant):
@@ -386,6 +408,9 @@ class FleetMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+Opening = Callable[[], tuple[ObjectStore, Callable[[], None]]]
+
+
 def folder_store() -> tuple[ObjectStore, Callable[[], None]]:
     """A store in a folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix="hf-machine-"))
@@ -394,15 +419,45 @@ def folder_store() -> tuple[ObjectStore, Callable[[], None]]:
     return store, lambda: shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def opening(request: pytest.FixtureRequest) -> Iterator[Opening]:
+    """Opens a store for each example of a machine."""
+    if request.param == "folder":
+        yield folder_store
+        return
+    server: S3Server = request.getfixturevalue("moto")
+    chosen = S3Settings(server.bucket, server.endpoint, path_style=True, longest_pause=0.01)
+    store = S3Store(chosen)
+    yield lambda: (below(store, secrets.token_hex(5)), lambda: None)
+    store.close()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[str]:
+    """A Redis of the test's own: steps of it empty Redis."""
+    with redis_server(tmp_path) as url:
+        yield url
+
+
+LONG = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "examples", [8, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
+    ("opening", "examples"),
+    [
+        ("folder", 10),
+        ("moto", 3),
+        pytest.param("folder", 300, marks=LONG),
+        pytest.param("moto", 60, marks=LONG),
+    ],
+    indirect=["opening"],
 )
-def test_fleet_machine(examples: int, own_redis: str) -> None:
+def test_fleet_machine(opening: Opening, examples: int, own_redis: str) -> None:
     """In whatever order things happen, what was acknowledged is there, and nothing else."""
 
     class Machine(FleetMachine):
-        store = staticmethod(folder_store)
+        store = staticmethod(opening)
         redis_url = own_redis
 
     run_state_machine_as_test(
@@ -414,12 +469,3 @@ def test_fleet_machine(examples: int, own_redis: str) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[str]:
-    """A Redis of the test's own: steps of it empty Redis."""
-    from tests.servers.redis import redis_server  # noqa: PLC0415
-
-    with redis_server(tmp_path) as url:
-        yield url

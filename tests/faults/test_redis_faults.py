@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,21 @@ import pytest
 from tests.faults.enumeration import enumerate_faults
 from tests.faults.flows import SMALL, Flow, often
 from tests.faults.grounds import RedisWire
+from tests.faults.summary import counts_of
 
-ABREAST = 6
+Record = Callable[[str, object], None]
+
+ABREAST = 10
 """Most of a run is waiting: for a reply that doesn't come, for a lease that runs out."""
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("flow", often(SMALL))
-async def test_redis_faults(flow: Flow, redis_url: str, tmp_path: Path) -> None:
+async def test_redis_faults(
+    flow: Flow, redis_url: str, tmp_path: Path, record_property: Record
+) -> None:
     """Whatever happens to a request to Redis, the flow ends well and nothing is lost."""
     ground = RedisWire(tmp_path / "stores", redis_url)
     count = await enumerate_faults(flow, ground, tmp_path, abreast=ABREAST)
-    print(f"faults: {flow.name}: {count.points} requests, {count.runs} runs, {dict(count.codes)}")
+    record_property(*counts_of("on the way to Redis", count.points, count.codes))
     assert [strike for strike in count.missed if "progress" not in strike.point.kind] == []

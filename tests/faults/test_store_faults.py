@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,17 @@ import pytest
 from tests.faults.enumeration import enumerate_faults
 from tests.faults.flows import SMALL, Flow, often
 from tests.faults.grounds import StorePort
+from tests.faults.summary import counts_of
+
+Record = Callable[[str, object], None]
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("flow", often(SMALL | {"commit, parts", "resume, parts and tail"}))
-async def test_store_faults(flow: Flow, redis_url: str, tmp_path: Path) -> None:
+async def test_store_faults(
+    flow: Flow, redis_url: str, tmp_path: Path, record_property: Record
+) -> None:
     """Whatever the store does to a request, the flow ends well and nothing is lost."""
     count = await enumerate_faults(flow, StorePort(tmp_path / "stores", redis_url), tmp_path)
-    print(f"faults: {flow.name}: {count.points} requests, {count.runs} runs, {dict(count.codes)}")
+    record_property(*counts_of("at the store's port", count.points, count.codes))
     assert count.missed == []

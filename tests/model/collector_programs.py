@@ -1,6 +1,6 @@
 """Model A's collectors: what design.md's passes ask of the store.
 
-As in `service/collector/`, but for its deletes of marked holds: see docs/model.md.
+As in `service/collector/`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tests.model.storage_programs import (
     Reading,
     Record,
     Rules,
+    make_hold,
     write,
 )
 
@@ -78,17 +79,35 @@ def collect_data(rules: Rules, _name: str) -> Program:
             yield Request("delete", "data", key)
 
 
-def sweep_store(rules: Rules, tenants: tuple[str, ...], name: str) -> Program:
-    """The passes over records and data, one after the other."""
-    yield from collect(rules, tenants, name)
+def sweep_store(rules: Rules, tenant: str, name: str) -> Program:
+    """The passes over one tenant's store, one after the other."""
+    yield from collect(rules, (tenant,), name)
     yield from collect_data(rules, name)
 
 
-def sweep_marks(rules: Rules, tenant: str) -> Program:
-    """Removes the marks whose holds are gone: what a delete that was broken off left."""
-    listed = yield Request("list", "hold", tenant, None, "marks")
-    for name, there in listed:
-        if there and rules.finishes_deletes:
-            yield Request("delete", "hold", (tenant, name))
-        if rules.finishes_deletes or not there:
-            yield Request("delete", "mark", (tenant, name))
+def end_deletes(rules: Rules, tenant: str, name: str) -> Program:
+    """The pass over marks, whose names the pass over records has listed."""
+    yield from sweep_marks(rules, tenant, name)
+    yield from collect_data(rules, name)
+
+
+def sweep_marks(rules: Rules, tenant: str, name: str) -> Program:
+    """Ends deletes that were broken off: a mark alone goes, one beside a hold is taken back."""
+    marked = yield Request("list", "hold", tenant, None, "marks")
+    for mark in marked:
+        keys = yield Request("list", "hold", tenant, None, "keys")
+        if ("mark", mark) not in keys:
+            continue
+        if ("hold", mark) in keys:
+            seen = rules.finishes_deletes or any(
+                kind == "hold" and ("mark", other) not in keys for kind, other in keys
+            )
+            if not seen:
+                there = yield Request("get", "hold", (tenant, mark))
+                made = None
+                if there:
+                    made = yield from make_hold(tenant, f"{name}{mark}")
+                if made is None:
+                    continue
+        yield Request("delete", "hold", (tenant, mark))
+        yield Request("delete", "mark", (tenant, mark))

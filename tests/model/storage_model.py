@@ -146,9 +146,12 @@ class StorageModel:
         names = {name for tenant, name in world.holds | world.marks if tenant == request.name}
         if request.body == "marks too":
             return bool(names), world
+        marked = tuple(sorted(name for tenant, name in world.marks if tenant == request.name))
         if request.body == "marks":
-            marked = sorted(name for tenant, name in world.marks if tenant == request.name)
-            return tuple((name, (request.name, name) in world.holds) for name in marked), world
+            return marked, world
+        if request.body == "keys":
+            kept = sorted(name for tenant, name in world.holds if tenant == request.name)
+            return (*(("hold", name) for name in kept), *(("mark", name) for name in marked)), world
         return tuple((name, (request.name, name) in world.marks) for name in sorted(names)), world
 
     def _delete_hold(self, world: World, request: Request, _late: bool) -> Step:
@@ -224,9 +227,11 @@ class StorageModel:
         world = world._replace(ages=frozenset((key, OLD) for key in keys), uploads=frozenset())
         for turn in ("y", "z"):
             for tenant in tenants if self.rules.sweeps_marks else ():
-                world = self._alone(world, Call(sweep_marks, (self.rules, tenant)))
+                world = self._alone(world, Call(sweep_marks, (self.rules, tenant, turn)))
             world = self._alone(world, Call(collect, (self.rules, tenants, turn)))
             world = self._alone(world, Call(collect_data, (self.rules, turn)))
+        if world.marks:
+            return f"the marks {sorted(world.marks)} stay, and their tenants don't see the holds"
         if world.holds:
             return None
         if world.record and world.record.state in READABLE:

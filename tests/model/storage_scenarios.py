@@ -72,7 +72,7 @@ def data_collector(rules: Rules, passes: int = 1) -> Slot:
 def sweeper(rules: Rules, tenant: str) -> Slot:
     """A collector of marks without holds."""
     return Slot(
-        "sweeper", 1, lambda _world, _left: [("a pass", Call(sweep_marks, (rules, tenant)))]
+        "sweeper", 1, lambda _world, _left: [("a pass", Call(sweep_marks, (rules, tenant, "s")))]
     )
 
 

@@ -14,7 +14,7 @@ from protos import content_pb2 as pb
 from storage.folder import FolderStore
 from storage.records import Records, State
 from tests.model.checker import Faults
-from tests.model.collector_programs import sweep_store
+from tests.model.collector_programs import end_deletes, sweep_store
 from tests.model.programs import Call
 from tests.model.storage_model import OLD, Frozen, StorageModel, World
 from tests.model.storage_programs import (
@@ -296,7 +296,30 @@ def test_collector(fleet_store: FolderStore, held: bool, state: State, lost: Mad
     collected.World(collected.Later(recording), collected.EAGER).collect()
     world = live("single", *([OWN] if held else []), state=str(state))
     world = world._replace(ages=frozenset({("d", OLD)}))
-    assert found(recording, world, Call(sweep_store, (RULES, ("a",), "1"))) is None
+    assert found(recording, world, Call(sweep_store, (RULES, "a", "1"))) is None
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_collector_of_marks(fleet_store: FolderStore, alone: bool) -> None:
+    """A collector ends a delete that was broken off in an order that the model allows."""
+    before = collected.World(fleet_store)
+    before.commit("a", b"bytes")
+    (name,) = before.keys("holds/")
+    fleet_store.put(f"{name}.deleting", b"")
+    if alone:
+        fleet_store.delete(name)
+    recording = RecordingStore(fleet_store)
+    collected.World(collected.Later(recording), collected.EAGER).collect()
+    # What the pass over records asks comes first; it ends with the listing of its records.
+    start = recording.made.index(Made("list", "record"))
+    recording.made[start : start + 1] = []
+    world = live("single")._replace(
+        holds=frozenset() if alone else frozenset({OWN}),
+        marks=frozenset({OWN}),
+        ages=frozenset({("d", OLD)}),
+    )
+    assert found(recording, world, Call(end_deletes, (RULES, "a", "1"))) is None
+    assert HOLD in recording.made or alone
 
 
 async def test_thaw(

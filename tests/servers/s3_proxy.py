@@ -99,7 +99,7 @@ class S3Proxy:
             writer.close()
             self._writers.discard(writer)
 
-    async def _answer(
+    async def _answer(  # noqa: PLR0911 -- one for each fault
         self,
         fault: str,
         request: Message,

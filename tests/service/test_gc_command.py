@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from holdfast.digests import Digest
-from service.backends import STORE_FOLDER
+from service import gc_command
+from service.backends import STORE_FOLDER, open_store
+from service.collector.report import Fate, Kind, Report
+from service.settings import Settings
 from storage.fleet import declare_lifetime
 from storage.folder import FolderStore
 from storage.keys import record_key
-from storage.records import FORMAT
+from storage.records import FORMAT, State
 from tests.servers.process import wait_until
+from tests.servers.s3 import S3Server
 from tests.service.collector.world import World
 from tests.service.counting import CountingStore
 from tests.service.processes import COMMAND, environment, run, serving
@@ -124,3 +131,41 @@ def test_a_loop_runs_until_it_is_told_to_stop(world: World, tmp_path: Path) -> N
         process.kill()
         process.wait()
     assert all(json.loads(line)["ok"] for line in output.read_text().splitlines())
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_on_a_bucket(moto: S3Server, redis_url: str, unique: str, dry: bool) -> None:
+    """On a bucket it collects; a dry run doesn't even probe it, since a probe writes."""
+    settings = {
+        "s3_bucket": moto.bucket,
+        "s3_endpoint": moto.endpoint,
+        "s3_prefix": f"{unique}/",
+        "s3_path_style": True,
+        "redis_url": redis_url,
+        "gc_grace": 0,
+    }
+    store = open_store(Settings(**settings))  # type: ignore[arg-type]
+    try:
+        world = World(CountingStore(store))
+        digest = world.commit("a", b"unheld")
+        world.blobs.drop("a", digest)
+        done = run("gc", "--json", *(["--dry-run"] if dry else []), **settings)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["counts"]["records"]["buried"]["count"] == 1
+        assert world.state(digest) is (State.LIVE if dry else State.TOMBSTONE)
+    finally:
+        store.close()
+
+
+def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal a line shows what is being done and what was seen so far."""
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=100)
+    monkeypatch.setattr(gc_command, "console", lambda **_: terminal)
+    report = Report(dry_run=False)
+    report.doing = "condemning"
+    report.note(Kind.HOLDS, Fate.SEEN)
+    report.note(Kind.RECORDS, Fate.HELD)
+    with ExitStack() as stack:
+        gc_command._progress(stack)(report)
+    assert "condemning: 1 holds seen" in screen.getvalue()

@@ -252,3 +252,12 @@ async def test_labels_stay(folder_fleet: Fleet, fill: Fill, tenant: str) -> None
     delete_data(folder_fleet.store, sha256(data))
     await client.commit("ref", data)
     assert dict((await client.info(sha256(data))).labels) == {"a": "1"}
+
+
+async def test_wrong_sums_without_a_scrub(folder_fleet: Fleet, fill: Fill, tenant: str) -> None:
+    """A commit that finds other sums in the record than its own bytes have replaces it."""
+    client, data = (await folder_fleet.frontend()).tenant(tenant), fill(SINGLE)
+    await client.commit("ref", data)
+    edit_sums(folder_fleet.store, sha256(data))
+    await client.commit("ref", data)
+    assert await client.read(sha256(data)) == data

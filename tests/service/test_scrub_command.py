@@ -109,7 +109,13 @@ def looping(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]
             stderr=errors,
         )
     try:
-        wait_until(lambda: b"scrubbing" in out.read_bytes() + err.read_bytes(), "holdfast scrub")
+
+        def begun() -> bool:
+            said = out.read_bytes() + err.read_bytes()
+            assert process.poll() is None, said
+            return b"scrubbing" in said
+
+        wait_until(begun, "holdfast scrub")
         yield process
     finally:
         process.kill()

@@ -399,10 +399,10 @@ class SyncFails(Files):
 
     failing = False
 
-    def sync_folder(self, folder: Path) -> None:
+    def sync_folder(self, folder: Path) -> bool:
         if self.failing:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        super().sync_folder(folder)
+        return super().sync_folder(folder)
 
 
 def test_write_that_isnt_durable(root: Path) -> None:
@@ -413,6 +413,9 @@ def test_write_that_isnt_durable(root: Path) -> None:
     files.failing = True
     with pytest.raises(OutcomeUnknown):
         store.put("data/a", b"x", IfAbsent())
+    with pytest.raises(Unavailable):
+        body_of(store, "data/a")  # nobody may count on it
+    files.failing = False
     assert body_of(store, "data/a") == b"x"
 
 
@@ -423,9 +426,9 @@ class Syncs(Files):
         super().__init__(root)
         self.synced: list[Path] = []
 
-    def sync_folder(self, folder: Path) -> None:
-        super().sync_folder(folder)
+    def sync_folder(self, folder: Path) -> bool:
         self.synced.append(folder)
+        return super().sync_folder(folder)
 
 
 def test_all_folders_above_are_synced(root: Path) -> None:
@@ -440,6 +443,40 @@ def test_all_folders_above_are_synced(root: Path) -> None:
         root / "objects",
         root,
     }
+
+
+def test_reading_syncs_what_is_new(root: Path) -> None:
+    """Who reads what another process has just put syncs it, once; what is old needs it no more."""
+    opened(root).put("data/a", b"x")
+    files = Syncs(root)
+    store = FolderStore(root, files=files)
+    store.get("data/a", 0, 1)
+    assert files.synced == []
+    store.get("data/a")
+    assert files.synced == [root / "objects" / "data", root / "objects", root]
+    store.head("data/a")
+    store.put("data/b", b"x")
+    files.synced.clear()
+    store.head("data/b")
+    later = FolderStore(root, clock=lambda: time.time() + DAY, files=files)
+    assert later.get("data/a").body == b"x"
+    assert files.synced == []
+
+
+def test_remembering_what_is_durable_is_bounded(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so many objects are remembered as durable; others are synced again when read."""
+    monkeypatch.setattr("storage.folder.MOST_SURE", 2)
+    opened(root)
+    files = Syncs(root)
+    store = FolderStore(root, files=files)
+    for name in "abc":
+        store.put(f"data/{name}", b"x")
+    files.synced.clear()
+    assert store.get("data/a").body == b"x"
+    assert files.synced
+    assert len(store._sure) <= 2
 
 
 # -- several processes and threads

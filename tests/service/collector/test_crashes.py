@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,13 +112,6 @@ def test_death_at_every_request(when: str) -> None:
         assert settled(world) == wanted, f"dead at request {number}"
     # One request is answered with "there is none", after which no hook is called.
     assert deaths == len(requests_of_a_run()) - (when == "after")
-
-
-def test_spools_go_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever ends a run, its temporary files are gone."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert killed_at(20, "before", furnish())
-    assert list(tmp_path.iterdir()) == []
 
 
 def during(world: World, number: int, act: Callable[[World], Any]) -> Any:
