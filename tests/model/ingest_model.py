@@ -28,6 +28,8 @@ class IngestRules(NamedTuple):
     fresh_open_key: bool = True
     minds_frozen: bool = True
     minds_etags: bool = True
+    minds_object_etag: bool = True
+    """A completed object is known by the ETag of its parts, not by its size alone."""
 
 
 class Ingest(NamedTuple):
@@ -122,7 +124,7 @@ def carry_out(key: str, parts: Bytes, single: bool, there: bool) -> Program:
     if not single:
         reply = yield Request("complete_upload", "data", key, None, parts)
         if reply != OK:
-            found = yield Request("head", "data", key, None, len(parts))
+            found = yield Request("head", "data", key, None, parts)
             if not found and reply == UNKNOWN:
                 return
             if not found:
@@ -275,7 +277,12 @@ class IngestModel:
 
     def _head_data(self, world: IngestWorld, request: Request) -> Step:
         stored = world.stored(str(request.name))
-        return stored is not None and len(stored) == request.body, world
+        if stored is None:
+            return False, world
+        if isinstance(request.body, tuple) and self.rules.minds_object_etag:
+            return stored == request.body, world
+        size = len(request.body) if isinstance(request.body, tuple) else request.body
+        return len(stored) == size, world
 
     def _put_record(self, world: IngestWorld, request: Request) -> Step:
         if world.record is not None:

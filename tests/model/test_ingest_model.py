@@ -15,8 +15,8 @@ BROKEN = {
         True,
     ),
     "forgotten without the data key": (SAFE._replace(compares_key=False), Faults(no_reply=1), True),
-    "a restart under the same data key": (
-        SAFE._replace(fresh_restart_key=False),
+    "a restart under the same data key, where size alone tells objects apart": (
+        SAFE._replace(fresh_restart_key=False, minds_object_etag=False),
         Faults(no_reply=1, environment=2),
         False,
     ),
@@ -63,6 +63,15 @@ def test_a_broken_rule_is_found(name: str) -> None:
     outcome = check(ingesting(rules, faults, single=single, aborts=False))
     assert outcome.wrong
     assert outcome.trace
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_an_object_is_not_known_by_its_size() -> None:
+    """Where a completed object is known by its size alone, a re-drive can take another's bytes."""
+    rules = SAFE._replace(minds_object_etag=False)
+    outcome = check(ingesting(rules, Faults(no_reply=1, environment=2), single=False, aborts=True))
+    assert "the record says" in outcome.wrong
 
 
 def test_a_stale_stream_is_kept_from_a_frozen_ingest_by_its_nonce() -> None:
