@@ -19,6 +19,7 @@ from typing import Final
 from coordination.keys import Keys
 from coordination.scripts import Scripts, text
 from holdfast.digests import Digest
+from holdfast.errors import Unavailable
 
 ENTRY_TTL_MS: Final = 60 * 60 * 1000
 """How long an entry lasts without being asked for, in ms."""
@@ -46,6 +47,27 @@ class Found:
 
     entry: str | None
     ticket: Ticket
+
+
+class Announcement:
+    """A change that was announced."""
+
+    def __init__(self, scripts: Scripts, guard: str, token: str) -> None:
+        self._scripts = scripts
+        self._guard = guard
+        self._token = token
+
+    async def confirm(self) -> None:
+        """Makes sure that it is still in force: a failover may have lost it.
+
+        A reader that looked since then could have filled in a hold that is about to
+        go. One that looks later finds the marks.
+
+        Raises:
+            Unavailable: it is gone, or Redis can't be reached; nothing may be taken away.
+        """
+        if not await self._scripts.run("change_confirm", [self._guard], [self._token]):
+            raise Unavailable("Redis has lost what was announced there (a failover?); try again")
 
 
 class HoldCache:
@@ -79,7 +101,9 @@ class HoldCache:
         )
 
     @asynccontextmanager
-    async def changing(self, tenant: str, digest: Digest, *, delete: bool) -> AsyncIterator[None]:
+    async def changing(
+        self, tenant: str, digest: Digest, *, delete: bool
+    ) -> AsyncIterator[Announcement]:
         """Surrounds the S3 requests that change what a tenant holds of a digest.
 
         A change that fails inside, or whose end can't be announced, leaves its
@@ -93,7 +117,7 @@ class HoldCache:
         await self._scripts.run(
             "change_begin", keys, [token, GUARD_TTL_MS, GEN_TTL_MS, "1" if delete else "0"]
         )
-        yield
+        yield Announcement(self._scripts, keys[2], token)
         await self._scripts.run("change_end", keys[1:], [token, GUARD_TTL_MS])
 
 

@@ -21,6 +21,7 @@ Argument = str | bytes | int
 NAMES: Final = (
     "abort",
     "change_begin",
+    "change_confirm",
     "change_end",
     "checkpoint",
     "collect",

@@ -202,8 +202,11 @@ class Catalogue:
                 raise Unavailable(f"the delete of {digest} was given up; nothing was deleted")
 
         try:
-            async with self._cache.changing(tenant, digest, delete=True):
-                await self._workers.store(self._blobs.drop, tenant, digest, still_wanted)
+            async with self._cache.changing(tenant, digest, delete=True) as announced:
+                keys = await self._workers.store(self._holds.mark, tenant, digest, still_wanted)
+                if keys:
+                    await announced.confirm()
+                    await self._workers.store(self._holds.unlink, keys)
         except asyncio.CancelledError:
             given_up.set()
             raise

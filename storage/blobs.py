@@ -12,7 +12,7 @@ whoever answers OK has confirmed its hold before it saw the record live.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -237,11 +237,9 @@ class Blobs:
         except NoSuchKey:
             return None
 
-    def drop(
-        self, tenant: str, digest: Digest, still_wanted: Callable[[], None] = lambda: None
-    ) -> int:
-        """Gives up this tenant's holds on a digest, as `Holds.drop` says."""
-        return self._holds.drop(tenant, digest, still_wanted)
+    def drop(self, tenant: str, digest: Digest) -> int:
+        """Gives up this tenant's holds on a digest; returns how many there were."""
+        return self._holds.drop(tenant, digest)
 
 
 def _refuse_dead_bytes(record: Record, seen: Seen | None) -> None:

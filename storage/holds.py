@@ -7,7 +7,7 @@ a delete under way that still lands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from types import MappingProxyType
@@ -215,27 +215,38 @@ class Holds:
             f"labels of {target.hold.digest}: lost to {UPDATE_ATTEMPTS} concurrent updates"
         )
 
-    def drop(
+    def mark(
         self, tenant: str, digest: Digest, still_wanted: Callable[[], None] = lambda: None
-    ) -> int:
-        """Deletes this tenant's holds on a digest; returns how many there were.
+    ) -> list[str]:
+        """Marks this tenant's holds on a digest as being deleted; returns their keys.
 
-        The mark goes first and is confirmed, so that nobody counts on a hold
-        whose deletion may still land. A mark alone is the rest of a delete that
-        was broken off: it is carried out again.
+        The marks are confirmed before any hold goes, so that nobody counts on a hold
+        whose deletion may still land. A mark alone is the rest of a delete that was
+        broken off: its name comes too.
 
         Args:
             tenant: whose holds they are.
             digest: the blob.
-            still_wanted: called when the holds are listed, before any goes; raises if
+            still_wanted: called when the holds are listed, before any is marked; raises if
                 whoever asked has given up by then: they may have made a new one since.
         """
-        keys = {e.key.removesuffix(DELETING) for e in self._store.list(hold_prefix(tenant, digest))}
+        found = self._store.list(hold_prefix(tenant, digest))
+        keys = sorted({entry.key.removesuffix(DELETING) for entry in found})
         still_wanted()
-        for key in sorted(keys):
+        for key in keys:
             self._store.put(key + DELETING, b"")
+        return keys
+
+    def unlink(self, keys: Sequence[str]) -> None:
+        """Deletes holds that are marked, and then their marks."""
+        for key in keys:
             self._store.delete(key)
             self._store.delete(key + DELETING)
+
+    def drop(self, tenant: str, digest: Digest) -> int:
+        """Deletes this tenant's holds on a digest; returns how many there were."""
+        keys = self.mark(tenant, digest)
+        self.unlink(keys)
         return len(keys)
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import grpc
 import pytest
+from grpc import StatusCode
+from redis import Redis
 
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
 from protos import content_pb2 as pb
+from storage.keys import DELETING
 from storage.port import ObjectStore
+from tests.servers.redis import RedisServer
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
-from tests.service.fleet import Fleet, sha256
+from tests.service.counting import CountingStore, nothing
+from tests.service.fleet import Fleet, refused, sha256
 
 
 @pytest.mark.parametrize("how", ["deadline", "cancel"])
@@ -66,3 +71,29 @@ async def test_a_client_whose_patience_is_over(
     assert len(await frontend.tenant(tenant).list()) == 1
     await catalogue.delete(tenant, digest)
     assert await frontend.tenant(tenant).list() == []
+
+
+async def test_a_delete_that_redis_forgot(
+    folder_store: ObjectStore, tmp_path: Path, fill: Fill
+) -> None:
+    """A delete whose announcement Redis lost takes nothing away, and can be asked again."""
+    forgetful = CountingStore(folder_store)
+    data = fill(1000)
+    (tmp_path / "redis").mkdir()
+    with RedisServer(tmp_path / "redis") as server, Redis.from_url(server.url) as redis:
+
+        def before(operation: str, key: str) -> None:
+            if operation == "put" and key.endswith(DELETING):
+                redis.flushdb()
+
+        fleet = Fleet(folder_store, server.url, {"data_dir": tmp_path})
+        async with fleet.stack:
+            client = (await fleet.frontend(forgetful)).tenant("a")
+            await client.commit("ref", data)
+            forgetful.before = before
+            await refused(StatusCode.UNAVAILABLE, client.delete(sha256(data)))
+            kept = [entry.key for entry in folder_store.list("holds/a/")]
+            assert [key.endswith(DELETING) for key in kept] == [False, True]
+            forgetful.before = nothing
+            await client.delete(sha256(data))
+            assert not list(folder_store.list("holds/a/"))
