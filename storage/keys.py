@@ -4,6 +4,8 @@ data/<uuid7>                                the bytes of one ingest
 blobs/<algorithm>/<hex>                     the record of a digest
 holds/<tenant>/<algorithm>/<hex>/<uuid7>    a hold; `….deleting` marks its end
 tails/<uuid7>                               less than a part, of a broken stream
+fleet/ingest-lifetime                       what all frontends agree on (storage.fleet)
+scrub/cursor                                how far a scrub is (service.scrub)
 """
 
 from __future__ import annotations
