@@ -133,6 +133,8 @@ class FleetMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
+        # gRPC asks for the thread's loop when a call is begun outside of a coroutine.
+        asyncio.set_event_loop(self.loop)
         self.folder = Path(tempfile.mkdtemp(prefix="hf-machine-"))
         self.inner, self.end_store = type(self).store()
         self.plans = [Whims() for _ in range(FRONTENDS)]
@@ -402,6 +404,7 @@ class FleetMachine(RuleBasedStateMachine):
         for plan in self.plans:
             plan.coming = []
         self._run(self.fleet.stack.aclose())
+        asyncio.set_event_loop(None)
         self.loop.close()
         self.admin.close()
         self.end_store()

@@ -412,9 +412,14 @@ def test_commands_join_by_entry_points(run: Run, monkeypatch: pytest.MonkeyPatch
     assert "Greets somebody." in run("--help").stdout
 
 
-def test_serve_and_doctor_have_joined() -> None:
+def test_the_frontends_commands_have_joined() -> None:
     """The frontend's commands are registered where the command line looks."""
-    assert set(entry_points(group=command_line.JOINING).names) == {"doctor", "serve"}
+    assert set(entry_points(group=command_line.JOINING).names) == {
+        "doctor",
+        "gc",
+        "scrub",
+        "serve",
+    }
 
 
 def test_the_version_is_printed(run: Run) -> None:

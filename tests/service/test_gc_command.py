@@ -6,7 +6,7 @@ import io
 import json
 import signal
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from storage.folder import FolderStore
 from storage.keys import record_key
 from storage.records import FORMAT, State
 from tests.servers.process import wait_until
+from tests.servers.redis import redis_server
 from tests.servers.s3 import S3Server
 from tests.service.collector.world import World
 from tests.service.counting import CountingStore
@@ -134,27 +135,27 @@ def test_a_loop_runs_until_it_is_told_to_stop(world: World, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("dry", [True, False])
-def test_on_a_bucket(moto: S3Server, redis_url: str, unique: str, dry: bool) -> None:
+def test_on_a_bucket(moto: S3Server, tmp_path: Path, unique: str, dry: bool) -> None:
     """On a bucket it collects; a dry run doesn't even probe it, since a probe writes."""
     settings = {
         "s3_bucket": moto.bucket,
         "s3_endpoint": moto.endpoint,
         "s3_prefix": f"{unique}/",
         "s3_path_style": True,
-        "redis_url": redis_url,
         "gc_grace": 0,
     }
-    store = open_store(Settings(**settings))  # type: ignore[arg-type]
-    try:
+    with (
+        # A collector walks all of a Redis: other tests' tenants must not be in it.
+        redis_server(tmp_path) as redis_url,
+        closing(open_store(Settings(redis_url=redis_url, **settings))) as store,  # type: ignore[arg-type]
+    ):
         world = World(CountingStore(store))
         digest = world.commit("a", b"unheld")
         world.blobs.drop("a", digest)
-        done = run("gc", "--json", *(["--dry-run"] if dry else []), **settings)
+        done = run("gc", "--json", *(["--dry-run"] if dry else []), redis_url=redis_url, **settings)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["counts"]["records"]["buried"]["count"] == 1
         assert world.state(digest) is (State.LIVE if dry else State.TOMBSTONE)
-    finally:
-        store.close()
 
 
 def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
