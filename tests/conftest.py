@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.traced_threads  # noqa: F401 -- for all threads that any test starts
 from tests.faults.summary import pytest_terminal_summary
 from tests.servers.redis import redis_server
 from tests.servers.s3 import (
