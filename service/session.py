@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import NoReturn
 
 import structlog
 
@@ -267,19 +268,25 @@ class Session:
         stream = self._stream
         total = message.total or self._total
         if total and stream.offset != total:
-            raise FailedPrecondition(
-                f"unexpected commit size {stream.offset}, expected {total}; the bytes are kept"
-            )
+            await self._refuse(f"unexpected commit size {stream.offset}, expected {total}")
         expected = Digest.parse(message.expected) if message.expected else self._expected
         digest = await self._digest(expected)
         if expected and digest != expected:
-            raise FailedPrecondition(
-                f"unexpected commit digest {digest}, expected {expected}; the bytes are kept"
-            )
+            await self._refuse(f"unexpected commit digest {digest}, expected {expected}")
         labels = dict(message.labels or {})
         await self._publish(digest, labels)
         reply = self._reply(Action.COMMIT, last=True)
         return replace(reply, total=total or stream.offset, digest=str(digest))
+
+    async def _refuse(self, reason: str) -> NoReturn:
+        """Refuses a COMMIT; that the bytes are kept is true of a held lease only.
+
+        Raises:
+            FailedPrecondition: in the end.
+            Aborted: the lease is lost, though nobody has said so yet.
+        """
+        await self._path.leases.renew(self._lease)
+        raise FailedPrecondition(f"{reason}; the bytes are kept")
 
     async def _publish(self, digest: Digest, labels: dict[str, str]) -> None:
         path, stream = self._path, self._stream

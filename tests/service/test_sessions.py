@@ -11,11 +11,13 @@ import pytest
 
 from coordination.connection import open_client
 from coordination.ingests import Ingests
+from coordination.leases import Leases
 from coordination.scripts import Scripts
 from holdfast.errors import Aborted, Unavailable
 from service.phases import NEXT, Phase, following
 from service.sessions import Sessions
 from service.workers import end
+from service.write_messages import Action, Message
 from storage.port import ObjectStore
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import Bench, bench, commit, stat, stream_of, write
@@ -96,6 +98,23 @@ async def test_lost_lease(desk: Bench) -> None:
     await desk.close(session)
     assert desk.path.leases.held == 0
     assert await desk.path.ingests.find(desk.tenant, "ref") is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"expected": sha256(b"other")}, {"total": 6}],
+    ids=["digest", "size"],
+)
+async def test_lost_lease_is_noticed_by_a_refusal(
+    desk: Bench, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    """A COMMIT that is refused says that the bytes are kept only if they are."""
+    monkeypatch.setattr(Leases, "take", lambda _, __: None)  # it is told late
+    session = await desk.open()
+    await write(session, b"hello")
+    await desk.path.ingests.abort(desk.tenant, "ref")
+    with pytest.raises(Aborted, match="lost the ref"):
+        await session.handle(Message(action=Action.COMMIT, **wrong))
 
 
 async def test_lost_lease_is_noticed_by_progress(desk: Bench) -> None:
