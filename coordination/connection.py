@@ -87,6 +87,12 @@ def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
     return Redis.from_pool(pool)
 
 
+async def close_client(client: Client) -> None:
+    """Closes a client; a connection whose end doesn't come in time is left to the system."""
+    with suppress(redis_errors.RedisError, OSError):
+        await client.aclose()
+
+
 def _retry(retries: int) -> Retry:
     return Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.1), retries=retries)
 

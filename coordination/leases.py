@@ -137,12 +137,13 @@ class Leases:
     async def renew_all(self) -> bool:
         """Renews all leases once, some at a time, those that end first at first.
 
-        One that fails is left to its deadline. A round ends when Redis can't be
-        reached: what is left would only wait for it too.
+        One that fails is left to its deadline, and holds up no other: in a cluster
+        one master may be away, and the others not.
 
         Returns:
-            Whether it was a whole round.
+            Whether Redis could be reached for all of them.
         """
+        reached = True
         leases = sorted(self._held.values(), key=lambda lease: lease.deadline)
         for start in range(0, len(leases), BATCH):
             batch = [lease for lease in leases[start : start + BATCH] if not lease.lost]
@@ -153,6 +154,5 @@ class Leases:
                 # Whatever it is, the other leases must be kept.
                 if isinstance(result, BaseException) and not isinstance(result, HoldfastError):
                     log.error("a lease can't be renewed", ref=lease.ref, exc_info=result)
-            if any(isinstance(result, Unavailable) for result in results):
-                return False
-        return True
+            reached &= not any(isinstance(result, Unavailable) for result in results)
+        return reached

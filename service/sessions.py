@@ -92,29 +92,34 @@ class Sessions:
                 elif isinstance(result, Exception):
                     log.error("progress can't be published", exc_info=result)
 
-    async def watch_lost(self) -> None:
-        """Takes leases away from streams whose ref was aborted, for ever; to be cancelled."""
+    async def watch_lost(self, poll: float = LOST_POLL, pause: float = RECONNECT) -> None:
+        """Takes leases away from streams whose ref was aborted, for ever; to be cancelled.
+
+        Args:
+            poll: seconds of silence after which the subscription is tried.
+            pause: seconds before a broken subscription is made again.
+        """
         while True:
             try:
-                await self._watch_lost_once()
+                await self._watch_lost_once(poll)
             except HoldfastError as error:
                 log.debug("the subscription to lost leases broke", reason=str(error))
             except Exception:
                 log.exception("the subscription to lost leases failed")
-            await asyncio.sleep(RECONNECT)
+            await asyncio.sleep(pause)
 
-    async def _watch_lost_once(self) -> None:
+    async def _watch_lost_once(self, poll: float) -> None:
         subscription = await self._path.ingests.watch_lost()
         try:
-            await self._follow(subscription)
+            await self._follow(subscription, poll)
         finally:
             # An error here must not take the place of a cancellation.
             with suppress(Exception):
                 await subscription.close()
 
-    async def _follow(self, subscription: LostNonces) -> None:
+    async def _follow(self, subscription: LostNonces, poll: float) -> None:
         while True:
-            nonce = await subscription.next(LOST_POLL)
+            nonce = await subscription.next(poll)
             if nonce is not None:
                 self._path.leases.take(nonce)
 

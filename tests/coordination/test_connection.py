@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 from redis import exceptions as redis_errors
 
-from coordination.connection import DEADLINE, POOL_SIZE, open_client, translate, translated
+from coordination.connection import (
+    DEADLINE,
+    POOL_SIZE,
+    close_client,
+    open_client,
+    translate,
+    translated,
+)
 from coordination.probe import probe
 from holdfast.errors import (
     HoldfastError,
@@ -372,3 +379,23 @@ async def test_a_unix_socket(tmp_path: Path, socket_folder: Path) -> None:
         async with frontend(f"unix://{path}?db=0", "a") as one:
             await one.open("ref", "n", "a")
             assert (await one.find("ref")).data_key == "a"
+
+
+async def test_a_connection_that_cant_be_closed() -> None:
+    """A client is closed although what it has sent is still waiting to be read."""
+    greeted = asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while hello := (await reader.read(4096)).count(b"SETINFO"):
+            writer.write(b"+OK\r\n" * hello)
+        greeted.set()
+        await asyncio.Event().wait()
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", 0)
+    client = open_client(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    sending = asyncio.create_task(client.set("key", bytes(2**26)))
+    await greeted.wait()
+    await close_client(client)
+    with pytest.raises((redis_errors.RedisError, OSError)):
+        await sending
+    server.close()

@@ -296,7 +296,7 @@ async def test_listing(alone: Frontend) -> None:
     names = [f"ref-{number:03}" for number in range(205)]
     for age, name in enumerate(names):
         await alone.ingests.open(
-            alone.tenant, name, name, name, ttl_ms=1000, now_ns=NOW + age * 10**6
+            alone.tenant, name, name, name, ttl_ms=60_000, now_ns=NOW + age * 10**6
         )
     assert [found.ref for found in await alone.ingests.find_all(alone.tenant)] == names
     lease = alone.leases.add(alone.tenant, names[0], names[0], alone.leases.sent())

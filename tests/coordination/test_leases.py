@@ -136,18 +136,24 @@ async def test_removed(leases: Leases, scripts: FakeScripts) -> None:
 
 
 async def test_a_round_without_redis(leases: Leases, scripts: FakeScripts, clock: Clock) -> None:
-    """A round ends with the first batch that can't reach Redis, and the next begins there."""
-    for number in range(2 * BATCH):
-        leases.add("a", "ref", f"n{number}", clock.now + 10 + number)
-    scripts.answers[""] = Unavailable("away")
+    """A batch that can't reach Redis keeps no other from being renewed, and comes first next."""
+    names = [f"n{number}" for number in range(2 * BATCH)]
+    kept = [leases.add("a", "ref", name, clock.now + 10) for name in names]
+    for name in names[:BATCH]:
+        scripts.answers[name] = Unavailable("this master is away")
+    clock.now += 9
     assert not await leases.renew_all()
-    first = [f"n{number}" for number in range(BATCH)]
-    assert scripts.asked == first
-    scripts.answers.clear()
-    scripts.answers["n3"] = Aborted("lost")
+    assert not await leases.renew_all()
+    assert scripts.asked == 2 * names
+    clock.now += 1
+    assert [lease.lost for lease in kept] == [True] * BATCH + [False] * BATCH
+
+
+async def test_a_lost_lease_in_a_round(leases: Leases, scripts: FakeScripts) -> None:
+    """A lease that is lost doesn't make a round one without Redis."""
+    leases.add("a", "ref", "n", leases.sent())
+    scripts.answers["n"] = Aborted("lost")
     assert await leases.renew_all()
-    assert scripts.asked[BATCH : 2 * BATCH] == first
-    assert len(scripts.asked) == 3 * BATCH
 
 
 async def test_an_error_that_nobody_expects(leases: Leases, scripts: FakeScripts) -> None:

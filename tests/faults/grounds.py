@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from coordination.keys import Keys
 from coordination.scripts import NAMES, _sha
 from storage.folder import FolderStore
 from storage.port import ObjectStore
@@ -42,10 +43,14 @@ class StorePort:
 
 @dataclass(frozen=True, slots=True)
 class RedisWire:
-    """Faults on the way to Redis, over a store in a folder."""
+    """Faults on the way to Redis, over a store in a folder.
+
+    `kinds` names the requests that count of a tenant; those of its RPCs, if not given.
+    """
 
     folder: Path
     redis: str
+    kinds: Callable[[str], Callable[[Words], str]] | None = None
 
     def strikes(self, kind: str) -> Sequence[tuple[str, int]]:
         """Each fault of a request, and of a request and its repetition."""
@@ -58,7 +63,8 @@ class RedisWire:
         port = urlsplit(self.redis).port
         assert port is not None
         with opened(self.folder / name) as store:
-            async with redis_proxy(port, plan, kinds_of(f"a-{name}")) as proxy:
+            kind_of = (self.kinds or kinds_of)(f"a-{name}")
+            async with redis_proxy(port, plan, kind_of) as proxy:
                 spoilt = f"redis://127.0.0.1:{proxy.port}/0"
                 yield Backends(store, store, spoilt, self.redis)
 
@@ -81,10 +87,7 @@ def kinds_of(tenant: str) -> Callable[[Words], str]:
     def kind(words: Words) -> str:
         if not any(name in word for word in words):
             return ""
-        command = words[0].decode().lower()
-        if command not in {"eval", "evalsha"}:
-            return command
-        script = SCRIPTS.get(words[1], "script by its text")
+        script = script_of(words)
         if script == "renew":
             return ""
         if script == "save":
@@ -95,4 +98,24 @@ def kinds_of(tenant: str) -> Callable[[Words], str]:
     return kind
 
 
-__all__ = ["EVERYTHING", "RedisWire", "StorePort", "kinds_of", "opened"]
+def script_of(words: Words) -> str:
+    """The script that a request runs; or its command."""
+    command = words[0].decode().lower()
+    if command not in {"eval", "evalsha"}:
+        return command
+    return SCRIPTS.get(words[1], "script by its text")
+
+
+def renewals_of(tenant: str) -> Callable[[Words], str]:
+    """Names the renewals of one tenant's leases, by their refs."""
+    start = Keys(tenant).lease("").encode()
+
+    def kind(words: Words) -> str:
+        if script_of(words) != "renew" or not words[3].startswith(start):
+            return ""
+        return f"renew {words[3].removeprefix(start).decode()}"
+
+    return kind
+
+
+__all__ = ["EVERYTHING", "RedisWire", "StorePort", "kinds_of", "opened", "renewals_of"]

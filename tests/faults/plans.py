@@ -55,6 +55,11 @@ class Plan:
         self.points: list[Point] = []
         self.fired = 0
 
+    @property
+    def disturbs(self) -> bool:
+        """Whether it strikes anything at all."""
+        return self._strike is not None
+
     def arm(self) -> None:
         """The flow begins."""
         self._armed = True

@@ -19,7 +19,9 @@ CHANGES = (
     "lost", "unheard", "late", "twice", "cut", "slow-down", "error", "failed", EVERYTHING,
 )  # fmt: skip
 READ_TIMEOUT = 1.0
-"""Seconds after which a delayed request is given up: MinIO answers sooner."""
+"""Seconds after which a delayed request is given up: servers on loopback answer sooner."""
+PATIENCE = 30.0
+"""Seconds for a request that nothing disturbs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class S3Wire:
 
     proxy: S3Proxy
     spoilt: S3Store
+    patient: S3Store
     direct: S3Store
     redis: str
 
@@ -49,10 +52,11 @@ class S3Wire:
 
     @asynccontextmanager
     async def backends(self, name: str, plan: Plan) -> AsyncIterator[Backends]:
-        """Both stores below the run's prefix."""
+        """Both stores below the run's prefix; what isn't disturbed has all the time it takes."""
         self.proxy.plans[name] = plan
+        struck = self.spoilt if plan.disturbs else self.patient
         try:
-            yield Backends(below(self.spoilt, name), below(self.direct, name), *[self.redis] * 2)
+            yield Backends(below(struck, name), below(self.direct, name), *[self.redis] * 2)
         finally:
             del self.proxy.plans[name]
 
@@ -99,10 +103,11 @@ async def s3_wire(server: S3Server, redis: str, attempts: int) -> AsyncIterator[
                 )
             )
 
-        spoilt = opened(f"http://127.0.0.1:{proxy.port}", READ_TIMEOUT)
-        direct = opened(server.endpoint, 30.0)
+        before = f"http://127.0.0.1:{proxy.port}"
+        spoilt, patient = opened(before, READ_TIMEOUT), opened(before, PATIENCE)
+        direct = opened(server.endpoint, PATIENCE)
         try:
-            yield S3Wire(proxy, spoilt, direct, redis)
+            yield S3Wire(proxy, spoilt, patient, direct, redis)
         finally:
-            spoilt.close()
-            direct.close()
+            for store in (spoilt, patient, direct):
+                store.close()

@@ -42,6 +42,8 @@ SETTINGS: Mapping[str, object] = {
     "lease_ttl": 3.0,
     "threads": 4,
 }
+PATIENT: Mapping[str, object] = {"lease_ttl": 60.0, "suspend_grace": 30.0}
+"""Settings of a frontend that nothing disturbs: no stream loses its ref on a slow machine."""
 _BASE = random.Random("faults").randbytes(17 * 2**20)  # noqa: S311 -- content, not a secret
 
 
@@ -133,14 +135,14 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    ground: Ground, name: str, strike: Strike | None, folder: Path
+    ground: Ground, name: str, strike: Strike | None, folder: Path, **settings: object
 ) -> AsyncIterator[Stage]:
     """Two frontends of one fleet, for one run."""
     plan = Plan(strike)
     async with ground.backends(name, plan) as backends:
-        settings = {**SETTINGS, "data_dir": folder}
-        good = Fleet(backends.clean, backends.redis, settings)
-        bad = Fleet(backends.faulty, backends.faulty_redis, settings)
+        chosen = {**SETTINGS, "data_dir": folder, **settings}
+        good = Fleet(backends.clean, backends.redis, {**chosen, **PATIENT})
+        bad = Fleet(backends.faulty, backends.faulty_redis, chosen)
         async with good.stack, bad.stack:
             sound, struck = await good.frontend(), await bad.frontend()
             yield Stage(name, strike, plan, struck, sound, backends, good)

@@ -1,13 +1,14 @@
-"""Every flow against every fault on the way to a real S3 server, at every request."""
+"""Every flow against every fault on the way to an S3 server, at every request."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.faults.enumeration import enumerate_faults
+from tests.faults.enumeration import ABREAST, enumerate_faults
 from tests.faults.flows import Flow, often
 from tests.faults.s3_wire import s3_wire
 from tests.faults.summary import counts_of
@@ -18,25 +19,50 @@ Record = Callable[[str, object], None]
 OFTEN = frozenset(
     {"commit, inline", "commit, one object", "resume, tail", "delete, and push again", "update"}
 )
-"""What runs each time; all else on demand."""
+"""What runs each time on the real thing."""
+ON_MOTO = frozenset({"commit, one object", "delete, and push again"})
+"""What runs each time where the real thing may be missing; moto is slower."""
 
 
-@pytest.mark.minio
+def grounds() -> list[Any]:
+    """The servers and the flows on each; all that isn't named here runs on demand."""
+    return [
+        pytest.param(
+            server, *chosen.values, id=f"{server}-{chosen.id}", marks=[*chosen.marks, *marks]
+        )
+        for server, marks, params in (
+            ("moto", [], [one for one in often(ON_MOTO) if one.id in OFTEN]),
+            ("minio", [pytest.mark.minio], often(OFTEN)),
+        )
+        for chosen in params
+    ]
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> tuple[S3Server, int]:
+    """An S3 server over HTTP, and how many runs it takes at once.
+
+    Moto answers a listing with 500 while something is deleted beside it.
+    """
+    return request.getfixturevalue(request.param), 1 if request.param == "moto" else ABREAST
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("flow", often(OFTEN))
+@pytest.mark.parametrize(("server", "flow"), grounds(), indirect=["server"])
 @pytest.mark.parametrize(
     "attempts", [1, pytest.param(2, marks=pytest.mark.slow)], ids=["once", "retried"]
 )
 async def test_s3_faults(
     flow: Flow,
     attempts: int,
-    minio: S3Server,
+    server: tuple[S3Server, int],
     redis_url: str,
     tmp_path: Path,
     record_property: Record,
 ) -> None:
     """Whatever happens to a request to S3, the flow ends well and nothing is lost."""
-    async with s3_wire(minio, redis_url, attempts) as ground:
-        count = await enumerate_faults(flow, ground, tmp_path)
+    s3, abreast = server
+    async with s3_wire(s3, redis_url, attempts) as ground:
+        count = await enumerate_faults(flow, ground, tmp_path, abreast=abreast)
     record_property(*counts_of("on the way to S3", count.points, count.codes))
     assert count.missed == []

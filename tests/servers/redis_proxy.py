@@ -5,16 +5,26 @@ unheard  Redis carries it out; the connection breaks before the reply
 late     the request stands still until the client has gone, and lands when told to
 twice    Redis gets it twice; the client hears the first answer
 cut      the connection breaks in the middle of the reply
+garbled  Redis carries it out; what comes back is not of its protocol
 gone     this request and all that follow are lost
 loading, readonly, oom   Redis refuses, as it does while it starts, follows, is full
+
+What is published on a channel is struck as a request is: `MESSAGE <channel> <data>`.
+
+lost, gone   it doesn't arrive, and the connection breaks
+twice    it arrives twice
+cut      the connection breaks in the middle of it
+garbled  what arrives is not of Redis's protocol
+corrupt  a bit of what was published is flipped
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Protocol
+from contextlib import asynccontextmanager
+
+from tests.servers.fault_proxy import LOSES, FaultProxy, Plan, fault_of, listening
 
 Words = Sequence[bytes]
 
@@ -23,60 +33,35 @@ REPLIES = {
     "readonly": b"-READONLY You can't write against a read only replica.\r\n",
     "oom": b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
 }
-LOSES = frozenset({"lost", "gone"})
-FAULTS = ("lost", "unheard", "late", "twice", "cut", "gone", *REPLIES)
+FAULTS = ("lost", "unheard", "late", "twice", "cut", "garbled", "gone", *REPLIES)
+PUBLISHED = ("lost", "twice", "cut", "garbled", "corrupt")
+"""Faults of what is published."""
 
 
-class Plan(Protocol):
-    """Says what happens to a request."""
-
-    def take(self, kind: str) -> str:
-        """Counts a request; returns its fault, or ""."""
-
-    def keep(self, late: Callable[[], object]) -> None:
-        """Keeps a request that is to land later."""
-
-
-class RedisProxy:
-    """Stands before one Redis on loopback; `kind_of` names the requests that count."""
+class RedisProxy(FaultProxy):
+    """Stands before one Redis; `kind_of` names the requests that count."""
 
     def __init__(self, port: int, plan: Plan, kind_of: Callable[[Words], str]) -> None:
-        self._target = port
+        super().__init__(port)
         self._plan = plan
         self._kind_of = kind_of
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._serving: set[asyncio.Task[object]] = set()
-        self.port = 0
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serves one connection until it ends."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        await self._serve(reader, writer)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forwards one connection, request by request."""
         upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers |= {writer, downstream}
+        self._writers.add(downstream)
         try:
             while True:
                 raw, words = await read_request(reader)
-                if words[0].upper() in {b"SUBSCRIBE", b"PSUBSCRIBE"}:
-                    downstream.write(raw)
-                    await _joined(reader, downstream, upstream, writer)
-                    return
-                kind = self._kind_of(words)
-                fault = self._plan.take(kind) if kind else ""
+                fault = fault_of(self._plan, self._kind_of(words))
                 if not await self._carry(fault, raw, reader, writer, (upstream, downstream)):
                     return
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
+                if words[0].upper() in {b"SUBSCRIBE", b"PSUBSCRIBE"} and fault not in REPLIES:
+                    await self._subscribed(reader, writer, (upstream, downstream))
+                    return
         finally:
-            for open_one in (writer, downstream):
-                open_one.close()
-            self._writers -= {writer, downstream}
+            downstream.close()
+            self._writers.discard(downstream)
 
     async def _carry(
         self,
@@ -99,18 +84,67 @@ class RedisProxy:
         upstream, downstream = redis
         downstream.write(raw)
         reply = await read_reply(upstream)
-        if fault == "unheard":
-            return False
-        if fault == "cut":
-            writer.write(reply[: len(reply) // 2])
-            await writer.drain()
-            return False
         if fault == "twice":
             downstream.write(raw)
             await read_reply(upstream)
-        writer.write(reply)
-        await writer.drain()
-        return True
+        return await _answer(writer, fault, reply)
+
+    async def _subscribed(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        redis: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        """A subscription: both directions speak when they like, until one of them ends."""
+        upstream, downstream = redis
+        ways = [
+            asyncio.create_task(self._asked(reader, writer, downstream)),
+            asyncio.create_task(self._published(upstream, writer)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+    async def _asked(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        downstream: asyncio.StreamWriter,
+    ) -> None:
+        """What a subscriber asks; its answers come in between what is published."""
+        while True:
+            raw, words = await read_request(reader)
+            fault = fault_of(self._plan, self._kind_of(words))
+            if fault in LOSES:
+                return
+            if fault == "late":
+                await reader.read()
+                return
+            if fault in REPLIES:
+                writer.write(REPLIES[fault])
+                continue
+            downstream.write(raw * 2 if fault == "twice" else raw)
+            if fault in {"unheard", "cut", "garbled"}:
+                return
+
+    async def _published(
+        self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """What Redis says to a subscriber."""
+        while True:
+            raw = await read_reply(upstream)
+            words = published(raw)
+            fault = fault_of(self._plan, self._kind_of(words)) if words else ""
+            if fault in LOSES:
+                return
+            if fault == "corrupt":
+                last = len(raw) - len(b"\r\n") - 1
+                raw = raw[:last] + bytes([raw[last] ^ 1]) + raw[last + 1 :]
+            if not await _answer(writer, fault, raw * 2 if fault == "twice" else raw):
+                return
 
     async def _land(self, raw: bytes) -> None:
         upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target)
@@ -118,12 +152,26 @@ class RedisProxy:
         await read_reply(upstream)
         downstream.close()
 
-    async def close(self) -> None:
-        """Ends all connections, and waits until they have ended."""
-        for writer in self._writers:
-            writer.close()
-        if self._serving:
-            await asyncio.wait(self._serving)
+
+async def _answer(writer: asyncio.StreamWriter, fault: str, reply: bytes) -> bool:
+    """Passes a reply on, or what a fault leaves of it; returns whether the connection goes on."""
+    if fault == "unheard":
+        return False
+    if fault == "cut":
+        reply = reply[: len(reply) // 2]
+    if fault == "garbled":
+        reply = b"?" + reply[1:]
+    writer.write(reply)
+    await writer.drain()
+    return fault != "cut"
+
+
+def published(reply: bytes) -> Words:
+    """The words of what was published, or nothing where a reply is something else."""
+    lines = reply.split(b"\r\n")
+    if lines[0] != b"*3" or lines[2].lower() != b"message":
+        return ()
+    return (b"MESSAGE", lines[4], lines[6])
 
 
 async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, Words]:
@@ -149,33 +197,10 @@ async def read_reply(reader: asyncio.StreamReader) -> bytes:
     return head
 
 
-async def _joined(
-    reader: asyncio.StreamReader,
-    downstream: asyncio.StreamWriter,
-    upstream: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-) -> None:
-    """A subscription: both directions speak when they like."""
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await source.read(65536):
-                sink.write(data)
-        sink.close()
-
-    await asyncio.gather(pump(reader, downstream), pump(upstream, writer))
-
-
 @asynccontextmanager
 async def redis_proxy(
     port: int, plan: Plan, kind_of: Callable[[Words], str]
 ) -> AsyncIterator[RedisProxy]:
     """A proxy before the Redis on a loopback port."""
-    proxy = RedisProxy(port, plan, kind_of)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(RedisProxy(port, plan, kind_of)) as proxy:
         yield proxy
-    finally:
-        server.close()
-        await proxy.close()

@@ -19,7 +19,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+
+from tests.servers.fault_proxy import LOSES, FaultProxy, Plan, fault_of, listening
 
 LIMIT = 2**20
 
@@ -38,16 +39,6 @@ class Message:
         return self.head + self.body
 
 
-class Plan(Protocol):
-    """Says what happens to a request."""
-
-    def take(self, kind: str) -> str:
-        """Counts a request; returns its fault, or ""."""
-
-    def keep(self, late: Callable[[], object]) -> None:
-        """Keeps a request that is to land later."""
-
-
 def refusal(status: int, code: str) -> bytes:
     """An answer with an S3 error in it."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>a fault</Message></Error>"
@@ -61,43 +52,24 @@ REFUSALS = {"slow-down": refusal(503, "SlowDown"), "error": refusal(500, "Intern
 ANSWERS = {"failed": refusal(500, "InternalError"), "inside": refusal(200, "InternalError")}
 
 
-class S3Proxy:
-    """Stands before one S3 server on loopback.
+class S3Proxy(FaultProxy):
+    """Stands before one S3 server.
 
     `name` tells whose request it is and what it is; whose plan is asked is in `plans`.
     """
 
     def __init__(self, port: int, name: Callable[[str], tuple[str, str]]) -> None:
-        self._target = port
+        super().__init__(port)
         self._name = name
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._serving: set[asyncio.Task[object]] = set()
         self.plans: dict[str, Plan] = {}
-        self.port = 0
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serves one connection until it ends."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        await self._serve(reader, writer)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers one client connection, request by request."""
-        self._writers.add(writer)
-        try:
-            while (request := await read_message(reader, writer)) is not None:
-                owner, kind = self._name(request.first)
-                plan = self.plans.get(owner)
-                fault = plan.take(kind) if plan and kind else ""
-                if not await self._answer(fault, request, reader, writer, plan):
-                    return
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            writer.close()
-            self._writers.discard(writer)
+        while (request := await read_message(reader, writer)) is not None:
+            owner, kind = self._name(request.first)
+            plan = self.plans.get(owner)
+            if not await self._answer(fault_of(plan, kind), request, reader, writer, plan):
+                return
 
     async def _answer(  # noqa: PLR0911 -- one for each fault
         self,
@@ -108,7 +80,7 @@ class S3Proxy:
         plan: Plan | None,
     ) -> bool:
         """Answers one request; returns whether the connection goes on."""
-        if fault in {"lost", "gone"}:
+        if fault in LOSES:
             return False
         if fault == "torn":
             await self._send(request.raw[: len(request.head) + len(request.body) // 2])
@@ -155,13 +127,6 @@ class S3Proxy:
         await downstream.drain()
         downstream.close()
 
-    async def close(self) -> None:
-        """Ends all connections, and waits until they have ended."""
-        for writer in self._writers:
-            writer.close()
-        if self._serving:
-            await asyncio.wait(self._serving)
-
 
 async def read_message(
     reader: asyncio.StreamReader, invites: asyncio.StreamWriter | None, of: str = ""
@@ -205,11 +170,5 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
 @asynccontextmanager
 async def s3_proxy(port: int, name: Callable[[str], tuple[str, str]]) -> AsyncIterator[S3Proxy]:
     """A proxy before the S3 server on a loopback port."""
-    proxy = S3Proxy(port, name)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=LIMIT)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(S3Proxy(port, name), LIMIT) as proxy:
         yield proxy
-    finally:
-        server.close()
-        await proxy.close()

@@ -1,0 +1,50 @@
+"""A frontend that faults strike at both of its ends, and that can really be killed."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+from storage.port import ObjectStore
+from tests.faults.faulty_store import FaultyStore
+from tests.faults.grounds import kinds_of
+from tests.faults.machine.whims import RedisWhims, Whims
+from tests.servers.redis_proxy import redis_proxy
+from tests.servers.redis_topologies import port_of
+from tests.service.fleet import Fleet, Frontend
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One frontend, and what comes of its requests to the store and to Redis."""
+
+    frontend: Frontend
+    store: Whims
+    redis: RedisWhims
+    line: AsyncExitStack
+
+    @classmethod
+    async def start(cls, fleet: Fleet, inner: ObjectStore) -> Member:
+        """Starts one on a line to Redis of its own."""
+        store, redis, line = Whims(), RedisWhims(), AsyncExitStack()
+        proxy = await line.enter_async_context(
+            redis_proxy(port_of(fleet.redis_url), redis, kinds_of("holdfast:{"))
+        )
+        struck = replace(fleet, redis_url=f"redis://127.0.0.1:{proxy.port}/0")
+        return cls(await struck.frontend(FaultyStore(inner, store)), store, redis, line)
+
+    def nonces(self) -> set[bytes]:
+        """The leases that it holds, as Redis names them."""
+        sessions = self.frontend.running.frontend.sessions
+        return {session.lease.nonce.encode() for session in sessions.streams()}
+
+    async def kill(self) -> None:
+        """Ends it as SIGKILL would: from now on nothing that it sends arrives anywhere."""
+        self.store.dead = True
+        await self.line.aclose()
+        await self.frontend.stop()
+
+    async def stop(self) -> None:
+        """Ends it as SIGTERM does."""
+        await self.frontend.stop()
+        await self.line.aclose()

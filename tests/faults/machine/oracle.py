@@ -1,0 +1,58 @@
+"""What clients write, and what was acknowledged of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.faults.flows.flow import PARTS
+from tests.service.fleet import Stream, sha256
+
+TENANTS = ("a", "b", "c")
+REFS = ("r1", "r2", "push")
+SIZES = (10, 1000, 70_000, 300_000, PARTS)
+BLOBS = tuple(f"{n}|".encode() * (size // 2) for n, size in enumerate(SIZES))
+DIGESTS = tuple(sha256(blob) for blob in BLOBS)
+
+
+@dataclass
+class Writer:
+    """An open stream of the model: who writes what, and how far it is."""
+
+    stream: Stream
+    frontend: int
+    blob: int
+    offset: int = 0
+
+
+@dataclass
+class Model:
+    """What was acknowledged.
+
+    Attributes:
+        held: by tenant, the digests that it must hold, with their labels.
+        maybe: by tenant, the digests of which either is right: an operation on them failed.
+        labels_maybe: (tenant, digest) whose labels may be older or newer.
+    """
+
+    held: dict[str, dict[str, dict[str, str]]] = field(
+        default_factory=lambda: {tenant: {} for tenant in TENANTS}
+    )
+    maybe: dict[str, set[str]] = field(
+        default_factory=lambda: {tenant: set() for tenant in TENANTS}
+    )
+    labels_maybe: set[tuple[str, str]] = field(default_factory=set)
+
+    def sure(self, tenant: str, digest: str, labels: dict[str, str]) -> None:
+        """The tenant holds it, by a commit that was acknowledged."""
+        if digest in self.held[tenant]:
+            return
+        if digest in self.maybe[tenant]:
+            self.labels_maybe.add((tenant, digest))
+        self.held[tenant][digest] = labels
+        self.maybe[tenant].discard(digest)
+
+    def unsure(self, tenant: str, digest: str) -> None:
+        """An operation failed that may have made a hold, or may yet."""
+        if digest not in self.held[tenant]:
+            self.maybe[tenant].add(digest)
+        self.labels_maybe.add((tenant, digest))

@@ -1,0 +1,129 @@
+"""Faults that strike the subscription to the leases that an Abort takes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from coordination.connection import Client, open_client
+from coordination.ingests import Ingests
+from coordination.keys import LOST
+from coordination.leases import Lease, Leases
+from coordination.scripts import Scripts
+from service.sessions import Sessions
+from service.workers import end
+from tests.coordination.fleet import NOW, Clock
+from tests.faults.plans import Plan, Point, Strike
+from tests.servers.redis_proxy import FAULTS, PUBLISHED, Words, redis_proxy
+from tests.servers.redis_topologies import port_of
+from tests.service.fleet import eventually
+
+SUBSCRIBES = ("subscribe", "ping")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The leases of a process that listens through a proxy, and the same Redis without faults."""
+
+    tenant: str
+    leases: Leases
+    ingests: Ingests
+    plan: Plan
+    redis: Client
+
+    async def open(self, ref: str) -> Lease:
+        """Takes a ref."""
+        nonce, deadline = f"{self.tenant}-{ref}", self.leases.sent()
+        ttl_ms = self.leases.ttl_ms
+        await self.ingests.open(self.tenant, ref, nonce, "a", ttl_ms=ttl_ms, now_ns=NOW)
+        return self.leases.add(self.tenant, ref, nonce, deadline)
+
+    async def heard(self) -> None:
+        """Waits until what is published arrives: the subscription is in force."""
+        probe = self.leases.add(self.tenant, "probe", f"probe of {self.tenant}", 0.0)
+
+        async def arrived() -> bool:
+            await self.redis.publish(LOST, probe.nonce)
+            return probe.taken
+
+        await eventually(arrived)
+        self.leases.remove(probe)
+
+
+def kinds_of(tenant: str) -> Any:
+    """Names what a subscription consists of; of what is published, the nonces of refs."""
+    nonce = f"{tenant}-".encode()
+
+    def kind(words: Words) -> str:
+        command = words[0].decode().lower()
+        if command == "message":
+            return "message" if words[2].startswith(nonce) else ""
+        return command if command in SUBSCRIBES else ""
+
+    return kind
+
+
+@asynccontextmanager
+async def watching(redis_url: str, tenant: str, strike: Strike) -> AsyncIterator[Watch]:
+    """A process that listens for lost leases, which must end when it is told to."""
+    plan, direct = Plan(strike), open_client(redis_url)
+    async with redis_proxy(port_of(redis_url), plan, kinds_of(tenant)) as proxy:
+        struck = open_client(f"redis://127.0.0.1:{proxy.port}/0")
+        leases = Leases(Scripts(direct), Clock())
+        path = SimpleNamespace(ingests=Ingests(struck, Scripts(struck), "me"), leases=leases)
+        sessions = Sessions(cast("Any", path), cast("Any", None), cast("Any", None))
+        if strike.point.kind == "subscribe":
+            plan.arm()
+        task = asyncio.create_task(sessions.watch_lost(poll=0.05, pause=0.01))
+        try:
+            ingests = Ingests(direct, Scripts(direct), "me")
+            yield Watch(tenant, leases, ingests, plan, direct)
+        finally:
+            assert await end([task])
+            await struck.aclose()
+            await direct.aclose()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("kind", SUBSCRIBES)
+async def test_it_is_made_again(
+    redis_url: str, unique: str, kind: str, fault: str, times: int
+) -> None:
+    """A subscription whose making or trying fails is made again, and costs no lease."""
+    async with watching(redis_url, unique, Strike(Point(kind, 1), fault, times)) as watch:
+        kept, aborted = await watch.open("kept"), await watch.open("aborted")
+        watch.plan.arm()
+        most = 1 if (kind, fault) == ("subscribe", "twice") else times  # that one holds
+        await eventually(lambda: watch.plan.fired >= most)
+        watch.plan.lift()
+        await watch.heard()
+        await watch.ingests.abort(watch.tenant, "aborted")
+        await eventually(lambda: aborted.taken)
+        assert not kept.taken
+        assert await watch.leases.renew_all()
+        assert not kept.lost
+
+
+@pytest.mark.parametrize("fault", PUBLISHED)
+async def test_what_is_missed(redis_url: str, unique: str, fault: str) -> None:
+    """A nonce that doesn't arrive is noticed at the next renewal; later ones arrive again."""
+    strike = Strike(Point("message", 1), fault)
+    async with watching(redis_url, unique, strike) as watch:
+        kept, first, second = [await watch.open(ref) for ref in ("kept", "first", "second")]
+        await watch.heard()
+        watch.plan.arm()
+        await watch.ingests.abort(watch.tenant, "first")
+        await eventually(lambda: watch.plan.fired)
+        await watch.heard()
+        assert first.taken == (fault == "twice")
+        await watch.ingests.abort(watch.tenant, "second")
+        await eventually(lambda: second.taken)
+        assert await watch.leases.renew_all()
+        assert (first.taken, kept.lost) == (True, False)
