@@ -100,9 +100,8 @@ class Filter:
         return cls(() if () in alternatives else alternatives)
 
     def matches_info(self, info: Info) -> bool:
-        """Whether a hold matches; its fields are `digest`, `size` and `labels.<key>`."""
-        plain = {"digest": str(info.digest), "size": str(info.size)}
-        return self._matches(plain, info.labels)
+        """Whether a hold matches; its fields are `digest` and `labels.<key>`."""
+        return self._matches({"digest": str(info.digest)}, info.labels)
 
     def matches_status(self, status: Status) -> bool:
         """Whether an ingest matches; its field is `ref`."""

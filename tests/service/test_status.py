@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from grpc import StatusCode
 
 from protos import content_pb2 as pb
@@ -26,6 +27,26 @@ async def test_live_status(fleet: Fleet, fill: Fill, tenant: str) -> None:
     assert (status.ref, status.total, status.expected) == ("ref", 3 * MIB, sha256(b"x"))
     assert status.started_at == opened.started_at
     assert status.updated_at.ToNanoseconds() >= opened.updated_at.ToNanoseconds()
+
+
+@pytest.mark.parametrize("size", [1000, 9 * MIB])
+async def test_updated_at_is_the_last_write(
+    fleet: Fleet, fill: Fill, tenant: str, size: int
+) -> None:
+    """Making bytes durable when a stream ends doesn't move updated_at, however late it is."""
+    one, two = await fleet.frontend(), await fleet.frontend()
+    stream = one.tenant(tenant).write("ref")
+    await stream.write_all(fill(size))
+    written = await stream.send(pb.STAT)
+
+    async def told() -> bool:
+        return (await two.tenant(tenant).status("ref")).offset == size
+
+    await eventually(told)
+    await stream.half_close()
+    assert (await two.tenant(tenant).status("ref")).updated_at == written.updated_at
+    again = await two.tenant(tenant).write("ref").send(pb.STAT)
+    assert (again.offset, again.updated_at) == (size, written.updated_at)
 
 
 async def test_unknown_ref(folder_fleet: Fleet, tenant: str) -> None:

@@ -1,0 +1,73 @@
+"""containerd can't tell Holdfast from its own content store: Go tests against frontends."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.stage import on_s3, two_frontends
+from tests.conformance.suite import command, outcomes, program
+from tests.conformance.summary import count_of
+from tests.servers.s3 import S3Server
+from tests.service.processes import Served
+
+PATIENCE = 300.0
+"""Seconds for all of it, on a machine that is busy with other things."""
+
+
+@pytest.fixture(params=["folder", "moto", pytest.param("minio", marks=pytest.mark.minio)])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def frontends(
+    backend: str, request: pytest.FixtureRequest, tmp_path: Path, redis_url: str, unique: str
+) -> Iterator[list[Served]]:
+    if backend == "folder":
+        settings: dict[str, object] = {"data_dir": tmp_path / "data"}
+    else:
+        server: S3Server = request.getfixturevalue(backend)
+        settings = on_s3(server, unique)
+    with two_frontends(tmp_path, redis_url, settings) as both:
+        yield both
+
+
+@pytest.fixture
+def suite() -> str:
+    where = program()
+    if where is None:
+        pytest.skip("containerd's suite isn't built here (it takes Go): `make tools-conformance`")
+    return where
+
+
+@pytest.mark.timeout(2 * PATIENCE)
+def test_conformance(
+    suite: str,
+    frontends: list[Served],
+    backend: str,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """The suites of containerd, and ours beside them, pass on two frontends of one store."""
+    options = ["-test.v=test2json", f"-test.timeout={PATIENCE:g}s"]
+    done = subprocess.run(
+        command(suite, frontends, *options),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE + 30,
+        check=False,
+    )
+    ended = outcomes(done.stdout)
+    passed = [outcome.name for outcome in ended if outcome.verdict == "PASS"]
+    failed = [str(outcome) for outcome in ended if outcome.verdict != "PASS"]
+    assert not failed, f"{len(failed)} of {len(ended)} Go tests\n" + "\n".join(failed)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    assert {"TestSuiteDirect/Writer", "TestSuiteMetadata/CrossNamespaceShare"} <= set(passed)
+    record_property(*count_of(backend, len(passed)))
+    for frontend in frontends:
+        assert [event for event in frontend.events() if event["level"] == "error"] == []
