@@ -66,11 +66,11 @@ def minio_binary() -> str | None:
 
 
 @contextmanager
-def minio_server(folder: Path) -> Iterator[S3Server]:
-    """A MinIO of its own, on one folder."""
+def minio_server(folder: Path, port: int = 0) -> Iterator[S3Server]:
+    """A MinIO of its own, on one folder; started again there, it has what it had."""
     program = minio_binary()
     assert program, "minio isn't built; `make tools` does it"
-    port = free_port()
+    port = port or free_port()
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),

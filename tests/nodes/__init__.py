@@ -1,0 +1,1 @@
+"""Real containerd daemons whose content store is Holdfast."""
