@@ -23,6 +23,7 @@ from holdfast.digests import Digest
 from holdfast.errors import DataLoss
 
 FORMAT: Final = "1"
+SONAME: Final = "libcrypto.so.3"
 MAX_HASHED: Final = 2**61
 """Bytes that SHA-256 can hash: it counts bits in 64 bits (FIPS 180-4, 5.1.1)."""
 
@@ -167,15 +168,23 @@ def _load(state: str, library: ctypes.CDLL) -> _OpenSSLHash:
 @cache
 def _library() -> ctypes.CDLL | None:
     """libcrypto, if it is there and answers as it must."""
-    name = ctypes.util.find_library("crypto")
-    if name is None:
-        return None
-    try:
-        library = ctypes.CDLL(name)
-        known = all(_known_answer(library, algorithm) for algorithm in _LAYOUTS)
-    except (OSError, AttributeError, DataLoss):
-        return None
-    return library if known else None
+    for name in _names():
+        try:
+            library = ctypes.CDLL(name)
+            if all(_known_answer(library, algorithm) for algorithm in _LAYOUTS):
+                return library
+        except (OSError, AttributeError, DataLoss):
+            continue
+    return None
+
+
+def _names() -> list[str]:
+    """What libcrypto may be called: first, as hashlib's own module has loaded it.
+
+    The machine's may be another one than a bundle's, and it may have none.
+    """
+    found = ctypes.util.find_library("crypto")
+    return [SONAME, *([found] if found else [])]
 
 
 def _known_answer(library: ctypes.CDLL, algorithm: str) -> bool:

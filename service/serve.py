@@ -20,6 +20,7 @@ from service.backends import checked_store, embedded_redis
 from service.frontend import Running, run_frontend
 from service.http import SideDoor
 from service.listeners import parse
+from service.notify import READY, STOPPING, notify
 from service.server import Servers, stop_signal
 from service.settings import Settings
 from service.workers import end
@@ -90,8 +91,10 @@ async def _serve(
         # What was made until now lives as long as the process.
         gc.freeze()
         log.info("ready")
+        notify(READY)
         await _until_stopped(stop, (watch, *running.loops))
         serving.clear()
+        notify(STOPPING)
         log.info("draining", streams=len(running.frontend.sessions))
 
 

@@ -11,7 +11,7 @@ import typer
 import typer.core
 import typer.main
 
-from holdfast.cli import content, demo, ingests, transfers
+from holdfast.cli import content, demo, ingests, node, transfers
 from holdfast.cli.exit_codes import ERROR, INTERRUPTED, exit_code
 from holdfast.cli.options import Address, RetryFor, Target, Tenant
 from holdfast.errors import HoldfastError
@@ -32,8 +32,11 @@ class Commands(typer.core.TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
         """A command; one that joins is loaded when it is asked for."""
         for joining in entry_points(group=JOINING, name=cmd_name):
+            loaded = joining.load()
+            if isinstance(loaded, typer.Typer):
+                return typer.main.get_command(loaded)
             alone = typer.Typer(add_completion=False)
-            alone.command(cmd_name)(joining.load())
+            alone.command(cmd_name)(loaded)
             return typer.main.get_command(alone)
         return super().get_command(ctx, cmd_name)
 
@@ -112,6 +115,7 @@ app.command("active")(ingests.active)
 app.command("status")(ingests.status)
 app.command("abort")(ingests.abort)
 app.command("demo")(demo.demo)
+app.command("node-config")(node.node_config)
 
 
 def main() -> None:
