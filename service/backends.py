@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Final
 
-from coordination.embedded import EmbeddedRedis
+from coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.checks import require
 from service.settings import Settings
 from storage.folder import FolderStore
@@ -66,3 +66,29 @@ def embedded_redis(settings: Settings) -> Iterator[EmbeddedRedis | None]:
         return
     with EmbeddedRedis(settings.data_dir) as server:
         yield server
+
+
+@contextmanager
+def tended_store(settings: Settings, *, dry_run: bool) -> Iterator[ObjectStore]:
+    """A store that was probed; but a probe writes, and a rehearsal must not."""
+    if not dry_run:
+        with checked_store(settings) as checked:
+            yield checked
+        return
+    with closing(open_store(settings)) as store:
+        store.check_access()
+        yield store
+
+
+@contextmanager
+def running_redis(settings: Settings) -> Iterator[str]:
+    """The Redis that is named; else the folder's own: a running frontend's, or one started."""
+    if settings.redis_url:
+        yield settings.redis_url
+        return
+    server = EmbeddedRedis(settings.data_dir)
+    if server.in_use():
+        yield socket_url(settings.data_dir)
+        return
+    with server:
+        yield server.url

@@ -4,6 +4,7 @@ data/<uuid7>                                the bytes of one ingest
 blobs/<algorithm>/<hex>                     the record of a digest
 holds/<tenant>/<algorithm>/<hex>/<uuid7>    a hold; `….deleting` marks its end
 tails/<uuid7>                               less than a part, of a broken stream
+tenants/<tenant>/seen, …/missing            who asked, and who is taken for gone (storage.sightings)
 fleet/ingest-lifetime                       what all frontends agree on (storage.fleet)
 scrub/cursor                                how far a scrub is (service.scrub)
 """
@@ -23,6 +24,7 @@ DATA: Final = "data/"
 RECORDS: Final = "blobs/"
 HOLDS: Final = "holds/"
 TAILS: Final = "tails/"
+TENANTS: Final = "tenants/"
 DELETING: Final = ".deleting"
 
 _PROPER: Final = re.compile(r"[A-Za-z0-9._=/-]+")
@@ -42,6 +44,15 @@ def uuid7(now_ms: int | None = None) -> str:
     value |= 0b10 << 62 | bits & (1 << 62) - 1
     digits = f"{value:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def name_after(name: str) -> str:
+    """A name as `uuid7` makes them that sorts after another one, whatever clock made that."""
+    try:
+        moment = int(name[:8] + name[9:13], 16) + 1
+    except ValueError:
+        moment = 0
+    return uuid7(max(moment, time.time_ns() // 10**6))
 
 
 def proper(key: str) -> bool:
@@ -75,6 +86,16 @@ def record_digest(key: str) -> Digest:
         return Digest(algorithm, digits)
     except (ValueError, InvalidArgument) as error:
         raise DataLoss(f"object {key} isn't a record by its name") from error
+
+
+def seen_key(tenant: str) -> str:
+    """What a frontend writes while a tenant asks for something."""
+    return f"{TENANTS}{tenant}/seen"
+
+
+def missing_key(tenant: str) -> str:
+    """What is written when a tenant is first taken for gone."""
+    return f"{TENANTS}{tenant}/missing"
 
 
 def tenant_prefix(tenant: str) -> str:

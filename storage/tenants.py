@@ -1,19 +1,33 @@
-"""Who has holds, by the holds alone: one short listing for each tenant, not all its holds."""
+"""Who has holds, by the holds alone, and who was ever seen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
+from holdfast.errors import InvalidArgument
+from holdfast.values import check_tenant
 from storage.keys import HOLDS
 from storage.port import ObjectStore
+from storage.sightings import Sighted, Sightings
+from storage.spool import joined
 
 AFTER_SLASH: Final = chr(ord("/") + 1)
 """What follows all keys below a folder."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant, as the store alone knows it."""
+
+    name: str
+    holds: bool
+    sighted: Sighted
+
+
 def holding_tenants(store: ObjectStore) -> Iterator[str]:
-    """The tenants that have a hold, in order.
+    """The tenants that have a hold, in order of `<name>/`: one short listing for each.
 
     Whoever had a confirmed hold before this began, and has it still, is among them.
     """
@@ -26,3 +40,31 @@ def holding_tenants(store: ObjectStore) -> Iterator[str]:
         if slash:
             yield tenant
         after = f"{HOLDS}{tenant}{AFTER_SLASH}" if slash else entry.key
+
+
+def known_tenants(store: ObjectStore, sightings: Sightings) -> Iterator[Tenant]:
+    """Who has holds or was ever seen, in order of `<name>/`, fetched as it is consumed.
+
+    What can't be a tenant by its name is passed over: somebody else put it there.
+    """
+    holders = holding_tenants(store)
+    for holder, sighted in joined(
+        holders, sightings.all(), order_of, lambda known: order_of(known.tenant)
+    ):
+        found = sighted or Sighted(holder or "", None, None)
+        if is_tenant(found.tenant):
+            yield Tenant(found.tenant, holder is not None, found)
+
+
+def order_of(tenant: str) -> bytes:
+    """By what listings sort tenants: as the folders that they are, `a-b` before `a`."""
+    return f"{tenant}/".encode()
+
+
+def is_tenant(name: str) -> bool:
+    """Whether something can be a tenant's name."""
+    try:
+        check_tenant(name)
+    except InvalidArgument:
+        return False
+    return True

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -77,13 +77,23 @@ class Tools:
         Raises:
             ConfigurationError: there is no folder for the listings.
         """
+        with self.run(ages, report, orders) as run:
+            await collect_once(run, self.knowledge, orders.tenants_gone)
+
+    @contextmanager
+    def run(self, ages: Ages, report: Report, orders: Orders) -> Iterator[Run]:
+        """What the passes of one run share.
+
+        Raises:
+            ConfigurationError: there is no folder for the listings.
+        """
         threads = self.settings.threads
         with ExitStack() as stack:
             spools = stack.enter_context(Spools(orders.spool_dir, orders.spool_limit))
             pool = ThreadPoolExecutor(threads, "collect") if threads > 1 else None
             if pool:
                 stack.enter_context(pool)
-            run = Run(
+            yield Run(
                 store=self.store,
                 records=Records(self.store),
                 ages=ages,
@@ -96,7 +106,6 @@ class Tools:
                 abreast=threads,
                 stop=self.stop,
             )
-            await collect_once(run, self.knowledge, orders.tenants_gone)
 
 
 @asynccontextmanager

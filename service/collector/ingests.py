@@ -12,7 +12,7 @@ leaves the index; whoever opens one announces itself first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -27,7 +27,13 @@ from service.collector.run import Run
 from service.commit import Commits
 from storage.holds import Holds
 from storage.keys import hold_digest
+from storage.port import Entry
+from storage.sightings import Sightings
 
+LATELY: Final = 30 * 24 * 3600.0
+"""Seconds on top of twice L in which a tenant must have been seen to be looked for."""
+TENANTS_ABREAST: Final = 50
+"""Tenants that are looked for at once."""
 DELETES_ABREAST: Final = 8
 """Digests of a tenant that is gone, given up at once."""
 
@@ -55,14 +61,34 @@ class IngestSweep:
         self._know = knowledge
 
     async def __call__(self) -> None:
-        """Looks at all tenants in the index.
+        """Looks at all tenants in the index, and at those that only the store knows.
+
+        Redis may have lost an entry of the index and kept the tenant's ingests: in a
+        Cluster they are in another slot. Whoever writes was noted in the store before.
 
         Raises:
             Unavailable: Redis or the store can't be reached.
         """
+        known = set()
         for announced in await self._know.stale.tenants():
+            known.add(announced.tenant)
             self._run.report.note(Kind.TENANTS, Fate.SEEN)
             await self._tenant(announced)
+        sighted = self._lately_sighted(known)
+        while batch := await asyncio.to_thread(lambda: list(islice(sighted, TENANTS_ABREAST))):
+            idle = await asyncio.gather(*map(self._know.stale.idle, batch))
+            for tenant, without in zip(batch, idle, strict=True):
+                if not without:
+                    self._run.report.note(Kind.TENANTS, Fate.SEEN)
+                    await self._tenant(Announced(tenant, self._know.now_ms()))
+
+    def _lately_sighted(self, known: set[str]) -> Iterator[str]:
+        run = self._run
+        oldest = run.store.now() - 2 * run.ages.ingest_lifetime - LATELY
+        for sighted in run.watched(Sightings(run.store, run.new_nonce).all()):
+            seen = sighted.seen
+            if seen and seen.last_modified > oldest and sighted.tenant not in known:
+                yield sighted.tenant
 
     async def _tenant(self, announced: Announced) -> None:
         know, ages = self._know, self._run.ages
@@ -110,24 +136,41 @@ class IngestSweep:
             await asyncio.to_thread(store.delete, ingest.tail_key)
 
 
-async def give_up(run: Run, know: Knowledge, tenant: str) -> None:
+async def give_up(
+    run: Run, know: Knowledge, tenant: str, gone: Callable[[], bool] = lambda: True
+) -> bool:
     """Gives up all that a tenant has, as its own Abort and Delete would.
 
     Ingests first: carrying a frozen commit to its end makes a hold.
 
+    Args:
+        run: what is done, and told.
+        know: of Redis.
+        tenant: who is gone.
+        gone: asks the store whether it still is; called in a thread, before each hold goes.
+
+    Returns:
+        False: it isn't gone; the holds that it still had then are left.
+
     Raises:
         Unavailable: Redis or the store can't be reached.
     """
+    if not await asyncio.to_thread(gone):
+        return False
     for ingest in run.watched(await know.ingests.find_all(tenant)):
         if not run.dry:
             await know.commits.abort(tenant, ingest.ref)
         run.report.note(Kind.INGESTS, Fate.DROPPED, ingest.offset)
     groups = know.holds.groups(tenant)
 
-    async def delete(keys: list[str]) -> None:
-        if not run.dry:
-            await know.catalogue.delete(tenant, hold_digest(keys[0]))
+    async def delete(group: list[Entry]) -> bool:
+        digest = hold_digest(group[0].key)
+        if not run.dry and not await know.catalogue.give_up(tenant, digest, gone):
+            return False
         run.report.note(Kind.HOLDS, Fate.GIVEN_UP)
+        return True
 
     while batch := await asyncio.to_thread(lambda: list(islice(groups, DELETES_ABREAST))):
-        await asyncio.gather(*map(delete, run.watched(batch)))
+        if not all(await asyncio.gather(*map(delete, run.watched(batch)))):
+            return False
+    return True

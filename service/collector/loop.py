@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 
 import structlog
 
-from coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.errors import HoldfastError
-from service.backends import checked_store, open_store
+from service.backends import running_redis, tended_store
 from service.collector.ages import Ages
 from service.collector.assembly import Orders, tools
 from service.collector.report import Report
@@ -49,7 +47,7 @@ async def collect(
         Unavailable: the object store can't be reached at start.
     """
     stop, halt = stop_signal(), threading.Event()
-    with _redis(settings) as url, _store(settings, dry_run=orders.dry_run) as store:
+    with running_redis(settings) as url, tended_store(settings, dry_run=orders.dry_run) as store:
         watch = asyncio.create_task(_pass_on(stop, halt))
         try:
             while True:
@@ -101,29 +99,3 @@ async def _stopped(stop: asyncio.Event, pause: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-@contextmanager
-def _store(settings: Settings, *, dry_run: bool) -> Iterator[ObjectStore]:
-    """A store that was probed; but a probe writes, and a rehearsal must not."""
-    if not dry_run:
-        with checked_store(settings) as checked:
-            yield checked
-        return
-    with closing(open_store(settings)) as store:
-        store.check_access()
-        yield store
-
-
-@contextmanager
-def _redis(settings: Settings) -> Iterator[str]:
-    """The Redis that is named; else the folder's own: a running frontend's, or one started."""
-    if settings.redis_url:
-        yield settings.redis_url
-        return
-    server = EmbeddedRedis(settings.data_dir)
-    if server.in_use():
-        yield socket_url(settings.data_dir)
-        return
-    with server:
-        yield server.url

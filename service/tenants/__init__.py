@@ -1,0 +1,1 @@
+"""All tenants of a fleet: who they are, what they hold, and who of them is gone."""

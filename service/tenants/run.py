@@ -1,0 +1,97 @@
+"""Puts together what commands on tenants need, and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from service.backends import running_redis, tended_store
+from service.collector.ages import Ages
+from service.collector.assembly import Orders, tools
+from service.collector.ingests import give_up
+from service.collector.report import Report
+from service.settings import Settings
+from service.tenants.expiry import Expiry, GiveUp, Outcome, Rules
+from service.tenants.gone import Gone
+from service.tenants.listing import Listing, Summary
+from storage.fleet import longest_lifetime
+from storage.port import ObjectStore
+from storage.records import new_nonce
+from storage.sightings import Sightings
+
+
+def summaries(settings: Settings, *, sizes: bool) -> Iterator[Summary]:
+    """What all tenants hold; only reads, and needs no Redis.
+
+    Raises:
+        ConfigurationError: the store isn't there.
+        Unavailable: it can't be reached.
+    """
+    with (
+        tended_store(settings, dry_run=True) as store,
+        ThreadPoolExecutor(settings.threads, "holds") as pool,
+    ):
+        yield from Listing(store, Sightings(store, new_nonce), pool, sizes=sizes).summaries()
+
+
+async def expire(
+    settings: Settings, rules: Rules, tell: Callable[[Outcome], None], *, apply: bool
+) -> None:
+    """Looks once at all tenants.
+
+    Args:
+        settings: of the backends.
+        rules: who is gone.
+        tell: called with what becomes of each, as soon as that is known.
+        apply: False: only say what would be done, and write nothing.
+
+    Raises:
+        ConfigurationError: a backend or a setting can't be used.
+        Unavailable: the store can't be reached.
+    """
+    with tended_store(settings, dry_run=not apply) as store:
+        sightings = Sightings(store, new_nonce)
+        if not apply:
+            async for outcome in Expiry(store, sightings, rules, None).look():
+                tell(outcome)
+            return
+        report = Report(dry_run=False)
+        with running_redis(settings) as url:
+            async with _giving_up(settings, store, url, report) as give:
+                async for outcome in Expiry(store, sightings, rules, give).look():
+                    tell(outcome)
+
+
+async def drop(settings: Settings, tenant: str) -> tuple[Report, bool]:
+    """Gives up all that a tenant has.
+
+    Returns:
+        What was done, and whether it is all: False if the tenant was seen meanwhile.
+
+    Raises:
+        ConfigurationError: a backend or a setting can't be used.
+        Unavailable: Redis or the store can't be reached.
+    """
+    report = Report(dry_run=False)
+    with tended_store(settings, dry_run=False) as store, running_redis(settings) as url:
+        gone = await asyncio.to_thread(Gone.from_now_on, Sightings(store, new_nonce), tenant)
+        async with _giving_up(settings, store, url, report) as give:
+            return report, await give(tenant, gone)
+
+
+@asynccontextmanager
+async def _giving_up(
+    settings: Settings, store: ObjectStore, redis_url: str, report: Report
+) -> AsyncIterator[GiveUp]:
+    """What gives up all that a tenant has, as the collector does."""
+    ages = Ages.of(settings, await asyncio.to_thread(longest_lifetime, store))
+    async with tools(settings, store, redis_url, ages, stop=threading.Event()) as opened:
+        with opened.run(ages, report, Orders()) as run:
+
+            async def give(tenant: str, gone: Gone) -> bool:
+                return await give_up(run, opened.knowledge, tenant, gone)
+
+            yield give

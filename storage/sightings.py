@@ -1,0 +1,121 @@
+"""When tenants were last seen, and who is taken for gone: two small objects for each.
+
+    tenants/<tenant>/seen       written by frontends while the tenant asks for something
+    tenants/<tenant>/missing    written when the tenant isn't found; names the `seen` of then
+
+Their ages are their Last-Modified: all by the store's own clock, and one listing tells
+all. Every `seen` has a nonce, so it never comes back to what it was, and none is ever
+deleted: whoever finds it as it was knows that the tenant wasn't seen in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from holdfast.errors import DataLoss, OutcomeUnknown
+from storage import documents
+from storage.keys import TENANTS, NewName, missing_key, seen_key
+from storage.port import ConditionFailed, Entry, IfAbsent, IfMatch, NoSuchKey, ObjectStore
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A tenant that wasn't found.
+
+    Attributes:
+        seen: ETag of the `seen` object of then; "" where there was none.
+        at: when that was, in s since 1970 by the store's clock.
+        etag: of this object.
+    """
+
+    seen: str
+    at: float
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sighted:
+    """What a listing tells of a tenant: its `seen` and its `missing` object, if there are."""
+
+    tenant: str
+    seen: Entry | None
+    missing: Entry | None
+
+    @property
+    def token(self) -> str:
+        """Changes whenever the tenant is seen; "" if it never was."""
+        return self.seen.etag if self.seen else ""
+
+
+class Sightings:
+    """The sightings in one store. Blocking; safe for many threads."""
+
+    def __init__(self, store: ObjectStore, new_nonce: NewName) -> None:
+        self._store = store
+        self._new_nonce = new_nonce
+
+    def touch(self, tenant: str) -> None:
+        """Notes that a tenant is there, confirmed when this returns."""
+        body = {"format": FORMAT, "nonce": self._new_nonce()}
+        self._store.put(seen_key(tenant), documents.encode(body))
+
+    def token(self, tenant: str) -> str:
+        """What changes whenever the tenant is seen; "" if it never was."""
+        try:
+            return self._store.head(seen_key(tenant)).etag
+        except NoSuchKey:
+            return ""
+
+    def all(self) -> Iterator[Sighted]:
+        """All tenants that were ever seen or missed, by a listing; in order of `<name>/`."""
+        entries = self._store.list(TENANTS)
+        for tenant, group in groupby(entries, key=lambda entry: _tenant_of(entry.key)):
+            if not tenant:
+                continue
+            found = {entry.key: entry for entry in group}
+            yield Sighted(tenant, found.get(seen_key(tenant)), found.get(missing_key(tenant)))
+
+    def missing(self, tenant: str) -> Missing | None:
+        """Since when a tenant is taken for gone; None if it isn't, or nobody can tell.
+
+        Raises:
+            UnsupportedFormat: written by a newer version.
+        """
+        key = missing_key(tenant)
+        try:
+            fetched = self._store.get(key)
+            document = documents.decode(key, fetched.body, FORMAT)
+            seen = documents.field(key, document, "seen", str)
+        except (NoSuchKey, DataLoss):
+            return None
+        return Missing(seen, fetched.entry.last_modified, fetched.entry.etag)
+
+    def miss(self, tenant: str, seen: str, before: Missing | None) -> bool:
+        """Notes that a tenant isn't found; False if somebody else may have.
+
+        Args:
+            tenant: who.
+            seen: its token, read before.
+            before: what stands there and isn't true any more.
+        """
+        body = {"format": FORMAT, "seen": seen, "nonce": self._new_nonce()}
+        condition = IfMatch(before.etag) if before else IfAbsent()
+        try:
+            self._store.put(missing_key(tenant), documents.encode(body), condition)
+        except (ConditionFailed, OutcomeUnknown):
+            return False
+        return True
+
+    def find(self, tenant: str) -> None:
+        """Notes that a tenant isn't missing."""
+        self._store.delete(missing_key(tenant))
+
+
+def _tenant_of(key: str) -> str:
+    tenant, slash, _ = key.removeprefix(TENANTS).partition("/")
+    return tenant if slash else ""

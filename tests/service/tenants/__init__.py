@@ -1,0 +1,1 @@
+"""Commands on all tenants of a fleet."""

@@ -1,0 +1,153 @@
+"""A tenant that comes back while it is dropped keeps what it has been told since that it holds.
+
+Every request of the one that drops is a place where the tenant comes back, and every later one
+a place where it asks for the blob.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from holdfast.digests import Digest
+from service.collector.assembly import Orders, tools
+from service.collector.ingests import give_up
+from service.collector.report import Report
+from service.settings import Settings
+from service.tenants.gone import Gone
+from storage.keys import HOLDS
+from storage.records import State, new_nonce
+from storage.sightings import Sightings
+from tests.service.collector.memory_store import MemoryStore
+from tests.service.collector.world import AGES, World
+from tests.service.counting import CountingStore, nothing
+
+BODIES: Final = (b"one", b"two")
+TENANT: Final = "node-1"
+Told = list[Digest]
+Ask = Callable[[World, Told], None]
+
+
+def ask_isolated(world: World, told: Told) -> None:
+    """Asks for what it holds itself."""
+    told += [digest for digest in map(Digest.of, BODIES) if world.blobs.held(TENANT, digest)]
+
+
+def ask_shared(world: World, told: Told) -> None:
+    """Asks for what it holds, or else the fleet has."""
+    for digest in map(Digest.of, BODIES):
+        if world.blobs.held(TENANT, digest) or world.adopt(TENANT, digest):
+            told.append(digest)
+
+
+def commit(world: World, told: Told) -> None:
+    """Brings the bytes again."""
+    told.append(world.commit(TENANT, BODIES[0]))
+
+
+@asynccontextmanager
+async def dropping(store: CountingStore, redis_url: str, folder: Path) -> AsyncIterator[Callable]:
+    """What gives up all that a tenant has."""
+    report, stop = Report(dry_run=False), threading.Event()
+    settings = Settings(data_dir=folder, threads=4)
+    async with tools(settings, store, redis_url, AGES, stop=stop) as opened:  # type: ignore[arg-type]
+        with opened.run(AGES, report, Orders()) as run:
+            yield lambda gone: give_up(run, opened.knowledge, TENANT, gone)
+
+
+def furnished() -> MemoryStore:
+    """A store in which the tenant, and another one, hold the blobs."""
+    memory = MemoryStore()
+    world = World(CountingStore(memory))  # type: ignore[arg-type]
+    for body in BODIES:
+        world.commit(TENANT, body)
+        world.commit("other", body)
+    Sightings(memory, new_nonce).touch(TENANT)  # type: ignore[arg-type]
+    return memory
+
+
+class Comeback:
+    """The tenant, seen at one request of another process and asking at one that isn't earlier."""
+
+    def __init__(self, memory: MemoryStore, seen_at: int, asks_at: int, ask: Ask) -> None:
+        self.told: Told = []
+        self.count = 0
+        self._memory = memory
+        self._at = {"seen": seen_at, "asks": asks_at}
+        self._ask = ask
+        self._lock = threading.Lock()
+
+    def before(self, operation: str, key: str) -> None:
+        """A hook of the store that the other process uses."""
+        del operation, key
+        with self._lock:
+            if self.count == self._at["seen"]:
+                Sightings(self._memory, new_nonce).touch(TENANT)  # type: ignore[arg-type]
+            if self.count == self._at["asks"]:
+                self._ask(World(CountingStore(self._memory)), self.told)  # type: ignore[arg-type]
+            self.count += 1
+
+
+async def drop_all(redis_url: str, folder: Path) -> tuple[int, MemoryStore]:
+    """How many requests it takes where nobody comes back, and what is left."""
+    memory = furnished()
+    store = CountingStore(memory)  # type: ignore[arg-type]
+    async with dropping(store, redis_url, folder) as drop:
+        assert await drop(Gone.from_now_on(Sightings(store, new_nonce), TENANT))  # type: ignore[arg-type]
+    return len(store.calls), memory
+
+
+async def test_nobody_comes_back(redis_url: str, tmp_path: Path) -> None:
+    """All holds of the tenant go, with their marks, and nobody else's."""
+    requests, memory = await drop_all(redis_url, tmp_path)
+    assert requests > 10
+    tenants = [entry.key.split("/")[1] for entry in memory.list(HOLDS)]
+    assert tenants == ["other"] * len(BODIES)
+
+
+async def losses(
+    redis_url: str, folder: Path, ask: Ask, gone_of: Callable[[Sightings], Callable[[], bool]]
+) -> list[tuple[int, int]]:
+    """The pairs of moments at which the tenant loses what it was told it holds."""
+    requests, _ = await drop_all(redis_url, folder)
+    lost = []
+    for seen_at, asks_at in product(range(requests), repeat=2):
+        if asks_at < seen_at:
+            continue
+        memory = furnished()
+        store = CountingStore(memory)  # type: ignore[arg-type]
+        gone = gone_of(Sightings(store, new_nonce))  # type: ignore[arg-type]
+        comeback = Comeback(memory, seen_at, asks_at, ask)
+        store.calls.clear()
+        async with dropping(store, redis_url, folder) as drop:
+            store.before = comeback.before
+            await drop(gone)
+            store.before = nothing
+        world = World(CountingStore(memory))  # type: ignore[arg-type]
+        kept = [digest for digest in comeback.told if world.blobs.held(TENANT, digest)]
+        if kept != comeback.told:
+            lost.append((seen_at, asks_at))
+        assert all(world.state(digest) is State.LIVE for digest in comeback.told)
+        assert not [entry for entry in memory.list(HOLDS) if entry.key.endswith(".deleting")]
+    return lost
+
+
+@pytest.mark.parametrize("ask", [ask_isolated, ask_shared, commit])
+async def test_it_keeps_what_it_is_told(redis_url: str, tmp_path: Path, ask: Ask) -> None:
+    """Whenever it is seen, and whenever it asks after that: what it is told stays true."""
+    found = await losses(redis_url, tmp_path, ask, lambda s: Gone.from_now_on(s, TENANT))
+    assert found == []
+
+
+@pytest.mark.parametrize("ask", [ask_isolated, ask_shared, commit])
+async def test_without_the_look_after_the_marks_it_would_not(
+    redis_url: str, tmp_path: Path, ask: Ask
+) -> None:
+    """The check above tells: one that never looks again takes away what was promised."""
+    assert await losses(redis_url, tmp_path, ask, lambda _: lambda: True)

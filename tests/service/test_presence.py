@@ -1,0 +1,179 @@
+"""A tenant is known to be there before anything is promised to it; that costs next to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from grpc import StatusCode
+
+from holdfast.errors import Unavailable
+from service import presence
+from service.presence import BELIEVED, LONGEST_ANSWER, RENEWED, Presence, moment
+from service.workers import Background
+from storage.keys import TENANTS, seen_key
+from tests.service.counting import CountingStore
+from tests.service.fleet import Fleet, eventually, refused, sha256
+
+HELLO = sha256(b"hello")
+
+
+class Desk:
+    """Notes tenants; its clocks stand until they are moved."""
+
+    def __init__(self) -> None:
+        self.boot, self.wall = 1000.0, 5000.0
+        self.noted: list[str] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.failing = False
+        self.background = Background()
+        self.presence = Presence(self.touch, self.background, lambda: (self.boot, self.wall))
+
+    async def touch(self, tenant: str) -> None:
+        await self.open.wait()
+        if self.failing:
+            raise Unavailable("the store is away")
+        self.noted.append(tenant)
+
+
+async def test_the_first_time_is_waited_for() -> None:
+    """Nothing is promised to a tenant until the store knows that it is there."""
+    desk = Desk()
+    desk.open.clear()
+    asking = [asyncio.create_task(desk.presence.note("a")) for _ in range(5)]
+    await eventually(lambda: len(desk.background) == 1)
+    assert not any(task.done() for task in asking)
+    desk.open.set()
+    await asyncio.gather(*asking)
+    assert desk.noted == ["a"]
+
+
+@pytest.mark.parametrize("clock", ["boot", "wall"])
+async def test_renewal(clock: str) -> None:
+    """A note is renewed after an hour beside what is asked, after two it is waited for again."""
+    desk = Desk()
+    await desk.presence.note("a")
+    desk.open.clear()
+    setattr(desk, clock, getattr(desk, clock) + RENEWED - 1)
+    await desk.presence.note("a")
+    assert len(desk.background) == 0
+    setattr(desk, clock, getattr(desk, clock) + 2)
+    await desk.presence.note("a")
+    assert len(desk.background) == 1
+    setattr(desk, clock, getattr(desk, clock) + BELIEVED - RENEWED)
+    waiting = asyncio.create_task(desk.presence.note("a"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    desk.open.set()
+    await waiting
+    assert desk.noted == ["a", "a"]
+
+
+async def test_a_note_counts_from_when_it_was_sent() -> None:
+    """However long the reply took, a note is no younger than its request."""
+    desk = Desk()
+    desk.open.clear()
+    asking = asyncio.create_task(desk.presence.note("a"))
+    await eventually(lambda: len(desk.background) == 1)
+    desk.boot += RENEWED
+    desk.open.set()
+    await asking
+    await desk.presence.note("a")
+    await eventually(lambda: desk.noted == ["a", "a"])
+
+
+async def test_trouble_with_the_store() -> None:
+    """Renewals may fail for an hour unnoticed; then, and the first time, it is UNAVAILABLE."""
+    desk = Desk()
+    desk.failing = True
+    with pytest.raises(Unavailable):
+        await desk.presence.note("a")
+    desk.failing = False
+    await desk.presence.note("a")
+    desk.failing = True
+    desk.boot += BELIEVED - 1
+    await desk.presence.note("a")
+    await eventually(lambda: len(desk.background) == 0)
+    desk.boot += 1
+    with pytest.raises(Unavailable):
+        await desk.presence.note("a")
+
+
+async def test_who_promises_nothing_doesnt_wait() -> None:
+    """What promises nothing is never kept waiting, and fails by nothing."""
+    desk = Desk()
+    desk.failing = True
+    desk.presence.mention("a")
+    await eventually(lambda: len(desk.background) == 0)
+    desk.failing = False
+    desk.presence.mention("a")
+    await eventually(lambda: desk.noted == ["a"])
+    desk.presence.mention("a")
+    assert len(desk.background) == 0
+
+
+async def test_what_took_hours_isnt_told() -> None:
+    """A machine that was suspended between a look-up and its answer doesn't give that answer."""
+    desk = Desk()
+    async with desk.presence.promising("a"):
+        desk.wall += BELIEVED + LONGEST_ANSWER - 1
+    await eventually(lambda: len(desk.background) == 0)
+    with pytest.raises(Unavailable, match="suspended"):
+        async with desk.presence.promising("a"):
+            desk.wall += BELIEVED + LONGEST_ANSWER
+
+
+async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many tenants those noted longest ago are forgotten, and noted again."""
+    monkeypatch.setattr(presence, "REMEMBERED", 2)
+    desk = Desk()
+    for tenant in ("a", "b", "c", "c", "b", "a"):
+        await desk.presence.note(tenant)
+    assert desk.noted == ["a", "b", "c", "a"]
+
+
+def test_clocks() -> None:
+    """One clock goes on while the machine is suspended, another while it is paused from outside."""
+    boot, wall = moment()
+    assert abs(wall - time.time()) < 3600
+    assert boot >= time.monotonic() - 3600
+
+
+async def test_one_object_an_hour(fleet: Fleet, tenant: str) -> None:
+    """A tenant's RPCs cost one small PUT per frontend and hour, before the first of them."""
+    store = CountingStore(fleet.store)
+    frontends = [await fleet.frontend(store) for _ in range(2)]  # type: ignore[arg-type]
+    for frontend in frontends:
+        client = frontend.tenant(tenant)
+        for _ in range(3):
+            await refused(StatusCode.NOT_FOUND, client.info(HELLO))
+            await client.list()
+            await client.commit("ref", b"x" * 10)
+            await client.delete(sha256(b"x" * 10))
+    puts = [key for name, key in store.calls if key.startswith(TENANTS) and name == "put"]
+    assert puts == [seen_key(tenant)] * 2
+    assert store.calls[0] == ("put", seen_key(tenant))
+
+
+@pytest.mark.parametrize("call", ["info", "update", "list", "commit"])
+async def test_every_promise_is_preceded(folder_fleet: Fleet, tenant: str, call: str) -> None:
+    """Info, Update, List and Write do nothing for a tenant until it is noted."""
+    store = CountingStore(folder_fleet.store)
+
+    def away(name: str, key: str) -> None:
+        if key.startswith(TENANTS):
+            assert name == "put"
+            raise Unavailable("the store is away")
+
+    store.before = away
+    client = (await folder_fleet.frontend(store)).tenant(tenant)  # type: ignore[arg-type]
+    calls = {
+        "info": lambda: client.info(HELLO),
+        "update": lambda: client.update(HELLO, {}),
+        "list": client.list,
+        "commit": lambda: client.commit("ref", b"hello"),
+    }
+    await refused(StatusCode.UNAVAILABLE, calls[call]())
+    assert {key for _, key in store.calls} == {seen_key(tenant)}

@@ -1,0 +1,116 @@
+"""ListStatuses of however many ingests: a message that clients take, in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from coordination import ingests as coordination_ingests
+from coordination.connection import open_client
+from coordination.keys import Keys
+from holdfast.filters import Filter
+from holdfast.values import Status
+from service import statuses
+from service.server import MAX_MESSAGE
+from tests.service.fleet import Fleet
+
+MANY = 100_000
+
+
+async def put_ingests(redis_url: str, tenant: str, refs: list[str]) -> None:
+    """Ingests as Redis keeps them, each one second younger than the one before."""
+    client, keys = open_client(redis_url), Keys(tenant)
+    try:
+        for start in range(0, len(refs), 5000):
+            async with client.pipeline(transaction=False) as pipe:
+                for number, ref in enumerate(refs[start : start + 5000], start):
+                    fields = {"data_key": f"data/{number}", "offset": number, "updated_at": number}
+                    pipe.hset(keys.ingest(ref), mapping=fields)  # type: ignore[arg-type]
+                    pipe.zadd(keys.index, {ref: number})
+                await pipe.execute()
+    finally:
+        await client.aclose()
+
+
+async def drop_ingests(redis_url: str, tenant: str) -> None:
+    """Gives Redis its memory back: other tests use it too."""
+    client = open_client(redis_url)
+    try:
+        async for key in client.scan_iter(match=f"holdfast:{{{tenant}}}:*", count=5000):
+            await client.unlink(key)
+    finally:
+        await client.aclose()
+
+
+async def test_more_than_a_message_holds(
+    folder_fleet: Fleet, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of too many, those that moved longest ago are told of; the others once these are gone."""
+    monkeypatch.setattr(statuses, "LARGEST", 10_000)
+    refs = [f"ref {number:04}" for number in range(1500)]
+    await put_ingests(folder_fleet.redis_url, tenant, refs)
+    client = (await folder_fleet.frontend()).tenant(tenant)
+    first = [status.ref for status in await client.statuses()]
+    assert 100 < len(first) < 1500
+    assert first == refs[: len(first)]
+    for ref in first:
+        await client.abort(ref)
+    second = [status.ref for status in await client.statuses()]
+    assert second[0] == refs[len(first)]
+    # What a filter leaves out takes no room.
+    assert [status.ref for status in await client.statuses('ref=="ref 1499"')] == ["ref 1499"]
+
+
+async def test_more_refs_than_are_read_at_once(
+    folder_fleet: Fleet, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of many ingests come, each once, in their order."""
+    monkeypatch.setattr(coordination_ingests, "REFS", 300)
+    refs = [f"ref {number:04}" for number in range(900)]
+    await put_ingests(folder_fleet.redis_url, tenant, refs)
+    client = (await folder_fleet.frontend()).tenant(tenant)
+    assert [status.ref for status in await client.statuses()] == refs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_a_hundred_thousand(
+    folder_fleet: Fleet, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred thousand statuses come in a message that containerd's client takes."""
+    monkeypatch.setattr("tests.service.fleet.DEADLINE", 300.0)
+    refs = [f"k8s.io/1/layer-sha256:{number:064x}" for number in range(MANY)]
+    await put_ingests(folder_fleet.redis_url, tenant, refs)
+    try:
+        client = (await folder_fleet.frontend()).tenant(tenant)
+        found = [status.ref for status in await client.statuses()]
+        assert MANY / 2 < len(found) <= MANY
+        assert found == refs[: len(found)]
+    finally:
+        await drop_ingests(folder_fleet.redis_url, tenant)
+
+
+def test_a_reply_fits_into_a_message() -> None:
+    """The bound leaves room for what a message has beside its statuses."""
+    assert statuses.LARGEST < MAX_MESSAGE
+
+
+async def test_patterns_are_matched_beside_the_loop(folder_fleet: Fleet, tenant: str) -> None:
+    """Costly patterns over many refs are bounded, and matched where they stall nobody."""
+    refs = [f"{number:04}" + "a" * 1000 for number in range(400)]
+    await put_ingests(folder_fleet.redis_url, tenant, refs)
+    client = (await folder_fleet.frontend()).tenant(tenant)
+    costly = [f"ref~=/(a?){{{n}}}(x+x+)+y$/" for n in range(1, 30)]
+    threads = set()
+    matches = Filter.parse(costly).matches_status
+
+    def watched(status: Status) -> bool:
+        threads.add(threading.get_ident())
+        return matches(status)
+
+    ingests = (await folder_fleet.frontend()).running.frontend.ingests
+    assert not (await statuses.statuses(ingests.each(tenant), watched)).statuses
+    assert await client.statuses(*costly) == []
+    assert threads
+    assert threading.get_ident() not in threads
