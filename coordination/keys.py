@@ -17,6 +17,11 @@ LOST: Final = "holdfast:lost"
 """The channel on which the nonces of leases that were taken away are announced."""
 
 
+def arrived(digest: Digest) -> str:
+    """String with a TTL: a digest whose parts were committed lately."""
+    return f"holdfast:arrived:{digest}"
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The keys of one tenant."""

@@ -1,0 +1,190 @@
+"""A store in memory that looks as a fleet of many tenants leaves it, and counts.
+
+Blobs and their data are there; holds are made up as they are asked for, so that a
+million of them take no memory of this process.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from bench.capacity.formulas import PAGE, Size
+from holdfast.digests import Digest
+from storage.blocks import sums_of
+from storage.holds import Hold
+from storage.keys import HOLDS, data_key, hold_digest, hold_prefix, record_key
+from storage.port import Condition, Entry, Fetched, NoSuchKey, PendingUpload, Written
+from storage.records import Record, State
+from tests.service.collector.memory_store import START, MemoryStore
+
+INLINE_EVERY: Final = 4
+"""One blob of so many is in its record: a manifest or a config."""
+AGE: Final = 10 * 24 * 3600.0
+"""Seconds: all that is there is so old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """How many there are of what; each tenant has as many holds as any other."""
+
+    tenants: int
+    holds: int
+    blobs: int
+
+    @property
+    def stride(self) -> int:
+        """From one blob that a tenant holds to its next one."""
+        return self.blobs // self.holds
+
+    @property
+    def named(self) -> int:
+        """Blobs that some tenant holds."""
+        return self.holds * min(self.tenants, self._shared)
+
+    @property
+    def _shared(self) -> int:
+        # One blob in 50 is left to nobody, where there are that many.
+        return max(1, self.stride * 49 // 50)
+
+    def blobs_of(self, tenant: int) -> range:
+        """The numbers of the blobs that a tenant holds."""
+        first = tenant % self._shared
+        return range(first, first + self.holds * self.stride, self.stride)
+
+    @property
+    def size(self) -> Size:
+        """As the formulas take it: each data object is one block."""
+        inline = -(-self.blobs // INLINE_EVERY)
+        objects = self.blobs - inline
+        return Size(
+            holds=self.tenants * self.holds,
+            records=self.blobs,
+            unheld=self.blobs - self.named,
+            objects=objects,
+            blocks=objects,
+        )
+
+
+class FleetStore(MemoryStore):
+    """What such a fleet has, at the port of the object store."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__()
+        self.fleet = fleet
+        self.asked: Counter[str] = Counter()
+        self.received = 0
+        bodies = {Digest.of(b"blob %d" % number): number for number in range(fleet.blobs)}
+        self._digests = sorted(bodies, key=str)
+        self._places = {digest: place for place, digest in enumerate(self._digests)}
+        self._hold_size = len(_hold_body(self._digests[0]))
+        for place, digest in enumerate(self._digests):
+            self._commit(digest, b"blob %d" % bodies[digest], inline=place % INLINE_EVERY == 0)
+        self.time += AGE
+        self.start_over()
+
+    def _commit(self, digest: Digest, body: bytes, *, inline: bool) -> None:
+        key = data_key(f"{len(self._objects):032x}")
+        record = Record(
+            digest=digest,
+            state=State.LIVE,
+            size=len(body),
+            created_at_ns=int(START * 1e9),
+            data_key=key,
+            block_sums=sums_of(body),
+            nonce=f"{len(self._objects):032x}",
+            inline=body if inline else None,
+        )
+        if not inline:
+            super().put(key, body)
+        super().put(record_key(digest), record.encode())
+
+    def start_over(self) -> None:
+        """Counts from nought."""
+        self.asked.clear()
+        self.received = 0
+
+    def _ask(self, operation: str, key: str) -> None:
+        self.asked[f"{operation} {key.partition('/')[0]}"] += 1
+
+    # -- the port
+
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        """As the port says."""
+        self._ask("put", key)
+        return super().put(key, body, condition)
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
+        """As the port says."""
+        self._ask("get", key)
+        found = self._hold(key) if key.startswith(HOLDS) else super().get(key, offset, length)
+        self.received += len(found.body)
+        return found
+
+    def head(self, key: str) -> Entry:
+        """As the port says."""
+        self._ask("head", key)
+        return super().get(key).entry
+
+    def delete(self, key: str) -> None:
+        """As the port says."""
+        self._ask("delete", key)
+        super().delete(key)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
+        """As the port says, page by page."""
+        whole = self._holds(prefix) if prefix.startswith(HOLDS) else super().list(prefix)
+        self._ask("list", prefix)
+        for number, entry in enumerate(e for e in whole if e.key > start_after):
+            if number and number % PAGE == 0:
+                self._ask("list", prefix)
+            yield entry
+
+    def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
+        """As the port says; S3 is asked a second time where there are none."""
+        self._ask("uploads", prefix)
+        self._ask("uploads", prefix)
+        return iter([])
+
+    # -- holds, made up
+
+    def tenant(self, number: int) -> str:
+        """A tenant's name."""
+        return f"node-{number:05}"
+
+    def _numbers(self, prefix: str) -> range:
+        """The tenants that a prefix is about."""
+        name = prefix.removeprefix(HOLDS).partition("/")[0]
+        if not name:
+            return range(self.fleet.tenants)
+        number = int(name.removeprefix("node-"))
+        return range(number, number + 1)
+
+    def _holds(self, prefix: str) -> Iterator[Entry]:
+        for number in self._numbers(prefix):
+            for place in self.fleet.blobs_of(number):
+                key = hold_prefix(self.tenant(number), self._digests[place]) + f"{number:032x}"
+                if key.startswith(prefix):
+                    yield Entry(key, self._hold_size, key, START)
+
+    def _hold(self, key: str) -> Fetched:
+        (number,) = self._numbers(key)
+        if self._places.get(hold_digest(key), -1) not in self.fleet.blobs_of(number):
+            raise NoSuchKey(key)
+        body = _hold_body(hold_digest(key))
+        return Fetched(Entry(key, len(body), key, START), body, self.time)
+
+
+def _hold_body(digest: Digest) -> bytes:
+    at = int(START * 1e9)
+    return Hold(
+        digest=digest,
+        size=20 * 2**20,
+        created_at_ns=at,
+        updated_at_ns=at,
+        labels={},
+        labelled_at_ns=0,
+        nonce="0" * 32,
+    ).encode()

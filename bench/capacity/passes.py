@@ -1,0 +1,147 @@
+"""Passes over a whole fleet's store, counted, timed, and their memory looked at."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.capacity import formulas
+from bench.capacity.fleet import Fleet, FleetStore
+from bench.capacity.requests import Requests
+from service.collector.ages import Ages
+from service.collector.report import Report
+from service.collector.run import Run
+from service.collector.sweep import sweep_store
+from service.scrub.passes import Means, Orders, Pass
+from storage.fleet import longest_lifetime
+from storage.holds import Holds, merged
+from storage.kept_holds import KeptHolds
+from storage.keys import uuid7
+from storage.records import Records, new_nonce
+from storage.spool import Spools
+
+DAY: Final = 24 * 3600.0
+AGES: Final = Ages(grace=3600.0, data=2 * DAY, read_grace=3600.0, ingest_lifetime=DAY)
+KEPT: Final = 8 * 2**20
+"""Bytes of holds that a frontend keeps, enough for one tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What one pass took.
+
+    Attributes:
+        name: of the pass.
+        counted: what it asked of the store.
+        expected: what the formula says.
+        received: bytes of objects that it read, without listings.
+        seconds: that it took, with a store that answers at once.
+        grown: bytes by which this process grew at most.
+    """
+
+    name: str
+    counted: Requests
+    expected: Requests
+    received: int
+    seconds: float
+    grown: int
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether the formula holds."""
+        return _some(self.counted) == _some(self.expected)
+
+
+def passes(fleet: Fleet) -> list[Passed]:
+    """Every pass over a fleet's store."""
+    store, size = FleetStore(fleet), fleet.size
+    kept = KeptHolds(KEPT)
+    tenant_holds = fleet.holds
+
+    def listing() -> None:
+        holds = Holds(store, uuid7, new_nonce, kept)
+        listed = [merged(holds.load_listed(group)) for group in holds.groups(store.tenant(0))]
+        assert len(listed) == tenant_holds
+
+    rehearsed = formulas.rehearsal(size)
+    return [
+        _passed("List, first", store, listing, formulas.listing(tenant_holds, tenant_holds)),
+        _passed("List, again", store, listing, formulas.listing(tenant_holds, 0)),
+        _passed("gc --dry-run", store, lambda: collect(store, dry=True), rehearsed),
+        _passed("scrub --shallow", store, lambda: scrub(store, shallow=True), formulas.look(size)),
+        _passed("scrub", store, lambda: scrub(store, shallow=False), formulas.scrub(size)),
+        _passed("gc", store, lambda: collect(store, dry=False), formulas.collection(size)),
+    ]
+
+
+def _passed(name: str, store: FleetStore, work: Callable[[], None], expected: Requests) -> Passed:
+    store.start_over()
+    before, begun = _memory("VmRSS", reset=True), time.monotonic()
+    work()
+    return Passed(
+        name=name,
+        counted=Requests(dict(store.asked)),
+        expected=expected,
+        received=store.received,
+        seconds=time.monotonic() - begun,
+        grown=max(0, _memory("VmHWM") - before),
+    )
+
+
+def collect(store: FleetStore, *, dry: bool) -> Report:
+    """A run of the collector over the store; Redis isn't part of it.
+
+    Raises:
+        AssertionError: something went wrong.
+    """
+    with Spools() as spools:
+        run = Run(
+            store=store,
+            records=Records(store),
+            ages=AGES,
+            report=Report(dry),
+            spools=spools,
+            new_name=uuid7,
+            new_nonce=new_nonce,
+            declared_lifetime=lambda: longest_lifetime(store),
+        )
+        sweep_store(run)
+    assert not run.report.errors, run.report.errors
+    return run.report
+
+
+def scrub(store: FleetStore, *, shallow: bool) -> None:
+    """A scrub of the store, on a clock that stands still.
+
+    Raises:
+        AssertionError: it found something.
+    """
+    means = Means(
+        store=store,
+        forget=lambda: None,
+        clock=lambda: 0.0,
+        now=lambda: 0.0,
+        wait=lambda _: None,
+        stop=threading.Event(),
+        new_name=uuid7,
+        new_nonce=new_nonce,
+    )
+    report = Pass(Orders(rate=0, workers=1, hold_age=DAY, shallow=shallow), means).run()
+    assert report.well, report
+
+
+def _some(requests: Requests) -> dict[str, int]:
+    return {kind: number for kind, number in requests.s3.items() if number}
+
+
+def _memory(field: str, *, reset: bool = False) -> int:
+    """Bytes of this process: VmRSS now, or VmHWM, the most since the last reset."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5", "ascii")
+    status = Path("/proc/self/status").read_text("ascii")
+    line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024

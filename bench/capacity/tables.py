@@ -1,0 +1,124 @@
+"""The tables of docs/capacity.md: written by `python -m bench capacity --docs`, held by tests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from bench.capacity import formulas
+from bench.capacity.counts import COUNTS
+from bench.capacity.fleet import Fleet
+from bench.capacity.load import DAY, FLEETS, Bill, Day, Nodes, Prices, bill
+from bench.capacity.requests import Requests
+
+FULL: Final = Fleet(tenants=1_000, holds=1_000, blobs=50_000)
+"""The fleet that is simulated."""
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    names = list(head)
+    lines = [names, ["---"] * len(names), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def calls() -> str:
+    """What each call asks for."""
+    head = ("call", "S3 writes", "S3 reads", "S3 deletes", "Redis")
+    rows = ((name, r.writes, r.reads, r.free, r.all_redis) for name, r in COUNTS.items())
+    return _table(head, rows)
+
+
+def passes() -> str:
+    """What a pass over the simulated fleet's whole store asks for."""
+    size, prices = FULL.size, Prices()
+    rows: Mapping[str, Requests] = {
+        "List by one tenant, first": formulas.listing(FULL.holds, FULL.holds),
+        "List by one tenant, again": formulas.listing(FULL.holds, 0),
+        "`holdfast gc --dry-run`": formulas.rehearsal(size),
+        "`holdfast gc`": formulas.collection(size),
+        "`holdfast scrub --shallow`": formulas.look(size),
+        "`holdfast scrub`": formulas.scrub(size),
+    }
+    return _table(
+        ("pass", "S3 writes", "S3 reads", "dollars"),
+        (
+            (name, f"{r.writes:,}", f"{r.reads:,}", f"{prices.of(r):.4f}")
+            for name, r in rows.items()
+        ),
+    )
+
+
+def _bills() -> list[Bill]:
+    return [bill(fleet, Day()) for fleet in FLEETS]
+
+
+def loads() -> str:
+    """What fleets ask for, on average."""
+
+    def row(found: Bill) -> tuple[str, ...]:
+        total, fleet = found.total, found.fleet
+        rates = (total.writes, total.reads, total.free, total.all_redis)
+        return (f"{fleet.nodes:,}", f"{fleet.blobs:,}", *(f"{n / DAY:.2f}" for n in rates))
+
+    head = ("nodes", "blobs", "S3 writes/s", "S3 reads/s", "S3 deletes/s", "Redis/s")
+    return _table(head, map(row, _bills()))
+
+
+def costs() -> str:
+    """Dollars a month."""
+    prices = Prices()
+
+    def row(found: Bill) -> tuple[str, ...]:
+        shares = (30 * prices.of(requests) for requests in found.daily.values())
+        requests, storage = found.requests_monthly(prices), found.storage_monthly(prices)
+        sums = (*shares, requests, storage, (requests + storage) / found.fleet.nodes)
+        return (f"{found.fleet.nodes:,}", *(f"{amount:,.2f}" for amount in sums))
+
+    bills = _bills()
+    head = ("nodes", *bills[0].daily, "all requests", "storage", "in all, a node")
+    return _table(head, map(row, bills))
+
+
+def assumptions() -> str:
+    """What isn't counted."""
+    day, prices, one = Day(), Prices(), Nodes(1, 1)
+    rows = (
+        ("images that a node pulls in a day", day.pulls),
+        ("an image", f"{day.layers} layers of 20 MiB, {day.small} manifests and configs of 4 KiB"),
+        ("of its blobs, held by the node already", f"{day.held:.1%}, asked for cold"),
+        ("of its blobs, new to the fleet", f"{day.new:.1%}"),
+        ("Info and Read of manifest and config after a pull", f"{day.pairs} pairs"),
+        ("collections of a node's containerd in a day", day.collections),
+        ("of its holds, new to a List", f"{day.changed:.1%}"),
+        ("holds of a node", f"{one.holds:,}"),
+        ("`holdfast gc`", f"{one.collections} times a day"),
+        ("`holdfast scrub`", f"all of the store in {1 / one.scrubs:.0f} days"),
+        ("blobs given up", "as many as come, by nodes and in the store"),
+        ("1,000 PUT, POST or LIST requests", f"${1000 * prices.write:.3f}"),
+        ("1,000 GET or HEAD requests", f"${1000 * prices.read:.4f}"),
+        ("a DELETE request", "nothing"),
+        ("10⁹ bytes stored for a month", f"${prices.gigabyte_month:.3f}"),
+    )
+    return _table((f"assumption ({prices.as_of})", ""), rows)
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "calls": calls,
+    "passes": passes,
+    "assumptions": assumptions,
+    "loads": loads,
+    "costs": costs,
+}
+
+
+def rewritten(page: str) -> str:
+    """A page with its tables as they are today, each between its marks."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", "\n<!-- end -->"
+        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        made = begin + table() + end
+        page, found = pattern.subn(lambda _, made=made: made, page)  # type: ignore[misc]
+        if found != 1:
+            raise ValueError(f"{found} places for the table {name!r}, not one")
+    return page

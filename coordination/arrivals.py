@@ -1,0 +1,41 @@
+"""Digests that became live lately: a hint, by which a commit knows when to look again.
+
+It decides nothing. What it misses costs the requests of a look, or bytes that are
+stored twice until the collector comes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from coordination.connection import Client, translated
+from coordination.keys import arrived
+from holdfast.digests import Digest
+
+ARRIVED_TTL_MS: Final = 60 * 60 * 1000
+"""How long it is told that a digest has become live, in ms."""
+
+
+class Arrivals:
+    """What the fleet has committed lately, as Redis tells."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def tell(self, digest: Digest) -> None:
+        """Tells all frontends that a digest is live now.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        async with translated():
+            await self._client.set(arrived(digest), "", px=ARRIVED_TTL_MS)
+
+    async def told(self, digest: Digest) -> bool:
+        """Whether a digest became live within the last hour, as far as Redis knows.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        async with translated():
+            return bool(await self._client.exists(arrived(digest)))
