@@ -5,9 +5,10 @@ ETags have no quotes on this side of the port.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from botocore import exceptions as boto
 
@@ -21,17 +22,39 @@ from storage.port import (
     NoSuchKey,
     Written,
 )
-from storage.s3_client import S3Settings, bare, quoted
+from storage.s3_client import bare, quoted
+from storage.s3_clock import ServerClock
+from storage.s3_direct import Answer
 from storage.s3_errors import status_of, translated
+from storage.s3_settings import S3Settings
 from storage.s3_uploads import Uploads
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 __all__ = ["S3Settings", "S3Store"]
 
+SMALL: Final = 256 * 1024
+"""Bytes of a body up to which boto3's own work counts, and beyond which it doesn't."""
+NO_HEADERS: Final[Mapping[str, str]] = {}
+PLAIN: Final = frozenset(
+    {HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_FOUND}
+)
+"""Replies that need nothing of what boto3 knows."""
+DECIDED: Final = frozenset(
+    {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED}
+)
+"""Replies to a conditional put that say how it ended, or that it may still end."""
 BODY_ATTEMPTS: Final = 4
 """How often a read is begun again whose body broke off; botocore doesn't retry those."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """What a reply says of its body: `size` in bytes, `whole` the object's, if it is a range."""
+
+    size: int
+    whole: str
+    etag: str
+    last_modified: float
+    date: float
 
 
 class S3Store(Uploads):
@@ -45,24 +68,27 @@ class S3Store(Uploads):
         sends again, is right either way.
         """
         doing = f"writing {key}"
-        if condition is None:
-            with translated(doing):
-                reply = self._client.put_object(
-                    Bucket=self._bucket, Key=self._prefix + key, Body=body
-                )
-        else:
-            reply = self._put_once(key, body, condition, doing)
+        if condition is not None:
+            return self._put_once(key, body, condition, doing)
+        if len(body) <= SMALL:
+            answer = self._plainly("PUT", key, body=body)
+            if answer and "etag" in answer.headers:
+                return self._written(answer)
+        with translated(doing):
+            reply = self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=body)
         return Written(bare(reply["ETag"]), self._date(reply))
 
-    def _put_once(self, key: str, body: bytes, condition: Condition, doing: str) -> Any:  # noqa: ANN401 -- a reply
-        held: dict[str, Any] = (
-            {"IfNoneMatch": "*"}
-            if isinstance(condition, IfAbsent)
-            else {"IfMatch": quoted(condition.etag)}
-        )
+    def _put_once(self, key: str, body: bytes, condition: Condition, doing: str) -> Written:
         try:
             with translated(doing, once=True):
-                return self._once.put_object(
+                if answer := self._put_directly(key, body, condition):
+                    return self._written(answer)
+                held: dict[str, Any] = (
+                    {"IfNoneMatch": "*"}
+                    if isinstance(condition, IfAbsent)
+                    else {"IfMatch": quoted(condition.etag)}
+                )
+                reply = self._once.put_object(
                     Bucket=self._bucket, Key=self._prefix + key, Body=body, **held
                 )
         except NoSuchKey as error:
@@ -72,6 +98,41 @@ class S3Store(Uploads):
             # less is given some time first.
             self._pause()
             raise
+        return Written(bare(reply["ETag"]), self._date(reply))
+
+    def _put_directly(self, key: str, body: bytes, condition: Condition) -> Answer | None:
+        """The reply to a conditional put; None: nothing was written, and boto3 shall do it."""
+        if len(body) > SMALL or not self._direct.usable:
+            return None
+        held = (
+            {"If-None-Match": "*"}
+            if isinstance(condition, IfAbsent)
+            else {"If-Match": quoted(condition.etag)}
+        )
+        answer = self._direct.send("PUT", self._prefix + key, held, body)
+        self._clock.note(answer)
+        if answer.status == HTTPStatus.OK and "etag" in answer.headers:
+            return answer
+        if answer.status in DECIDED or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise answer.error("PutObject")
+        return None
+
+    def _plainly(
+        self, method: str, key: str, headers: Mapping[str, str] = NO_HEADERS, body: bytes = b""
+    ) -> Answer | None:
+        """The reply to a request that can be repeated; None: boto3 shall do it."""
+        if not self._direct.usable:
+            return None
+        try:
+            answer = self._direct.send(method, self._prefix + key, headers, body)
+        except (boto.HTTPClientError, boto.ConnectionError):
+            return None
+        self._clock.note(answer)
+        return answer if answer.status in PLAIN else None
+
+    def _written(self, answer: Answer) -> Written:
+        date = ServerClock.parse(answer.headers.get("date"))
+        return Written(bare(answer.headers["etag"]), self._clock.now() if date is None else date)
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
         """As the port says. A body that breaks off is fetched again."""
@@ -80,6 +141,8 @@ class S3Store(Uploads):
         last = "" if length is None else str(offset + length - 1)
         ranged = offset > 0 or length is not None
         wanted: dict[str, Any] = {"Range": f"bytes={offset}-{last}"} if ranged else {}
+        if fetched := self._get_plainly(key, offset, length, wanted):
+            return fetched
         for attempt in range(BODY_ATTEMPTS):
             if attempt:
                 self._pause()
@@ -98,29 +161,33 @@ class S3Store(Uploads):
                 continue
             finally:
                 reply["Body"].close()
-            if fetched := self._whole(key, offset, length, reply, body):
+            described = self._described(reply["ResponseMetadata"]["HTTPHeaders"], len(body))
+            if fetched := _whole(key, offset, length, described, body):
                 return fetched
         raise Unavailable(f"reading {key}: the body broke off {BODY_ATTEMPTS} times; try again")
 
-    def _whole(
-        self,
-        key: str,
-        offset: int,
-        length: int | None,
-        reply: GetObjectOutputTypeDef,
-        body: bytes,
+    def _get_plainly(
+        self, key: str, offset: int, length: int | None, wanted: Mapping[str, str]
     ) -> Fetched | None:
-        """What was read, if it came in full; None if it broke off."""
-        size = reply["ContentLength"]
-        if content_range := reply.get("ContentRange"):
-            size = int(content_range.rpartition("/")[2])
-        elif offset or length is not None:  # a server that doesn't know ranges
-            body = body[offset : None if length is None else offset + length]
-        entry = Entry(key, size, bare(reply["ETag"]), reply["LastModified"].timestamp())
-        wanted = size - offset if length is None else length
-        if offset + wanted > size or wanted < 0:
-            raise _ends_early(entry, offset, wanted)
-        return Fetched(entry, body, self._date(reply)) if len(body) == wanted else None
+        answer = self._plainly("GET", key, wanted)
+        if answer is None:
+            return None
+        if answer.status == HTTPStatus.NOT_FOUND:
+            with translated(f"reading {key}"):
+                raise answer.error("GetObject")
+        described = self._described(answer.headers, len(answer.body))
+        return _whole(key, offset, length, described, answer.body)
+
+    def _described(self, headers: Mapping[str, str], received: int) -> _Described:
+        modified = ServerClock.parse(headers.get("last-modified"))
+        date = ServerClock.parse(headers.get("date"))
+        return _Described(
+            size=int(headers.get("content-length", received)),
+            whole=headers.get("content-range", "").rpartition("/")[2],
+            etag=bare(headers["etag"]),
+            last_modified=0.0 if modified is None else modified,
+            date=self._clock.now() if date is None else date,
+        )
 
     def _empty(self, key: str, offset: int, length: int | None) -> Fetched:
         """A range that S3 has no words for: no bytes, at the end or before it."""
@@ -131,6 +198,9 @@ class S3Store(Uploads):
 
     def head(self, key: str) -> Entry:
         """As the port says."""
+        if (answer := self._plainly("HEAD", key)) and answer.status == HTTPStatus.OK:
+            plain = self._described(answer.headers, 0)
+            return Entry(key, plain.size, plain.etag, plain.last_modified)
         try:
             with translated(f"reading {key}"):
                 reply = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
@@ -145,6 +215,8 @@ class S3Store(Uploads):
 
     def delete(self, key: str) -> None:
         """As the port says."""
+        if (answer := self._plainly("DELETE", key)) and answer.status != HTTPStatus.NOT_FOUND:
+            return
         try:
             with translated(f"deleting {key}"):
                 self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
@@ -176,6 +248,22 @@ class S3Store(Uploads):
             if not found or found[-1]["Key"] <= after:
                 raise Unavailable(f"listing {prefix}: the store gave a page that leads nowhere")
             after = found[-1]["Key"]
+
+
+def _whole(
+    key: str, offset: int, length: int | None, described: _Described, body: bytes
+) -> Fetched | None:
+    """What was read, if it came in full; None if it broke off."""
+    size = described.size
+    if described.whole:
+        size = int(described.whole)
+    elif offset or length is not None:  # a server that doesn't know ranges
+        body = body[offset : None if length is None else offset + length]
+    entry = Entry(key, size, described.etag, described.last_modified)
+    wanted = size - offset if length is None else length
+    if offset + wanted > size or wanted < 0:
+        raise _ends_early(entry, offset, wanted)
+    return Fetched(entry, body, described.date) if len(body) == wanted else None
 
 
 def _ends_early(entry: Entry, offset: int, wanted: int) -> DataLoss:

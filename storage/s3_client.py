@@ -1,8 +1,9 @@
-"""The two clients of a bucket, and how patiently they talk to it.
+"""The clients of a bucket.
 
 What is safe to repeat goes through one that retries with jittered back-off;
 conditional puts and completions go through one that sends each request a single
-time, because a repeated one can't tell its own effect from somebody else's.
+time, because a repeated one can't tell its own effect from somebody else's. Small
+requests go past both where they can, see storage/s3_direct.py.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -19,41 +19,12 @@ from botocore.config import Config
 
 from holdfast.errors import ConfigurationError
 from storage.s3_clock import ServerClock
+from storage.s3_direct import DirectRequests
 from storage.s3_errors import translated
+from storage.s3_settings import S3Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-
-@dataclass(frozen=True, slots=True)
-class S3Settings:
-    """Where the bucket is, and how patiently it is talked to.
-
-    Attributes:
-        bucket: its name; it must exist.
-        endpoint: URL of the server; None: AWS, by region.
-        region: what requests are signed for.
-        prefix: put before every key, with a slash after it.
-        path_style: the bucket in the path of the URL, not in its host name.
-        max_connections: kept open by each of the two clients; as many threads as
-            use the store, else they wait for each other.
-        connect_timeout: seconds.
-        read_timeout: seconds without a byte; a completion of many parts can be
-            silent for long.
-        attempts: of a request that is safe to repeat, the first included.
-        longest_pause: seconds between attempts of our own, at most.
-    """
-
-    bucket: str
-    endpoint: str | None = None
-    region: str = "us-east-1"
-    prefix: str = ""
-    path_style: bool = False
-    max_connections: int = 64
-    connect_timeout: float = 5.0
-    read_timeout: float = 60.0
-    attempts: int = 5
-    longest_pause: float = 0.5
 
 
 class Bucket:
@@ -80,6 +51,7 @@ class Bucket:
             session = boto3.session.Session()
             self._client = new_client(session, settings, settings.attempts)
             self._once = new_client(session, settings, 1)
+            self._direct = DirectRequests(session, settings)
         except (ValueError, boto.BotoCoreError) as error:
             raise ConfigurationError(
                 f"no S3 client for bucket {settings.bucket!r}: {error}; "
@@ -103,6 +75,7 @@ class Bucket:
         """As the port says."""
         self._client.close()
         self._once.close()
+        self._direct.close()
 
     def _date(self, reply: Any) -> float:  # noqa: ANN401 -- a reply of any operation
         headers = reply["ResponseMetadata"]["HTTPHeaders"]

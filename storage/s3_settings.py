@@ -1,0 +1,37 @@
+"""Where a bucket is, and how patiently it is talked to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """Where the bucket is, and how patiently it is talked to.
+
+    Attributes:
+        bucket: its name; it must exist.
+        endpoint: URL of the server; None: AWS, by region.
+        region: what requests are signed for.
+        prefix: put before every key, with a slash after it.
+        path_style: the bucket in the path of the URL, not in its host name.
+        max_connections: kept open by each of the two clients; as many threads as
+            use the store, else they wait for each other.
+        connect_timeout: seconds.
+        read_timeout: seconds without a byte; a completion of many parts can be
+            silent for long.
+        attempts: of boto3's at a request that is safe to repeat; a small one was tried
+            once before.
+        longest_pause: seconds between attempts of our own, at most.
+    """
+
+    bucket: str
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    prefix: str = ""
+    path_style: bool = False
+    max_connections: int = 64
+    connect_timeout: float = 5.0
+    read_timeout: float = 60.0
+    attempts: int = 5
+    longest_pause: float = 0.5

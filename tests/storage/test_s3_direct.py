@@ -1,0 +1,233 @@
+"""Small requests past boto3: what is theirs, and what is left to it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from holdfast.errors import ConfigurationError, OutcomeUnknown, Unavailable
+from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey
+from storage.s3 import S3Settings, S3Store
+from storage.s3_direct import _stale
+from tests.servers.process import wait_until
+from tests.storage.scripted import Reply, error, scripted
+
+WRITTEN = Reply(headers={"ETag": '"e1"', "Date": "Tue, 24 Nov 2026 12:00:00 GMT"})
+NOON = 1795521600.0
+
+
+def test_one_request() -> None:
+    """A conditional put is one request, and its reply tells ETag and date."""
+    with scripted(WRITTEN) as script:
+        store = script.store()
+        written = store.put("a", b"x", IfAbsent())
+        store.close()
+    assert (written.etag, written.date) == ("e1", NOON)
+    assert script.requests == [("PUT", "/bucket/a")]
+
+
+@pytest.mark.parametrize(
+    ("reply", "meaning"),
+    [
+        (error(412, "PreconditionFailed"), ConditionFailed),
+        (error(404, "NoSuchKey"), ConditionFailed),
+        (error(404, "NoSuchBucket"), ConfigurationError),
+        (error(409, "ConditionalRequestConflict"), OutcomeUnknown),
+        (error(500, "InternalError"), OutcomeUnknown),
+        (error(503, "SlowDown"), OutcomeUnknown),
+        (Reply(hang_up=True), OutcomeUnknown),
+    ],
+    ids=lambda value: getattr(value, "__name__", "reply"),
+)
+def test_a_conditional_put_is_never_sent_again(reply: Reply, meaning: type[Exception]) -> None:
+    """What may have been carried out is reported, and not repeated by anybody below the caller."""
+    with scripted(reply) as script:
+        store = script.store(attempts=5)
+        with pytest.raises(meaning):
+            store.put("a", b"x", IfMatch("e0"))
+        store.close()
+    assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 403])
+def test_a_refusal_is_left_to_boto3(status: int) -> None:
+    """A reply that means 'not here' or 'not like this' wrote nothing: boto3 knows what to do."""
+    with scripted(error(status, "Whatever"), WRITTEN) as script:
+        store = script.store()
+        assert store.put("a", b"x", IfAbsent()).etag == "e1"
+        store.close()
+    assert len(script.requests) == 2
+
+
+def test_a_large_body_is_left_to_boto3() -> None:
+    """Where the bytes cost more than the request, nothing is gained: boto3 says who it is."""
+    with scripted(WRITTEN) as script:
+        store = script.store()
+        store.put("a", bytes(300_000), IfAbsent())
+        store.put("b", bytes(300_000))
+        store.close()
+    assert len(script.requests) == 2
+
+
+def test_what_can_be_repeated_is_repeated_by_boto3() -> None:
+    """A read whose first reply isn't plain is read by boto3."""
+    found = Reply(
+        body=b"hello",
+        headers={"ETag": '"e1"', "Last-Modified": "Tue, 24 Nov 2026 12:00:00 GMT"},
+    )
+    for first in (error(503, "SlowDown"), Reply(hang_up=True), Reply(body=b"hel", claimed=5)):
+        with scripted(first, found) as script:
+            store = script.store()
+            fetched = store.get("a")
+            store.close()
+        assert (fetched.body, fetched.entry.last_modified) == (b"hello", NOON)
+        assert len(script.requests) == 2
+
+
+def test_absence_needs_no_second_look() -> None:
+    """NoSuchKey is an answer."""
+    with scripted(error(404, "NoSuchKey")) as script:
+        store = script.store()
+        with pytest.raises(NoSuchKey):
+            store.get("a")
+        store.close()
+    assert len(script.requests) == 1
+
+
+def test_an_idle_connection_that_was_closed() -> None:
+    """A connection that the server has closed meanwhile isn't written to."""
+    with closing_server() as endpoint:
+        store = S3Store(S3Settings("bucket", endpoint, path_style=True, attempts=1))
+        for number in range(3):
+            assert store.put(f"k{number}", b"x", IfAbsent()).etag == "e1"
+            wait_until(lambda: _stale(store._direct._idle[-1]), "the server's end")
+        store.close()
+
+
+def test_nobody_listens() -> None:
+    """A conditional put that was never sent is Unavailable: nothing can have happened."""
+    with scripted(WRITTEN) as script:
+        pass
+    store = script.store()
+    with pytest.raises(Unavailable):
+        store.put("a", b"x", IfAbsent())
+    store.close()
+
+
+def test_a_proxy_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a proxy is set for the endpoint, boto3 does it all: it knows proxies."""
+    with scripted(WRITTEN) as script:
+        monkeypatch.setenv("http_proxy", script.endpoint)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        store = S3Store(S3Settings("bucket", "http://s3.invalid", path_style=True, attempts=1))
+        assert store.put("a", b"x", IfAbsent()).etag == "e1"
+        store.close()
+    assert script.requests == [("PUT", "http://s3.invalid/bucket/a")]
+
+
+def test_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without credentials boto3 says what is missing."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with scripted(WRITTEN) as script:
+        store = script.store()
+        with pytest.raises(Exception, match="AWS_ACCESS_KEY_ID"):
+            store.put("a", b"x", IfAbsent())
+        store.close()
+    assert script.requests == []
+
+
+def test_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """TLS trusts whom boto3 would trust, and nobody else."""
+    certificate, key = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with closing_server(context) as endpoint:
+        settings = S3Settings("bucket", endpoint, path_style=True, attempts=1)
+        stranger = S3Store(settings)
+        with pytest.raises(Unavailable):
+            stranger.put("a", b"x", IfAbsent())
+        stranger.close()
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        store = S3Store(settings)
+        assert store.put("a", b"x", IfAbsent()).etag == "e1"
+        store.close()
+
+
+@contextmanager
+def closing_server(tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """A server that promises to keep connections, and closes each after a reply."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("ETag", '"e1"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            self.wfile.flush()
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem, secret = folder / "cert.pem", folder / "key.pem"
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return pem, secret
