@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import Final
 
@@ -15,12 +16,19 @@ from coordination.hold_cache import HoldCache, Ticket
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Unavailable, shorten
 from holdfast.values import Info, check_labels
+from service.absences import Absences
 from service.workers import Workers
 from storage.blobs import Blobs
-from storage.holds import Holds, Relabel, merged
+from storage.holds import Holds, Named, Relabel, merged
+from storage.port import Entry
 
 log = structlog.get_logger(__name__)
 
+Loaded = list[Named]
+Listed = tuple[list[Entry], Loaded | None]
+"""What is below one digest, and the holds among it if they are remembered."""
+Batch = list[Listed]
+Infos = list[Info]
 LIST_BATCH: Final = 100
 """Entries of one List message."""
 CACHE_PAUSE: Final = 1.0
@@ -36,6 +44,7 @@ class Catalogue:
         blobs: Blobs,
         holds: Holds,
         cache: HoldCache,
+        absences: Absences,
         workers: Workers,
         shared: bool,
         now_ns: Callable[[], int],
@@ -47,6 +56,7 @@ class Catalogue:
             blobs: records and holds.
             holds: for listing.
             cache: of holds.
+            absences: told of what isn't there.
             workers: for what blocks.
             shared: whether a tenant may take what the fleet has.
             now_ns: the time, in ns since 1970.
@@ -55,6 +65,7 @@ class Catalogue:
         self._blobs = blobs
         self._holds = holds
         self._cache = cache
+        self._absences = absences
         self._workers = workers
         self._now_ns = now_ns
         self._clock = clock
@@ -111,15 +122,20 @@ class Catalogue:
         except HoldfastError as error:
             self._pause(error)
 
+    def _known(self, digest: Digest) -> bool:
+        """Without a record nobody holds it: that is one request for most new content."""
+        known = self._blobs.known(digest)
+        self._absences.note(digest, absent=not known)
+        return known
+
     def _find_own(self, tenant: str, digest: Digest) -> Info | None:
-        # Without a record nobody holds it: that is one request for most new content.
-        if not self._blobs.known(digest):
+        if not self._known(digest):
             return None
         found = self._blobs.held(tenant, digest)
         return found[0] if found else None
 
     def _find(self, tenant: str, digest: Digest) -> Info | None:
-        if not self._blobs.known(digest):
+        if not self._known(digest):
             return None
         found = self._blobs.held(tenant, digest)
         if found is None and self.shared:
@@ -157,8 +173,29 @@ class Catalogue:
         async with self._cache.changing(tenant, digest, delete=False):
             pass
 
+    @contextmanager
+    def _asked(self, what: str, patience: float | None) -> Iterator[Callable[[], None]]:
+        """Gives what tells a thread that its client has given up: it raises Unavailable."""
+        deadline = None if patience is None else self._clock() + patience
+        given_up = threading.Event()
+
+        def still_wanted() -> None:
+            if given_up.is_set() or (deadline is not None and self._clock() >= deadline):
+                raise Unavailable(f"{what} was given up; nothing was changed")
+
+        try:
+            yield still_wanted
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+
     async def update(
-        self, tenant: str, digest: Digest, labels: Mapping[str, str], paths: list[str]
+        self,
+        tenant: str,
+        digest: Digest,
+        labels: Mapping[str, str],
+        paths: list[str],
+        patience: float | None = None,
     ) -> Info:
         """Changes labels.
 
@@ -167,16 +204,26 @@ class Catalogue:
             digest: of the blob.
             labels: the new values.
             paths: `labels` (or nothing) replaces all, `labels.<key>` sets one.
+            patience: seconds for which the client waits; None: for ever. One that has
+                given up may have set other labels since, and those mustn't go: it is asked
+                before each write, which itself fails over a newer one.
 
         Raises:
             InvalidArgument: another path, or labels that are too large.
             NotFound: this tenant doesn't hold it.
+            Unavailable: Redis or the store can't be reached, or it took too long.
         """
-        change = relabelling(labels, paths)
-        async with self._cache.changing(tenant, digest, delete=False):
-            info = await self._workers.store(
-                self._blobs.relabel, tenant, digest, change, self._now_ns()
-            )
+        change, now_ns = relabelling(labels, paths), self._now_ns()
+        with self._asked(f"the update of {digest}", patience) as still_wanted:
+
+            def wanted(old: Mapping[str, str]) -> Mapping[str, str]:
+                still_wanted()
+                return change(old)
+
+            async with self._cache.changing(tenant, digest, delete=False):
+                info = await self._workers.store(
+                    self._blobs.relabel, tenant, digest, wanted, now_ns
+                )
         if info is None:
             raise NotFound(f"content {digest} not found")
         return info
@@ -194,33 +241,61 @@ class Catalogue:
         Raises:
             Unavailable: Redis or the store can't be reached, or it took too long.
         """
-        deadline = None if patience is None else self._clock() + patience
-        given_up = threading.Event()
-
-        def still_wanted() -> None:
-            if given_up.is_set() or (deadline is not None and self._clock() >= deadline):
-                raise Unavailable(f"the delete of {digest} was given up; nothing was deleted")
-
-        try:
+        with self._asked(f"the delete of {digest}", patience) as still_wanted:
             async with self._cache.changing(tenant, digest, delete=True) as announced:
                 keys = await self._workers.store(self._holds.mark, tenant, digest, still_wanted)
                 if keys:
                     await announced.confirm()
                     await self._workers.store(self._holds.unlink, keys)
-        except asyncio.CancelledError:
-            given_up.set()
-            raise
+
+    async def give_up(self, tenant: str, digest: Digest, gone: Callable[[], bool]) -> bool:
+        """Deletes the holds of a tenant that doesn't know of it; False if it is back.
+
+        The tenant is looked for after its holds are marked. Whoever has told it since then
+        that it holds the digest has noted before that it is there, and saw the marks.
+
+        Args:
+            tenant: who is said to be gone.
+            digest: the blob.
+            gone: whether the store still says so; called in a thread.
+
+        Raises:
+            Unavailable: Redis or the store can't be reached.
+        """
+        async with self._cache.changing(tenant, digest, delete=True) as announced:
+            if not await self._workers.store(gone):
+                return False
+            keys = await self._workers.store(self._holds.mark, tenant, digest)
+            if not keys:
+                return True
+            await announced.confirm()
+            if not await self._workers.store(gone):
+                await self._workers.store(self._holds.take_back, tenant, keys)
+                return False
+            await self._workers.store(self._holds.unlink, keys)
+        return True
 
     async def list(self, tenant: str, matches: Callable[[Info], bool]) -> AsyncIterator[list[Info]]:
         """What this tenant holds and `matches`, in order of digest, some at a time."""
         groups = self._holds.groups(tenant)
-        while batch := await self._workers.store(lambda: list(islice(groups, LIST_BATCH))):
-            loaded = await asyncio.gather(
-                *(self._workers.store(self._holds.load, keys) for keys in batch)
-            )
-            infos = [merged(found) for found in loaded if found]
-            if matching := [info for info in infos if matches(info)]:
+
+        def listed() -> Batch:
+            return [(group, self._holds.remembered(group)) for group in islice(groups, LIST_BATCH)]
+
+        def chosen(loaded: Iterable[Loaded]) -> Infos:
+            # In a thread: patterns are a stranger's, and may take a while.
+            return [info for info in map(merged, filter(None, loaded)) if matches(info)]
+
+        while batch := await self._workers.store(listed):
+            loaded = await asyncio.gather(*map(self._load, batch))
+            if matching := await self._workers.store(chosen, loaded):
                 yield matching
+
+    async def _load(self, listed: Listed) -> Loaded:
+        group, known = listed
+        if known is not None:
+            return known
+        return await self._workers.store(self._holds.load_listed, group)
 
 
 def relabelling(labels: Mapping[str, str], paths: list[str]) -> Relabel:

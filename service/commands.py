@@ -17,6 +17,7 @@ from holdfast.checks import Check
 from service import doctor as examination
 from service import logs
 from service import serve as frontend
+from service.allocator import few_heaps
 from service.options import with_settings
 from service.settings import load
 
@@ -26,6 +27,7 @@ def serve(options: Mapping[str, Any]) -> None:
     """Serve containerd's Content API; with no settings, from a folder on this machine."""
     settings = load(**options)
     logs.configure(settings.log_level, settings.log_format)
+    few_heaps()
     uvloop.run(frontend.serve(settings))
 
 

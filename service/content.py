@@ -21,12 +21,15 @@ from protos import content_pb2_grpc
 from service import messages
 from service.catalogue import Catalogue
 from service.commit import Commits
+from service.intake import Intake
 from service.listeners import Listener
 from service.metrics import Metrics
+from service.presence import Presence
 from service.reader import Reader
 from service.session import Session
 from service.sessions import Sessions
 from service.status_codes import code_of, details_of
+from service.statuses import statuses
 from service.workers import Background
 from service.write_messages import Message
 
@@ -47,6 +50,8 @@ class Frontend:
     ingests: Ingests
     commits: Commits
     sessions: Sessions
+    presence: Presence
+    intake: Intake
     background: Background
     metrics: Metrics
 
@@ -60,7 +65,9 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
 
     def _tenant(self, context: Context) -> str:
         metadata = cast("list[tuple[str, str | bytes]]", context.invocation_metadata() or ())
-        return self._listener.tenant_of(metadata)
+        tenant = self._listener.tenant_of(metadata)
+        self._frontend.presence.mention(tenant)
+        return tenant
 
     async def _answer(self, context: Context, rpc: str, work: Awaitable[Response]) -> Response:
         """Waits for an answer; an error of ours becomes a status."""
@@ -86,7 +93,8 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
 
         async def work() -> pb.InfoResponse:
             tenant, digest = self._tenant(context), Digest.parse(request.digest)
-            found = await self._frontend.catalogue.info(tenant, digest)
+            async with self._frontend.presence.promising(tenant):
+                found = await self._frontend.catalogue.info(tenant, digest)
             return pb.InfoResponse(info=messages.info(found))
 
         return await self._answer(context, "Info", work())
@@ -96,9 +104,14 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
 
         async def work() -> pb.UpdateResponse:
             tenant, digest = self._tenant(context), Digest.parse(request.info.digest)
-            updated = await self._frontend.catalogue.update(
-                tenant, digest, dict(request.info.labels), list(request.update_mask.paths)
-            )
+            async with self._frontend.presence.promising(tenant):
+                updated = await self._frontend.catalogue.update(
+                    tenant,
+                    digest,
+                    dict(request.info.labels),
+                    list(request.update_mask.paths),
+                    context.time_remaining(),
+                )
             return pb.UpdateResponse(info=messages.info(updated))
 
         return await self._answer(context, "Update", work())
@@ -109,8 +122,10 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         """The tenant's holds."""
         try:
             with self._frontend.metrics.watch("List"):
+                tenant = self._tenant(context)
                 matches = Filter.parse(request.filters).matches_info
-                async for batch in self._frontend.catalogue.list(self._tenant(context), matches):
+                await self._frontend.presence.note(tenant)
+                async for batch in self._frontend.catalogue.list(tenant, matches):
                     yield pb.ListContentResponse(info=[messages.info(info) for info in batch])
         except Exception as error:  # noqa: BLE001 -- as in `_answer`
             await self._refuse(context, "List", error)
@@ -162,11 +177,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
 
         async def work() -> pb.ListStatusesResponse:
             matches = Filter.parse(request.filters).matches_status
-            found = await self._frontend.ingests.find_all(self._tenant(context))
-            statuses = [ingest.status(ingest.live) for ingest in found]
-            return pb.ListStatusesResponse(
-                statuses=[messages.status(status) for status in statuses if matches(status)]
-            )
+            return await statuses(self._frontend.ingests.each(self._tenant(context)), matches)
 
         return await self._answer(context, "ListStatuses", work())
 
@@ -186,19 +197,26 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         context: Context,
     ) -> AsyncIterator[pb.WriteContentResponse]:
         """Writes one ref, message by message."""
-        session: Session | None = None
+        session, tenant = None, ""
+        presence, admission = self._frontend.presence, self._frontend.intake.stream()
         try:
             with self._frontend.metrics.watch("Write"):
                 # Nothing here keeps a message while the next one is waited for.
                 while True:
+                    await admission.ask(session.lacking if session else None)
                     message = await _next(context)
                     if message is None:
                         break
+                    admission.came(len(message.data))
                     if session is None:
-                        session = await self._begin(self._tenant(context), message)
-                    reply = await self._carry(session.handle(message))
+                        # In answer to a message: a stream that is ended before has no status.
+                        tenant = self._tenant(context)
+                        session = await self._begin(tenant, message)
+                    async with presence.promising(tenant):
+                        reply = await self._carry(session.handle(message))
                     self._frontend.metrics.bytes_written(len(message.data))
                     del message
+                    admission.handled()
                     if reply.last:
                         await self._close(session)
                     yield messages.write_response(reply)
@@ -208,6 +226,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             await self._close(session)
             await self._refuse(context, "Write", error)
         finally:
+            admission.handled()
             await self._close(session)
 
     async def _begin(self, tenant: str, message: Message) -> Session:

@@ -31,7 +31,9 @@ async def prepare(
         complete = sealed
     elif stream.offset <= INLINE_LIMIT:
         inline = await stream.body()
-    elif stream.single_put_sent:
+    elif stream.single_put_sent or stream.durable:
+        # A tail that an earlier stream left lasts until the bytes are stored elsewhere: a
+        # frozen commit that can't store them has lost it.
         await stream.put_single()
         complete = True
     else:

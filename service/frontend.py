@@ -11,17 +11,24 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from coordination.connection import Client, open_client
+import structlog
+
+from coordination.arrivals import Arrivals
+from coordination.connection import Client, close_client, open_client
 from coordination.hold_cache import HoldCache
 from coordination.ingests import Ingests
 from coordination.leases import MARGIN, Leases
 from coordination.scripts import Scripts
+from holdfast.errors import DataLoss
+from service.absences import Absences
 from service.block_cache import BlockCache
 from service.budget import BufferBudget, Holder
 from service.catalogue import Catalogue
 from service.commit import Commits
 from service.content import Frontend
+from service.intake import SIZE, Intake
 from service.metrics import Metrics
+from service.presence import Presence
 from service.reader import Reader, RecordCache
 from service.sessions import Sessions
 from service.settings import Settings
@@ -29,9 +36,13 @@ from service.workers import Background, Workers, end
 from service.write_path import Limits, WritePath
 from storage.blobs import Blobs
 from storage.holds import Holds
+from storage.kept_holds import KeptHolds
 from storage.keys import uuid7
 from storage.port import ObjectStore
 from storage.records import Records, new_nonce
+from storage.sightings import Sightings
+
+log = structlog.get_logger(__name__)
 
 HASH_THREADS = max(2, os.cpu_count() or 1)
 THREADS_GRACE = 5.0
@@ -68,18 +79,20 @@ async def run_frontend(
     """
     async with AsyncExitStack() as stack:
         redis, renewals = open_client(redis_url), open_client(redis_url, pool_size=LEASE_POOL)
-        stack.push_async_callback(redis.aclose)
-        stack.push_async_callback(renewals.aclose)
+        stack.push_async_callback(close_client, redis)
+        stack.push_async_callback(close_client, renewals)
         workers = Workers(settings.threads, HASH_THREADS)
         stack.push_async_callback(workers.close, THREADS_GRACE)
         background, metrics = Background(), Metrics()
-        records, holds = Records(store), Holds(store, uuid7, new_nonce)
+        records, holds = Records(store), _holds(store, settings, metrics)
         blobs = Blobs(store, records, holds, new_nonce)
         scripts = Scripts(redis)
+        absences = Absences(Arrivals(redis), time.monotonic)
         catalogue = Catalogue(
             blobs=blobs,
             holds=holds,
             cache=HoldCache(scripts, lambda: secrets.token_hex(8)),
+            absences=absences,
             workers=workers,
             shared=settings.sharing == "shared",
             now_ns=time.time_ns,
@@ -96,6 +109,7 @@ async def run_frontend(
                 settings.lease_ttl,
                 min(MARGIN, settings.lease_ttl / 3),
             ),
+            absences=absences,
             workers=workers,
             background=background,
             budget=_budget(settings.buffer_budget, background),
@@ -117,13 +131,17 @@ async def run_frontend(
         cache = BlockCache(store, workers, settings.cache_budget, max(2, settings.threads // 2))
         stack.push_async_callback(cache.close)
         sessions = Sessions(path, commits, catalogue)
+        intake = Intake(SIZE, time.monotonic)
         _gauges(metrics, path, sessions, cache)
+        metrics.gauge("holdfast_intake_waiting", "Streams not read from.", lambda: intake.waiting)
         frontend = Frontend(
             catalogue=catalogue,
             reader=Reader(RecordCache(records, workers, time.monotonic), cache, catalogue),
             ingests=path.ingests,
             commits=commits,
             sessions=sessions,
+            presence=_presence(store, workers, background),
+            intake=intake,
             background=background,
             metrics=metrics,
         )
@@ -138,6 +156,23 @@ async def run_frontend(
             await sessions.close_all()
             await background.drain(settings.suspend_grace)
             await end(loops)
+
+
+def _holds(store: ObjectStore, settings: Settings, metrics: Metrics) -> Holds:
+    def damaged(error: DataLoss) -> None:
+        metrics.hold_damaged()
+        log.warning("a damaged hold was passed over", reason=str(error))
+
+    return Holds(store, uuid7, new_nonce, KeptHolds(settings.list_budget), damaged)
+
+
+def _presence(store: ObjectStore, workers: Workers, background: Background) -> Presence:
+    sightings = Sightings(store, new_nonce)
+
+    async def touch(tenant: str) -> None:
+        await workers.store(sightings.touch, tenant)
+
+    return Presence(touch, background)
 
 
 def _budget(size: int, background: Background) -> BufferBudget:

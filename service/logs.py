@@ -12,7 +12,17 @@ from typing import Final, Literal
 
 import structlog
 
+GRPC: Final = "grpc._cython.cygrpc"
+"""The logger of gRPC's server for asyncio."""
+CLIENT_LEFT: Final = "ExecuteBatchError raised in core by servicer method"
+"""How it begins, at level error, when it can't send because the client has gone: that is
+usual. When the call has been cancelled too by then, it says nothing."""
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def worth_telling(record: logging.LogRecord) -> bool:
+    """Whether a record of gRPC's says more than that a client went away."""
+    return not record.getMessage().startswith(CLIENT_LEFT)
 
 
 def configure(level: str, form: Literal["auto", "json", "text"]) -> None:
@@ -41,3 +51,4 @@ def configure(level: str, form: Literal["auto", "json", "text"]) -> None:
     # Libraries: what they find worth a warning, on the same stream.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
     logging.getLogger("botocore").setLevel(logging.ERROR)
+    logging.getLogger(GRPC).addFilter(worth_telling)

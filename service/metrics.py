@@ -42,6 +42,10 @@ class Metrics:
         )
         self._written = Counter("holdfast_written_bytes", "Bytes written.", registry=self.registry)
 
+        self._damaged_holds = Counter(
+            "holdfast_damaged_holds", "Damaged holds passed over.", registry=self.registry
+        )
+
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Adds a figure that is asked for when it is wanted."""
         Gauge(name, text, registry=self.registry).set_function(value)
@@ -77,6 +81,10 @@ class Metrics:
     def bytes_stored(self, amount: int) -> None:
         """Counts bytes that were sent to the object store."""
         self._stored.inc(amount)
+
+    def hold_damaged(self) -> None:
+        """Counts a hold that couldn't be read, and was passed over."""
+        self._damaged_holds.inc()
 
     def exposition(self) -> bytes:
         """All figures, in the text format."""

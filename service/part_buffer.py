@@ -77,8 +77,10 @@ class PartBuffer:
         self.sums += sums
 
     def body(self) -> bytes:
-        """The bytes in one piece."""
-        return b"".join(self.chunks)
+        """The bytes in one piece, which takes the place of the others in memory."""
+        body = b"".join(self.chunks)
+        self.chunks = [memoryview(body)]
+        return body
 
     def give_up(self) -> int:
         """Drops the bytes from memory; returns how many go back to the budget."""

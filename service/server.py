@@ -32,6 +32,8 @@ OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_MESSAGE),
     # Two servers on one port would share its clients by chance, unseen.
     ("grpc.so_reuseport", 0),
+    # Of a stream that isn't read from, gRPC would keep some MiB else, outside of all budgets.
+    ("grpc.http2.bdp_probe", 0),
     # A client whose machine has died is noticed within a minute.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),

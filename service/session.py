@@ -67,6 +67,7 @@ class Session:
         self._done: Done | None = None
         self._first = True
         self._dirty = False
+        self._wrote = False
         self._phase = Phase.OPEN
         self._turn = asyncio.Lock()
         self._telling = asyncio.Lock()
@@ -87,6 +88,11 @@ class Session:
     def lease(self) -> Lease:
         """The right to write the ref, once it is open."""
         return self._lease
+
+    @property
+    def lacking(self) -> int | None:
+        """Bytes that the declared total still lacks; None where none was declared."""
+        return self._total - self._stream.offset if self._total else None
 
     async def open(self) -> None:
         """Takes the ref; a frozen commit that is found is carried out first.
@@ -181,7 +187,7 @@ class Session:
             self._dirty |= self._expected != expected
             self._expected = expected
             self._stream.use_algorithm(expected.algorithm)
-        if self._checked != expected:
+        if self._checked != expected and not (commit and self._path.absences.recent(expected)):
             if await self._catalogue.held(self._tenant, expected):
                 await self._drop()
                 raise already_held(expected)
@@ -207,7 +213,7 @@ class Session:
             return
         await self._stream.receive(data)
         self._updated_at_ns = self._path.now_ns()
-        self._dirty = True
+        self._dirty = self._wrote = True
         if self._total and self._stream.offset == self._total:
             await self._stream.send_early()
 
@@ -410,6 +416,8 @@ class Session:
     async def _suspend(self) -> None:
         if self._phase in {Phase.OPEN, Phase.SEALED} and not self._lease.lost:
             await self._stream.suspend()
+            # Checkpoints have left their own times; the ingest's is that of its last write.
+            self._dirty |= self._wrote
             await self.publish_progress()
             self._become(Phase.SUSPENDED)
 

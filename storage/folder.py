@@ -7,7 +7,8 @@
     tmp/  locks/                      not yet placed; one lock file per 1/256 of the keys
 
 The header line holds an ETag that is random for every write, so that an ETag is
-never seen again, and a torn file is noticed. Bytes are never copied: completing an
+never seen again, and a torn file is noticed. So has each part; a completed upload's is
+computed from theirs. Bytes are never copied: completing an
 upload renames its folder, and reading maps ranges onto the part files. Where both a file
 and a folder of parts are there, the file counts: the other is what a crash left.
 
@@ -30,7 +31,7 @@ from typing import Final, TypeVar
 from holdfast.errors import ConfigurationError, DataLoss, HoldfastError
 from storage.folder_files import Files, translated
 from storage.folder_objects import HEADER, Objects, parts_folder
-from storage.folder_uploads import Uploads, lock_of
+from storage.folder_uploads import Uploads, composite, lock_of
 from storage.port import (
     Condition,
     ConditionFailed,
@@ -204,7 +205,7 @@ class FolderStore:
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
         """As the port says; a reply is never lost here."""
-        path, etag, now = self._path(key), secrets.token_hex(16), self._clock()
+        path, etag, now = self._path(key), composite(parts), self._clock()
         with translated(f"completing {key}"), self._files.locked(lock_of(key)):
             self._uploads.complete(key, upload_id, parts, path, etag=etag, now=now)
         return Written(etag, self._clock())
@@ -220,9 +221,8 @@ class FolderStore:
             yield from self._uploads.pending(prefix)
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
-        """None: it is random here."""
-        del parts
-        return None
+        """As the port says: it is computed from those of the parts."""
+        return composite(parts)
 
     # -- the folder itself
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any, Final
@@ -17,8 +18,9 @@ from holdfast.digests import Digest
 from holdfast.errors import DataLoss, OutcomeUnknown, Unavailable
 from holdfast.values import Info
 from storage import documents
-from storage.keys import DELETING, NewName, hold_digest, hold_prefix, tenant_prefix
-from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
+from storage.kept_holds import KeptHolds
+from storage.keys import DELETING, NewName, hold_digest, hold_prefix, name_after, tenant_prefix
+from storage.port import ConditionFailed, Entry, IfAbsent, IfMatch, NoSuchKey, ObjectStore
 
 FORMAT: Final = 1
 ATTEMPTS: Final = 5
@@ -31,6 +33,7 @@ _KNOWN: Final = frozenset(
 )
 
 Relabel = Callable[[Mapping[str, str]], Mapping[str, str]]
+Damaged = Callable[[DataLoss], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +124,28 @@ def merged(found: list[Named]) -> Info:
 class Holds:
     """The holds in one store. Blocking; safe for many threads."""
 
-    def __init__(self, store: ObjectStore, new_name: NewName, new_nonce: NewName) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        new_name: NewName,
+        new_nonce: NewName,
+        kept: KeptHolds | None = None,
+        damaged: Damaged = lambda _: None,
+    ) -> None:
+        """Nothing is asked of the store yet.
+
+        Args:
+            store: where holds are.
+            new_name: for holds.
+            new_nonce: for what is written.
+            kept: remembers what listings have fetched; None: nothing is.
+            damaged: told of each hold that is passed over because it can't be read.
+        """
         self._store = store
         self._new_name = new_name
         self._new_nonce = new_nonce
+        self._kept = kept or KeptHolds(0)
+        self._damaged = damaged
 
     def make(self, tenant: str, hold: Hold, name: str | None = None) -> str:
         """Makes a hold and returns its key, once the store has confirmed it.
@@ -151,8 +172,8 @@ class Holds:
         entries = self._store.list(hold_prefix(tenant, digest))
         return self.load([entry.key for entry in entries])
 
-    def groups(self, tenant: str) -> Iterator[list[str]]:
-        """The keys below each digest of a tenant, marks too, in order of digest.
+    def groups(self, tenant: str) -> Iterator[list[Entry]]:
+        """What is below each digest of a tenant, marks too, in order of digest.
 
         Fetched as it is consumed, so memory stays bounded. It goes by the holds
         alone: one whose record is gone comes too, so that its tenant can delete it.
@@ -161,24 +182,55 @@ class Holds:
         entries = self._store.list(tenant_prefix(tenant))
         for digest, group in groupby(entries, key=lambda entry: _digest_of(entry.key)):
             if digest is not None:
-                yield [entry.key for entry in group]
+                yield list(group)
 
     def load(self, keys: list[str]) -> list[Named]:
-        """Those of one digest's listed holds that no delete is marked beside."""
-        marked = {key.removesuffix(DELETING) for key in keys if key.endswith(DELETING)}
+        """Those of one digest's listed holds that no delete is marked beside.
+
+        A damaged one counts as none: an error would hide all that the tenant holds. It is
+        listed all the same, so collectors count it, and its tenant's Delete takes it.
+        """
         found = []
-        for key in keys:
-            if key.endswith(DELETING) or key in marked:
-                continue
+        for key in _unmarked(keys):
             try:
                 found.append(self._get(key))
             except NoSuchKey:
                 continue  # deleted since it was listed
+            except DataLoss as error:
+                self._damaged(error)
         return found
+
+    def read(self, key: str) -> Hold:
+        """One hold.
+
+        Raises:
+            NoSuchKey: there is none of that name.
+            DataLoss: it is damaged.
+            UnsupportedFormat: written by a newer version.
+        """
+        return self._get(key).hold
+
+    def remembered(self, group: list[Entry]) -> list[Named] | None:
+        """As `load`, without a request; None where something has changed or isn't kept."""
+        found = []
+        entries = {entry.key: entry for entry in group}
+        for key in _unmarked(list(entries)):
+            body = self._kept.get(entries[key])
+            if body is None:
+                return None
+            found.append(Named(key, entries[key].etag, Hold.decode(key, body)))
+        return found
+
+    def load_listed(self, group: list[Entry]) -> list[Named]:
+        """As `load`; what hasn't changed isn't fetched, and what is fetched is kept."""
+        known = self.remembered(group)
+        return self.load([entry.key for entry in group]) if known is None else known
 
     def _get(self, key: str) -> Named:
         fetched = self._store.get(key)
-        return Named(key, fetched.entry.etag, Hold.decode(key, fetched.body))
+        hold = Hold.decode(key, fetched.body)
+        self._kept.put(key, fetched.entry.etag, fetched.body)
+        return Named(key, fetched.entry.etag, hold)
 
     def relabel(self, found: list[Named], change: Relabel, now_ns: int) -> Info:
         """Changes the labels of what was found; concurrent changes are merged.
@@ -243,11 +295,40 @@ class Holds:
             self._store.delete(key)
             self._store.delete(key + DELETING)
 
+    def take_back(self, tenant: str, keys: Sequence[str]) -> None:
+        """Ends a delete of holds that are marked by one hold more, which stands for them.
+
+        Their tenant may have been told, before they were marked, that it holds the
+        digest. They go, as they would have, once the new one is confirmed. Its name sorts
+        after theirs: a listing that comes too late for them comes in time for it.
+
+        Raises:
+            DataLoss: a hold can't be read; it and its mark stay, for the collector.
+        """
+        found = []
+        for key in keys:
+            try:
+                found.append(self._get(key))
+            except NoSuchKey:
+                continue
+        if found:
+            created = min(named.hold.created_at_ns for named in found)
+            hold = replace(speaking(found).hold, created_at_ns=created, nonce=self._new_nonce())
+            later = partial(name_after, max(key.rpartition("/")[2] for key in keys))
+            Holds(self._store, later, self._new_nonce).make(tenant, hold)
+        self.unlink(keys)
+
     def drop(self, tenant: str, digest: Digest) -> int:
         """Deletes this tenant's holds on a digest; returns how many there were."""
         keys = self.mark(tenant, digest)
         self.unlink(keys)
         return len(keys)
+
+
+def _unmarked(keys: Sequence[str]) -> list[str]:
+    """The holds among one digest's keys that no mark stands beside."""
+    marked = {key.removesuffix(DELETING) for key in keys if key.endswith(DELETING)}
+    return [key for key in keys if not key.endswith(DELETING) and key not in marked]
 
 
 def _digest_of(key: str) -> Digest | None:

@@ -252,7 +252,7 @@ def _composites(store: ObjectStore, parts: Sequence[Part], etag: str) -> str:
         return "this store's own"
     if computed != etag:
         raise _Found(f"a completed upload has the ETag {etag}, {computed} was expected")
-    return "MD5 of MD5s"
+    return "computed from those of the parts"
 
 
 def _abort(store: ObjectStore, prefix: str) -> str:

@@ -158,6 +158,17 @@ def _distinct(lines: Iterable[bytes]) -> Iterator[bytes]:
             yield line
 
 
+def line_of(key: str, rest: object) -> bytes:
+    """A line that sorts by a key, in which there is no space, and has something beside it."""
+    return f"{key} {rest}".encode()
+
+
+def halves(line: bytes) -> tuple[str, str]:
+    """The key of a line that `line_of` made, and what stands beside it."""
+    key, _, rest = line.decode().partition(" ")
+    return key, rest
+
+
 def joined(
     left: Iterable[Left],
     right: Iterable[Right],

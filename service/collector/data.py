@@ -23,11 +23,11 @@ from service.collector.run import Run
 from storage.keys import DATA, RECORDS, proper, record_digest
 from storage.port import Entry
 from storage.records import Seen, State
-from storage.spool import Spool, joined
+from storage.spool import Spool, halves, joined, line_of
 
-PLAIN: Final = b"n"
+PLAIN: Final = "n"
 """Protected by a record that is live, condemned or corrupt …"""
-READ_GRACE: Final = b"r"
+READ_GRACE: Final = "r"
 """… or by a tombstone that is too young."""
 
 
@@ -40,12 +40,12 @@ class Considered:
 
     def encode(self) -> bytes:
         """A line that sorts by the key."""
-        return f"{self.key} {self.size}".encode()
+        return line_of(self.key, self.size)
 
     @classmethod
     def decode(cls, line: bytes) -> Considered:
         """Reads what `encode` wrote."""
-        key, _, size = line.decode().partition(" ")
+        key, size = halves(line)
         return cls(key, int(size))
 
 
@@ -134,7 +134,7 @@ class DataSweep:
             why = READ_GRACE
             if run.store.now() - seen.last_modified > run.ages.read_grace:
                 return b""
-        return record.data_key.encode() + b" " + why
+        return line_of(record.data_key, why)
 
     def _garbage(self, considered: Spool, protected: Spool) -> Iterator[Considered]:
         """What nothing protects; the report is told of the rest."""
@@ -146,7 +146,8 @@ class DataSweep:
             if line is None:
                 yield item
             else:
-                fate = Fate.READ_GRACE if line.endswith(READ_GRACE) else Fate.NAMED
+                _, why = halves(line)
+                fate = Fate.READ_GRACE if why == READ_GRACE else Fate.NAMED
                 run.report.note(Kind.DATA, fate, item.size)
 
     def _refuse_longer_lives(self) -> None:
@@ -166,4 +167,4 @@ class DataSweep:
 
 
 def _named(line: bytes) -> bytes:
-    return line[:-2]
+    return halves(line)[0].encode()

@@ -32,7 +32,7 @@ from storage.keys import (
 )
 from storage.port import Entry
 from storage.records import LostRace, Record, Seen, State
-from storage.spool import Spool, joined
+from storage.spool import Spool, halves, joined, line_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,12 @@ class Candidate:
 
     def encode(self) -> bytes:
         """A line that sorts by the key."""
-        return f"{self.key} {self.etag}".encode()
+        return line_of(self.key, self.etag)
 
     @classmethod
     def decode(cls, line: bytes) -> Candidate:
         """Reads what `encode` wrote."""
-        key, _, etag = line.decode().partition(" ")
-        return cls(key, etag)
+        return cls(*halves(line))
 
 
 def list_holds(run: Run, marks: Spool | None = None, *, count: bool) -> Spool:

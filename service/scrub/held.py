@@ -24,7 +24,7 @@ from storage.holds import Holds
 from storage.keys import DELETING, HOLDS, hold_digest, proper, record_digest, record_key
 from storage.port import Entry, NoSuchKey, ObjectStore
 from storage.records import Records, State
-from storage.spool import Spool, Spools
+from storage.spool import Spool, Spools, halves, line_of
 
 TOLD: Final = 10
 """Holds on one digest that are looked at; more are of no more use."""
@@ -110,11 +110,13 @@ class HoldsWalk:
             self._read(entry.key, digest)
         if self._store.now() - entry.last_modified <= self._oldest:
             return b""
-        return f"{record_key(digest)} {entry.key}".encode()
+        return line_of(record_key(digest), entry.key)
 
     def _read(self, key: str, digest: Digest) -> None:
         try:
-            self._holds.load([key])
+            self._holds.read(key)
+        except NoSuchKey:
+            return  # deleted since it was listed
         except DataLoss as error:
             detail = f"{error}; its tenant's Delete removes it, or remove it by hand"
             self._find(Kind.HOLD_DAMAGED, str(digest), key, detail)
@@ -152,6 +154,6 @@ class HoldsWalk:
 
 
 def _grouped(spool: Spool) -> Iterator[Named]:
-    lines = (line.decode().split(" ", 1) for line in spool.sorted())
+    lines = map(halves, spool.sorted())
     for record, group in groupby(lines, key=lambda line: line[0]):
         yield Named(record, tuple(hold for _, (_, hold) in zip(range(TOLD), group, strict=False)))

@@ -753,3 +753,17 @@ def test_folder_that_vanished(root: Path) -> None:
     shutil.rmtree(root)
     with pytest.raises(Unavailable):
         store.put("data/a", b"x")
+
+
+def test_composite_etags(folder_store: FolderStore) -> None:
+    """A completed upload's ETag is known beforehand, and equal bytes never have it again."""
+    seen = set()
+    for _ in range(2):
+        upload = folder_store.create_upload("data/a")
+        parts = [folder_store.put_part("data/a", upload.id, n, b"same") for n in (1, 2)]
+        expected = folder_store.composite_etag(parts)
+        assert folder_store.complete_upload("data/a", upload.id, parts).etag == expected
+        assert folder_store.head("data/a").etag == expected
+        assert folder_store.composite_etag(parts[:1]) != expected
+        seen.add(expected)
+    assert len(seen) == 2

@@ -142,7 +142,7 @@ def test_groups(object_store: ObjectStore) -> None:
     object_store.put(hold_prefix("a", digests[0]) + "x" + DELETING, b"")
     groups = list(holds.groups("a"))
     assert [len(group) for group in groups] == [3, 2, 2, 2, 2, 2]
-    assert [holds.load(group)[0].hold.digest for group in groups] == digests
+    assert [holds.load_listed(group)[0].hold.digest for group in groups] == digests
 
 
 def test_deleted_while_listed(folder_store: FolderStore) -> None:

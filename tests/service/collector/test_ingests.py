@@ -20,6 +20,7 @@ from holdfast.errors import Unavailable
 from protos import content_pb2 as pb
 from service.collector.ages import Ages
 from service.collector.assembly import Orders, tools
+from service.collector.ingests import LATELY
 from service.collector.report import Fate, Kind, Report
 from service.settings import Settings
 from storage.folder import FolderStore
@@ -343,3 +344,31 @@ async def test_ten_tenants(any_site: Site, tenant: str, fill: Fill) -> None:
         await refused(StatusCode.NOT_FOUND, clients[9].info(sha256(body)))
     await clients[0].commit("ref", blobs[1])
     await eventually(lambda: clients[0].read(sha256(blobs[1])))
+
+
+async def test_a_tenant_that_the_index_has_lost(site: Site, tenant: str, fill: Fill) -> None:
+    """Ingests of a tenant that Redis's index has lost are found: the store knows who has asked."""
+    await broken_off(await site.frontend(), tenant, fill(9 * MIB))
+    redis = open_client(site.redis.url)
+    try:
+        assert await redis.zrem(TENANTS, tenant)
+        report = await site.collect(ahead=STALE)
+        assert report.ok, report.errors
+        assert counts(report, Kind.INGESTS) == {"dropped": 1}
+        assert counts(report, Kind.TENANTS) == {}
+        assert list(site.store.list_uploads(DATA)) == []
+        assert await redis.keys(f"holdfast:{{{tenant}}}:ing*") == []
+    finally:
+        await redis.aclose()
+
+
+async def test_who_was_seen_long_ago_isnt_looked_for(site: Site, tenant: str, fill: Fill) -> None:
+    """Redis isn't asked for tenants that were last seen longer ago than an ingest can matter."""
+    await broken_off(await site.frontend(), tenant, fill(100))
+    redis = open_client(site.redis.url)
+    try:
+        await redis.zrem(TENANTS, tenant)
+        later = Later(site.store, ahead=LATELY + 3 * AGES.ingest_lifetime)
+        assert counts(await site.collect(store=later, ahead=STALE), Kind.INGESTS) == {}
+    finally:
+        await redis.aclose()

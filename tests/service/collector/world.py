@@ -18,7 +18,7 @@ from service.collector.sweep import sweep_store
 from storage.blobs import Blobs, Committed, Lifetime
 from storage.fleet import longest_lifetime
 from storage.holds import Hold, Holds
-from storage.keys import DATA, HOLDS, RECORDS, TAILS, data_key, record_digest, uuid7
+from storage.keys import DATA, HOLDS, RECORDS, TAILS, TENANTS, data_key, record_digest, uuid7
 from storage.port import ObjectStore
 from storage.records import Record, Records, State, block_count, new_nonce
 from storage.spool import Spools
@@ -135,8 +135,9 @@ class World:
     # -- what is in the store
 
     def keys(self, prefix: str = "") -> list[str]:
-        """All keys below a prefix."""
-        return [entry.key for entry in self.store.list(prefix)]
+        """All keys below a prefix; sightings of tenants stay, and only if asked for are told."""
+        found = [entry.key for entry in self.store.list(prefix)]
+        return [key for key in found if prefix or not key.startswith(TENANTS)]
 
     def tell(self) -> dict[str, str]:
         """All that is in the store: records by their state, the rest by what it is of."""
