@@ -13,6 +13,11 @@ TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/bin
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 HELM_VERSION := v3.18.6
 GHZ_VERSION := v0.121.0
+REGISTRY_VERSION := v3.1.1
+CONTAINERD_VERSION := v2.3.4
+CONTAINERD := github.com/containerd/containerd/v2/cmd
+# Without what needs C libraries or more of the kernel than the tests do.
+CONTAINERD_FLAGS := -tags=no_btrfs,no_devmapper,no_zfs
 PIP_TOOLS := pip-tools==7.6.2
 LOCK_VENV := build/lock
 # UPGRADE=--upgrade takes newer versions; without it, pins stay as far as they can.
@@ -28,10 +33,11 @@ TESTS ?= tests
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+LOAD_ARGS ?=
 
 .PHONY: help
 help: ## Lists the targets.
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
 
 .PHONY: demo
 demo: $(READY) ## Two frontends, one dies in mid-stream, nothing is lost: about a minute.
@@ -90,17 +96,33 @@ lock: ## Makes the lock files again; UPGRADE=--upgrade for newer versions.
 	  --output-file requirements.lock pyproject.toml requirements.in
 
 .PHONY: tools
-tools: ## Builds MinIO and helm with Go, for the tests that need them.
+tools: ## Builds MinIO, helm and containerd with Go, for the tests that need them.
 	scripts/go-tool $(TOOLS) github.com/minio/minio $(MINIO_VERSION)
 	scripts/go-tool $(TOOLS) helm.sh/helm/v3/cmd/helm $(HELM_VERSION)
+	for name in containerd ctr containerd-shim-runc-v2; do GOFLAGS=$(CONTAINERD_FLAGS) \
+	  scripts/go-tool $(TOOLS)/containerd-2 $(CONTAINERD)/$$name $(CONTAINERD_VERSION); done
+
+.PHONY: tools-conformance
+tools-conformance: ## Builds containerd's test suite with Go; see CONTRIBUTING.md.
+	scripts/go-conformance $(TOOLS)
 
 .PHONY: tools-bench
-tools-bench: ## Builds ghz with Go, for the benchmarks.
+tools-bench: ## Builds ghz and the peers with Go, for the benchmarks.
 	scripts/go-tool $(TOOLS) github.com/bojand/ghz/cmd/ghz $(GHZ_VERSION)
+	scripts/go-tool $(TOOLS) github.com/distribution/distribution/v3/cmd/registry $(REGISTRY_VERSION)
+	cd bench/peers && CGO_ENABLED=0 go build -o $(TOOLS)/peers .
+
+.PHONY: bundle
+bundle: $(READY) ## Makes a program for nodes that needs nothing else: dist/holdfast-*.tar.gz.
+	$(RUN)/python -m scripts.bundle dist --archive
 
 .PHONY: bench
-bench: $(READY) ## Measures; see bench/README.md.
-	$(WITH_PATH) $(RUN)/python -m bench $(BENCH_ARGS)
+bench: $(READY) tools-bench ## Measures beside the peers; BENCH_ARGS: see bench/README.md.
+	$(WITH_PATH) $(RUN)/python -m bench $(or $(BENCH_ARGS),compare)
+
+.PHONY: load
+load: $(READY) tools-bench ## ghz on every RPC; LOAD_ARGS='--address HOST:PORT' for a cluster.
+	$(WITH_PATH) $(RUN)/python -m bench load $(LOAD_ARGS)
 
 .PHONY: clean
 clean: ## Removes what was made here, the environment too.

@@ -1,4 +1,4 @@
-"""`python -m bench [PART …]`: runs the measurements, all of them by default."""
+"""`python -m bench PART …`: runs one of the measurements."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import large_blob
-from bench.soak import run
+from bench import large_blob, load
+from bench.capacity import run as capacity
+from bench.capacity.fleet import Fleet
+from bench.compare import run as compare
+from bench.soak import run as soak
 
 OUT = Path(__file__).parent / "out"
 
@@ -34,27 +37,65 @@ class Result(Protocol):
 
 def main() -> int:
     """Runs what was asked for; 1 if a limit was passed."""
+    chosen = _parser().parse_args()
+    result: Result = chosen.run(chosen)
+    OUT.mkdir(exist_ok=True)
+    (OUT / f"{chosen.part}.json").write_text(json.dumps(result.as_dict(), indent=2) + "\n")
+    print(result.text())
+    return 0 if result.within_limits else 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
     large = parts.add_parser("large-blob", help="one blob of many GiB through one frontend")
     large.add_argument("--gib", type=float, default=20.0, help="size of the blob")
     large.add_argument("--folder", type=Path, default=None, help="where the store goes")
-    soak = parts.add_parser("soak", help="a fleet under load and faults; nothing may be lost")
-    soak.add_argument("--minutes", type=float, default=60.0, help="of load and faults")
-    soak.add_argument("--seed", type=int, default=None, help="by default one that is printed")
-    soak.add_argument("--backend", choices=("folder", "minio"), default="folder")
-    soak.add_argument("--folder", type=Path, default=None, help="where everything goes")
-    chosen = parser.parse_args()
-    result: Result
-    if chosen.part == "soak":
-        seed = secrets.randbelow(10**6) if chosen.seed is None else chosen.seed
-        result = run.run(chosen.minutes, seed, chosen.backend, chosen.folder)
-    else:
-        result = large_blob.run(chosen.gib, chosen.folder)
+    large.set_defaults(run=lambda chosen: large_blob.run(chosen.gib, chosen.folder))
+
+    long = parts.add_parser("soak", help="a fleet under load and faults; nothing may be lost")
+    long.add_argument("--minutes", type=float, default=60.0, help="of load and faults")
+    long.add_argument("--seed", type=int, default=None, help="by default one that is printed")
+    long.add_argument("--backend", choices=("folder", "minio"), default="folder")
+    long.add_argument("--folder", type=Path, default=None, help="where everything goes")
+    long.set_defaults(run=_soak)
+
+    fleet = parts.add_parser("capacity", help="requests and cost of a simulated fleet")
+    fleet.add_argument("--tenants", type=int, default=1_000, help="nodes")
+    fleet.add_argument("--holds", type=int, default=1_000, help="of each tenant")
+    fleet.add_argument("--blobs", type=int, default=50_000, help="in the store")
+    fleet.add_argument("--docs", action="store_true", help="write docs/capacity.md's tables anew")
+    fleet.set_defaults(run=_capacity)
+
+    pairs = parts.add_parser("compare", help="beside the registry, containerd's server and boto3")
+    pairs.add_argument("pairs", nargs="*", choices=[*compare.PAIRS, []], help="by default all")
+    pairs.add_argument("--rounds", type=int, default=5, help="counted runs of each")
+    pairs.add_argument("--folder", type=Path, default=None, help="where everything goes")
+    pairs.set_defaults(run=_compare)
+
+    rpcs = parts.add_parser("load", help="ghz on every RPC; see bench/ghz")
+    rpcs.add_argument("profiles", nargs="*", choices=[*load.profiles(), []], help="by default all")
+    rpcs.add_argument("--address", default="", help="of a frontend; by default one of its own")
+    rpcs.add_argument("--tenant", default="bench", help="sent in x-holdfast-tenant")
+    rpcs.set_defaults(run=lambda chosen: load.run(chosen.profiles, chosen.address, chosen.tenant))
+    return parser
+
+
+def _soak(chosen: argparse.Namespace) -> Result:
+    seed = secrets.randbelow(10**6) if chosen.seed is None else chosen.seed
+    return soak.run(chosen.minutes, seed, chosen.backend, chosen.folder)
+
+
+def _capacity(chosen: argparse.Namespace) -> Result:
+    simulated = Fleet(chosen.tenants, chosen.holds, chosen.blobs)
+    return capacity.run(simulated, write_page=chosen.docs)
+
+
+def _compare(chosen: argparse.Namespace) -> Result:
+    report = compare.run(chosen.pairs, chosen.rounds, chosen.folder)
     OUT.mkdir(exist_ok=True)
-    (OUT / f"{chosen.part}.json").write_text(json.dumps(result.as_dict(), indent=2) + "\n")
-    print(result.text())
-    return 0 if result.within_limits else 1
+    (OUT / "compare.svg").write_text(report.picture(), "utf-8")
+    return report
 
 
 if __name__ == "__main__":

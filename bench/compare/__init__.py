@@ -1,0 +1,1 @@
+"""Holdfast beside its peers: pairs, interleaved in one run on one machine."""

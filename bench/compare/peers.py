@@ -1,0 +1,206 @@
+"""The programs that are compared, and what drives them: all children, all on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from tests.servers.process import free_port, listens, started
+from tests.servers.redis import RedisServer
+from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server, minio_server
+
+TENANT = "bench"
+TIMEOUT = 600.0
+SETTLED = 12.0
+"""Seconds without a change: longer than MinIO keeps its figures."""
+
+
+def tool(name: str) -> str:
+    """A program that `make tools-bench` has built."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "holdfast" / "bin"
+    if not (cache / name).exists():
+        raise SystemExit(f"{name} isn't built; `make tools tools-bench` does it")
+    return str(cache / name)
+
+
+def answer(command: Sequence[str], environment: dict[str, str] | None = None) -> dict[str, Any]:
+    """Runs a measuring program to its end; its last line is JSON."""
+    done = subprocess.run(
+        command,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[:3])} failed: {done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@contextmanager
+def printing_server(command: Sequence[str], log: Path) -> Iterator[str]:
+    """A server whose first line is its address."""
+
+    def address() -> str:
+        found = re.search(r"^127\.0\.0\.1:\d+$", log.read_text(), re.MULTILINE)
+        return found[0] if found else ""
+
+    with started(command, log, lambda: bool(address())):
+        yield address()
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """A `holdfast serve`."""
+
+    process: int
+    address: str
+    http: str
+
+    def figure(self, name: str) -> float:
+        """A figure from its metrics."""
+        with urllib.request.urlopen(f"http://{self.http}/metrics") as reply:
+            text = reply.read().decode()
+        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        assert found, name
+        return float(found[1])
+
+
+class Peers:
+    """Everything that runs beside each other, below one folder, until it is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stack = ExitStack()
+        self._number = 0
+        self.s3: S3Server
+        self.redis: RedisServer
+
+    def __enter__(self) -> Self:
+        """Starts the backend, which all of them share."""
+        os.environ["MINIO_PROMETHEUS_AUTH_TYPE"] = "public"
+        self.s3 = self._stack.enter_context(minio_server(self._folder("minio")))
+        self.redis = self._stack.enter_context(RedisServer(self._folder("redis")))
+        self.redis.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends all of them."""
+        self._stack.close()
+
+    def _folder(self, name: str) -> Path:
+        self._number += 1
+        made = self.folder / f"{name}-{self._number}"
+        made.mkdir()
+        return made
+
+    def frontend(self, **settings: object) -> Frontend:
+        """One more frontend on the backend."""
+        folder, port, http = self._folder("frontend"), free_port(), free_port()
+        chosen = {
+            "listen": f"tcp://127.0.0.1:{port}?tenant-header=x-holdfast-tenant",
+            "http": f"127.0.0.1:{http}",
+            "s3_endpoint": self.s3.endpoint,
+            "s3_bucket": self.s3.bucket,
+            "s3_path_style": True,
+            "redis_url": self.redis.url,
+            "log_level": "warning",
+            "data_dir": folder,
+            **settings,
+        }
+        environment = {f"HOLDFAST_{name.upper()}": str(value) for name, value in chosen.items()}
+        process = self._stack.enter_context(
+            started(
+                [sys.executable, "-m", "holdfast.cli", "serve"],
+                folder / "log",
+                lambda: listens(port),
+                {**os.environ, **environment, **self.s3.environment()},
+            )
+        )
+        return Frontend(process.pid, f"127.0.0.1:{port}", f"127.0.0.1:{http}")
+
+    def registry(self) -> str:
+        """A distribution registry on the same backend; its URL."""
+        folder, port = self._folder("registry"), free_port()
+        (folder / "config.yml").write_text(REGISTRY.format(port=port, s3=self.s3), "utf-8")
+        self._stack.enter_context(
+            started(
+                [tool("registry"), "serve", str(folder / "config.yml")],
+                folder / "log",
+                lambda: listens(port),
+                {**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+            )
+        )
+        return f"http://127.0.0.1:{port}"
+
+    def content_server(self) -> str:
+        """Containerd's own content server on local disk; its address."""
+        folder = self._folder("content")
+        command = [tool("peers"), "content-server", "--root", str(folder / "store")]
+        return self._stack.enter_context(printing_server(command, folder / "log"))
+
+    def empty_server(self) -> str:
+        """A Python server that does nothing; its address."""
+        folder = self._folder("empty")
+        command = [sys.executable, "-m", "bench.empty_server"]
+        return self._stack.enter_context(printing_server(command, folder / "log"))
+
+    def straight(self, act: str, **options: object) -> dict[str, Any]:
+        """boto3 straight to the backend."""
+        command = [sys.executable, "-m", "bench.compare.straight", act]
+        command += ["--endpoint", self.s3.endpoint, "--bucket", self.s3.bucket]
+        return answer([*command, *flags(options)], self.s3.environment())
+
+    def sent_by_backend(self) -> float:
+        """Bytes that the backend has sent, as it says once its figures are at rest."""
+        found, since = self._sent(), time.monotonic()
+        while time.monotonic() < since + SETTLED:
+            time.sleep(1.0)
+            if (now := self._sent()) != found:
+                found, since = now, time.monotonic()
+        return found
+
+    def _sent(self) -> float:
+        with urllib.request.urlopen(f"{self.s3.endpoint}/minio/v2/metrics/node") as reply:  # noqa: S310 -- ours
+            text = reply.read().decode()
+        found = re.findall(r"^minio_s3_traffic_sent_bytes\{[^}]*\} (\S+)$", text, re.MULTILINE)
+        return sum(map(float, found))
+
+
+def flags(options: dict[str, object]) -> list[str]:
+    """Options as a command line's."""
+    return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+
+
+def drive(act: str, **options: object) -> dict[str, Any]:
+    """One run of the client that is written in Go."""
+    return answer([tool("peers"), act, *flags(options)])
+
+
+REGISTRY = f"""\
+version: 0.1
+log: {{{{level: error, accesslog: {{{{disabled: true}}}}}}}}
+storage:
+  s3:
+    accesskey: {ACCESS_KEY}
+    secretkey: {SECRET_KEY}
+    region: us-east-1
+    regionendpoint: {{s3.endpoint}}
+    forcepathstyle: true
+    secure: false
+    bucket: {{s3.bucket}}
+    rootdirectory: /registry
+  redirect: {{{{disable: true}}}}
+http: {{{{addr: "127.0.0.1:{{port}}"}}}}
+"""
