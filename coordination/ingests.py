@@ -7,7 +7,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -20,6 +20,8 @@ from holdfast.values import Status
 
 DONE_TTL_MS: Final = 10 * 60 * 1000
 """How long a repeated COMMIT is recognised, in ms."""
+REFS: Final = 10_000
+"""Names of refs read at once: 10 MB, if they are as long as can be."""
 STATUS_BATCH: Final = 200
 """Refs asked for at once when all are listed."""
 
@@ -391,12 +393,26 @@ class Ingests:
 
     async def find_all(self, tenant: str) -> list[Ingest]:
         """All ingests of a tenant, those that moved longest ago first."""
-        async with translated():
-            refs = [text(ref) for ref in await self._client.zrange(Keys(tenant).index, 0, -1)]
-        found: list[Ingest] = []
-        for start in range(0, len(refs), STATUS_BATCH):
-            found += await self._read(tenant, refs[start : start + STATUS_BATCH])
-        return found
+        return [ingest async for batch in self.each(tenant) for ingest in batch]
+
+    async def each(self, tenant: str) -> AsyncIterator[list[Ingest]]:
+        """All ingests of a tenant, some at a time, those that moved longest ago first.
+
+        Beyond the first 10,000 one that moves meanwhile may be passed over, or come twice.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        rank = 0
+        while True:
+            async with translated():
+                index = self._client.zrange(Keys(tenant).index, rank, rank + REFS - 1)
+                refs = [text(ref) for ref in await index]
+            for start in range(0, len(refs), STATUS_BATCH):
+                yield await self._read(tenant, refs[start : start + STATUS_BATCH])
+            if len(refs) < REFS:
+                return
+            rank += REFS
 
     async def _read(self, tenant: str, refs: Sequence[str]) -> list[Ingest]:
         keys = Keys(tenant)

@@ -30,7 +30,6 @@ from holdfast.errors import (
     Aborted,
     AlreadyExists,
     DataLoss,
-    HoldfastError,
     InvalidArgument,
     OutcomeUnknown,
     Unavailable,
@@ -139,15 +138,19 @@ class Commits:
         """Takes what the fleet has, instead of completing one's own upload.
 
         Returns:
-            Whether the tenant holds the digest now; False: the fleet doesn't have it.
+            Whether the tenant holds the digest now; False: the fleet doesn't have it, or
+            didn't a moment ago and nobody has told since that it does.
 
         Raises:
             AlreadyExists: the tenant held it before.
         """
         path, digest = self._path, record.digest
+        if await path.absences.likely(digest):
+            return False
         seen = await path.workers.store(path.records.read, digest)
         if seen is None or not seen.record.readable:
             return False
+        path.absences.note(digest, absent=False)
         if await path.workers.store(path.blobs.held, lease.tenant, digest):
             raise already_held(digest)
         adopted = await path.workers.store(path.blobs.adopt, lease.tenant, digest, now_ns, labels)
@@ -189,7 +192,10 @@ class Commits:
         except (Aborted, InvalidPart, NoSuchUpload) as error:
             await self._thaw(tenant, ref, frozen)
             raise Aborted(f"the commit can't be carried out ({error}); start over") from error
-        await self._forget(tenant, ref, frozen.record)
+        await _both(
+            self._forget(tenant, ref, frozen.record),
+            path.absences.end(frozen.record.digest, tell=bool(frozen.upload_id)),
+        )
         return committed
 
     def _lifetime(self, frozen: FrozenCommit) -> Lifetime | None:
@@ -275,13 +281,18 @@ class Commits:
         return entry.size == sum(part.size for part in parts) and etag in {None, entry.etag}
 
     async def _forget(self, tenant: str, ref: str, record: Record) -> None:
-        """Ends a committed ingest. The commit stands whether this succeeds or not."""
-        try:
-            await self._path.ingests.forget(
-                tenant, ref, record.data_key, Done(str(record.digest), record.size)
-            )
-        except HoldfastError as error:
-            log.warning("a committed ingest stays in Redis", tenant=tenant, reason=str(error))
+        """Ends a committed ingest.
+
+        Nobody is told that the commit is done before: a commit of what the fleet had
+        leaves no trace by which a later one could know that it took effect, and carried
+        out again it would bring back a hold that its tenant deleted since.
+
+        Raises:
+            Unavailable: Redis can't be reached; it stays frozen, to be carried out again.
+        """
+        await self._path.ingests.forget(
+            tenant, ref, record.data_key, Done(str(record.digest), record.size)
+        )
 
     async def _thaw(self, tenant: str, ref: str, frozen: FrozenCommit) -> None:
         await self._path.ingests.forget(tenant, ref, frozen.record.data_key, None)

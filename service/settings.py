@@ -107,6 +107,10 @@ class Settings(BaseSettings):
     cache_budget: ByteSize = Field(
         default=ByteSize(64 * MIB), description="Bytes of blocks kept in memory for reading."
     )
+    list_budget: ByteSize = Field(
+        default=ByteSize(32 * MIB),
+        description="Bytes of holds kept in memory for List: some 900 for each.",
+    )
     ingest_lifetime: float = Field(
         default=24 * 3600.0,
         gt=REQUEST_LANDING,
@@ -183,12 +187,15 @@ class Settings(BaseSettings):
 def load(**options: Any) -> Settings:  # noqa: ANN401 -- as typer gives them
     """Settings from the environment, overruled by options that were given.
 
+    What neither has may stand in a file of its own, as systemd hands over secrets:
+    $CREDENTIALS_DIRECTORY/holdfast_redis_url.
+
     Raises:
         ConfigurationError: what is wrong, one line per setting.
     """
     given = {name: value for name, value in options.items() if value is not None}
     try:
-        settings = Settings(**given)
+        settings = Settings(_secrets_dir=os.environ.get("CREDENTIALS_DIRECTORY") or None, **given)
     except ValidationError as error:
         lines = [
             f"HOLDFAST_{'_'.join(map(str, item['loc'])).upper() or '…'}: {item['msg']}"

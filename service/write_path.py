@@ -10,6 +10,7 @@ from typing import Final
 from coordination.ingests import Ingests
 from coordination.leases import Leases
 from holdfast.errors import FailedPrecondition
+from service.absences import Absences
 from service.budget import BufferBudget
 from service.workers import Background, Workers
 from storage.blobs import Blobs
@@ -49,6 +50,7 @@ class WritePath:
     blobs: Blobs
     ingests: Ingests
     leases: Leases
+    absences: Absences
     workers: Workers
     background: Background
     budget: BufferBudget

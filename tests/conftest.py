@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import tests.conformance.summary as conformance
+import tests.faults.summary as faults
 import tests.traced_threads  # noqa: F401 -- for all threads that any test starts
-from tests.faults.summary import pytest_terminal_summary
 from tests.servers.redis import redis_server
 from tests.servers.s3 import (
     ACCESS_KEY,
@@ -23,7 +24,11 @@ from tests.servers.s3 import (
     moto_server,
 )
 
-__all__ = ["pytest_terminal_summary"]
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have counted, so that it can be quoted."""
+    faults.pytest_terminal_summary(terminalreporter)
+    conformance.tell(terminalreporter)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -116,7 +116,13 @@ def wrong_words(words: list[str]) -> list[str]:
     command = group.get_command(context, rest[0])
     if command is None:
         return [rest[0]]
-    known = {"--help", *(option for param in command.params for option in param.opts)}
+    while hasattr(command, "commands") and len(rest) > 1 and not rest[1].startswith("-"):
+        rest.pop(0)
+        if rest[0] not in command.commands:
+            return [rest[0]]
+        command = command.commands[rest[0]]
+    params = command.params
+    known = {"--help", *(o for param in params for o in [*param.opts, *param.secondary_opts])}
     options = [word.partition("=")[0] for word in rest[1:] if re.match(r"-{1,2}[a-z]", word)]
     return [option for option in options if option not in known]
 
@@ -132,6 +138,8 @@ def test_a_wrong_command_would_be_noticed() -> None:
     """The check above tells commands and options that exist from those that don't."""
     assert wrong_words(["frobnicate"]) == ["frobnicate"]
     assert wrong_words(["--tenant", "b", "push", "f", "--frob"]) == ["--frob"]
+    assert wrong_words(["tenants", "frobnicate"]) == ["frobnicate"]
+    assert wrong_words(["tenants", "expire", "--frob"]) == ["--frob"]
     assert wrong_words(["--tenant", "b", "push", "f", "--label", "a=b"]) == []
 
 
@@ -201,6 +209,7 @@ def kinds_of_keys() -> set[str]:
     """The keys of coordination.keys with what varies in brackets, and its constants."""
     keys: Any = redis_keys.Keys("<tenant>")
     found = {value for value in vars(redis_keys).values() if str(value).startswith("holdfast:")}
+    found.add(redis_keys.arrived("<digest>"))  # type: ignore[arg-type]
     for name, member in vars(redis_keys.Keys).items():
         if isinstance(member, property):
             found.add(getattr(keys, name))

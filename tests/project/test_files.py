@@ -126,7 +126,10 @@ def test_the_licence_is_apache_2() -> None:
     assert tomllib.loads(required_text("pyproject.toml"))["project"]["license"] == "Apache-2.0"
 
 
-@pytest.mark.parametrize("script", [".ci/run", "scripts/go-tool", "scripts/redis-from-wheel"])
+@pytest.mark.parametrize(
+    "script",
+    [".ci/run", "scripts/go-conformance", "scripts/go-tool", "scripts/redis-from-wheel"],
+)
 def test_a_script_can_be_run(script: str) -> None:
     """Each script is executable, and bash can read it."""
     path = ROOT / script

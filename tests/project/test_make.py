@@ -60,6 +60,24 @@ def test_building_tools_needs_go(tmp_path: Path) -> None:
     assert "skips" in done.stderr
 
 
+def test_building_the_conformance_tests_needs_go(tmp_path: Path) -> None:
+    """Where Go is missing, containerd's suite isn't built, and it is said what that means."""
+    for name in ("bash", "dirname", "sha256sum"):
+        found = shutil.which(name)
+        assert found
+        (tmp_path / name).symlink_to(found)
+    done = subprocess.run(
+        [tmp_path / "bash", str(ROOT / "scripts" / "go-conformance"), str(tmp_path / "bin")],
+        env={"PATH": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "no 'go' on PATH" in done.stderr
+    assert "skips" in done.stderr
+
+
 def test_help_lists_what_the_readme_promises(tmp_path: Path) -> None:
     """`make help` lists the targets, demo and test among them, each with a sentence."""
     listed = dict(line.split(maxsplit=1) for line in make(tmp_path, "help").stdout.splitlines())

@@ -84,9 +84,10 @@ class Tenant:
 
     stub: content_pb2_grpc.ContentAsyncStub
     metadata: tuple[tuple[str, str], ...]
+    deadline: float = DEADLINE
 
     def _options(self) -> dict[str, Any]:
-        return {"metadata": self.metadata, "timeout": DEADLINE}
+        return {"metadata": self.metadata, "timeout": self.deadline}
 
     async def info(self, digest: str) -> pb.Info:
         """Info."""

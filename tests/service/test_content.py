@@ -34,7 +34,7 @@ async def test_unforeseen_error(
     for owner, name in (
         (inside.catalogue, "info"), (inside.catalogue, "list"), (inside.catalogue, "delete"),
         (inside.catalogue, "update"), (inside.reader, "read"), (inside.commits, "abort"),
-        (inside.sessions, "open"), (inside.ingests, "find"), (inside.ingests, "find_all"),
+        (inside.sessions, "open"), (inside.ingests, "find"), (inside.ingests, "each"),
     ):  # fmt: skip
         monkeypatch.setattr(type(owner), name, broken)
     for call in (

@@ -203,9 +203,8 @@ async def test_watching_can_be_cancelled(redis_url: str, turns: int) -> None:
     await client.aclose()
 
 
-async def test_watching_survives_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_watching_survives_errors() -> None:
     """A subscription that breaks, in whatever way, is made again; its end hides no cancellation."""
-    monkeypatch.setattr("service.sessions.RECONNECT", 0.0)
     taken: list[str] = []
     errors: list[Exception | None] = [None, RuntimeError("a bug"), Unavailable("Redis is away")]
 
@@ -227,7 +226,7 @@ async def test_watching_survives_errors(monkeypatch: pytest.MonkeyPatch) -> None
         ingests=SimpleNamespace(watch_lost=subscribe), leases=SimpleNamespace(take=taken.append)
     )
     sessions = Sessions(cast("Any", path), cast("Any", None), cast("Any", None))
-    watching = asyncio.create_task(sessions.watch_lost())
+    watching = asyncio.create_task(sessions.watch_lost(pause=0.0))
     await eventually(lambda: taken)
     await asyncio.sleep(0)
     watching.cancel()

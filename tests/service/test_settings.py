@@ -41,6 +41,15 @@ def test_options_overrule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert (settings.threads, settings.uploads, settings.data_dir) == (7, 6, tmp_path)
 
 
+def test_a_secret_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What systemd hands over as a credential counts, and a variable overrules it."""
+    (tmp_path / "holdfast_redis_url").write_text(f"redis://:{SECRET}@example.com/0\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert load().redis_url == f"redis://:{SECRET}@example.com/0"
+    monkeypatch.setenv("HOLDFAST_REDIS_URL", "redis://other/0")
+    assert load().redis_url == "redis://other/0"
+
+
 def test_data_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The data folder is under the XDG data home, or the usual one."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
