@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tests.model.checker import Faults, Slot, Step
-from tests.model.programs import OK, UNKNOWN, Call, Note, Program, Request
+from tests.model.programs import ABSENT, OK, UNKNOWN, Call, Note, Program, Request
+from tests.model.protocol import Faults, Slot, Step
 
 REMEMBERED = 2
 """How many changes of Redis a failover may lose."""
@@ -25,8 +25,14 @@ class CacheRules(NamedTuple):
     guard: bool = True
     announces_first: bool = True
     """A delete announces itself in Redis before it touches the store."""
-    confirms: bool = True
-    """After the marks, and before it deletes, a delete sees that it is still announced."""
+    confirms: str = "after"
+    """A delete sees that it is still announced, "after" its marks, "before" them, or "never"."""
+    marks_all_first: bool = True
+    """All holds are marked before the first is deleted."""
+    ends_last: bool = True
+    """A delete says that it is over when its holds are gone."""
+    ends_only_done: bool = True
+    """A delete that isn't confirmed stays announced."""
 
 
 class Redis(NamedTuple):
@@ -57,6 +63,7 @@ class CacheWorld(NamedTuple):
 
 HELD = CacheWorld(holds=frozenset({"old"}), acknowledged=True)
 """The tenant holds the digest, and has been told so."""
+HELD_TWICE = HELD._replace(holds=frozenset({"old", "other"}))
 
 
 # -- programs
@@ -70,7 +77,7 @@ def info(_rules: CacheRules, name: str) -> Program:
         return
     listed = yield Request("list", "hold")
     if all(marked for _, marked in listed):
-        made = yield Request("put", "hold", name)
+        made = yield Request("put", "hold", name, ABSENT)
         if made != OK:
             return
     yield Note("held")
@@ -78,8 +85,28 @@ def info(_rules: CacheRules, name: str) -> Program:
         yield Request("run", "hold_fill", None, None, ticket[:3])
 
 
+def held(_rules: CacheRules, name: str) -> Program:
+    """`Catalogue.held`: what is remembered counts if the bytes are there; else it is forgotten."""
+    ticket = yield Request("run", "hold_look_up")
+    if ticket != UNKNOWN and ticket[3]:
+        whole = yield Request("get", "record")
+        if whole:
+            yield Note("held")
+            return
+        begun = yield Request("run", "change_begin", name, None, "no delete")
+        if begun == OK:
+            yield Request("run", "change_end", name)
+        return
+    listed = yield Request("list", "hold")
+    if all(marked for _, marked in listed):
+        return
+    yield Note("held")
+    if ticket != UNKNOWN:
+        yield Request("run", "hold_fill", None, None, ticket[:3])
+
+
 def delete(rules: CacheRules, name: str) -> Program:
-    """`Catalogue.delete`: announced, marked, deleted, announced again."""
+    """`Catalogue.delete`: announced, marked, announced still, deleted, over."""
     yield Note("delete")
     if rules.announces_first:
         begun = yield Request("run", "change_begin", name)
@@ -87,20 +114,40 @@ def delete(rules: CacheRules, name: str) -> Program:
             return
     listed = yield Request("list", "hold")
     names = tuple(hold for hold, _ in listed)
-    for hold in names:
-        marked = yield Request("put", "mark", hold)
-        if marked != OK:
+    if names:
+        gone = yield from take_away(rules, name, names)
+        if not gone:
             return
-    if rules.confirms:
-        confirmed = yield Request("run", "change_confirm", name)
-        if confirmed != OK:
-            return
-    gone = yield from drop(names)
-    if not gone:
-        return
     if not rules.announces_first:
         yield Request("run", "change_begin", name)
     yield Request("run", "change_end", name)
+
+
+def take_away(rules: CacheRules, name: str, names: tuple[str, ...]) -> Program:
+    """Marks, asks Redis, deletes; whether the delete may say that it is over."""
+    if rules.confirms == "before":
+        confirmed = yield Request("run", "change_confirm", name)
+        if confirmed != OK:
+            return False
+    marked: tuple[str, ...] = ()
+    for hold in names:
+        reply = yield Request("put", "mark", hold)
+        if reply != OK:
+            return False
+        marked = (*marked, hold)
+        if rules.marks_all_first and marked != names:
+            continue
+        if rules.confirms == "after" and (rules.marks_all_first or hold == names[0]):
+            confirmed = yield Request("run", "change_confirm", name)
+            if confirmed != OK:
+                return False
+        if not rules.ends_last:
+            yield Request("run", "change_end", name)
+        gone = yield from drop(marked)
+        marked = ()
+        if not gone:
+            return not rules.ends_only_done
+    return True
 
 
 def drop(names: tuple[str, ...]) -> Program:
@@ -132,7 +179,7 @@ class CacheModel:
     def changes(self, world: CacheWorld, request: Request) -> bool:
         """Whether no reply to it is a fault of its own; a look-up without one is."""
         del world
-        return request.op != "list"
+        return request.op not in {"list", "get"}
 
     def note(self, world: CacheWorld, note: Note, tenant: str, binding: bool) -> CacheWorld:
         """Takes in what the tenant was told."""
@@ -144,6 +191,8 @@ class CacheModel:
     def apply(self, world: CacheWorld, request: Request, late: bool) -> Iterable[Step]:
         """What a request does."""
         del late
+        if request.kind == "record":  # whether the bytes are there is model A's
+            return [(True, world), (False, world)]
         return [getattr(self, f"_{request.op}_{request.kind}")(world, request)]
 
     def _run_hold_look_up(self, world: CacheWorld, _request: Request) -> Step:
@@ -172,7 +221,7 @@ class CacheModel:
             token=f"{name} begun",
             changes=redis.changes | {name},
             entry=None,
-            gen=redis.gen + 1,
+            gen=redis.gen + (request.body is None),
         )
         return OK, world.changed(redis)
 
@@ -227,14 +276,17 @@ class CacheModel:
         del world
 
 
-def caching(rules: CacheRules, faults: Faults, first: int = 2, second: int = 1) -> CacheModel:
+def caching(
+    rules: CacheRules, faults: Faults, first: int = 2, second: int = 1, start: CacheWorld = HELD
+) -> CacheModel:
     """One tenant asks and deletes through two frontends."""
 
     def slot(name: str, operations: int) -> Slot:
         def menu(_world: Any, left: int) -> Iterable[tuple[str, Call]]:
             yield "info", Call(info, (rules, f"{name}{left}"))
+            yield "held", Call(held, (rules, f"{name}{left}"))
             yield "delete", Call(delete, (rules, f"{name}{left}"))
 
         return Slot(name, operations, menu, "a")
 
-    return CacheModel(rules, [slot("1", first), slot("2", second)], faults)
+    return CacheModel(rules, [slot("1", first), slot("2", second)], faults, start)

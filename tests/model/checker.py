@@ -18,76 +18,20 @@ Breadth first, so that a counterexample is as short as any.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, cast
 
-from tests.model.programs import UNKNOWN, Automaton, Call, Note, Request
+from tests.model.programs import UNKNOWN, Automaton, Note, Request
+from tests.model.protocol import Model
 
 IDLE = -1
-Step = tuple[Any, Hashable]
-
-
-class Slot(NamedTuple):
-    """Who starts operations, one at a time.
-
-    Attributes:
-        name: for traces.
-        operations: how many it may start.
-        menu: what it may start now: label and program, by the world and the operation's number.
-        tenant: whose client it is, or "".
-    """
-
-    name: str
-    operations: int
-    menu: Callable[[Any, int], Iterable[tuple[str, Call]]]
-    tenant: str = ""
-
-
-class Faults(NamedTuple):
-    """How often each fault may happen in one run."""
-
-    no_reply: int = 0
-    crash: int = 0
-    given_up: int = 0
-    environment: int = 0
-
-
-class Model(Protocol):
-    """What a model tells the checker. Worlds are hashable and never changed."""
-
-    slots: Sequence[Slot]
-    faults: Faults
-
-    def first(self) -> Any:
-        """The world at the beginning."""
-        ...
-
-    def apply(self, world: Any, request: Request, late: bool) -> Iterable[Step]:
-        """What a request can do: its reply, and the world after it."""
-        ...
-
-    def note(self, world: Any, note: Note, tenant: str, binding: bool) -> Any:
-        """The world after a note; `binding`: no delete of the tenant overlaps."""
-        ...
-
-    def changes(self, world: Any, request: Request) -> bool:
-        """Whether a request, sent now, may change something when it lands later."""
-        ...
-
-    def environment(self, world: Any, waiting: tuple[Request, ...]) -> Iterable[tuple[str, Any]]:
-        """What else can happen, while `waiting` are on their way."""
-        ...
-
-    def violation(self, world: Any) -> str | None:
-        """What is wrong with a world, if anything."""
-        ...
-
-    def at_rest(self, world: Any) -> str | None:
-        """What is wrong with a world in which everything has ended, if anything."""
-        ...
+STRAY = -1
+"""The slot of an operation that its caller has given up."""
 
 
 @dataclass(slots=True)
@@ -118,6 +62,15 @@ class _State(NamedTuple):
     faults: tuple[int, int, int, int]
 
 
+class _Move(NamedTuple):
+    """What a running program can do in a world; `lost`: the request whose reply doesn't come."""
+
+    label: str
+    world: int
+    node: int
+    lost: int | None = None
+
+
 class TooLarge(Exception):  # noqa: N818 -- the size of a search, not a fault
     """A search has seen more states than it may."""
 
@@ -128,10 +81,17 @@ def check(model: Model, limit: int = 2_000_000) -> Outcome:
     Raises:
         TooLarge: there are more than `limit`.
     """
-    return _Search(model, limit).run()
+    with _no_garbage_collection():
+        return _Search(model, limit).run()
 
 
 class _Search:
+    """One search. Worlds, nodes and requests are numbers in it.
+
+    What one program can do depends on the world and its own place only, and is worked
+    out once for each pair: most states are new combinations of what was seen before.
+    """
+
     def __init__(self, model: Model, limit: int) -> None:
         self.model = model
         self.limit = limit
@@ -140,8 +100,7 @@ class _Search:
         self.requests: list[Request] = []
         self._world_numbers: dict[Any, int] = {}
         self._request_numbers: dict[Request, int] = {}
-        self._applied: dict[tuple[int, int, bool], list[tuple[Any, int]]] = {}
-        self._menus: dict[tuple[int, int, int], list[tuple[str, int]]] = {}
+        self._known: dict[tuple[Any, ...], Any] = {}
         self._wrong: dict[int, str | None] = {}
 
     def run(self) -> Outcome:
@@ -166,7 +125,7 @@ class _Search:
                 raise TooLarge(f"more than {self.limit} states")
         return Outcome(len(came), steps, time.process_time() - began)
 
-    # -- interning
+    # -- numbers
 
     def _world(self, world: Any) -> int:
         number = self._world_numbers.get(world)
@@ -182,13 +141,13 @@ class _Search:
             self.requests.append(request)
         return number
 
-    def _apply(self, world: int, request: int, late: bool) -> list[tuple[Any, int]]:
-        key = (world, request, late)
-        found = self._applied.get(key)
+    def _once(self, work: Callable[..., Iterable[Any]], *arguments: Any) -> list[Any]:
+        """What `work` gives for these arguments, worked out at the first time."""
+        key = (work.__name__, *arguments)
+        found = self._known.get(key)
         if found is None:
-            made = self.model.apply(self.worlds[world], self.requests[request], late)
-            found = self._applied[key] = [(reply, self._world(after)) for reply, after in made]
-        return found
+            found = self._known[key] = list(work(*arguments))
+        return cast("list[Any]", found)
 
     # -- what is wrong
 
@@ -207,98 +166,126 @@ class _Search:
     # -- steps
 
     def _successors(self, state: _State) -> Iterable[tuple[str, _State]]:
-        for number, (left, node, binding) in enumerate(state.slots):
-            if node == IDLE:
-                if left:
-                    yield from self._begin(state, number, left)
-            else:
-                slot = self.model.slots[number]
-                for label, world, after, rest in self._requests(state, node, slot.tenant, binding):
-                    yield f"{slot.name}: {label}", _put(rest, world, number, left, after, binding)
-                yield from self._abandon(state, number)
-        for number, node in enumerate(state.strays):
-            others = state.strays[:number] + state.strays[number + 1 :]
-            for label, world, after, rest in self._requests(state, node, "", False):
-                strays = others if after == IDLE else tuple(sorted((*others, after)))
-                yield f"(given up): {label}", rest._replace(world=world, strays=strays)
-        for number, request in enumerate(state.late):
-            rest = state._replace(late=state.late[:number] + state.late[number + 1 :])
-            for _, world in self._apply(state.world, request, True):
-                yield f"late: {_show(self.requests[request])}", rest._replace(world=world)
-        yield from self._environment(state)
+        world, slots, strays, late, faults = state
+        for number, (left, node, _) in enumerate(slots):
+            if node != IDLE:
+                yield from self._go_on(state, number)
+                if faults[1] or faults[2]:
+                    yield from self._abandon(state, number)
+            elif left:
+                yield from self._begin(state, number, left)
+        for number, node in enumerate(strays):
+            yield from self._stray(state, node, strays[:number] + strays[number + 1 :])
+        for number, request in enumerate(late):
+            rest = late[:number] + late[number + 1 :]
+            for move in self._once(self._landings, world, request):
+                yield move.label, _State(move.world, slots, strays, rest, faults)
+        if faults[3]:
+            yield from self._environment(state)
+
+    def _go_on(self, state: _State, number: int) -> Iterable[tuple[str, _State]]:
+        world, slots, strays, late, faults = state
+        left, node, binding = slots[number]
+        before, behind = slots[:number], slots[number + 1 :]
+        for label, changed, after, lost in self._once(self._moves, world, number, node, binding):
+            if lost is None or faults[0]:
+                running = (*before, (left, after, binding and after != IDLE), *behind)
+                yield label, _State(changed, running, strays, *_without_reply(lost, late, faults))
+
+    def _stray(
+        self, state: _State, node: int, others: tuple[int, ...]
+    ) -> Iterable[tuple[str, _State]]:
+        world, slots, _, late, faults = state
+        for label, changed, after, lost in self._once(self._moves, world, STRAY, node, False):
+            if lost is None or faults[0]:
+                still = () if after == IDLE else (after,)
+                running = tuple(sorted((*others, *still)))
+                yield label, _State(changed, slots, running, *_without_reply(lost, late, faults))
 
     def _begin(self, state: _State, number: int, left: int) -> Iterable[tuple[str, _State]]:
-        slot = self.model.slots[number]
-        key = (state.world, number, left)
-        if key not in self._menus:
-            menu = slot.menu(self.worlds[state.world], left)
-            self._menus[key] = [(label, self.automaton.start(call)) for label, call in menu]
-        for label, node in self._menus[key]:
+        tenant = self.model.slots[number].tenant
+        same = [n for n, other in enumerate(self.model.slots) if other.tenant == tenant]
+        binding = not any(
+            self._deleting(state.slots[n][1])
+            for n in same
+            if n != number and state.slots[n][1] != IDLE
+        )
+        for label, deletes, world, node in self._once(
+            self._openings, state.world, number, left, binding
+        ):
             slots = list(state.slots)
-            same = [n for n, other in enumerate(self.model.slots) if other.tenant == slot.tenant]
-            deletes = label.startswith("delete")
-            binding = not any(
-                state.slots[n][1] != IDLE and self._deleting(state.slots[n][1])
-                for n in same
-                if n != number
-            )
             if deletes:
                 for n in same:
                     slots[n] = (*slots[n][:2], False)
-            world, after = self._notes(state.world, node, slot.tenant, binding)
-            slots[number] = (left - 1, after, binding and not deletes)
-            yield f"{slot.name}: begins {label}", state._replace(world=world, slots=tuple(slots))
+            slots[number] = (left - 1, node, binding and not deletes)
+            yield label, state._replace(world=world, slots=tuple(slots))
+
+    def _openings(
+        self, world: int, number: int, left: int, binding: bool
+    ) -> Iterable[tuple[str, bool, int, int]]:
+        """The operations that a slot may begin: label, whether it deletes, world, node."""
+        slot = self.model.slots[number]
+        for label, call in slot.menu(self.worlds[world], left):
+            noted, node = self._notes(world, self.automaton.start(call), slot.tenant, binding)
+            yield f"{slot.name}: begins {label}", label.startswith("delete"), noted, node
 
     def _deleting(self, node: int) -> bool:
         return "delete" in self.automaton.nodes[node].call.program.__name__
 
-    def _requests(
-        self, state: _State, node: int, tenant: str, binding: bool
-    ) -> Iterable[tuple[str, int, int, _State]]:
-        """Each request of a node: answered, or not: label, world, next node, state's rest."""
+    def _moves(self, world: int, number: int, node: int, binding: bool) -> Iterable[_Move]:
+        """Each request of a node, answered; and without a reply, where that is a fault."""
+        stray = number == STRAY
+        who = "(given up)" if stray else self.model.slots[number].name
+        tenant = "" if stray else self.model.slots[number].tenant
+        now = self.worlds[world]
         for side, ask in self.automaton.enabled(node):
             assert isinstance(ask, Request)
-            request = self._request(ask)
-            for reply, changed in self._apply(state.world, request, False):
+            label = f"{who}: {_show(ask)} →"
+            for reply, changed in self.model.apply(now, ask, False):
                 after = self.automaton.advance(node, side, reply)
-                world, after = self._notes(changed, after, tenant, binding)
-                yield f"{_show(ask)} → {reply}", world, after, state
-            if state.faults[0] and self.model.changes(self.worlds[state.world], ask):
+                yield _Move(
+                    f"{label} {reply}", *self._notes(self._world(changed), after, tenant, binding)
+                )
+            if self.model.changes(now, ask):
                 after = self.automaton.advance(node, side, UNKNOWN)
-                world, after = self._notes(state.world, after, tenant, binding)
-                late = tuple(sorted((*state.late, request)))
-                faults = (state.faults[0] - 1, *state.faults[1:])
-                rest = state._replace(late=late, faults=faults)
-                yield f"{_show(ask)} → no reply", world, after, rest
+                noted = self._notes(world, after, tenant, binding)
+                yield _Move(f"{label} no reply", *noted, self._request(ask))
+
+    def _landings(self, world: int, request: int) -> Iterable[_Move]:
+        asked = self.requests[request]
+        for _, changed in self.model.apply(self.worlds[world], asked, True):
+            yield _Move(f"late: {_show(asked)}", self._world(changed), IDLE)
 
     def _abandon(self, state: _State, number: int) -> Iterable[tuple[str, _State]]:
         slot, (left, node, _) = self.model.slots[number], state.slots[number]
         no_reply, crash, given_up, environment = state.faults
-        idle = _put(state, state.world, number, left, IDLE, False)
+        slots = (*state.slots[:number], (left, IDLE, False), *state.slots[number + 1 :])
         if crash:
             faults = (no_reply, crash - 1, given_up, environment)
-            yield f"{slot.name}: crashes", idle._replace(faults=faults)
-            for _, ask in self.automaton.enabled(node):
-                now = self.worlds[state.world]
-                if isinstance(ask, Request) and self.model.changes(now, ask):
-                    late = tuple(sorted((*state.late, self._request(ask))))
-                    label = f"{slot.name}: crashes after sending {_show(ask)}"
-                    yield label, idle._replace(faults=faults, late=late)
+            idle = state._replace(slots=slots, faults=faults)
+            yield f"{slot.name}: crashes", idle
+            for move in self._once(self._moves, state.world, number, node, False):
+                if move.lost is not None:
+                    late = tuple(sorted((*state.late, move.lost)))
+                    sent = _show(self.requests[move.lost])
+                    yield f"{slot.name}: crashes after sending {sent}", idle._replace(late=late)
         if given_up and slot.tenant:
             faults = (no_reply, crash, given_up - 1, environment)
             strays = tuple(sorted((*state.strays, node)))
             yield (
                 f"{slot.name}: gives up, its operation goes on",
-                idle._replace(faults=faults, strays=strays),
+                state._replace(slots=slots, strays=strays, faults=faults),
             )
 
     def _environment(self, state: _State) -> Iterable[tuple[str, _State]]:
-        if not state.faults[3]:
-            return
-        waiting = tuple(self.requests[number] for number in state.late)
         faults = (*state.faults[:3], state.faults[3] - 1)
-        for label, after in self.model.environment(self.worlds[state.world], waiting):
-            yield label, state._replace(world=self._world(after), faults=faults)
+        for move in self._once(self._happenings, state.world, state.late):
+            yield move.label, state._replace(world=move.world, faults=faults)
+
+    def _happenings(self, world: int, late: tuple[int, ...]) -> Iterable[_Move]:
+        waiting = tuple(self.requests[number] for number in late)
+        for label, after in self.model.environment(self.worlds[world], waiting):
+            yield _Move(label, self._world(after), IDLE)
 
     def _notes(self, world: int, node: int, tenant: str, binding: bool) -> tuple[int, int]:
         """Takes in what a program notes before its next request; IDLE where it has ended."""
@@ -310,10 +297,25 @@ class _Search:
             world, node = self._world(noted), self.automaton.advance(node, 0, None)
 
 
-def _put(state: _State, world: int, number: int, left: int, node: int, binding: bool) -> _State:
-    slots = list(state.slots)
-    slots[number] = (left, node, binding and node != IDLE)
-    return state._replace(world=world, slots=tuple(slots))
+def _without_reply(
+    lost: int | None, late: tuple[int, ...], faults: tuple[int, int, int, int]
+) -> tuple[tuple[int, ...], tuple[int, int, int, int]]:
+    """What is on its way, and the faults that are left, after a move."""
+    if lost is None:
+        return late, faults
+    return tuple(sorted((*late, lost))), (faults[0] - 1, *faults[1:])
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Millions of states have no cycles, and looking for some takes a quarter of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _show(request: Request) -> str:

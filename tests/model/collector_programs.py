@@ -6,57 +6,55 @@ As in `service/collector/`.
 from __future__ import annotations
 
 from tests.model.programs import OK, Program, Request
-from tests.model.storage_programs import (
-    CONDEMNED,
-    LIVE,
-    READABLE,
-    TOMBSTONE,
-    Reading,
-    Record,
-    Rules,
-    make_hold,
-    write,
-)
+from tests.model.storage_programs import Reading, make_hold, unlink, write
+from tests.model.storage_rules import CONDEMNED, CORRUPT, LIVE, TOMBSTONE, Record, Rules
 
 
 def collect(rules: Rules, tenants: tuple[str, ...], name: str) -> Program:
     """Condemns what no hold names, and buries what a second, newer listing doesn't name."""
-    candidate = yield from condemn(rules, tenants, name)
-    if candidate is None:
-        return
-    holds = False
-    if rules.second_listing:
-        holds = yield from list_all(tenants)
-    seen = yield Request("get", "record")
-    if rules.etag_before_listing and seen != candidate:
-        return
-    if seen is None or seen.state != CONDEMNED:
-        return
-    state = LIVE if holds else TOMBSTONE
-    yield from write(Record(state, seen.key, f"{name}y"), seen)
+    holds = yield from list_all(rules, tenants)
+    candidate = yield from condemn(rules, holds, name)
+    if candidate is not None:
+        yield from bury(rules, tenants, name, candidate)
 
 
-def condemn(rules: Rules, tenants: tuple[str, ...], name: str) -> Reading:
-    """The first pass: the record to bury, as it was read or made, or None."""
-    holds = yield from list_all(tenants)
+def condemn(rules: Rules, holds: bool, name: str) -> Reading:
+    """`Condemnation`: the record to bury, as it was read or made, or None."""
     there = yield Request("list", "record")
     if holds or not there:
         return None
     seen = yield Request("get", "record")
-    if seen is None or seen.state not in READABLE:
+    if seen is None or seen.state == TOMBSTONE:
         return None
-    if seen.state == CONDEMNED:
+    if seen.state != LIVE:
         return seen
     state = TOMBSTONE if rules.buries_live else CONDEMNED
-    outcome, condemned = yield from write(Record(state, seen.key, f"{name}x"), seen)
+    outcome, condemned = yield from write(rules, seen.turned(state, f"{name}x"), seen)
     return condemned if outcome == OK else None
 
 
-def list_all(tenants: tuple[str, ...]) -> Reading:
+def bury(rules: Rules, tenants: tuple[str, ...], name: str, candidate: Record) -> Reading:
+    """`Burial`: a tombstone, or live again, by a listing of its own."""
+    holds = False
+    if rules.second_listing:
+        holds = yield from list_all(rules, tenants)
+    seen = yield Request("get", "record")
+    if rules.etag_before_listing and seen != candidate:
+        return
+    if seen is None or seen.state not in {CONDEMNED, CORRUPT}:
+        return
+    if holds and seen.state == CORRUPT:
+        return
+    state = LIVE if holds else TOMBSTONE
+    yield from write(rules, seen.turned(state, f"{name}y"), seen)
+
+
+def list_all(rules: Rules, tenants: tuple[str, ...]) -> Reading:
     """A listing of all holds, marks too: a page per tenant, each at its own moment."""
     any_hold = False
     for tenant in tenants:
-        listed = yield Request("list", "hold", tenant, None, "marks too")
+        what = "marks too" if rules.counts_marks else "holds only"
+        listed = yield Request("list", "hold", tenant, None, what)
         any_hold = any_hold or bool(listed)
     return any_hold
 
@@ -75,39 +73,50 @@ def collect_data(rules: Rules, _name: str) -> Program:
     if not rules.data_before_records:
         old = yield Request("list", "data")
     for key in old:
-        if seen is None or seen.key != key or seen.state not in READABLE:
+        if seen is None or seen.key != key or seen.state == TOMBSTONE:
             yield Request("delete", "data", key)
 
 
 def sweep_store(rules: Rules, tenant: str, name: str) -> Program:
-    """The passes over one tenant's store, one after the other."""
-    yield from collect(rules, (tenant,), name)
-    yield from collect_data(rules, name)
-
-
-def end_deletes(rules: Rules, tenant: str, name: str) -> Program:
-    """The pass over marks, whose names the pass over records has listed."""
-    yield from sweep_marks(rules, tenant, name)
+    """`sweep_store`, over one tenant: its first listing serves for records and for marks."""
+    holds, marks = yield Request("list", "hold", tenant, None, "both")
+    candidate = yield from condemn(rules, holds, name)
+    if candidate is not None:
+        yield from bury(rules, (tenant,), name, candidate)
+    yield from end_deletes(rules, tenant, name, marks)
     yield from collect_data(rules, name)
 
 
 def sweep_marks(rules: Rules, tenant: str, name: str) -> Program:
-    """Ends deletes that were broken off: a mark alone goes, one beside a hold is taken back."""
-    marked = yield Request("list", "hold", tenant, None, "marks")
-    for mark in marked:
-        keys = yield Request("list", "hold", tenant, None, "keys")
+    """The pass over marks alone."""
+    marks = yield Request("list", "hold", tenant, None, "marks")
+    yield from end_deletes(rules, tenant, name, marks)
+
+
+def end_deletes(rules: Rules, tenant: str, name: str, marks: tuple[str, ...]) -> Reading:
+    """`BrokenDeletes`: a mark alone goes, one beside a hold is taken back."""
+    keys = yield from list_again(rules, tenant, marks)
+    for mark in marks:
+        if rules.sweep_lists_again:
+            keys = yield Request("list", "hold", tenant, None, "keys")
         if ("mark", mark) not in keys:
             continue
-        if ("hold", mark) in keys:
-            seen = rules.finishes_deletes or any(
-                kind == "hold" and ("mark", other) not in keys for kind, other in keys
-            )
-            if not seen:
-                there = yield Request("get", "hold", (tenant, mark))
-                made = None
-                if there:
-                    made = yield from make_hold(tenant, f"{name}{mark}")
-                if made is None:
-                    continue
-        yield Request("delete", "hold", (tenant, mark))
-        yield Request("delete", "mark", (tenant, mark))
+        if ("hold", mark) in keys and not rules.finishes_deletes:
+            seen = any(kind == "hold" and ("mark", other) not in keys for kind, other in keys)
+            there = seen or (yield Request("get", "hold", (tenant, mark)))
+            if not there:
+                continue
+            made = seen or (yield from make_hold(rules, tenant, f"{name}{mark}"))
+            if not made:
+                return
+        ended = yield from unlink(rules, tenant, (mark,))
+        if not ended:
+            return
+
+
+def list_again(rules: Rules, tenant: str, marks: tuple[str, ...]) -> Reading:
+    """A broken variant's only look at the keys."""
+    if rules.sweep_lists_again or not marks:
+        return ()
+    keys = yield Request("list", "hold", tenant, None, "keys")
+    return keys

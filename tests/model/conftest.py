@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from storage.folder import FolderStore
+from tests.model.recording import RecordingStore
+from tests.model.worlds import SIZES
 from tests.service.fleet import Fleet
 
 
@@ -19,3 +22,30 @@ async def fleet(redis_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
     fleet = Fleet(store, redis_url, {"data_dir": tmp_path, "suspend_grace": 20.0})
     async with fleet.stack:
         yield fleet
+
+
+@pytest.fixture
+def fleet_store(tmp_path: Path) -> FolderStore:
+    """A folder that no frontend uses."""
+    store = FolderStore(tmp_path / "store")
+    store.check_access()
+    return store
+
+
+@pytest.fixture
+def recording(fleet: Fleet) -> RecordingStore:
+    """The folder behind a store that writes down what it is asked."""
+    return RecordingStore(fleet.store)
+
+
+@pytest.fixture
+def tenant(unique: str) -> str:
+    """A tenant of the test's own."""
+    return f"t-{unique}"
+
+
+@pytest.fixture
+def fill(unique: str) -> Callable[[str], bytes]:
+    """Makes bytes that no other test has, for a kind of commit."""
+    source = random.Random(unique)  # noqa: S311 -- content, not a secret
+    return lambda kind: source.randbytes(SIZES[kind])

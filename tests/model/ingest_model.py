@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tests.model.checker import Faults, Slot, Step
 from tests.model.programs import OK, UNKNOWN, Call, Note, Program, Request
-from tests.model.storage_programs import FAILED
+from tests.model.protocol import Faults, Slot, Step
+from tests.model.storage_rules import FAILED
 
 PARTS = 2
 Bytes = tuple[str, ...]

@@ -9,18 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tests.model.checker import Faults, Slot, Step
 from tests.model.collector_programs import collect, collect_data, sweep_marks
-from tests.model.programs import ABSENT, Call, Note, Request
-from tests.model.storage_programs import (
-    FAILED,
-    INLINE,
-    OK,
-    READABLE,
-    TOO_OLD,
-    Record,
-    Rules,
-)
+from tests.model.programs import ABSENT, OK, Call, Note, Request
+from tests.model.protocol import Faults, Slot, Step
+from tests.model.storage_rules import FAILED, INLINE, READABLE, TOO_OLD, Record, Rules
 
 YOUNG, LATE, OLD = 0, 1, 2
 """Ages of an ingest's bytes: may be committed; older than L; older than G."""
@@ -44,6 +36,8 @@ class World(NamedTuple):
     ages: frozenset[tuple[str, int]] = frozenset()
     frozen: frozenset[tuple[str, Frozen]] = frozenset()
     acknowledged: frozenset[str] = frozenset()
+    promised: frozenset[str] = frozenset()
+    """What isn't the matter with the bytes: somebody was told so, and keeps none."""
 
     def age(self, key: str) -> int:
         """How old an ingest's bytes are."""
@@ -87,12 +81,15 @@ class StorageModel:
         """Takes in what a tenant was told."""
         if note.what == "delete":
             return world._replace(acknowledged=world.acknowledged - {tenant})
+        world = world._replace(promised=world.promised.union(note.of or ()))  # type: ignore[arg-type]
         if not binding:
             return world
         return world._replace(acknowledged=world.acknowledged | {tenant})
 
     def apply(self, world: World, request: Request, late: bool) -> Iterable[Step]:
         """What a request does."""
+        if request.kind == "absence":  # remembered by a frontend alone, and never sure
+            return [(False, world), (True, world)]
         handler = getattr(self, f"_{request.op}_{request.kind}")
         return [handler(world, request, late)]
 
@@ -105,7 +102,8 @@ class StorageModel:
     def _put_record(self, world: World, request: Request, late: bool) -> Step:
         if not late and self._too_old(world, request):
             return TOO_OLD, world
-        if world.record != (None if request.condition == ABSENT else request.condition):
+        over = None if request.condition == ABSENT else request.condition
+        if request.condition is not None and world.record != over:
             return FAILED, world
         return OK, world._replace(record=request.body)
 
@@ -147,10 +145,14 @@ class StorageModel:
         if request.body == "marks too":
             return bool(names), world
         marked = tuple(sorted(name for tenant, name in world.marks if tenant == request.name))
+        if request.body == "both":
+            return (bool(names), marked), world
         if request.body == "marks":
             return marked, world
+        kept = sorted(name for tenant, name in world.holds if tenant == request.name)
+        if request.body == "holds only":
+            return bool(kept), world
         if request.body == "keys":
-            kept = sorted(name for tenant, name in world.holds if tenant == request.name)
             return (*(("hold", name) for name in kept), *(("mark", name) for name in marked)), world
         return tuple((name, (request.name, name) in world.marks) for name in sorted(names)), world
 
@@ -211,7 +213,10 @@ class StorageModel:
         record = world.record
         readable = record is not None and record.state in READABLE
         stored = record is not None and not record.key.startswith(INLINE)
-        if record and readable and stored and record.key not in world.data:
+        if record and readable and record.damage:
+            if record.damage in world.promised:
+                return f"somebody was told that the bytes are there, and they are {record.damage}"
+        elif record and readable and stored and record.key not in world.data:
             return f"the record is {record.state} and its data {record.key} is gone"
         for tenant in sorted(world.acknowledged):
             if not readable:

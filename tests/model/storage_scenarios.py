@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.model.checker import Faults, Slot
 from tests.model.collector_programs import collect, collect_data, sweep_marks
+from tests.model.commit_programs import commit, redrive
 from tests.model.programs import Call
+from tests.model.protocol import Faults, Slot
 from tests.model.storage_model import OLD, StorageModel, World
-from tests.model.storage_programs import (
-    CONDEMNED,
-    LIVE,
-    Record,
-    Rules,
-    commit,
-    delete,
-    info,
-    redrive,
-)
+from tests.model.storage_programs import delete, info, remembered
+from tests.model.storage_rules import CONDEMNED, GONE, LIVE, Record, Rules
 
 A, B = "a", "b"
 HELD = World(record=Record(LIVE, "d", "n"), holds=frozenset({(A, "old")}), data=frozenset({"d"}))
@@ -33,12 +26,14 @@ CONDEMNED_OLD = World(
 def client(
     rules: Rules, tenant: str, name: str, operations: int, choice: str, kind: str = "single"
 ) -> Slot:
-    """A tenant's client: `choice` holds i(nfo), d(elete), c(ommit)."""
+    """A tenant's client: `choice` holds i(nfo), d(elete), c(ommit), r(emembered)."""
 
     def menu(world: Any, left: int) -> Iterable[tuple[str, Call]]:
         fresh = f"{name}{left}"
         if "i" in choice:
             yield "info", Call(info, (rules, tenant, fresh))
+        if "r" in choice and tenant in world.acknowledged:
+            yield "held", Call(remembered, (rules, tenant, fresh))
         if "d" in choice:
             yield "delete", Call(delete, (rules, tenant, fresh))
         if "c" in choice:
@@ -108,6 +103,18 @@ def aging(rules: Rules, faults: Faults, kind: str = "single") -> StorageModel:
     return StorageModel(rules, cast, faults, ages=True)
 
 
+def burying(rules: Rules, faults: Faults) -> StorageModel:
+    """A commit is carried out by two frontends, deleted, buried, and its data collected."""
+    cast = [
+        client(rules, A, "1", 1, "c"),
+        client(rules, A, "2", 1, "c"),
+        client(rules, A, "3", 1, "d"),
+        collector(rules),
+        data_collector(rules),
+    ]
+    return StorageModel(rules, cast, faults, ages=True)
+
+
 def returning(rules: Rules, faults: Faults) -> StorageModel:
     """A condemned digest is buried or taken over, and its data collected, as it comes back."""
     cast = [
@@ -140,3 +147,11 @@ def deleting(rules: Rules, faults: Faults) -> StorageModel:
     """A tenant asks and deletes again and again; what its deletes leave is swept."""
     cast = [client(rules, A, "1", 3, "id"), collector(rules), sweeper(rules, A)]
     return StorageModel(rules, cast, faults, HELD)
+
+
+def healing(rules: Rules, faults: Faults, damage: str = GONE) -> StorageModel:
+    """Bytes were damaged; one tenant remembers its hold, both have the bytes."""
+    record = Record(LIVE, "d", "n", damage)
+    start = HELD._replace(record=record, data=frozenset() if damage == GONE else HELD.data)
+    cast = [client(rules, A, "1", 2, "rcd", "inline"), client(rules, B, "2", 1, "c", "inline")]
+    return StorageModel(rules, [*cast, collector(rules)], faults, start)

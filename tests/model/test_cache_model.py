@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.model.cache_model import CacheRules, caching
-from tests.model.checker import Faults, check
+from tests.model.cache_model import HELD_TWICE, CacheRules, caching
+from tests.model.checker import check
+from tests.model.protocol import Faults
 
 SAFE = CacheRules()
 BROKEN = {
@@ -13,11 +14,15 @@ BROKEN = {
     "no server's identity": (SAFE._replace(server=False), Faults(environment=1)),
     "a fill without the guard": (SAFE._replace(guard=False), Faults(no_reply=1)),
     "announced after the store was changed": (
-        SAFE._replace(announces_first=False, confirms=False),
+        SAFE._replace(announces_first=False, confirms="never"),
         Faults(no_reply=1),
     ),
+    "asked before the marks whether it is still announced": (
+        SAFE._replace(confirms="before"),
+        Faults(no_reply=1, environment=1),
+    ),
     "an announcement that a failover has lost": (
-        SAFE._replace(confirms=False),
+        SAFE._replace(confirms="never"),
         Faults(no_reply=1, environment=1),
     ),
 }
@@ -40,6 +45,34 @@ def test_a_remembered_hold_is_there(faults: Faults) -> None:
 def test_a_remembered_hold_is_there_under_more_faults(faults: Faults) -> None:
     """The same holds where Redis fails over while replies are lost and frontends die."""
     outcome = check(caching(SAFE, faults), limit=10_000_000)
+    assert not outcome.wrong, str(outcome)
+
+
+def test_all_marks_come_before_the_first_delete() -> None:
+    """Where two holds are marked and deleted one by one, nobody notices a failover between."""
+    rules = SAFE._replace(marks_all_first=False)
+    faults = Faults(no_reply=1, environment=1)
+    outcome = check(caching(rules, faults, start=HELD_TWICE))
+    assert "has no hold" in outcome.wrong
+
+
+@pytest.mark.parametrize(
+    "rules", [SAFE._replace(ends_last=False), SAFE._replace(ends_only_done=False)]
+)
+def test_the_end_of_an_announcement_is_spare(rules: CacheRules) -> None:
+    """Once all holds are marked, the marks keep readers away, whatever Redis says."""
+    outcome = check(caching(rules, Faults(no_reply=1), start=HELD_TWICE))
+    assert not outcome.wrong, str(outcome)
+    with_it = check(caching(SAFE, Faults(no_reply=1), start=HELD_TWICE))
+    assert outcome.states != with_it.states, "the rule never mattered in this scenario"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("faults", [Faults(no_reply=1), Faults(crash=1, environment=1)])
+def test_two_remembered_holds_are_there(faults: Faults) -> None:
+    """The same holds where a tenant has two holds, and a delete takes both."""
+    outcome = check(caching(SAFE, faults, start=HELD_TWICE), limit=10_000_000)
     assert not outcome.wrong, str(outcome)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.model.checker import Faults, check
+from tests.model.checker import check
 from tests.model.ingest_model import IngestRules, ingesting
+from tests.model.protocol import Faults
 
 SAFE = IngestRules()
 BROKEN = {
@@ -77,5 +78,8 @@ def test_an_object_is_not_known_by_its_size() -> None:
 def test_a_stale_stream_is_kept_from_a_frozen_ingest_by_its_nonce() -> None:
     """That scripts leave frozen ingests alone is a second guard; the first is enough."""
     rules = SAFE._replace(minds_frozen=False)
-    outcome = check(ingesting(rules, Faults(no_reply=1, environment=1), single=True, aborts=False))
+    faults = Faults(no_reply=1, environment=1)
+    outcome = check(ingesting(rules, faults, single=True, aborts=False))
     assert not outcome.wrong, str(outcome)
+    with_it = check(ingesting(SAFE, faults, single=True, aborts=False))
+    assert outcome.states == with_it.states, "a request got as far as the second guard"

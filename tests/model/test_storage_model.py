@@ -7,15 +7,18 @@ from functools import partial
 
 import pytest
 
-from tests.model.checker import Faults, check
+from tests.model.checker import check
+from tests.model.protocol import Faults
 from tests.model.storage_model import StorageModel
-from tests.model.storage_programs import Rules
+from tests.model.storage_rules import WRONG, Rules
 from tests.model.storage_scenarios import (
     adopting,
     aging,
+    burying,
     collecting,
     committing,
     deleting,
+    healing,
     redriving,
     renaming,
     returning,
@@ -24,6 +27,8 @@ from tests.model.storage_scenarios import (
 Scenario = Callable[[Rules, Faults], StorageModel]
 SAFE = Rules()
 parts = partial(aging, kind="parts")
+early = partial(aging, kind="early")
+healing_wrong = partial(healing, damage=WRONG)
 redriving_parts = partial(redriving, kind="parts")
 
 SMALL: list[tuple[Scenario, Faults]] = [
@@ -37,6 +42,9 @@ SMALL: list[tuple[Scenario, Faults]] = [
     (aging, Faults(crash=1, environment=2)),
     (aging, Faults(no_reply=1, environment=2)),
     (parts, Faults(crash=1, environment=2)),
+    (early, Faults(no_reply=1, environment=2)),
+    (healing, Faults(no_reply=1)),
+    (healing_wrong, Faults(no_reply=1)),
 ]
 LARGE: list[tuple[Scenario, Faults]] = [
     (adopting, Faults(no_reply=1, crash=1)),
@@ -49,6 +57,10 @@ LARGE: list[tuple[Scenario, Faults]] = [
     (deleting, Faults(no_reply=1, crash=1)),
     (deleting, Faults(no_reply=2)),
     (parts, Faults(no_reply=1, environment=3)),
+    (early, Faults(no_reply=1, crash=1, environment=3)),
+    (burying, Faults(environment=2)),
+    (healing, Faults(no_reply=1, crash=1)),
+    (healing_wrong, Faults(no_reply=1, crash=1)),
 ]
 
 BROKEN: dict[str, tuple[Rules, Scenario, Faults]] = {
@@ -119,7 +131,88 @@ BROKEN: dict[str, tuple[Rules, Scenario, Faults]] = {
         deleting,
         Faults(no_reply=1),
     ),
+    "the bytes after the record": (SAFE._replace(data_first=False), redriving, Faults()),
+    "a record written without comparing": (SAFE._replace(compares=False), adopting, Faults()),
+    "no reply to a record taken for a yes": (
+        SAFE._replace(looks_after_no_reply=False),
+        adopting,
+        Faults(no_reply=1),
+    ),
+    "no reply to a hold taken for a yes": (
+        SAFE._replace(confirms_holds=False),
+        adopting,
+        Faults(no_reply=1),
+    ),
+    "no reply to a completion taken for a yes": (
+        SAFE._replace(looks_after_complete=False),
+        parts,
+        Faults(no_reply=1),
+    ),
+    "one object believed to have been put": (
+        SAFE._replace(redrive_finds_bytes=False),
+        redriving,
+        Faults(crash=1),
+    ),
+    "a condemned record counted on as it is": (SAFE._replace(pardons=False), adopting, Faults()),
+    "bytes given up for a record whose data is gone": (
+        SAFE._replace(publish_looks=False),
+        healing,
+        Faults(),
+    ),
+    "bytes given up for a record of other sums": (
+        SAFE._replace(publish_minds_sums=False),
+        healing_wrong,
+        Faults(),
+    ),
+    "what the cache remembers taken for bytes": (
+        SAFE._replace(remembered_looks=False),
+        healing,
+        Faults(),
+    ),
+    "the record read before the holds are listed": (
+        SAFE._replace(held_lists_first=False),
+        deleting,
+        Faults(no_reply=1),
+    ),
+    "a mark taken away whose hold isn't known to be gone": (
+        SAFE._replace(stops_undeleted=False),
+        adopting,
+        Faults(no_reply=1),
+    ),
+    "a mark taken away before its hold": (
+        SAFE._replace(unmarks_last=False),
+        adopting,
+        Faults(no_reply=1),
+    ),
     "marks without holds left": (SAFE._replace(sweeps_marks=False), deleting, Faults(no_reply=1)),
+}
+
+SPARE: dict[str, tuple[Rules, Scenario, Faults]] = {
+    "a fresh nonce when carried out again": (
+        SAFE._replace(same_nonce=False),
+        aging,
+        Faults(crash=1, environment=2),
+    ),
+    "dead bytes sent again, within their lifetime": (
+        SAFE._replace(refuses_dead_bytes=False),
+        burying,
+        Faults(environment=2),
+    ),
+    "a commit carried out that had taken effect": (
+        SAFE._replace(redrive_looks=False),
+        redriving,
+        Faults(),
+    ),
+    "marks not counted by collectors": (
+        SAFE._replace(counts_marks=False),
+        deleting,
+        Faults(crash=1),
+    ),
+    "a mark's digest not listed again": (
+        SAFE._replace(sweep_lists_again=False),
+        deleting,
+        Faults(crash=1),
+    ),
 }
 
 
@@ -149,10 +242,14 @@ def test_a_broken_rule_is_found(name: str) -> None:
     assert outcome.trace
 
 
-def test_a_commit_may_be_carried_out_under_a_fresh_nonce() -> None:
-    """The nonce of a frozen commit saves work, and nothing is lost without it."""
-    outcome = check(aging(SAFE._replace(same_nonce=False), Faults(crash=1, environment=2)))
+@pytest.mark.parametrize("name", SPARE)
+def test_what_is_spare(name: str) -> None:
+    """Some rules save work, or guard what another rule guards: nothing is lost without them."""
+    rules, scenario, faults = SPARE[name]
+    outcome = check(scenario(rules, faults))
     assert not outcome.wrong, str(outcome)
+    with_it = check(scenario(SAFE, faults))
+    assert outcome.states != with_it.states, "the rule never mattered in this scenario"
 
 
 def test_a_delete_must_not_outlive_its_caller() -> None:

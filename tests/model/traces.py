@@ -1,137 +1,133 @@
-"""Holds what the code asks of the store against what a program allows.
+"""Holds what the code asks of the store and of Redis against what a program allows.
 
 The program runs in the model's world beside the code. Each request that the code
 has made must be one that the program may make next, there, with a reply that the
 world gives (or none, where the test has lost it); at the end the program must be
-through. Scripts, which the store doesn't see, run in between.
+through. The code's names stand for the model's, one for one: a delete takes the
+hold that it has marked, and no name is used for two.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from holdfast.errors import OutcomeUnknown
-from storage.port import IfAbsent, IfMatch, ObjectStore
 from tests.model.programs import ABSENT, UNKNOWN, Automaton, Call, Note, Request
-from tests.model.storage_model import StorageModel, World
+from tests.model.protocol import Model
+from tests.model.recording import Made
+from tests.model.storage_rules import Record
 
-KINDS = {"blobs": "record", "holds": "hold", "data": "data"}
-ASKED = {"put", "get", "head", "delete", "list", "complete_upload"}
-"""What the model knows of; parts and tails come before a commit and are model C's."""
-
-
-class Made(NamedTuple):
-    """A request that the code has made."""
-
-    op: str
-    kind: str
-    condition: str = ""
-    answered: bool = True
+View = Callable[[str, str], bool]
+"""Whether requests of an op and a kind are compared; the program makes the others unseen."""
+Names = frozenset[tuple[object, str]]
 
 
-class RecordingStore:
-    """Hands every call on to a store, and writes down what the model knows of.
+class _Place(NamedTuple):
+    """Where a program may stand: its node, its world, and the names that were met."""
 
-    `lose` says of a request whether it is lost ("request"), its reply is ("reply"),
-    or neither ("").
-    """
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        self._lock = threading.Lock()
-        self.made: list[Made] = []
-        self.lose: Callable[[Made], str] = lambda _made: ""
-
-    def __getattr__(self, name: str) -> Any:
-        operation = getattr(self._store, name)
-        if name not in ASKED:
-            return operation
-
-        def call(key: str, *args: Any, **kwargs: Any) -> Any:
-            condition = next((given for given in args if isinstance(given, IfAbsent | IfMatch)), "")
-            made = Made(name, _kind(key), type(condition).__name__ if condition else "")
-            lost = self.lose(made)
-            if made.kind:
-                with self._lock:
-                    self.made.append(made._replace(answered=not lost))
-            if lost == "request":
-                raise OutcomeUnknown("the request was lost")
-            result = operation(key, *args, **kwargs)
-            if lost:
-                raise OutcomeUnknown("the reply was lost")
-            return result
-
-        return call
+    node: int
+    world: object
+    names: Names = frozenset()
 
 
-def _kind(key: str) -> str:
-    if key.endswith(".deleting"):
-        return "mark"
-    return KINDS.get(key.partition("/")[0], "")
+def of_the_store(op: str, kind: str) -> bool:
+    """Model A's requests, without Redis."""
+    return op not in {"run", "abort_upload"} and kind != "absence"
 
 
-def refusal(model: StorageModel, call: Call, made: Iterable[Made]) -> str | None:
+def of_a_commit(op: str, kind: str) -> bool:
+    """Model A's requests, and what Redis is told of a commit."""
+    return kind in {"freeze", "forget"} or of_the_store(op, kind)
+
+
+def of_the_cache(op: str, kind: str) -> bool:
+    """Model B's: the cache, and which holds there are."""
+    if op == "run":
+        return kind.startswith(("change_", "hold_"))
+    return kind in {"hold", "mark"} and op in {"list", "put", "delete"}
+
+
+def refusal(
+    model: Model, call: Call, made: Iterable[Made], view: View = of_the_store
+) -> str | None:
     """Why a program, in the model's first world, doesn't allow what was made; None if it does."""
-    automaton = Automaton()
-    places = _settled(model, automaton, {(automaton.start(call), model.first())})
-    so_far: list[Made] = []
+    search = _Search(model, view)
+    places = search.settled({_Place(search.automaton.start(call), model.first())})
+    so_far: list[str] = []
     for request in made:
-        after = set()
-        for node, world in places:
-            after |= _follow(model, automaton, node, world, request)
+        if not view(request.op, request.kind):
+            continue
+        after = {place for before in places for place in search.follow(before, request)}
         if not after:
-            allowed = sorted({str(ask) for place in places for ask in _asks(automaton, place[0])})
+            allowed = sorted({str(ask) for place in places for ask in search.asks(place)})
             return f"after {so_far}, {request} isn't one of {allowed}"
-        places = _settled(model, automaton, after)
-        so_far.append(request)
-    if any(automaton.done(node) for node, _ in places):
+        places = search.settled(after)
+        so_far.append(str(request))
+    if any(search.automaton.done(place.node) for place in places):
         return None
     return f"after {so_far}, the program isn't through"
 
 
-def _asks(automaton: Automaton, node: int) -> list[Request | Note]:
-    return [ask for _, ask in automaton.enabled(node)]
+class _Search:
+    def __init__(self, model: Model, view: View) -> None:
+        self.automaton = Automaton()
+        self._model = model
+        self._view = view
 
+    def asks(self, place: _Place) -> list[Request | Note]:
+        """What the program asks at a place."""
+        return [ask for _, ask in self.automaton.enabled(place.node)]
 
-def _follow(
-    model: StorageModel, automaton: Automaton, node: int, world: World, made: Made
-) -> set[tuple[int, World]]:
-    after = set()
-    for side, ask in automaton.enabled(node):
-        if not isinstance(ask, Request) or not _matches(ask, made):
-            continue
-        for reply, changed in model.apply(world, ask, late=False):
-            if made.answered:
-                after.add((automaton.advance(node, side, reply), changed))
+    def follow(self, place: _Place, made: Made) -> Iterable[_Place]:
+        """The places after a request that the code has made."""
+        for side, ask in self.automaton.enabled(place.node):
+            if not isinstance(ask, Request) or not _matches(ask, made):
+                continue
+            names = _met(place.names, ask, made)
+            if names is not None:
+                yield from self._after(place._replace(names=names), side, ask, made.answered)
+
+    def _after(self, place: _Place, side: int, ask: Request, answered: bool) -> Iterable[_Place]:
+        for reply, changed in self._model.apply(place.world, ask, late=False):
+            if answered:
+                node = self.automaton.advance(place.node, side, reply)
+                yield place._replace(node=node, world=changed)
             else:
-                lost = automaton.advance(node, side, UNKNOWN)
-                after |= {(lost, world), (lost, changed)}
-    return after
+                lost = place._replace(node=self.automaton.advance(place.node, side, UNKNOWN))
+                yield lost
+                yield lost._replace(world=changed)
+
+    def settled(self, places: set[_Place]) -> set[_Place]:
+        """The places from which a request that is compared leads on, or none."""
+        settled, waiting = set(), list(places)
+        while waiting:
+            place = waiting.pop()
+            seen = not (enabled := self.automaton.enabled(place.node))
+            for side, ask in enabled:
+                if isinstance(ask, Note):
+                    node = self.automaton.advance(place.node, side, None)
+                    waiting.append(place._replace(node=node))
+                elif self._view(ask.op, ask.kind):
+                    seen = True
+                else:
+                    waiting += self._after(place, side, ask, answered=True)
+            if seen:
+                settled.add(place)
+        return settled
 
 
 def _matches(ask: Request, made: Made) -> bool:
-    if ask.condition is None:
-        condition = ""
-    else:
+    condition = ""
+    if ask.condition is not None:
         condition = "IfAbsent" if ask.condition == ABSENT else "IfMatch"
-    return (ask.op, ask.kind, condition) == (made.op, made.kind, made.condition)
+    state = ask.body.state if isinstance(ask.body, Record) else ""
+    return (ask.op, ask.kind, condition, state) == made[:4]
 
 
-def _settled(
-    model: StorageModel, automaton: Automaton, places: set[tuple[int, World]]
-) -> set[tuple[int, World]]:
-    """The places from which only a request that the store sees leads on."""
-    settled, waiting = set(), list(places)
-    while waiting:
-        node, world = waiting.pop()
-        (side, ask), *others = automaton.enabled(node) or ((0, None),)
-        if isinstance(ask, Note):
-            waiting.append((automaton.advance(node, side, None), world))
-        elif not others and ask is not None and ask.op in {"run", "abort_upload"}:
-            ((reply, changed),) = model.apply(world, ask, late=False)
-            waiting.append((automaton.advance(node, side, reply), changed))
-        else:
-            settled.add((node, world))
-    return settled
+def _met(names: Names, ask: Request, made: Made) -> Names | None:
+    """With the pair of names that a request tells of; None if they stand for others already."""
+    if ask.op in {"list", "run"} or ask.kind == "record":
+        return names
+    if any((ours == ask.name) != (theirs == made.name) for ours, theirs in names):
+        return None
+    return names | {(ask.name, made.name)}

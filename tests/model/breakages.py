@@ -1,0 +1,262 @@
+"""Ways to break the code: each puts one request in the wrong place, or leaves it out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coordination.hold_cache import Announcement, HoldCache
+from coordination.ingests import Ingests
+from holdfast.digests import Digest
+from service.catalogue import Catalogue
+from service.collector import records as collector_records
+from service.collector.data import DataSweep
+from service.collector.deletes import BrokenDeletes
+from service.commit import Commits
+from storage.blobs import Blobs
+from storage.holds import Holds, merged
+from storage.keys import DELETING, hold_prefix, record_key
+from storage.records import Records, Seen, State
+
+Patch = pytest.MonkeyPatch
+
+
+def skip_marks(patch: Patch) -> None:
+    def mark(holds: Holds, tenant: str, digest: Digest, *_: object) -> list[str]:
+        return [entry.key for entry in holds._store.list(hold_prefix(tenant, digest))]
+
+    patch.setattr(Holds, "mark", mark)
+
+
+def unmark_first(patch: Patch) -> None:
+    def unlink(holds: Holds, keys: list[str]) -> None:
+        for key in keys:
+            holds._store.delete(key + DELETING)
+            holds._store.delete(key)
+
+    patch.setattr(Holds, "unlink", unlink)
+
+
+def delete_before_marks(patch: Patch) -> None:
+    mark = Holds.mark
+
+    def hasty(holds: Holds, tenant: str, digest: Digest, *rest: Any) -> list[str]:
+        for entry in list(holds._store.list(hold_prefix(tenant, digest))):
+            holds._store.delete(entry.key)
+        return mark(holds, tenant, digest, *rest)
+
+    patch.setattr(Holds, "mark", hasty)
+
+
+def never_confirm(patch: Patch) -> None:
+    async def confirm(_: Announcement) -> None:
+        pass
+
+    patch.setattr(Announcement, "confirm", confirm)
+
+
+def confirm_first(patch: Patch) -> None:
+    changing, confirm = HoldCache.changing, Announcement.confirm
+
+    def asking(cache: HoldCache, tenant: str, digest: Digest, *, delete: bool) -> Any:
+        context = changing(cache, tenant, digest, delete=delete)
+        enter = context.__aenter__
+
+        async def entered() -> Announcement:
+            announcement = await enter()
+            await confirm(announcement)
+            return announcement
+
+        class Asked:
+            async def __aenter__(self) -> Announcement:
+                return await entered()
+
+            async def __aexit__(self, *error: object) -> Any:
+                return await context.__aexit__(*error)  # type: ignore[arg-type]
+
+        return Asked()
+
+    patch.setattr(HoldCache, "changing", asking)
+    never_confirm(patch)
+
+
+def announce_late(patch: Patch) -> None:
+    async def late(
+        catalogue: Catalogue, tenant: str, digest: Digest, _patience: float | None = None
+    ) -> None:
+        keys = catalogue._holds.mark(tenant, digest)
+        async with catalogue._cache.changing(tenant, digest, delete=True) as announced:
+            await announced.confirm()
+            catalogue._holds.unlink(keys)
+
+    patch.setattr(Catalogue, "delete", late)
+
+
+def fill_first(patch: Patch) -> None:
+    look_up = HoldCache.look_up
+
+    async def hasty(cache: HoldCache, tenant: str, digest: Digest) -> Any:
+        ticket = (await look_up(cache, tenant, digest)).ticket
+        await cache.fill(tenant, digest, ticket, "[1,1,1,{}]")
+        return await look_up(cache, tenant, digest)
+
+    patch.setattr(HoldCache, "look_up", hasty)
+
+
+def hold_after(patch: Patch) -> None:
+    make, publish = Blobs.make_hold, Blobs.publish
+
+    def late(blobs: Blobs, tenant: str, record: Any, lifetime: Any, hold: Any, key: str) -> Any:
+        done = publish(blobs, tenant, record, lifetime, hold, key)
+        make(blobs, tenant, hold)
+        return done
+
+    patch.setattr(Blobs, "make_hold", lambda *_: "holds/none")
+    patch.setattr(Blobs, "publish", late)
+
+
+def no_hold(patch: Patch) -> None:
+    patch.setattr(Blobs, "make_hold", lambda *_: "holds/none")
+
+
+def data_after(patch: Patch) -> None:
+    carry_out, complete = Commits.carry_out, Commits._complete
+    todo: list[Any] = []
+
+    async def later(_: Commits, frozen: Any, body: Any) -> float | None:
+        todo.append((frozen, body))
+        return None
+
+    async def late(commits: Commits, *arguments: Any) -> Any:
+        done = await carry_out(commits, *arguments)
+        for frozen, body in todo:
+            await complete(commits, frozen, body)
+        return done
+
+    patch.setattr(Commits, "_complete", later)
+    patch.setattr(Commits, "carry_out", late)
+
+
+def record_unconditionally(patch: Patch) -> None:
+    def write(records: Records, record: Any, _over: Any, *_: object) -> Seen:
+        entry = records._store.put(record_key(record.digest), record.encode())
+        return Seen(record, entry.etag, entry.date)
+
+    patch.setattr(Records, "write", write)
+
+
+def hold_unconditionally(patch: Patch) -> None:
+    def make(holds: Holds, tenant: str, hold: Any, _name: Any = None) -> str:
+        key = hold_prefix(tenant, hold.digest) + "h"
+        holds._store.put(key, hold.encode())
+        return key
+
+    patch.setattr(Holds, "make", make)
+
+
+def never_freeze(patch: Patch) -> None:
+    async def freeze(*_: object) -> None:
+        pass
+
+    patch.setattr(Ingests, "freeze", freeze)
+
+
+def forget_first(patch: Patch) -> None:
+    carry_out = Commits.carry_out
+
+    async def hasty(commits: Commits, tenant: str, ref: str, frozen: Any, body: Any) -> Any:
+        await commits._forget(tenant, ref, frozen.record)
+        return await carry_out(commits, tenant, ref, frozen, body)
+
+    patch.setattr(Commits, "carry_out", hasty)
+
+
+def give_bytes_up_unseen(patch: Patch) -> None:
+    patch.setattr(Blobs, "intact", lambda *_: True)
+
+
+def carry_out_always(patch: Patch) -> None:
+    patch.setattr(Blobs, "done_before", lambda *_: False)
+
+
+def adopt_unread(patch: Patch) -> None:
+    live_record = Blobs.live
+
+    def adopt(blobs: Blobs, tenant: str, digest: Digest, now_ns: int, labels: Any) -> Any:
+        record = live_record(blobs, digest)
+        assert record
+        hold = blobs.new_hold(digest, record.size, now_ns, labels)
+        blobs._holds.make(tenant, hold)
+        return blobs.relabel(tenant, digest, lambda old: old, now_ns), record
+
+    patch.setattr(Blobs, "adopt", adopt)
+
+
+def count_holds_alone(patch: Patch) -> None:
+    def held(blobs: Blobs, tenant: str, digest: Digest) -> Any:
+        found = blobs._holds.find(tenant, digest)
+        return merged(found), None
+
+    patch.setattr(Blobs, "held", held)
+
+
+def never_pardon(patch: Patch) -> None:
+    patch.setattr(Blobs, "_pardon", lambda _blobs, seen: seen.record)
+
+
+def ignore_marks(patch: Patch) -> None:
+    load = Holds.load
+
+    def all_of(holds: Holds, keys: list[str]) -> Any:
+        return load(holds, [key for key in keys if not key.endswith(DELETING)])
+
+    patch.setattr(Holds, "load", all_of)
+
+
+def trust_the_cache(patch: Patch) -> None:
+    patch.setattr(Blobs, "whole", lambda *_: True)
+
+
+def list_once(patch: Patch) -> None:
+    list_holds, listed = collector_records.list_holds, []
+
+    def once(run: Any, *arguments: Any, **options: Any) -> Any:
+        if not listed:
+            listed.append(list_holds(run, *arguments, **options))
+        return listed[0]
+
+    patch.setattr("service.collector.sweep.list_holds", once)
+    patch.setattr(collector_records, "list_holds", once)
+
+
+def bury_live(patch: Patch) -> None:
+    def condemn(pass_: Any, _key: str, seen: Seen) -> None:
+        pass_._run.records.write(seen.record.turned(State.TOMBSTONE, "n"), seen)
+
+    patch.setattr(collector_records.Condemnation, "_condemn", condemn)
+
+
+def bury_unread(patch: Patch) -> None:
+    as_read, paired = collector_records.Burial._as_read, collector_records.Burial._paired
+
+    def call(burial: Any, candidates: Any) -> None:
+        lines = map(collector_records.Candidate.decode, candidates.sorted())
+        burial.kept = {candidate.key: as_read(burial, candidate) for candidate in lines}
+        held = collector_records.list_holds(burial._run, count=False)
+        burial._run.do(burial._settle, paired(burial, candidates, held))
+
+    patch.setattr(collector_records.Burial, "__call__", call)
+    patch.setattr(collector_records.Burial, "_as_read", lambda burial, c: burial.kept[c.key])
+
+
+def read_records_first(patch: Patch) -> None:
+    def sweep(sweep: DataSweep, held: Any) -> None:
+        protected, _ = sweep._protect(held)
+        sweep._run.do(sweep._delete, sweep._garbage(sweep._consider(), protected))
+
+    patch.setattr(DataSweep, "__call__", sweep)
+
+
+def finish_deletes(patch: Patch) -> None:
+    patch.setattr(BrokenDeletes, "_seen_without", lambda *_: True)

@@ -1,0 +1,70 @@
+"""What a model tells the checker: who runs what, in which world, and what must be so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from tests.model.programs import Call, Note, Request
+
+Step = tuple[Any, Hashable]
+
+
+class Slot(NamedTuple):
+    """Who starts operations, one at a time.
+
+    Attributes:
+        name: for traces.
+        operations: how many it may start.
+        menu: what it may start now: label and program, by the world and the operation's number.
+        tenant: whose client it is, or "".
+    """
+
+    name: str
+    operations: int
+    menu: Callable[[Any, int], Iterable[tuple[str, Call]]]
+    tenant: str = ""
+
+
+class Faults(NamedTuple):
+    """How often each fault may happen in one run."""
+
+    no_reply: int = 0
+    crash: int = 0
+    given_up: int = 0
+    environment: int = 0
+
+
+class Model(Protocol):
+    """What a model tells the checker. Worlds are hashable and never changed."""
+
+    slots: Sequence[Slot]
+    faults: Faults
+
+    def first(self) -> Any:
+        """The world at the beginning."""
+        ...
+
+    def apply(self, world: Any, request: Request, late: bool) -> Iterable[Step]:
+        """What a request can do: its reply, and the world after it."""
+        ...
+
+    def note(self, world: Any, note: Note, tenant: str, binding: bool) -> Any:
+        """The world after a note; `binding`: no delete of the tenant overlaps."""
+        ...
+
+    def changes(self, world: Any, request: Request) -> bool:
+        """Whether a request, sent now, may change something when it lands later."""
+        ...
+
+    def environment(self, world: Any, waiting: tuple[Request, ...]) -> Iterable[tuple[str, Any]]:
+        """What else can happen, while `waiting` are on their way."""
+        ...
+
+    def violation(self, world: Any) -> str | None:
+        """What is wrong with a world, if anything."""
+        ...
+
+    def at_rest(self, world: Any) -> str | None:
+        """What is wrong with a world in which everything has ended, if anything."""
+        ...

@@ -1,0 +1,117 @@
+"""Writes down what the code asks of the store and of Redis, and loses some of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+
+from coordination.scripts import Argument, Scripts
+from holdfast.errors import OutcomeUnknown, Unavailable
+from storage.keys import DELETING
+from storage.port import IfAbsent, IfMatch, ObjectStore
+
+KINDS = {"blobs": "record", "holds": "hold", "data": "data"}
+ASKED = {"put", "get", "head", "delete", "list", "complete_upload"}
+"""What the models know of; parts and tails come before a commit and are model C's."""
+SCRIPTS = {
+    *("freeze", "forget", "hold_look_up", "hold_fill"),
+    *("change_begin", "change_confirm", "change_end"),
+}
+
+
+class Made(NamedTuple):
+    """A request that the code has made; `state` is that of a record that it writes."""
+
+    op: str
+    kind: str
+    condition: str = ""
+    state: str = ""
+    name: str = ""
+    answered: bool = True
+
+    def like(self, other: Made) -> bool:
+        """Whether it is of the same sort."""
+        return self[:3] == other[:3]
+
+
+Lose = Callable[[Made], str]
+
+
+def losing(wanted: Made, what: str, times: int = 1) -> Lose:
+    """Loses the first requests of a sort ("request"), or their replies ("reply")."""
+    left = [times]
+
+    def lose(made: Made) -> str:
+        if not made.like(wanted) or not left[0]:
+            return ""
+        left[0] -= 1
+        return what
+
+    return lose
+
+
+class RecordingStore:
+    """Hands every call on to a store, and writes down what the models know of.
+
+    `lose` says of a request whether it is lost ("request"), its reply is ("reply"),
+    or neither ("").
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self.made: list[Made] = []
+        self.lose: Lose = lambda _made: ""
+
+    def __getattr__(self, name: str) -> Any:
+        operation = getattr(self._store, name)
+        if name not in ASKED:
+            return operation
+
+        def call(key: str, *args: Any, **kwargs: Any) -> Any:
+            made = _made(name, key, args)
+            lost = self.write_down(made) if made.kind else ""
+            if lost == "request":
+                raise OutcomeUnknown("the request was lost")
+            result = operation(key, *args, **kwargs)
+            if lost:
+                raise OutcomeUnknown("the reply was lost")
+            return result
+
+        return call
+
+    def write_down(self, made: Made) -> str:
+        """Notes a request; returns what is to be lost of it."""
+        lost = self.lose(made)
+        with self._lock:
+            self.made.append(made._replace(answered=not lost))
+        return lost
+
+    def watch_redis(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Writes down the scripts of all frontends, from now on."""
+        run = Scripts.run
+
+        async def watched(
+            scripts: Scripts, name: str, keys: Sequence[str], args: Sequence[Argument]
+        ) -> Any:
+            lost = self.write_down(Made("run", name)) if name in SCRIPTS else ""
+            if lost == "request":
+                raise Unavailable("the script was lost")
+            reply = await run(scripts, name, keys, args)
+            if lost:
+                raise Unavailable("the script's reply was lost")
+            return reply
+
+        monkeypatch.setattr(Scripts, "run", watched)
+
+
+def _made(op: str, key: str, args: Sequence[Any]) -> Made:
+    condition = next((given for given in args if isinstance(given, IfAbsent | IfMatch)), None)
+    kind = "mark" if key.endswith(DELETING) else KINDS.get(key.partition("/")[0], "")
+    state = str(json.loads(args[0])["state"]) if (op, kind) == ("put", "record") else ""
+    given = type(condition).__name__ if condition else ""
+    return Made(op, kind, given, state, key.removesuffix(DELETING))

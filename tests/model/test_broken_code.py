@@ -1,0 +1,117 @@
+"""Code whose orders were broken on purpose is refused by the models.
+
+Each entry breaks one place of the real code and says which operation shows it. That the
+code as it is passes is what `test_traces.py` and `test_delete_traces.py` say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from storage.records import State
+from tests.model.breakages import (
+    adopt_unread,
+    announce_late,
+    bury_live,
+    bury_unread,
+    carry_out_always,
+    confirm_first,
+    count_holds_alone,
+    data_after,
+    delete_before_marks,
+    fill_first,
+    finish_deletes,
+    forget_first,
+    give_bytes_up_unseen,
+    hold_after,
+    hold_unconditionally,
+    ignore_marks,
+    list_once,
+    never_confirm,
+    never_freeze,
+    never_pardon,
+    no_hold,
+    read_records_first,
+    record_unconditionally,
+    skip_marks,
+    trust_the_cache,
+    unmark_first,
+)
+from tests.model.operations import (
+    Scene,
+    Stage,
+    adopts,
+    asks,
+    asks_condemned,
+    asks_marked,
+    asks_the_cache,
+    carries_out,
+    collects,
+    commits,
+    commits_again,
+    deletes,
+    deletes_announced,
+    writes_remembered,
+)
+from tests.model.recording import RecordingStore
+from tests.service.fleet import Fleet
+
+Patch = pytest.MonkeyPatch
+
+BROKEN: dict[str, tuple[Callable[[Patch], None], Scene]] = {
+    "a delete that skips its marks": (skip_marks, deletes),
+    "a delete that takes its marks away first": (unmark_first, deletes),
+    "a delete that marks too late": (delete_before_marks, deletes),
+    "a delete that doesn't ask Redis again": (never_confirm, deletes_announced),
+    "a delete that asks Redis before its marks": (confirm_first, deletes_announced),
+    "a delete that announces itself late": (announce_late, deletes_announced),
+    "a cache that is filled before the look": (fill_first, asks_the_cache),
+    "a hold after the record": (hold_after, commits("inline")),
+    "a commit without a hold": (no_hold, commits("inline")),
+    "bytes after the record": (data_after, commits("single")),
+    "parts completed after the record": (data_after, commits("parts")),
+    "a record written unconditionally": (record_unconditionally, commits("inline")),
+    "one hold name for ever": (hold_unconditionally, commits("inline")),
+    "a commit that isn't frozen": (never_freeze, commits("inline")),
+    "a commit forgotten before its record": (forget_first, commits("inline")),
+    "bytes given up for what isn't looked at": (give_bytes_up_unseen, commits_again),
+    "a commit carried out twice": (carry_out_always, carries_out),
+    "the record read before the hold": (adopt_unread, adopts),
+    "a hold counted without the record": (count_holds_alone, asks),
+    "a condemned record counted": (never_pardon, asks_condemned),
+    "a hold counted beside its mark": (ignore_marks, asks_marked),
+    "what the cache remembers taken for bytes": (trust_the_cache, writes_remembered),
+    "the first listing used again": (list_once, collects()),
+    "a live record buried": (bury_live, collects()),
+    "the record read before the second listing": (bury_unread, collects(state=State.CONDEMNED)),
+    "records read before data is listed": (read_records_first, collects(state=State.TOMBSTONE)),
+    "a delete finished because its mark is old": (finish_deletes, collects(held=True, marked=True)),
+}
+
+
+@pytest.fixture
+def stage(
+    fleet: Fleet,
+    recording: RecordingStore,
+    tenant: str,
+    fill: Callable[[str], bytes],
+    monkeypatch: Patch,
+) -> Stage:
+    """Where one operation is played."""
+    return Stage(fleet, recording, tenant, fill, monkeypatch)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_broken_code_is_refused(stage: Stage, name: str) -> None:
+    """Code that issues its requests in a wrong order isn't what a model allows."""
+    stage.breaks, scene = BROKEN[name]
+    refused = await scene(stage)
+    assert refused, "the trace check doesn't notice"
+
+
+@pytest.mark.parametrize("scene", dict.fromkeys(scene for _, scene in BROKEN.values()))
+async def test_the_code_as_it_is_is_not_refused(stage: Stage, scene: Scene) -> None:
+    """The same operations of the code as it is are what the models allow."""
+    assert await scene(stage) is None
