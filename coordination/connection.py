@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ ATTEMPTS: Final = 3
 """How often a request is sent to a cluster that changes its topology meanwhile."""
 UNLIMITED: Final = 2**16
 """Connections of a pool that can't wait: what waits for its turn bounds them."""
+FIRST_KEY: Final = {"EVAL": 3, "EVALSHA": 3}
+"""Where the first key of a command is, if not right behind its name."""
 REFUSED: Final = re.compile("user executing the script can't|ACL failure in script")
 """How Redis 6.2 and 7.0, and later ones, say inside a script what NOPERM says outside."""
 FULL: Final = "-OOM "
@@ -98,24 +101,46 @@ def _retry(retries: int) -> Retry:
 
 
 class _Cluster(RedisCluster):
-    """A cluster; requests wait for their turn, where redis-py would fail."""
+    """A cluster; requests wait for their turn, where redis-py would fail.
+
+    Each master has turns of its own: one that hangs holds up no other's requests.
+    """
 
     def __init__(self, pool_size: int, **options: Any) -> None:  # noqa: ANN401 -- redis-py's own
         super().__init__(max_connections=UNLIMITED, **options)
-        self._turns = asyncio.Semaphore(pool_size)
+        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(pool_size)
+        )
         self._start = asyncio.Lock()
 
+    def master_of(self, key: Any) -> str:  # noqa: ANN401 -- whatever redis-py takes
+        """The master that has a key, as far as it is known."""
+        with suppress(KeyError, redis_errors.RedisError, redis_errors.RedisClusterException):
+            return str(self.nodes_manager.get_node_from_slot(self.keyslot(key)).name)
+        return ""
+
     async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- redis-py's own
-        async with self._turns:
-            # Requests that start a client together would start it over and over.
-            async with self._start:
-                await self.initialize()
+        # Requests that start a client together would start it over and over.
+        async with self._start:
+            await self.initialize()
+        async with self._turns[self.master_of(_key_in(args))]:
             for _ in range(ATTEMPTS):
                 # When slots or masters change, redis-py closes all connections, those
                 # that others use included, and these then find nothing to write to.
                 with suppress(AttributeError):
                     return await super().execute_command(*args, **options)
         raise redis_errors.ConnectionError("the cluster's topology changes")
+
+
+def _key_in(command: Sequence[Any]) -> Any:  # noqa: ANN401 -- whatever redis-py takes
+    """The first key of a command, if it has one."""
+    place = FIRST_KEY.get(command[0], 1)
+    return command[place] if len(command) > place else ""
+
+
+def master_of(client: Client, key: str) -> str:
+    """The master of a cluster that has a key, as far as it is known; "" outside of one."""
+    return client.master_of(key) if isinstance(client, _Cluster) else ""
 
 
 class Subscription:

@@ -8,6 +8,7 @@ than Redis's own. Past it, the writer writes nothing more.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -117,9 +118,7 @@ class Leases:
             Unavailable: Redis can't be reached.
         """
         deadline = self.sent()
-        if not await self._scripts.run(
-            "renew", [Keys(lease.tenant).lease(lease.ref)], [lease.nonce, self.ttl_ms]
-        ):
+        if not await self._scripts.run("renew", [_key(lease)], [lease.nonce, self.ttl_ms]):
             lease.taken = True
         lease.check()
         lease.deadline = max(lease.deadline, deadline)
@@ -135,24 +134,41 @@ class Leases:
             pause = max(began + next_round - self._clock(), 0.0)
 
     async def renew_all(self) -> bool:
-        """Renews all leases once, some at a time, those that end first at first.
+        """Renews all leases once: each master's some at a time, those that end first at first.
 
-        One that fails is left to its deadline, and holds up no other: in a cluster
-        one master may be away, and the others not.
+        One that fails is left to its deadline. In a cluster one master may hang, and hold
+        up no other's leases: each has batches of its own, and ends its round with one of
+        which nothing was reached.
 
         Returns:
             Whether Redis could be reached for all of them.
         """
+        leases: defaultdict[str, list[Lease]] = defaultdict(list)
+        for lease in sorted(self._held.values(), key=lambda lease: lease.deadline):
+            leases[self._scripts.master_of(_key(lease))].append(lease)
+        return all(await asyncio.gather(*map(self._renew_batches, leases.values())))
+
+    async def _renew_batches(self, leases: list[Lease]) -> bool:
         reached = True
-        leases = sorted(self._held.values(), key=lambda lease: lease.deadline)
         for start in range(0, len(leases), BATCH):
             batch = [lease for lease in leases[start : start + BATCH] if not lease.lost]
-            results = await asyncio.gather(
-                *(self.renew(lease) for lease in batch), return_exceptions=True
-            )
-            for lease, result in zip(batch, results, strict=True):
-                # Whatever it is, the other leases must be kept.
-                if isinstance(result, BaseException) and not isinstance(result, HoldfastError):
-                    log.error("a lease can't be renewed", ref=lease.ref, exc_info=result)
-            reached &= not any(isinstance(result, Unavailable) for result in results)
+            away = await self._renew_batch(batch)
+            reached &= not away
+            if batch and away == len(batch):
+                break  # the rest would only wait as long, each batch anew
         return reached
+
+    async def _renew_batch(self, batch: list[Lease]) -> int:
+        """Renews leases at once; returns for how many Redis couldn't be reached."""
+        results = await asyncio.gather(
+            *(self.renew(lease) for lease in batch), return_exceptions=True
+        )
+        for lease, result in zip(batch, results, strict=True):
+            # Whatever it is, the other leases must be kept.
+            if isinstance(result, BaseException) and not isinstance(result, HoldfastError):
+                log.error("a lease can't be renewed", ref=lease.ref, exc_info=result)
+        return sum(isinstance(result, Unavailable) for result in results)
+
+
+def _key(lease: Lease) -> str:
+    return Keys(lease.tenant).lease(lease.ref)

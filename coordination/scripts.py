@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoScriptError
 
-from coordination.connection import Client, translated
+from coordination.connection import Client, master_of, translated
 
 Argument = str | bytes | int
 
@@ -57,6 +57,10 @@ class Scripts:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    def master_of(self, key: str) -> str:
+        """Names the server on which a script of that key runs, as far as it is known."""
+        return master_of(self._client, key)
 
     async def run(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:  # noqa: ANN401 -- what the script returns, documented in its header
         """Runs a script; its header says what the keys, arguments and reply are.

@@ -172,7 +172,10 @@ def _presence(store: ObjectStore, workers: Workers, background: Background) -> P
     async def touch(tenant: str) -> None:
         await workers.store(sightings.touch, tenant)
 
-    return Presence(touch, background)
+    async def missed(tenant: str) -> bool:
+        return await workers.store(sightings.missed, tenant)
+
+    return Presence(touch, missed, background)
 
 
 def _budget(size: int, background: Background) -> BufferBudget:

@@ -4,6 +4,10 @@ An expiry of tenants looks, after it has marked a hold, whether its tenant was s
 meanwhile; a frontend notes that the tenant is there, and then looks for holds without
 marks. So one of the two notices the other. That a note stands is believed for a while,
 which is much shorter than an expiry waits between its two looks.
+
+A store that takes no writes takes no notes, and what it has must be found all the same.
+Then it is enough that the tenant isn't missed: whoever drops it has yet to miss it, and to
+wait for as long as after a note.
 """
 
 from __future__ import annotations
@@ -11,13 +15,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 
-from holdfast.errors import Unavailable
+from holdfast.errors import HoldfastError, Unavailable
 from service.workers import Background
 
 log = structlog.get_logger(__name__)
@@ -31,6 +35,13 @@ LONGEST_ANSWER: Final = 3600.0
 """Seconds more, in which what was asked for must have been answered."""
 REMEMBERED: Final = 20_000
 """Tenants whose notes are remembered: some 5 MB."""
+ABREAST: Final = 64
+"""Notes under way, beyond which none is begun that nobody waits for: however many names
+are asked for, no queue grows."""
+PAUSE: Final = 10.0
+"""Seconds after a failure in which only those who can't do without try again."""
+ROUND: Final = 600.0
+"""Seconds between two looks at those who are there without asking."""
 
 Moment = tuple[float, ...]
 
@@ -47,6 +58,7 @@ class Presence:
     def __init__(
         self,
         touch: Callable[[str], Awaitable[None]],
+        missed: Callable[[str], Awaitable[bool]],
         background: Background,
         clock: Callable[[], Moment] = moment,
     ) -> None:
@@ -54,31 +66,44 @@ class Presence:
 
         Args:
             touch: notes in the store that a tenant is there.
+            missed: whether the store says that a tenant is missing; asked where that fails.
             background: for what nobody waits for.
             clock: times of which differences count, in s; the greatest one does.
         """
         self._touch = touch
+        self._missed = missed
         self._background = background
         self._clock = clock
         self._noted: OrderedDict[str, Moment] = OrderedDict()
         self._renewing: dict[str, asyncio.Task[None]] = {}
+        self._failed: Moment | None = None
 
     async def note(self, tenant: str) -> None:
         """Returns when the store knows that a tenant is there: at once, but rarely.
 
         Raises:
             Unavailable: the store can't be reached, and hasn't been for long.
+            ResourceExhausted: it is full, and the tenant is missed.
+            PermissionDenied: it may not be written to, and the tenant is missed.
         """
-        age = self._age(tenant)
-        if age >= RENEWED:
-            renewal = self._renew(tenant)
-            if age >= BELIEVED:
-                await asyncio.shield(renewal)
+        if self._age(tenant) >= BELIEVED:
+            await asyncio.shield(self._renew(tenant))
+        else:
+            self.mention(tenant)
 
     def mention(self, tenant: str) -> None:
         """As `note`, where nothing is promised: nobody waits."""
-        if self._age(tenant) >= RENEWED:
+        if self._age(tenant) < RENEWED or len(self._renewing) >= ABREAST:
+            return
+        if self._failed is None or self._since(self._failed) >= PAUSE:
             self._renew(tenant)
+
+    async def attend(self, tenants: Collection[str]) -> None:
+        """Mentions tenants for as long as this runs: idle for weeks, they aren't gone."""
+        while True:
+            for tenant in tenants:
+                self.mention(tenant)
+            await asyncio.sleep(ROUND)
 
     @asynccontextmanager
     async def promising(self, tenant: str) -> AsyncIterator[None]:
@@ -97,9 +122,10 @@ class Presence:
 
     def _age(self, tenant: str) -> float:
         noted = self._noted.get(tenant)
-        if noted is None:
-            return float("inf")
-        return max(now - then for now, then in zip(self._clock(), noted, strict=True))
+        return float("inf") if noted is None else self._since(noted)
+
+    def _since(self, then: Moment) -> float:
+        return max(now - before for now, before in zip(self._clock(), then, strict=True))
 
     def _renew(self, tenant: str) -> asyncio.Task[None]:
         renewal = self._renewing.get(tenant)
@@ -112,11 +138,17 @@ class Presence:
     def _end(self, tenant: str, renewal: asyncio.Task[None]) -> None:
         del self._renewing[tenant]
         if not renewal.cancelled() and (error := renewal.exception()):
+            self._failed = self._clock()
             log.warning("a sighting isn't noted", tenant=tenant, reason=str(error))
 
     async def _put(self, tenant: str) -> None:
         began = self._clock()
-        await self._touch(tenant)
+        try:
+            await self._touch(tenant)
+        except HoldfastError as error:
+            if await self._missed(tenant):
+                raise
+            log.warning("a sighting isn't noted", tenant=tenant, reason=str(error))
         self._noted[tenant] = began
         self._noted.move_to_end(tenant)
         while len(self._noted) > REMEMBERED:

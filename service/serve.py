@@ -84,15 +84,20 @@ async def _serve(
         stack.push_async_callback(servers.drain, settings.drain_grace)
         # Before the first write: a collector must know how long an ingest may live.
         await asyncio.to_thread(declare_lifetime, store, settings.ingest_lifetime)
-        for listen in settings.listen:
-            await servers.listen(parse(listen))
+        listeners = [parse(listen) for listen in settings.listen]
+        for listener in listeners:
+            await servers.listen(listener)
         await servers.ready()
+        # Whoever has a listener of its own exists for as long as it is served.
+        own = {listener.tenant for listener in listeners if listener.tenant}
+        attending = asyncio.create_task(running.frontend.presence.attend(own))
+        stack.push_async_callback(end, [attending])
         serving.set()
         # What was made until now lives as long as the process.
         gc.freeze()
         log.info("ready")
         notify(READY)
-        await _until_stopped(stop, (watch, *running.loops))
+        await _until_stopped(stop, (watch, attending, *running.loops))
         serving.clear()
         notify(STOPPING)
         log.info("draining", streams=len(running.frontend.sessions))

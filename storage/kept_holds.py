@@ -2,12 +2,17 @@
 
 A listing names each hold's ETag, every write of a hold has a nonce of its own, and a
 name is never used twice: what has the key and the ETag is the hold that stands there.
+
+Listings go round and round: where what was used longest ago makes room, it is just what
+comes next, and a little more than fits would leave nothing to be found. So any does.
 """
 
 from __future__ import annotations
 
+import random
 import threading
-from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from storage.port import Entry
@@ -16,18 +21,28 @@ OVERHEAD: Final = 400
 """Bytes that an entry takes beside its key and its body, measured with CPython 3.11."""
 
 
-class KeptHolds:
-    """Bodies of holds with a byte budget; least recently used go first. Safe for many threads."""
+@dataclass(slots=True)
+class _Kept:
+    etag: str
+    body: bytes
+    place: int
 
-    def __init__(self, budget: int) -> None:
+
+class KeptHolds:
+    """Bodies of holds with a byte budget; any make room for others. Safe for many threads."""
+
+    def __init__(self, budget: int, choose: Callable[[int], int] = random.randrange) -> None:
         """Keeps nothing yet.
 
         Args:
             budget: bytes that all entries may take; 0: nothing is kept.
+            choose: a number below the one given, at random: which entry makes room.
         """
         self._budget = budget
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
+        self._choose = choose
+        self._kept: dict[str, _Kept] = {}
+        self._keys: list[str] = []
         self._size = 0
 
     @property
@@ -39,10 +54,7 @@ class KeptHolds:
         """The body of a listed hold, if it is still the one that was kept."""
         with self._lock:
             found = self._kept.get(entry.key)
-            if found is None or found[0] != entry.etag:
-                return None
-            self._kept.move_to_end(entry.key)
-            return found[1]
+            return found.body if found and found.etag == entry.etag else None
 
     def put(self, key: str, etag: str, body: bytes) -> None:
         """Keeps a body; others make room for it."""
@@ -51,14 +63,21 @@ class KeptHolds:
             return
         with self._lock:
             self._drop(key)
-            self._kept[key] = (etag, body)
+            while self._size + weight > self._budget:
+                self._drop(self._keys[self._choose(len(self._keys))])
+            self._kept[key] = _Kept(etag, body, len(self._keys))
+            self._keys.append(key)
             self._size += weight
-            while self._size > self._budget:
-                self._drop(next(iter(self._kept)))
 
     def _drop(self, key: str) -> None:
-        if found := self._kept.pop(key, None):
-            self._size -= _weight(key, found[1])
+        found = self._kept.pop(key, None)
+        if found is None:
+            return
+        self._size -= _weight(key, found.body)
+        last = self._keys.pop()
+        if last != key:
+            self._keys[found.place] = last
+            self._kept[last].place = found.place
 
 
 def _weight(key: str, body: bytes) -> int:

@@ -86,13 +86,32 @@ class Sightings:
         Raises:
             UnsupportedFormat: written by a newer version.
         """
+        try:
+            return self._read(tenant)
+        except DataLoss:
+            return None
+
+    def missed(self, tenant: str) -> bool:
+        """Whether a tenant is taken for gone, and wasn't seen since.
+
+        Who isn't, as of this call, is dropped by no expiry until it has marked the tenant
+        after that, and waited.
+
+        Raises:
+            DataLoss: nobody can tell.
+            UnsupportedFormat: written by a newer version.
+        """
+        missing = self._read(tenant)
+        return missing is not None and missing.seen == self.token(tenant)
+
+    def _read(self, tenant: str) -> Missing | None:
         key = missing_key(tenant)
         try:
             fetched = self._store.get(key)
-            document = documents.decode(key, fetched.body, FORMAT)
-            seen = documents.field(key, document, "seen", str)
-        except (NoSuchKey, DataLoss):
+        except NoSuchKey:
             return None
+        document = documents.decode(key, fetched.body, FORMAT)
+        seen = documents.field(key, document, "seen", str)
         return Missing(seen, fetched.entry.last_modified, fetched.entry.etag)
 
     def miss(self, tenant: str, seen: str, before: Missing | None) -> bool:

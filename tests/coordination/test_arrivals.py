@@ -15,9 +15,9 @@ from tests.servers.process import free_port
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Client]:
-    """A client."""
-    client = open_client(redis_url)
+async def redis(any_url: str) -> AsyncIterator[Client]:
+    """A client of a Redis of each kind."""
+    client = open_client(any_url)
     yield client
     await client.aclose()
 

@@ -24,6 +24,10 @@ class FakeScripts(Scripts):
         self.answers: dict[str, object] = {}
         self.asked: list[str] = []
 
+    def master_of(self, key: str) -> str:
+        """Each tenant has a master of its own."""
+        return key.partition("{")[2].partition("}")[0]
+
     async def run(self, name: str, keys: Any, args: Any) -> Any:
         assert (name, len(keys)) == ("renew", 1)
         self.asked.append(args[0])
@@ -135,18 +139,58 @@ async def test_removed(leases: Leases, scripts: FakeScripts) -> None:
     assert scripts.asked == ["n3"]
 
 
-async def test_a_round_without_redis(leases: Leases, scripts: FakeScripts, clock: Clock) -> None:
-    """A batch that can't reach Redis keeps no other from being renewed, and comes first next."""
-    names = [f"n{number}" for number in range(2 * BATCH)]
-    kept = [leases.add("a", "ref", name, clock.now + 10) for name in names]
-    for name in names[:BATCH]:
+async def test_a_round_without_one_master(
+    leases: Leases, scripts: FakeScripts, clock: Clock
+) -> None:
+    """A master that is away is asked for one batch a round; the others renew all of theirs."""
+    away = [f"a{number}" for number in range(2 * BATCH)]
+    there = [f"b{number}" for number in range(2 * BATCH)]
+    kept = [leases.add(name[0], "ref", name, clock.now + 10) for name in away + there]
+    for name in away:
         scripts.answers[name] = Unavailable("this master is away")
     clock.now += 9
     assert not await leases.renew_all()
-    assert not await leases.renew_all()
-    assert scripts.asked == 2 * names
+    assert sorted(scripts.asked) == sorted(away[:BATCH] + there)
     clock.now += 1
-    assert [lease.lost for lease in kept] == [True] * BATCH + [False] * BATCH
+    assert [lease.lost for lease in kept] == [True] * 2 * BATCH + [False] * 2 * BATCH
+
+
+async def test_a_batch_without_some(leases: Leases, scripts: FakeScripts, clock: Clock) -> None:
+    """Renewals that fail here and there keep no other from being renewed, and come first next."""
+    names = [f"n{number:02}" for number in range(2 * BATCH)]
+    for name in names:
+        leases.add("a", "ref", name, clock.now + 10)
+    for name in names[1:BATCH]:
+        scripts.answers[name] = Unavailable("its reply is lost")
+    assert not await leases.renew_all()
+    assert scripts.asked == names
+    scripts.asked.clear()
+    clock.now += 1
+    assert not await leases.renew_all()
+    assert scripts.asked[: BATCH - 1] == names[1:BATCH]
+
+
+async def test_a_master_that_hangs(
+    leases: Leases, scripts: FakeScripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All leases of the other masters are renewed while one of them gives no answer."""
+    hanging = [f"a{number}" for number in range(BATCH)]
+    others = [f"b{number}" for number in range(2 * BATCH)]
+    for name in hanging + others:
+        leases.add(name[0], "ref", name, leases.sent())
+    renewed, run = asyncio.Event(), scripts.run
+
+    async def answer(name: str, keys: Any, args: Any) -> Any:
+        if args[0] in hanging:
+            await renewed.wait()
+        result = await run(name, keys, args)
+        if set(others) <= set(scripts.asked):
+            renewed.set()
+        return result
+
+    monkeypatch.setattr(scripts, "run", answer)
+    async with asyncio.timeout(30):
+        assert await leases.renew_all()
 
 
 async def test_a_lost_lease_in_a_round(leases: Leases, scripts: FakeScripts) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from contextlib import suppress
 
 from redis.crc import key_slot
 
-from coordination.connection import POOL_SIZE
+from coordination.connection import POOL_SIZE, Client, close_client, open_client, translated
 from coordination.ingests import Change, Done
 from coordination.keys import TENANTS, Keys
 from coordination.probe import probe
+from holdfast.errors import Unavailable
 from tests.coordination.fleet import DIGEST, NOW, Frontend, frontend
 from tests.servers.redis_topologies import Cluster, Watched, admin
 
@@ -56,6 +59,43 @@ async def test_the_probe_of_a_cluster(cluster: Cluster, unique: str) -> None:
     versions = {check.name for check in checks if check.name.endswith("version")}
     assert versions == {f"Redis 127.0.0.1:{port} version" for port in cluster.ports}
     assert all(check.ok for check in checks if check.essential)
+
+
+async def test_a_master_that_hangs(cluster: Cluster, unique: str) -> None:
+    """Requests to other masters don't wait behind those to one that gives no answer."""
+    client = open_client(cluster.url, pool_size=2)
+    names = [Keys(f"{unique}-{number}").index for number in range(50)]
+    await client.get(names[0])
+    hanging = names[0]
+    port = client.get_node_from_key(hanging).port
+    other = next(name for name in names if client.get_node_from_key(name).port != port)
+    server = cluster.servers[cluster.ports.index(port)]
+
+    async def ask(key: str) -> None:
+        while True:
+            with suppress(Exception):
+                await client.get(key)
+
+    server.signal(signal.SIGSTOP)
+    tasks = [asyncio.create_task(ask(hanging)) for _ in range(8)]
+    try:
+        answers = [await _answers(client, other) for _ in range(3)]
+    finally:
+        server.signal(signal.SIGCONT)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await close_client(client)
+    assert any(answers)
+
+
+async def _answers(client: Client, key: str) -> bool:
+    try:
+        async with translated():
+            await client.get(key)
+    except Unavailable:
+        return False
+    return True
 
 
 async def test_many_at_once(one: Frontend) -> None:

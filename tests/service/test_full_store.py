@@ -8,9 +8,11 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from holdfast.errors import ResourceExhausted
+from holdfast.errors import HoldfastError, PermissionDenied, ResourceExhausted, Unavailable
 from protos import content_pb2 as pb
 from storage.port import ObjectStore
+from storage.records import new_nonce
+from storage.sightings import Sightings
 from tests.service.conftest import Fill
 from tests.service.counting import CountingStore, nothing
 from tests.service.fleet import Fleet, Stream, Tenant, eventually, refused, sha256
@@ -162,6 +164,51 @@ async def test_reading_goes_on(client: Tenant, store: CountingStore, fill: Fill)
     assert await client.read(sha256(data)) == data
     await client.delete(sha256(b"unknown"))
     await client.abort("unknown")
+
+
+@pytest.mark.parametrize("sharing", ["shared", "isolated"])
+@pytest.mark.parametrize("error", [ResourceExhausted, PermissionDenied, Unavailable])
+async def test_reading_begins(
+    client: Tenant,
+    folder_fleet: Fleet,
+    folder_store: ObjectStore,
+    tenant: str,
+    error: type[HoldfastError],
+    sharing: str,
+) -> None:
+    """A frontend started on a store that takes no writes finds, lists and reads what is held."""
+    data = b"x" * 100
+    await client.commit("ref", data)
+    readable = CountingStore(folder_store)
+
+    def refuse(operation: str, key: str) -> None:
+        if operation in WRITES:
+            raise error(f"{key} can't be written")
+
+    readable.before = refuse
+    frontend = await folder_fleet.frontend(readable, sharing=sharing)  # type: ignore[arg-type]
+    fresh = frontend.tenant(tenant)
+    assert (await fresh.info(sha256(data))).size == 100
+    assert [info.digest for info in await fresh.list()] == [sha256(data)]
+    assert await fresh.read(sha256(data)) == data
+    await refused(StatusCode.NOT_FOUND, fresh.info(sha256(b"unknown")))
+    # What failed once isn't tried before each answer.
+    assert readable.operations("tenants/").count("put") == 1
+
+
+async def test_nothing_is_promised_to_who_is_missed(
+    client: Tenant, folder_fleet: Fleet, store: CountingStore, tenant: str
+) -> None:
+    """A tenant that may be dropped is told nothing by a frontend that can't note it."""
+    await client.commit("ref", b"x" * 100)
+    sightings = Sightings(folder_fleet.store, new_nonce)
+    assert sightings.miss(tenant, sightings.token(tenant), None)
+    store.before = full
+    fresh = (await folder_fleet.frontend(store)).tenant(tenant)  # type: ignore[arg-type]
+    await refused(StatusCode.RESOURCE_EXHAUSTED, fresh.info(sha256(b"x" * 100)))
+    assert await fresh.read(sha256(b"x" * 100)) == b"x" * 100
+    store.before = nothing
+    assert (await fresh.info(sha256(b"x" * 100))).size == 100
 
 
 async def test_abort_frees(

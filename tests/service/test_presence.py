@@ -10,9 +10,9 @@ from grpc import StatusCode
 
 from holdfast.errors import Unavailable
 from service import presence
-from service.presence import BELIEVED, LONGEST_ANSWER, RENEWED, Presence, moment
-from service.workers import Background
-from storage.keys import TENANTS, seen_key
+from service.presence import ABREAST, BELIEVED, LONGEST_ANSWER, PAUSE, RENEWED, Presence, moment
+from service.workers import Background, end
+from storage.keys import TENANTS, missing_key, seen_key
 from tests.service.counting import CountingStore
 from tests.service.fleet import Fleet, eventually, refused, sha256
 
@@ -27,15 +27,21 @@ class Desk:
         self.noted: list[str] = []
         self.open = asyncio.Event()
         self.open.set()
-        self.failing = False
+        self.failing = self.missing = False
         self.background = Background()
-        self.presence = Presence(self.touch, self.background, lambda: (self.boot, self.wall))
+        self.presence = Presence(
+            self.touch, self.missed, self.background, lambda: (self.boot, self.wall)
+        )
 
     async def touch(self, tenant: str) -> None:
         await self.open.wait()
         if self.failing:
             raise Unavailable("the store is away")
         self.noted.append(tenant)
+
+    async def missed(self, tenant: str) -> bool:
+        assert tenant
+        return self.missing
 
 
 async def test_the_first_time_is_waited_for() -> None:
@@ -87,7 +93,7 @@ async def test_a_note_counts_from_when_it_was_sent() -> None:
 async def test_trouble_with_the_store() -> None:
     """Renewals may fail for an hour unnoticed; then, and the first time, it is UNAVAILABLE."""
     desk = Desk()
-    desk.failing = True
+    desk.failing = desk.missing = True
     with pytest.raises(Unavailable):
         await desk.presence.note("a")
     desk.failing = False
@@ -101,13 +107,71 @@ async def test_trouble_with_the_store() -> None:
         await desk.presence.note("a")
 
 
+async def test_who_isnt_missed_needs_no_note() -> None:
+    """Where notes can't be made, that a tenant isn't missed counts as one, and as long."""
+    desk = Desk()
+    desk.failing = True
+    await desk.presence.note("a")
+    desk.missing = True
+    desk.boot += BELIEVED - 1
+    await desk.presence.note("a")
+    await eventually(lambda: len(desk.background) == 0)
+    desk.boot += 1
+    with pytest.raises(Unavailable):
+        await desk.presence.note("a")
+    assert desk.noted == []
+
+
+async def test_a_failure_is_rare() -> None:
+    """After a failure nobody tries again for a while who can do without."""
+    desk = Desk()
+    desk.failing = desk.missing = True
+    desk.presence.mention("a")
+    await eventually(lambda: len(desk.background) == 0)
+    desk.boot += PAUSE - 1
+    desk.presence.mention("a")
+    desk.presence.mention("b")
+    assert len(desk.background) == 0
+    with pytest.raises(Unavailable):
+        await desk.presence.note("a")
+    desk.boot += PAUSE
+    desk.presence.mention("b")
+    assert len(desk.background) == 1
+
+
+async def test_invented_names() -> None:
+    """However many tenants ask for what needs no note, few notes are under way."""
+    desk = Desk()
+    desk.open.clear()
+    for number in range(10_000):
+        desk.presence.mention(f"t{number}")
+    assert len(desk.background) == ABREAST
+    waiting = asyncio.create_task(desk.presence.note("a"))
+    await eventually(lambda: len(desk.background) == ABREAST + 1)
+    desk.open.set()
+    await waiting
+    assert "a" in desk.noted
+
+
+async def test_the_idle_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant that is attended to is noted again and again, though it asks for nothing."""
+    monkeypatch.setattr(presence, "ROUND", 0.0)
+    desk = Desk()
+    attending = asyncio.create_task(desk.presence.attend(["a"]))
+    for hours in range(1, 4):
+        await eventually(lambda hours=hours: desk.noted == ["a"] * hours)
+        desk.boot += RENEWED
+    await end([attending])
+
+
 async def test_who_promises_nothing_doesnt_wait() -> None:
     """What promises nothing is never kept waiting, and fails by nothing."""
     desk = Desk()
-    desk.failing = True
+    desk.failing = desk.missing = True
     desk.presence.mention("a")
     await eventually(lambda: len(desk.background) == 0)
     desk.failing = False
+    desk.boot += PAUSE
     desk.presence.mention("a")
     await eventually(lambda: desk.noted == ["a"])
     desk.presence.mention("a")
@@ -164,7 +228,7 @@ async def test_every_promise_is_preceded(folder_fleet: Fleet, tenant: str, call:
 
     def away(name: str, key: str) -> None:
         if key.startswith(TENANTS):
-            assert name == "put"
+            assert (name, key) in {("put", seen_key(tenant)), ("get", missing_key(tenant))}
             raise Unavailable("the store is away")
 
     store.before = away
@@ -176,4 +240,4 @@ async def test_every_promise_is_preceded(folder_fleet: Fleet, tenant: str, call:
         "commit": lambda: client.commit("ref", b"hello"),
     }
     await refused(StatusCode.UNAVAILABLE, calls[call]())
-    assert {key for _, key in store.calls} == {seen_key(tenant)}
+    assert {key for _, key in store.calls} == {seen_key(tenant), missing_key(tenant)}

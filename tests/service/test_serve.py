@@ -227,6 +227,13 @@ async def test_unix_socket(socket_folder: Path, tmp_path: Path, redis_url: str) 
     assert "isn't a socket" in said
 
 
+def test_an_idle_node_is_there(socket_folder: Path, tmp_path: Path, redis_url: str) -> None:
+    """A tenant with a socket of its own is seen while that is served, though it never asks."""
+    data, listen = tmp_path / "data", f"unix://{socket_folder / 'node.sock'}?tenant=node-a"
+    with serving(tmp_path / "log", data_dir=data, redis_url=redis_url, listen=listen):
+        wait_until(lambda: any(data.rglob("tenants/node-a/seen*")), "a sighting")
+
+
 async def test_drain(tmp_path: Path, redis_url: str, tenant: str, fill: Fill) -> None:
     """On SIGTERM new streams are refused, running ones end, and the exit code is 0."""
     data = fill(9 * MIB)

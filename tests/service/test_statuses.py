@@ -15,7 +15,8 @@ from service import statuses
 from service.server import MAX_MESSAGE
 from tests.service.fleet import Fleet
 
-MANY = 100_000
+MANY, LENGTH = 16_000, 1000
+"""So many refs of so many bytes are more than a message takes; 100,000 of containerd's are, too."""
 
 
 async def put_ingests(redis_url: str, tenant: str, refs: list[str]) -> None:
@@ -73,19 +74,14 @@ async def test_more_refs_than_are_read_at_once(
     assert [status.ref for status in await client.statuses()] == refs
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-async def test_a_hundred_thousand(
-    folder_fleet: Fleet, tenant: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A hundred thousand statuses come in a message that containerd's client takes."""
-    monkeypatch.setattr("tests.service.fleet.DEADLINE", 300.0)
-    refs = [f"k8s.io/1/layer-sha256:{number:064x}" for number in range(MANY)]
+async def test_a_full_message(folder_fleet: Fleet, tenant: str) -> None:
+    """As many statuses come as fit into a message that containerd's client takes."""
+    refs = [f"k8s.io/1/{number:06}".ljust(LENGTH, "x") for number in range(MANY)]
     await put_ingests(folder_fleet.redis_url, tenant, refs)
     try:
         client = (await folder_fleet.frontend()).tenant(tenant)
         found = [status.ref for status in await client.statuses()]
-        assert MANY / 2 < len(found) <= MANY
+        assert MANY * 3 / 4 < len(found) < MANY
         assert found == refs[: len(found)]
     finally:
         await drop_ingests(folder_fleet.redis_url, tenant)

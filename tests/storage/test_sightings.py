@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.errors import UnsupportedFormat
+from holdfast.errors import DataLoss, UnsupportedFormat
 from storage.folder import FolderStore
 from storage.keys import HOLDS, TENANTS, missing_key, seen_key
 from storage.port import ObjectStore
@@ -67,6 +67,20 @@ def test_missing(object_store: ObjectStore) -> None:
     assert sightings.missing("a") is None
 
 
+def test_missed(object_store: ObjectStore) -> None:
+    """A tenant is missed from its mark on until it is seen; a newer mark counts again."""
+    sightings = sightings_in(object_store)
+    assert not sightings.missed("a")
+    assert sightings.miss("a", "", None)
+    assert sightings.missed("a")
+    sightings.touch("a")
+    assert not sightings.missed("a")
+    assert sightings.miss("a", sightings.token("a"), sightings.missing("a"))
+    assert sightings.missed("a")
+    sightings.find("a")
+    assert not sightings.missed("a")
+
+
 def test_one_of_two_marks(object_store: ObjectStore) -> None:
     """Of two that mark a tenant at once one is told that it didn't, and nothing is lost."""
     sightings = sightings_in(object_store)
@@ -93,6 +107,9 @@ def test_a_damaged_mark_is_none(folder_store: FolderStore, body: bytes) -> None:
     """A mark that can't be read marks nobody."""
     folder_store.put(missing_key("a"), body)
     assert sightings_in(folder_store).missing("a") is None
+    # An expiry may have read it whole.
+    with pytest.raises(DataLoss):
+        sightings_in(folder_store).missed("a")
 
 
 def test_a_mark_of_a_newer_version(folder_store: FolderStore) -> None:
