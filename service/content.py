@@ -124,8 +124,9 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             with self._frontend.metrics.watch("List"):
                 tenant = self._tenant(context)
                 matches = Filter.parse(request.filters).matches_info
-                await self._frontend.presence.note(tenant)
+                noted = await self._frontend.presence.note(tenant)
                 async for batch in self._frontend.catalogue.list(tenant, matches):
+                    self._frontend.presence.in_time(noted)
                     yield pb.ListContentResponse(info=[messages.info(info) for info in batch])
         except Exception as error:  # noqa: BLE001 -- as in `_answer`
             await self._refuse(context, "List", error)

@@ -75,11 +75,14 @@ class Presence:
         self._background = background
         self._clock = clock
         self._noted: OrderedDict[str, Moment] = OrderedDict()
-        self._renewing: dict[str, asyncio.Task[None]] = {}
+        self._renewing: dict[str, asyncio.Task[Moment]] = {}
         self._failed: Moment | None = None
 
-    async def note(self, tenant: str) -> None:
+    async def note(self, tenant: str) -> Moment:
         """Returns when the store knows that a tenant is there: at once, but rarely.
+
+        Returns:
+            When it was noted; what is told on the strength of it is checked by `in_time`.
 
         Raises:
             Unavailable: the store can't be reached, and hasn't been for long.
@@ -87,9 +90,10 @@ class Presence:
             PermissionDenied: it may not be written to, and the tenant is missed.
         """
         if self._age(tenant) >= BELIEVED:
-            await asyncio.shield(self._renew(tenant))
-        else:
-            self.mention(tenant)
+            return await asyncio.shield(self._renew(tenant))
+        noted = self._noted[tenant]
+        self.mention(tenant)
+        return noted
 
     def mention(self, tenant: str) -> None:
         """As `note`, where nothing is promised: nobody waits."""
@@ -113,12 +117,22 @@ class Presence:
             Unavailable: as `note`; or it took so long that it mustn't be told: this
                 process, or its machine, was stopped for hours.
         """
-        await self.note(tenant)
+        noted = await self.note(tenant)
         try:
             yield
         finally:
-            if self._age(tenant) >= BELIEVED + LONGEST_ANSWER:
-                raise Unavailable("this took hours (was the machine suspended?); ask again")
+            self.in_time(noted)
+
+    def in_time(self, noted: Moment) -> None:
+        """Whether what was looked up after a note may still be told.
+
+        A newer note doesn't count: an expiry may have been through in between.
+
+        Raises:
+            Unavailable: that was hours ago.
+        """
+        if self._since(noted) >= BELIEVED + LONGEST_ANSWER:
+            raise Unavailable("this took hours (was the machine suspended?); ask again")
 
     def _age(self, tenant: str) -> float:
         noted = self._noted.get(tenant)
@@ -127,7 +141,7 @@ class Presence:
     def _since(self, then: Moment) -> float:
         return max(now - before for now, before in zip(self._clock(), then, strict=True))
 
-    def _renew(self, tenant: str) -> asyncio.Task[None]:
+    def _renew(self, tenant: str) -> asyncio.Task[Moment]:
         renewal = self._renewing.get(tenant)
         if renewal is None:
             renewal = self._background.carry(self._put(tenant))
@@ -135,13 +149,13 @@ class Presence:
             renewal.add_done_callback(lambda ended: self._end(tenant, ended))
         return renewal
 
-    def _end(self, tenant: str, renewal: asyncio.Task[None]) -> None:
+    def _end(self, tenant: str, renewal: asyncio.Task[Moment]) -> None:
         del self._renewing[tenant]
         if not renewal.cancelled() and (error := renewal.exception()):
             self._failed = self._clock()
             log.warning("a sighting isn't noted", tenant=tenant, reason=str(error))
 
-    async def _put(self, tenant: str) -> None:
+    async def _put(self, tenant: str) -> Moment:
         began = self._clock()
         try:
             await self._touch(tenant)
@@ -153,3 +167,4 @@ class Presence:
         self._noted.move_to_end(tenant)
         while len(self._noted) > REMEMBERED:
             self._noted.popitem(last=False)
+        return began

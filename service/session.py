@@ -187,16 +187,28 @@ class Session:
             self._dirty |= self._expected != expected
             self._expected = expected
             self._stream.use_algorithm(expected.algorithm)
-        if self._checked != expected and not (commit and self._path.absences.recent(expected)):
-            if await self._catalogue.held(self._tenant, expected):
-                await self._drop()
-                raise already_held(expected)
-            self._checked = expected
+        if not (commit and self._path.absences.recent(expected)):
+            await self._look_for(expected)
+
+    async def _look_for(self, expected: Digest | None) -> None:
+        """Asks, once, whether the tenant holds a digest already.
+
+        Raises:
+            AlreadyExists: it does; the ingest is dropped.
+        """
+        if expected is None or self._checked == expected:
+            return
+        if await self._catalogue.held(self._tenant, expected):
+            await self._drop()
+            raise already_held(expected)
+        self._checked = expected
 
     async def _write(self, message: Message) -> None:
         stream, data = self._stream, message.data
         if message.offset > 0 and message.offset != stream.offset:
             await self._answer_repeat(message)
+            if message.action is Action.COMMIT and message.expected:
+                await self._look_for(Digest.parse(message.expected))
             raise OutOfRange(
                 f"write at offset {message.offset}: ref {shorten(self._ref)} is at offset "
                 f"{stream.offset}; go on from there"
@@ -273,24 +285,29 @@ class Session:
         await self._answer_repeat(message)
         stream = self._stream
         total = message.total or self._total
-        if total and stream.offset != total:
-            await self._refuse(f"unexpected commit size {stream.offset}, expected {total}")
         expected = Digest.parse(message.expected) if message.expected else self._expected
+        if total and stream.offset != total:
+            await self._refuse(
+                f"unexpected commit size {stream.offset}, expected {total}", expected
+            )
         digest = await self._digest(expected)
         if expected and digest != expected:
-            await self._refuse(f"unexpected commit digest {digest}, expected {expected}")
+            await self._refuse(f"unexpected commit digest {digest}, expected {expected}", expected)
         labels = dict(message.labels or {})
         await self._publish(digest, labels)
         reply = self._reply(Action.COMMIT, last=True)
         return replace(reply, total=total or stream.offset, digest=str(digest))
 
-    async def _refuse(self, reason: str) -> NoReturn:
+    async def _refuse(self, reason: str, expected: Digest | None) -> NoReturn:
         """Refuses a COMMIT; that the bytes are kept is true of a held lease only.
 
         Raises:
             FailedPrecondition: in the end.
+            AlreadyExists: the tenant holds what it expects, which wasn't looked for yet.
             Aborted: the lease is lost, though nobody has said so yet.
+            Unavailable: Redis or the store can't be reached.
         """
+        await self._look_for(expected)
         await self._path.leases.renew(self._lease)
         raise FailedPrecondition(f"{reason}; the bytes are kept")
 

@@ -303,14 +303,19 @@ class Holds:
         after theirs: a listing that comes too late for them comes in time for it.
 
         Raises:
-            DataLoss: a hold can't be read; it and its mark stay, for the collector.
+            DataLoss: none can be read; they and their marks stay, for the collector.
         """
-        found = []
+        found, unread = [], None
         for key in keys:
             try:
                 found.append(self._get(key))
             except NoSuchKey:
                 continue
+            except DataLoss as error:
+                self._damaged(error)
+                unread = error
+        if unread and not found:
+            raise unread
         if found:
             created = min(named.hold.created_at_ns for named in found)
             hold = replace(speaking(found).hold, created_at_ns=created, nonce=self._new_nonce())

@@ -115,6 +115,8 @@ class S3Store(Uploads):
             return answer
         if answer.status in DECIDED or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise answer.error("PutObject")
+        if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise OutcomeUnknown(f"writing {key}: S3's reply says neither yes nor no")
         return None
 
     def _plainly(
@@ -125,8 +127,8 @@ class S3Store(Uploads):
             return None
         try:
             answer = self._direct.send(method, self._prefix + key, headers, body)
-        except (boto.HTTPClientError, boto.ConnectionError):
-            return None
+        except (boto.BotoCoreError, boto.ClientError):
+            return None  # the connection, or what gives credentials
         self._clock.note(answer)
         return answer if answer.status in PLAIN else None
 
@@ -198,7 +200,8 @@ class S3Store(Uploads):
 
     def head(self, key: str) -> Entry:
         """As the port says."""
-        if (answer := self._plainly("HEAD", key)) and answer.status == HTTPStatus.OK:
+        answer = self._plainly("HEAD", key)
+        if answer and answer.status == HTTPStatus.OK and "content-length" in answer.headers:
             plain = self._described(answer.headers, 0)
             return Entry(key, plain.size, plain.etag, plain.last_modified)
         try:

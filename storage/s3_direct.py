@@ -18,6 +18,7 @@ import ssl
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -93,7 +94,7 @@ class DirectRequests:
         Raises:
             EndpointConnectionError, ConnectTimeoutError: it was never sent.
             HTTPClientError: the connection broke; it may have been carried out.
-            NoCredentialsError: see `usable`.
+            BotoCoreError, ClientError: there are no credentials; it was never sent.
         """
         target = self._path + quote(key, safe="/~")
         signed = self._signed(method, target, headers)
@@ -102,6 +103,10 @@ class DirectRequests:
             connection.request(method, target, body=body or None, headers=signed)
             reply = connection.getresponse()
             received = reply.read()
+            if reply.status < HTTPStatus.OK:
+                # An interim one, which http.client takes for the reply: that is still to come,
+                # and whoever had the connection next would take it for theirs.
+                raise http.client.UnknownProtocol(f"status {reply.status}")
         except TimeoutError as error:
             connection.close()
             raise ReadTimeoutError(endpoint_url=self._host, error=error) from error

@@ -66,8 +66,15 @@ class Sightings:
 
     def token(self, tenant: str) -> str:
         """What changes whenever the tenant is seen; "" if it never was."""
+        return self._etag(seen_key(tenant))
+
+    def mark(self, tenant: str) -> str:
+        """The ETag of what says that the tenant is missing; "" if nothing does."""
+        return self._etag(missing_key(tenant))
+
+    def _etag(self, key: str) -> str:
         try:
-            return self._store.head(seen_key(tenant)).etag
+            return self._store.head(key).etag
         except NoSuchKey:
             return ""
 

@@ -65,7 +65,7 @@ COUNTS: Final[dict[str, Requests]] = {
     ),
     "Write: COMMIT, parts": Requests(
         {"complete data": 1, "put blobs": 1, "put holds": 1},
-        {"exists arrived": 1, "forget": 1, "freeze": 1, "release": 1, "set arrived": 1},
+        {"get arrived": 1, "forget": 1, "freeze": 1, "release": 1, "set arrived": 1},
     ),
     "Write: COMMIT of what the fleet has, ≤ 64 KiB": Requests(
         {"get blobs": 2, "get holds": 1, "list holds": 2, "put blobs": 1, "put holds": 1},
@@ -114,7 +114,7 @@ COUNTS: Final[dict[str, Requests]] = {
         {"complete data": 1, "create data": 1, "part data": 3, "put blobs": 1, "put holds": 1},
         {
             "checkpoint": 3,
-            "exists arrived": 1,
+            "get arrived": 1,
             "forget": 1,
             "freeze": 1,
             "open": 1,
@@ -138,7 +138,7 @@ COUNTS: Final[dict[str, Requests]] = {
         },
         {
             "checkpoint": 3,
-            "exists arrived": 1,
+            "get arrived": 1,
             "forget": 1,
             "freeze": 1,
             "hold_look_up": 1,

@@ -150,6 +150,9 @@ class Expiry:
             return await self._keep(name, missing), None
         if missing is None or missing.seen != tenant.sighted.token:
             if self._give_up:
+                if missing is None and tenant.sighted.missing:
+                    # It can't be read, so that nobody could ever replace it.
+                    await asyncio.to_thread(self._sightings.find, name)
                 await asyncio.to_thread(self._sightings.miss, name, tenant.sighted.token, missing)
             return Verdict.MISSING, now + self._rules.pause(tenant)
         due_at = missing.at + self._rules.pause(tenant)
@@ -166,7 +169,8 @@ class Expiry:
 
     async def _drop(self, tenant: str, missing: Missing) -> Verdict:
         if self._give_up:
-            if not await self._give_up(tenant, Gone(self._sightings, tenant, missing.seen)):
+            gone = Gone(self._sightings, tenant, missing.seen, missing.etag)
+            if not await self._give_up(tenant, gone):
                 return Verdict.RETURNED
             await asyncio.to_thread(self._sightings.find, tenant)
         return Verdict.DROPPED

@@ -16,6 +16,9 @@ from holdfast.errors import Unavailable
 from tests.coordination.fleet import DIGEST, NOW, Frontend, frontend
 from tests.servers.redis_topologies import Cluster, Watched, admin
 
+QUEUE = 8
+"""Requests that are always under way to a master that hangs, four for each turn."""
+
 
 def test_one_slot_per_tenant() -> None:
     """All keys of a tenant share a slot, whatever is in its refs."""
@@ -71,14 +74,19 @@ async def test_a_master_that_hangs(cluster: Cluster, unique: str) -> None:
     other = next(name for name in names if client.get_node_from_key(name).port != port)
     server = cluster.servers[cluster.ports.index(port)]
 
-    async def ask(key: str) -> None:
+    waiting = asyncio.Event()
+
+    async def ask(number: int) -> None:
         while True:
+            if number == QUEUE - 1:
+                waiting.set()
             with suppress(Exception):
-                await client.get(key)
+                await client.get(hanging)
 
     server.signal(signal.SIGSTOP)
-    tasks = [asyncio.create_task(ask(hanging)) for _ in range(8)]
+    tasks = [asyncio.create_task(ask(number)) for number in range(QUEUE)]
     try:
+        await waiting.wait()
         answers = [await _answers(client, other) for _ in range(3)]
     finally:
         server.signal(signal.SIGCONT)

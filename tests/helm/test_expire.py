@@ -61,6 +61,15 @@ def test_by_the_nodes(helm: Helm) -> None:
     assert subject["namespace"] == "content"
 
 
+def test_long_names(helm: Helm) -> None:
+    """However long the release's name, the API takes the CronJobs': 52 characters at most."""
+    long = "a" * 44 + "-" + "b" * 9
+    rendered = helm.render(expire={"enabled": True}, fullnameOverride=long)
+    names = [job["metadata"]["name"] for job in rendered.all_of("CronJob")]
+    assert {name.rpartition("-")[2] for name in names} == {"expire", "gc"}
+    assert all(len(name) <= 52 and "--" not in name for name in names)
+
+
 def test_the_command_is_one_of_ours(helm: Helm) -> None:
     """What the job runs is a command that the program has, with options that it takes."""
     program, *words, apply = job_of(helm.render(expire=NODES))["containers"][0]["command"][:4]

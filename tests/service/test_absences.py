@@ -163,6 +163,22 @@ async def test_commits_at_the_same_moment(folder_fleet: Fleet, fill: Fill, tenan
         assert await client.read(sha256(data)) == data
 
 
+@pytest.mark.parametrize("sent", [b"", b"something else"])
+@pytest.mark.parametrize("fields", [{"offset": 9}, {"total": 9}, {}], ids=str)
+async def test_a_refusal_looks(
+    folder_fleet: Fleet, fill: Fill, tenant: str, sent: bytes, fields: dict[str, int]
+) -> None:
+    """A COMMIT of what its tenant holds is ALREADY_EXISTS whatever it sent, absent as it was."""
+    data, here = fill(1000), (await folder_fleet.frontend()).tenant(tenant)
+    await refused(StatusCode.NOT_FOUND, here.info(sha256(data)))
+    await (await folder_fleet.frontend()).tenant(tenant).commit("other", data)
+    stream = here.write("ref")
+    await stream.write_all(sent)
+    commit = stream.send(pb.COMMIT, expected=sha256(data), **fields)
+    await refused(StatusCode.ALREADY_EXISTS, commit)
+    assert await here.statuses() == []
+
+
 async def test_wrong_bytes(folder_fleet: Fleet, fill: Fill, tenant: str) -> None:
     """Bytes other than those asked for are refused, as ever."""
     client, data = (await folder_fleet.frontend()).tenant(tenant), fill(1000)

@@ -12,8 +12,8 @@ from holdfast.errors import Unavailable
 from service import presence
 from service.presence import ABREAST, BELIEVED, LONGEST_ANSWER, PAUSE, RENEWED, Presence, moment
 from service.workers import Background, end
-from storage.keys import TENANTS, missing_key, seen_key
-from tests.service.counting import CountingStore
+from storage.keys import HOLDS, TENANTS, missing_key, seen_key
+from tests.service.counting import CountingStore, nothing
 from tests.service.fleet import Fleet, eventually, refused, sha256
 
 HELLO = sha256(b"hello")
@@ -189,6 +189,20 @@ async def test_what_took_hours_isnt_told() -> None:
             desk.wall += BELIEVED + LONGEST_ANSWER
 
 
+async def test_a_renewal_doesnt_rejuvenate_what_was_looked_up() -> None:
+    """An answer is as old as the note that it began with, whatever was noted meanwhile."""
+    desk = Desk()
+
+    async def slow() -> None:
+        async with desk.presence.promising("a"):
+            desk.wall += BELIEVED + LONGEST_ANSWER
+            await desk.presence.note("a")
+
+    with pytest.raises(Unavailable, match="suspended"):
+        await slow()
+    assert desk.noted == ["a", "a"]
+
+
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of very many tenants those noted longest ago are forgotten, and noted again."""
     monkeypatch.setattr(presence, "REMEMBERED", 2)
@@ -241,3 +255,22 @@ async def test_every_promise_is_preceded(folder_fleet: Fleet, tenant: str, call:
     }
     await refused(StatusCode.UNAVAILABLE, calls[call]())
     assert {key for _, key in store.calls} == {seen_key(tenant), missing_key(tenant)}
+
+
+async def test_a_list_that_took_hours_isnt_told(folder_fleet: Fleet, tenant: str) -> None:
+    """Holds that were listed before a machine was suspended for hours aren't told of after it."""
+    store, ahead = CountingStore(folder_fleet.store), [0.0]
+    frontend = await folder_fleet.frontend(store)  # type: ignore[arg-type]
+    known = frontend.running.frontend.presence
+    known._clock = lambda: tuple(now + ahead[0] for now in moment())
+    client = frontend.tenant(tenant)
+    await client.commit("ref", b"hello")
+
+    def suspend(_: str, key: str) -> None:
+        if key.startswith(HOLDS):
+            ahead[0] += BELIEVED + LONGEST_ANSWER
+
+    store.after = suspend
+    await refused(StatusCode.UNAVAILABLE, client.list())
+    store.after = nothing
+    assert len(await client.list()) == 1

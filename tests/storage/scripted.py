@@ -14,13 +14,14 @@ from storage.s3 import S3Settings, S3Store
 
 @dataclass
 class Reply:
-    """One reply; `length` is what Content-Length claims, 0 attempts to say nothing at all."""
+    """One reply; `claimed` is what Content-Length says, if `unsized` lets it say anything."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     claimed: int | None = None
     hang_up: bool = False
+    unsized: bool = False
 
 
 def error(status: int, code: str, message: str = "said the server") -> Reply:
@@ -71,7 +72,8 @@ def scripted(*replies: Reply) -> Iterator[Script]:
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             length = len(reply.body) if reply.claimed is None else reply.claimed
-            self.send_header("Content-Length", str(length))
+            if not reply.unsized:
+                self.send_header("Content-Length", str(length))
             if reply.claimed is not None:
                 self.close_connection = True
             self.end_headers()

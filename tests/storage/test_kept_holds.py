@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import pytest
+
 from holdfast.digests import Digest
+from holdfast.errors import DataLoss
 from storage.folder import FolderStore
 from storage.holds import Hold, Holds, Named, merged
 from storage.kept_holds import OVERHEAD, KeptHolds
@@ -139,6 +142,24 @@ def test_taken_back(object_store: ObjectStore) -> None:
     changes = [call for call in counting.calls if call[0] in {"put", "delete"}]
     assert changes[0] == ("put", left)
     assert {key for _, key in changes[1:]} == {*keys, *(key + DELETING for key in keys)}
+
+
+def test_taken_back_beside_a_damaged_one(object_store: ObjectStore) -> None:
+    """A damaged hold doesn't keep the others from being replaced; where all are, they stay."""
+    holds = shop_on(object_store).holds
+    damaged = holds.make("a", hold())
+    object_store.put(damaged, b"{")
+    with pytest.raises(DataLoss):
+        holds.take_back("a", holds.mark("a", DIGEST))
+    assert {entry.key for entry in object_store.list(hold_prefix("a", DIGEST))} == {
+        damaged,
+        damaged + DELETING,
+    }
+    holds.make("a", hold({"l": "x"}, NOW))
+    before = merged(holds.find("a", DIGEST))
+    holds.take_back("a", holds.mark("a", DIGEST))
+    assert merged(holds.find("a", DIGEST)) == before
+    assert len(list(object_store.list(hold_prefix("a", DIGEST)))) == 1
 
 
 def test_what_replaces_them_sorts_after_them(folder_store: FolderStore) -> None:

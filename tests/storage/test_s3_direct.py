@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import select
 import ssl
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 
 import pytest
@@ -17,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from holdfast.errors import ConfigurationError, OutcomeUnknown, Unavailable
+from holdfast.errors import ConfigurationError, OutcomeUnknown, PermissionDenied, Unavailable
 from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey
 from storage.s3 import S3Settings, S3Store
 from storage.s3_direct import _stale
@@ -69,6 +72,38 @@ def test_a_refusal_is_left_to_boto3(status: int) -> None:
         assert store.put("a", b"x", IfAbsent()).etag == "e1"
         store.close()
     assert len(script.requests) == 2
+
+
+def test_a_success_that_says_nothing() -> None:
+    """A conditional put that succeeded without an ETag isn't sent again, to lose to itself."""
+    for status in (200, 201, 204):
+        with scripted(Reply(status), error(412, "PreconditionFailed")) as script:
+            store = script.store()
+            with pytest.raises(OutcomeUnknown):
+                store.put("a", b"x", IfAbsent())
+            store.close()
+        assert len(script.requests) == 1
+
+
+def test_an_interim_reply() -> None:
+    """What follows an interim reply is never taken for the reply to the next request."""
+    body = b'HTTP/1.1 200 OK\r\nETag: "%s"\r\nContent-Length: 0\r\n\r\n'
+    with raw_server(b"HTTP/1.1 103 Early Hints\r\n\r\n", body) as endpoint:
+        store = S3Store(S3Settings("bucket", endpoint, path_style=True, attempts=1))
+        for name in ("k1", "k2", "k3"):
+            with suppress(OutcomeUnknown):
+                assert store.put(name, b"x", IfAbsent()).etag == name
+        assert not store._direct._idle
+        store.close()
+
+
+def test_a_length_that_is_missing() -> None:
+    """A HEAD without a length doesn't make an object an empty one."""
+    headers = {"ETag": '"e1"', "Last-Modified": "Tue, 24 Nov 2026 12:00:00 GMT"}
+    with scripted(Reply(headers=headers, unsized=True), Reply(body=b"12345", headers=headers)) as s:
+        store = s.store()
+        assert store.head("a").size == 5
+        store.close()
 
 
 def test_a_large_body_is_left_to_boto3() -> None:
@@ -153,6 +188,40 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert script.requests == []
 
 
+def test_credentials_that_cannot_be_refreshed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where temporary credentials run out and no new ones are given, every request says so."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    once, config = tmp_path / "once.py", tmp_path / "config"
+    soon = (dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)).isoformat()
+    once.write_text(
+        "import json, pathlib, sys\n"
+        "path = pathlib.Path(sys.argv[0] + '.used')\n"
+        "if path.exists(): sys.exit('no more')\n"
+        "path.touch()\n"
+        "print(json.dumps(dict(Version=1, AccessKeyId='a', SecretAccessKey='s',"
+        f" SessionToken='t', Expiration='{soon}')))\n"
+    )
+    config.write_text(f"[default]\ncredential_process = {sys.executable} {once}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with scripted(WRITTEN) as script:
+        store = script.store()
+        for call in (
+            lambda: store.get("a"),
+            lambda: store.head("a"),
+            lambda: store.delete("a"),
+            lambda: store.put("a", b"x"),
+            lambda: store.put("a", b"x", IfAbsent()),
+        ):
+            with pytest.raises(PermissionDenied, match="credentials"):
+                call()
+        store.close()
+    assert script.requests == []
+
+
 def test_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """TLS trusts whom boto3 would trust, and nobody else."""
     certificate, key = self_signed(tmp_path)
@@ -168,6 +237,34 @@ def test_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         store = S3Store(settings)
         assert store.put("a", b"x", IfAbsent()).etag == "e1"
         store.close()
+
+
+@contextmanager
+def raw_server(interim: bytes, reply: bytes) -> Iterator[str]:
+    """A server that sends an interim reply, and the real one (with the key) some time later."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            while request := self.rfile.readline():
+                key = request.split()[1].rpartition(b"/")[2]
+                while self.rfile.readline().strip():
+                    pass
+                self.rfile.read(1)
+                with suppress(OSError):
+                    self.wfile.write(interim)
+                    self.wfile.flush()
+                    # Whoever is done with the connection has given it back by now.
+                    select.select([self.connection], [], [], 0.2)
+                    self.wfile.write(reply % key)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class Place:
         self.sightings = Sightings(self.store, new_nonce)  # type: ignore[arg-type]
         self.dropped: list[str] = []
         self.returns = False
+        self.found = False
         self.fails = False
 
     def tenant(self, name: str, *, seen: bool = True) -> None:
@@ -48,6 +49,8 @@ class Place:
             raise Unavailable("Redis is away")
         if self.returns:
             self.sightings.touch(tenant)
+        if self.found:
+            self.sightings.find(tenant)
         if not gone():
             return False
         self.dropped.append(tenant)
@@ -194,6 +197,16 @@ async def test_both_conditions(place: Place) -> None:
     }
 
 
+async def test_a_damaged_mark(place: Place) -> None:
+    """A mark that can't be read is made anew, and counts from then."""
+    place.tenant("a")
+    place.wait(31)
+    place.store.put(missing_key("a"), b"{")
+    assert await place.verdicts() == {"a": Verdict.MISSING}
+    place.wait(1)
+    assert await place.verdicts() == {"a": Verdict.DROPPED}
+
+
 async def test_patterns(place: Place) -> None:
     """Tenants that aren't concerned aren't looked at."""
     for name in ("node-1", "node-2", "builder"):
@@ -220,6 +233,17 @@ async def test_back_at_the_last_moment(place: Place) -> None:
     assert await place.verdicts() == {"a": Verdict.RETURNED}
     assert place.dropped == []
     assert await place.verdicts() == {"a": Verdict.FOUND}
+
+
+async def test_found_by_another_at_the_last_moment(place: Place) -> None:
+    """A tenant whose mark another expiry takes away isn't dropped by that mark any more."""
+    place.tenant("a")
+    place.wait(31)
+    await place.look()
+    place.wait(1)
+    place.found = True
+    assert await place.verdicts() == {"a": Verdict.RETURNED}
+    assert place.dropped == []
 
 
 async def test_what_fails(place: Place) -> None:

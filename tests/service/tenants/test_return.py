@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,8 @@ BODIES: Final = (b"one", b"two")
 TENANT: Final = "node-1"
 Told = list[Digest]
 Ask = Callable[[World, Told], None]
+Return = Callable[[Sightings], None]
+"""What a frontend, or another expiry, does to the store when a tenant is back."""
 
 
 def ask_isolated(world: World, told: Told) -> None:
@@ -75,12 +78,15 @@ def furnished() -> MemoryStore:
 class Comeback:
     """The tenant, seen at one request of another process and asking at one that isn't earlier."""
 
-    def __init__(self, memory: MemoryStore, seen_at: int, asks_at: int, ask: Ask) -> None:
+    def __init__(
+        self, memory: MemoryStore, seen_at: int, asks_at: int, ask: Ask, back: Return
+    ) -> None:
         self.told: Told = []
         self.count = 0
         self._memory = memory
         self._at = {"seen": seen_at, "asks": asks_at}
         self._ask = ask
+        self._back = back
         self._lock = threading.Lock()
 
     def before(self, operation: str, key: str) -> None:
@@ -88,7 +94,7 @@ class Comeback:
         del operation, key
         with self._lock:
             if self.count == self._at["seen"]:
-                Sightings(self._memory, new_nonce).touch(TENANT)  # type: ignore[arg-type]
+                self._back(Sightings(self._memory, new_nonce))  # type: ignore[arg-type]
             if self.count == self._at["asks"]:
                 self._ask(World(CountingStore(self._memory)), self.told)  # type: ignore[arg-type]
             self.count += 1
@@ -111,8 +117,30 @@ async def test_nobody_comes_back(redis_url: str, tmp_path: Path) -> None:
     assert tenants == ["other"] * len(BODIES)
 
 
+def seen(sightings: Sightings) -> None:
+    """A frontend notes it."""
+    sightings.touch(TENANT)
+
+
+def found(sightings: Sightings) -> None:
+    """Another expiry finds it, and a frontend that can't note it finds that it isn't missed."""
+    sightings.find(TENANT)
+    assert not sightings.missed(TENANT)
+
+
+def missed(sightings: Sightings, *, by_mark: bool = True) -> Gone:
+    """As an expiry goes by its mark; or as if only by the sighting that this names."""
+    token = sightings.token(TENANT)
+    assert sightings.miss(TENANT, token, None)
+    return Gone(sightings, TENANT, token, sightings.mark(TENANT) if by_mark else None)
+
+
 async def losses(
-    redis_url: str, folder: Path, ask: Ask, gone_of: Callable[[Sightings], Callable[[], bool]]
+    redis_url: str,
+    folder: Path,
+    ask: Ask,
+    gone_of: Callable[[Sightings], Callable[[], bool]],
+    back: Return = seen,
 ) -> list[tuple[int, int]]:
     """The pairs of moments at which the tenant loses what it was told it holds."""
     requests, _ = await drop_all(redis_url, folder)
@@ -123,7 +151,7 @@ async def losses(
         memory = furnished()
         store = CountingStore(memory)  # type: ignore[arg-type]
         gone = gone_of(Sightings(store, new_nonce))  # type: ignore[arg-type]
-        comeback = Comeback(memory, seen_at, asks_at, ask)
+        comeback = Comeback(memory, seen_at, asks_at, ask, back)
         store.calls.clear()
         async with dropping(store, redis_url, folder) as drop:
             store.before = comeback.before
@@ -141,8 +169,20 @@ async def losses(
 @pytest.mark.parametrize("ask", [ask_isolated, ask_shared, commit])
 async def test_it_keeps_what_it_is_told(redis_url: str, tmp_path: Path, ask: Ask) -> None:
     """Whenever it is seen, and whenever it asks after that: what it is told stays true."""
-    found = await losses(redis_url, tmp_path, ask, lambda s: Gone.from_now_on(s, TENANT))
-    assert found == []
+    lost = await losses(redis_url, tmp_path, ask, lambda s: Gone.from_now_on(s, TENANT))
+    assert lost == []
+
+
+@pytest.mark.parametrize("ask", [ask_isolated, ask_shared])
+async def test_it_keeps_what_it_is_told_unnoted(redis_url: str, tmp_path: Path, ask: Ask) -> None:
+    """What a frontend tells that can't write, because the tenant isn't missed, stays true too."""
+    assert await losses(redis_url, tmp_path, ask, missed, found) == []
+
+
+async def test_without_a_look_at_the_mark_it_would_not(redis_url: str, tmp_path: Path) -> None:
+    """The check above tells: the sighting alone doesn't say that a tenant was found."""
+    by_sighting = partial(missed, by_mark=False)
+    assert await losses(redis_url, tmp_path, ask_isolated, by_sighting, found)
 
 
 @pytest.mark.parametrize("ask", [ask_isolated, ask_shared, commit])
