@@ -15,6 +15,7 @@ from storage.keys import DELETING
 from storage.port import IfAbsent, IfMatch, ObjectStore
 
 KINDS = {"blobs": "record", "holds": "hold", "data": "data"}
+SIGHTINGS = {"tenants", "seen", "missing"}
 ASKED = {"put", "get", "head", "delete", "list", "complete_upload"}
 """What the models know of; parts and tails come before a commit and are model C's."""
 SCRIPTS = {
@@ -59,7 +60,12 @@ class RecordingStore:
 
     `lose` says of a request whether it is lost ("request"), its reply is ("reply"),
     or neither ("").
+
+    Attributes:
+        sightings: whether those of tenants, and marks of the missing, are written down, too.
     """
+
+    sightings = False
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -74,6 +80,8 @@ class RecordingStore:
 
         def call(key: str, *args: Any, **kwargs: Any) -> Any:
             made = _made(name, key, args)
+            if made.kind in SIGHTINGS and not self.sightings:
+                made = made._replace(kind="")
             lost = self.write_down(made) if made.kind else ""
             if lost == "request":
                 raise OutcomeUnknown("the request was lost")
@@ -111,7 +119,10 @@ class RecordingStore:
 
 def _made(op: str, key: str, args: Sequence[Any]) -> Made:
     condition = next((given for given in args if isinstance(given, IfAbsent | IfMatch)), None)
-    kind = "mark" if key.endswith(DELETING) else KINDS.get(key.partition("/")[0], "")
+    folder, _, rest = key.partition("/")
+    kind = "mark" if key.endswith(DELETING) else KINDS.get(folder, "")
+    if folder == "tenants":
+        kind = rest.rpartition("/")[2] or folder
     state = str(json.loads(args[0])["state"]) if (op, kind) == ("put", "record") else ""
     given = type(condition).__name__ if condition else ""
     return Made(op, kind, given, state, key.removesuffix(DELETING))

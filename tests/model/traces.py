@@ -47,6 +47,11 @@ def of_the_cache(op: str, kind: str) -> bool:
     return kind in {"hold", "mark"} and op in {"list", "put", "delete"}
 
 
+def of_an_expiry(op: str, kind: str) -> bool:
+    """Model D's: sightings, the cache, and which holds there are."""
+    return kind in {"seen", "missing", "tenants"} or of_the_cache(op, kind)
+
+
 def refusal(
     model: Model, call: Call, made: Iterable[Made], view: View = of_the_store
 ) -> str | None:
