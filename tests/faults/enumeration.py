@@ -37,6 +37,10 @@ ALSO = {
 """What a client may hear of some faults, besides UNAVAILABLE and ABORTED."""
 ACT_DEADLINE = 25.0
 """Seconds after which a flow hangs; below it, its RPCs end by themselves."""
+BY_TIMER = "progress"
+"""In the kind of requests that a timer makes: a run may be over before it comes."""
+STRIKE_ATTEMPTS = 4
+"""How often a run is made until its request is there to be struck."""
 UNDISTURBED_ATTEMPTS = 5
 """How often a run without a fault is tried on a machine that stands still."""
 
@@ -83,6 +87,12 @@ async def enumerate_faults(
 
     strikes = [s for s in _strikes(points, ground) if chosen(s)]
     await asyncio.gather(*(one(strike) for strike in strikes))
+    # Where the machine is slow, a stream may lose its lease before it makes the request
+    # that was to be struck: that run shows nothing, and another one has to.
+    for _ in range(STRIKE_ATTEMPTS - 1):
+        missed, count.missed = count.missed, []
+        for strike in missed:
+            await one(strike)
     if wrong:
         raise ExceptionGroup(f"{flow.name}: {len(wrong)} of {len(strikes)} runs went wrong", wrong)
     return count
@@ -141,6 +151,7 @@ async def _run(
         if strike:
             count.codes[heard.name if heard else "OK"] += 1
         # One that was refused before it came to the point, for want of time, proves nothing.
-        if strike and not heard and not stage.plan.fired:
+        shown = not strike or heard or stage.plan.fired or BY_TIMER in strike.point.kind
+        if strike and not shown:
             count.missed.append(strike)
         return stage.plan.points

@@ -419,6 +419,7 @@ def test_the_frontends_commands_have_joined() -> None:
         "gc",
         "scrub",
         "serve",
+        "tenants",
     }
 
 

@@ -242,6 +242,7 @@ def test_a_broken_rule_is_found(name: str) -> None:
     assert outcome.trace
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SPARE)
 def test_what_is_spare(name: str) -> None:
     """Some rules save work, or guard what another rule guards: nothing is lost without them."""
