@@ -155,7 +155,7 @@ class Files:
         """
         while True:
             try:
-                path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+                _make(path.parent)
                 self._rename(temporary, path)
             except FileNotFoundError:
                 if not temporary.exists():
@@ -263,3 +263,16 @@ def _remove_all(folder: Path) -> None:
             raise raised[1]
 
     shutil.rmtree(folder, onerror=failed)
+
+
+def _make(folder: Path) -> None:
+    """Makes a folder and those above it, whoever takes some of them away meanwhile."""
+    while True:
+        try:
+            folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        except FileExistsError:
+            # It was there when it was to be made, and isn't any more; or a file is.
+            if any(above.exists() and not above.is_dir() for above in (folder, *folder.parents)):
+                raise
+        else:
+            return

@@ -597,6 +597,35 @@ def test_put_while_its_folder_is_cleaned_up(root: Path) -> None:
     assert list((root / "objects").iterdir()) == []
 
 
+def test_a_folder_that_goes_while_it_is_made(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is there when it is to be made, and gone at the next look, is made again."""
+    store = opened(root)
+    store.put("holds/t/sha256/a/x", b"x")
+    looks: list[Path] = []
+    is_dir = Path.is_dir
+
+    def gone(path: Path) -> bool:
+        if not looks and path.name == "b":
+            looks.append(path)
+            path.rmdir()
+        return is_dir(path)
+
+    (root / "objects" / "holds" / "t" / "sha256" / "b").mkdir()
+    monkeypatch.setattr(Path, "is_dir", gone)
+    store.put("holds/t/sha256/b/x", b"x")
+    assert looks
+    assert body_of(store, "holds/t/sha256/b/x") == b"x"
+
+
+def test_a_file_in_the_way_of_a_folder(root: Path) -> None:
+    """Where a file stands, no folder can be made: that is said, and not tried for ever."""
+    store = opened(root)
+    (root / "objects" / "holds").mkdir(exist_ok=True)
+    (root / "objects" / "holds" / "t").write_bytes(b"")
+    with pytest.raises(HoldfastError):
+        store.put("holds/t/sha256/b/x", b"x")
+
+
 def test_abort_against_complete(root: Path) -> None:
     """Of an abort and a completion at once, either the object is there or the upload is gone."""
     store = opened(root)
