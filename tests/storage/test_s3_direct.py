@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
 import select
 import ssl
 import sys
@@ -15,15 +14,12 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from holdfast.errors import ConfigurationError, OutcomeUnknown, PermissionDenied, Unavailable
 from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey
 from storage.s3 import S3Settings, S3Store
 from storage.s3_direct import _stale
+from tests.servers.certificate import self_signed
 from tests.servers.process import wait_until
 from tests.storage.scripted import Reply, error, scripted
 
@@ -224,16 +220,14 @@ def test_credentials_that_cannot_be_refreshed(
 
 def test_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """TLS trusts whom boto3 would trust, and nobody else."""
-    certificate, key = self_signed(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context = self_signed(tmp_path)
     with closing_server(context) as endpoint:
         settings = S3Settings("bucket", endpoint, path_style=True, attempts=1)
         stranger = S3Store(settings)
         with pytest.raises(Unavailable):
             stranger.put("a", b"x", IfAbsent())
         stranger.close()
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.crt"))
         store = S3Store(settings)
         assert store.put("a", b"x", IfAbsent()).etag == "e1"
         store.close()
@@ -297,34 +291,3 @@ def closing_server(tls: ssl.SSLContext | None = None) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    pem, secret = folder / "cert.pem", folder / "key.pem"
-    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return pem, secret

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from holdfast.errors import ConfigurationError, InvalidArgument, PermissionDenied, Unavailable
 from service.tenants import existing, kubernetes
 from service.tenants.kubernetes import Cluster
+from tests.servers.certificate import self_signed
 
 TOKEN = "a-token"
 
@@ -64,38 +58,6 @@ class ApiServer:
         return 200, json.dumps({"metadata": {"continue": more}, "items": items}).encode()
 
 
-def certificate(folder: Path) -> ssl.SSLContext:
-    """A certificate for the loopback address that is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "api")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "ca.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "ca.crt", folder / "key")
-    return context
-
-
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[ApiServer]:
     """An API server, and a service account that it knows."""
@@ -117,7 +79,7 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
         listening.daemon_threads = True
-        listening.socket = certificate(tmp_path).wrap_socket(listening.socket, server_side=True)
+        listening.socket = self_signed(tmp_path).wrap_socket(listening.socket, server_side=True)
         server.port = listening.server_address[1]
         thread = threading.Thread(target=listening.serve_forever)
         thread.start()
@@ -182,7 +144,7 @@ def test_another_authority(api: ApiServer, tmp_path: Path) -> None:
     """A server whose certificate isn't the cluster's gets no token."""
     other = tmp_path / "other"
     other.mkdir()
-    certificate(other)
+    self_signed(other)
     (other / "token").write_text(TOKEN)
     with pytest.raises(Unavailable, match="certificate"):
         Cluster.around(api.environment, other).nodes()
