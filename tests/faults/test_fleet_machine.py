@@ -57,15 +57,15 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
+SHORT = [pytest.mark.timeout(600)]
 LONG = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("opening", "examples"),
     [
-        ("folder", 10),
-        ("moto", 3),
+        pytest.param("folder", 10, marks=SHORT),
+        pytest.param("moto", 3, marks=SHORT),
         pytest.param("folder", 300, marks=LONG),
         pytest.param("moto", 60, marks=LONG),
     ],

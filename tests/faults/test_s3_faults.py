@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.enumeration import ABREAST, enumerate_faults
+from tests.faults.enumeration import enumerate_faults
 from tests.faults.flows import Flow, often
 from tests.faults.s3_wire import s3_wire
 from tests.faults.summary import counts_of
@@ -39,12 +39,10 @@ def grounds() -> list[Any]:
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest) -> tuple[S3Server, int]:
-    """An S3 server over HTTP, and how many runs it takes at once.
-
-    Moto answers a listing with 500 while something is deleted beside it.
-    """
-    return request.getfixturevalue(request.param), 1 if request.param == "moto" else ABREAST
+def server(request: pytest.FixtureRequest) -> S3Server:
+    """An S3 server over HTTP."""
+    found: S3Server = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.mark.timeout(600)
@@ -55,14 +53,13 @@ def server(request: pytest.FixtureRequest) -> tuple[S3Server, int]:
 async def test_s3_faults(
     flow: Flow,
     attempts: int,
-    server: tuple[S3Server, int],
+    server: S3Server,
     redis_url: str,
     tmp_path: Path,
     record_property: Record,
 ) -> None:
     """Whatever happens to a request to S3, the flow ends well and nothing is lost."""
-    s3, abreast = server
-    async with s3_wire(s3, redis_url, attempts) as ground:
-        count = await enumerate_faults(flow, ground, tmp_path, abreast=abreast)
+    async with s3_wire(server, redis_url, attempts) as ground:
+        count = await enumerate_faults(flow, ground, tmp_path)
     record_property(*counts_of("on the way to S3", count.points, count.codes))
     assert count.missed == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
@@ -44,11 +47,33 @@ class S3Server:
         client.close()
 
 
+class OneAtATime:
+    """A WSGI application that answers one request at a time.
+
+    Moto looks and writes without a lock: of many conditional puts at once two may win, and a
+    listing fails beside a delete. A body is read before, however long it takes to come.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._turn = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start: Any) -> list[bytes]:
+        """Answers a request."""
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        with self._turn:
+            return list(self._application(environ, start))
+
+
 @contextmanager
 def moto_server() -> Iterator[S3Server]:
     """Moto's S3, in a thread of this process."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
+    served = server._server
+    assert served is not None
+    served.app = OneAtATime(served.app)
     try:
         host, port = server.get_host_and_port()
         s3 = S3Server(f"http://{host}:{port}")
