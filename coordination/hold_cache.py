@@ -7,11 +7,17 @@ fill is refused when a change of the digest began or ended since the look-up tha
 it rests on, or is still under way: without that, a reader that looked between a
 Delete's increment and its S3 requests would fill in a hold that is then deleted,
 under the `gen` that is in force. Absence is never cached.
+
+A tenant's look-ups that come while one of its requests is under way go together with
+the next: a request costs a frontend several times what a digest in it does. Each is
+still answered from a moment after it was asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -29,6 +35,8 @@ GUARD_TTL_MS: Final = 60 * 60 * 1000
 """How long a change that was broken off keeps fills away, in ms: longer than a
 request of it can still land (S3 refuses signatures older than 15 min). A look-up
 that is older than this fills nothing in."""
+TOGETHER: Final = 64
+"""Digests that are looked up by one request at most: Redis does nothing else meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,9 @@ class Found:
 
     entry: str | None
     ticket: Ticket
+
+
+_Asked = tuple[Digest, asyncio.Future[Found]]
 
 
 class Announcement:
@@ -76,6 +87,8 @@ class HoldCache:
     def __init__(self, scripts: Scripts, new_token: Callable[[], str]) -> None:
         self._scripts = scripts
         self._new_token = new_token
+        self._waiting: dict[str, deque[_Asked]] = {}
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def look_up(self, tenant: str, digest: Digest) -> Found:
         """Asks what a tenant holds of a digest.
@@ -83,9 +96,52 @@ class HoldCache:
         Raises:
             Unavailable: Redis can't be reached, or isn't a master in good standing.
         """
-        reply = await self._scripts.run("hold_look_up", _keys(tenant, digest), [ENTRY_TTL_MS])
-        gen, server, token, asked_ms, entry = map(text, reply)
-        return Found(entry or None, Ticket(gen, server, token, asked_ms))
+        answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.get(tenant)
+        if waiting is not None:
+            waiting.append((digest, answer))
+        else:
+            self._waiting[tenant] = deque([(digest, answer)])
+            asking = asyncio.create_task(self._ask(tenant))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
+        return await answer
+
+    async def _ask(self, tenant: str) -> None:
+        """Looks up what one tenant waits for, until nothing is left."""
+        waiting = self._waiting[tenant]
+        asked: list[_Asked] = []
+        try:
+            while waiting:
+                asked = [waiting.popleft() for _ in range(min(len(waiting), TOGETHER))]
+                found = await self._look_up(tenant, [digest for digest, _ in asked])
+                for (_, answer), one in zip(asked, found, strict=True):
+                    if not answer.done():
+                        answer.set_result(one)
+        except asyncio.CancelledError:
+            _tell((*asked, *waiting), Unavailable("this frontend stops; ask another one"))
+            raise
+        except Exception as error:  # noqa: BLE001 -- it is told to those who asked
+            # To those who wait for the next request, too: nobody waits for two deadlines.
+            _tell((*asked, *waiting), error)
+        finally:
+            del self._waiting[tenant]
+
+    async def _look_up(self, tenant: str, digests: Sequence[Digest]) -> list[Found]:
+        keys = Keys(tenant)
+        named = [key for one in digests for key in (keys.hold(one), keys.guard(one))]
+        reply = await self._scripts.run("hold_look_up", [keys.gen, *named], [ENTRY_TTL_MS])
+        gen, server, asked_ms, *found = map(text, reply)
+        return [
+            Found(entry or None, Ticket(gen, server, token, asked_ms))
+            for token, entry in zip(found[::2], found[1::2], strict=True)
+        ]
+
+    async def close(self) -> None:
+        """Breaks off what is being looked up."""
+        for asking in self._asking:
+            asking.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
 
     async def fill(self, tenant: str, digest: Digest, ticket: Ticket, entry: str) -> bool:
         """Remembers what S3 said after the look-up; False if it may be outdated already."""
@@ -119,6 +175,12 @@ class HoldCache:
         )
         yield Announcement(self._scripts, keys[2], token)
         await self._scripts.run("change_end", keys[1:], [token, GUARD_TTL_MS])
+
+
+def _tell(asked: Sequence[_Asked], error: Exception) -> None:
+    for _, answer in asked:
+        if not answer.done():
+            answer.set_exception(error)
 
 
 def _keys(tenant: str, digest: Digest) -> list[str]:

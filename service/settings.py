@@ -24,6 +24,8 @@ REQUEST_LANDING = 15 * 60.0
 """Seconds after which S3 refuses a request's signature: it can land no later."""
 CLOCK_MARGIN = 15 * 60.0
 """Seconds by which the clocks of a store's servers may step or differ."""
+LEAST_DISK_CACHE = 16 * BLOCK_SIZE
+"""Bytes of the smallest disk cache: a sixteenth of it, which is freed at once, is a block."""
 
 
 def default_data_dir() -> Path:
@@ -99,13 +101,22 @@ class Settings(BaseSettings):
         default=4, ge=1, le=64, description="Parts of one stream that are uploaded at once."
     )
     uploads: int = Field(
-        default=16, ge=1, le=256, description="Parts of all streams that are uploaded at once."
+        default=16,
+        ge=1,
+        le=256,
+        description="Parts of all streams that are uploaded at once; fewer while S3 throttles.",
     )
     buffer_budget: ByteSize = Field(
         default=ByteSize(256 * MIB), description="Bytes that all write streams buffer together."
     )
     cache_budget: ByteSize = Field(
         default=ByteSize(64 * MIB), description="Bytes of blocks kept in memory for reading."
+    )
+    disk_cache_budget: ByteSize = Field(
+        default=ByteSize(0), description="Bytes of blocks kept on disk for reading; 0: none."
+    )
+    disk_cache_dir: str = Field(
+        default="", description="Folder of the blocks on disk; empty: `cache` in DATA_DIR."
     )
     list_budget: ByteSize = Field(
         default=ByteSize(32 * MIB),
@@ -150,6 +161,20 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=32, ge=4, le=512, description="Threads that wait for the object store."
     )
+    max_streams: int = Field(
+        default=4096,
+        ge=1,
+        description="Write streams open at once, idle ones included; further ones are refused.",
+    )
+    max_reads: int = Field(
+        default=512, ge=1, description="Reads under way at once; further ones are refused."
+    )
+    max_calls: int = Field(
+        default=1024,
+        ge=1,
+        description="Other calls under way at once; further ones are refused. So is what would "
+        "queue behind as many requests for one of THREADS.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged."
     )
@@ -171,12 +196,22 @@ class Settings(BaseSettings):
                 f"buffer_budget {self.buffer_budget} is too small: it must hold four parts of "
                 f"part_size {self.part_size}"
             )
+        if 0 < self.disk_cache_budget < LEAST_DISK_CACHE:
+            raise ValueError(
+                f"disk_cache_budget {self.disk_cache_budget} is too small: it must be 0, or hold "
+                f"sixteen blocks, {LEAST_DISK_CACHE} bytes"
+            )
         if not self.s3_bucket and self.s3_endpoint:
             raise ValueError("s3_endpoint is given but no s3_bucket")
         check_data_age(self.gc_data_age, self.ingest_lifetime)
         for url in self.listen:
             parse(url)
         return self
+
+    @property
+    def disk_cache_folder(self) -> Path:
+        """Where blocks are kept on disk."""
+        return Path(self.disk_cache_dir) if self.disk_cache_dir else self.data_dir / "cache"
 
     @property
     def embedded(self) -> bool:

@@ -33,6 +33,7 @@ from storage.folder_files import Files, translated
 from storage.folder_objects import HEADER, Objects, parts_folder
 from storage.folder_uploads import Uploads, composite, lock_of
 from storage.port import (
+    Body,
     Condition,
     ConditionFailed,
     Entry,
@@ -193,7 +194,7 @@ class FolderStore:
         with translated(f"beginning an upload of {key}"):
             return Upload(self._uploads.create(key, now), now)
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> Part:
+    def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
         """As the port says."""
         with translated(f"writing part {number} of {key}"):
             return self._uploads.put_part(key, upload_id, number, body)
@@ -219,6 +220,10 @@ class FolderStore:
         """As the port says."""
         with translated("listing uploads"):
             yield from self._uploads.pending(prefix)
+
+    def throttled(self) -> int:
+        """As the port says: never."""
+        return 0
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
         """As the port says: it is computed from those of the parts."""

@@ -24,6 +24,7 @@ from holdfast.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from storage.port import Buffer
 
 LOCKS: Final = 256
 """Lock files: enough that writers of different keys seldom meet."""
@@ -107,7 +108,7 @@ class Files:
                 os.close(descriptor)
 
     @contextmanager
-    def temporary(self, *bodies: bytes) -> Iterator[Path]:
+    def temporary(self, *bodies: Buffer) -> Iterator[Path]:
         """A synced file to be placed; what isn't placed in the block is removed."""
         path = self.write_temporary(*bodies)
         try:
@@ -126,7 +127,7 @@ class Files:
             if path.exists():
                 _remove_all(path)
 
-    def write_temporary(self, *bodies: bytes) -> Path:
+    def write_temporary(self, *bodies: Buffer) -> Path:
         """Writes a synced file that nobody knows yet."""
         path = self._temporary / secrets.token_hex(16)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)

@@ -22,7 +22,7 @@ from typing import Final
 from holdfast.errors import DataLoss, OutcomeUnknown
 from storage.folder_files import Files, translated
 from storage.folder_objects import MANIFEST, parts_folder
-from storage.port import InvalidPart, NoSuchUpload, Part, PendingUpload
+from storage.port import Body, InvalidPart, NoSuchUpload, Part, PendingUpload, pieces
 
 META: Final = "meta.json"
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
@@ -60,7 +60,7 @@ class Uploads:
             self._files.place(folder, self._root / upload_id)
         return upload_id
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> Part:
+    def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
         """Stores a part and removes an earlier one of its number.
 
         Raises:
@@ -69,7 +69,7 @@ class Uploads:
         self.check(key, upload_id)
         folder, etag = self._root / upload_id, secrets.token_hex(16)
         with (
-            self._files.temporary(body) as temporary,
+            self._files.temporary(*pieces(body)) as temporary,
             self._files.locked(lock_of(key)),
         ):
             try:
@@ -81,7 +81,7 @@ class Uploads:
             for earlier in folder.glob(f"{number:05d}-*"):
                 if earlier.name != _part_name(number, etag):
                     earlier.unlink(missing_ok=True)
-        return Part(number, etag, len(body))
+        return Part(number, etag, sum(map(len, pieces(body))))
 
     def parts(self, key: str, upload_id: str) -> list[Part]:
         """The parts that are there, by number.

@@ -29,6 +29,16 @@ MAX_PARTS: Final = 10_000
 """S3's most parts of one upload."""
 
 
+Buffer = bytes | bytearray | memoryview
+Body = bytes | Sequence[Buffer]
+"""Bytes in one piece, or in several, which nobody changes while they are sent."""
+
+
+def pieces(body: Body) -> Sequence[Buffer]:
+    """A body's pieces."""
+    return (body,) if isinstance(body, bytes) else body
+
+
 class NoSuchKey(NotFound):
     """There is no object of that name."""
 
@@ -157,7 +167,7 @@ class ObjectStore(Protocol):
         """Begins a multipart upload. A lost reply leaves one that nobody knows."""
         ...
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> Part:
+    def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
         """Stores part `number` (from 1), replacing an earlier one of that number.
 
         Raises:
@@ -193,6 +203,10 @@ class ObjectStore(Protocol):
         MinIO forgets them in its listings when it restarts, and drops them itself
         after a day.
         """
+        ...
+
+    def throttled(self) -> int:
+        """How often the store has asked for less, so far."""
         ...
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:

@@ -31,13 +31,6 @@ from storage.s3_uploads import Uploads
 
 __all__ = ["S3Settings", "S3Store"]
 
-SMALL: Final = 256 * 1024
-"""Bytes of a body up to which boto3's own work counts, and beyond which it doesn't."""
-NO_HEADERS: Final[Mapping[str, str]] = {}
-PLAIN: Final = frozenset(
-    {HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_FOUND}
-)
-"""Replies that need nothing of what boto3 knows."""
 DECIDED: Final = frozenset(
     {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED}
 )
@@ -70,10 +63,9 @@ class S3Store(Uploads):
         doing = f"writing {key}"
         if condition is not None:
             return self._put_once(key, body, condition, doing)
-        if len(body) <= SMALL:
-            answer = self._plainly("PUT", key, body=body)
-            if answer and "etag" in answer.headers:
-                return self._written(answer)
+        answer = self._plainly("PUT", key, body=body)
+        if answer and answer.status == HTTPStatus.OK and "etag" in answer.headers:
+            return self._written(answer)
         with translated(doing):
             reply = self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=body)
         return Written(bare(reply["ETag"]), self._date(reply))
@@ -102,7 +94,7 @@ class S3Store(Uploads):
 
     def _put_directly(self, key: str, body: bytes, condition: Condition) -> Answer | None:
         """The reply to a conditional put; None: nothing was written, and boto3 shall do it."""
-        if len(body) > SMALL or not self._direct.usable:
+        if not self._direct.usable:
             return None
         held = (
             {"If-None-Match": "*"}
@@ -110,7 +102,7 @@ class S3Store(Uploads):
             else {"If-Match": quoted(condition.etag)}
         )
         answer = self._direct.send("PUT", self._prefix + key, held, body)
-        self._clock.note(answer)
+        self._note(answer)
         if answer.status == HTTPStatus.OK and "etag" in answer.headers:
             return answer
         if answer.status in DECIDED or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -119,22 +111,8 @@ class S3Store(Uploads):
             raise OutcomeUnknown(f"writing {key}: S3's reply says neither yes nor no")
         return None
 
-    def _plainly(
-        self, method: str, key: str, headers: Mapping[str, str] = NO_HEADERS, body: bytes = b""
-    ) -> Answer | None:
-        """The reply to a request that can be repeated; None: boto3 shall do it."""
-        if not self._direct.usable:
-            return None
-        try:
-            answer = self._direct.send(method, self._prefix + key, headers, body)
-        except (boto.BotoCoreError, boto.ClientError):
-            return None  # the connection, or what gives credentials
-        self._clock.note(answer)
-        return answer if answer.status in PLAIN else None
-
     def _written(self, answer: Answer) -> Written:
-        date = ServerClock.parse(answer.headers.get("date"))
-        return Written(bare(answer.headers["etag"]), self._clock.now() if date is None else date)
+        return Written(bare(answer.headers["etag"]), self._answered_at(answer))
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
         """As the port says. A body that breaks off is fetched again."""

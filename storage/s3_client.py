@@ -2,26 +2,34 @@
 
 What is safe to repeat goes through one that retries with jittered back-off;
 conditional puts and completions go through one that sends each request a single
-time, because a repeated one can't tell its own effect from somebody else's. Small
-requests go past both where they can, see storage/s3_direct.py.
+time, because a repeated one can't tell its own effect from somebody else's. Objects
+and parts go past both where they can, see storage/s3_direct.py.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 
 from holdfast.errors import ConfigurationError
+from storage.port import Body
 from storage.s3_clock import ServerClock
-from storage.s3_direct import DirectRequests
+from storage.s3_direct import NOTHING, Answer, DirectRequests
 from storage.s3_errors import translated
 from storage.s3_settings import S3Settings
+
+PLAIN: Final = frozenset(
+    {HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_FOUND}
+)
+"""Replies that need nothing of what boto3 knows."""
+ASKS_FOR_LESS: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -47,6 +55,7 @@ class Bucket:
         self._longest_pause = settings.longest_pause
         self._sleep = sleep
         self._clock = ServerClock(monotonic)
+        self._throttled = 0
         try:
             session = boto3.session.Session()
             self._client = new_client(session, settings, settings.attempts)
@@ -59,6 +68,11 @@ class Bucket:
             ) from error
         for client in (self._client, self._once):
             client.meta.events.register("after-call.s3", self._clock.note)
+            client.meta.events.register("needs-retry.s3", self._note_try)
+
+    def throttled(self) -> int:
+        """As the port says; threads may count over each other, which loses nothing but a count."""
+        return self._throttled
 
     def now(self) -> float:
         """As the port says; asks the server if it has said nothing yet."""
@@ -76,6 +90,38 @@ class Bucket:
         self._client.close()
         self._once.close()
         self._direct.close()
+
+    def _plainly(
+        self,
+        method: str,
+        key: str,
+        headers: Mapping[str, str] = NOTHING,
+        body: Body = b"",
+        query: Mapping[str, str] = NOTHING,
+    ) -> Answer | None:
+        """The reply to a request that can be repeated; None: boto3 shall do it."""
+        if not self._direct.usable:
+            return None
+        try:
+            answer = self._direct.send(method, self._prefix + key, headers, body, query)
+        except (boto.BotoCoreError, boto.ClientError):
+            return None  # the connection, or what gives credentials
+        self._note(answer)
+        return answer if answer.status in PLAIN else None
+
+    def _note(self, answer: Answer) -> None:
+        """Learns from a reply what isn't about its request."""
+        self._clock.note(answer)
+        self._throttled += answer.status in ASKS_FOR_LESS
+
+    def _note_try(self, response: tuple[Any, Any] | None = None, **_: Any) -> None:  # noqa: ANN401 -- botocore's event
+        if response and response[0].status_code in ASKS_FOR_LESS:
+            self._throttled += 1
+
+    def _answered_at(self, answer: Answer) -> float:
+        """When the server answered, by its clock."""
+        date = ServerClock.parse(answer.headers.get("date"))
+        return self._clock.now() if date is None else date
 
     def _date(self, reply: Any) -> float:  # noqa: ANN401 -- a reply of any operation
         headers = reply["ResponseMetadata"]["HTTPHeaders"]

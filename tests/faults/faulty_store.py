@@ -22,6 +22,7 @@ from typing import TypeVar
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, ResourceExhausted, Unavailable
 from storage.port import (
+    Body,
     Condition,
     Entry,
     Fetched,
@@ -135,7 +136,7 @@ class FaultyStore(Wrapped):
     def create_upload(self, key: str) -> Upload:
         return self._do("create_upload", key, lambda: self.inner.create_upload(key))
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> Part:
+    def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
         def call() -> Part:
             return self.inner.put_part(key, upload_id, number, body)
 

@@ -23,6 +23,7 @@ UNGUARDED = {"networkPolicy": {"enabled": False}}
         ({"listener": {"tenantHeader": ""}}, "exactly one of"),
         ({"listener": {"host": "127.0.0.1"}}, "service.targetPort"),
         ({"listener": {"port": 9090}}, "are both 9090"),
+        ({"settings": {"diskCacheBudget": "63MiB"}}, "at least 64MiB"),
     ],
 )
 def test_what_is_missing_or_contradictory_is_named(
@@ -68,6 +69,9 @@ def test_peers_reach_only_their_port(helm: Helm) -> None:
         {"replicas": 3},
         {"settings": {"partsize": "8MiB"}},
         {"settings": {"partSize": "eight"}},
+        {"settings": {"bufferBudget": "256Mi"}},
+        {"settings": {"diskCacheBudget": "010GiB"}},
+        {"diskCache": {"volume": {"name": "a", "emptyDir": {}}}},
         {"settings": {"sharing": "everyone"}},
         {"settings": {"leaseTtl": 1}},
         {"replicaCount": 0},

@@ -196,6 +196,14 @@ def test_the_unit_starts_before_containerd() -> None:
     assert "RuntimeDirectory=holdfast" in lines
 
 
+def test_the_unit_may_keep_blocks() -> None:
+    """Where blocks are kept on disk, they go where the unit may write, and nobody else may read."""
+    lines = printed("--format", "systemd").splitlines()
+    assert "CacheDirectory=holdfast" in lines
+    assert "CacheDirectoryMode=0700" in lines
+    assert "Environment=HOLDFAST_DISK_CACHE_DIR=/var/cache/holdfast" in lines
+
+
 def test_the_unit_starts_what_it_is_told() -> None:
     """The program is the bundle's, or another one."""
     assert f"ExecStart={DEFAULT_PROGRAM} serve\n" in printed("--format", "systemd")

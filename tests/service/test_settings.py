@@ -66,6 +66,7 @@ def test_data_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"part_size": "4MiB"}, ["HOLDFAST_PART_SIZE", "at least 8 MiB"]),
         ({"part_size": "lots"}, ["HOLDFAST_PART_SIZE"]),
         ({"buffer_budget": "31MiB"}, ["buffer_budget", "four parts"]),
+        ({"disk_cache_budget": "63MiB"}, ["disk_cache_budget", "sixteen blocks"]),
         ({"threads": 1}, ["HOLDFAST_THREADS"]),
         ({"uploads": 0}, ["HOLDFAST_UPLOADS"]),
         ({"sharing": "public"}, ["HOLDFAST_SHARING", "shared"]),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from holdfast.errors import OutcomeUnknown
 from storage.port import (
+    Body,
     Condition,
     Entry,
     Fetched,
@@ -41,7 +42,7 @@ class Wrapped:
     def create_upload(self, key: str) -> Upload:
         return self.inner.create_upload(key)
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> Part:
+    def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
         return self.inner.put_part(key, upload_id, number, body)
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
@@ -55,6 +56,9 @@ class Wrapped:
 
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
         return self.inner.list_uploads(prefix)
+
+    def throttled(self) -> int:
+        return self.inner.throttled()
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
         return self.inner.composite_etag(parts)

@@ -40,6 +40,7 @@ class Script:
     endpoint: str
     replies: Sequence[Reply]
     requests: list[tuple[str, str]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
 
     def store(self, **settings: Any) -> S3Store:
@@ -62,7 +63,7 @@ def scripted(*replies: Reply) -> Iterator[Script]:
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            script.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
             reply = replies[min(len(script.requests), len(replies) - 1)]
             script.requests.append((self.command, self.path))
             if reply.hang_up:

@@ -363,6 +363,17 @@ def test_parts_are_listed(object_store: ObjectStore) -> None:
     assert (first.number, first.size) == (1, 3)
 
 
+def test_a_part_in_pieces(object_store: ObjectStore) -> None:
+    """A part that is given in several pieces is stored as if it were one."""
+    upload = object_store.create_upload("data/a").id
+    pieces = [b"one", memoryview(b"-two-")[1:4], bytearray(b"three"), b""]
+    part = object_store.put_part("data/a", upload, 1, pieces)
+    assert (part.number, part.size) == (1, 11)
+    assert object_store.list_parts("data/a", upload) == [part]
+    object_store.complete_upload("data/a", upload, [part])
+    assert object_store.get("data/a").body == b"onetwothree"
+
+
 def test_upload_date(object_store: ObjectStore) -> None:
     """An upload's date is the store's time of its creation."""
     assert abs(object_store.create_upload("data/a").date - object_store.now()) < 30

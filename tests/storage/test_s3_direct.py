@@ -1,9 +1,10 @@
-"""Small requests past boto3: what is theirs, and what is left to it."""
+"""Requests past boto3: what is theirs, and what is left to it."""
 
 from __future__ import annotations
 
 import datetime as dt
 import select
+import socket
 import ssl
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -102,14 +104,34 @@ def test_a_length_that_is_missing() -> None:
         store.close()
 
 
-def test_a_large_body_is_left_to_boto3() -> None:
-    """Where the bytes cost more than the request, nothing is gained: boto3 says who it is."""
-    with scripted(WRITTEN) as script:
+def test_a_part_in_pieces() -> None:
+    """A part goes out in its pieces; where that fails, boto3 sends the same bytes."""
+    with scripted(error(503, "SlowDown"), WRITTEN) as script:
         store = script.store()
-        store.put("a", bytes(300_000), IfAbsent())
-        store.put("b", bytes(300_000))
+        part = store.put_part(
+            "a/b", "an/id?", 7, [b"one", memoryview(b"-two-")[1:4], bytearray(b"3")]
+        )
         store.close()
-    assert len(script.requests) == 2
+    assert (part.number, part.etag, part.size) == (7, "e1", 7)
+    assert script.bodies == [b"onetwo3"] * 2
+    asked = [
+        (path.partition("?")[0], parse_qs(urlsplit(path).query)) for _, path in script.requests
+    ]
+    assert asked == [("/bucket/a/b", {"partNumber": ["7"], "uploadId": ["an/id?"]})] * 2
+
+
+def test_a_store_that_asks_for_less() -> None:
+    """Each reply that asks for less is counted, boto3's tries included."""
+    slow = error(503, "SlowDown")
+    with scripted(slow, slow, error(429, "TooManyRequests"), WRITTEN, slow) as script:
+        store = script.store(attempts=3)
+        store.put("a", b"x")
+        assert store.throttled() == 3
+        with pytest.raises(OutcomeUnknown):
+            store.put("a", b"x", IfAbsent())
+        assert store.throttled() == 4
+        store.close()
+    assert len(script.requests) == 5
 
 
 def test_what_can_be_repeated_is_repeated_by_boto3() -> None:
@@ -144,6 +166,26 @@ def test_an_idle_connection_that_was_closed() -> None:
         for number in range(3):
             assert store.put(f"k{number}", b"x", IfAbsent()).etag == "e1"
             wait_until(lambda: _stale(store._direct._idle[-1]), "the server's end")
+        store.close()
+
+
+@pytest.mark.parametrize("body", [b"x", bytes(32 * 2**20)], ids=["small", "never taken"])
+def test_a_server_that_is_silent(body: bytes) -> None:
+    """A request that gets no reply, or isn't even taken, ends when its time is over."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        chosen = S3Settings(
+            "bucket",
+            f"http://127.0.0.1:{server.getsockname()[1]}",
+            path_style=True,
+            attempts=1,
+            read_timeout=0.25,
+            longest_pause=0.01,
+        )
+        store = S3Store(chosen)
+        with pytest.raises(OutcomeUnknown):
+            store.put("a", body, IfAbsent())
+        with pytest.raises(Unavailable):
+            store.put("a", body)
         store.close()
 
 

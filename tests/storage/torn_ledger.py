@@ -189,6 +189,9 @@ class Ledger(ObjectStore):
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
         return self._store.list_uploads(prefix)
 
+    def throttled(self) -> int:
+        return self._store.throttled()
+
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
         return self._store.composite_etag(parts)
 

@@ -87,6 +87,9 @@ class MemoryStore:
         """As the port says."""
         return iter([u for u in self._uploads.values() if u.key.startswith(prefix)])
 
+    def throttled(self) -> int:
+        return 0
+
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
         """None: nothing is completed here."""
         del parts
