@@ -10,6 +10,7 @@
     ├── Unavailable             try again later: locked ref, backend away, draining
     │   └── OutcomeUnknown      a request may or may not have taken effect
     ├── ResourceExhausted       full, over quota, too large
+    │   └── Overloaded          too much is under way at this frontend; try again soon
     ├── DataLoss                stored bytes don't match their sums
     ├── PermissionDenied        the backend or the frontend refuses these credentials
     ├── ConfigurationError      settings that can't or mustn't be run
@@ -25,6 +26,9 @@ from __future__ import annotations
 
 MAX_MESSAGE = 1024
 """Characters of an error text on the wire: it travels in HTTP/2 trailers."""
+PUSHBACK = "grpc-retry-pushback-ms"
+"""The trailer that says after how many ms to try again.
+Source: gRPC's proposal A6, client retries."""
 
 
 class HoldfastError(Exception):
@@ -65,6 +69,20 @@ class OutcomeUnknown(Unavailable):
 
 class ResourceExhausted(HoldfastError):  # noqa: N818
     """A disk, bucket, quota or limit is full."""
+
+
+class Overloaded(ResourceExhausted):
+    """Too much is under way: refused before anything was done."""
+
+    def __init__(self, message: str = "", pause: float = 1.0) -> None:
+        """Refuses, for now.
+
+        Args:
+            message: what is too much.
+            pause: seconds after which it is worth trying again.
+        """
+        super().__init__(message)
+        self.pause = pause
 
 
 class DataLoss(HoldfastError):  # noqa: N818

@@ -1,7 +1,8 @@
 """Blocks of blobs, each verified once, fetched once however many want it.
 
-A cache in memory with a byte budget: least recently used goes first. Blocks are
-immutable (a data key is never used again), so nothing is ever invalidated.
+A cache in memory with a byte budget: least recently used goes first. Below it there may
+be one on disk. Blocks are immutable (a data key is never used again), so nothing is
+ever invalidated.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from service.disk_cache import DiskCache
 from service.workers import Workers
 from storage import blocks
 from storage.port import ObjectStore
@@ -35,7 +37,14 @@ class _Trail:
 class BlockCache:
     """Verified blocks in memory, and the fetches that are under way."""
 
-    def __init__(self, store: ObjectStore, workers: Workers, budget: int, fetches: int) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        workers: Workers,
+        budget: int,
+        fetches: int,
+        disk: DiskCache | None = None,
+    ) -> None:
         """Makes an empty cache.
 
         Args:
@@ -43,10 +52,12 @@ class BlockCache:
             workers: for fetching.
             budget: bytes that may be kept.
             fetches: how many blocks are fetched at once.
+            disk: where blocks are looked for before they are fetched.
         """
         self._store = store
         self._workers = workers
         self._budget = budget
+        self._disk = disk
         self._slots = asyncio.Semaphore(fetches)
         self._blocks: OrderedDict[BlockId, bytes] = OrderedDict()
         self._size = 0
@@ -94,7 +105,13 @@ class BlockCache:
 
     async def _load(self, record: Record, index: int) -> bytes:
         async with self._slots:
-            return await self._workers.store(blocks.fetch, self._store, record, index)
+            found = await self._disk.read(record, index) if self._disk else None
+            if found is not None:
+                return found
+            body = await self._workers.bulk(blocks.fetch, self._store, record, index)
+            if self._disk:
+                self._disk.write(record, index, body)
+            return body
 
     def _fetched(self, key: BlockId, task: asyncio.Task[bytes]) -> None:
         del self._fetching[key]

@@ -75,8 +75,7 @@ class BufferBudget:
                 f"{amount} bytes must be buffered at once, and HOLDFAST_BUFFER_BUDGET is "
                 f"{self.size}; raise it"
             )
-        if not self._waiting and amount <= self.free:
-            self.free -= amount
+        if self.acquire_at_once(amount):
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((amount, future))
@@ -90,6 +89,13 @@ class BufferBudget:
                 self._waiting.remove((amount, future))
                 self._hand_out()
             raise
+
+    def acquire_at_once(self, amount: int) -> bool:
+        """Takes `amount` bytes if they are free and nobody waits; returns whether it did."""
+        if self._waiting or amount > self.free:
+            return False
+        self.free -= amount
+        return True
 
     def release(self, amount: int) -> None:
         """Gives bytes back."""

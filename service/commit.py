@@ -228,8 +228,8 @@ class Commits:
         if frozen.upload_id:
             await self.complete_upload(record.data_key, frozen.upload_id, frozen.parts)
         elif body is not None:
-            async with path.upload_slots:
-                written = await path.workers.store(path.store.put, record.data_key, body)
+            async with path.upload_slots.slot():
+                written = await path.workers.bulk(path.store.put, record.data_key, body)
             path.stored(len(body))
             return written.date
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -13,28 +13,30 @@ from google.protobuf.empty_pb2 import Empty
 
 from coordination.ingests import Ingests
 from holdfast.digests import Digest
-from holdfast.errors import HoldfastError, InvalidArgument, NotFound, shorten
+from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Overloaded, shorten
 from holdfast.filters import Filter
 from holdfast.values import check_ref
 from protos import content_pb2 as pb
 from protos import content_pb2_grpc
-from service import messages
+from service import messages, wire
 from service.catalogue import Catalogue
 from service.commit import Commits
 from service.intake import Intake
 from service.listeners import Listener
 from service.metrics import Metrics
+from service.overload import Overload
 from service.presence import Presence
 from service.reader import Reader
 from service.session import Session
 from service.sessions import Sessions
-from service.status_codes import code_of, details_of
+from service.status_codes import code_of, details_of, trailers_of
 from service.statuses import statuses
 from service.workers import Background
 from service.write_messages import Message
 
 log = structlog.get_logger(__name__)
 
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["Content"].full_name
 Context = grpc.aio.ServicerContext[Any, Any]
 Response = TypeVar("Response")
 
@@ -52,6 +54,7 @@ class Frontend:
     sessions: Sessions
     presence: Presence
     intake: Intake
+    overload: Overload
     background: Background
     metrics: Metrics
 
@@ -69,24 +72,27 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         self._frontend.presence.mention(tenant)
         return tenant
 
-    async def _answer(self, context: Context, rpc: str, work: Awaitable[Response]) -> Response:
+    async def _answer(
+        self, context: Context, rpc: str, work: Coroutine[Any, Any, Response]
+    ) -> Response:
         """Waits for an answer; an error of ours becomes a status."""
         try:
-            with self._frontend.metrics.watch(rpc):
+            with self._frontend.overload.admit(rpc), self._frontend.metrics.watch(rpc):
                 return await work
         except Exception as error:  # noqa: BLE001 -- what isn't ours is logged and told as INTERNAL
+            work.close()  # it wasn't begun, if there is too much under way
             await self._refuse(context, rpc, error)
 
     async def _refuse(self, context: Context, rpc: str, error: Exception) -> NoReturn:
         """Ends an RPC with a status; what isn't an error of ours tells nothing of itself."""
         if isinstance(error, HoldfastError):
-            code, details = code_of(error), details_of(error)
+            code, details, trailers = code_of(error), details_of(error), trailers_of(error)
         else:
-            code, details = grpc.StatusCode.INTERNAL, INTERNAL
+            code, details, trailers = grpc.StatusCode.INTERNAL, INTERNAL, ()
         self._frontend.metrics.refused(rpc, code)
         if code is grpc.StatusCode.INTERNAL:
             log.error("an error without a status", rpc=rpc, exc_info=error)
-        await context.abort(code, details)
+        await context.abort(code, details, trailers)
 
     async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
         """What the tenant holds of one digest."""
@@ -121,7 +127,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     ) -> AsyncIterator[pb.ListContentResponse]:
         """The tenant's holds."""
         try:
-            with self._frontend.metrics.watch("List"):
+            with self._frontend.overload.admit("List"), self._frontend.metrics.watch("List"):
                 tenant = self._tenant(context)
                 matches = Filter.parse(request.filters).matches_info
                 noted = await self._frontend.presence.note(tenant)
@@ -141,21 +147,23 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
 
         return await self._answer(context, "Delete", work())
 
-    async def Read(
+    async def Read(  # type: ignore[override]  # encoded, see `register`
         self, request: pb.ReadContentRequest, context: Context
-    ) -> AsyncIterator[pb.ReadContentResponse]:
+    ) -> AsyncIterator[bytes]:
         """The bytes of a blob."""
         try:
-            with self._frontend.metrics.watch("Read"):
+            with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
                 pieces = self._frontend.reader.read(
                     self._tenant(context),
                     Digest.parse(request.digest),
                     request.offset,
                     request.size,
                 )
-                async for offset, data in pieces:
-                    self._frontend.metrics.bytes_read(len(data))
-                    yield pb.ReadContentResponse(offset=offset, data=data)
+                async for offset, piece in pieces:
+                    with piece:
+                        size, message = len(piece), wire.read_response(offset, piece)
+                    self._frontend.metrics.bytes_read(size)
+                    yield message
         except Exception as error:  # noqa: BLE001 -- as in `_answer`
             await self._refuse(context, "Read", error)
 
@@ -201,21 +209,25 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         session, tenant = None, ""
         presence, admission = self._frontend.presence, self._frontend.intake.stream()
         try:
-            with self._frontend.metrics.watch("Write"):
+            with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
                 # Nothing here keeps a message while the next one is waited for.
                 while True:
                     await admission.ask(session.lacking if session else None)
                     message = await _next(context)
                     if message is None:
                         break
-                    admission.came(len(message.data))
+                    admission.came(message.size)
                     if session is None:
                         # In answer to a message: a stream that is ended before has no status.
                         tenant = self._tenant(context)
                         session = await self._begin(tenant, message)
-                    async with presence.promising(tenant):
-                        reply = await self._carry(session.handle(message))
-                    self._frontend.metrics.bytes_written(len(message.data))
+                    reply = session.handle_at_once(message)
+                    if reply is None:
+                        async with presence.promising(tenant):
+                            reply = await self._carry(session.handle(message))
+                    else:
+                        presence.mention(tenant)
+                    self._frontend.metrics.bytes_written(message.size)
                     del message
                     admission.handled()
                     if reply.last:
@@ -224,6 +236,8 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
                     if reply.last:
                         return
         except Exception as error:  # noqa: BLE001 -- as in `_answer`
+            if isinstance(error, Overloaded):
+                await self._frontend.overload.hear(context.read)
             await self._close(session)
             await self._refuse(context, "Write", error)
         finally:
@@ -265,6 +279,21 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             await self._carry(self._frontend.sessions.close(session))
 
 
+def register(servicer: ContentServicer, server: grpc.aio.Server) -> None:
+    """Serves the nine RPCs; the messages that carry bytes are left to `service.wire`."""
+    content_pb2_grpc.add_ContentServicer_to_server(servicer, server)
+    carriers = {
+        "Read": grpc.unary_stream_rpc_method_handler(
+            servicer.Read, request_deserializer=pb.ReadContentRequest.FromString
+        ),
+        "Write": grpc.stream_stream_rpc_method_handler(
+            servicer.Write,
+            response_serializer=pb.WriteContentResponse.SerializeToString,
+        ),
+    }
+    server.add_registered_method_handlers(SERVICE, carriers)
+
+
 async def _next(context: Context) -> Message | None:
     """The next message of a write stream, or None at its end.
 
@@ -272,4 +301,4 @@ async def _next(context: Context) -> Message | None:
     to 16 MiB, while it waits for the next one.
     """
     request = await context.read()
-    return None if request is grpc.aio.EOF else messages.write_request(request)
+    return None if request is grpc.aio.EOF else wire.read_write_request(request)

@@ -12,6 +12,7 @@ from coordination.probe import probe as probe_redis
 from holdfast.checks import Check
 from holdfast.errors import ConfigurationError, HoldfastError
 from service.backends import open_store
+from service.disk_cache import look
 from service.listeners import Listener, parse
 from service.server import free_socket
 from service.settings import Settings
@@ -20,7 +21,7 @@ from storage.probe import probe as probe_store
 
 async def examine(settings: Settings) -> list[Check]:
     """Looks at everything that `settings` name; a look that fails is a finding."""
-    return [*_store(settings), *await _redis(settings), *_listeners(settings)]
+    return [*_store(settings), *look(settings), *await _redis(settings), *_listeners(settings)]
 
 
 def _store(settings: Settings) -> Iterator[Check]:

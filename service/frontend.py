@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import secrets
 import socket
 import time
@@ -26,12 +27,15 @@ from service.budget import BufferBudget, Holder
 from service.catalogue import Catalogue
 from service.commit import Commits
 from service.content import Frontend
+from service.disk_cache import disk_cache
 from service.intake import SIZE, Intake
 from service.metrics import Metrics
+from service.overload import Most, Overload
 from service.presence import Presence
 from service.reader import Reader, RecordCache
 from service.sessions import Sessions
 from service.settings import Settings
+from service.upload_slots import UploadSlots
 from service.workers import Background, Workers, end
 from service.write_path import Limits, WritePath
 from storage.blobs import Blobs
@@ -75,7 +79,7 @@ async def run_frontend(
     their refs.
 
     Raises:
-        ConfigurationError: the Redis URL is malformed.
+        ConfigurationError: the Redis URL is malformed, or the disk cache's folder is of no use.
     """
     async with AsyncExitStack() as stack:
         redis, renewals = open_client(redis_url), open_client(redis_url, pool_size=LEASE_POOL)
@@ -87,11 +91,13 @@ async def run_frontend(
         records, holds = Records(store), _holds(store, settings, metrics)
         blobs = Blobs(store, records, holds, new_nonce)
         scripts = Scripts(redis)
+        hold_cache = HoldCache(scripts, lambda: secrets.token_hex(8))
+        stack.push_async_callback(hold_cache.close)
         absences = Absences(Arrivals(redis), time.monotonic)
         catalogue = Catalogue(
             blobs=blobs,
             holds=holds,
-            cache=HoldCache(scripts, lambda: secrets.token_hex(8)),
+            cache=hold_cache,
             absences=absences,
             workers=workers,
             shared=settings.sharing == "shared",
@@ -113,7 +119,7 @@ async def run_frontend(
             workers=workers,
             background=background,
             budget=_budget(settings.buffer_budget, background),
-            upload_slots=asyncio.Semaphore(settings.uploads),
+            upload_slots=UploadSlots(settings.uploads, store.throttled),
             limits=Limits(
                 settings.part_size,
                 settings.parts_in_flight,
@@ -128,7 +134,9 @@ async def run_frontend(
             stored=metrics.bytes_stored,
         )
         commits = Commits(path)
-        cache = BlockCache(store, workers, settings.cache_budget, max(2, settings.threads // 2))
+        disk = await stack.enter_async_context(disk_cache(settings, metrics))
+        fetches = max(2, settings.threads // 2)
+        cache = BlockCache(store, workers, settings.cache_budget, fetches, disk)
         stack.push_async_callback(cache.close)
         sessions = Sessions(path, commits, catalogue)
         intake = Intake(SIZE, time.monotonic)
@@ -142,6 +150,7 @@ async def run_frontend(
             sessions=sessions,
             presence=_presence(store, workers, background),
             intake=intake,
+            overload=_overload(settings, workers, metrics),
             background=background,
             metrics=metrics,
         )
@@ -164,6 +173,19 @@ def _holds(store: ObjectStore, settings: Settings, metrics: Metrics) -> Holds:
         log.warning("a damaged hold was passed over", reason=str(error))
 
     return Holds(store, uuid7, new_nonce, KeptHolds(settings.list_budget), damaged)
+
+
+def _overload(settings: Settings, workers: Workers, metrics: Metrics) -> Overload:
+    metrics.gauge(
+        "holdfast_store_queued", "Requests that wait for a thread.", lambda: workers.queued
+    )
+    return Overload(
+        Most(settings.max_streams, settings.max_reads, settings.max_calls),
+        lambda: workers.queued,
+        metrics.turned_away,
+        clock=time.monotonic,
+        spread=random.uniform,
+    )
 
 
 def _presence(store: ObjectStore, workers: Workers, background: Background) -> Presence:
@@ -194,9 +216,10 @@ def _gauges(metrics: Metrics, path: WritePath, sessions: Sessions, cache: BlockC
     metrics.gauge("holdfast_leases", "Refs that are locked.", lambda: path.leases.held)
     metrics.gauge("holdfast_buffer_free_bytes", "Buffer left.", lambda: path.budget.free)
     metrics.gauge("holdfast_buffer_waiting", "Streams that wait.", lambda: path.budget.waiting)
+    metrics.gauge("holdfast_upload_slots", "Parts at once.", lambda: path.upload_slots.allowed)
     metrics.gauge("holdfast_cache_bytes", "Blocks in memory.", lambda: cache.size)
     metrics.gauge("holdfast_cache_hits", "Blocks found in memory.", lambda: cache.hits)
-    metrics.gauge("holdfast_cache_misses", "Blocks fetched.", lambda: cache.misses)
+    metrics.gauge("holdfast_cache_misses", "Blocks not in memory.", lambda: cache.misses)
     metrics.gauge(
         "holdfast_background_tasks", "Work that outlives its request.", lambda: len(path.background)
     )

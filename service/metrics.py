@@ -35,6 +35,7 @@ class Metrics:
         self._under_way = Gauge(
             "holdfast_rpcs_under_way", "RPCs under way.", ["rpc"], registry=self.registry
         )
+        self._children: dict[str, tuple[Gauge, Counter, Histogram]] = {}
         self._read = Counter("holdfast_read_bytes", "Bytes read.", registry=self.registry)
         self._hashed = Counter("holdfast_hashed_bytes", "Bytes hashed.", registry=self.registry)
         self._stored = Counter(
@@ -46,6 +47,13 @@ class Metrics:
             "holdfast_damaged_holds", "Damaged holds passed over.", registry=self.registry
         )
 
+        self._turned_away = Counter(
+            "holdfast_refused",
+            "RPCs refused because too much was under way.",
+            ["kind"],
+            registry=self.registry,
+        )
+
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Adds a figure that is asked for when it is wanted."""
         Gauge(name, text, registry=self.registry).set_function(value)
@@ -53,18 +61,33 @@ class Metrics:
     @contextmanager
     def watch(self, rpc: str) -> Iterator[None]:
         """Counts and times one RPC."""
-        begun = time.perf_counter()
-        self._under_way.labels(rpc).inc()
+        begun, (under_way, handled, seconds) = time.perf_counter(), self._of(rpc)
+        under_way.inc()
         try:
             yield
-            self._handled.labels(rpc, "OK").inc()
+            handled.inc()
         finally:
-            self._under_way.labels(rpc).dec()
-            self._seconds.labels(rpc).observe(time.perf_counter() - begun)
+            under_way.dec()
+            seconds.observe(time.perf_counter() - begun)
+
+    def _of(self, rpc: str) -> tuple[Gauge, Counter, Histogram]:
+        """What is counted of one RPC: found anew for each call, it would cost as much again."""
+        found = self._children.get(rpc)
+        if found is None:
+            found = self._children[rpc] = (
+                self._under_way.labels(rpc),
+                self._handled.labels(rpc, "OK"),
+                self._seconds.labels(rpc),
+            )
+        return found
 
     def refused(self, rpc: str, code: grpc.StatusCode) -> None:
         """Counts an RPC that ended with an error."""
         self._handled.labels(rpc, code.name).inc()
+
+    def turned_away(self, kind: str) -> None:
+        """Counts an RPC that was refused because too much was under way."""
+        self._turned_away.labels(kind).inc()
 
     def bytes_read(self, amount: int) -> None:
         """Counts bytes that went out."""

@@ -82,6 +82,11 @@ class PartBuffer:
         self.chunks = [memoryview(body)]
         return body
 
+    def take(self) -> list[memoryview | bytearray]:
+        """The bytes, which are the caller's from now on."""
+        taken, self.chunks = self.chunks, []
+        return taken
+
     def give_up(self) -> int:
         """Drops the bytes from memory; returns how many go back to the budget."""
         freed = self.reserved
@@ -104,10 +109,10 @@ class Tails:
         """
         writing, path = self._writing, self._writing.path
         key, old = tail_key(path.new_name()), buffer.tail
-        async with path.upload_slots:
+        async with path.upload_slots.slot():
             writing.check()
             body = buffer.body()
-            await path.workers.store(path.store.put, key, body)
+            await path.workers.bulk(path.store.put, key, body)
         path.stored(len(body))
         writing.check()
         values: dict[str, Argument] = {

@@ -20,7 +20,7 @@ from service.hashing import new_hash
 from service.part_buffer import PartBuffer, Tails
 from service.part_uploads import PartUploads
 from service.write_path import WritePath
-from service.writing import Writing
+from service.writing import INLINE_HASHING, Writing
 from storage import blocks
 from storage.keys import data_key
 from storage.port import MAX_PARTS
@@ -126,8 +126,12 @@ class PartStream:
 
     # -- bytes come
 
-    async def receive(self, data: bytes) -> None:
+    async def receive(self, data: bytes, begin: int = 0) -> None:
         """Takes bytes at the end; returns when they are hashed and their part is under way.
+
+        Args:
+            data: has the bytes.
+            begin: where in it they begin.
 
         Raises:
             Aborted: the lease, the upload or the tail is lost.
@@ -138,8 +142,8 @@ class PartStream:
         if self._closed:
             await self._reopen_closed()
         await self._settle_early()
-        await self._reserve(len(data))
-        taken = 0
+        await self._reserve(len(data) - begin)
+        taken = begin
         try:
             while taken < len(data):
                 stop = min(len(data), taken + self._room())
@@ -154,6 +158,32 @@ class PartStream:
             self.last_used = self._path.clock()
             # Also when nothing is left: what has come can be spilled from now on.
             self._path.budget.release(len(data) - taken)
+
+    def receive_at_once(self, data: bytes, begin: int = 0) -> bool:
+        """Takes a small piece that needs no waiting for anything; False: `receive` must.
+
+        It doesn't fill its part, whose size is chosen, and no early last part is sent.
+
+        Raises:
+            as `receive`.
+        """
+        writing, stop = self._writing, len(data)
+        size = stop - begin
+        writing.check()
+        waits = (
+            size > INLINE_HASHING
+            or self._buffer.size + size >= writing.part_size
+            or self._closed
+            or self._early is not None
+            or self._buffer.spilled
+            or self._lock.locked()
+            or not self._path.budget.acquire_at_once(size)
+        )
+        if waits:
+            return False
+        self._buffer.append(data, begin, stop, writing.digest_at_once(data, begin, stop))
+        self.last_used = self._path.clock()
+        return True
 
     def _room(self) -> int:
         """Bytes that the part still takes: more than 0, or 0 if a tail just fills it."""
@@ -213,10 +243,10 @@ class PartStream:
     async def _put_single(self) -> None:
         path = self._path
         try:
-            async with path.upload_slots:
+            async with path.upload_slots.slot():
                 self._writing.check()
                 body = self._buffer.body()
-                written = await path.workers.store(path.store.put, self.data_key, body)
+                written = await path.workers.bulk(path.store.put, self.data_key, body)
             path.stored(len(body))
             self._uploads.begun = written.date
         except asyncio.CancelledError as error:

@@ -19,7 +19,7 @@ from service.part_buffer import PartBuffer, Tails
 from service.writing import Writing
 from storage import blocks
 from storage.keys import data_key
-from storage.port import NoSuchUpload, Upload
+from storage.port import Body, NoSuchUpload, Upload
 
 TAIL_FIELDS: Final = ("tail_key", "tail_size", "tail_sums")
 
@@ -141,18 +141,17 @@ class PartUploads:
     async def _store(self, part: Outgoing) -> StoredPart:
         writing, path = self._writing, self._writing.path
         upload = await self._ensure_upload()
-        async with path.upload_slots:
+        async with path.upload_slots.slot():
             writing.check()
-            body = part.buffer.body()
-            if part.full:
-                part.buffer.chunks.clear()
-            stored = await path.workers.store(
+            # Whole parts go out as they came; a short one may be added to after all.
+            body: Body = part.buffer.body() if not part.full else part.buffer.take()
+            stored = await path.workers.bulk(
                 path.store.put_part, writing.data_key, upload, part.number, body
             )
         if part.full:
             path.budget.release(part.buffer.give_up())
-        path.stored(len(body))
-        return StoredPart(stored.etag, len(body), part.sums)
+        path.stored(stored.size)
+        return StoredPart(stored.etag, stored.size, part.sums)
 
     async def _ensure_upload(self) -> str:
         """The upload's id; it is created with the first part."""

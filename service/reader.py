@@ -81,8 +81,11 @@ class Reader:
 
     async def read(
         self, tenant: str, digest: Digest, offset: int, size: int
-    ) -> AsyncIterator[tuple[int, bytes]]:
+    ) -> AsyncIterator[tuple[int, memoryview]]:
         """Yields (offset from the requested one, bytes), in order, without gaps.
+
+        Whoever takes a piece releases it before waiting for anything: a slow client must
+        not keep a whole block from being given back.
 
         Args:
             tenant: who asks; needs a hold where contents aren't shared.
@@ -111,8 +114,8 @@ class Reader:
             if block is None:
                 record, block = await self._checked(tenant, record, index)
             base = index * BLOCK_SIZE
-            piece = block[position - base : end - base]
-            del block  # a slow client must not keep a whole block from being given back
+            piece = memoryview(block)[position - base : end - base]
+            del block
             yield position - start, piece
             position = end
 

@@ -18,8 +18,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from holdfast.errors import ConfigurationError
-from protos import content_pb2, content_pb2_grpc
-from service.content import ContentServicer, Frontend
+from service.content import SERVICE, ContentServicer, Frontend, register
 from service.listeners import Listener
 from service.workers import end
 
@@ -43,7 +42,6 @@ OPTIONS: Final = (
 )
 STOP_PATIENCE: Final = 10.0
 """Seconds after the grace in which a server must have ended all calls."""
-SERVICE: Final = content_pb2.DESCRIPTOR.services_by_name["Content"].full_name
 
 
 class Servers:
@@ -62,9 +60,7 @@ class Servers:
             ConfigurationError: the address is taken or can't be bound.
         """
         server = grpc.aio.server(options=OPTIONS)
-        content_pb2_grpc.add_ContentServicer_to_server(
-            ContentServicer(self._frontend, listener), server
-        )
+        register(ContentServicer(self._frontend, listener), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((SERVICE, HEALTH_NAME, reflection.SERVICE_NAME), server)
         port = _bind(server, listener)

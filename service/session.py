@@ -94,6 +94,11 @@ class Session:
         """Bytes that the declared total still lacks; None where none was declared."""
         return self._total - self._stream.offset if self._total else None
 
+    @property
+    def untold(self) -> bool:
+        """Whether it has moved since other frontends were told."""
+        return self._dirty
+
     async def open(self) -> None:
         """Takes the ref; a frozen commit that is found is carried out first.
 
@@ -155,6 +160,35 @@ class Session:
         async with self._turn:
             return await self._handle(message)
 
+    def handle_at_once(self, message: Message) -> Reply | None:
+        """Carries out a WRITE of a few bytes more, as diffs come by the thousand.
+
+        Returns:
+            The reply; None if there is anything to wait for: `handle` must do it.
+
+        Raises:
+            as `handle`.
+        """
+        plain = (
+            message.action is Action.WRITE
+            and message.size
+            and not (message.total or message.expected or message.labels)
+        )
+        if not plain or self._first or self._closed or self._turn.locked():
+            return None
+        stream = self._stream
+        if self._phase is not Phase.OPEN or message.offset != stream.offset:
+            return None
+        reaches_total = self._total and stream.offset + message.size >= self._total
+        if reaches_total or not stream.receive_at_once(message.data, message.begin):
+            return None
+        self._moved()
+        return self._reply(Action.WRITE)
+
+    def _moved(self) -> None:
+        self._updated_at_ns = self._path.now_ns()
+        self._dirty = self._wrote = True
+
     async def _handle(self, message: Message) -> Reply:
         message.check()
         if self._closed:
@@ -204,7 +238,7 @@ class Session:
         self._checked = expected
 
     async def _write(self, message: Message) -> None:
-        stream, data = self._stream, message.data
+        stream = self._stream
         if message.offset > 0 and message.offset != stream.offset:
             await self._answer_repeat(message)
             if message.action is Action.COMMIT and message.expected:
@@ -214,18 +248,17 @@ class Session:
                 f"{stream.offset}; go on from there"
             )
         if message.offset == 0 and stream.offset > 0:
-            if data or message.action is Action.WRITE:
+            if message.size or message.action is Action.WRITE:
                 await self._restart()
-        elif self._phase is Phase.SEALED and data:
+        elif self._phase is Phase.SEALED and message.size:
             raise FailedPrecondition(
                 f"ref {shorten(self._ref)} is complete with {stream.offset} bytes and can't be "
                 "added to; COMMIT it with the right digest, or WRITE at offset 0"
             )
-        if not data:
+        if not message.size:
             return
-        await self._stream.receive(data)
-        self._updated_at_ns = self._path.now_ns()
-        self._dirty = self._wrote = True
+        await self._stream.receive(message.data, message.begin)
+        self._moved()
         if self._total and self._stream.offset == self._total:
             await self._stream.send_early()
 

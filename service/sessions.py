@@ -81,8 +81,9 @@ class Sessions:
             await self.publish_once()
 
     async def publish_once(self) -> None:
-        """Tells how far those writers are that have moved."""
-        for batch in _batched(self.streams(), PROGRESS_BATCH):
+        """Tells how far those writers are that have moved; idle ones cost nothing."""
+        moved = [session for session in self._open if session.untold]
+        for batch in _batched(moved, PROGRESS_BATCH):
             results = await asyncio.gather(
                 *(session.publish_progress() for session in batch), return_exceptions=True
             )

@@ -39,3 +39,10 @@ def details_of(error: errors.HoldfastError) -> str:
     if len(encoded) <= errors.MAX_MESSAGE:
         return encoded.decode()
     return encoded[: errors.MAX_MESSAGE - 3].decode("utf-8", "ignore") + "…"
+
+
+def trailers_of(error: errors.HoldfastError) -> tuple[tuple[str, str], ...]:
+    """What goes with the status: when to try again, for clients whose gRPC does so."""
+    if isinstance(error, errors.Overloaded):
+        return ((errors.PUSHBACK, str(round(error.pause * 1000))),)
+    return ()

@@ -19,6 +19,9 @@ log = structlog.get_logger(__name__)
 
 PATIENCE: Final = 1.0
 """Seconds that a cancelled task gets to end before it is cancelled again."""
+RESERVED: Final = 4
+"""One in so many of the threads that wait for the store never moves parts or blocks, so that
+small requests don't wait behind them."""
 ATTEMPTS: Final = 10
 """How often a task is cancelled until it is left behind."""
 
@@ -28,7 +31,16 @@ class Workers:
 
     def __init__(self, store_threads: int, hash_threads: int) -> None:
         self._store = ThreadPoolExecutor(store_threads, "store")
+        self._store_threads = store_threads
+        self._asked = 0
+        reserved = max(1, store_threads // RESERVED)
+        self._bulk = asyncio.Semaphore(max(1, store_threads - reserved))
         self._hash = ThreadPoolExecutor(hash_threads, "hash")
+
+    @property
+    def queued(self) -> int:
+        """How many calls wait for a thread that asks the store; a given-up one may be missing."""
+        return max(0, self._asked - self._store_threads)
 
     async def store(
         self,
@@ -38,7 +50,21 @@ class Workers:
     ) -> Result:
         """Runs a call that waits for the object store."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._store, partial(call, *args, **kwargs))
+        self._asked += 1
+        try:
+            return await loop.run_in_executor(self._store, partial(call, *args, **kwargs))
+        finally:
+            self._asked -= 1
+
+    async def bulk(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Runs a call that moves a part or a block; some threads are always left for others."""
+        async with self._bulk:
+            return await self.store(call, *args, **kwargs)
 
     async def hash(
         self,

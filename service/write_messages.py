@@ -22,7 +22,11 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a write stream: sizes in bytes."""
+    """One message of a write stream: sizes in bytes.
+
+    Its bytes are `data[begin:]`: what stands before them is the rest of the message as
+    it came, so that they needn't be copied out of it.
+    """
 
     action: Action
     ref: str = ""
@@ -30,7 +34,13 @@ class Message:
     expected: str = ""
     offset: int = 0
     data: bytes = b""
+    begin: int = 0
     labels: Mapping[str, str] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes it brings."""
+        return len(self.data) - self.begin
 
     def check(self) -> None:
         """Refuses what is wrong whatever the state of the ingest.
@@ -50,7 +60,7 @@ class Message:
         """Whether this may be the COMMIT that made a blob of `size` bytes, sent again."""
         return (
             self.action is Action.COMMIT
-            and not self.data
+            and not self.size
             and self.expected in {"", digest}
             and self.offset in {0, size}
             and self.total in {0, size}

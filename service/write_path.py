@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +11,7 @@ from coordination.leases import Leases
 from holdfast.errors import FailedPrecondition
 from service.absences import Absences
 from service.budget import BufferBudget
+from service.upload_slots import UploadSlots
 from service.workers import Background, Workers
 from storage.blobs import Blobs
 from storage.keys import NewName
@@ -54,7 +54,7 @@ class WritePath:
     workers: Workers
     background: Background
     budget: BufferBudget
-    upload_slots: asyncio.Semaphore
+    upload_slots: UploadSlots
     limits: Limits
     now_ns: Callable[[], int]
     clock: Callable[[], float]

@@ -102,18 +102,24 @@ class Writing:
 
     async def digest(self, data: bytes, start: int, stop: int) -> bytes:
         """Hashes and sums `data[start:stop]` on; returns the sums of the blocks it filled."""
-        if stop - start > INLINE_HASHING:
-            try:
-                summed = await self.path.workers.hash(self._digest, data, start, stop)
-            except BaseException as error:
-                # The thread may hash on: the hash and the offset no longer belong together.
-                self.fail(error)
-                raise
-        else:
-            summed = self._digest(data, start, stop)
+        if stop - start <= INLINE_HASHING:
+            return self.digest_at_once(data, start, stop)
+        try:
+            summed = await self.path.workers.hash(self._digest, data, start, stop)
+        except BaseException as error:
+            # The thread may hash on: the hash and the offset no longer belong together.
+            self.fail(error)
+            raise
+        return self._digested(summed, stop - start)
+
+    def digest_at_once(self, data: bytes, start: int, stop: int) -> bytes:
+        """As `digest`, on the loop: at most `INLINE_HASHING` bytes."""
+        return self._digested(self._digest(data, start, stop), stop - start)
+
+    def _digested(self, summed: tuple[bytes, RunningSum], size: int) -> bytes:
         sums, self.running = summed
-        self.path.hashed(stop - start)
-        self.offset += stop - start
+        self.path.hashed(size)
+        self.offset += size
         return sums
 
     def _digest(self, data: bytes, start: int, stop: int) -> tuple[bytes, RunningSum]:

@@ -1,8 +1,8 @@
 """What `holdfast` exits with.
 
 0 done · 1 any other error · 2 wrong usage: options, a digest, a ref, a filter ·
-3 not found · 4 unavailable: no frontend, a locked ref · 5 data loss: bytes aren't
-what they should be · 130 interrupted
+3 not found · 4 unavailable: no frontend, a locked ref, too much under way · 5 data
+loss: bytes aren't what they should be · 130 interrupted
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _CODES: Final[tuple[tuple[type[errors.HoldfastError], int], ...]] = (
     (errors.InvalidArgument, 2),
     (errors.NotFound, 3),
     (errors.Unavailable, 4),
+    (errors.Overloaded, 4),
     (errors.DataLoss, 5),
 )
 

@@ -13,7 +13,7 @@ from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exceptio
 
 from holdfast.client.protocol import MAX_MESSAGE, ClientOptions, Patience
 from holdfast.client.status_codes import Status, error_of
-from holdfast.errors import HoldfastError, Unavailable
+from holdfast.errors import HoldfastError, Overloaded, Unavailable
 from protos.content_pb2_grpc import ContentStub
 
 Response = TypeVar("Response")
@@ -90,10 +90,10 @@ class Frontends:
                 self._index = (self._index + 1) % len(self._targets)
 
     def translate(self, error: grpc.RpcError, target: str) -> HoldfastError:
-        """Our error for a failed call; one that is not available is left."""
+        """Our error for a failed call; one that can't answer now is left."""
         # Whatever a call raises is that call as well.
         translated = error_of(cast("Status", error), target)
-        if isinstance(translated, Unavailable):
+        if retryable(translated):
             self.failed(target)
         return translated
 
@@ -109,8 +109,9 @@ class Frontends:
         def exhausted(_: RetryCallState) -> bool:
             return patience.exhausted()
 
-        def wait(_: RetryCallState) -> float:
-            return patience.wait()
+        def wait(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            return patience.wait(error.pause if isinstance(error, Overloaded) else 0.0)
 
         return iter(
             Retrying(
@@ -148,4 +149,4 @@ class Frontends:
 
 def retryable(error: BaseException) -> bool:
     """Whether a call that may be made twice is worth another attempt."""
-    return isinstance(error, Unavailable)
+    return isinstance(error, Unavailable | Overloaded)

@@ -24,6 +24,7 @@ from holdfast.errors import (
     ConfigurationError,
     FailedPrecondition,
     OutOfRange,
+    Overloaded,
     Unavailable,
     shorten,
 )
@@ -37,6 +38,8 @@ MAX_RESTARTS: Final = 2
 
 MIN_ATTEMPTS: Final = 3
 """Attempts before the time that has passed counts."""
+LONGEST_PAUSE: Final = 10.0
+"""Seconds up to which a frontend's word is taken for when to ask it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +147,11 @@ class Patience:
         # After an idle hour, one failure is not the last of a row.
         return late and self._failures >= MIN_ATTEMPTS
 
-    def wait(self) -> float:
-        """Seconds to wait before the next attempt."""
+    def wait(self, pause: float = 0.0) -> float:
+        """Seconds to wait before the next attempt; at least `pause`, within reason."""
         longest = self._options.first_wait * 2 ** min(self._failures - 1, 16)
-        return self._jitter(0.0, min(longest, self._options.longest_wait))
+        backoff = self._jitter(0.0, min(longest, self._options.longest_wait))
+        return max(backoff, min(pause, LONGEST_PAUSE))
 
 
 class Step(Enum):
@@ -178,7 +182,7 @@ class Recovery:
 
     def after(self, error: BaseException, *, from_start: bool) -> Step:
         """The next step; `from_start` says whether the bytes from offset 0 are at hand."""
-        if isinstance(error, Unavailable):
+        if isinstance(error, Unavailable | Overloaded):
             return Step.RESUME
         if isinstance(error, BytesGone):
             return Step.GIVE_UP

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from holdfast.client.frontends import Connection, Frontends
+from holdfast.client.frontends import Connection, Frontends, retryable
 from holdfast.client.protocol import check_piece
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, Unavailable
@@ -77,9 +77,7 @@ class BlobReader(io.RawIOBase):
         target = memoryview(buffer).cast("B")
         if not target or self._position >= self.size:
             return 0
-        for attempt in self._frontends.attempts(
-            self._patience, lambda error: isinstance(error, Unavailable)
-        ):
+        for attempt in self._frontends.attempts(self._patience, retryable):
             with attempt:
                 try:
                     piece = self._next()

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 import grpc
@@ -28,6 +30,8 @@ ERRORS: Final[dict[grpc.StatusCode, type[errors.HoldfastError]]] = {
     grpc.StatusCode.CANCELLED: errors.Unavailable,
 }
 
+PAUSE: Final = re.compile("[0-9]{1,9}")
+"""How a frontend says how many ms to wait."""
 _BROKEN: Final = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed")
 """How gRPC says under INTERNAL or UNKNOWN that a connection broke."""
 
@@ -41,6 +45,9 @@ class Status(Protocol):
     def details(self) -> str | None:
         """The text with it."""
 
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
+        """What came with it."""
+
 
 def error_of(status: Status, target: str) -> errors.HoldfastError:
     """The error for a call that ended with this status."""
@@ -51,7 +58,18 @@ def error_of(status: Status, target: str) -> errors.HoldfastError:
             return errors.Unavailable(f"the connection to {target} broke: {details}")
         name = code.name if code else "no status"
         return errors.HoldfastError(f"{target} failed with {name}: {details or 'no details'}")
+    pause = _pause(status) if kind is errors.ResourceExhausted else None
+    reason = details or (code.name if code else "")
+    if pause is not None:
+        return errors.Overloaded(f"{target}: {reason}", pause)
     if issubclass(kind, errors.Unavailable):
-        reason = details or (code.name if code else "")
         return kind(f"{target}: {reason}")
     return kind(details or f"{target} answered {code.name if code else ''} without a text")
+
+
+def _pause(status: Status) -> float | None:
+    """Seconds after which the frontend wants to be asked again; None: it doesn't say."""
+    found = [value for name, value in status.trailing_metadata() or () if name == errors.PUSHBACK]
+    # One that is negative, malformed or there twice means: not again.
+    text = str(found[0]) if len(found) == 1 else ""
+    return int(text) / 1000 if PAUSE.fullmatch(text) else None

@@ -16,7 +16,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.digests import Digest
-from holdfast.errors import HoldfastError
+from holdfast.errors import PUSHBACK, HoldfastError
 from holdfast.filters import Filter
 from holdfast.values import Info, Status
 from protos import content_pb2 as pb
@@ -37,6 +37,7 @@ class Fault:
     applied: bool = False
     """Whether the message is carried out before."""
     details: str = "made to fail"
+    pushback: str = ""
     then: Callable[[], None] | None = None
 
 
@@ -116,6 +117,8 @@ class FakeFrontend(content_pb2_grpc.ContentServicer):
                 pass  # once the test gives it back
         if self.call_faults:
             fault = self.call_faults.popleft()
+            if fault.pushback:
+                context.set_trailing_metadata(((PUSHBACK, fault.pushback),))
             context.abort(fault.code, fault.details)
         return _tenant(context)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from holdfast import errors
 from holdfast.client import protocol
 from holdfast.client.protocol import (
+    LONGEST_PAUSE,
     MAX_RESTARTS,
     BytesGone,
     ClientOptions,
@@ -85,6 +86,13 @@ def test_waits_double_up_to_a_longest() -> None:
         subject.exhausted()
         waits.append(subject.wait())
     assert waits == [1, 2, 4, 5, 5]
+
+
+def test_a_pause_that_is_asked_for_is_kept() -> None:
+    """A wait is at least what the frontend asks for, as far as that is within reason."""
+    subject = patience([0.0], first_wait=1, longest_wait=5)
+    subject.exhausted()
+    assert [subject.wait(pause) for pause in (0.5, 3.0, 1e6)] == [1, 3.0, LONGEST_PAUSE]
 
 
 def test_patience_ends_after_its_time_without_progress() -> None:
@@ -207,12 +215,16 @@ class Ended:
 
     status: grpc.StatusCode | None
     text: str | None = "why"
+    trailers: list[tuple[str, str | bytes]] | None = None
 
     def code(self) -> grpc.StatusCode | None:
         return self.status
 
     def details(self) -> str | None:
         return self.text
+
+    def trailing_metadata(self) -> list[tuple[str, str | bytes]] | None:
+        return self.trailers
 
 
 @pytest.mark.parametrize("code", list(ERRORS))
@@ -229,6 +241,32 @@ def test_an_error_without_a_text_still_says_something(code: grpc.StatusCode) -> 
     text = str(error_of(Ended(code, None), "host:1"))
     assert "host:1" in text
     assert code.name in text
+
+
+@pytest.mark.parametrize(
+    ("values", "pause"),
+    [
+        (["1500"], 1.5),
+        (["0"], 0.0),
+        (["-1"], None),
+        (["soon"], None),
+        (["9" * 5000], None),
+        (["\u0661"], None),
+        (["1", "2"], None),
+        ([], None),
+    ],
+)
+def test_who_is_told_when_to_come_back_comes_back(values: list[str], pause: float | None) -> None:
+    """RESOURCE_EXHAUSTED is tried again where the frontend says when, and else is final."""
+    trailers: list[tuple[str, str | bytes]] = [(errors.PUSHBACK, value) for value in values]
+    error = error_of(Ended(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", trailers), "h:1")
+    assert isinstance(error, errors.ResourceExhausted)
+    assert getattr(error, "pause", None) == pause
+    assert Recovery().after(error, from_start=True) is (
+        Step.GIVE_UP if pause is None else Step.RESUME
+    )
+    if pause is not None:
+        assert str(error) == "h:1: full"
 
 
 def test_a_broken_connection_is_transient_whatever_its_code() -> None:

@@ -18,6 +18,7 @@ from holdfast.errors import (
     NotFound,
     OutcomeUnknown,
     PermissionDenied,
+    ResourceExhausted,
     Unavailable,
 )
 from tests.holdfast.conftest import Clock, Connect
@@ -125,9 +126,29 @@ def test_a_call_is_tried_again_until_it_is_answered(
     assert len(clock.slept) == 3
 
 
+def test_a_frontend_with_too_much_under_way_is_asked_again(
+    store: ContentStore, state: State, frontend: FakeFrontend, clock: Clock
+) -> None:
+    """A call that was refused for now is made again, after the pause that was asked for."""
+    digest = state.hold("a", b"abc")
+    frontend.call_faults += [Fault(1, Code.RESOURCE_EXHAUSTED, pushback="7000")] * 2
+    assert store.info(digest).size == 3
+    assert clock.slept == [7.0, 7.0]
+
+
+def test_another_frontend_is_asked_instead(
+    frontend: FakeFrontend, other: FakeFrontend, connect: Connect
+) -> None:
+    """Where several stand in for each other, the next one is asked."""
+    frontend.call_faults.append(Fault(1, Code.RESOURCE_EXHAUSTED, pushback="1"))
+    assert connect(frontend, other).statuses() == []
+    assert (frontend.calls, other.calls) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
+        (Code.RESOURCE_EXHAUSTED, ResourceExhausted),
         (Code.PERMISSION_DENIED, PermissionDenied),
         (Code.UNAUTHENTICATED, PermissionDenied),
         (Code.UNIMPLEMENTED, HoldfastError),

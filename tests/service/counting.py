@@ -32,7 +32,13 @@ class CountingStore:
 
     def __getattr__(self, name: str) -> Any:
         operation = getattr(self._store, name)
-        if not callable(operation) or name in {"now", "composite_etag", "close", "check_access"}:
+        if not callable(operation) or name in {
+            "now",
+            "composite_etag",
+            "throttled",
+            "close",
+            "check_access",
+        }:
             return operation
 
         def call(key: str, *args: Any, **kwargs: Any) -> Any:

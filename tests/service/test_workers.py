@@ -22,6 +22,33 @@ async def test_calls_run_in_threads() -> None:
     assert await workers.close(10.0)
 
 
+async def test_bulk_leaves_threads_for_others() -> None:
+    """However many parts and blocks are under way, small requests find a thread."""
+    workers, go = Workers(4, 1), threading.Event()
+    bulk = [asyncio.create_task(workers.bulk(go.wait)) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert await workers.store(int, "7") == 7
+    assert workers.queued == 0
+    go.set()
+    await asyncio.gather(*bulk)
+    assert await workers.close(30.0)
+
+
+async def test_calls_that_wait_for_a_thread_are_counted() -> None:
+    """Only calls beyond the threads are queued, and none is when all have ended or gone."""
+    workers, go = Workers(2, 1), threading.Event()
+    calls = [asyncio.create_task(workers.store(go.wait)) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert workers.queued == 3
+    calls[-1].cancel()
+    await asyncio.wait(calls[-1:])
+    assert workers.queued == 2
+    go.set()
+    await asyncio.gather(*calls[:-1])
+    assert workers.queued == 0
+    assert await workers.close(30.0)
+
+
 async def test_close_does_not_block_the_loop() -> None:
     """A thread that is stuck delays the end for the grace only, and never the loop."""
     workers, stuck = Workers(1, 1), threading.Event()

@@ -49,7 +49,7 @@ class Bench:
     async def read(self, digest: str) -> bytes:
         """All bytes of a blob."""
         pieces = self.frontend.reader.read(self.tenant, Digest.parse(digest), 0, 0)
-        return b"".join([data async for _, data in pieces])
+        return b"".join([bytes(piece) async for _, piece in pieces])
 
 
 @asynccontextmanager
