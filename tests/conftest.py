@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import tests.conformance.summary as conformance
 import tests.faults.summary as faults
@@ -23,6 +24,11 @@ from tests.servers.s3 import (
     minio_server,
     moto_server,
 )
+
+
+# How long an example takes says nothing here: the machine may be busy with others.
+settings.register_profile("holdfast", deadline=None)
+settings.load_profile("holdfast")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

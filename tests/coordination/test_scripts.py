@@ -36,8 +36,8 @@ def test_keys_and_arguments(name: str) -> None:
     keys = re.search(r"-- KEYS: (.*)", text)
     assert keys
     code = text[text.rindex("-- Run twice") :]
-    if name == "find":
-        return  # of as many refs as there are
+    if name in {"find", "hold_look_up"}:
+        return  # of as many refs or digests as there are
     used = {int(number) for number in re.findall(r"KEYS\[(\d+)\]", code)}
     assert used == set(range(1, len(keys[1].split(", ")) + 1))
     assert not re.search(r"redis\.p?call\('\w+', *['\"]holdfast", code)

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -38,6 +38,7 @@ def test_every_rpc_is_counted() -> None:
     assert set(KINDS.values()) == set(Kind)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.booleans(), st.integers(0, 3))))
 def test_never_more_than_the_limit(steps: list[tuple[str, bool, int]]) -> None:
     """In whatever order calls come, end or fail, only those under way count: up to the limit."""
