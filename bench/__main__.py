@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import large_blob, load
+from bench import idle_streams, large_blob, load
 from bench.capacity import run as capacity
 from bench.capacity.fleet import Fleet
 from bench.compare import run as compare
+from bench.profile import run as profile
+from bench.profile.sampling import Sampling
 from bench.soak import run as soak
 
 OUT = Path(__file__).parent / "out"
@@ -71,7 +73,28 @@ def _parser() -> argparse.ArgumentParser:
     pairs.add_argument("pairs", nargs="*", choices=[*compare.PAIRS, []], help="by default all")
     pairs.add_argument("--rounds", type=int, default=5, help="counted runs of each")
     pairs.add_argument("--folder", type=Path, default=None, help="where everything goes")
+    pairs.add_argument(
+        "--add",
+        action="store_true",
+        help="keep the last report's other pairs; without names, measure what it lacks",
+    )
     pairs.set_defaults(run=_compare)
+
+    hot = parts.add_parser("profile", help="a flame graph of a frontend, and CPU of everybody")
+    hot.add_argument("--load", choices=[*profile.LOADS], required=True)
+    hot.add_argument("--seconds", type=float, default=20.0, help="of counting, and of sampling")
+    hot.add_argument("--out", type=Path, default=None, help="the picture")
+    hot.add_argument("--backend", choices=("minio", "folder"), default="minio")
+    hot.add_argument("--native", action="store_true", help="frames of C and C++, too")
+    hot.add_argument("--gil", action="store_true", help="only who holds the interpreter")
+    hot.add_argument("--threads", action=argparse.BooleanOptionalAction, default=True)
+    hot.add_argument("--top", type=int, default=15, help="lines to tell")
+    hot.set_defaults(run=_profile)
+
+    idle = parts.add_parser("idle-streams", help="what open and silent write streams cost")
+    idle.add_argument("--streams", type=int, default=idle_streams.STREAMS, help="how many")
+    idle.add_argument("--seconds", type=float, default=idle_streams.SECONDS, help="of silence")
+    idle.set_defaults(run=lambda chosen: idle_streams.run(chosen.streams, chosen.seconds))
 
     rpcs = parts.add_parser("load", help="ghz on every RPC; see bench/ghz")
     rpcs.add_argument("profiles", nargs="*", choices=[*load.profiles(), []], help="by default all")
@@ -92,10 +115,13 @@ def _capacity(chosen: argparse.Namespace) -> Result:
 
 
 def _compare(chosen: argparse.Namespace) -> Result:
-    report = compare.run(chosen.pairs, chosen.rounds, chosen.folder)
-    OUT.mkdir(exist_ok=True)
-    (OUT / "compare.svg").write_text(report.picture(), "utf-8")
-    return report
+    return compare.run(chosen.pairs, chosen.rounds, chosen.folder, OUT, add=chosen.add)
+
+
+def _profile(chosen: argparse.Namespace) -> Result:
+    how = Sampling(chosen.seconds, chosen.native, chosen.gil, chosen.threads)
+    picture = chosen.out or OUT / f"profile-{chosen.load}.svg"
+    return profile.run(chosen.load, how, picture, chosen.backend, chosen.top)
 
 
 if __name__ == "__main__":

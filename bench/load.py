@@ -8,31 +8,31 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.compare.peers import Peers, tool
+from bench.compare.peers import Peers, answer, tool
+from bench.cpu import Cpu
 from holdfast import ContentStore
 
 PROFILES = Path(__file__).parent / "ghz"
 BLOB = 2**20
-TIMEOUT = 600.0
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one profile found: calls per second, latencies in ms, codes and how often."""
+    """What one profile found: calls per second, latencies in ms, codes and how often, CPU."""
 
     profile: str
     rate: float
     p50: float
     p99: float
     codes: dict[str, int]
+    cpu: Mapping[str, Cpu] = field(default_factory=dict)
 
     @property
     def answered(self) -> bool:
@@ -92,25 +92,26 @@ def run(names: Sequence[str], address: str, tenant: str) -> Result:
         open_ingest.flush()
         stack.callback(store.abort, ref)
         filled = {"@DIGEST@": str(digest), "@REF@": ref, "@TENANT@": tenant}
-        return Result([_ghz(name, address, filled, folder) for name in names or profiles()])
+        return Result([ghz(name, address, filled) for name in names or profiles()])
 
 
-def _ghz(name: str, address: str, filled: dict[str, str], folder: Path) -> Load:
+def ghz(name: str, address: str, filled: Mapping[str, str], **changes: object) -> Load:
+    """Runs one profile.
+
+    Args:
+        name: of the profile.
+        address: of the server.
+        filled: what stands for `@DIGEST@` and the other placeholders.
+        changes: options of ghz that are other than the profile's; None takes one out.
+    """
     text = (PROFILES / f"{name}.json").read_text("utf-8")
     for placeholder, value in filled.items():
         text = text.replace(placeholder, value)
-    profile = folder / f"{name}.json"
-    profile.write_text(json.dumps({**json.loads(text), "host": address}), "utf-8")
-    done = subprocess.run(
-        [tool("ghz"), "--config", str(profile), "--format", "json"],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"ghz {name}: {done.stderr[-1000:]}{done.stdout[-1000:]}")
-    found = json.loads(done.stdout)
+    options = {**json.loads(text), "host": address, **changes}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as profile:
+        json.dump({key: value for key, value in options.items() if value is not None}, profile)
+        profile.flush()
+        found = answer([tool("ghz"), "--config", profile.name, "--format", "json"])
     latencies = {
         point["percentage"]: point["latency"] / 1e6
         for point in found.get("latencyDistribution") or []
@@ -121,4 +122,5 @@ def _ghz(name: str, address: str, filled: dict[str, str], folder: Path) -> Load:
         p50=latencies.get(50, 0.0),
         p99=latencies.get(99, 0.0),
         codes=dict(found["statusCodeDistribution"]),
+        cpu=found["cpu"],
     )

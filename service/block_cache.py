@@ -8,11 +8,13 @@ ever invalidated.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
 from service.disk_cache import DiskCache
+from service.pace import Pace
 from service.workers import Workers
 from storage import blocks
 from storage.port import ObjectStore
@@ -63,6 +65,7 @@ class BlockCache:
         self._size = 0
         self._fetching: dict[BlockId, asyncio.Task[bytes]] = {}
         self._trails: OrderedDict[str, _Trail] = OrderedDict()
+        self.pace = Pace(budget // BLOCK_SIZE - MAX_AHEAD - 1, time.monotonic)
         self.hits = self.misses = 0
 
     @property

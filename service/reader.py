@@ -105,19 +105,22 @@ class Reader:
         if start > record.size:
             raise OutOfRange(f"read of {digest} at offset {start}: it has {record.size} bytes")
         stop = record.size if size <= 0 else min(record.size, start + size)
-        position = start
-        while position < stop:
-            index = position // BLOCK_SIZE
-            end = min(stop, position + MESSAGE_SIZE, (index + 1) * BLOCK_SIZE)
-            self._cache.read(record, position, end)
-            block = self._cache.cached(record, index)
-            if block is None:
-                record, block = await self._checked(tenant, record, index)
-            base = index * BLOCK_SIZE
-            piece = memoryview(block)[position - base : end - base]
-            del block
-            yield position - start, piece
-            position = end
+        with self._cache.pace.reading(record.data_key, start // BLOCK_SIZE) as reading:
+            position = start
+            while position < stop:
+                index = position // BLOCK_SIZE
+                if index != reading.index:
+                    await reading.step(index)
+                end = min(stop, position + MESSAGE_SIZE, (index + 1) * BLOCK_SIZE)
+                self._cache.read(record, position, end)
+                block = self._cache.cached(record, index)
+                if block is None:
+                    record, block = await self._checked(tenant, record, index)
+                base = index * BLOCK_SIZE
+                piece = memoryview(block)[position - base : end - base]
+                del block
+                yield position - start, piece
+                position = end
 
     async def _checked(self, tenant: str, record: Record, index: int) -> tuple[Record, bytes]:
         """A block; where the bytes are damaged, what the cache says of them goes.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from bench.cpu import Meter
 from tests.servers.process import free_port, listens, started
 from tests.servers.redis import RedisServer
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server, minio_server
@@ -34,7 +35,11 @@ def tool(name: str) -> str:
 
 
 def answer(command: Sequence[str], environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """Runs a measuring program to its end; its last line is JSON."""
+    """Runs a measuring program to its end; its last line is JSON.
+
+    What CPU it took, and whose, is added as `cpu`.
+    """
+    meter = Meter()
     done = subprocess.run(
         command,
         env={**os.environ, **(environment or {})},
@@ -45,7 +50,7 @@ def answer(command: Sequence[str], environment: dict[str, str] | None = None) ->
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(command[:3])} failed: {done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return {**json.loads(done.stdout.splitlines()[-1]), "cpu": meter.used()}
 
 
 @contextmanager
@@ -89,10 +94,9 @@ class Peers:
 
     def __enter__(self) -> Self:
         """Starts the backend, which all of them share."""
-        os.environ["MINIO_PROMETHEUS_AUTH_TYPE"] = "public"
-        self.s3 = self._stack.enter_context(minio_server(self._folder("minio")))
+        started_minio = minio_server(self._folder("minio"), MINIO_PROMETHEUS_AUTH_TYPE="public")
+        self.s3 = self._stack.enter_context(started_minio)
         self.redis = self._stack.enter_context(RedisServer(self._folder("redis")))
-        self.redis.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -130,6 +134,10 @@ class Peers:
         )
         return Frontend(process.pid, f"127.0.0.1:{port}", f"127.0.0.1:{http}")
 
+    def frontend_on_folder(self) -> Frontend:
+        """A frontend that keeps everything on local disk, with a Redis of its own."""
+        return self.frontend(s3_endpoint="", s3_bucket="", redis_url="")
+
     def registry(self) -> str:
         """A distribution registry on the same backend; its URL."""
         folder, port = self._folder("registry"), free_port()
@@ -150,10 +158,10 @@ class Peers:
         command = [tool("peers"), "content-server", "--root", str(folder / "store")]
         return self._stack.enter_context(printing_server(command, folder / "log"))
 
-    def empty_server(self) -> str:
-        """A Python server that does nothing; its address."""
+    def empty_server(self, size: int = 4096) -> str:
+        """A Python server that does nothing, with one blob of `size` bytes; its address."""
         folder = self._folder("empty")
-        command = [sys.executable, "-m", "bench.empty_server"]
+        command = [sys.executable, "-m", "bench.empty_server", str(size)]
         return self._stack.enter_context(printing_server(command, folder / "log"))
 
     def straight(self, act: str, **options: object) -> dict[str, Any]:
@@ -161,6 +169,12 @@ class Peers:
         command = [sys.executable, "-m", "bench.compare.straight", act]
         command += ["--endpoint", self.s3.endpoint, "--bucket", self.s3.bucket]
         return answer([*command, *flags(options)], self.s3.environment())
+
+    def straight_small(self, **options: object) -> dict[str, Any]:
+        """The requests of small blobs, from a client in Go straight to the backend."""
+        where = {"endpoint": self.s3.endpoint, "bucket": self.s3.bucket}
+        command = [tool("peers"), "s3-small", *flags({**where, **options})]
+        return answer(command, self.s3.environment())
 
     def sent_by_backend(self) -> float:
         """Bytes that the backend has sent, as it says once its figures are at rest."""

@@ -18,9 +18,9 @@ type blob struct {
 // newBlob makes a blob to be sent in messages of `message` bytes, and hashes it.
 func newBlob(size int64, message int, seed uint64) *blob {
 	source := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), byte(seed >> 24), byte(seed >> 32)})
-	piece := make([]byte, max(message, 16))
+	piece := make([]byte, max(min(int64(message), size), 16))
 	_, _ = source.Read(piece)
-	made := &blob{size: size, seed: seed, piece: piece[:max(message, 16)]}
+	made := &blob{size: size, seed: seed, piece: piece}
 	running := sha256.New()
 	for at := int64(0); at < size; {
 		data := made.at(at, message)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,7 +37,7 @@ func targetFlags(name string) target {
 	flags := flag.NewFlagSet(name, flag.ExitOnError)
 	return target{
 		flags:       flags,
-		address:     flags.String("address", "", "of the server, as grpc-go dials it"),
+		address:     flags.String("address", "", "of the server, as grpc-go dials it; or of several, between commas: they take turns"),
 		tenant:      flags.String("tenant", "bench", "sent in "+tenantHeader),
 		clients:     flags.Int("clients", 1, "at once"),
 		connections: flags.Int("connections", 0, "that they share; 0: one each"),
@@ -46,13 +47,14 @@ func targetFlags(name string) target {
 // each runs `act` once per client at once, and returns how long all of them took.
 func (t target) each(act func(ctx context.Context, number int, client contentapi.ContentClient) error) (time.Duration, error) {
 	ctx := metadata.AppendToOutgoingContext(context.Background(), tenantHeader, *t.tenant)
+	addresses := strings.Split(*t.address, ",")
 	clients := make([]contentapi.ContentClient, *t.clients)
 	for number := range clients {
 		if *t.connections > 0 && number >= *t.connections {
 			clients[number] = clients[number%*t.connections]
 			continue
 		}
-		connection, err := grpc.NewClient(*t.address,
+		connection, err := grpc.NewClient(addresses[number%len(addresses)],
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageLimit), grpc.MaxCallSendMsgSize(messageLimit)))
 		if err != nil {
@@ -195,21 +197,33 @@ func send(ctx context.Context, client contentapi.ContentClient, ref string, cont
 	return time.Since(begun), stream.CloseSend()
 }
 
-// read reads a whole blob, by one stream per client.
+// read reads a whole blob over and over, by one stream per client at a time.
 func read(arguments []string) (any, error) {
 	t := targetFlags("read")
 	digest := t.flags.String("digest", "", "of the blob")
 	size := t.flags.Int64("size", 0, "its bytes, which are expected")
+	count := t.flags.Int("count", 1, "calls of each client")
 	if err := t.flags.Parse(arguments); err != nil {
 		return nil, err
 	}
+	var calls latencies
 	took, err := t.each(func(ctx context.Context, _ int, client contentapi.ContentClient) error {
-		return receive(ctx, client, &contentapi.ReadContentRequest{Digest: *digest}, *size)
+		single := make([]time.Duration, 0, *count)
+		for range *count {
+			begun := time.Now()
+			if err := receive(ctx, client, &contentapi.ReadContentRequest{Digest: *digest}, *size); err != nil {
+				return err
+			}
+			single = append(single, time.Since(begun))
+		}
+		calls.add(single...)
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return result{Seconds: took.Seconds(), Count: int64(*t.clients), Bytes: int64(*t.clients) * *size}, nil
+	total := int64(*t.clients * *count)
+	return result{Seconds: took.Seconds(), Count: total, Bytes: total * *size, P50: calls.at(0.5), P99: calls.at(0.99)}, nil
 }
 
 func receive(ctx context.Context, client contentapi.ContentClient, request *contentapi.ReadContentRequest, size int64) error {

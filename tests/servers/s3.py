@@ -91,8 +91,11 @@ def minio_binary() -> str | None:
 
 
 @contextmanager
-def minio_server(folder: Path, port: int = 0) -> Iterator[S3Server]:
-    """A MinIO of its own, on one folder; started again there, it has what it had."""
+def minio_server(folder: Path, port: int = 0, **settings: str) -> Iterator[S3Server]:
+    """A MinIO of its own, on one folder; started again there, it has what it had.
+
+    Nothing of this process's environment reaches it but PATH; `settings` do.
+    """
     program = minio_binary()
     assert program, "minio isn't built; `make tools` does it"
     port = port or free_port()
@@ -104,6 +107,7 @@ def minio_server(folder: Path, port: int = 0) -> Iterator[S3Server]:
         "MINIO_BROWSER": "off",
         "MINIO_UPDATE": "off",
         "CI": "on",
+        **settings,
     }
     command = [program, "server", "--quiet", "--address", f"127.0.0.1:{port}", str(folder / "data")]
     with started(command, folder / "minio.log", lambda: listens(port), environment):

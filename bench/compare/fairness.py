@@ -1,0 +1,117 @@
+"""Info and small Reads while others write as fast as they can, beside the same when idle.
+
+Client, server and backend share the machine's cores, so that a load slows down whatever
+runs beside it. What part of that is the machine's shows a Python server that does nothing:
+it is asked beside the same load.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from bench.compare.pairs import Measured, Ran, Run, Target, compare, interleave
+from bench.compare.peers import Frontend, Peers, drive, flags, tool
+
+MIB = 2**20
+SMALL = 4096
+CALLS = 500
+"""Of one run, one after another: the fifth slowest is the 99th percentile."""
+UNDER_WAY = 64 * MIB
+"""Bytes after which a load is in full swing."""
+PATIENCE = 60.0
+MOST = 5.0
+"""Times that a 99th percentile may be of that when idle."""
+EMPTY: Final = "an empty Python server's Info, beside the same load"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Writers at once, in lock-step with messages of 1 MiB; each `count` blobs of `size` bytes."""
+
+    writers: int
+    size: int
+    count: int
+
+    def __str__(self) -> str:
+        """What a table calls it."""
+        return f"{self.writers} writers of {self.size // MIB} MiB"
+
+    @contextmanager
+    def beside(self, frontend: Frontend) -> Iterator[None]:
+        """Writes for as long as the block takes."""
+        before = frontend.figure("holdfast_written_bytes_total")
+        options: dict[str, object] = {
+            "address": frontend.address,
+            "clients": self.writers,
+            "size": self.size,
+            "count": self.count,
+        }
+        writers = subprocess.Popen(
+            [tool("peers"), "write", *flags(options)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while frontend.figure("holdfast_written_bytes_total") < before + UNDER_WAY:
+                if writers.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"{self} don't begin to write")
+                time.sleep(0.05)
+            yield
+            if writers.poll() is not None:
+                raise SystemExit(f"{self} ended before what was measured beside them")
+        finally:
+            writers.kill()
+            writers.wait()
+
+
+LOADS: Final = (Load(8, 256 * MIB, 2), Load(64, 64 * MIB, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that is made over and over: `act` of the measuring client, and its options."""
+
+    name: str
+    act: str
+    options: dict[str, object]
+
+    def p99(self, address: str) -> Ran:
+        """The 99th percentile, in ms."""
+        done = drive(self.act, address=address, count=CALLS, **self.options)
+        return Ran(1000 * float(done["p99"]))
+
+    def beside(self, load: Load, frontend: Frontend, address: str) -> Ran:
+        """The same while `frontend` is written to."""
+        with load.beside(frontend):
+            return self.p99(address)
+
+
+def fairness(peers: Peers, rounds: int) -> list[Measured]:
+    """The 99th percentile of calls one after another, beside each load and when idle."""
+    frontend, empty = peers.frontend(), peers.empty_server()
+    digest = drive("write", address=frontend.address, size=SMALL)["digests"][0]
+    info = Call("Info, hot", "info", {"digest": digest})
+    read = Call("Read of 4 KiB, hot", "read", {"digest": digest, "size": SMALL})
+    runs: dict[str, Run] = {call.name: partial(call.p99, frontend.address) for call in (info, read)}
+    for load in LOADS:
+        for call in (info, read):
+            runs[f"{call.name}, {load}"] = partial(call.beside, load, frontend, frontend.address)
+        runs[f"empty, {load}"] = partial(info.beside, load, frontend, empty)
+    found = interleave(rounds, runs)
+    measured: list[Measured] = []
+    for load in LOADS:
+        for call in (info, read):
+            name = f"99th percentile of {call.name}, beside {load}"
+            idle = Target(name, "the same when idle", "ms", MOST, "at most")
+            machine = Target(name, EMPTY, "ms")
+            measured += compare(
+                f"{call.name}, {load}", {call.name: idle, f"empty, {load}": machine}, found
+            )
+    return measured

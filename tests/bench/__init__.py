@@ -1,0 +1,1 @@
+"""The measurements: what they make of what they found; nothing is measured here."""
