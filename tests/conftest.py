@@ -25,7 +25,6 @@ from tests.servers.s3 import (
     moto_server,
 )
 
-
 # How long an example takes says nothing here: the machine may be busy with others.
 settings.register_profile("holdfast", deadline=None)
 settings.load_profile("holdfast")
