@@ -122,7 +122,9 @@ async def test_one_waits_for_one_that_waits(track: Track) -> None:
     assert not any(step.done() for step in steps)
     await last.step(1)
     await steps[0]
-    await last.step(2)
+    await last.step(ROOM + 2)
+    await asyncio.sleep(0)
+    assert not steps[1].done()
     await second.step(ROOM + 2)
     await steps[1]
 
