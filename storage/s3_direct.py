@@ -15,7 +15,6 @@ import http.client
 import select
 import socket
 import ssl
-import struct
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -171,18 +170,8 @@ class DirectRequests:
             raise ConnectTimeoutError(endpoint_url=self._host, error=error) from error
         except OSError as error:
             raise EndpointConnectionError(endpoint_url=self._host, error=error) from error
+        connection.sock.settimeout(settings.read_timeout)
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if self._context is not None:
-            connection.sock.settimeout(settings.read_timeout)
-            return connection
-        # With a timeout of Python's own each send and receive polls first, and gives up the
-        # interpreter for it: the kernel's timeouts cost nothing. They end a call with EAGAIN,
-        # of which TLS would think nothing.
-        connection.sock.settimeout(None)
-        seconds, rest = divmod(settings.read_timeout, 1)
-        patience = struct.pack("ll", int(seconds), int(rest * 1e6))
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            connection.sock.setsockopt(socket.SOL_SOCKET, option, patience)
         return connection
 
     def _give_back(

@@ -8,6 +8,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 from holdfast.errors import ConfigurationError, OutcomeUnknown, PermissionDenied, Unavailable
 from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey
-from storage.s3 import S3Settings, S3Store
+from storage.s3 import BODY_ATTEMPTS, S3Settings, S3Store
 from storage.s3_direct import _stale
 from tests.servers.certificate import self_signed
 from tests.servers.process import wait_until
@@ -187,6 +188,36 @@ def test_a_server_that_is_silent(body: bytes) -> None:
         with pytest.raises(Unavailable):
             store.put("a", body)
         store.close()
+
+
+def test_a_body_that_does_not_come() -> None:
+    """A read whose reply stands still behind its head ends when its time is over."""
+    head = b'HTTP/1.1 200 OK\r\nETag: "e1"\r\nContent-Length: 5\r\n\r\n'
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+
+        def answer() -> None:
+            for _ in range(1 + BODY_ATTEMPTS):  # the direct one, and boto3's
+                peer, _ = server.accept()
+                peer.recv(65536)
+                peer.sendall(head)
+                held.append(peer)
+
+        held: list[socket.socket] = []
+        thread.submit(answer)
+        chosen = S3Settings(
+            "bucket",
+            f"http://127.0.0.1:{server.getsockname()[1]}",
+            path_style=True,
+            attempts=1,
+            read_timeout=0.25,
+            longest_pause=0.01,
+        )
+        store = S3Store(chosen)
+        with pytest.raises(Unavailable, match="broke off"):
+            store.get("a")
+        store.close()
+    for peer in held:
+        peer.close()
 
 
 def test_nobody_listens() -> None:
