@@ -48,7 +48,8 @@ from storage.sightings import Sightings
 
 log = structlog.get_logger(__name__)
 
-HASH_THREADS = max(2, os.cpu_count() or 1)
+HASH_THREADS = min(4, max(2, os.cpu_count() or 1))
+"""More would wait for bytes: one interpreter takes in less than two of them hash."""
 THREADS_GRACE = 5.0
 """Seconds for threads that are still busy when everything else has ended."""
 LEASE_POOL = 8

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,9 @@ PATIENCE: Final = 1.0
 RESERVED: Final = 4
 """One in so many of the threads that wait for the store never moves parts or blocks, so that
 small requests don't wait behind them."""
+HASHING_YIELDS: Final = 10
+"""Added to the niceness of the threads that hash: they compute without a pause, and small calls
+wait for a core behind them. Within one container only: Linux weighs containers by their shares."""
 ATTEMPTS: Final = 10
 """How often a task is cancelled until it is left behind."""
 
@@ -35,7 +40,7 @@ class Workers:
         self._asked = 0
         reserved = max(1, store_threads // RESERVED)
         self._bulk = asyncio.Semaphore(max(1, store_threads - reserved))
-        self._hash = ThreadPoolExecutor(hash_threads, "hash")
+        self._hash = ThreadPoolExecutor(hash_threads, "hash", initializer=_yield_to_others)
 
     @property
     def queued(self) -> int:
@@ -99,6 +104,15 @@ class Workers:
             log.warning("threads are still busy with the store", seconds=grace)
             return False
         return True
+
+
+def _yield_to_others() -> None:
+    """Lets every other thread have a core before this one."""
+    if sys.platform == "linux":  # elsewhere niceness is the whole process's
+        thread = threading.get_native_id()
+        with suppress(OSError):  # a sandbox may forbid it, and would keep the pool from starting
+            niceness = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, niceness + HASHING_YIELDS)
 
 
 class Background:

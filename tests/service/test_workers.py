@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 
-from service.workers import Background, Workers, end
+import pytest
+
+from service.workers import HASHING_YIELDS, Background, Workers, end
 
 
 async def test_calls_run_in_threads() -> None:
@@ -32,6 +36,19 @@ async def test_bulk_leaves_threads_for_others() -> None:
     go.set()
     await asyncio.gather(*bulk)
     assert await workers.close(30.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux")
+async def test_hashing_lets_others_go_first() -> None:
+    """Threads that hash are nicer than the loop and those that ask the store, which stay as are."""
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    workers, before = Workers(1, 1), niceness()
+    assert await workers.hash(niceness) == min(19, before + HASHING_YIELDS)
+    assert await workers.store(niceness) == niceness() == before
+    assert await workers.close(10.0)
 
 
 async def test_calls_that_wait_for_a_thread_are_counted() -> None:
