@@ -125,6 +125,7 @@ func write(arguments []string) (any, error) {
 	message := t.flags.Int("message", 1<<20, "bytes of a WRITE")
 	count := t.flags.Int("count", 1, "blobs of each client, one after another")
 	seed := t.flags.Uint64("seed", uint64(time.Now().UnixNano()), "of the content")
+	pause := t.flags.Duration("pause", 0, "between the last WRITE and the COMMIT")
 	if err := t.flags.Parse(arguments); err != nil {
 		return nil, err
 	}
@@ -137,7 +138,7 @@ func write(arguments []string) (any, error) {
 	var commits latencies
 	took, err := t.each(func(ctx context.Context, number int, client contentapi.ContentClient) error {
 		for index, content := range blobs[number] {
-			commit, err := send(ctx, client, fmt.Sprintf("bench-%d-%d-%d", *seed, number, index), content, *message)
+			commit, err := send(ctx, client, fmt.Sprintf("bench-%d-%d-%d", *seed, number, index), content, *message, *pause)
 			if err != nil {
 				return err
 			}
@@ -158,8 +159,8 @@ func write(arguments []string) (any, error) {
 	return made, nil
 }
 
-// send writes one blob and returns how long its COMMIT took.
-func send(ctx context.Context, client contentapi.ContentClient, ref string, content *blob, message int) (time.Duration, error) {
+// send writes one blob and returns how long its COMMIT took, which comes a pause after the last WRITE.
+func send(ctx context.Context, client contentapi.ContentClient, ref string, content *blob, message int, pause time.Duration) (time.Duration, error) {
 	stream, err := client.Write(ctx)
 	if err != nil {
 		return 0, err
@@ -172,7 +173,7 @@ func send(ctx context.Context, client contentapi.ContentClient, ref string, cont
 		}
 		return stream.Recv()
 	}
-	if _, err := ask(&contentapi.WriteContentRequest{Action: contentapi.WriteAction_STAT, Ref: ref, Total: content.size}); err != nil {
+	if _, err := ask(&contentapi.WriteContentRequest{Action: contentapi.WriteAction_STAT, Ref: ref, Total: content.size, Expected: content.digest}); err != nil {
 		return 0, err
 	}
 	for at := int64(0); at < content.size; {
@@ -186,6 +187,7 @@ func send(ctx context.Context, client contentapi.ContentClient, ref string, cont
 			return 0, fmt.Errorf("offset %d after WRITE, expected %d", reply.Offset, at)
 		}
 	}
+	time.Sleep(pause)
 	begun := time.Now()
 	reply, err := ask(&contentapi.WriteContentRequest{Action: contentapi.WriteAction_COMMIT, Offset: content.size, Total: content.size, Expected: content.digest})
 	if err != nil {
