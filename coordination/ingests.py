@@ -7,16 +7,16 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from coordination.connection import Client, Subscription, translated
+from coordination.ingest import Change, Done, Dropped, Ingest, Opened, StoredPart
 from coordination.keys import LOST, TENANTS, Keys
 from coordination.leases import Lease, lost
-from coordination.scripts import Argument, Scripts, pairs, text
+from coordination.scripts import Scripts, pairs, text
 from holdfast.errors import Unavailable, shorten
-from holdfast.values import Status
 
 DONE_TTL_MS: Final = 10 * 60 * 1000
 """How long a repeated COMMIT is recognised, in ms."""
@@ -24,165 +24,6 @@ REFS: Final = 10_000
 """Names of refs read at once: 10 MB, if they are as long as can be."""
 STATUS_BATCH: Final = 200
 """Refs asked for at once when all are listed."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPart:
-    """A part of an upload, in the order of the list: size in bytes, sums of its blocks."""
-
-    etag: str
-    size: int
-    block_sums: bytes
-
-    def encode(self) -> str:
-        """`<size>|<sums in hex>|<etag>`; an ETag may hold anything."""
-        return f"{self.size}|{self.block_sums.hex()}|{self.etag}"
-
-    @classmethod
-    def decode(cls, stored: str) -> StoredPart:
-        """Reads what `encode` wrote."""
-        size, sums, etag = stored.split("|", 2)
-        return cls(etag, int(size), bytes.fromhex(sums))
-
-
-@dataclass(frozen=True, slots=True)
-class Ingest:
-    """An ingest as it stands in Redis.
-
-    Attributes:
-        ref: its name inside the tenant.
-        data_key: where its bytes go in the store; never used by another ingest.
-        offset: bytes that are durable: parts, and the tail.
-        live: bytes that its writer has received; at least `offset`.
-        total: bytes announced, 0 if unknown.
-        expected: digest announced, "" if unknown.
-        started_at_ns: when it was first opened.
-        updated_at_ns: when it last moved.
-        hash: state of the hash at `offset`, encoded; "" if it can't be saved.
-        crc: checksum of the last, unfinished block before `offset` …
-        crc_filled: … and how many bytes it covers.
-        boundary_hash: state of the hash at the end of the last full part.
-        part_size: bytes of a full part, 0 before the first.
-        upload_id: of the multipart upload, "" before the first full part.
-        begun: when `data_key` was first used, in s by the store's clock.
-        tail_key: object that holds what follows the last full part, "" if none.
-        tail_size: bytes in it.
-        tail_sums: checksums of its full blocks, in hexadecimal.
-        frozen: the commit that is being carried out, "" if none.
-        sealed: the object is complete, but no commit of it has succeeded.
-        parts: what has been stored, in order.
-    """
-
-    ref: str
-    data_key: str
-    offset: int = 0
-    live: int = 0
-    total: int = 0
-    expected: str = ""
-    started_at_ns: int = 0
-    updated_at_ns: int = 0
-    hash: str = ""
-    crc: int = 0
-    crc_filled: int = 0
-    boundary_hash: str = ""
-    part_size: int = 0
-    upload_id: str = ""
-    begun: float | None = None
-    tail_key: str = ""
-    tail_size: int = 0
-    tail_sums: str = ""
-    frozen: str = ""
-    sealed: bool = False
-    parts: tuple[StoredPart, ...] = ()
-
-    @classmethod
-    def decode(cls, ref: str, stored: Mapping[str, str], parts: Sequence[str] = ()) -> Ingest:
-        """Reads the hash and the list of one ingest."""
-
-        def number(name: str) -> int:
-            return int(stored.get(name) or 0)
-
-        return cls(
-            ref=ref,
-            data_key=stored["data_key"],
-            offset=number("offset"),
-            live=max(number("live"), number("offset")),
-            total=number("total"),
-            expected=stored.get("expected", ""),
-            started_at_ns=number("started_at"),
-            updated_at_ns=number("updated_at"),
-            hash=stored.get("hash", ""),
-            crc=number("crc"),
-            crc_filled=number("crc_filled"),
-            boundary_hash=stored.get("boundary_hash", ""),
-            part_size=number("part_size"),
-            upload_id=stored.get("upload_id", ""),
-            begun=float(stored["begun"]) if stored.get("begun") else None,
-            tail_key=stored.get("tail_key", ""),
-            tail_size=number("tail_size"),
-            tail_sums=stored.get("tail_sums", ""),
-            frozen=stored.get("frozen", ""),
-            sealed=stored.get("sealed") == "1",
-            parts=tuple(StoredPart.decode(part) for part in parts),
-        )
-
-    def status(self, offset: int) -> Status:
-        """What a client is told of it."""
-        return Status(
-            ref=self.ref,
-            offset=offset,
-            total=self.total,
-            expected=self.expected,
-            started_at_ns=self.started_at_ns,
-            updated_at_ns=self.updated_at_ns,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The mark of a commit just made."""
-
-    digest: str
-    size: int
-
-    def encode(self) -> str:
-        """`<size> <digest>`."""
-        return f"{self.size} {self.digest}"
-
-    @classmethod
-    def decode(cls, stored: str) -> Done:
-        """Reads what `encode` wrote."""
-        size, _, digest = stored.partition(" ")
-        return cls(digest, int(size))
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An ingest whose lease is ours."""
-
-    ingest: Ingest
-    done: Done | None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Fields of an ingest to set and to remove."""
-
-    values: Mapping[str, Argument] = field(default_factory=dict)
-    remove: Sequence[str] = ()
-
-    def arguments(self) -> list[Argument]:
-        """As the scripts take them."""
-        flat = [word for pair in self.values.items() for word in pair]
-        return [len(self.values), *flat, *self.remove]
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """What an abort found: an ingest that it dropped, a frozen one, or none."""
-
-    ingest: Ingest | None
-    frozen: bool
 
 
 class Ingests:

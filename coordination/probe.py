@@ -13,7 +13,8 @@ from redis.asyncio.cluster import RedisCluster
 
 from coordination.connection import Client, translated
 from coordination.hold_cache import HoldCache
-from coordination.ingests import Change, Ingests, StoredPart
+from coordination.ingest import Change, StoredPart
+from coordination.ingests import Ingests
 from coordination.keys import LOST, TENANTS
 from coordination.leases import Leases
 from coordination.scripts import Scripts

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from coordination.connection import Client, translated
-from coordination.ingests import Ingest
+from coordination.ingest import Ingest
 from coordination.keys import TENANTS, Keys
 from coordination.scripts import Scripts, pairs, text
 

@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from coordination.ingests import Done, Ingest
+from coordination.ingest import Done, Ingest
 from coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from coordination.ingests import Change, Ingest
+from coordination.ingest import Change, Ingest
 from coordination.scripts import Argument
 from holdfast.errors import Aborted, DataLoss, NotFound
 from service.writing import Writing

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 
-from coordination.ingests import Ingest, StoredPart
+from coordination.ingest import Ingest, StoredPart
 from coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import Aborted, DataLoss, FailedPrecondition, HoldfastError, shorten

@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from coordination.ingests import Change, Ingest, StoredPart
+from coordination.ingest import Change, Ingest, StoredPart
 from coordination.scripts import Argument
 from holdfast.errors import Aborted, HoldfastError
 from service.part_buffer import PartBuffer, Tails

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from coordination.ingests import Change
+from coordination.ingest import Change
 from coordination.leases import Lease
 from holdfast.digests import Digest
 from service.commit import Commits

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import structlog
 
-from coordination.ingests import Change, Done, Ingest
+from coordination.ingest import Change, Done, Ingest
 from coordination.leases import Lease
 from coordination.scripts import Argument
 from holdfast.digests import Digest

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from coordination.ingests import Ingest
+from coordination.ingest import Ingest
 from holdfast.values import Status
 from protos import content_pb2 as pb
 from service import messages

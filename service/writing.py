@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import structlog
 
-from coordination.ingests import Ingest
+from coordination.ingest import Ingest
 from coordination.leases import Lease
 from holdfast.digests import CANONICAL, Digest
 from holdfast.errors import Aborted, HoldfastError

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -135,6 +136,8 @@ func write(arguments []string) (any, error) {
 			blobs[client] = append(blobs[client], newBlob(*size, *message, *seed+uint64(client**count+number)*1_000_003))
 		}
 	}
+	// Making content takes a while; who measures beside this waits for the line.
+	fmt.Fprintln(os.Stderr, "writing")
 	var commits latencies
 	took, err := t.each(func(ctx context.Context, number int, client contentapi.ContentClient) error {
 		for index, content := range blobs[number] {

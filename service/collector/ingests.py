@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from coordination.ingests import Ingest, Ingests
+from coordination.ingest import Ingest
+from coordination.ingests import Ingests
 from coordination.stale import Announced, StaleIngests
 from coordination.stale import Fate as Found
 from holdfast.errors import HoldfastError, Unavailable

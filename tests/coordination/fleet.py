@@ -10,7 +10,8 @@ from typing import Any
 
 from coordination.connection import Client, open_client
 from coordination.hold_cache import HoldCache
-from coordination.ingests import Change, Ingest, Ingests, StoredPart
+from coordination.ingest import Change, Ingest, StoredPart
+from coordination.ingests import Ingests
 from coordination.keys import TENANTS, Keys
 from coordination.leases import Lease, Leases
 from coordination.scripts import Scripts

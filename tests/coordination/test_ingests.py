@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from coordination.ingests import Change, Done, Dropped
+from coordination.ingest import Change, Done, Dropped
 from coordination.keys import TENANTS
 from coordination.leases import Lease
 from holdfast.errors import Aborted, Unavailable

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from coordination.ingests import Change, Done
+from coordination.ingest import Change, Done
 from coordination.leases import Lease
 from coordination.scripts import _sha
 from tests.coordination.fleet import DIGEST, NOW, Frontend, frontend

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coordination.ingests import Change, Done
+from coordination.ingest import Change, Done
 from coordination.leases import Lease
 from holdfast.errors import Aborted, Unavailable
 from tests.coordination.fleet import NOW, PART, Frontend, frontend

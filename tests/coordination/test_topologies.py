@@ -9,7 +9,7 @@ from contextlib import suppress
 from redis.crc import key_slot
 
 from coordination.connection import POOL_SIZE, Client, close_client, open_client, translated
-from coordination.ingests import Change, Done
+from coordination.ingest import Change, Done
 from coordination.keys import TENANTS, Keys
 from coordination.probe import probe
 from holdfast.errors import Unavailable
