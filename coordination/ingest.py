@@ -1,4 +1,4 @@
-"""One ingest as it stands in Redis: its fields, its parts, and what is said of its end."""
+"""One ingest as it stands in Redis: its fields, its parts, changes to them, its end."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Ingest:
         live: bytes that its writer has received; at least `offset`.
         total: bytes announced, 0 if unknown.
         expected: digest announced, "" if unknown.
-        started_at_ns: when it was first opened.
-        updated_at_ns: when it last moved.
+        started_at_ns: when it was first opened, in ns since 1970.
+        updated_at_ns: when it last moved, in ns since 1970.
         hash: state of the hash at `offset`, encoded; "" if it can't be saved.
         crc: checksum of the last, unfinished block before `offset` …
         crc_filled: … and how many bytes it covers.
@@ -123,7 +123,7 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The mark of a commit just made."""
+    """The mark of a commit just made: its digest, and its size in bytes."""
 
     digest: str
     size: int
@@ -141,7 +141,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An ingest whose lease is ours."""
+    """An ingest whose lease is ours, and the mark of the ref's last commit, if there is one."""
 
     ingest: Ingest
     done: Done | None

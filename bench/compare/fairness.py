@@ -84,7 +84,8 @@ class Load:
                 raise SystemExit(f"{self} don't begin to write")
             yield writers
             if writers.poll() is not None:
-                raise SystemExit(f"{self} ended before what was measured beside them")
+                reason = writers.stderr.read() or "they were done"
+                raise SystemExit(f"{self} ended before what was measured beside them: {reason}")
         finally:
             writers.kill()
             writers.communicate()

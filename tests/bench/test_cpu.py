@@ -41,9 +41,9 @@ def test_programs_are_known_by_their_command_lines(command: str, name: str) -> N
 
 def test_a_program_that_runs_is_counted() -> None:
     """A child's CPU is counted under its role while it runs, and under no other."""
+    meter = Meter()
     # Neither runs in any test; frontends, Redis and MinIO may, as other tests' fixtures.
     with subprocess.Popen([sys.executable, "-c", BUSY.format(name="registry serve")]) as child:
-        meter = Meter()
         try:
             wait_until(lambda: meter.used().get("registry", Cpu()).total > 0, "CPU of the child")
             assert "empty server" not in meter.used()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
-
-import pytest
 
 from service.workers import HASHING_YIELDS, Background, Workers, end
 
@@ -38,7 +35,6 @@ async def test_bulk_leaves_threads_for_others() -> None:
     assert await workers.close(30.0)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux")
 async def test_hashing_lets_others_go_first() -> None:
     """Threads that hash are nicer than the loop and those that ask the store, which stay as are."""
 
