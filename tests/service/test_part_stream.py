@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -11,11 +11,12 @@ from holdfast.errors import Aborted, FailedPrecondition, HoldfastError, Unavaila
 from service.part_buffer import COPIED, COPY_CHUNK, PartBuffer
 from service.session import Session
 from service.write_messages import Action, Message
-from storage.port import ObjectStore
+from storage.port import Condition, ObjectStore, Written
 from tests.service.conftest import Fill
 from tests.service.counting import CountingStore
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import MIB, Bench, bench, commit, stat, stream_of, write
+from tests.storage.faults import Wrapped
 
 
 @pytest.fixture
@@ -90,6 +91,37 @@ async def test_more_than_announced_is_resumed(desk: Bench, fill: Fill) -> None:
     reply = await commit(session, total=len(data))
     assert (reply.offset, reply.digest) == (len(data), sha256(data))
     assert await desk.read(sha256(data)) == data
+
+
+class Straggling(Wrapped):
+    """A store whose unconditional PUTs are each sent twice; the first try lands when told to."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self.late: list[Callable[[], Written]] = []
+
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        if condition is None:
+            self.late.append(lambda: self.inner.put(key, body))
+        return super().put(key, body, condition)
+
+
+@pytest.mark.parametrize("more", [5, 9 * MIB])
+async def test_early_put_lands_after_more_bytes(
+    folder_store: ObjectStore, redis_url: str, tenant: str, fill: Fill, more: int
+) -> None:
+    """An early PUT that lands after the commit of a longer blob replaces none of its bytes."""
+    data, store = fill(100_000 + more), Straggling(folder_store)
+    async with bench(store, redis_url, tenant) as desk:
+        session = await desk.open()
+        await write(session, data[:100_000], total=100_000)
+        await eventually(lambda: store.late)
+        early = store.late[0]
+        await write(session, data[100_000:])
+        await commit(session, total=len(data))
+        early()
+        assert await desk.read(sha256(data)) == data
+        await desk.close(session)
 
 
 async def test_early_end_after_a_tail(desk: Bench, fill: Fill) -> None:
