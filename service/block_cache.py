@@ -2,7 +2,8 @@
 
 A cache in memory with a byte budget: least recently used goes first. Below it there may
 be one on disk. Blocks are immutable (a data key is never used again), so nothing is
-ever invalidated.
+ever invalidated. A block that doesn't match its sum is fetched once more before it counts
+as damaged.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,6 +48,8 @@ class BlockCache:
         budget: int,
         fetches: int,
         disk: DiskCache | None = None,
+        *,
+        misread: Callable[[], None] = lambda: None,
     ) -> None:
         """Makes an empty cache.
 
@@ -55,11 +59,13 @@ class BlockCache:
             budget: bytes that may be kept.
             fetches: how many blocks are fetched at once.
             disk: where blocks are looked for before they are fetched.
+            misread: called, in a thread, for a block that was well when it was fetched again.
         """
         self._store = store
         self._workers = workers
         self._budget = budget
         self._disk = disk
+        self._misread = misread
         self._slots = asyncio.Semaphore(fetches)
         self._blocks: OrderedDict[BlockId, bytes] = OrderedDict()
         self._size = 0
@@ -88,7 +94,7 @@ class BlockCache:
 
         Raises:
             NoSuchKey: the data object is gone; read the record again.
-            DataLoss: the bytes are not those that were committed.
+            DataLoss: the bytes are not those that were committed, by two readings.
         """
         found = self.cached(record, index)
         if found is not None:
@@ -111,7 +117,9 @@ class BlockCache:
             found = await self._disk.read(record, index) if self._disk else None
             if found is not None:
                 return found
-            body = await self._workers.bulk(blocks.fetch, self._store, record, index)
+            body = await self._workers.bulk(
+                blocks.fetch_surely, self._store, record, index, self._misread
+            )
             if self._disk:
                 self._disk.write(record, index, body)
             return body

@@ -133,11 +133,14 @@ async def run_frontend(
             new_nonce=new_nonce,
             hashed=metrics.bytes_hashed,
             stored=metrics.bytes_stored,
+            misread=metrics.misread,
         )
         commits = Commits(path)
         disk = await stack.enter_async_context(disk_cache(settings, metrics))
         fetches = max(2, settings.threads // 2)
-        cache = BlockCache(store, workers, settings.cache_budget, fetches, disk)
+        cache = BlockCache(
+            store, workers, settings.cache_budget, fetches, disk, misread=metrics.misread
+        )
         stack.push_async_callback(cache.close)
         sessions = Sessions(path, commits, catalogue)
         intake = Intake(SIZE, time.monotonic)

@@ -47,6 +47,12 @@ class Metrics:
             "holdfast_damaged_holds", "Damaged holds passed over.", registry=self.registry
         )
 
+        self._misreads = Counter(
+            "holdfast_misreads",
+            "Blocks that were well when they were fetched again.",
+            registry=self.registry,
+        )
+
         self._turned_away = Counter(
             "holdfast_refused",
             "RPCs refused because too much was under way.",
@@ -108,6 +114,10 @@ class Metrics:
     def hold_damaged(self) -> None:
         """Counts a hold that couldn't be read, and was passed over."""
         self._damaged_holds.inc()
+
+    def misread(self) -> None:
+        """Counts a block that didn't match its sum, and did when it was fetched again."""
+        self._misreads.inc()
 
     def exposition(self) -> bytes:
         """All figures, in the text format."""

@@ -39,7 +39,7 @@ async def read_back(path: WritePath, lease: Lease, stream: PartStream, algorithm
 
     Raises:
         Aborted: the lease is lost.
-        DataLoss: the object isn't what was sent.
+        DataLoss: the object isn't what was sent, by two readings.
         NoSuchKey: the object is gone.
     """
     running = hashlib.new(algorithm)
@@ -54,6 +54,8 @@ async def read_back(path: WritePath, lease: Lease, stream: PartStream, algorithm
     )
     for block in blocks.spans(sealed):
         lease.check()
-        body = await path.workers.store(blocks.fetch, path.store, sealed, block.index)
+        body = await path.workers.store(
+            blocks.fetch_surely, path.store, sealed, block.index, path.misread
+        )
         await path.workers.hash(running.update, body)
     return Digest(algorithm, running.hexdigest())

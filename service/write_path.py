@@ -42,7 +42,8 @@ class Limits:
 class WritePath:
     """The parts that ingest sessions are put together from.
 
-    `hashed` and `stored` count bytes: hashed, and sent to the store.
+    `hashed` and `stored` count bytes: hashed, and sent to the store. `misread` counts blocks
+    that a second reading has found to be well.
     """
 
     store: ObjectStore
@@ -62,6 +63,7 @@ class WritePath:
     new_nonce: NewName
     hashed: Callable[[int], None]
     stored: Callable[[int], None]
+    misread: Callable[[], None]
 
     def choose_part_size(self, total: int, received: int = 0) -> int:
         """Bytes of a part for a blob of `total` bytes (0: unknown).

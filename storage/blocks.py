@@ -6,7 +6,7 @@ CRC32C is Castagnoli's polynomial (RFC 3720, appendix B.4), stored big-endian.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,4 +106,29 @@ def fetch(store: ObjectStore, record: Record, index: int) -> bytes:
         except DataLoss as error:
             raise DataLoss(f"{record.digest}: {error}; a new commit of it heals it") from error
     check(record, block, body)
+    return body
+
+
+def fetch_surely(
+    store: ObjectStore, record: Record, index: int, misread: Callable[[], None]
+) -> bytes:
+    """Reads one block; damage is believed only where a second reading finds it too.
+
+    A bit may flip on the way, or a reply may break off, while the object is well.
+
+    Args:
+        store: where data objects are.
+        record: of the blob.
+        index: of the block.
+        misread: called where the second reading has found the block to be well.
+
+    Raises:
+        NoSuchKey: the data object is gone; read the record again.
+        DataLoss: the bytes are not those that were committed, by both readings.
+    """
+    try:
+        return fetch(store, record, index)
+    except DataLoss:
+        body = fetch(store, record, index)
+    misread()
     return body

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
-
 import pytest
 
 from service.scrub.report import Action, Kind
-from storage.port import Fetched, ObjectStore
+from storage.port import ObjectStore
 from storage.records import BLOCK_SIZE, Records, State, new_nonce
 from tests.service.conftest import Fill
 from tests.service.counting import CountingStore
@@ -20,38 +16,7 @@ from tests.service.scrubbing import (
     record_of,
     scrub,
 )
-
-
-class Tampering:
-    """A store that does something of the test's before or after a request."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        self.alter: Callable[[str, Fetched], Fetched] = lambda _, fetched: fetched
-        self.before_head: Callable[[str], None] = lambda _: None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
-        return self.alter(key, self._store.get(key, offset, length))
-
-    def head(self, key: str) -> Any:
-        self.before_head(key)
-        return self._store.head(key)
-
-
-def once(prefix: str) -> Callable[[str, Fetched], Fetched]:
-    """Flips a bit of the first reply below a prefix."""
-    left = [1]
-
-    def alter(key: str, fetched: Fetched) -> Fetched:
-        if key.startswith(prefix) and left:
-            left.pop()
-            return replace(fetched, body=bytes([fetched.body[0] ^ 1]) + fetched.body[1:])
-        return fetched
-
-    return alter
+from tests.service.tampering import Tampering, once
 
 
 @pytest.mark.parametrize("prefix", ["data/", "blobs/"])
