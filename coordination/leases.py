@@ -1,8 +1,9 @@
 """Leases: the right to write a ref, kept alive, and known to be lost in time.
 
-The deadline is computed on the monotonic clock from *before* a renewal is sent:
-a reply that was slow, or a process that was stopped, can only make it earlier
-than Redis's own. Past it, the writer writes nothing more.
+The deadline is computed from *before* a renewal is sent, on a clock that goes on while the
+machine is suspended (`holdfast.clocks.uptime`): a reply that was slow, a process that was
+stopped or a machine that slept can only make it earlier than Redis's own. Past it, the
+writer writes nothing more.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from coordination.keys import LOST, TENANTS
 from coordination.leases import Leases
 from coordination.scripts import Scripts
 from holdfast.checks import Check
+from holdfast.clocks import uptime
 from holdfast.digests import Digest
 from holdfast.errors import ConfigurationError, HoldfastError, PermissionDenied, shorten
 
@@ -161,7 +162,7 @@ async def _ingest(client: Client) -> None:
     scripts = Scripts(client)
     ingests = Ingests(client, scripts, TENANT)
     ref, nonce, now_ns = secrets.token_hex(8), secrets.token_hex(16), time.time_ns()
-    leases = Leases(scripts, time.monotonic)
+    leases = Leases(scripts, uptime)
     ttl_ms, part = leases.ttl_ms, StoredPart("etag", 1, b"")
     await ingests.open(TENANT, ref, nonce, "a", ttl_ms=ttl_ms, now_ns=now_ns)
     try:

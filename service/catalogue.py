@@ -60,7 +60,7 @@ class Catalogue:
             workers: for what blocks.
             shared: whether a tenant may take what the fleet has.
             now_ns: the time, in ns since 1970.
-            clock: monotonic, in s.
+            clock: never set back, in s, those of a suspended machine included.
         """
         self._blobs = blobs
         self._holds = holds

@@ -20,6 +20,7 @@ from coordination.hold_cache import HoldCache
 from coordination.ingests import Ingests
 from coordination.leases import MARGIN, Leases
 from coordination.scripts import Scripts
+from holdfast.clocks import uptime
 from holdfast.errors import DataLoss
 from service.absences import Absences
 from service.block_cache import BlockCache
@@ -94,7 +95,7 @@ async def run_frontend(
         scripts = Scripts(redis)
         hold_cache = HoldCache(scripts, lambda: secrets.token_hex(8))
         stack.push_async_callback(hold_cache.close)
-        absences = Absences(Arrivals(redis), time.monotonic)
+        absences = Absences(Arrivals(redis), uptime)
         catalogue = Catalogue(
             blobs=blobs,
             holds=holds,
@@ -103,7 +104,7 @@ async def run_frontend(
             workers=workers,
             shared=settings.sharing == "shared",
             now_ns=time.time_ns,
-            clock=time.monotonic,
+            clock=uptime,
         )
         path = WritePath(
             store=store,
@@ -112,7 +113,7 @@ async def run_frontend(
             ingests=Ingests(redis, scripts, owner()),
             leases=Leases(
                 Scripts(renewals),
-                time.monotonic,
+                uptime,
                 settings.lease_ttl,
                 min(MARGIN, settings.lease_ttl / 3),
             ),
@@ -128,7 +129,7 @@ async def run_frontend(
                 settings.suspend_grace,
             ),
             now_ns=time.time_ns,
-            clock=time.monotonic,
+            clock=uptime,
             new_name=uuid7,
             new_nonce=new_nonce,
             hashed=metrics.bytes_hashed,
@@ -143,12 +144,12 @@ async def run_frontend(
         )
         stack.push_async_callback(cache.close)
         sessions = Sessions(path, commits, catalogue)
-        intake = Intake(SIZE, time.monotonic)
+        intake = Intake(SIZE, uptime)
         _gauges(metrics, path, sessions, cache)
         metrics.gauge("holdfast_intake_waiting", "Streams not read from.", lambda: intake.waiting)
         frontend = Frontend(
             catalogue=catalogue,
-            reader=Reader(RecordCache(records, workers, time.monotonic), cache, catalogue),
+            reader=Reader(RecordCache(records, workers, uptime), cache, catalogue),
             ingests=path.ingests,
             commits=commits,
             sessions=sessions,
@@ -187,7 +188,7 @@ def _overload(settings: Settings, workers: Workers, metrics: Metrics) -> Overloa
         Most(settings.max_streams, settings.max_reads, settings.max_calls),
         lambda: workers.queued,
         metrics.turned_away,
-        clock=time.monotonic,
+        clock=uptime,
         spread=random.uniform,
     )
 

@@ -21,6 +21,7 @@ from typing import Final
 
 import structlog
 
+from holdfast.clocks import uptime
 from holdfast.errors import HoldfastError, Unavailable
 from service.workers import Background
 
@@ -47,9 +48,8 @@ Moment = tuple[float, ...]
 
 
 def moment() -> Moment:
-    """Now, by clocks of which at least one goes on while a machine is suspended."""
-    boot = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(boot), time.time()
+    """Now, by clocks of which at least one goes on while a machine is suspended, or paused."""
+    return uptime(), time.time()
 
 
 class Presence:

@@ -214,7 +214,11 @@ class ObjectStore(Protocol):
         ...
 
     def now(self) -> float:
-        """The store's clock: its last reply's date plus the monotonic time since."""
+        """The store's clock: its last reply's date plus the time since.
+
+        Raises:
+            Unavailable: its replies disagree about the time.
+        """
         ...
 
     def check_access(self) -> None:

@@ -160,13 +160,12 @@ class S3Store(Uploads):
 
     def _described(self, headers: Mapping[str, str], received: int) -> _Described:
         modified = ServerClock.parse(headers.get("last-modified"))
-        date = ServerClock.parse(headers.get("date"))
         return _Described(
             size=int(headers.get("content-length", received)),
             whole=headers.get("content-range", "").rpartition("/")[2],
             etag=bare(headers["etag"]),
             last_modified=0.0 if modified is None else modified,
-            date=self._clock.now() if date is None else date,
+            date=self._clock.believed(headers.get("date")),
         )
 
     def _empty(self, key: str, offset: int, length: int | None) -> Fetched:
@@ -174,7 +173,7 @@ class S3Store(Uploads):
         entry = self.head(key)
         if offset > entry.size or length:
             raise _ends_early(entry, offset, length or 0)
-        return Fetched(entry, b"", self._clock.now())
+        return Fetched(entry, b"", self._clock.believed(None))
 
     def head(self, key: str) -> Entry:
         """As the port says."""

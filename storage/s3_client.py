@@ -18,6 +18,7 @@ import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 
+from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError
 from storage.port import Body
 from storage.s3_clock import ServerClock
@@ -41,7 +42,7 @@ class Bucket:
     def __init__(
         self,
         settings: S3Settings,
-        monotonic: Callable[[], float] = time.monotonic,
+        elapsed: Callable[[], float] = uptime,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Makes the clients; nothing is sent yet.
@@ -54,7 +55,7 @@ class Bucket:
         self._prefix = f"{prefix}/" if prefix else ""
         self._longest_pause = settings.longest_pause
         self._sleep = sleep
-        self._clock = ServerClock(monotonic)
+        self._clock = ServerClock(elapsed)
         self._throttled = 0
         try:
             session = boto3.session.Session()
@@ -75,7 +76,11 @@ class Bucket:
         return self._throttled
 
     def now(self) -> float:
-        """As the port says; asks the server if it has said nothing yet."""
+        """As the port says; asks the server if it has said nothing yet.
+
+        Raises:
+            Unavailable: its replies disagree about the time.
+        """
         if not self._clock.known:
             self.check_access()
         return self._clock.now()
@@ -120,13 +125,10 @@ class Bucket:
 
     def _answered_at(self, answer: Answer) -> float:
         """When the server answered, by its clock."""
-        date = ServerClock.parse(answer.headers.get("date"))
-        return self._clock.now() if date is None else date
+        return self._clock.believed(answer.headers.get("date"))
 
     def _date(self, reply: Any) -> float:  # noqa: ANN401 -- a reply of any operation
-        headers = reply["ResponseMetadata"]["HTTPHeaders"]
-        date = ServerClock.parse(headers.get("date"))
-        return self._clock.now() if date is None else date
+        return self._clock.believed(reply["ResponseMetadata"]["HTTPHeaders"].get("date"))
 
     def _pause(self) -> None:
         self._sleep(random.uniform(0.0, self._longest_pause))  # noqa: S311 -- jitter

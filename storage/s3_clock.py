@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Final
+
+from holdfast.clocks import uptime
+from holdfast.errors import Unavailable
+
+AGREE: Final = 600.0
+"""Seconds by which clocks may differ and still say the same. More is refused at start, and at 900
+S3 refuses signatures; the ages of the collector and of ingests have as much to spare."""
 
 
 class ServerClock:
-    """The date of the last reply plus the monotonic time since. Safe for many threads.
+    """The date of the last reply plus the time since. Safe for many threads.
 
     A date counts whole seconds and was written before it was read, so this clock is
     up to a second and a round trip behind the server's.
+
+    One clock alone is never believed. The date of a reply counts if it agrees with what the
+    replies before it led to expect, or with this machine's own clock: after a virtual machine
+    was paused, the two go on together. If it is ahead of both, which agree, it comes from a
+    server whose clock is wrong, and is ignored: what that server writes looks too young to
+    collectors, which is safe. If it is behind both, or all three differ, the time is in doubt
+    until a reply agrees again: nobody then knows how old anything is.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+    def __init__(
+        self,
+        elapsed: Callable[[], float] = uptime,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """Nothing is known yet: the first date counts, and who starts compares it.
+
+        Args:
+            elapsed: seconds that a suspended machine counts, too.
+            wall: this machine's clock, in s since 1970.
+        """
+        self._elapsed = elapsed
+        self._wall = wall
         self._lock = threading.Lock()
         self._date: float | None = None
         self._at = 0.0
+        self._doubted: float | None = None
 
     @property
     def known(self) -> bool:
@@ -29,16 +56,44 @@ class ServerClock:
     def note(self, http_response: Any, **_: Any) -> None:  # noqa: ANN401 -- botocore's event
         """Takes the date from a reply; botocore calls it after every call."""
         date = self.parse(http_response.headers.get("date"))
-        if date is not None:
-            with self._lock:
-                self._date, self._at = date, self._monotonic()
+        if date is None:
+            return
+        with self._lock:
+            at, wall = self._elapsed(), self._wall()
+            expected = date if self._date is None else self._date + at - self._at
+            if _agree(date, expected) or _agree(date, wall):
+                self._date, self._at, self._doubted = date, at, None
+            elif date < expected or not _agree(expected, wall):
+                self._doubted = date - expected
 
     def now(self) -> float:
-        """Seconds since 1970; 0 before the first reply."""
+        """Seconds since 1970; 0 before the first reply.
+
+        Raises:
+            Unavailable: replies disagree, and nobody knows which of them is right.
+        """
         with self._lock:
-            if self._date is None:
-                return 0.0
-            return self._date + self._monotonic() - self._at
+            if self._doubted is not None:
+                raise Unavailable(
+                    f"the store's clock is in doubt: a reply was dated {abs(self._doubted):.0f} s "
+                    f"{'after' if self._doubted > 0 else 'before'} what the ones before it led to "
+                    "expect; look at the clocks of the store's servers, and of this machine"
+                )
+            return self._reckoned()
+
+    def believed(self, header: str | None) -> float:
+        """When a reply was written: its Date header, or what is reckoned if that is no good.
+
+        What is reckoned is early at most, where a date that is ahead would make an ingest seem
+        younger than it is.
+        """
+        date = self.parse(header)
+        with self._lock:
+            reckoned = self._reckoned()
+        return date if date is not None and _agree(date, reckoned) else reckoned
+
+    def _reckoned(self) -> float:
+        return 0.0 if self._date is None else self._date + self._elapsed() - self._at
 
     @staticmethod
     def parse(header: str | None) -> float | None:
@@ -47,3 +102,7 @@ class ServerClock:
             return parsedate_to_datetime(header).timestamp() if header else None
         except ValueError:
             return None
+
+
+def _agree(one: float, other: float) -> bool:
+    return abs(one - other) <= AGREE

@@ -28,7 +28,6 @@ from storage.port import (
     Part,
 )
 from storage.s3 import S3Settings, S3Store
-from storage.s3_clock import ServerClock
 from storage.s3_errors import translate
 from tests.servers.process import free_port
 from tests.servers.s3 import SECRET_KEY, S3Server
@@ -460,22 +459,7 @@ def test_abort_until_nothing_arrives() -> None:
         store.close()
 
 
-# -- the clock
-
-
-def test_clock_runs_on_between_replies() -> None:
-    """now() is the date of the last reply plus the monotonic time since."""
-    moment = 100.0
-    clock = ServerClock(lambda: moment)
-    assert not clock.known
-    assert clock.now() == 0.0
-    clock.note(http_response=Reply(headers={"date": DATE}))
-    known = clock.now()
-    moment += 42.5
-    assert clock.now() == known + 42.5
-    clock.note(http_response=Reply(headers={"date": "nonsense"}))
-    clock.note(http_response=Reply())
-    assert clock.now() == known + 42.5
+# -- the clock, see also test_s3_clock.py
 
 
 def test_clock_asks_first() -> None:

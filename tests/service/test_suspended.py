@@ -1,0 +1,76 @@
+"""A machine that was suspended: what it knew before is as old as everybody else's clocks say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from grpc import StatusCode
+
+from coordination.leases import TTL
+from protos import content_pb2 as pb
+from storage.keys import RECORDS
+from storage.s3_clock import ServerClock
+from tests.service.counting import CountingStore
+from tests.service.fleet import Fleet, refused, sha256
+from tests.storage.scripted import Reply
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(time, "CLOCK_BOOTTIME"), reason="only Linux tells that it was suspended"
+)
+
+Suspend = Callable[[float], None]
+HELLO = sha256(b"hello")
+
+
+@pytest.fixture
+def suspend(monkeypatch: pytest.MonkeyPatch) -> Suspend:
+    """Puts this machine to sleep for some seconds: the monotonic clock doesn't notice."""
+    slept, original = [0.0], time.clock_gettime
+
+    def reading(clock: int) -> float:
+        return original(clock) + (slept[0] if clock == time.CLOCK_BOOTTIME else 0.0)
+
+    def sleep(seconds: float) -> None:
+        slept[0] += seconds
+
+    monkeypatch.setattr(time, "clock_gettime", reading)
+    return sleep
+
+
+async def test_a_lease_that_ran_out_meanwhile(
+    folder_fleet: Fleet, tenant: str, suspend: Suspend
+) -> None:
+    """A stream writes nothing more under a lease that ran out while its machine slept."""
+    stream = (await folder_fleet.frontend()).tenant(tenant).write("ref")
+    await stream.send(pb.WRITE, data=b"hel")
+    suspend(TTL)
+    assert "lost the ref" in await refused(
+        StatusCode.ABORTED, stream.send(pb.WRITE, offset=3, data=b"lo")
+    )
+
+
+async def test_a_record_that_was_read_before(
+    folder_fleet: Fleet, tenant: str, suspend: Suspend
+) -> None:
+    """A record that was believed for half a minute is read again after a night's sleep."""
+    counting = CountingStore(folder_fleet.store)
+    client = (await folder_fleet.frontend(store=counting)).tenant(tenant)  # type: ignore[arg-type]
+    await client.commit("ref", b"hello")
+    await client.read(HELLO)
+    before = len(counting.operations(RECORDS))
+    assert await client.read(HELLO) == b"hello"
+    assert len(counting.operations(RECORDS)) == before
+    suspend(8 * 3600.0)
+    assert await client.read(HELLO) == b"hello"
+    assert len(counting.operations(RECORDS)) == before + 1
+
+
+def test_the_age_of_an_ingest(suspend: Suspend) -> None:
+    """The store's clock has gone on: data isn't taken for younger than it is."""
+    clock = ServerClock()
+    clock.note(http_response=Reply(headers={"date": "Tue, 24 Nov 2026 12:00:00 GMT"}))
+    before = clock.now()
+    suspend(3600.0)
+    assert clock.now() - before >= 3600.0
