@@ -7,23 +7,87 @@
         with store.open(pushed.digest) as blob:
             head = blob.read(512)
 
-In depth: docs/client.md.
+In depth: docs/client.md. All errors are in one tree, `holdfast.errors`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from holdfast.digests import Digest
+from holdfast.errors import (
+    Aborted,
+    AlreadyExists,
+    ConfigurationError,
+    DataLoss,
+    FailedPrecondition,
+    HoldfastError,
+    InvalidArgument,
+    NotFound,
+    OutcomeUnknown,
+    OutOfRange,
+    Overloaded,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+    UnsupportedFormat,
+)
+from holdfast.values import Info, Labels, Status
 
 if TYPE_CHECKING:
-    from holdfast.client.store import ContentStore
+    from holdfast.client import (
+        Blob,
+        BytesGone,
+        ClientOptions,
+        Committed,
+        ContentNotFound,
+        ContentStore,
+        Writer,
+    )
 
-__all__ = ["ContentStore"]
+    __version__: str
 
+__all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "Blob",
+    "BytesGone",
+    "ClientOptions",
+    "Committed",
+    "ConfigurationError",
+    "ContentNotFound",
+    "ContentStore",
+    "DataLoss",
+    "Digest",
+    "FailedPrecondition",
+    "HoldfastError",
+    "Info",
+    "InvalidArgument",
+    "Labels",
+    "NotFound",
+    "OutOfRange",
+    "OutcomeUnknown",
+    "Overloaded",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "Status",
+    "Unavailable",
+    "UnsupportedFormat",
+    "Writer",
+    "__version__",
+]
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 -- the language's own
-    """Loads the client when it is asked for: a frontend needs the values only."""
-    if name == "ContentStore":
-        from holdfast.client.store import ContentStore  # noqa: PLC0415
+if not TYPE_CHECKING:  # for a type checker, only what is named above exists
 
-        return ContentStore
-    raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Loads the client when it is asked for: a frontend needs the values only."""
+        if name == "__version__":
+            return import_module("importlib.metadata").version("holdfast")
+        if name in __all__:
+            return getattr(import_module("holdfast.client"), name)
+        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """What is there, the client's names too, before they are loaded."""
+        return sorted({*globals(), *__all__})

@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from typing import Any, NoReturn
 
 from holdfast.digests import Digest
 from holdfast.errors import InvalidArgument, shorten
@@ -27,9 +27,33 @@ def _moment(ns: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(ns // 10**9, dt.UTC).replace(microsecond=ns % 10**9 // 1000)
 
 
+class Labels(dict[str, str]):
+    """Labels that never change: a `dict` that refuses to, so that values can be hashed.
+
+    Copies, pickles and `dataclasses.asdict` work as with any `dict`; `dict(labels)` gives
+    one that can be changed.
+    """
+
+    __slots__ = ()
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 -- whatever dict takes
+        raise TypeError("labels can't be changed; use dict(labels), or ContentStore.update")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        """Equal labels have equal hashes, in whatever order they came."""
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[type[Labels], tuple[dict[str, str]]]:
+        """How copies and pickles are made: `dict`'s own way would set items one by one."""
+        return Labels, (dict(self),)
+
+
 def no_labels() -> Mapping[str, str]:
     """An empty, immutable set of labels."""
-    return MappingProxyType({})
+    return Labels()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,19 @@ An asyncio twin would share the first three.
 
 from __future__ import annotations
 
-from holdfast.client.protocol import ClientOptions
+from holdfast.client.protocol import BytesGone, ClientOptions
+from holdfast.client.reader import Blob
+from holdfast.client.status_codes import ContentNotFound
 from holdfast.client.store import ContentStore
 from holdfast.client.upload import Committed
 from holdfast.client.writer import Writer
 
-__all__ = ["ClientOptions", "Committed", "ContentStore", "Writer"]
+__all__ = [
+    "Blob",
+    "BytesGone",
+    "ClientOptions",
+    "Committed",
+    "ContentNotFound",
+    "ContentStore",
+    "Writer",
+]

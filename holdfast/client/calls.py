@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.client.frontends import Frontends
 from holdfast.digests import Digest
-from holdfast.values import Info, Status, check_labels
+from holdfast.values import Info, Labels, Status, check_labels
 from protos import content_pb2 as pb
 
 NS = 10**9
@@ -27,7 +26,7 @@ def info_of(message: pb.Info) -> Info:
         size=message.size,
         created_at_ns=_ns(message.created_at),
         updated_at_ns=_ns(message.updated_at),
-        labels=MappingProxyType(dict(message.labels)),
+        labels=Labels(message.labels),
     )
 
 

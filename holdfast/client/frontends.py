@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar, cast
@@ -13,7 +15,7 @@ from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exceptio
 
 from holdfast.client.protocol import MAX_MESSAGE, ClientOptions, Patience
 from holdfast.client.status_codes import Status, error_of
-from holdfast.errors import HoldfastError, Overloaded, Unavailable
+from holdfast.errors import FailedPrecondition, HoldfastError, Overloaded, Unavailable
 from protos.content_pb2_grpc import ContentStub
 
 Response = TypeVar("Response")
@@ -31,6 +33,11 @@ OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+
+_CONNECTED: Final[weakref.WeakSet[Frontends]] = weakref.WeakSet()
+"""Those with connections in this process, or, in a fork, in its parent: gRPC has one state
+for a whole process, which a fork copies without the threads that work on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +70,24 @@ class Frontends:
         self._index = 0
         self._closed = False
         self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is another process: nothing of gRPC's may be touched in it.
+
+        Its threads weren't copied by the fork, and what they had locked stays locked.
+        """
+        return os.getpid() != self._process
 
     def current(self) -> Connection:
         """The one in use; connects at the first call.
 
         Raises:
+            FailedPrecondition: this process is a fork of one in which stores were connected.
             HoldfastError: the store was closed.
         """
+        self._refuse_forks()
         with self._lock:
             if self._closed:
                 raise HoldfastError("the store was closed; open a new one")
@@ -81,6 +99,7 @@ class Frontends:
                     options.append(("grpc.default_authority", "localhost"))
                 channel = grpc.insecure_channel(target, options=options)
                 self._connections[target] = Connection(target, channel, ContentStub(channel))
+                _CONNECTED.add(self)
             return self._connections[target]
 
     def failed(self, target: str) -> None:
@@ -139,12 +158,23 @@ class Frontends:
         raise AssertionError
 
     def close(self) -> None:
-        """Ends all calls and connections."""
+        """Ends all calls and connections; in a fork, those of the parent stay."""
+        if self.forked:
+            return
         with self._lock:
             self._closed = True
             for connection in self._connections.values():
                 connection.channel.close()
             self._connections.clear()
+            _CONNECTED.discard(self)
+
+    def _refuse_forks(self) -> None:
+        if self.forked or (not self._connections and any(other.forked for other in _CONNECTED)):
+            raise FailedPrecondition(
+                f"process {os.getpid()} is a fork of one in which a ContentStore was connected, "
+                "and gRPC can hang or crash in it: close every store before the fork, or start the "
+                "process by multiprocessing's 'spawn' or 'forkserver'"
+            )
 
 
 def retryable(error: BaseException) -> bool:

@@ -1,4 +1,9 @@
-"""Reading as from a file."""
+"""Reading as from a file, and ranges of bytes at once.
+
+A Read asks for what is wanted. While reading goes on where the last one ended, each next
+Read asks for four times as much, until one asks for all the rest; a seek begins small again.
+So random access fetches about what it uses, and sequential reading is one long stream.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +22,16 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from grpc import _CallIterator
 
-READ_THROUGH: Final = 2**20
-"""Bytes up to which going on reading is cheaper than a new Read."""
+READ_THROUGH: Final = 64 * 2**10
+"""Bytes ahead, within what was asked for, that are fetched rather than asked for anew."""
+GROWTH: Final = 4
+"""How many times as much the next Read asks for while reading is sequential."""
+WHOLE: Final = 16 * 2**20
+"""Bytes from which on a Read asks for all the rest: a round trip more counts for nothing."""
 
 
 class BlobReader(io.RawIOBase):
-    """One blob. A single Read stream serves sequential reading; seeking begins another."""
+    """One blob, unbuffered. Sequential reading and seeking are as the module says."""
 
     def __init__(self, frontends: Frontends, digest: Digest, size: int) -> None:
         self._frontends = frontends
@@ -30,7 +39,10 @@ class BlobReader(io.RawIOBase):
         self._patience = frontends.patience()
         self._stream: _CallIterator[pb.ReadContentResponse] | None = None
         self._connection: Connection | None = None
+        self._asked = 0
+        """Bytes that the last Read asked for."""
         self._began = 0
+        self._stop_at = 0
         self._piece = memoryview(b"")
         self._piece_end = 0
         self._position = 0
@@ -75,44 +87,68 @@ class BlobReader(io.RawIOBase):
         """
         self._check_open()
         target = memoryview(buffer).cast("B")
-        if not target or self._position >= self.size:
-            return 0
-        for attempt in self._frontends.attempts(self._patience, retryable):
-            with attempt:
-                try:
-                    piece = self._next()
-                except BaseException:
-                    self._stop()
-                    raise
-        count = min(len(piece), len(target))
-        target[:count] = piece[:count]
-        self._position += count
-        return count
+        piece = self._take(len(target))
+        target[: len(piece)] = piece
+        return len(piece)
+
+    def readall(self) -> bytes:
+        """All bytes from here on.
+
+        Raises:
+            as `readinto`.
+        """
+        self._check_open()
+        pieces = []
+        while piece := self._take(max(0, self.size - self._position)):
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Ends the stream."""
         if not self.closed:
-            self._stop()
+            self._end()
         super().close()
 
-    def _next(self) -> memoryview:
+    def _take(self, wanted: int) -> memoryview:
+        """At most `wanted` bytes from the position on, which moves; none only at the end."""
+        if not wanted or self._position >= self.size:
+            return memoryview(b"")
+        for attempt in self._frontends.attempts(self._patience, retryable):
+            with attempt:
+                try:
+                    piece = self._next(wanted)[:wanted]
+                except BaseException:
+                    self._end()
+                    raise
+        self._position += len(piece)
+        return piece
+
+    def _next(self, wanted: int) -> memoryview:
         """What is at hand from the position on, at least one byte."""
         while not self._at_hand():
             ahead = self._position - self._piece_end
-            if self._stream is None or not 0 <= ahead <= READ_THROUGH:
-                self._begin()
+            within = 0 <= ahead <= READ_THROUGH and self._position < self._stop_at
+            if self._stream is None or not within:
+                self._begin(wanted)
             self._receive()
         return self._piece[len(self._piece) - (self._piece_end - self._position) :]
 
     def _at_hand(self) -> bool:
         return self._piece_end - len(self._piece) <= self._position < self._piece_end
 
-    def _begin(self) -> None:
-        self._stop()
+    def _begin(self, wanted: int) -> None:
+        sequential = self._position == self._piece_end and self._asked
+        asks = max(wanted, self._asked * GROWTH) if sequential else wanted
+        rest = self.size - self._position
+        self._end()
+        self._asked = rest if asks >= WHOLE else min(asks, rest)
         self._began = self._piece_end = self._position
+        self._stop_at = self._began + self._asked
         self._connection = self._frontends.current()
         self._stream = self._connection.stub.Read(
-            pb.ReadContentRequest(digest=str(self._digest), offset=self._position),
+            pb.ReadContentRequest(
+                digest=str(self._digest), offset=self._position, size=self._asked
+            ),
             timeout=self._frontends.options.stream_timeout,
             metadata=self._frontends.metadata,
         )
@@ -127,7 +163,7 @@ class BlobReader(io.RawIOBase):
             raise self._ended(connection) from None
         except grpc.RpcError as error:
             raise self._frontends.translate(error, connection.target) from None
-        check_piece(self._began, message.offset, self._piece_end, len(message.data), self.size)
+        check_piece(self._began, message.offset, self._piece_end, len(message.data), self._stop_at)
         self._piece = memoryview(message.data)
         self._piece_end += len(message.data)
         self._patience.progress()
@@ -136,16 +172,52 @@ class BlobReader(io.RawIOBase):
         self._frontends.failed(connection.target)
         return Unavailable(
             f"{connection.target} ended the reading of {self._digest} at offset "
-            f"{self._piece_end} of {self.size}"
+            f"{self._piece_end} of {self._stop_at}"
         )
 
-    def _stop(self) -> None:
+    def _end(self) -> None:
+        """Gives up the stream; how much it asked for counts only if reading goes on there."""
         stream, self._stream = self._stream, None
         self._piece = memoryview(b"")
+        if self._piece_end != self._position:
+            self._asked = 0
         self._piece_end = self._position
-        if stream is not None:
+        if stream is not None and not self._frontends.forked:
             stream.cancel()
 
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError("the file is closed")
+
+
+class Blob(io.BufferedReader):
+    """A blob as a seekable, buffered binary file, which also reads ranges."""
+
+    def __init__(self, frontends: Frontends, digest: Digest, size: int) -> None:
+        super().__init__(BlobReader(frontends, digest, size))
+        self._frontends = frontends
+        self.digest = digest
+        """Of all its bytes."""
+        self.size = size
+        """Its bytes."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """At most `size` bytes from `offset` on, fewer only at the end; the position stays.
+
+        Raises:
+            ValueError: an offset or a size below 0.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        if offset < 0 or size < 0:
+            raise ValueError(f"can't read {size} bytes at offset {offset}: neither may be below 0")
+        with BlobReader(self._frontends, self.digest, self.size) as raw:
+            raw.seek(offset)
+            return read_up_to(raw, size)
+
+
+def read_up_to(raw: BlobReader, size: int) -> bytes:
+    """`size` bytes from the position of `raw` on, fewer only at the end."""
+    data = bytearray()
+    while piece := raw.read(size - len(data)):
+        data += piece
+    return bytes(data)

@@ -13,10 +13,15 @@ import grpc
 
 from holdfast import errors
 
+
+class ContentNotFound(errors.NotFound, FileNotFoundError):  # noqa: N818 -- as its base
+    """What a client asked for isn't there; `except FileNotFoundError` catches it, too."""
+
+
 ERRORS: Final[dict[grpc.StatusCode, type[errors.HoldfastError]]] = {
     grpc.StatusCode.OUT_OF_RANGE: errors.OutOfRange,
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidArgument,
-    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.NOT_FOUND: ContentNotFound,
     grpc.StatusCode.ALREADY_EXISTS: errors.AlreadyExists,
     grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPrecondition,
     grpc.StatusCode.ABORTED: errors.Aborted,

@@ -16,16 +16,16 @@ from holdfast.client import calls
 from holdfast.client.frontends import Connection, Frontends, retryable
 from holdfast.client.protocol import ClientOptions, parse_targets
 from holdfast.client.push import push
-from holdfast.client.reader import BlobReader
+from holdfast.client.reader import Blob
 from holdfast.client.upload import Committed, Progress, Upload
 from holdfast.client.writer import Writer
 from holdfast.digests import Digest
+from holdfast.errors import DataLoss, NotFound
+from holdfast.filters import Filter
 from holdfast.values import Info, Status, check_ref, check_tenant
 from protos import content_pb2 as pb
 
 TENANT_HEADER: Final = "x-holdfast-tenant"
-READ_BUFFER: Final = 2**20
-"""Bytes that an open blob buffers."""
 
 
 class ContentStore:
@@ -128,6 +128,14 @@ class ContentStore:
             progress=progress,
         )
 
+    def put(self, data: bytes, *, labels: Mapping[str, str] | None = None) -> Committed:
+        """Brings bytes in; sends nothing if the store has them.
+
+        Raises:
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        return self.push(io.BytesIO(data), labels=labels)
+
     def writer(
         self,
         ref: str,
@@ -158,7 +166,7 @@ class ContentStore:
 
     # -- bytes out
 
-    def open(self, digest: Digest | str) -> io.BufferedReader:
+    def open(self, digest: Digest | str) -> Blob:
         """Opens a blob as a seekable binary file.
 
         Asks for its Info first: a tenant that may take it from the fleet holds it then.
@@ -168,7 +176,26 @@ class ContentStore:
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
         found = self.info(digest)
-        return io.BufferedReader(BlobReader(self._frontends, found.digest, found.size), READ_BUFFER)
+        return Blob(self._frontends, found.digest, found.size)
+
+    def get(self, digest: Digest | str, offset: int = 0, size: int | None = None) -> bytes:
+        """The bytes of a blob, or at most `size` of them from `offset` on.
+
+        A whole blob is compared with its digest here as well.
+
+        Raises:
+            NotFound: the tenant can't read such a blob.
+            DataLoss: the bytes aren't those of the digest.
+            ValueError: an offset or a size below 0.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        with self.open(digest) as blob:
+            if offset or size is not None:
+                return blob.read_at(offset, blob.size if size is None else size)
+            data = blob.read()
+        if Digest.of(data, blob.digest.algorithm) != blob.digest:
+            raise DataLoss(f"{blob.digest} was asked for, and other bytes came")
+        return data
 
     # -- what is held
 
@@ -181,13 +208,33 @@ class ContentStore:
         """
         return calls.info(self._frontends, _digest(digest))
 
-    def list(self, *filters: str) -> Iterator[Info]:
-        """The tenant's holds that match one of the filters, or all.
+    def __contains__(self, digest: object) -> bool:
+        """Whether the tenant holds a digest; asks as `info` does, so it may take it, too.
 
         Raises:
-            InvalidArgument: a malformed filter.
+            InvalidArgument: a text that is no digest.
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
+        if not isinstance(digest, Digest | str):
+            return False
+        try:
+            self.info(digest)
+        except NotFound:
+            return False
+        return True
+
+    def list(self, *filters: str) -> Iterator[Info]:
+        """The tenant's holds that match one of the filters, or all, as they come.
+
+        Raises:
+            InvalidArgument: a malformed filter; at the call, before anything is asked.
+            HoldfastError: as the frontend says, or that none could be reached in time; while
+                it is iterated over.
+        """
+        Filter.parse(filters)
+        return self._listed(filters)
+
+    def _listed(self, filters: Sequence[str]) -> Iterator[Info]:
         seen: set[Digest] = set()
         patience = self._frontends.patience()
         for attempt in self._frontends.attempts(patience, retryable):

@@ -104,6 +104,8 @@ class WriteStream:
 
     def cancel(self) -> None:
         """Breaks the stream off; waits for nothing."""
+        if self._frontends.forked:
+            return
         self._requests.put(None)
         self._call.cancel()
 

@@ -90,6 +90,7 @@ class FakeFrontend(content_pb2_grpc.ContentServicer):
         self.call_faults: deque[Fault] = deque()
         self.wrong_offset = 0
         self.reads: list[int] = []
+        self.asked: list[int] = []
         self.calls = 0
         self.streams = 0
         self.batch = 2
@@ -212,7 +213,9 @@ class FakeFrontend(content_pb2_grpc.ContentServicer):
         if data is None:
             context.abort(Code.NOT_FOUND, f"{request.digest} not found")
             raise AssertionError
-        for number, at in enumerate(range(request.offset, len(data), 64 * 1024), start=1):
+        stop = min(len(data), request.offset + request.size) if request.size > 0 else len(data)
+        self.asked.append(stop - request.offset)
+        for number, at in enumerate(range(request.offset, stop, 64 * 1024), start=1):
             if fault and number == fault.at:
                 if fault.then:
                     fault.then()
@@ -221,7 +224,7 @@ class FakeFrontend(content_pb2_grpc.ContentServicer):
                 context.abort(fault.code, fault.details)
             offset = at - request.offset + self.wrong_offset
             self.wrong_offset = 0
-            yield pb.ReadContentResponse(offset=offset, data=data[at : at + 64 * 1024])
+            yield pb.ReadContentResponse(offset=offset, data=data[at : min(stop, at + 64 * 1024)])
 
     # -- writing
 

@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from holdfast import ContentStore
+from holdfast.client.reader import BlobReader
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, NotFound, Unavailable
 from tests.holdfast.conftest import Connect
@@ -24,12 +25,50 @@ def digest(state: State) -> Digest:
 
 
 def test_a_blob_is_read_whole(store: ContentStore, frontend: FakeFrontend, digest: Digest) -> None:
-    """Sequential reading gives every byte, out of one Read."""
+    """Sequential reading gives every byte once, out of ever larger Reads."""
     with store.open(digest) as blob:
         target = io.BytesIO()
         shutil.copyfileobj(blob, target, 10_000)
     assert target.getvalue() == DATA
-    assert frontend.reads == [0]
+    assert sum(frontend.asked) == len(DATA)
+    assert len(frontend.reads) <= 5
+    assert frontend.asked[:-1] == sorted(frontend.asked[:-1])
+
+
+def test_reading_all_is_one_read(
+    store: ContentStore, frontend: FakeFrontend, digest: Digest
+) -> None:
+    """Whoever wants all that is left asks for it once."""
+    with store.open(digest) as blob:
+        assert blob.read() == DATA
+    assert frontend.asked == [len(DATA)]
+
+
+def test_random_reads_fetch_about_what_they_use(
+    store: ContentStore, frontend: FakeFrontend, digest: Digest
+) -> None:
+    """A seek and a small read ask for a buffer full, not for the rest of the blob."""
+    choose = random.Random(11)  # noqa: S311 -- not for secrets
+    with store.open(digest) as blob:
+        for _ in range(50):
+            at = choose.randrange(len(DATA) - 4096)
+            blob.seek(at)
+            assert blob.read(4096) == DATA[at : at + 4096]
+    assert sum(frontend.asked) <= 50 * 2 * io.DEFAULT_BUFFER_SIZE
+
+
+def test_a_range_is_read_at_once(
+    store: ContentStore, frontend: FakeFrontend, digest: Digest
+) -> None:
+    """A ranged read asks for the range alone, and leaves the position where it was."""
+    with store.open(digest) as blob:
+        assert blob.read_at(1_000_000, 1000) == DATA[1_000_000:1_001_000]
+        assert blob.read_at(len(DATA) - 5, 1000) == DATA[-5:]
+        assert blob.read_at(len(DATA) + 5, 1000) == b""
+        assert blob.tell() == 0
+        with pytest.raises(ValueError, match="below 0"):
+            blob.read_at(-1, 5)
+    assert frontend.asked == [1000, 5]
 
 
 def test_an_empty_blob_is_empty(store: ContentStore, frontend: FakeFrontend, state: State) -> None:
@@ -63,11 +102,10 @@ def test_a_short_way_ahead_is_read_through(
     store: ContentStore, frontend: FakeFrontend, digest: Digest
 ) -> None:
     """Skipping a little goes on with the same Read; going back begins another."""
-    blob = store.open(digest)
-    raw = blob.raw
-    assert raw.read(10) == DATA[:10]
-    raw.seek(500_000)
-    assert raw.read(10) == DATA[500_000:500_010]
+    raw = BlobReader(store._frontends, digest, len(DATA))
+    assert raw.read(200_000) == DATA[: 64 * 1024]  # as far as one message reaches
+    raw.seek(120_000)
+    assert raw.read(10) == DATA[120_000:120_010]
     assert frontend.reads == [0]
     raw.seek(5)
     assert raw.read(10) == DATA[5:15]

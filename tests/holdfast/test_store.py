@@ -13,6 +13,7 @@ from holdfast import ContentStore
 from holdfast.digests import Digest
 from holdfast.errors import (
     ConfigurationError,
+    DataLoss,
     HoldfastError,
     InvalidArgument,
     NotFound,
@@ -77,7 +78,7 @@ def test_holds_are_listed_over_several_messages(store: ContentStore, state: Stat
     assert {info.digest for info in store.list()} == mine
     assert [info.labels["n"] for info in store.list("labels.n==3")] == ["3"]
     with pytest.raises(InvalidArgument, match="position"):
-        list(store.list("a=b"))
+        store.list("a=b")  # at the call, before anybody iterates
 
 
 def test_a_broken_list_is_begun_again_without_repeats(
@@ -247,3 +248,76 @@ def test_the_package_has_nothing_else() -> None:
     """A misspelt name is an AttributeError, as with any module."""
     with pytest.raises(AttributeError, match="ContentStor'"):
         _ = holdfast.ContentStor
+
+
+def test_bytes_go_in_and_out_at_once(store: ContentStore) -> None:
+    """`put` and `get` are push and open for what fits memory; a range comes alone."""
+    pushed = store.put(b"hello world", labels={"k": "v"})
+    assert store.get(pushed.digest) == b"hello world"
+    assert store.get(str(pushed.digest), 6) == b"world"
+    assert store.get(pushed.digest, 6, 2) == b"wo"
+    assert dict(store.info(pushed.digest).labels) == {"k": "v"}
+    with pytest.raises(ValueError, match="below 0"):
+        store.get(pushed.digest, -1)
+
+
+def test_what_is_got_whole_is_compared_with_its_digest(store: ContentStore, state: State) -> None:
+    """A frontend that sends other bytes of the same size isn't believed."""
+    digest = state.hold("a", b"abc")
+    state.blobs[str(digest)] = b"abd"
+    with pytest.raises(DataLoss, match="other bytes"):
+        store.get(digest)
+
+
+def test_a_store_is_asked_with_in(store: ContentStore, state: State) -> None:
+    """`digest in store` says whether the tenant has it; what is no digest is refused or absent."""
+    digest = state.hold("a", b"abc")
+    assert digest in store
+    assert str(digest) in store
+    assert Digest.of(b"unknown") not in store
+    assert 7 not in store
+    with pytest.raises(InvalidArgument):
+        _ = "sha256:abc" in store
+
+
+def test_not_found_is_a_missing_file_too(store: ContentStore) -> None:
+    """Code that opens files or blobs needs one `except` for what isn't there."""
+    with pytest.raises(FileNotFoundError, match="not found"):
+        store.open(Digest.of(b"unknown"))
+
+
+FORK = """
+import os, sys
+from holdfast import ContentStore
+from holdfast.errors import HoldfastError
+store = ContentStore(sys.argv[1], tenant="a")
+writer = store.writer("half")
+store.info(sys.argv[2])
+{before}
+child = os.fork()
+if child == 0:
+    try:
+        print(ContentStore(sys.argv[1], tenant="a").info(sys.argv[2]).size, flush=True)
+    except HoldfastError as error:
+        print(error, flush=True)
+    store.close()
+    del writer
+    os._exit(0)
+os.waitpid(child, 0)
+print(ContentStore(sys.argv[1], tenant="a").info(sys.argv[2]).size)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "said"), [("", "'spawn'"), ("writer.close(); store.close()", "3")]
+)
+def test_a_fork_works_or_is_refused(
+    frontend: FakeFrontend, state: State, before: str, said: str
+) -> None:
+    """A child of a connected process is told what to do, at once; the parent goes on."""
+    digest = state.hold("a", b"abc")
+    command = [sys.executable, "-c", FORK.format(before=before), frontend.target, str(digest)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    child, parent = done.stdout.splitlines()
+    assert said in child
+    assert parent == "3"

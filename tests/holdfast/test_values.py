@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import datetime as dt
+import json
+import pickle
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -15,6 +20,7 @@ from holdfast.values import (
     MAX_LABELS,
     MAX_REF_BYTES,
     Info,
+    Labels,
     Status,
     check_labels,
     check_ref,
@@ -102,3 +108,36 @@ def test_what_a_peer_sent_is_quoted_short_and_printable(text: str) -> None:
     quoted = shorten(text)
     assert quoted.isprintable()
     assert len(quoted) <= 96 + len("…(5000 characters)")
+
+
+def test_values_are_plain_values() -> None:
+    """An Info is copied, pickled, hashed, compared and made a dict, as any frozen dataclass."""
+    info = Info(Digest.of(b""), 0, 1, 2, Labels(b="2", a="1"))
+    same = Info(Digest.of(b""), 0, 1, 2, Labels(a="1", b="2"))
+    pickled = pickle.loads(pickle.dumps(info))  # noqa: S301 -- our own
+    for made in (copy.copy(info), copy.deepcopy(info), pickled, same):
+        assert made == info
+        assert len({made, info}) == 1
+    assert dataclasses.asdict(info)["labels"] == {"a": "1", "b": "2"}
+    assert json.loads(json.dumps(info.labels)) == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda labels: labels.update(a="2"),
+        lambda labels: labels.pop("a"),
+        lambda labels: labels.clear(),
+        lambda labels: labels.setdefault("b", ""),
+        lambda labels: labels.popitem(),
+        lambda labels: labels.__setitem__("a", "2"),
+        lambda labels: labels.__delitem__("a"),
+        lambda labels: labels.__ior__({"a": "2"}),
+    ],
+)
+def test_labels_never_change(change: Callable[[Labels], object]) -> None:
+    """Every way to change a dict is refused, and says what to do instead."""
+    labels = Labels(a="1")
+    with pytest.raises(TypeError, match="labels can't be changed"):
+        change(labels)
+    assert labels == {"a": "1"}
