@@ -24,6 +24,12 @@ REQUEST_LANDING = 15 * 60.0
 """Seconds after which S3 refuses a request's signature: it can land no later."""
 CLOCK_MARGIN = 15 * 60.0
 """Seconds by which the clocks of a store's servers may step or differ."""
+DOOM_MINIMUM = 3600.0
+"""Seconds between the two runs of the collector that it takes to delete anything, at least.
+
+What was seen complete less than this ago can't have been deleted by any collector, whatever
+one of them read or took for the time: the one that found it first must have looked at it a
+`DOOM_MINIMUM` before the one that deletes it, by the store's own stamps."""
 LEAST_DISK_CACHE = 16 * BLOCK_SIZE
 """Bytes of the smallest disk cache: a sixteenth of it, which is freed at once, is a block."""
 
@@ -145,6 +151,13 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds that gc keeps the data of a blob that has gone, for whoever is still "
         "reading it.",
+    )
+    gc_doom: float = Field(
+        default=24 * 3600.0,
+        ge=DOOM_MINIMUM,
+        description="Seconds after one run of gc found data unnamed until another run may delete "
+        "it: time to notice what is doomed, and as long as an ingest lives by default, so that no "
+        "wrong clock of a collector reaches what may still be committed.",
     )
     lease_ttl: float = Field(
         default=15.0,

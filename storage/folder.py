@@ -162,10 +162,20 @@ class FolderStore:
         """As the port says."""
         path = self._path(key)
         with translated(f"deleting {key}"), self._files.locked(lock_of(key)):
-            # The file last: parts below it are older and must not come back.
-            self._files.remove_tree(parts_folder(path))
-            self._files.remove(path)
-            self._files.remove_empty(path.parent, self._root / "objects")
+            self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        # The file last: parts below it are older and must not come back.
+        self._files.remove_tree(parts_folder(path))
+        self._files.remove(path)
+        self._files.remove_empty(path.parent, self._root / "objects")
+
+    def delete_if(self, key: str, etag: str) -> None:
+        """As the port says; a reply is never lost here."""
+        path = self._path(key)
+        with translated(f"deleting {key}"), self._files.locked(lock_of(key)):
+            self._check(key, IfMatch(etag))
+            self._remove(path)
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
         """As the port says; a folder is read when its turn comes."""

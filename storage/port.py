@@ -8,7 +8,7 @@ offsets are bytes, times are seconds since 1970 by the *store's* clock.
 Every operation raises, besides what its own docstring names:
 
     Unavailable        the store can't be reached, or is throttling, after retries
-    OutcomeUnknown     a conditional put or a complete got no definite reply: it
+    OutcomeUnknown     a conditional put or delete, or a complete, got no definite reply: it
                        may have taken effect, now or later; look before acting
     ResourceExhausted  bucket, disk or quota is full
     PermissionDenied   the credentials don't allow it (a 403 is never absence)
@@ -48,7 +48,7 @@ class NoSuchUpload(NotFound):
 
 
 class ConditionFailed(HoldfastError):  # noqa: N818 -- reads as the fact it is
-    """A conditional put found another state than it asked for. Nothing was written."""
+    """A conditional put or delete found another state than it asked for, and did nothing."""
 
 
 class InvalidPart(HoldfastError):  # noqa: N818 -- S3's own term
@@ -154,6 +154,18 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Removes an object; an absent one is no error."""
+        ...
+
+    def delete_if(self, key: str, etag: str) -> None:
+        """Removes an object if its ETag is this one; sent once, never retried.
+
+        Some servers ignore the condition and delete whatever is there: ask
+        `storage.probe.deletes_conditionally` before anything rests on it.
+
+        Raises:
+            ConditionFailed: there is another object, or none.
+            OutcomeUnknown: no definite reply came.
+        """
         ...
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:

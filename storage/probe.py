@@ -107,6 +107,19 @@ def _further(store: ObjectStore, prefix: str) -> Iterator[Check]:
         "add a lifecycle rule that aborts incomplete uploads: the collector can't see them",
         essential=False,
     )
+    advice = "the collector keeps tombstones, some 300 bytes each"
+    yield _try("conditional DELETE", lambda: _delete_if(store, prefix), advice, essential=False)
+
+
+def deletes_conditionally(store: ObjectStore) -> bool:
+    """Whether the store refuses a DELETE whose If-Match isn't the object's ETag."""
+    prefix = f"{PREFIX}{uuid7()}/"
+    try:
+        return _refuses_stale_deletes(store, prefix + "delete-if")
+    except _Found:
+        return False
+    finally:
+        _clean_up(store, prefix)
 
 
 def _permissions() -> str:
@@ -275,6 +288,34 @@ def _list_uploads(store: ObjectStore, prefix: str) -> str:
     finally:
         store.abort_upload(key, upload.id)
     return "works"
+
+
+def _delete_if(store: ObjectStore, prefix: str) -> str:
+    if _refuses_stale_deletes(store, prefix + "delete-if"):
+        return "If-Match is honoured by DELETE too: tombstones are removed"
+    return "DELETE ignores If-Match: the collector leaves tombstones, some 300 bytes each"
+
+
+def _refuses_stale_deletes(store: ObjectStore, key: str) -> bool:
+    stale, current = store.put(key, b"first").etag, store.put(key, b"second").etag
+    if _deleted(store, key, stale):
+        return False
+    if store.get(key).body != b"second" or not _deleted(store, key, current):
+        raise _Found(
+            "a DELETE with a stale If-Match removed the object, or one with its ETag didn't"
+        )
+    with suppress(NoSuchKey):
+        store.head(key)
+        raise _Found("an object was there after a DELETE with its ETag")
+    return True
+
+
+def _deleted(store: ObjectStore, key: str, etag: str) -> bool:
+    try:
+        store.delete_if(key, etag)
+    except ConditionFailed:
+        return False
+    return True
 
 
 def _clean_up(store: ObjectStore, prefix: str) -> None:

@@ -203,6 +203,16 @@ class S3Store(Uploads):
         except NoSuchKey:
             return  # some servers say so
 
+    def delete_if(self, key: str, etag: str) -> None:
+        """As the port says, through boto3: it is rare."""
+        try:
+            with translated(f"deleting {key}", once=True):
+                self._once.delete_object(
+                    Bucket=self._bucket, Key=self._prefix + key, IfMatch=quoted(etag)
+                )
+        except NoSuchKey as error:
+            raise ConditionFailed(f"{key} isn't there, so its ETag isn't {etag}") from error
+
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
         """As the port says.
 

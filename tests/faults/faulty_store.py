@@ -119,6 +119,9 @@ class FaultyStore(Wrapped):
     def delete(self, key: str) -> None:
         self._do("delete", key, lambda: self.inner.delete(key))
 
+    def delete_if(self, key: str, etag: str) -> None:
+        self._do("delete_if", key, lambda: self.inner.delete_if(key, etag), once=True)
+
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
         return self._listed("list", prefix, self.inner.list(prefix, start_after))
 

@@ -36,6 +36,9 @@ class Wrapped:
     def delete(self, key: str) -> None:
         self.inner.delete(key)
 
+    def delete_if(self, key: str, etag: str) -> None:
+        self.inner.delete_if(key, etag)
+
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
         return self.inner.list(prefix, start_after)
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 import pytest
 
 from holdfast.errors import DataLoss
+from storage.folder import FolderStore
 from storage.port import (
     MIN_PART_SIZE,
     Condition,
@@ -23,6 +24,7 @@ from storage.port import (
     ObjectStore,
     Part,
 )
+from storage.probe import deletes_conditionally
 
 UNKNOWN_ETAG = "0123456789abcdef0123456789abcdef"
 WRITERS = 16
@@ -97,6 +99,27 @@ def test_delete(object_store: ObjectStore) -> None:
     with pytest.raises(NoSuchKey):
         object_store.get("data/a")
     assert keys(object_store, "data/") == ["data/b"]
+
+
+def test_delete_if(object_store: ObjectStore) -> None:
+    """A delete of one ETag takes that object alone: another one, or none, is a failed condition."""
+    if not deletes_conditionally(object_store):
+        pytest.skip("this store ignores If-Match of a DELETE")
+    stale = object_store.put("blobs/a", b"one").etag
+    current = object_store.put("blobs/a", b"two").etag
+    with pytest.raises(ConditionFailed):
+        object_store.delete_if("blobs/a", stale)
+    assert object_store.get("blobs/a").body == b"two"
+    object_store.delete_if("blobs/a", current)
+    assert keys(object_store, "") == []
+
+
+def test_delete_if_of_nothing(folder_store: FolderStore) -> None:
+    """A delete of an ETag that isn't there any more is a failed condition."""
+    etag = folder_store.put("blobs/a", b"one").etag
+    folder_store.delete("blobs/a")
+    with pytest.raises(ConditionFailed):
+        folder_store.delete_if("blobs/a", etag)
 
 
 @pytest.mark.parametrize(

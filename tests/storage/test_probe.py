@@ -17,7 +17,7 @@ from holdfast.errors import (
 )
 from storage.folder import FolderStore
 from storage.port import Condition, ConditionFailed, Entry, NoSuchKey, ObjectStore, Part, Written
-from storage.probe import Report, probe
+from storage.probe import Report, deletes_conditionally, probe
 from tests.storage.faults import Wrapped
 
 
@@ -34,7 +34,7 @@ def test_safe_store(object_store: ObjectStore, essential_only: bool) -> None:
     """A safe store passes every check, and nothing is left in it."""
     report = probe(object_store, essential_only)
     assert failed(report) == {}
-    assert len(report.checks) == (6 if essential_only else 9)
+    assert len(report.checks) == (6 if essential_only else 10)
     assert all(check.found for check in report.checks)
     assert list(object_store.list("")) == []
     assert list(object_store.list_uploads("")) == []
@@ -132,6 +132,26 @@ class WrongComposites(Wrapped):
 
     def composite_etag(self, parts: Sequence[Part]) -> str:
         return f"wrong-{len(parts)}"
+
+
+class DeletesAnyway(Wrapped):
+    """Ignores the condition of a DELETE, as MinIO does."""
+
+    def delete_if(self, key: str, etag: str) -> None:
+        del etag
+        self.delete(key)
+
+
+@pytest.mark.parametrize("honours", [True, False])
+def test_conditional_deletes(folder_store: FolderStore, honours: bool) -> None:
+    """Whether a DELETE heeds If-Match is found out by trying, and is no fault where it doesn't."""
+    store = folder_store if honours else DeletesAnyway(folder_store)
+    assert deletes_conditionally(store) is honours
+    assert list(store.list("")) == []
+    report = probe(store, essential_only=False)
+    assert failed(report) == {}
+    [check] = [check for check in report.checks if check.name == "conditional DELETE"]
+    assert ("ignores" in check.found) is not honours
 
 
 class KeepsUploads(Wrapped):

@@ -67,6 +67,12 @@ class MemoryStore:
         """As the port says."""
         self._objects.pop(key, None)
 
+    def delete_if(self, key: str, etag: str) -> None:
+        """As the port says."""
+        if key not in self._objects or self._objects[key][0].etag != etag:
+            raise ConditionFailed(key)
+        del self._objects[key]
+
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
         """As the port says, all at once: pages are the stepping store's."""
         found = sorted(key for key in self._objects if key.startswith(prefix))
