@@ -200,13 +200,31 @@ class Ingests:
             raise lost(ref)
 
     async def forget(self, tenant: str, ref: str, data_key: str, done: Done | None) -> bool:
-        """Ends the ingest that writes `data_key`; False if the ref has another, or none."""
-        keys = Keys(tenant)
-        return bool(
+        """Ends a frozen ingest whose commit was carried out, or can't be, by whomever.
+
+        Returns:
+            False: the ref has another ingest, one that isn't frozen, or none.
+        """
+        return await self._forget(Keys(tenant), ref, "", data_key, done) == 1
+
+    async def drop(self, lease: Lease, data_key: str, done: Done | None = None) -> None:
+        """Ends the ingest that the lease's stream writes.
+
+        Raises:
+            Aborted: the lease is lost; the ingest may be another stream's, under the same
+                data key.
+        """
+        if await self._forget(Keys(lease.tenant), lease.ref, lease.nonce, data_key, done) < 0:
+            raise lost(lease.ref)
+
+    async def _forget(
+        self, keys: Keys, ref: str, nonce: str, data_key: str, done: Done | None
+    ) -> int:
+        return int(
             await self._scripts.run(
                 "forget",
-                [keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)],
-                [data_key, ref, done.encode() if done else "", DONE_TTL_MS],
+                [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)],
+                [nonce, data_key, ref, done.encode() if done else "", DONE_TTL_MS],
             )
         )
 

@@ -143,6 +143,8 @@ class Commits:
 
         Raises:
             AlreadyExists: the tenant held it before.
+            Aborted: the lease was lost meanwhile; the ingest is left to its next stream, and
+                whoever asks next finds the tenant's hold.
         """
         path, digest = self._path, record.digest
         if await path.absences.likely(digest):
@@ -156,7 +158,7 @@ class Commits:
         adopted = await path.workers.store(path.blobs.adopt, lease.tenant, digest, now_ns, labels)
         if adopted is None:
             return False
-        await self._forget(lease.tenant, lease.ref, record)
+        await path.ingests.drop(lease, record.data_key, Done(str(digest), record.size))
         return True
 
     async def carry_out(
@@ -295,16 +297,17 @@ class Commits:
         )
 
     async def _thaw(self, tenant: str, ref: str, frozen: FrozenCommit) -> None:
-        await self._path.ingests.forget(tenant, ref, frozen.record.data_key, None)
-        self.discard_upload(frozen.record.data_key, frozen.upload_id)
+        if await self._path.ingests.forget(tenant, ref, frozen.record.data_key, None):
+            self.discard_upload(frozen.record.data_key, frozen.upload_id)
 
     async def drop(self, lease: Lease, key: str, upload_id: str = "") -> None:
-        """Drops an ingest for good.
+        """Drops a stream's own ingest for good.
 
         Raises:
+            Aborted: the lease is lost; the ingest and its upload may be another stream's.
             Unavailable: Redis can't be reached.
         """
-        await self._path.ingests.forget(lease.tenant, lease.ref, key, None)
+        await self._path.ingests.drop(lease, key)
         self.discard_upload(key, upload_id)
 
     def discard_upload(self, key: str, upload_id: str) -> None:

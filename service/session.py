@@ -297,8 +297,8 @@ class Session:
 
     async def _drop(self) -> None:
         self._become(Phase.DROPPED)
-        self._stream.discard_tail()
         await self._commits.drop(self._lease, self._stream.data_key, self._stream.upload_id)
+        self._stream.discard_tail()  # not before: whoever has the lease by now goes on from it
 
     async def _answer_repeat(self, message: Message) -> None:
         """A COMMIT whose reply was lost finds the mark of the first one.

@@ -1,15 +1,24 @@
 -- Ends an ingest: committed (with a done mark), dropped or thawed (without).
--- KEYS: ingest, parts, index, done
--- ARGV: data key, ref, done mark or "", its ttl (ms)
--- Returns: 1, or 0 when the ref has another ingest by now, or none.
+-- KEYS: lease, ingest, parts, index, done
+-- ARGV: nonce of the stream that ends its own ingest, or "" where a frozen commit was
+--       carried out, by whomever; data key, ref, done mark or "", its ttl (ms)
+-- Returns: 1; 0 when the ref has another ingest by now, or none, or, without a nonce, one
+--          that isn't frozen; -1 when the lease isn't ours any more.
 -- Run twice: the data key isn't there any more, so a slow second run can't hit
 -- the ref's next ingest.
-if redis.call('HGET', KEYS[1], 'data_key') ~= ARGV[1] then
+if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
+  return -1
+end
+if redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] then
   return 0
 end
-redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('ZREM', KEYS[3], ARGV[2])
-if ARGV[3] ~= '' then
-  redis.call('SET', KEYS[4], ARGV[3], 'PX', ARGV[4])
+if ARGV[1] == '' and redis.call('HEXISTS', KEYS[2], 'frozen') == 0 then
+  -- A failover has lost the commit, and another stream goes on with the same data key.
+  return 0
+end
+redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('ZREM', KEYS[4], ARGV[3])
+if ARGV[4] ~= '' then
+  redis.call('SET', KEYS[5], ARGV[4], 'PX', ARGV[5])
 end
 return 1

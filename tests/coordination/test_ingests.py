@@ -226,16 +226,51 @@ async def test_a_done_mark(one: Frontend) -> None:
 
 async def test_a_slow_end(one: Frontend) -> None:
     """The end of an ingest doesn't hit the ref's next one, and leaves it no mark."""
-    await one.open("ref", "n1", "b")
+    lease, _ = await one.open("ref", "n1", "b")
+    await one.ingests.freeze(lease, "b", "{}")
     assert not await one.ingests.forget(one.tenant, "ref", "a", Done("sha256:abc", 8))
     assert (await one.find("ref")).data_key == "b"
+    assert one.keys.done("ref") not in await one.stored_keys()
+
+
+async def test_the_end_of_a_commit_that_redis_has_forgotten(one: Frontend) -> None:
+    """Who carried a commit out doesn't end an ingest that isn't frozen: it is in other hands."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.checkpoint(lease, "a", 1, 8)
+    assert not await one.ingests.forget(one.tenant, "ref", "a", Done("sha256:abc", 8))
+    assert (await one.find("ref")).offset == 8
+    assert one.keys.done("ref") not in await one.stored_keys()
+
+
+async def test_a_drop(one: Frontend) -> None:
+    """A stream drops its own ingest; that it is gone already is no error."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.ingests.drop(lease, "a")
+    assert await one.ingests.find(one.tenant, "ref") is None
+    await one.ingests.drop(lease, "a", Done("sha256:abc", 8))
+    assert one.keys.done("ref") not in await one.stored_keys()
+
+
+@pytest.mark.parametrize("done", [None, Done("sha256:abc", 8)])
+async def test_a_drop_by_who_has_lost_the_ref(one: Frontend, done: Done | None) -> None:
+    """A stream without the lease doesn't end its successor's ingest under the same data key."""
+    first, _ = await one.open("ref", "n1", "a")
+    await one.checkpoint(first, "a", 1, 8)
+    await one.ingests.release(one.tenant, "ref", "n1")
+    with pytest.raises(Aborted):
+        await one.ingests.drop(first, "a", done)
+    second, ingest = await one.open("ref", "n2", "b")
+    assert ingest.data_key == "a"
+    with pytest.raises(Aborted):
+        await one.ingests.drop(first, "a", done)
+    await one.checkpoint(second, "a", 2, 16)
     assert one.keys.done("ref") not in await one.stored_keys()
 
 
 async def test_abort(one: Frontend) -> None:
     """An abort frees the ref, says what it dropped, and forgets the commit before."""
     lease, _ = await one.open("ref", "n1", "a")
-    await one.ingests.forget(one.tenant, "ref", "a", Done("sha256:abc", 8))
+    await one.ingests.drop(lease, "a", Done("sha256:abc", 8))
     await one.ingests.release(one.tenant, "ref", "n1")
     lease, _ = await one.open("ref", "n2", "b")
     await one.checkpoint(lease, "b", 1, 8)
@@ -285,7 +320,7 @@ async def test_a_late_open(alone: Frontend) -> None:
     before = await alone.find("ref")
     await alone.open("ref", "n1", "a")
     assert await alone.find("ref") == before
-    await alone.ingests.forget(alone.tenant, "ref", "b", None)
+    await alone.ingests.drop(lease, "b")
     with pytest.raises(Aborted):
         await alone.open("ref", "n1", "a")
     assert await alone.ingests.find(alone.tenant, "ref") is None

@@ -23,7 +23,7 @@ STEPS: dict[str, Act] = {
     "rekey": lambda one, lease: one.ingests.rekey(lease, "a", "b"),
     "rewind": lambda one, lease: one.ingests.rewind(lease, "a", 0, 0),
     "freeze": lambda one, lease: one.ingests.freeze(lease, "a", "{}"),
-    "forget": lambda one, _: one.ingests.forget(one.tenant, "ref", "a", Done("sha256:x", 8)),
+    "forget": lambda one, lease: one.ingests.drop(lease, "a", Done("sha256:x", 8)),
     "release": lambda one, _: one.ingests.release(one.tenant, "ref", "n"),
     "abort": lambda one, _: one.ingests.abort(one.tenant, "ref"),
 }

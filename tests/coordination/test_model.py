@@ -171,13 +171,21 @@ class World:
             self.model = replace(self.model, frozen=text)
 
     async def forget(self, writer: Writer) -> None:
-        """Somebody ends the ingest that a stream knows, rightful or not: the key decides."""
+        """Somebody has carried out the commit that a stream froze: the key decides."""
         done = Done(f"sha256:{self.name('d')}", 1)
-        hit = self.model is not None and self.model.key == writer.key
+        hit = self.model is not None and self.model.key == writer.key and bool(self.model.frozen)
         for first in (True, False):
             forgot = await self.one.ingests.forget(self.one.tenant, "ref", writer.key, done)
             assert forgot == (hit and first)
         if hit:
+            self.model, self.done = None, done
+
+    async def drop(self, writer: Writer) -> None:
+        """A stream ends its own ingest, if it has one under its key."""
+        done = Done(f"sha256:{self.name('d')}", 1)
+        key, may = writer.key, writer is self.holder
+        await self.run(writer, lambda: self.one.ingests.drop(writer.lease, key, done), may=may)
+        if may and self.model and self.model.key == key:
             self.model, self.done = None, done
 
     async def abort(self) -> None:
@@ -216,7 +224,7 @@ class World:
 ALONE = ["open", "abort"]
 BY_WRITER = [
     "release", "checkpoint", "spill", "progress", "restart", "rekey", "rewind", "freeze",
-    "forget", "late",
+    "forget", "drop", "late",
 ]  # fmt: skip
 steps = st.lists(
     st.tuples(

@@ -130,7 +130,7 @@ async def test_everything_is_reachable(one: Frontend) -> None:
         elif number == 4:
             await one.ingests.freeze(lease, key, "{}")
         elif number == 5:
-            await one.ingests.forget(one.tenant, ref, key, Done("sha256:x", 8))
+            await one.ingests.drop(lease, key, Done("sha256:x", 8))
         elif number == 6:
             await one.ingests.abort(one.tenant, ref)
         elif number == 7:

@@ -27,6 +27,10 @@ class IngestRules(NamedTuple):
     fresh_restart_key: bool = True
     fresh_open_key: bool = True
     minds_frozen: bool = True
+    ends_own: bool = True
+    """A stream that adopts or drops ends the ingest under its lease alone."""
+    ends_frozen: bool = True
+    """Who has carried out a commit ends an ingest that is frozen, and no other."""
     minds_etags: bool = True
     minds_object_etag: bool = True
     """A completed object is known by the ETag of its parts, not by its size alone."""
@@ -72,8 +76,10 @@ class IngestWorld(NamedTuple):
 # -- programs
 
 
-def write_ref(rules: IngestRules, name: str, single: bool, restarts: bool) -> Program:
-    """`Session`: opens the ref, carries out what is frozen, sends its bytes, commits."""
+def write_ref(
+    rules: IngestRules, name: str, single: bool, restarts: bool, adopts: bool = False
+) -> Program:
+    """`Session`: opens the ref, carries out what is frozen, sends its bytes, commits or adopts."""
     opened = yield Request("run", "open", name)
     if opened in {UNKNOWN, FAILED}:
         return
@@ -90,6 +96,11 @@ def write_ref(rules: IngestRules, name: str, single: bool, restarts: bool) -> Pr
         key, parts = fresh, ()
     parts = yield from send(name, key, parts, single)
     if parts is None:
+        return
+    if adopts:  # or drops: the fleet, or the tenant, has the content already
+        dropped = yield Request("run", "drop", name, None, key)
+        if dropped == OK:
+            yield Request("run", "release", name)
         return
     done = yield Request("run", "freeze", name, None, (key, parts, single))
     if done != OK:
@@ -229,12 +240,27 @@ class IngestModel:
         return self._written(world, request, ingest._replace(frozen=parts, single=single))
 
     def _run_forget(self, world: IngestWorld, request: Request) -> Step:
-        ingest = world.redis.ingest
+        lease, ingest = world.redis
         if ingest is None or (self.rules.compares_key and ingest.key != request.body):
+            return OK, world
+        if ingest.frozen is None and self.rules.ends_frozen:
             return OK, world
         after = world.changed(world.redis._replace(ingest=None))
         if ingest.key != request.body:
             after = after._replace(wrong=f"the end of {request.body} drops the ref's next ingest")
+        elif ingest.frozen is None and lease:
+            after = after._replace(wrong=f"the end of a commit drops what {lease} writes")
+        return OK, after
+
+    def _run_drop(self, world: IngestWorld, request: Request) -> Step:
+        lease, ingest = world.redis
+        if self.rules.ends_own and lease != request.name:
+            return FAILED, world
+        if ingest is None or ingest.key != request.body:
+            return OK, world
+        after = world.changed(world.redis._replace(ingest=None))
+        if lease != request.name:
+            after = after._replace(wrong=f"{request.name} drops what {lease or 'nobody'} writes")
         return OK, after
 
     def _run_release(self, world: IngestWorld, request: Request) -> Step:
@@ -325,6 +351,8 @@ def ingesting(rules: IngestRules, faults: Faults, single: bool, aborts: bool) ->
             yield "a stream", Call(write_ref, (rules, fresh, single, False))
             if restarts:
                 yield "a restart", Call(write_ref, (rules, fresh, single, True))
+            else:
+                yield "an adoption", Call(write_ref, (rules, fresh, single, False, True))
             if aborts:
                 yield "an abort", Call(abort)
 

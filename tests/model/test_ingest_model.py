@@ -16,6 +16,12 @@ BROKEN = {
         True,
     ),
     "forgotten without the data key": (SAFE._replace(compares_key=False), Faults(no_reply=1), True),
+    "dropped without the lease": (SAFE._replace(ends_own=False), Faults(environment=1), False),
+    "forgotten though it isn't frozen": (
+        SAFE._replace(ends_frozen=False),
+        Faults(environment=2),
+        False,
+    ),
     "a restart under the same data key, where size alone tells objects apart": (
         SAFE._replace(fresh_restart_key=False, minds_object_etag=False),
         Faults(no_reply=1, environment=2),
