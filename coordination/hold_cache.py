@@ -35,6 +35,9 @@ GUARD_TTL_MS: Final = 60 * 60 * 1000
 """How long a change that was broken off keeps fills away, in ms: longer than a
 request of it can still land (S3 refuses signatures older than 15 min). A look-up
 that is older than this fills nothing in."""
+KEPT_APART: Final = 16
+"""Other changes of a digest that its guard tells apart: more than one tenant makes at once.
+Those before them are folded into one, so that a guard is small however many have failed."""
 TOGETHER: Final = 64
 """Digests that are looked up by one request at most: Redis does nothing else meanwhile."""
 
@@ -75,10 +78,14 @@ class Announcement:
         go. One that looks later finds the marks.
 
         Raises:
-            Unavailable: it is gone, or Redis can't be reached; nothing may be taken away.
+            Unavailable: it is gone, or folded into others that began later, or Redis can't be
+                reached; nothing may be taken away.
         """
         if not await self._scripts.run("change_confirm", [self._guard], [self._token]):
-            raise Unavailable("Redis has lost what was announced there (a failover?); try again")
+            raise Unavailable(
+                "Redis doesn't know any more what was announced there (a failover, or too many "
+                "changes of one digest at once); try again"
+            )
 
 
 class HoldCache:
@@ -164,14 +171,16 @@ class HoldCache:
 
         A change that fails inside, or whose end can't be announced, leaves its
         announcement in force: fills stay refused until it has run out, since its
-        requests may still land.
+        requests may still land. However many fail, the guard stays small.
 
         Raises:
             Unavailable: Redis can't be reached; S3 must not be touched.
         """
         token, keys = self._new_token(), _keys(tenant, digest)
         await self._scripts.run(
-            "change_begin", keys, [token, GUARD_TTL_MS, GEN_TTL_MS, "1" if delete else "0"]
+            "change_begin",
+            keys,
+            [token, GUARD_TTL_MS, GEN_TTL_MS, "1" if delete else "0", KEPT_APART],
         )
         yield Announcement(self._scripts, keys[2], token)
         await self._scripts.run("change_end", keys[1:], [token, GUARD_TTL_MS])

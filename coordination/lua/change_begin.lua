@@ -1,15 +1,40 @@
 -- Announces a change of what a tenant holds of a digest, before S3 is touched.
 -- KEYS: gen, hold, guard
 -- ARGV: token of the change, ttl of the guard (ms), ttl of gen (ms), "1" to forget all of
---       the tenant's entries
+--       the tenant's entries, how many other changes are kept apart
 -- Returns: 1
 -- Run twice: gen is raised twice, and a run after the change's end keeps fills away
 -- until it has run out; both cost misses only.
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[3], 'change:' .. ARGV[1], string.format('began:%.0f', now),
+local now, ttl = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[2])
+local own, others, earlier = 'change:' .. ARGV[1], {}, 0
+local fields = redis.call('HGETALL', KEYS[3])
+for i = 1, #fields, 2 do
+  local began = tonumber(string.match(fields[i + 1], '^began:(%d+)$'))
+  if began and began > now then
+    -- The clock was set back; it began before now in any case.
+    began = now
+    redis.call('HSET', KEYS[3], fields[i], string.format('began:%.0f', now))
+  end
+  if began and now - began >= ttl then
+    redis.call('HDEL', KEYS[3], fields[i])
+  elseif began and fields[i] == 'earlier' then
+    earlier = began
+  elseif began and fields[i] ~= own then
+    others[#others + 1] = {fields[i], began}
+  end
+end
+-- Those that began first are folded into one that lasts as long as the last of them. If one
+-- is still under way, it isn't confirmed any more, and its end doesn't end that.
+table.sort(others, function(one, other) return one[2] < other[2] end)
+for i = 1, #others - ARGV[5] do
+  earlier = math.max(earlier, others[i][2])
+  redis.call('HDEL', KEYS[3], others[i][1])
+  redis.call('HSET', KEYS[3], 'earlier', string.format('began:%.0f', earlier))
+end
+redis.call('HSET', KEYS[3], own, string.format('began:%.0f', now),
   'token', ARGV[1] .. ':' .. time[1] .. ':' .. time[2])
-redis.call('PEXPIRE', KEYS[3], ARGV[2])
+redis.call('PEXPIRE', KEYS[3], ttl)
 redis.call('DEL', KEYS[2])
 if ARGV[4] == '1' then
   redis.call('INCR', KEYS[1])

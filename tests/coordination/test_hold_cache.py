@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coordination.hold_cache import ENTRY_TTL_MS, GUARD_TTL_MS, Found, Ticket
+from coordination.hold_cache import ENTRY_TTL_MS, GUARD_TTL_MS, KEPT_APART, Found, Ticket
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
 from tests.coordination.fleet import DIGEST, Frontend, frontend
@@ -160,13 +160,13 @@ async def test_a_reader_beside_two_changes(alone: Frontend) -> None:
 async def test_a_change_that_is_announced_twice(alone: Frontend) -> None:
     """An announcement that is carried out once more lets nothing in that was looked up before."""
     keys = [alone.keys.gen, alone.keys.hold(DIGEST), alone.keys.guard(DIGEST)]
-    await alone.scripts.run("change_begin", keys, ["c", 60_000, 60_000, "0"])
+    await alone.scripts.run("change_begin", keys, ["c", 60_000, 60_000, "0", 16])
     await alone.scripts.run("change_end", keys[1:], ["c", 60_000])
     early = await ticket(alone, DIGEST)
     await change(alone, delete=False)
     await alone.scripts.run("change_end", keys[1:], ["c", 60_000])
     assert not await alone.cache.fill(alone.tenant, DIGEST, early, "old")
-    await alone.scripts.run("change_begin", keys, ["c", 60_000, 60_000, "0"])
+    await alone.scripts.run("change_begin", keys, ["c", 60_000, 60_000, "0", 16])
     assert not await fill(alone)
 
 
@@ -183,6 +183,70 @@ async def test_a_change_that_fails(alone: Frontend) -> None:
     broken = next(name for name in fields if name.startswith(b"change:"))
     began = int(fields[broken].removeprefix(b"began:"))
     await alone.client.hset(guard, broken, f"began:{began - GUARD_TTL_MS}")
+    assert await fill(alone)
+
+
+async def break_off(one: Frontend, *, delete: bool = False) -> None:
+    """A change that fails: what it has sent may still land."""
+    with pytest.raises(ZeroDivisionError):
+        async with one.cache.changing(one.tenant, DIGEST, delete=delete):
+            raise ZeroDivisionError
+
+
+async def age(one: Frontend, by_ms: int) -> None:
+    """Makes all that was announced that much older."""
+    guard = one.keys.guard(DIGEST)
+    for name, value in (await one.client.hgetall(guard)).items():
+        if value.startswith(b"began:"):
+            began = int(value.removeprefix(b"began:"))
+            await one.client.hset(guard, name, f"began:{began - by_ms}")
+
+
+async def test_many_changes_that_fail(one: Frontend) -> None:
+    """However many changes fail, the guard is small, and fills are kept away all the same."""
+    for _ in range(300):
+        await break_off(one, delete=True)
+    assert await one.client.hlen(one.keys.guard(DIGEST)) <= KEPT_APART + 3
+    await age(one, GUARD_TTL_MS - 30_000)
+    for _ in range(KEPT_APART + 1):
+        await change(one, delete=False)
+    assert not await fill(one), "the requests of those that failed may land yet"
+    await age(one, 30_000)
+    assert await fill(one)
+
+
+async def test_announcements_that_have_run_out(alone: Frontend) -> None:
+    """What was announced so long ago that nothing of it can land any more is forgotten."""
+    for _ in range(KEPT_APART + 5):
+        await break_off(alone)
+    await age(alone, GUARD_TTL_MS)
+    await change(alone, delete=False)
+    assert await alone.client.hkeys(alone.keys.guard(DIGEST)) == [b"token"]
+
+
+@pytest.mark.parametrize("others", [KEPT_APART, KEPT_APART + 1])
+async def test_a_change_among_many(alone: Frontend, others: int) -> None:
+    """A Delete isn't confirmed once its announcement is folded, and nothing is filled in then."""
+    async with AsyncExitStack() as stack:
+        changing = alone.cache.changing(alone.tenant, DIGEST, delete=True)
+        announced = await stack.enter_async_context(changing)
+        for _ in range(others):
+            await break_off(alone)
+        if others <= KEPT_APART:
+            await announced.confirm()
+        else:
+            with pytest.raises(Unavailable, match="try again"):
+                await announced.confirm()
+    assert not await fill(alone)
+
+
+async def test_an_announcement_from_the_future(alone: Frontend) -> None:
+    """A clock of Redis that was set back doesn't make announcements last longer."""
+    for _ in range(KEPT_APART + 5):
+        await break_off(alone)
+    await age(alone, -10 * GUARD_TTL_MS)
+    await break_off(alone)
+    await age(alone, GUARD_TTL_MS)
     assert await fill(alone)
 
 

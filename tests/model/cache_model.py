@@ -33,6 +33,13 @@ class CacheRules(NamedTuple):
     """A delete says that it is over when its holds are gone."""
     ends_only_done: bool = True
     """A delete that isn't confirmed stays announced."""
+    bound: str = "none"
+    """What a change that begins does to the others that are announced: "none", where they are
+    few; "folds" them into one that stays, as the code does where they are many; "drops" them."""
+
+
+EARLIER = "earlier"
+"""Changes that were folded into one: it stays announced, for longer than a search lasts."""
 
 
 class Redis(NamedTuple):
@@ -217,9 +224,12 @@ class CacheModel:
 
     def _run_change_begin(self, world: CacheWorld, request: Request) -> Step:
         redis, name = world.redis, str(request.name)
+        others = redis.changes - {name}
+        if others and self.rules.bound != "none":
+            others = frozenset({EARLIER}) if self.rules.bound == "folds" else frozenset()
         redis = redis._replace(
             token=f"{name} begun",
-            changes=redis.changes | {name},
+            changes=others | {name},
             entry=None,
             gen=redis.gen + (request.body is None),
         )

@@ -6,6 +6,7 @@ import pytest
 
 from tests.model.cache_model import HELD_TWICE, CacheRules, caching
 from tests.model.checker import check
+from tests.model.labels_model import relabelling
 from tests.model.protocol import Faults
 
 SAFE = CacheRules()
@@ -34,6 +35,28 @@ def test_a_remembered_hold_is_there(faults: Faults) -> None:
     outcome = check(caching(SAFE, faults))
     assert not outcome.wrong, str(outcome)
     assert outcome.states > 5000
+
+
+@pytest.mark.parametrize("faults", [Faults(no_reply=1), Faults(environment=1), Faults(crash=1)])
+def test_a_remembered_hold_is_there_where_announcements_are_folded(faults: Faults) -> None:
+    """The same holds where each change that begins folds the others into one."""
+    outcome = check(caching(SAFE._replace(bound="folds"), faults))
+    assert not outcome.wrong, str(outcome)
+
+
+@pytest.mark.parametrize("faults", [Faults(no_reply=2), Faults(crash=1, no_reply=1)])
+@pytest.mark.parametrize("bound", ["none", "folds"])
+def test_remembered_labels_are_those_of_the_hold(faults: Faults, bound: str) -> None:
+    """An update that is given up keeps fills away, however many changes come after it."""
+    outcome = check(relabelling(SAFE._replace(bound=bound), faults))
+    assert not outcome.wrong, str(outcome)
+
+
+def test_a_bound_that_drops_announcements_is_found() -> None:
+    """Where a change drops what others announced, a late write leaves other labels in Redis."""
+    outcome = check(relabelling(SAFE._replace(bound="drops"), Faults(no_reply=1)))
+    assert "Redis says" in outcome.wrong
+    assert outcome.trace
 
 
 @pytest.mark.slow
