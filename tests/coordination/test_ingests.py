@@ -34,6 +34,13 @@ async def test_a_new_ingest(one: Frontend) -> None:
     assert await one.ingests.find_all(one.tenant) == [ingest]
 
 
+async def test_parts_of_nobody(one: Frontend) -> None:
+    """A new ingest begins without parts, also where Redis has kept those of one that it lost."""
+    await one.client.rpush(one.keys.parts("ref"), PART.encode())
+    _, ingest = await one.open("ref", "n1", "a")
+    assert ingest.parts == ()
+
+
 async def test_a_held_ref(one: Frontend) -> None:
     """A ref that is being written is UNAVAILABLE, and the error says where and for how long."""
     await one.open("ref", "n1", "a")
@@ -64,6 +71,17 @@ async def test_the_next_data_key(one: Frontend) -> None:
     assert (await one.open("ref", "n2", "b"))[1].data_key == "b"
 
 
+async def test_an_upload_of_another_key(one: Frontend) -> None:
+    """An ingest that has lost all of its parts is opened without the upload of its old data key."""
+    lease, _ = await one.open("ref", "n1", "a")
+    change = Change({"offset": 8, "upload_id": "up", "begun": "1.5"})
+    await one.ingests.checkpoint(lease, "a", 1, PART, change=change, now_ns=NOW)
+    await one.ingests.rewind(lease, "a", 0, 0)
+    await one.ingests.release(one.tenant, "ref", "n1")
+    ingest = (await one.open("ref", "n2", "b"))[1]
+    assert (ingest.data_key, ingest.upload_id, ingest.begun) == ("b", "", None)
+
+
 async def test_a_sealed_ingest_keeps_its_key(one: Frontend) -> None:
     """An ingest that is complete keeps its data key when it is opened."""
     lease, _ = await one.open("ref", "n1", "a")
@@ -71,6 +89,15 @@ async def test_a_sealed_ingest_keeps_its_key(one: Frontend) -> None:
     await one.ingests.release(one.tenant, "ref", "n1")
     ingest = (await one.open("ref", "n2", "b"))[1]
     assert (ingest.data_key, ingest.sealed) == ("a", True)
+
+
+async def test_a_frozen_ingest_keeps_its_key(one: Frontend) -> None:
+    """Whoever opens a ref whose commit is under way finds the data key that the commit names."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.ingests.freeze(lease, "a", "frozen")
+    await one.ingests.release(one.tenant, "ref", "n1")
+    ingest = (await one.open("ref", "n2", "b"))[1]
+    assert (ingest.data_key, ingest.frozen) == ("a", "frozen")
 
 
 @every_change
@@ -173,8 +200,9 @@ async def test_a_restart(one: Frontend) -> None:
 
 
 async def test_a_new_key_for_a_small_object(one: Frontend) -> None:
-    """A rekey changes the data key alone, and may be repeated."""
+    """A rekey changes the data key and forgets when the old was first used; it may be repeated."""
     lease, before = await one.open("ref", "n1", "a")
+    await one.ingests.save(lease, "a", Change({"begun": "1.5"}), NOW)
     await one.ingests.rekey(lease, "a", "b")
     await one.ingests.rekey(lease, "a", "b")
     assert await one.find("ref") == replace(before, data_key="b")
@@ -222,6 +250,15 @@ async def test_a_done_mark(one: Frontend) -> None:
     opened = await one.ingests.open(one.tenant, "ref", "n2", "b", ttl_ms=1000, now_ns=NOW)
     assert opened.done == done
     assert opened.ingest.data_key == "b"
+
+
+async def test_what_an_end_leaves(alone: Frontend) -> None:
+    """An ingest that was ended leaves nothing behind: no parts, and no entry in an index."""
+    lease, _ = await alone.open("ref", "n1", "a")
+    await alone.checkpoint(lease, "a", 1, 8)
+    assert await alone.ingests.forget(alone.tenant, "ref", "a", None)
+    await alone.ingests.release(alone.tenant, "ref", "n1")
+    assert await alone.stored_keys() == set()
 
 
 async def test_a_slow_end(one: Frontend) -> None:
