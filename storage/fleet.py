@@ -17,7 +17,7 @@ from storage import documents
 from storage.port import Condition, ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
 
 LIFETIME: Final = "fleet/ingest-lifetime"
-FORMAT: Final = 1
+FORMAT: Final = 2
 ATTEMPTS: Final = 16
 """How often it is raised while others raise it too."""
 
@@ -57,8 +57,12 @@ def declare_lifetime(store: ObjectStore, seconds: float) -> float:
 
 def _read(store: ObjectStore) -> tuple[float, Condition]:
     try:
-        fetched = store.get(LIFETIME)
+        seconds, entry = documents.read(store, LIFETIME, _decode)
     except NoSuchKey:
         return 0.0, IfAbsent()
-    document = documents.decode(LIFETIME, fetched.body, FORMAT)
-    return documents.field(LIFETIME, document, "seconds", float), IfMatch(fetched.entry.etag)
+    return seconds, IfMatch(entry.etag)
+
+
+def _decode(key: str, body: bytes) -> float:
+    document = documents.decode(key, body, FORMAT)
+    return float(documents.field(key, document, "seconds", float))

@@ -22,7 +22,7 @@ from storage.kept_holds import KeptHolds
 from storage.keys import DELETING, NewName, hold_digest, hold_prefix, name_after, tenant_prefix
 from storage.port import ConditionFailed, Entry, IfAbsent, IfMatch, NoSuchKey, ObjectStore
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 ATTEMPTS: Final = 5
 """How often a hold is sent, each time under a fresh name."""
 UPDATE_ATTEMPTS: Final = 32
@@ -227,10 +227,12 @@ class Holds:
         return self.load([entry.key for entry in group]) if known is None else known
 
     def _get(self, key: str) -> Named:
-        fetched = self._store.get(key)
-        hold = Hold.decode(key, fetched.body)
-        self._kept.put(key, fetched.entry.etag, fetched.body)
-        return Named(key, fetched.entry.etag, hold)
+        def keeping(key: str, body: bytes) -> tuple[Hold, bytes]:
+            return Hold.decode(key, body), body
+
+        (hold, body), entry = documents.read(self._store, key, keeping)
+        self._kept.put(key, entry.etag, body)
+        return Named(key, entry.etag, hold)
 
     def relabel(self, found: list[Named], change: Relabel, now_ns: int) -> Info:
         """Changes the labels of what was found; concurrent changes are merged.

@@ -25,7 +25,7 @@ from storage import documents
 from storage.keys import DATA, record_key
 from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 BLOCK_SIZE: Final = 4 * 2**20
 """Bytes under one checksum; the last block of a blob may be shorter."""
 INLINE_LIMIT: Final = 64 * 2**10
@@ -188,30 +188,31 @@ class LostRace(Exception):  # noqa: N818 -- an outcome, handled by every caller
 class Records:
     """The records of one store. Blocking; safe for many threads."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, misread: documents.Misread = lambda _: None) -> None:
+        """Nothing is asked of the store yet; `misread` is as in `documents.read`."""
         self._store = store
+        self._misread = misread
 
     def read(self, digest: Digest) -> Seen | None:
         """The record of a digest as it is now, or None.
 
-        One that is damaged is returned as `Record.damaged`: nobody reads by it, and
-        whoever has the bytes may commit them over it.
+        One that is damaged twice in a row is returned as `Record.damaged`: nobody reads
+        by it, and whoever has the bytes may commit them over it.
 
         Raises:
             UnsupportedFormat: written by a newer version.
         """
         key = record_key(digest)
         try:
-            fetched = self._store.get(key)
+            record, entry = documents.read(self._store, key, Record.decode, self._misread)
         except NoSuchKey:
             return None
-        except DataLoss:
-            return Seen(Record.damaged(digest), TORN, self._store.now())
-        try:
-            record = Record.decode(key, fetched.body)
-        except DataLoss:
+        except documents.Damaged as error:
             record = Record.damaged(digest)
-        return Seen(record, fetched.entry.etag, fetched.entry.last_modified)
+            if error.entry is None:
+                return Seen(record, TORN, self._store.now())
+            entry = error.entry
+        return Seen(record, entry.etag, entry.last_modified)
 
     def mark_corrupt(self, seen: Seen, nonce: str) -> Seen:
         """Quarantines: nobody reads by it any more, and whoever has the bytes may heal it.

@@ -20,7 +20,7 @@ from storage import documents
 from storage.keys import TENANTS, NewName, missing_key, seen_key
 from storage.port import ConditionFailed, Entry, IfAbsent, IfMatch, NoSuchKey, ObjectStore
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,10 @@ class Sightings:
     def _read(self, tenant: str) -> Missing | None:
         key = missing_key(tenant)
         try:
-            fetched = self._store.get(key)
+            seen, entry = documents.read(self._store, key, _seen)
         except NoSuchKey:
             return None
-        document = documents.decode(key, fetched.body, FORMAT)
-        seen = documents.field(key, document, "seen", str)
-        return Missing(seen, fetched.entry.last_modified, fetched.entry.etag)
+        return Missing(seen, entry.last_modified, entry.etag)
 
     def miss(self, tenant: str, seen: str, before: Missing | None) -> bool:
         """Notes that a tenant isn't found; False if somebody else may have.
@@ -140,6 +138,10 @@ class Sightings:
     def find(self, tenant: str) -> None:
         """Notes that a tenant isn't missing."""
         self._store.delete(missing_key(tenant))
+
+
+def _seen(key: str, body: bytes) -> str:
+    return str(documents.field(key, documents.decode(key, body, FORMAT), "seen", str))
 
 
 def _tenant_of(key: str) -> str:

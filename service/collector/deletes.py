@@ -17,6 +17,7 @@ from typing import Final
 from holdfast.errors import DataLoss, UnsupportedFormat
 from service.collector.report import Fate, Kind
 from service.collector.run import Run
+from storage import documents
 from storage.holds import Hold, Holds
 from storage.keys import DELETING, hold_digest, hold_prefix
 from storage.port import NoSuchKey
@@ -62,7 +63,7 @@ class BrokenDeletes:
         if {key for key in keys if not key.endswith(DELETING)} - marked or run.dry:
             return True
         try:
-            hold = Hold.decode(name, run.store.get(name).body)
+            hold, _ = documents.read(run.store, name, Hold.decode)
         except NoSuchKey:
             return False
         except (DataLoss, UnsupportedFormat) as error:

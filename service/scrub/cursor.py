@@ -18,7 +18,7 @@ from storage import documents
 from storage.port import NoSuchKey, ObjectStore
 
 CURSOR: Final = "scrub/cursor"
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class Phase(StrEnum):
@@ -58,17 +58,17 @@ class Cursor:
         return documents.encode({**asdict(self), "after": after, "format": FORMAT})
 
     @classmethod
-    def decode(cls, body: bytes) -> Cursor:
+    def decode(cls, key: str, body: bytes) -> Cursor:
         """Reads the stored form.
 
         Raises:
             DataLoss: damaged.
             UnsupportedFormat: of a newer version.
         """
-        document = documents.decode(CURSOR, body, FORMAT)
+        document = documents.decode(key, body, FORMAT)
 
         def get(name: str, kind: type) -> Any:  # noqa: ANN401 -- of `kind`
-            return documents.field(CURSOR, document, name, kind)
+            return documents.field(key, document, name, kind)
 
         after = get("after", str)
         try:
@@ -83,7 +83,7 @@ class Cursor:
                 found=_counts(get("found", dict)),
             )
         except (ValueError, InvalidArgument) as error:
-            raise DataLoss(f"object {CURSOR} is damaged: {error}") from error
+            raise DataLoss(f"object {key} is damaged: {error}") from error
 
 
 def load(store: ObjectStore) -> Cursor | None:
@@ -93,7 +93,7 @@ def load(store: ObjectStore) -> Cursor | None:
         UnsupportedFormat: of a newer version.
     """
     try:
-        return Cursor.decode(store.get(CURSOR).body)
+        return documents.read(store, CURSOR, Cursor.decode)[0]
     except (NoSuchKey, DataLoss):
         return None
 

@@ -142,7 +142,7 @@ class Pass:
     def _walk(self) -> None:
         orders, means = self._orders, self._means
         abreast = Abreast(orders.workers, means.stop)
-        records = Records(means.store)
+        records = Records(means.store, misread=lambda _: self.report.add(misreads=1))
         if self._phase is Phase.RECORDS:
             self._walk_records(abreast, records)
             self._phase, self._counted = Phase.HOLDS, self._cursor()

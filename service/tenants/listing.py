@@ -14,6 +14,7 @@ from itertools import groupby, islice
 from typing import Any, Final
 
 from holdfast.errors import DataLoss, UnsupportedFormat
+from storage import documents
 from storage.holds import Hold
 from storage.keys import DELETING, HOLDS, hold_digest
 from storage.port import Entry, NoSuchKey, ObjectStore
@@ -135,7 +136,7 @@ class Listing:
         for key in keys:
             if not key.endswith(DELETING):
                 try:
-                    return Hold.decode(key, self._store.get(key).body).size
+                    return documents.read(self._store, key, Hold.decode)[0].size
                 except (NoSuchKey, DataLoss, UnsupportedFormat):
                     continue
         return None

@@ -261,10 +261,10 @@ def test_stored_examples() -> None:
         document = json.loads(body)
         digest = Digest.parse(document["digest"])
         if "state" in document:
-            states.append(Record.decode(store_keys.record_key(digest), body.encode()).state)
+            states.append(Record.decode(store_keys.record_key(digest), body.strip().encode()).state)
         else:
             key = store_keys.hold_prefix("a", digest) + "name"
-            assert Hold.decode(key, body.encode()).encode() == body.strip().encode()
+            assert Hold.decode(key, body.strip().encode()).encode() == body.strip().encode()
     assert states == ["live", "live"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from storage.holds import Hold, Holds
 from storage.keys import data_key, record_key, uuid7
 from storage.port import ObjectStore
 from storage.records import INLINE_LIMIT, Record, Records, State, new_nonce
+from tests.storage.edited import edited
 
 Damage = Callable[[ObjectStore, Digest], None]
 
@@ -107,8 +107,7 @@ def record_of(store: ObjectStore, digest: Digest | str) -> Record:
 def edit_record(store: ObjectStore, digest: Digest | str, **fields: Any) -> None:
     """Changes fields of a record, as no program of ours would."""
     key = record_key(digest if isinstance(digest, Digest) else Digest.parse(digest))
-    document = {**json.loads(store.get(key).body), **fields}
-    store.put(key, json.dumps(document).encode())
+    store.put(key, edited(store.get(key).body, **fields))
 
 
 def flip(store: ObjectStore, key: str, at: int) -> None:

@@ -11,8 +11,10 @@ from holdfast.digests import Digest
 from protos import content_pb2 as pb
 from service.catalogue import LIST_BATCH
 from storage.keys import record_key
+from storage.records import FORMAT
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, drained, refused, sha256
+from tests.storage.edited import edited
 
 HELLO = sha256(b"hello")
 
@@ -228,13 +230,13 @@ async def test_record_of_a_newer_version(folder_fleet: Fleet, tenant: str) -> No
     client = frontend.tenant(tenant)
     await client.commit("ref", b"hello")
     key = record_key(Digest.parse(HELLO))
-    body = folder_fleet.store.get(key).body.replace(b'"format":1', b'"format":7')
+    body = edited(folder_fleet.store.get(key).body, format=7)
     folder_fleet.store.put(key, body)
     other = (await folder_fleet.frontend()).tenant(f"{tenant}-b")
     for call in (other.info(HELLO), other.read(HELLO), other.commit("ref", b"hello")):
         text = await refused(StatusCode.FAILED_PRECONDITION, call)
         assert "7" in text
-        assert "1" in text
+        assert f"up to {FORMAT}" in text
     assert folder_fleet.store.get(key).body == body
 
 
@@ -244,7 +246,8 @@ async def test_damaged_record(folder_fleet: Fleet, tenant: str) -> None:
     await client.commit("ref", b"hello")
     key = record_key(Digest.parse(HELLO))
     whole = folder_fleet.store.get(key).body
-    for body in (b"", whole[:-10], whole.replace(b'"size":5', b'"size":6'), b"[]", b"{}"):
+    damaged = b"", whole[:-10], whole.replace(b'"size":5', b'"size":4'), b"[]", b"{}"
+    for body in (*damaged, edited(whole, size=6)):
         folder_fleet.store.put(key, body)
         other = (await folder_fleet.frontend()).tenant(f"{tenant}-b")
         await refused(StatusCode.DATA_LOSS, other.read(HELLO))

@@ -10,6 +10,7 @@ from holdfast.digests import Digest
 from protos import content_pb2 as pb
 from storage.keys import hold_prefix
 from tests.service.fleet import Fleet, Frontend, Tenant, refused, sha256
+from tests.storage.edited import newer
 
 GOOD, BAD = b"good", b"bad"
 
@@ -73,7 +74,7 @@ async def test_a_newer_version_is_no_damage(
     folder_fleet: Fleet, client: Tenant, tenant: str
 ) -> None:
     """A hold of a newer version isn't passed over: who can't read it says so."""
-    damage(folder_fleet, tenant, BAD, b'{"format": 99}')
+    damage(folder_fleet, tenant, BAD, newer())
     await refused(StatusCode.FAILED_PRECONDITION, client.list())
     await refused(
         StatusCode.FAILED_PRECONDITION, client.write("ref").send(pb.STAT, expected=sha256(BAD))

@@ -27,6 +27,7 @@ from tests.servers.s3 import S3Server
 from tests.service.collector.world import World
 from tests.service.counting import CountingStore
 from tests.service.processes import COMMAND, environment, run, serving
+from tests.storage.edited import edited
 
 DAY = 24 * 3600.0
 
@@ -69,7 +70,7 @@ def test_an_error_is_told_with_what_was_done(world: World, tmp_path: Path) -> No
     """A run that couldn't do all exits with 1, and still reports what it did."""
     key = record_key(world.commit("a", b"newer"))
     body = world.store.get(key).body
-    world.store.put(key, body.replace(b'"format":%d' % FORMAT, b'"format":%d' % (FORMAT + 1)))
+    world.store.put(key, edited(body, format=FORMAT + 1))
     world.blobs.drop("a", Digest.of(b"newer"))
     done = run("gc", data_dir=tmp_path, gc_grace=0)
     assert done.returncode == 1

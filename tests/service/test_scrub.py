@@ -20,7 +20,7 @@ from storage.blocks import sums_of
 from storage.folder import FolderStore
 from storage.keys import record_key
 from storage.port import ObjectStore
-from storage.records import BLOCK_SIZE, Records, State, new_nonce
+from storage.records import BLOCK_SIZE, FORMAT, Records, State, new_nonce
 from tests.service.conftest import Fill
 from tests.service.counting import CountingStore
 from tests.service.scrubbing import (
@@ -38,6 +38,7 @@ from tests.service.scrubbing import (
     scrub,
     truncate_data,
 )
+from tests.storage.edited import newer
 
 DAMAGES = {
     Kind.DATA_MISSING: delete_data,
@@ -118,7 +119,7 @@ def test_parts_of_a_folder(folder_store: ObjectStore, tmp_path: Path, fill: Fill
     assert (finding.kind, finding.action) == (Kind.BLOCK_SUM, Action.MARKED)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"format":1}'])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", newer(FORMAT)])
 def test_damaged_record(store: ObjectStore, body: bytes) -> None:
     """A record that can't be read is reported and left, as it counts as corrupt already."""
     digest = commit(store, b"hello")

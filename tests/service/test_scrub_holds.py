@@ -16,6 +16,7 @@ from tests.service.scrubbing import (
     lone_hold,
     scrub,
 )
+from tests.storage.edited import newer
 
 
 def test_holds_without_content(store: ObjectStore) -> None:
@@ -46,13 +47,13 @@ def test_holds_under_deletion(folder_store: ObjectStore) -> None:
 
 def test_damaged_holds(folder_store: ObjectStore) -> None:
     """Holds that can't be read, or are of a newer version, are reported."""
-    damaged, newer = commit(folder_store, b"one"), commit(folder_store, b"two")
-    for digest, body in ((damaged, b"{"), (newer, b'{"format":9}')):
+    damaged, other = commit(folder_store, b"one"), commit(folder_store, b"two")
+    for digest, body in ((damaged, b"{"), (other, newer())):
         [entry] = folder_store.list(hold_prefix("a", digest))
         folder_store.put(entry.key, body)
     assert found(scrub(folder_store)) == {
         str(damaged): Kind.HOLD_DAMAGED,
-        str(newer): Kind.HOLD_NEWER,
+        str(other): Kind.HOLD_NEWER,
     }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable, UnsupportedFormat
-from service.scrub.cursor import CURSOR, Cursor, load, save
+from service.scrub.cursor import CURSOR, FORMAT, Cursor, load, save
 from service.scrub.pace import Pace
 from service.scrub.passes import Pass
 from service.scrub.report import Kind
@@ -28,6 +29,7 @@ from tests.service.scrubbing import (
     record_of,
     scrub,
 )
+from tests.storage.edited import edited, newer
 
 
 def stopping_after(store: ObjectStore, count: int) -> tuple[Any, CountingStore]:
@@ -143,11 +145,12 @@ def test_from(folder_store: ObjectStore, fill: Fill) -> None:
     [
         b"",
         b"[]",
-        b'{"format":1}',
-        Cursor(1.0).encode().replace(b'"after":""', b'"after":"x"'),
-        Cursor(1.0).encode().replace(b"1.0", b"NaN"),
-        Cursor(1.0).encode().replace(b'"found":{}', b'"found":{"x":-1}'),
-        Cursor(1.0).encode().replace(b'"phase":"records"', b'"phase":"x"'),
+        newer(FORMAT),
+        Cursor(1.0).encode().replace(b"1.0", b"2.0"),
+        edited(Cursor(1.0).encode(), after="x"),
+        edited(Cursor(1.0).encode(), started_at=math.nan),
+        edited(Cursor(1.0).encode(), found={"x": -1}),
+        edited(Cursor(1.0).encode(), phase="x"),
     ],
 )
 def test_damaged_cursor(folder_store: ObjectStore, body: bytes) -> None:
@@ -159,7 +162,7 @@ def test_damaged_cursor(folder_store: ObjectStore, body: bytes) -> None:
 
 def test_newer_cursor(folder_store: ObjectStore) -> None:
     """The cursor of a newer version is refused."""
-    folder_store.put(CURSOR, b'{"format":9}')
+    folder_store.put(CURSOR, newer())
     with pytest.raises(UnsupportedFormat):
         scrub(folder_store)
 

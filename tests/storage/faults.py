@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from holdfast.errors import OutcomeUnknown
 from storage.port import (
@@ -134,3 +135,26 @@ class LosingReplies(Wrapped):
         if self._takes_effect:
             super().put(key, body, condition)
         raise OutcomeUnknown("the reply was lost")
+
+
+class FlippedReplies(Wrapped):
+    """Flips a bit in the body of the first GET replies below a prefix, not in the store."""
+
+    def __init__(self, inner: ObjectStore, prefix: str, bit: int = 100, times: int = 1) -> None:
+        super().__init__(inner)
+        self._prefix, self._bit = prefix, bit
+        self.left = times
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
+        fetched = super().get(key, offset, length)
+        if self.left == 0 or not key.startswith(self._prefix):
+            return fetched
+        self.left -= 1
+        return replace(fetched, body=flipped(fetched.body, self._bit % (8 * len(fetched.body))))
+
+
+def flipped(body: bytes, bit: int) -> bytes:
+    """A body with one bit flipped, counted from the first byte's highest."""
+    changed = bytearray(body)
+    changed[bit // 8] ^= 0x80 >> bit % 8
+    return bytes(changed)

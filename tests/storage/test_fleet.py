@@ -12,6 +12,7 @@ from storage.fleet import ATTEMPTS, LIFETIME, declare_lifetime, longest_lifetime
 from storage.folder import FolderStore
 from storage.port import ObjectStore
 from tests.service.counting import CountingStore
+from tests.storage.edited import newer
 
 
 def test_the_longest_life_counts(object_store: ObjectStore) -> None:
@@ -59,6 +60,6 @@ def test_what_is_never_confirmed_is_no_declaration(folder_store: FolderStore) ->
 
 def test_a_newer_format_is_refused(folder_store: FolderStore) -> None:
     """What a newer version declared isn't guessed at."""
-    folder_store.put(LIFETIME, b'{"format":2,"days":3}')
+    folder_store.put(LIFETIME, newer())
     with pytest.raises(UnsupportedFormat):
         longest_lifetime(folder_store)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
-from storage import documents, keys
+from storage import keys
 
 DIGEST = Digest.of(b"x", "sha512")
 
@@ -53,18 +53,3 @@ def test_what_isnt_a_hold(key: str) -> None:
     """A key that isn't a hold's is DataLoss that names it."""
     with pytest.raises(DataLoss, match="isn't a hold"):
         keys.hold_digest(key)
-
-
-def test_equal_documents_are_equal_bytes() -> None:
-    """Documents are compact, with their keys in order."""
-    assert documents.encode({"b": 1, "a": [2]}) == documents.encode({"a": [2], "b": 1})
-    assert documents.encode({"b": 1, "a": [2]}) == b'{"a":[2],"b":1}'
-
-
-def test_fields() -> None:
-    """A field of another type is DataLoss that quotes it shortened; a bool is no int."""
-    assert documents.field("k", {"a": 1}, "a", int) == 1
-    for value in (True, None, "x" * 10_000, 1.0):
-        with pytest.raises(DataLoss) as raised:
-            documents.field("k", {"a": value}, "a", int)
-        assert len(str(raised.value)) < 300

@@ -24,15 +24,14 @@ from storage.records import (
     new_nonce,
 )
 from tests.storage.blobs_fixture import BODY, DIGEST, live
+from tests.storage.edited import edited
 from tests.storage.faults import Interrupted, LosingReplies
 
 KEY = record_key(DIGEST)
 
 
 def changed(**fields: Any) -> bytes:
-    document = json.loads(live(inline=True).encode())
-    document.update(fields)
-    return json.dumps({k: v for k, v in document.items() if v is not None}).encode()
+    return edited(live(inline=True).encode(), **fields)
 
 
 # -- the document
@@ -72,8 +71,8 @@ def test_unknown_fields_are_kept() -> None:
 
 def test_future_format() -> None:
     """A record of a newer format is refused with both versions, not taken for damaged."""
-    with pytest.raises(UnsupportedFormat, match=r"version 2.*up to 1.*upgrade"):
-        Record.decode(KEY, changed(format=2))
+    with pytest.raises(UnsupportedFormat, match=r"version 3.*up to 2.*upgrade"):
+        Record.decode(KEY, changed(format=3))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from storage.folder import FolderStore
 from storage.keys import HOLDS, TENANTS, missing_key, seen_key
 from storage.port import ObjectStore
 from storage.records import new_nonce
-from storage.sightings import Sightings
+from storage.sightings import FORMAT, Sightings
 from storage.tenants import Tenant, known_tenants
 from tests.storage.blobs_fixture import hold, shop_on
+from tests.storage.edited import edited, newer
 from tests.storage.faults import LosingReplies
 
 NAMES = ["a.b", "a", "a-b", "a0", "ab", "a_b", "b"]
@@ -102,7 +103,9 @@ def test_lost_reply_to_a_mark(folder_store: FolderStore) -> None:
     assert sightings.missing("a")
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b'{"format":1}', b'{"format":1,"seen":3}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'{"format":2,"seen":"x"}', edited(newer(FORMAT), seen=3)]
+)
 def test_a_damaged_mark_is_none(folder_store: FolderStore, body: bytes) -> None:
     """A mark that can't be read marks nobody."""
     folder_store.put(missing_key("a"), body)
@@ -114,7 +117,7 @@ def test_a_damaged_mark_is_none(folder_store: FolderStore, body: bytes) -> None:
 
 def test_a_mark_of_a_newer_version(folder_store: FolderStore) -> None:
     """A mark of a newer version is refused, not overlooked."""
-    folder_store.put(missing_key("a"), b'{"format":2,"seen":"x"}')
+    folder_store.put(missing_key("a"), newer())
     with pytest.raises(UnsupportedFormat):
         sightings_in(folder_store).missing("a")
 

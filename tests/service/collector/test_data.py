@@ -13,6 +13,7 @@ from storage.keys import DATA, RECORDS, record_key
 from storage.records import State
 from tests.service.collector.world import EAGER, World, counts
 from tests.service.counting import nothing
+from tests.storage.edited import newer
 
 
 def test_garbage_goes_and_data_stays(old_world: World) -> None:
@@ -87,7 +88,7 @@ def test_without_old_data_no_record_is_read(world: World) -> None:
     assert "get" not in world.store.operations()
 
 
-@pytest.mark.parametrize("body", [b"{", b'{"format":99}'])
+@pytest.mark.parametrize("body", [b"{", newer()])
 def test_nothing_is_deleted_by_a_record_that_cannot_be_read(world: World, body: bytes) -> None:
     """While a held record is damaged, or of a newer format, no data at all is deleted."""
     digest, other = world.commit("a", b"unreadable"), world.commit("a", b"other")

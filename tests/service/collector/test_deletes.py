@@ -10,6 +10,7 @@ from storage.keys import DELETING, HOLDS
 from storage.records import State
 from tests.service.collector.world import World, counts
 from tests.service.counting import nothing
+from tests.storage.edited import newer
 
 BODY = b"half deleted"
 DIGEST = Digest.of(BODY)
@@ -74,7 +75,7 @@ def test_a_mark_alone_goes(marked: World) -> None:
     assert marked.state(DIGEST) is State.TOMBSTONE
 
 
-@pytest.mark.parametrize("body", [b"{", b'{"format":99}'])
+@pytest.mark.parametrize("body", [b"{", newer()])
 def test_a_hold_that_cannot_be_read_stays(marked: World, body: bytes) -> None:
     """A marked hold that can't be read is told of, and stays as it is."""
     [hold, mark] = marked.keys(HOLDS)

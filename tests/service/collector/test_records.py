@@ -10,6 +10,7 @@ from service.collector.report import Fate, Kind
 from storage.keys import DELETING, RECORDS, record_key
 from storage.records import FORMAT, State
 from tests.service.collector.world import World, counts
+from tests.storage.edited import edited
 
 
 def test_unheld_is_buried(old_world: World) -> None:
@@ -166,8 +167,7 @@ def test_a_newer_record_is_left(world: World) -> None:
     for digest in (newer, gone):
         world.blobs.drop("a", digest)
     body = world.store.get(record_key(newer)).body
-    changed = body.replace(b'"format":%d' % FORMAT, b'"format":%d' % (FORMAT + 1))
-    assert changed != body
+    changed = edited(body, format=FORMAT + 1)
     world.store.put(record_key(newer), changed)
     world.grow_old(RECORDS)
     report = world.collect()
