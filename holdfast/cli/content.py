@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from itertools import islice
+from typing import Annotated, Final
 
 import typer
 
 from holdfast.cli import output
+from holdfast.cli.digests import resolve
 from holdfast.cli.options import QUICK, Json, parse_labels, with_store
 from holdfast.client import ContentStore
-from holdfast.digests import Digest
 from holdfast.values import Info
 
-DIGEST = Annotated[str, typer.Argument(metavar="DIGEST", help="<algorithm>:<hex>.")]
+DIGEST = Annotated[
+    str, typer.Argument(metavar="DIGEST", help="<algorithm>:<hex>, or as much of it as is unique.")
+]
+DIGEST_WIDTH: Final = len("sha256:") + 64
+AT_ONCE: Final = 50
+"""Digests that one List asks for."""
 
 
 @with_store(QUICK)
@@ -33,8 +39,9 @@ def ls(
         for info in found:
             output.print_json(output.info_object(info))
         return
-    output.print_table(
-        ("DIGEST", "SIZE", "CREATED", "LABELS"),
+    output.print_rows(
+        ("DIGEST", "SIZE", "CREATED (UTC)", "LABELS"),
+        (DIGEST_WIDTH, 10, 19, 0),
         (
             (
                 str(info.digest),
@@ -50,7 +57,7 @@ def ls(
 @with_store(QUICK)
 def info(store: ContentStore, digest: DIGEST, json: Json = False) -> None:
     """Show what the tenant holds of one digest."""
-    _print(store.info(digest), json)
+    _print(store.info(resolve(store, digest)), json)
 
 
 @with_store(QUICK)
@@ -64,19 +71,29 @@ def label(
     json: Json = False,
 ) -> None:
     """Set and remove labels."""
-    _print(store.update(digest, parse_labels(labels)), json)
+    changes = parse_labels(labels)
+    _print(store.update(resolve(store, digest), changes), json)
 
 
 @with_store(QUICK)
 def rm(
     store: ContentStore,
-    digests: Annotated[list[str], typer.Argument(metavar="DIGEST", help="<algorithm>:<hex>.")],
+    digests: Annotated[
+        list[str],
+        typer.Argument(metavar="DIGEST", help="<algorithm>:<hex>, or as much of it as is unique."),
+    ],
 ) -> None:
-    """Give up the tenant's holds; unknown digests are no error."""
-    # None is removed if one of them is malformed.
-    for digest in [Digest.parse(text) for text in digests]:
-        store.delete(digest)
-        typer.echo(digest)
+    """Give up the tenant's holds; that there was none is said, and is no error."""
+    # None is removed if one of them is malformed, or means several.
+    wanted = iter([resolve(store, text) for text in digests])
+    while some := list(islice(wanted, AT_ONCE)):
+        held = {info.digest for info in store.list(*(f"digest=={digest}" for digest in some))}
+        for digest in some:
+            store.delete(digest)
+            if digest in held:
+                typer.echo(digest)
+            else:
+                typer.echo(f"holdfast: {digest} was not held", err=True)
 
 
 def _print(info: Info, json: bool) -> None:

@@ -10,6 +10,7 @@ import typer
 from holdfast.cli import output
 from holdfast.cli.options import QUICK, Json, with_store
 from holdfast.client import ContentStore
+from holdfast.errors import NotFound
 from holdfast.values import Status, check_ref
 
 REF = Annotated[str, typer.Argument(metavar="REF", help="What the ingest is called.")]
@@ -38,10 +39,21 @@ def abort(
     store: ContentStore,
     refs: Annotated[list[str], typer.Argument(metavar="REF", help="Ingests to drop.")],
 ) -> None:
-    """Drop unfinished ingests, even from whoever writes them; unknown refs are no error."""
+    """Drop unfinished ingests, even from whoever writes them.
+
+    That there was none is said, and is no error.
+    """
     for ref in list(map(check_ref, refs)):
+        there = True
+        try:
+            store.status(ref)
+        except NotFound:
+            there = False
         store.abort(ref)
-        typer.echo(ref)
+        if there:
+            typer.echo(ref)
+        else:
+            typer.echo(f"holdfast: nothing is being written under {ref}", err=True)
 
 
 def _print(statuses: Iterable[Status], json: bool) -> None:

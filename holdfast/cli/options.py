@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from holdfast.client import ClientOptions, ContentStore
-from holdfast.errors import InvalidArgument, shorten
+from holdfast.errors import ConfigurationError, InvalidArgument, shorten
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:9000"
 DEFAULT_TENANT: Final = "default"
@@ -63,11 +64,39 @@ class Target:
     retry_for: float | None = None
 
     def store(self, retry_for: float) -> ContentStore:
-        """Opens it."""
+        """Opens it; what it waits for is said on standard error.
+
+        Raises:
+            InvalidArgument: the address or the tenant is malformed.
+        """
         options = ClientOptions(retry_for=retry_for if self.retry_for is None else self.retry_for)
-        return ContentStore(
-            self.address or DEFAULT_ADDRESS, tenant=self.tenant or DEFAULT_TENANT, options=options
-        )
+        try:
+            return ContentStore(
+                self.address or DEFAULT_ADDRESS,
+                tenant=self.tenant or DEFAULT_TENANT,
+                options=options,
+                waiting=Notices(options.retry_for),
+            )
+        except ConfigurationError as error:
+            raise InvalidArgument(str(error)) from None
+
+
+class Notices:
+    """Says once of each reason that something is waited for; safe for many threads."""
+
+    def __init__(self, retry_for: float) -> None:
+        self._retry_for = retry_for
+        self._said: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, error: BaseException) -> None:
+        """Something is tried again because of `error`."""
+        text = str(error)
+        with self._lock:
+            if text in self._said:
+                return
+            self._said.add(text)
+        typer.echo(f"holdfast: {text} (trying again for {self._retry_for:g} s)", err=True)
 
 
 def with_store(retry_for: float) -> Callable[[Callable[..., None]], Callable[..., None]]:

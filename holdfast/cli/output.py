@@ -15,9 +15,11 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -51,6 +53,33 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     console().print(table)
+
+
+def print_rows(
+    headings: Iterable[str], widths: Iterable[int], rows: Iterable[Iterable[str]]
+) -> None:
+    """A table whose rows come one by one, and are never folded: of any number of them.
+
+    Args:
+        headings: of the columns.
+        widths: characters to which cells are filled up; one that is longer sticks out.
+        rows: cells, which may hold no more than one line each.
+    """
+    columns = tuple(widths)
+
+    def line(cells: Iterable[str]) -> str:
+        return "  ".join(
+            cell.ljust(width) for cell, width in zip(cells, columns, strict=True)
+        ).rstrip()
+
+    heading = line(headings)
+    for row in rows:
+        if heading:
+            sys.stdout.write(f"{heading}\n")
+            heading = ""
+        sys.stdout.write(f"{line(' '.join(cell.splitlines()) for cell in row)}\n")
+    sys.stdout.write(f"{heading}\n" if heading else "")
+    sys.stdout.flush()
 
 
 def size(count: int) -> str:
@@ -95,40 +124,74 @@ def committed_object(committed: Committed, source: str) -> dict[str, Any]:
 
 
 class Bars:
-    """A progress bar on a terminal; nothing elsewhere."""
+    """Progress bars on a terminal; nothing elsewhere. Safe for many threads."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
 
     def bar(self, what: str, total: int) -> Told:
-        """A bar in place of the last one; the callback takes the bytes so far, and all."""
-        progress = self._progress
-        if progress is None:
-            return _told_nobody
-        for finished in progress.task_ids:
-            progress.remove_task(finished)
-        task = progress.add_task(what, total=total or None)
+        """A bar in place of all others; the callback takes the bytes so far, and all."""
+        if self._progress is not None:
+            for finished in self._progress.task_ids:
+                self._progress.remove_task(finished)
+        return self.begin(what, total).tell
 
-        def tell(at: int, whole: int) -> None:
-            progress.update(task, completed=at, total=whole or total or None)
-
-        return tell
+    def begin(self, what: str, total: int) -> Bar:
+        """A bar below the others, until it is ended."""
+        task = self._progress.add_task(what, total=total or None) if self._progress else None
+        return Bar(self._progress, task, total)
 
     def say(self, text: str) -> None:
         """A line on standard error, above the bars."""
         if self._progress is None:
             typer.echo(text, err=True)
         else:
-            self._progress.console.print(Text(text))
+            self._progress.console.print(Text(text), soft_wrap=True)
+
+    def result(self, text: str) -> None:
+        """A line on standard output, which on a terminal stands above the bars."""
+        if self._progress is not None and sys.stdout.isatty():
+            self._progress.console.print(Text(text), soft_wrap=True)
+        else:
+            typer.echo(text)
 
 
-def _told_nobody(at: int, whole: int) -> None:
-    """Nobody looks."""
+class Bar:
+    """One bar, or none where nobody looks."""
+
+    def __init__(self, progress: Progress | None, task: TaskID | None, total: int) -> None:
+        self._progress = progress
+        self._task = task
+        self._total = total
+
+    def tell(self, at: int, whole: int) -> None:
+        """Shows how many bytes are done, of how many; 0: as many as was said first."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=at, total=whole or self._total or None)
+
+    def describe(self, what: str) -> None:
+        """Gives it another text."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=what)
+
+    def end(self) -> None:
+        """Takes it away."""
+        if self._progress is not None and self._task is not None:
+            self._progress.remove_task(self._task)
+
+
+class RateColumn(ProgressColumn):
+    """Bytes per second, in the same units as everything else."""
+
+    def render(self, task: Task) -> Text:
+        """The rate of one bar."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{size(int(speed))}/s" if speed else "", style="progress.data.speed")
 
 
 @contextmanager
 def progress_bars() -> Iterator[Bars]:
-    """A bar with rate and time left, if standard error is a terminal."""
+    """Bars with rate and time left, if standard error is a terminal."""
     where = console(stderr=True)
     if not where.is_terminal:
         yield Bars(None)
@@ -137,8 +200,9 @@ def progress_bars() -> Iterator[Bars]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        RateColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=where, transient=True) as progress:
+    # What goes to standard output goes there, also where that is a pipe.
+    with Progress(*columns, console=where, transient=True, redirect_stdout=False) as progress:
         yield Bars(progress)

@@ -1,25 +1,57 @@
-"""Fetching a blob into a file that appears only when it is whole."""
+"""Fetching a blob into a file that appears only when it is whole.
+
+What isn't a file (a device, a FIFO, a socket) is written into, as any other program would: it
+must never be replaced by a file.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from holdfast.client import ContentStore
 from holdfast.client.upload import Progress
 from holdfast.digests import Digest
-from holdfast.errors import DataLoss, Unavailable
+from holdfast.errors import DataLoss, FailedPrecondition, Unavailable
 
 CHUNK: Final = 2**20
 
 
+def target_of(path: Path) -> Path | None:
+    """The file that a pull into `path` makes or replaces; None where it writes into something.
+
+    Links are followed, as `cp` follows them: the link stays, and what it points to is replaced.
+
+    Raises:
+        FailedPrecondition: a link to nothing.
+        OSError: it can't be looked at, or an existing file may not be written to.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise FailedPrecondition(
+                f"{path} is a link to {path.readlink()}, which isn't there; remove the link, or "
+                "name the file"
+            ) from None
+        return path
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    file = Path(os.path.realpath(path))
+    with file.open("ab"):
+        pass  # who may not write to it mustn't replace it
+    return file
+
+
 def pull_to_stream(
     store: ContentStore, digest: Digest, stream: BinaryIO, progress: Progress
-) -> None:
-    """Writes a blob to a stream, and verifies it at the end.
+) -> int:
+    """Writes a blob to a stream, and verifies it at the end; returns its size in bytes.
 
     Raises:
         DataLoss: the bytes, which are written by then, aren't those of the digest.
@@ -27,10 +59,11 @@ def pull_to_stream(
     """
     running = hashlib.new(digest.algorithm)
     with store.open(digest) as blob:
-        _copy(blob, stream, running, start=0, progress=progress)
+        size = _copy(blob, stream, running, start=0, progress=progress)
     stream.flush()
     if running.hexdigest() != digest.hex:
         raise _mismatch(digest, running, "what was written must not be used")
+    return size
 
 
 def pull_to_file(store: ContentStore, digest: Digest, path: Path, progress: Progress) -> int:
@@ -63,10 +96,22 @@ def pull_to_file(store: ContentStore, digest: Digest, path: Path, progress: Prog
             part.unlink()
             raise _mismatch(digest, running, f"{path} was not written")
         file.flush()
+        _keep_mode(file, path)
         os.fsync(file.fileno())
         part.replace(path)
     _sync_folder(path.parent)
     return size
+
+
+def _keep_mode(file: BinaryIO, path: Path) -> None:
+    """Gives a new file the mode of the one that it replaces, and its owner if that may be."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    with suppress(PermissionError):
+        os.fchown(file.fileno(), found.st_uid, found.st_gid)
+    os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode))
 
 
 def _hash_part(file: BinaryIO, running: Any) -> int:  # noqa: ANN401 -- hashlib's own
@@ -87,11 +132,18 @@ def _copy(
     size = blob.seek(0, os.SEEK_END)
     done = blob.seek(start)
     while chunk := blob.read(CHUNK):
-        target.write(chunk)
+        _write(target, chunk)
         running.update(chunk)
         done += len(chunk)
         progress(done, size)
     return size
+
+
+def _write(target: BinaryIO, chunk: bytes) -> None:
+    """Writes all of it: an unbuffered stream may take less at once."""
+    left = memoryview(chunk)
+    while left:
+        left = left[target.write(left) :]
 
 
 def _mismatch(digest: Digest, running: Any, result: str) -> DataLoss:  # noqa: ANN401

@@ -20,6 +20,8 @@ from protos.content_pb2_grpc import ContentStub
 
 Response = TypeVar("Response")
 Metadata = tuple[tuple[str, str], ...]
+Waiting = Callable[[BaseException], None]
+"""Called with the error because of which something is tried again, before each wait."""
 
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -60,11 +62,13 @@ class Frontends:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        waiting: Waiting = lambda _error: None,
     ) -> None:
         self.metadata = metadata
         self.options = options
         self._clock = clock
         self._sleep = sleep
+        self._waiting = waiting
         self._targets = targets
         self._connections: dict[str, Connection] = {}
         self._index = 0
@@ -97,6 +101,7 @@ class Frontends:
                 if target.startswith("unix:"):
                     # A socket's path makes no valid host name.
                     options.append(("grpc.default_authority", "localhost"))
+                options.append(("grpc.enable_http_proxy", int(self.options.http_proxy)))
                 channel = grpc.insecure_channel(target, options=options)
                 self._connections[target] = Connection(target, channel, ContentStub(channel))
                 _CONNECTED.add(self)
@@ -111,7 +116,9 @@ class Frontends:
     def translate(self, error: grpc.RpcError, target: str) -> HoldfastError:
         """Our error for a failed call; one that can't answer now is left."""
         # Whatever a call raises is that call as well.
-        translated = error_of(cast("Status", error), target)
+        proxy = _proxy_of_environment() if self.options.http_proxy else ""
+        through = f"{target}, through the proxy {proxy}" if proxy else target
+        translated = error_of(cast("Status", error), through)
         if retryable(translated):
             self.failed(target)
         return translated
@@ -132,12 +139,17 @@ class Frontends:
             error = state.outcome.exception() if state.outcome else None
             return patience.wait(error.pause if isinstance(error, Overloaded) else 0.0)
 
+        def say(state: RetryCallState) -> None:
+            if state.outcome and (error := state.outcome.exception()):
+                self._waiting(error)
+
         return iter(
             Retrying(
                 retry=retry_if_exception(again),
                 stop=exhausted,
                 wait=wait,
                 sleep=self._sleep,
+                before_sleep=say,
                 reraise=True,
             )
         )
@@ -175,6 +187,12 @@ class Frontends:
                 "and gRPC can hang or crash in it: close every store before the fork, or start the "
                 "process by multiprocessing's 'spawn' or 'forkserver'"
             )
+
+
+def _proxy_of_environment() -> str:
+    """The proxy that gRPC would go through, without its password; "" if there is none."""
+    found = (os.environ.get(name) for name in ("grpc_proxy", "https_proxy", "http_proxy"))
+    return next((value for value in found if value), "").rpartition("@")[2]
 
 
 def retryable(error: BaseException) -> bool:

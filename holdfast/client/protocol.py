@@ -68,6 +68,9 @@ class ClientOptions:
     """Longest wait before the second attempt; doubles with each."""
     longest_wait: float = 2.0
     """Longest wait between two attempts."""
+    http_proxy: bool = False
+    """Whether `http_proxy` and the like in the environment count: a store is nearly always
+    reached directly, and they would take even loopback's addresses."""
 
     def __post_init__(self) -> None:
         """Refuses what can't work.

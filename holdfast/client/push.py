@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import uuid
 from collections.abc import Mapping
 from typing import BinaryIO, Final
@@ -29,6 +30,7 @@ def push(
     digest: Digest | None,
     labels: Mapping[str, str] | None,
     progress: Progress | None,
+    hashing: Progress | None,
 ) -> Committed:
     """Pushes a file from its position on; see `ContentStore.push`."""
     if not source.seekable():
@@ -37,8 +39,9 @@ def push(
         )
     base = source.tell()
     size = source.seek(0, io.SEEK_END) - base
+    state = _state_of(source)
     if digest is None:
-        digest = _hash(source, base)
+        digest = _hash(source, base, size, hashing)
     if present := held(frontends, digest, labels):
         return present
     upload = Upload(
@@ -55,6 +58,12 @@ def push(
         return upload.commit()
     except AlreadyExists:
         return held(frontends, digest, labels) or _lost(digest)
+    except FailedPrecondition as error:
+        if state != _state_of(source):
+            raise FailedPrecondition(
+                f"the source changed while it was pushed; push it again ({error})"
+            ) from error
+        raise
     finally:
         upload.drop()
 
@@ -76,11 +85,23 @@ def _lost(digest: Digest) -> Committed:
     raise NotFound(f"{digest} was there a moment ago and is gone: somebody deleted it; push again")
 
 
-def _hash(source: BinaryIO, base: int) -> Digest:
+def _state_of(source: BinaryIO) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change in ns; None where it is no file."""
+    try:
+        found = os.fstat(source.fileno())
+    except (OSError, AttributeError):
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _hash(source: BinaryIO, base: int, size: int, hashing: Progress | None) -> Digest:
     source.seek(base)
-    running = hashlib.new(CANONICAL)
+    running, done = hashlib.new(CANONICAL), 0
     while chunk := source.read(CHUNK):
         running.update(chunk)
+        done += len(chunk)
+        if hashing is not None:
+            hashing(done, size)
     return Digest(CANONICAL, running.hexdigest())
 
 

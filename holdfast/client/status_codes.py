@@ -39,6 +39,17 @@ PAUSE: Final = re.compile("[0-9]{1,9}")
 """How a frontend says how many ms to wait."""
 _BROKEN: Final = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed")
 """How gRPC says under INTERNAL or UNKNOWN that a connection broke."""
+_NO_CONNECTION: Final = (
+    ("Connection refused", "nobody listens there; is `holdfast serve` running?"),
+    ("No such file or directory", "there is no such socket; is `holdfast serve` running?"),
+    ("Permission denied", "the socket's mode doesn't let this user in"),
+    ("DNS resolution failed", "the name can't be resolved"),
+    ("errors resolving", "the name can't be resolved"),
+    ("No route to host", "there is no route to it"),
+    ("Network is unreachable", "there is no route to it"),
+    ("Timeout occurred", "it doesn't answer"),
+)
+"""How gRPC says under UNAVAILABLE that there is no connection, and what that means."""
 
 
 class Status(Protocol):
@@ -68,8 +79,13 @@ def error_of(status: Status, target: str) -> errors.HoldfastError:
     if pause is not None:
         return errors.Overloaded(f"{target}: {reason}", pause)
     if issubclass(kind, errors.Unavailable):
-        return kind(f"{target}: {reason}")
+        return kind(f"{target}: {_meaning(reason)}")
     return kind(details or f"{target} answered {code.name if code else ''} without a text")
+
+
+def _meaning(details: str) -> str:
+    """What a failure to connect means; any other text as it is."""
+    return next((text for sign, text in _NO_CONNECTION if sign in details), details)
 
 
 def _pause(status: Status) -> float | None:

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, Self
 import grpc
 
 from holdfast.client import calls
-from holdfast.client.frontends import Connection, Frontends, retryable
+from holdfast.client.frontends import Connection, Frontends, Waiting, retryable
 from holdfast.client.protocol import ClientOptions, parse_targets
 from holdfast.client.push import push
 from holdfast.client.reader import Blob
@@ -45,6 +45,7 @@ class ContentStore:
         options: ClientOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        waiting: Waiting = lambda _error: None,
     ) -> None:
         """Connects at the first call.
 
@@ -56,6 +57,8 @@ class ContentStore:
             options: sizes and times.
             clock: seconds that only grow.
             sleep: waits for some seconds.
+            waiting: called with the error because of which something is tried again, before
+                each wait; from whatever thread makes the call.
 
         Raises:
             ConfigurationError: malformed targets.
@@ -69,6 +72,7 @@ class ContentStore:
             self._options,
             clock=clock,
             sleep=sleep,
+            waiting=waiting,
         )
 
     def __enter__(self) -> Self:
@@ -96,6 +100,7 @@ class ContentStore:
         digest: Digest | str | None = None,
         labels: Mapping[str, str] | None = None,
         progress: Progress | None = None,
+        hashing: Progress | None = None,
     ) -> Committed:
         """Brings a file in, from its position on; sends nothing if the store has it.
 
@@ -110,6 +115,7 @@ class ContentStore:
             digest: of the source, if it is known: spares hashing, and is checked.
             labels: for the tenant's hold.
             progress: called with the bytes that the store has, and all.
+            hashing: the same, while a seekable source is hashed.
 
         Raises:
             FailedPrecondition: the source is not what `digest` says, or changed.
@@ -118,7 +124,14 @@ class ContentStore:
         """
         if isinstance(source, str | os.PathLike):
             with Path(source).open("rb") as file:
-                return self.push(file, ref=ref, digest=digest, labels=labels, progress=progress)
+                return self.push(
+                    file,
+                    ref=ref,
+                    digest=digest,
+                    labels=labels,
+                    progress=progress,
+                    hashing=hashing,
+                )
         return push(
             self._frontends,
             source,
@@ -126,6 +139,7 @@ class ContentStore:
             digest=_digest(digest) if digest is not None else None,
             labels=labels,
             progress=progress,
+            hashing=hashing,
         )
 
     def put(self, data: bytes, *, labels: Mapping[str, str] | None = None) -> Committed:

@@ -7,9 +7,11 @@ import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,82 @@ def test_push_brings_files_and_folders_in(run: Run, state: State, tmp_path: Path
     assert state.holds["a", pushed[3]["digest"]] == {"k": "v", "e": "a=b"}
 
 
+def test_push_says_what_it_leaves_out(run: Run, state: State, tmp_path: Path) -> None:
+    """What a folder holds and isn't a file is named, with what it is; the rest is pushed."""
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "linked").symlink_to(tmp_path / "folder")
+    result = run("push", tmp_path)
+    assert result.exit_code == 0
+    assert len(state.blobs) == 1
+    for name, kind in [("fifo", "a FIFO"), ("dangling", "a link to nothing"), ("linked", "folder")]:
+        assert any(name in line and kind in line for line in result.stderr.splitlines())
+    assert result.stderr.splitlines()[-1] == (
+        "1 pushed, 1 B, 0 of them already there, 1 B sent, 3 skipped"
+    )
+
+
+def test_push_goes_on_after_a_file_that_fails(
+    run: Run, state: State, frontend: FakeFrontend, tmp_path: Path
+) -> None:
+    """One file that can't be pushed is named, the others are pushed, and the exit code tells."""
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode())
+    frontend.write_faults.append(Fault(2, Code.FAILED_PRECONDITION, details="no such luck"))
+    failed = run("push", "-j", "1", "--json", tmp_path)
+    assert failed.exit_code == 1
+    found = [json.loads(line) for line in failed.stdout.splitlines()]
+    assert [Path(line["source"]).name for line in found] == ["a", "b", "c"]
+    assert found[0]["error"] == "no such luck"
+    assert len(state.blobs) == 2
+    assert "2 pushed" in failed.stderr
+    assert "1 failed" in failed.stderr
+
+
+def test_push_stops_where_every_file_would_fail(
+    run: Run, frontend: FakeFrontend, tmp_path: Path
+) -> None:
+    """A full store, or a frontend that is gone, isn't asked once more for each file."""
+    for number in range(200):
+        (tmp_path / str(number)).write_bytes(str(number).encode())
+    full = Fault(2, Code.RESOURCE_EXHAUSTED, details="full")
+    frontend.write_faults += [full] * 200
+    result = run("push", "-j", "2", tmp_path)
+    assert (result.exit_code, "full" in result.stderr) == (1, True)
+    assert frontend.streams < 100
+
+
+def test_push_labels_files_with_their_paths(run: Run, tmp_path: Path) -> None:
+    """Names are kept as labels, by which they are found again."""
+    (tmp_path / "a").mkdir()
+    for name in ("a/1", "2"):
+        (tmp_path / name).write_bytes(name.encode())
+    assert run("push", tmp_path, "--label-path", "path", "-l", "k=v").exit_code == 0
+    (found,) = lines(run("ls", "--json", f'labels.path=="{tmp_path}/a/1"'))
+    assert found["digest"] == str(Digest.of(b"a/1"))
+    assert found["labels"] == {"path": f"{tmp_path}/a/1", "k": "v"}
+
+
+def test_push_says_that_a_file_changed(
+    run: Run, state: State, frontend: FakeFrontend, tmp_path: Path
+) -> None:
+    """A file that is written to while it is pushed isn't called a wrong digest."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 3_000_000)
+
+    def change() -> None:
+        with path.open("r+b") as file:
+            file.seek(2_900_000)
+            file.write(b"y")
+
+    frontend.write_faults.append(Fault(2, Code.UNAVAILABLE, then=change))
+    result = run("push", path)
+    assert (result.exit_code, "changed while it was pushed" in result.stderr) == (1, True)
+    assert not state.blobs
+
+
 def test_push_says_what_became_of_each_file(run: Run, state: State, tmp_path: Path) -> None:
     """A line has the digest, the size and the name, and says what was there already."""
     path = tmp_path / "layer"
@@ -101,7 +179,7 @@ def test_push_takes_stdin(run: Run, state: State) -> None:
     """What comes in at stdin is pushed, and goes on under the same ref."""
     state.ingests["a", "mine"] = Ingest(bytearray(DATA[:1000]))
     result = run("push", "-", "--ref", "mine", stdin=DATA)
-    assert result.stdout == f"{DIGEST}  195.3 KiB  -\n"
+    assert result.stdout == f"{DIGEST}  195.3 KiB  -  (resumed at 1000 B)\n"
     assert state.received == len(DATA) - 1000
 
 
@@ -130,7 +208,7 @@ def test_push_can_be_told_the_digest(run: Run, state: State, tmp_path: Path) -> 
         (["label", str(DIGEST), "=v"], 2, "use key=value"),
         (["status", "none"], 3, "not found"),
         (["abort", "x" * 2000], 2, "at most 1024"),
-        (["-a", "nowhere", "ls"], 1, "use host:port"),
+        (["-a", "nowhere", "ls"], 2, "use host:port"),
         (["ls", "-t", "NO/TENANT"], 2, "not a valid name"),
         (["nonsense"], 2, "No such command"),
         (["ls", "--nonsense"], 2, "No such option"),
@@ -223,6 +301,52 @@ def test_pull_leaves_the_partial_file_when_it_fails(
     assert frontend.reads[2] == begun
 
 
+def test_pull_writes_into_what_is_no_file(run: Run, state: State, tmp_path: Path) -> None:
+    """A FIFO or a device is written into and stays what it is."""
+    state.hold("a", DATA)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(fifo.read_bytes)
+        assert run("pull", DIGEST, "-o", fifo).exit_code == 0
+        assert read.result() == DATA
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    assert list(tmp_path.iterdir()) == [fifo]
+    assert run("pull", DIGEST, "-o", "/dev/null").exit_code == 0
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_pull_follows_links(run: Run, state: State, tmp_path: Path) -> None:
+    """A link stays a link, and the file behind it is replaced; a link to nothing is refused."""
+    state.hold("a", DATA)
+    (tmp_path / "there").mkdir()
+    file, link = tmp_path / "there" / "file", tmp_path / "link"
+    file.write_bytes(b"old")
+    link.symlink_to(file)
+    assert run("pull", DIGEST, "-o", link).exit_code == 0
+    assert (link.is_symlink(), file.read_bytes()) == (True, DATA)
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to("nowhere")
+    refused = run("pull", DIGEST, "-o", dangling)
+    assert (refused.exit_code, "isn't there" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o755])
+def test_pull_keeps_the_mode_of_a_file(run: Run, state: State, tmp_path: Path, mode: int) -> None:
+    """A file that is replaced keeps its mode, as with any program that writes into it."""
+    state.hold("a", DATA)
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    file.chmod(mode)
+    if os.geteuid() == 0 or mode & stat.S_IWUSR:
+        assert run("pull", DIGEST, "-o", file).exit_code == 0
+        assert file.read_bytes() == DATA
+    else:
+        assert run("pull", DIGEST, "-o", file).exit_code == 1
+        assert file.read_bytes() == b"old"
+    assert stat.S_IMODE(file.stat().st_mode) == mode
+
+
 def test_pull_of_an_unknown_blob_leaves_nothing(run: Run, tmp_path: Path) -> None:
     """No partial file is begun for what isn't there."""
     assert run("pull", DIGEST, "-o", tmp_path / "file").exit_code == 3
@@ -255,7 +379,7 @@ def test_ls_lists_what_is_held(run: Run, state: State) -> None:
     one, two = state.hold("a", DATA, k="v"), state.hold("a", b"", odd="[bold]x")
     state.hold("b", b"theirs")
     heading, *rows = run("ls").stdout.splitlines()
-    assert heading.split() == ["DIGEST", "SIZE", "CREATED", "LABELS"]
+    assert heading.split() == ["DIGEST", "SIZE", "CREATED", "(UTC)", "LABELS"]
     assert sorted(row.split() for row in rows) == sorted(
         [
             [str(one), "195.3", "KiB", "1970-01-01", "00:00:01", "k=v"],
@@ -289,8 +413,63 @@ def test_rm_gives_holds_up(run: Run, state: State) -> None:
     one, two = state.hold("a", b"1"), state.hold("a", b"2")
     assert run("rm", one, "sha256:abc").exit_code == 2
     assert len(state.holds) == 2
-    assert run("rm", one, two).stdout == f"{one}\n{two}\n"
+    unknown = Digest.of(b"unknown")
+    removed = run("rm", one, unknown, two)
+    assert (removed.exit_code, removed.stdout) == (0, f"{one}\n{two}\n")
+    assert removed.stderr == f"holdfast: {unknown} was not held\n"
     assert not state.holds
+
+
+def test_digests_are_accepted_as_far_as_they_are_unique(
+    run: Run, state: State, tmp_path: Path
+) -> None:
+    """The beginning of a digest names the one that is held; several, or none, is an error."""
+    digest = state.hold("a", DATA)
+    short = digest.hex[:8]
+    assert lines(run("info", short, "--json"))[0]["digest"] == str(digest)
+    assert lines(run("label", f"sha256:{short}", "--json", "k=v"))[0]["labels"] == {"k": "v"}
+    assert run("pull", short, "-o", tmp_path / "copy").exit_code == 0
+    assert (tmp_path / "copy").read_bytes() == DATA
+    assert run("info", "0" * 12).exit_code == 3
+    assert run("rm", short).stdout == f"{digest}\n"
+
+
+def test_a_beginning_that_several_have_is_refused(run: Run, state: State) -> None:
+    """Nothing is removed where it isn't clear what is meant."""
+    by_start: dict[str, bytes] = {}
+    for number in range(100_000):  # 4 digits: two of some 300 have the same
+        data = str(number).encode()
+        start = Digest.of(data).hex[:4]
+        if start in by_start:
+            break
+        by_start[start] = data
+    state.hold("a", data)
+    state.hold("a", by_start[start])
+    refused = run("rm", start)
+    assert (refused.exit_code, "several digests" in refused.stderr) == (2, True)
+    assert len(state.holds) == 2
+
+
+def test_ls_prints_rows_as_they_come(frontend: FakeFrontend, state: State) -> None:
+    """A reader that has seen enough ends a long listing at once."""
+    for number in range(3000):
+        state.hold("default", str(number).encode())
+    command = [sys.executable, "-m", "holdfast.cli", "-a", frontend.target, "ls"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"DIGEST")
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_digests_are_never_folded(run: Run, state: State) -> None:
+    """In a narrow terminal, too, a row is one line that can be copied."""
+    digest = state.hold("a", DATA, key="x" * 300)
+    _, row = run("ls", TERMINAL_WIDTH="40", COLUMNS="40").stdout.splitlines()
+    assert row.startswith(str(digest))
+    assert row.endswith("x" * 300)
 
 
 def test_ingests_are_listed_shown_and_dropped(run: Run, state: State) -> None:
@@ -302,7 +481,9 @@ def test_ingests_are_listed_shown_and_dropped(run: Run, state: State) -> None:
     (status,) = lines(run("status", "--json", "one"))
     assert (status["offset"], status["total"]) == (len(DATA), 400_000)
     assert "390.6 KiB" in run("status", "one").stdout
-    assert run("abort", "one", "unknown").stdout == "one\nunknown\n"
+    dropped = run("abort", "one", "unknown")
+    assert (dropped.exit_code, dropped.stdout) == (0, "one\n")
+    assert dropped.stderr == "holdfast: nothing is being written under unknown\n"
     assert list(state.ingests) == [("a", "two")]
 
 
@@ -331,6 +512,23 @@ def test_an_unreachable_frontend_exits_with_4(run: Run, state: State) -> None:
     dead.stop()
     result = run("ls", "-a", dead.target, "--retry-for", "0")
     assert (result.exit_code, dead.target in result.stderr) == (4, True)
+
+
+def test_what_is_waited_for_is_said_at_once(run: Run, state: State) -> None:
+    """That nobody listens is said before the command goes on trying, once."""
+    dead = FakeFrontend(state)
+    dead.stop()
+    result = run("ls", "-a", dead.target, "--retry-for", "0.2")
+    first, last = result.stderr.splitlines()
+    assert "nobody listens there; is `holdfast serve` running? (trying again for 0.2 s)" in first
+    assert last.endswith("is `holdfast serve` running?")
+
+
+def test_a_proxy_of_the_environment_does_not_count(run: Run, state: State) -> None:
+    """A store on loopback is reached directly, whatever http_proxy says."""
+    state.hold("a", DATA)
+    proxy = "http://user:s3cret@127.0.0.1:1"
+    assert run("info", DIGEST, http_proxy=proxy, grpc_proxy=proxy).exit_code == 0
 
 
 def test_verbose_shows_where_an_error_comes_from(run: Run) -> None:

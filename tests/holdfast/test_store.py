@@ -321,3 +321,25 @@ def test_a_fork_works_or_is_refused(
     child, parent = done.stdout.splitlines()
     assert said in child
     assert parent == "3"
+
+
+def test_a_proxy_is_used_and_named_where_it_is_asked_for(
+    frontend: FakeFrontend, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came of a proxy isn't told as the frontend's own, and its password isn't told."""
+    monkeypatch.setenv("http_proxy", "http://user:s3cret@127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(Unavailable, match=r"through the proxy 127\.0\.0\.1:1") as refused:
+        connect(frontend, http_proxy=True, retry_for=0).info(Digest.of(b""))
+    assert "s3cret" not in str(refused.value)
+
+
+def test_what_is_tried_again_is_told(frontend: FakeFrontend, state: State, clock: Clock) -> None:
+    """Whoever wants to know hears the reason of each wait, before it."""
+    digest, said = state.hold("a", b"abc"), []
+    frontend.call_faults += [Fault(1, details="draining")] * 2
+    with ContentStore(
+        frontend.target, tenant="a", clock=clock, sleep=clock.sleep, waiting=said.append
+    ) as store:
+        store.info(digest)
+    assert [str(error) for error in said] == [f"{frontend.target}: draining"] * 2

@@ -1,0 +1,47 @@
+"""Digests as people type them: whole, or as much of one as is unique."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import Final
+
+from holdfast.client import ContentStore
+from holdfast.digests import HEX_LENGTHS, Digest
+from holdfast.errors import InvalidArgument, NotFound
+
+SHORTEST: Final = 4
+"""Hexadecimal digits that a short digest has at least."""
+_SHORT: Final = re.compile(
+    rf"(?:(?P<algorithm>{'|'.join(HEX_LENGTHS)}):)?(?P<hex>[0-9a-f]{{{SHORTEST},}})", re.ASCII
+)
+_ALL: Final = frozenset(HEX_LENGTHS.values())
+
+
+def resolve(store: ContentStore, text: str) -> Digest:
+    """The digest that a text means: itself, or the only one held that begins so.
+
+    A whole one costs no question. The beginning of one is looked for among what the tenant
+    holds; what only the fleet has must be named whole.
+
+    Raises:
+        InvalidArgument: no digest, or the beginning of several.
+        NotFound: nothing that is held begins so.
+        HoldfastError: as the frontend says.
+    """
+    found = _SHORT.fullmatch(text)
+    if not found or (found["algorithm"] and len(found["hex"]) == HEX_LENGTHS[found["algorithm"]]):
+        return Digest.parse(text)
+    if found["algorithm"] and len(found["hex"]) > HEX_LENGTHS[found["algorithm"]]:
+        return Digest.parse(text)
+    algorithm = found["algorithm"] or "[a-z0-9]+"
+    listed = store.list(f"digest~=/^{algorithm}:{found['hex']}/")
+    matching = [info.digest for info in islice(listed, 3)]
+    if not matching:
+        raise NotFound(f"nothing that is held has a digest that begins with {text}")
+    if len(matching) > 1:
+        raise InvalidArgument(
+            f"several digests begin with {text}: {matching[0]}, {matching[1]}"
+            f"{' and more' if len(matching) > 2 else ''}; give more of it"  # noqa: PLR2004
+        )
+    return matching[0]

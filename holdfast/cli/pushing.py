@@ -1,0 +1,252 @@
+"""Pushing many files at once: one line for each, one total, and an end that sums up."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+import typer
+
+from holdfast.cli import output
+from holdfast.cli.exit_codes import ERROR, exit_code
+from holdfast.cli.sources import STDIN, Source
+from holdfast.client import Committed, ContentStore
+from holdfast.client.upload import Progress
+from holdfast.digests import Digest
+from holdfast.errors import (
+    HoldfastError,
+    Overloaded,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+)
+
+AHEAD: Final = 4
+"""How many files for each job are handed out before the first of them is done: results are
+printed in order, and a large file must not stop the others."""
+SHOWN: Final = 8 * 2**20
+"""Bytes of a file from which on it has a bar of its own beside the total."""
+_FATAL: Final = (Unavailable, Overloaded, ResourceExhausted, PermissionDenied)
+"""Errors that the next file would meet as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How files are pushed: `label_path` is the label that takes each one's path, or ""."""
+
+    labels: dict[str, str]
+    ref: str | None = None
+    digest: Digest | None = None
+    label_path: str = ""
+
+    def labels_of(self, source: Source) -> dict[str, str]:
+        """The labels of one file."""
+        named = {self.label_path: source.name} if self.label_path else {}
+        return {**self.labels, **named}
+
+
+@dataclass
+class Summary:
+    """What became of the files; sizes in bytes."""
+
+    pushed: int = 0
+    size: int = 0
+    sent: int = 0
+    there: int = 0
+    skipped: int = 0
+    errors: list[Exception] = field(default_factory=list)
+
+    def note(self, committed: Committed) -> None:
+        """Counts a file that is in the store now."""
+        self.pushed += 1
+        self.size += committed.size
+        self.sent += committed.sent
+        self.there += committed.already_there
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the code that all errors have, or 1."""
+        codes = {exit_code(error) for error in self.errors}
+        return codes.pop() if len(codes) == 1 else ERROR if codes else 0
+
+    def line(self) -> str:
+        """For people."""
+        parts = [
+            f"{self.pushed:,} pushed, {output.size(self.size)}",
+            f"{self.there:,} of them already there",
+            f"{output.size(self.sent)} sent",
+        ]
+        if self.skipped:
+            parts.append(f"{self.skipped:,} skipped")
+        if self.errors:
+            parts.append(f"{len(self.errors):,} failed")
+        return ", ".join(parts)
+
+
+class Pushing:
+    """One push of any number of files."""
+
+    def __init__(
+        self, store: ContentStore, wanted: Wanted, bars: output.Bars, *, json: bool, jobs: int
+    ) -> None:
+        """Nothing is pushed yet.
+
+        Args:
+            store: where to.
+            wanted: how.
+            bars: what shows how far it is.
+            json: whether results are objects.
+            jobs: files at once.
+        """
+        self._store = store
+        self._wanted = wanted
+        self._bars = bars
+        self._json = json
+        self._jobs = jobs
+        self._told = 0
+        self._telling = Lock()
+        self.summary = Summary()
+
+    def skip(self, name: str, kind: str) -> None:
+        """Says that a folder holds something that isn't pushed."""
+        self.summary.skipped += 1
+        self._bars.say(f"skipped: {name} is {kind}")
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Says that a file isn't pushed though it should be; the others are."""
+        self.summary.errors.append(error)
+        reason = f"{name}: {_reason(error)}"
+        if self._json:
+            output.print_json({"source": name, "error": _reason(error), "code": exit_code(error)})
+        self._bars.say(f"holdfast: {reason}")
+
+    def __call__(self, sources: list[Source]) -> None:
+        """Pushes files, some at once; what becomes of each is told in their order.
+
+        Raises:
+            HoldfastError: one that all other files would meet as well, or the only one's.
+            OSError: the only file can't be read.
+        """
+        if len(sources) == 1:
+            self._print(sources[0], self._push(sources[0], None))
+            return
+        total = self._bars.begin(f"{len(sources):,} files", sum(source.size for source in sources))
+        for source, outcome in self._results(sources, total):
+            try:
+                self._print(source, outcome())
+            except _FATAL:
+                raise
+            except (HoldfastError, OSError) as error:
+                self.fail(source.name, error)
+        total.end()
+
+    def _results(
+        self, sources: list[Source], total: output.Bar
+    ) -> Iterator[tuple[Source, Callable[[], Committed]]]:
+        waiting: deque[tuple[Source, Future[Committed]]] = deque()
+        with ThreadPoolExecutor(self._jobs, "push") as pool, self._given_up(waiting):
+            for source in sources:
+                waiting.append((source, pool.submit(self._push, source, total)))
+                while waiting and (len(waiting) >= AHEAD * self._jobs or waiting[0][1].done()):
+                    first, future = waiting.popleft()
+                    yield first, future.result
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result
+
+    @contextmanager
+    def _given_up(self, waiting: deque[tuple[Source, Future[Committed]]]) -> Iterator[None]:
+        """Ends what is under way if the push is: streams that break are kept by the store."""
+        try:
+            yield
+        except BaseException:
+            for _, future in waiting:
+                future.cancel()
+            self._store.close()
+            raise
+
+    def _push(self, source: Source, total: output.Bar | None) -> Committed:
+        wanted, labels = self._wanted, self._wanted.labels_of(source)
+        if source.name == STDIN:
+            tell = self._bars.bar("stdin", 0)
+            stream = sys.stdin.buffer
+            return self._store.push(
+                stream, ref=wanted.ref, digest=wanted.digest, labels=labels, progress=tell
+            )
+        path = Path(source.name)
+        with self._shown(path, source.size, total) as (hashed, sent):
+            return self._store.push(
+                path,
+                ref=wanted.ref,
+                digest=wanted.digest,
+                labels=labels,
+                progress=sent,
+                hashing=hashed,
+            )
+
+    @contextmanager
+    def _shown(
+        self, path: Path, size: int, total: output.Bar | None
+    ) -> Iterator[tuple[Progress, Progress]]:
+        """What to call while a file is hashed, and while it is sent."""
+        if total is not None and size < SHOWN:
+            yield _told_nobody, _told_nobody
+        else:
+            bar = self._bars.begin(f"{path.name}: hashing", size)
+
+            def sent(at: int, whole: int) -> None:
+                bar.describe(path.name)
+                bar.tell(at, whole)
+
+            try:
+                yield bar.tell, sent
+            finally:
+                bar.end()
+        if total is not None:
+            with self._telling:
+                self._told += size
+                total.tell(self._told, 0)
+
+    def _print(self, source: Source, committed: Committed) -> None:
+        self.summary.note(committed)
+        if self._json:
+            output.print_json(output.committed_object(committed, source.name))
+            return
+        notes = []
+        if committed.already_there:
+            notes.append("already there")
+        if committed.resumed_at:
+            notes.append(f"resumed at {output.size(committed.resumed_at[0])}")
+        note = f"  ({', '.join(notes)})" if notes else ""
+        line = f"{committed.digest}  {output.size(committed.size)}  {source.name}{note}"
+        self._bars.result(line)
+
+
+def finish(pushing: Pushing, count: int) -> None:
+    """Sums up, where there was more than one file, and exits where one failed.
+
+    Raises:
+        typer.Exit: with the code of the errors.
+    """
+    summary = pushing.summary
+    if count > 1 or summary.errors or summary.skipped:
+        typer.echo(summary.line(), err=True)
+    if summary.errors:
+        raise typer.Exit(summary.exit_code)
+
+
+def _told_nobody(at: int, whole: int) -> None:
+    """Nobody looks."""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)

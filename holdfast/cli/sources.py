@@ -1,0 +1,88 @@
+"""What a push is to bring in: files as they are named, folders with all they hold."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from holdfast.errors import FailedPrecondition
+
+STDIN: Final = "-"
+
+Skipped = Callable[[str, str], None]
+"""Called with a path that isn't brought in, and why."""
+Unread = Callable[[str, OSError], None]
+"""Called with a path that can't be looked at, and why."""
+
+_KINDS: Final = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file, or standard input; size in bytes, 0 where nobody knows."""
+
+    name: str
+    size: int
+
+
+def find(sources: list[str], skipped: Skipped, unread: Unread) -> Iterator[Source]:
+    """All that is meant, folders in a stable order.
+
+    Args:
+        sources: as they were named.
+        skipped: called with what a folder holds and can't be brought in.
+        unread: called with what a folder holds and can't be looked at.
+
+    Raises:
+        OSError: one that was named isn't there.
+        FailedPrecondition: one that was named is neither a file nor a folder.
+    """
+    for name in sources:
+        if name == STDIN:
+            yield Source(name, 0)
+            continue
+        found = Path(name).stat()
+        if stat.S_ISDIR(found.st_mode):
+            yield from _walk(name, skipped, unread)
+        elif stat.S_ISREG(found.st_mode):
+            yield Source(name, found.st_size)
+        else:
+            raise FailedPrecondition(
+                f"{name} is neither a file nor a folder; to push a pipe, give it as stdin and -"
+            )
+
+
+def _walk(folder: str, skipped: Skipped, unread: Unread) -> Iterator[Source]:
+    def report(error: OSError) -> None:
+        unread(str(error.filename or folder), error)
+
+    for where, folders, files in os.walk(folder, onerror=report):
+        folders.sort()
+        for name in [name for name in folders if Path(where, name).is_symlink()]:
+            skipped(str(Path(where, name)), "a link to a folder")
+        for name in sorted(files):
+            path = Path(where, name)
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                skipped(str(path), "a link to nothing")
+            except OSError as error:
+                unread(str(path), error)
+            else:
+                if stat.S_ISREG(found.st_mode):
+                    yield Source(str(path), found.st_size)
+                else:
+                    skipped(str(path), _kind(found.st_mode))
+
+
+def _kind(mode: int) -> str:
+    return next((text for test, text in _KINDS if test(mode)), "no file")
