@@ -108,5 +108,4 @@ class Chaos(threading.Thread):
     def _kill_collector(self) -> None:
         victim = self.dice.choice(self.stage.collectors)
         self._note("kill", victim)
-        victim.kill()
-        self._restart(victim)
+        self.stage.restart(victim)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import redis
 
-from bench.soak.actors import OPTIONS, check_list
+from bench.soak.actors import OPTIONS
+from bench.soak.listing import check_list
 from bench.soak.oracle import Oracle, State
 from bench.soak.stage import LEASE, TENANTS, Stage
 from holdfast import ContentStore

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bench.soak.chaos import SPARED, Chaos
 from bench.soak.inspection import leftovers, settle, verify
 from bench.soak.oracle import Oracle
 from bench.soak.stage import Stage, Vitals
+from bench.soak.troubles import Troubles, troubles
 
 MIB = 2**20
 ACTORS = {"writer": 6, "reader": 3, "adopter": 1, "labeller": 1, "deleter": 1, "lister": 1}
@@ -128,10 +130,10 @@ def run(minutes: float, seed: int, backend: str, folder: Path | None) -> Result:
     """
     root = Path(tempfile.mkdtemp(prefix="hf-soak-", dir=folder))
     print(f"soak: seed {seed}, {minutes:g} minutes on {backend}, in {root}", flush=True)
-    began, oracle, stage = time.monotonic(), Oracle(), Stage(root, backend)
+    began, oracle, stage = time.monotonic(), Oracle(), Stage(root, backend, seed)
     try:
         stage.start()
-        watch, chaos = _load(stage, oracle, minutes * 60, seed)
+        watch, hurting = _load(stage, oracle, minutes * 60, seed)
         stage.mend()
         settle(oracle, stage)
         verify(oracle, stage)
@@ -150,13 +152,13 @@ def run(minutes: float, seed: int, backend: str, folder: Path | None) -> Result:
         errors=dict(sorted(oracle.errors.items())),
         acknowledged_bytes=oracle.acknowledged_bytes,
         read_bytes=oracle.read_bytes,
-        faults=dict(sorted(chaos.counts.items())),
+        faults=dict(sorted(_faults(stage, hurting).items())),
         came_back=oracle.resurrected,
         left=left,
         growth=growth,
         violation_count=oracle.violation_count,
         violations=oracle.violations,
-        trouble=chaos.trouble,
+        trouble=[line for thread in hurting for line in thread.trouble],
     )
     if result.within_limits:
         shutil.rmtree(root)
@@ -166,17 +168,28 @@ def run(minutes: float, seed: int, backend: str, folder: Path | None) -> Result:
     return result
 
 
-def _load(stage: Stage, oracle: Oracle, seconds: float, seed: int) -> tuple[Watch, Chaos]:
+Hurting = list[Chaos | Troubles]
+
+
+def _faults(stage: Stage, hurting: Hurting) -> Counter[str]:
+    """How often each fault struck: programs, views for a while, requests in those."""
+    counts = sum((thread.counts for thread in hurting), Counter[str]())
+    return counts + stage.views.counts() if stage.views else counts
+
+
+def _load(stage: Stage, oracle: Oracle, seconds: float, seed: int) -> tuple[Watch, Hurting]:
     quiet, stop = threading.Event(), threading.Event()
     addresses = [f"127.0.0.1:{program.port}" for program in stage.frontends]
-    plan = Plan(seed, addresses, oracle, stop)
+    plan = Plan(seed, addresses, oracle, stop, stage.misread)
     actors = [Actor(plan, kind, index) for kind, n in ACTORS.items() for index in range(n)]
-    watch, chaos = Watch(stage, stop), Chaos(stage, seed, quiet)
-    for thread in (*actors, watch, chaos):
+    watch = Watch(stage, stop)
+    hurting: Hurting = [Chaos(stage, seed, quiet), *troubles(stage, seed, quiet)]
+    for thread in (*actors, watch, *hurting):
         thread.start()
     time.sleep(seconds)
     quiet.set()
-    chaos.join(PATIENCE)
+    for thread in hurting:
+        thread.join(PATIENCE)
     stage.mend()
     stop.set()
     deadline = time.monotonic() + PATIENCE
@@ -184,4 +197,4 @@ def _load(stage: Stage, oracle: Oracle, seconds: float, seed: int) -> tuple[Watc
         actor.join(max(0.0, deadline - time.monotonic()))
         if actor.is_alive():
             oracle.violation(f"{actor.name} hangs")
-    return watch, chaos
+    return watch, hurting

@@ -1,4 +1,7 @@
-"""The fleet: frontends, a Redis, perhaps an S3 server, collectors; and how to hurt them."""
+"""The fleet: frontends, a Redis, perhaps an S3 server and proxies before it, collectors.
+
+And how to hurt them.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.soak.views import Views
+from holdfast.digests import Digest
+from storage.keys import DATA, TAILS, hold_prefix, record_key
 from tests.servers.process import free_port, listens, wait_until
 from tests.servers.redis import binary
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server, minio_binary
 
 FRONTENDS = 3
+COLLECTORS = 2
+FRONTENDS_VIEW = "frontends"
 LEASE = 3.0
 TENANTS = ("t0", "t1", "t2", "t3")
+START_TIMEOUT = 120.0
+"""Seconds for a program to start, with the faults that it meets meanwhile."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -85,8 +95,14 @@ class Program:
             return -1
 
     def ready(self) -> None:
-        """Waits until it listens."""
-        wait_until(lambda: listens(self.port), f"start of {self.name}, see {self.log}")
+        """Waits until it listens; one that couldn't start, because of a fault, tries again."""
+
+        def up() -> bool:
+            if not self.running:
+                self.start()
+            return listens(self.port)
+
+        wait_until(up, f"start of {self.name}, see {self.log}", START_TIMEOUT)
 
     def vitals(self) -> Vitals | None:
         """How it is, or None if it isn't there."""
@@ -104,15 +120,16 @@ class Program:
 class Stage:
     """All programs of one soak, below one folder."""
 
-    def __init__(self, folder: Path, backend: str) -> None:
+    def __init__(self, folder: Path, backend: str, seed: int) -> None:
         self.folder = folder
         self.backend = backend
-        self.lock = threading.Lock()
+        self._starting = threading.Lock()
         self.redis = self._redis()
         self.s3: Program | None = self._minio() if backend == "minio" else None
+        self.views = _views(self.s3.port, seed) if self.s3 else None
         self.settings = self._settings()
         self.frontends = [self._frontend(index) for index in range(FRONTENDS)]
-        self.collectors = [self._collector(index) for index in range(2)]
+        self.collectors = [self._collector(index) for index in range(COLLECTORS)]
 
     def start(self) -> None:
         """Starts everything, and waits until it answers."""
@@ -123,6 +140,8 @@ class Stage:
             self.s3.start()
             self.s3.ready()
             wait_until(self._bucket, "MinIO's bucket")
+        if self.views:
+            self.views.start()
         for program in self.frontends:
             program.start()
         for program in self.frontends:
@@ -148,11 +167,31 @@ class Stage:
         for program in self.programs():
             program.signal(signal.SIGCONT)
             program.kill()
+        if self.views:
+            self.views.close()
+
+    def restart(self, program: Program) -> None:
+        """Kills a program and starts it again; doesn't wait."""
+        with self._starting:
+            program.kill()
+            program.start()
+
+    def revive(self, program: Program) -> None:
+        """Starts a program that has ended."""
+        with self._starting:
+            if not program.running:
+                program.start()
 
     def empty_redis(self) -> None:
         """Takes away what Redis would load when it starts."""
         shutil.rmtree(self.folder / "redis")
         (self.folder / "redis").mkdir()
+
+    def misread(self, moment: float, tenant: str, digest: Digest) -> bool:
+        """Whether something of a blob came back wrong from the store since a moment."""
+        return self.views is not None and self.views[FRONTENDS_VIEW].flipped_since(
+            moment, DATA, TAILS, record_key(digest), hold_prefix(tenant, digest)
+        )
 
     def _redis(self) -> Program:
         port = free_port()
@@ -201,12 +240,19 @@ class Stage:
         credentials = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
         return {**{f"HOLDFAST_{name}": value for name, value in settings.items()}, **credentials}
 
+    def _seen_by(self, view: str) -> dict[str, str]:
+        """The settings of programs that see the store through a view of their own."""
+        if self.views is None:
+            return self.settings
+        return {**self.settings, "HOLDFAST_S3_ENDPOINT": self.views.endpoint(view)}
+
     def _frontend(self, index: int) -> Program:
         port = free_port()
         listen = f"tcp://127.0.0.1:{port}?tenant-header=x-holdfast-tenant"
         command = [sys.executable, "-m", "holdfast.cli", "serve", "--listen", listen]
         name = f"frontend-{index}"
-        return Program(name, command, self.folder / f"{name}.log", port, self.settings)
+        settings = self._seen_by(FRONTENDS_VIEW)
+        return Program(name, command, self.folder / f"{name}.log", port, settings)
 
     def _collector(self, index: int) -> Program:
         """The command itself, and one that also deletes data while others write."""
@@ -214,4 +260,10 @@ class Stage:
         if index:
             command = [sys.executable, "-m", "bench.soak.collector", "--loop", "3"]
         name = f"collector-{index}"
-        return Program(name, command, self.folder / f"{name}.log", 0, self.settings)
+        return Program(name, command, self.folder / f"{name}.log", 0, self._seen_by(name))
+
+
+def _views(port: int, seed: int) -> Views:
+    """One for all frontends, and one for each collector, which alone can bear wrong listings."""
+    collectors = {f"collector-{index}": True for index in range(COLLECTORS)}
+    return Views(seed, port, {FRONTENDS_VIEW: False, **collectors})

@@ -66,14 +66,15 @@ Proxy = TypeVar("Proxy", bound=FaultProxy)
 
 
 @asynccontextmanager
-async def listening(proxy: Proxy, limit: int = 2**16) -> AsyncIterator[Proxy]:
+async def listening(proxy: Proxy, limit: int = 2**16, port: int = 0) -> AsyncIterator[Proxy]:
     """Has a proxy listen on a port of its own.
 
     Args:
         proxy: what serves the connections.
         limit: bytes of a line, or of a head, at most.
+        port: on which; 0: any that is free.
     """
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=limit)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", port, limit=limit)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy

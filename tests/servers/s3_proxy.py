@@ -7,7 +7,10 @@ twice    the server gets it twice; the client hears the first answer
 torn     half of the request's body reaches the server, then both connections break
 cut      the connection breaks in the middle of the reply's body
 corrupt  a bit of the reply's body is flipped
-slow-down, error   answered 503 or 500, and not carried out
+spoiled  a bit of the request's body is flipped before the server gets it
+hung     the connection is kept, and the request never answered
+emptied, halved, shuffled   a listing has none of its entries, the first half, or another order
+slow-down, error, full   answered 503, 500 or 507, and not carried out
 failed   carried out, and answered 500
 inside   carried out, and answered 200 with an error in the body
 gone     this request and all that follow are lost
@@ -18,25 +21,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from tests.servers.fault_proxy import LOSES, FaultProxy, Plan, fault_of, listening
+from tests.servers.s3_message import LISTINGS, Message, read_message
 
 LIMIT = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A request or a reply: its first line, its headers as they came, its body."""
-
-    first: str
-    head: bytes
-    body: bytes
-
-    @property
-    def raw(self) -> bytes:
-        """As it goes over the wire."""
-        return self.head + self.body
 
 
 def refusal(status: int, code: str) -> bytes:
@@ -48,7 +37,11 @@ def refusal(status: int, code: str) -> bytes:
     ).encode()
 
 
-REFUSALS = {"slow-down": refusal(503, "SlowDown"), "error": refusal(500, "InternalError")}
+REFUSALS = {
+    "slow-down": refusal(503, "SlowDown"),
+    "error": refusal(500, "InternalError"),
+    "full": refusal(507, "XMinioStorageFull"),
+}
 ANSWERS = {"failed": refusal(500, "InternalError"), "inside": refusal(200, "InternalError")}
 
 
@@ -56,12 +49,21 @@ class S3Proxy(FaultProxy):
     """Stands before one S3 server.
 
     `name` tells whose request it is and what it is; whose plan is asked is in `plans`.
+    `bit` chooses which of so many bits is flipped; `ahead` is added to the Date of each
+    reply, in s.
     """
 
-    def __init__(self, port: int, name: Callable[[str], tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        port: int,
+        name: Callable[[str], tuple[str, str]],
+        bit: Callable[[int], int] = lambda bits: bits // 16 * 8,
+    ) -> None:
         super().__init__(port)
         self._name = name
+        self._bit = bit
         self.plans: dict[str, Plan] = {}
+        self.ahead = 0.0
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers one client connection, request by request."""
@@ -85,29 +87,42 @@ class S3Proxy(FaultProxy):
         if fault == "torn":
             await self._send(request.raw[: len(request.head) + len(request.body) // 2])
             return False
-        if fault == "late" and plan:
-            plan.keep(lambda: self._forward(request))
+        if fault in {"late", "hung"}:
+            if fault == "late" and plan:
+                plan.keep(lambda: self._forward(request))
             await reader.read()  # until the client gives up
             return False
         if fault in REFUSALS:
             writer.write(REFUSALS[fault])
             await writer.drain()
             return True
+        reply = await self._carry_out(fault, request)
+        if fault == "unheard":
+            return False
+        if fault == "cut":
+            writer.write(reply.raw[: len(reply.head) + len(reply.body) // 2])
+            await writer.drain()
+            return False
+        writer.write(self._heard(fault, reply))
+        await writer.drain()
+        return True
+
+    async def _carry_out(self, fault: str, request: Message) -> Message:
+        """What the server says to a request, or to what a fault makes of it."""
+        if fault == "spoiled" and request.body:
+            request = request.flipped(self._bit(8 * len(request.body)))
         reply = await self._forward(request)
         if fault == "twice":
             await self._forward(request)
-        if fault == "unheard":
-            return False
-        raw, half = reply.raw, len(reply.head) + len(reply.body) // 2
-        if fault == "cut":
-            writer.write(raw[:half])
-            await writer.drain()
-            return False
+        return reply.redated(self.ahead) if self.ahead else reply
+
+    def _heard(self, fault: str, reply: Message) -> bytes:
+        """What a client hears instead of a reply."""
         if fault == "corrupt" and reply.body:
-            raw = raw[:half] + bytes([raw[half] ^ 1]) + raw[half + 1 :]
-        writer.write(ANSWERS.get(fault, raw))
-        await writer.drain()
-        return True
+            reply = reply.flipped(self._bit(8 * len(reply.body)))
+        if fault in LISTINGS:
+            reply = LISTINGS[fault](reply)
+        return ANSWERS.get(fault, reply.raw)
 
     async def _forward(self, request: Message) -> Message:
         """Carries a request out on a connection of its own."""
@@ -126,45 +141,6 @@ class S3Proxy(FaultProxy):
         downstream.write(raw)
         await downstream.drain()
         downstream.close()
-
-
-async def read_message(
-    reader: asyncio.StreamReader, invites: asyncio.StreamWriter | None, of: str = ""
-) -> Message | None:
-    """One request or reply with all of its body; None where the connection ends before it.
-
-    Args:
-        reader: where it comes from.
-        invites: is told to go on where a client waits for that before it sends a body.
-        of: the method of the request that a reply is to: HEAD has none of the body it claims.
-    """
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError:
-        return None
-    lines = head.decode("latin-1").split("\r\n")
-    pairs = (line.partition(":") for line in lines[1:] if line)
-    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    if invites and "100-continue" in headers.get("expect", "").lower():
-        invites.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        kept = [line for line in lines if not line.lower().startswith("expect:")]
-        head = "\r\n".join(kept).encode("latin-1")
-    if of == "HEAD" or lines[0].split(" ")[1] in {"204", "304"}:
-        return Message(lines[0], head, b"")
-    if headers.get("transfer-encoding", "").lower() == "chunked":
-        return Message(lines[0], head, await _chunks(reader))
-    length = int(headers.get("content-length", "0"))
-    return Message(lines[0], head, await reader.readexactly(length))
-
-
-async def _chunks(reader: asyncio.StreamReader) -> bytes:
-    raw = bytearray()
-    while True:
-        line = await reader.readuntil(b"\r\n")
-        size = int(line.split(b";")[0], 16)
-        raw += line + await reader.readexactly(size + 2)
-        if size == 0:
-            return bytes(raw)
 
 
 @asynccontextmanager
