@@ -258,10 +258,22 @@ async def test_a_reader_that_slept(alone: Frontend) -> None:
     assert await alone.cache.fill(alone.tenant, DIGEST, now, "new")
 
 
+async def test_a_fill_after_a_delete_of_another_digest(one: Frontend) -> None:
+    """What was looked up before any Delete of its tenant isn't filled in after it."""
+    before = await ticket(one, DIGEST)
+    async with one.cache.changing(one.tenant, Digest.of(b"other"), delete=True):
+        pass
+    assert not await one.cache.fill(one.tenant, DIGEST, before, "old")
+
+
 async def test_lifetimes(alone: Frontend) -> None:
     """Everything has a TTL, and gen outlasts every entry."""
+    await break_off(alone)
+    assert await alone.client.pttl(alone.keys.guard(DIGEST)) > 0
     await change(alone, delete=True)
+    await alone.client.delete(alone.keys.guard(DIGEST))
     await fill(alone)
+    assert await alone.client.pttl(alone.keys.hold(DIGEST)) > 0
     await alone.client.pexpire(alone.keys.gen, 1000)
     await alone.client.pexpire(alone.keys.hold(DIGEST), 500)
     assert await entry(alone) == "entry"

@@ -256,7 +256,7 @@ async def test_what_an_end_leaves(alone: Frontend) -> None:
     """An ingest that was ended leaves nothing behind: no parts, and no entry in an index."""
     lease, _ = await alone.open("ref", "n1", "a")
     await alone.checkpoint(lease, "a", 1, 8)
-    assert await alone.ingests.forget(alone.tenant, "ref", "a", None)
+    await alone.ingests.drop(lease, "a")
     await alone.ingests.release(alone.tenant, "ref", "n1")
     assert await alone.stored_keys() == set()
 
@@ -375,6 +375,15 @@ async def test_listing(alone: Frontend) -> None:
     await alone.ingests.save(lease, names[0], Change({"total": 1}), NOW + 10**9)
     moved = [found.ref for found in await alone.ingests.find_all(alone.tenant)]
     assert moved == [*names[1:], names[0]]
+
+
+async def test_listing_in_pieces(alone: Frontend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More refs than are read at once are listed all the same, each once."""
+    monkeypatch.setattr("coordination.ingests.REFS", 2)
+    refs = [f"ref-{number}" for number in range(5)]
+    for ref in refs:
+        await alone.open(ref, ref, ref)
+    assert sorted(ingest.ref for ingest in await alone.ingests.find_all(alone.tenant)) == refs
 
 
 async def test_an_index_that_was_lost(alone: Frontend) -> None:
