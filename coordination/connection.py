@@ -44,6 +44,8 @@ FIRST_KEY: Final = {"EVAL": 3, "EVALSHA": 3}
 """Where the first key of a command is, if not right behind its name."""
 REFUSED: Final = re.compile("user executing the script can't|ACL failure in script")
 """How Redis 6.2 and 7.0, and later ones, say inside a script what NOPERM says outside."""
+NO_TURN: Final = "No connection available"
+"""How redis-py says that all connections of a pool were in use for too long."""
 FULL: Final = "-OOM "
 """How Redis 6.2 quotes the code of an error that a script met."""
 
@@ -234,6 +236,11 @@ def translate(error: Exception) -> HoldfastError:
     if isinstance(error, redis_errors.OutOfMemoryError) or FULL in str(error):
         return ResourceExhausted(
             f"Redis is out of memory ({error}); raise its maxmemory (policy noeviction)"
+        )
+    if NO_TURN in str(error):
+        return Unavailable(
+            "as many requests to Redis are under way as this frontend makes at once, and none of "
+            f"them ended within {SOCKET_TIMEOUT:g} s; try again in a second, or another frontend"
         )
     if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError):
         return Unavailable(f"Redis can't be reached ({error}); try again")

@@ -33,6 +33,10 @@ OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
     # Of a stream that isn't read from, gRPC would keep some MiB else, outside of all budgets.
     ("grpc.http2.bdp_probe", 0),
+    # What waits to be looked at is refused by us, with a hint when to come back (overload.py):
+    # past these, gRPC's core drops it as CANCELLED, which no client tries again.
+    ("grpc.server.max_pending_requests", 2**30),
+    ("grpc.server.max_pending_requests_hard_limit", 2**30),
     # A client whose machine has died is noticed within a minute.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),

@@ -52,6 +52,20 @@ def test_the_promise() -> None:
 # -- names of failures
 
 
+async def test_a_full_pool_names_itself(versions: RedisServer) -> None:
+    """Where all connections are in use for too long, that is said, and not that Redis is away."""
+    client = open_client(versions.url, pool_size=1)
+    taken = await client.connection_pool.get_connection()
+    try:
+        with pytest.raises(Unavailable, match="as this frontend makes at once") as refused:
+            async with translated():
+                await client.ping()
+        assert "reached" not in str(refused.value)
+    finally:
+        await client.connection_pool.release(taken)
+        await close_client(client)
+
+
 def _binaries() -> dict[str, str]:
     found = {}
     with suppress(ImportError):

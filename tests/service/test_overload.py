@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import grpc
@@ -274,3 +275,33 @@ async def test_clients_whose_grpc_tries_again_come_back(folder_fleet: Fleet, ten
         )
         gate(frontend, Kind.CALLS).__exit__()
         assert (await asked).size == 5
+
+
+@pytest.mark.parametrize("connections", [1, 20])
+async def test_a_burst_is_served_or_refused(
+    folder_fleet: Fleet, tenant: str, connections: int
+) -> None:
+    """Of 5,000 calls at one moment none ends CANCELLED, which no client tries again."""
+    frontend = await folder_fleet.frontend()
+    await frontend.tenant(tenant).commit("ref", b"hello")
+    async with AsyncExitStack() as stack:
+        stubs = [
+            content_pb2_grpc.ContentStub(
+                await stack.enter_async_context(
+                    grpc.aio.insecure_channel(
+                        f"127.0.0.1:{frontend.port}",
+                        options=[("grpc.use_local_subchannel_pool", 1)],
+                    )
+                )
+            )
+            for _ in range(connections)
+        ]
+        calls = [
+            stubs[number % connections].Info(
+                pb.InfoRequest(digest=HELLO), metadata=((HEADER, tenant),)
+            )
+            for number in range(5000)
+        ]
+        codes = Counter(await asyncio.gather(*(call.code() for call in calls)))
+    assert set(codes) <= {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE}
+    assert codes[StatusCode.OK] > 0
