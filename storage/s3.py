@@ -26,6 +26,7 @@ from storage.s3_client import bare, quoted
 from storage.s3_clock import ServerClock
 from storage.s3_direct import Answer
 from storage.s3_errors import status_of, translated
+from storage.s3_listing import Progress
 from storage.s3_settings import S3Settings
 from storage.s3_uploads import Uploads
 
@@ -217,27 +218,34 @@ class S3Store(Uploads):
         """As the port says.
 
         Every page names the key to go on after: that never expires, however long
-        the consumer takes.
+        the consumer takes. A page without keys names none, so its token is followed.
+
+        Raises:
+            Unavailable: the listing is out of order, strays from its prefix or leads nowhere.
         """
+        listing = f"listing {prefix or 'everything'}"
         after = self._prefix + start_after if start_after else ""
+        progress, token = Progress(listing, self._prefix + prefix, after), ""
         while True:
-            with translated(f"listing {prefix or 'everything'}"):
+            place: dict[str, Any] = (
+                {"ContinuationToken": token} if token else {"StartAfter": progress.after}
+            )
+            with translated(listing):
                 reply = self._client.list_objects_v2(
-                    Bucket=self._bucket, Prefix=self._prefix + prefix, StartAfter=after
+                    Bucket=self._bucket, Prefix=self._prefix + prefix, **place
                 )
             found = reply.get("Contents", [])
             for item in found:
                 yield Entry(
-                    item["Key"].removeprefix(self._prefix),
+                    progress.next(item["Key"]).removeprefix(self._prefix),
                     item["Size"],
                     bare(item["ETag"]),
                     item["LastModified"].timestamp(),
                 )
             if not reply["IsTruncated"]:
                 return
-            if not found or found[-1]["Key"] <= after:
-                raise Unavailable(f"listing {prefix}: the store gave a page that leads nowhere")
-            after = found[-1]["Key"]
+            token = "" if found else reply.get("NextContinuationToken", "")
+            progress.goes_on(token or (found and progress.after), found=bool(found))
 
 
 def _whole(

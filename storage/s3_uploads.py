@@ -21,6 +21,7 @@ from storage.port import (
 )
 from storage.s3_client import Bucket, bare, quoted
 from storage.s3_errors import status_of, translated
+from storage.s3_listing import Progress
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -79,24 +80,30 @@ class Uploads(Bucket):
             return  # what is known is still no more than the 500
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        """As the port says."""
+        """As the port says.
+
+        Raises:
+            Unavailable: the listing is out of order, or leads nowhere.
+        """
+        listing = f"listing the parts of {key}"
         parts: list[Part] = []
-        marker = 0
+        progress, marker = Progress(listing, ""), 0
         while True:
-            with translated(f"listing the parts of {key}"):
+            with translated(listing):
                 reply = self._client.list_parts(
                     Bucket=self._bucket,
                     Key=self._prefix + key,
                     UploadId=upload_id,
                     PartNumberMarker=marker,
                 )
-            parts += [
-                Part(item["PartNumber"], bare(item["ETag"]), item["Size"])
-                for item in reply.get("Parts", [])
-            ]
-            if not reply["IsTruncated"] or not parts or parts[-1].number <= marker:
+            found = reply.get("Parts", [])
+            for item in found:
+                progress.next(f"{item['PartNumber']:05}")
+                parts.append(Part(item["PartNumber"], bare(item["ETag"]), item["Size"]))
+            if not reply["IsTruncated"]:
                 return parts
-            marker = parts[-1].number
+            marker = parts[-1].number if found else reply.get("NextPartNumberMarker", 0)
+            progress.goes_on(marker, found=bool(found))
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
         """As the port says."""
@@ -153,6 +160,9 @@ class Uploads(Bucket):
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
         """As the port says.
 
+        Raises:
+            Unavailable: the listing strays from its prefix, or leads nowhere.
+
         MinIO takes the prefix for a whole key and finds nothing below it, so where
         nothing is found, all uploads of the bucket are looked through.
         """
@@ -164,6 +174,7 @@ class Uploads(Bucket):
             yield from (u for u in self._uploads("") if u.key.startswith(prefix))
 
     def _uploads(self, prefix: str) -> Iterator[PendingUpload]:
+        progress = Progress("listing uploads", prefix)
         key_marker = id_marker = ""
         while True:
             with translated("listing uploads"):
@@ -173,17 +184,19 @@ class Uploads(Bucket):
                     KeyMarker=key_marker,
                     UploadIdMarker=id_marker,
                 )
-            for item in reply.get("Uploads", []):
-                if item["Key"].startswith(self._prefix):
+            found = reply.get("Uploads", [])
+            for item in found:
+                if progress.below(item["Key"]).startswith(self._prefix):
                     yield PendingUpload(
                         item["Key"].removeprefix(self._prefix),
                         item["UploadId"],
                         item["Initiated"].timestamp(),
                     )
-            markers = (reply.get("NextKeyMarker", ""), reply.get("NextUploadIdMarker", ""))
-            if not reply["IsTruncated"] or markers == (key_marker, id_marker):
+            if not reply["IsTruncated"]:
                 return
-            key_marker, id_marker = markers
+            key_marker = reply.get("NextKeyMarker", "")
+            id_marker = reply.get("NextUploadIdMarker", "")
+            progress.goes_on((key_marker, id_marker), found=bool(found))
 
 
 def _composite(parts: Sequence[Part]) -> str | None:

@@ -377,26 +377,6 @@ def test_delete_of_an_absent_object() -> None:
         store.close()
 
 
-@pytest.mark.parametrize(
-    "contents",
-    [
-        b"",
-        (
-            b"<Contents><Key>a</Key><Size>1</Size><ETag>e</ETag>"
-            b"<LastModified>2026-11-24T12:00:00Z</LastModified></Contents>"
-        ),
-    ],
-)
-def test_listing_that_leads_nowhere(contents: bytes) -> None:
-    """A server that says "more" without anything new doesn't hang a listing."""
-    page = b"<ListBucketResult><IsTruncated>true</IsTruncated>%s</ListBucketResult>" % contents
-    with scripted(Reply(200, page)) as script:
-        store = script.store()
-        with pytest.raises(Unavailable, match="nowhere"):
-            list(store.list(""))
-        store.close()
-
-
 @pytest.mark.parametrize("server", ["moto", pytest.param("minio", marks=pytest.mark.minio)])
 def test_many_pages(request: pytest.FixtureRequest, server: str, unique: str) -> None:
     """Listings of objects and parts go on over pages, and a page is fetched when it is due."""
@@ -425,22 +405,6 @@ def test_many_pages(request: pytest.FixtureRequest, server: str, unique: str) ->
     finally:
         for name in ("ListObjectsV2", "ListParts"):
             events.unregister(f"provide-client-params.s3.{name}", three_at_a_time)
-
-
-def test_uploads_over_pages() -> None:
-    """A listing of uploads follows both markers, and ends where they don't move."""
-    page = (
-        b"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated>"
-        b"<NextKeyMarker>a</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>"
-        b"<Upload><Key>data/a</Key><UploadId>1</UploadId>"
-        b"<Initiated>2026-11-24T12:00:00Z</Initiated></Upload></ListMultipartUploadsResult>"
-    )
-    with scripted(Reply(200, page)) as script:
-        store = script.store()
-        assert [upload.id for upload in store.list_uploads("data/")] == ["1", "1"]
-        store.close()
-    assert "key-marker=a" in script.requests[1][1]
-    assert "upload-id-marker=1" in script.requests[1][1]
 
 
 def test_abort_until_nothing_arrives() -> None:
