@@ -37,8 +37,9 @@ from holdfast.errors import (
     shorten,
 )
 from service.write_path import WritePath
-from storage.blobs import Committed, Lifetime
+from storage.blobs import Committed
 from storage.keys import record_key
+from storage.own_data import NEVER_SEEN, Lifetime, OwnData, Sight
 from storage.port import InvalidPart, NoSuchKey, NoSuchUpload, Part
 from storage.records import Record
 
@@ -64,6 +65,7 @@ class FrozenCommit:
         parts: what to complete it from.
         complete: the bytes are known to be complete already.
         begun: when the data key was first used, in s by the store's clock.
+        sight: when this process saw the bytes complete, and their ETag.
     """
 
     record: Record
@@ -73,6 +75,7 @@ class FrozenCommit:
     parts: tuple[Part, ...] = ()
     complete: bool = False
     begun: float | None = None
+    sight: Sight = NEVER_SEEN
 
     def encode(self) -> str:
         """As it is kept in the ingest, beside the parts and the upload."""
@@ -82,6 +85,7 @@ class FrozenCommit:
             "labels": dict(self.labels),
             "now": self.now_ns,
             "begun": self.begun,
+            "etag": self.sight.etag,
         }
         return json.dumps(document, separators=(",", ":"))
 
@@ -110,6 +114,7 @@ class FrozenCommit:
                 parts=tuple(stored_parts(ingest)),
                 complete=ingest.sealed,
                 begun=document["begun"],
+                sight=Sight(etag=str(document.get("etag", ""))),
             )
         except (KeyError, TypeError, ValueError, AttributeError, InvalidArgument) as error:
             raise DataLoss(
@@ -178,18 +183,16 @@ class Commits:
         """
         path = self._path
         try:
-            lifetime = self._lifetime(frozen)
-            if lifetime:
-                lifetime.check(path.store)
+            if frozen.begun is not None:
+                self._lifetime(frozen.begun).check(path.store)
             hold = path.blobs.new_hold(
                 frozen.record.digest, frozen.record.size, frozen.now_ns, frozen.labels
             )
-            begun, hold_key = await _both(
+            own, hold_key = await _both(
                 self._complete(frozen, body), path.workers.store(path.blobs.make_hold, tenant, hold)
             )
-            lifetime = self._lifetime(replace(frozen, begun=begun))
             committed = await path.workers.store(
-                path.blobs.publish, tenant, frozen.record, lifetime, hold, hold_key
+                path.blobs.publish, tenant, frozen.record, own, hold, hold_key
             )
         except (Aborted, InvalidPart, NoSuchUpload) as error:
             await self._thaw(tenant, ref, frozen)
@@ -200,10 +203,8 @@ class Commits:
         )
         return committed
 
-    def _lifetime(self, frozen: FrozenCommit) -> Lifetime | None:
-        if frozen.begun is None:
-            return None
-        return Lifetime(frozen.begun, self._path.limits.ingest_lifetime)
+    def _lifetime(self, begun: float) -> Lifetime:
+        return Lifetime(begun, self._path.limits.ingest_lifetime)
 
     async def redrive(self, tenant: str, ingest: Ingest) -> None:
         """Carries out a commit that another stream froze.
@@ -220,57 +221,74 @@ class Commits:
         except Aborted as error:
             log.info("a frozen commit was thawed", tenant=tenant, reason=str(error))
 
-    async def _complete(self, frozen: FrozenCommit, body: bytes | None) -> float | None:
-        """Makes the bytes complete; returns when their key was first used."""
+    async def _complete(self, frozen: FrozenCommit, body: bytes | None) -> OwnData | None:
+        """Makes the bytes complete; returns what is known of them then."""
         path, record = self._path, frozen.record
         if record.inline is not None:
             return None
-        if frozen.complete:
-            return frozen.begun
-        if frozen.upload_id:
-            await self.complete_upload(record.data_key, frozen.upload_id, frozen.parts)
-        elif body is not None:
-            async with path.upload_slots.slot():
-                written = await path.workers.bulk(path.store.put, record.data_key, body)
-            path.stored(len(body))
-            return written.date
-        else:
-            return await self._find_whole(record)
-        return frozen.begun
+        if body is not None:
+            return await self._put(record.data_key, body)
+        if not frozen.upload_id and not frozen.complete:
+            return await self._find_whole(record, frozen.sight.etag)
+        if frozen.begun is None:
+            raise DataLoss(f"the commit of {record.digest} doesn't say when its upload was begun")
+        sight = frozen.sight
+        if not frozen.complete:
+            sight = await self.complete_upload(record.data_key, frozen.upload_id, frozen.parts)
+        elif frozen.parts and not sight.etag:
+            sight = replace(sight, etag=path.store.composite_etag(frozen.parts) or "")
+        return OwnData(self._lifetime(frozen.begun), sight)
 
-    async def _find_whole(self, record: Record) -> float:
-        """Looks for bytes that another frontend was to put; returns when that was."""
+    async def _put(self, key: str, body: bytes) -> OwnData:
+        """Stores a blob that is one object."""
+        path = self._path
+        async with path.upload_slots.slot():
+            sent = path.blobs.clock()
+            written = await path.workers.bulk(path.store.put, key, body)
+        path.stored(len(body))
+        return OwnData(self._lifetime(written.date), Sight(sent, written.etag))
+
+    async def _find_whole(self, record: Record, etag: str) -> OwnData:
+        """Looks for bytes that another frontend was to put."""
+        asked = self._path.blobs.clock()
         try:
             entry = await self._path.workers.store(self._path.store.head, record.data_key)
         except NoSuchKey as error:
             raise Aborted(f"the bytes of {record.digest} never reached the store") from error
-        if entry.size != record.size:
+        if entry.size != record.size or etag not in {"", entry.etag}:
             raise Aborted(
-                f"{record.data_key} has {entry.size} bytes, the commit says {record.size}"
+                f"{record.data_key} has {entry.size} bytes and the ETag {entry.etag}; the commit "
+                f"says {record.size} bytes and {etag or 'no ETag'}"
             )
-        return entry.last_modified
+        return OwnData(self._lifetime(entry.last_modified), Sight(asked, entry.etag))
 
-    async def complete_upload(self, key: str, upload_id: str, parts: tuple[Part, ...]) -> None:
+    async def complete_upload(self, key: str, upload_id: str, parts: tuple[Part, ...]) -> Sight:
         """Completes an upload; what a lost reply said is decided by looking.
+
+        Returns:
+            When that was begun, and the ETag that the object has, as far as it is known.
 
         Raises:
             InvalidPart: a part is gone; nothing was completed.
             NoSuchUpload: the upload is gone and there is no object.
             Unavailable: no definite outcome.
         """
-        path = self._path
+        path, asked = self._path, self._path.blobs.clock()
+        found = Sight(asked, path.store.composite_etag(parts) or "")
         for _ in range(COMPLETE_ATTEMPTS):
             try:
-                await path.workers.store(path.store.complete_upload, key, upload_id, parts)
+                written = await path.workers.store(
+                    path.store.complete_upload, key, upload_id, parts
+                )
             except OutcomeUnknown:
                 if await self._completed(key, parts):
-                    return
+                    return found
             except (NoSuchUpload, InvalidPart):
                 if await self._completed(key, parts):
-                    return
+                    return found
                 raise
             else:
-                return
+                return Sight(asked, written.etag)
         raise Unavailable("the store gave no definite reply to the completion; try again")
 
     async def _completed(self, key: str, parts: tuple[Part, ...]) -> bool:

@@ -48,5 +48,6 @@ async def prepare(
         parts=tuple(Part(n, part.etag, part.size) for n, part in enumerate(stream.parts, start=1)),
         complete=complete,
         begun=stream.begun,
+        sight=stream.sight,
     )
     return frozen, body

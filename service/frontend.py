@@ -91,7 +91,7 @@ async def run_frontend(
         stack.push_async_callback(workers.close, THREADS_GRACE)
         background, metrics = Background(), Metrics()
         records, holds = Records(store), _holds(store, settings, metrics)
-        blobs = Blobs(store, records, holds, new_nonce)
+        blobs = Blobs(store, records, holds, new_nonce, uptime)
         scripts = Scripts(redis)
         hold_cache = HoldCache(scripts, lambda: secrets.token_hex(8))
         stack.push_async_callback(hold_cache.close)

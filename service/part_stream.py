@@ -23,6 +23,7 @@ from service.write_path import WritePath
 from service.writing import INLINE_HASHING, Writing
 from storage import blocks
 from storage.keys import data_key
+from storage.own_data import NEVER_SEEN, Sight
 from storage.port import MAX_PARTS
 from storage.records import INLINE_LIMIT
 
@@ -52,6 +53,7 @@ class PartStream:
         self._lock = asyncio.Lock()
         self._early: asyncio.Task[None] | None = None
         self._single_put = False
+        self.sight = NEVER_SEEN
         self.total = total
         self.last_used = path.clock()
         path.budget.join(self)
@@ -245,10 +247,10 @@ class PartStream:
         try:
             async with path.upload_slots.slot():
                 self._writing.check()
-                body = self._buffer.body()
+                body, sent = self._buffer.body(), path.blobs.clock()
                 written = await path.workers.bulk(path.store.put, self.data_key, body)
             path.stored(len(body))
-            self._uploads.begun = written.date
+            self._uploads.begun, self.sight = written.date, Sight(sent, written.etag)
         except asyncio.CancelledError as error:
             self._writing.fail(error)
             raise
@@ -266,7 +268,7 @@ class PartStream:
             fresh = data_key(self._path.new_name())
             await self._path.ingests.rekey(self._writing.lease, self.data_key, fresh)
             self._writing.data_key, self._uploads.begun = fresh, None
-            self._single_put = False
+            self._single_put, self.sight = False, NEVER_SEEN
         self._early = None
 
     async def _reopen_closed(self) -> None:

@@ -30,7 +30,7 @@ async def seal(path: WritePath, commits: Commits, lease: Lease, stream: PartStre
     """
     await stream.finish()
     parts = tuple(Part(n, part.etag, part.size) for n, part in enumerate(stream.parts, start=1))
-    await commits.complete_upload(stream.data_key, stream.upload_id, parts)
+    stream.sight = await commits.complete_upload(stream.data_key, stream.upload_id, parts)
     await path.ingests.save(lease, stream.data_key, Change({"sealed": "1"}), path.now_ns())
 
 

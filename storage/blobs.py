@@ -12,7 +12,7 @@ whoever answers OK has confirmed its hold before it saw the record live.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -22,6 +22,7 @@ from holdfast.errors import Aborted, DataLoss, Unavailable
 from holdfast.values import Info
 from storage.holds import Hold, Holds, Relabel, merged
 from storage.keys import NewName
+from storage.own_data import OwnData, Watch
 from storage.port import NoSuchKey, ObjectStore
 from storage.records import LostRace, Record, Records, Seen, State
 
@@ -48,38 +49,28 @@ class Committed:
     held_before: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
-    """How long an ingest may live, so that collectors can't take it for garbage.
-
-    Attributes:
-        begun: when its data key was first used, by the store's clock, in s.
-        longest: seconds that it may take from then to its record.
-    """
-
-    begun: float
-    longest: float
-
-    def check(self, store: ObjectStore) -> None:
-        """Forbids what would commit bytes that a collector may be deleting.
-
-        Raises:
-            Aborted: the ingest is too old.
-        """
-        age = store.now() - self.begun
-        if age > self.longest:
-            raise Aborted(
-                f"the ingest was begun {age:.0f} s ago and may take at most {self.longest:.0f} s "
-                "(HOLDFAST_INGEST_LIFETIME): send the bytes again"
-            )
-
-
 class Blobs:
     """Records and holds of one store, put together. Blocking; safe for many threads."""
 
     def __init__(
-        self, store: ObjectStore, records: Records, holds: Holds, new_nonce: NewName
+        self,
+        store: ObjectStore,
+        records: Records,
+        holds: Holds,
+        new_nonce: NewName,
+        clock: Callable[[], float],
     ) -> None:
+        """Nothing is asked of the store yet.
+
+        Args:
+            store: where records, holds and data are.
+            records: in that store.
+            holds: in that store.
+            new_nonce: for what is written.
+            clock: seconds, of which differences count, by which data was seen complete; it
+                goes on while a machine is suspended.
+        """
+        self.clock = clock
         self._store = store
         self._records = records
         self._holds = holds
@@ -90,7 +81,7 @@ class Blobs:
         return self._holds.make(tenant, hold)
 
     def publish(
-        self, tenant: str, record: Record, lifetime: Lifetime | None, hold: Hold, hold_key: str
+        self, tenant: str, record: Record, own: OwnData | None, hold: Hold, hold_key: str
     ) -> Committed:
         """Makes the record live: the second half of a commit.
 
@@ -100,14 +91,14 @@ class Blobs:
         Args:
             tenant: whose hold it is.
             record: live, naming the bytes; its nonce is the commit's.
-            lifetime: of the ingest; None where the record carries the bytes itself.
+            own: what is known of the data object; None where the record carries the bytes itself.
             hold: what the hold says.
             hold_key: what `make_hold` returned.
 
         Raises:
-            Aborted: the ingest is too old, or its bytes were collected meanwhile.
+            Aborted: the ingest is too old, or its bytes aren't there any more.
         """
-        outcome, current = self._publish(record, lifetime)
+        outcome, current = self._publish(record, own)
         found = self._holds.find(tenant, record.digest) if outcome is Outcome.REDUNDANT else []
         earlier = [named for named in found if named.key != hold_key]
         info = merged(found) if found else _info_of(hold)
@@ -122,11 +113,16 @@ class Blobs:
         seen = self._records.read(record.digest)
         return bool(seen and seen.record.data_key == record.data_key)
 
-    def _publish(self, record: Record, lifetime: Lifetime | None) -> tuple[Outcome, Record]:
-        def may_send() -> None:
-            if lifetime is not None:
-                lifetime.check(self._store)
+    def _may_send(self, record: Record, own: OwnData | None) -> Callable[[], None]:
+        """What forbids a record whose own data may be gone, before every send of it."""
+        if record.inline is not None:
+            return lambda: None
+        if own is None:
+            raise ValueError(f"nothing is known of {record.data_key}, which a record would name")
+        return Watch(self._store, self.clock, record, own).check
 
+    def _publish(self, record: Record, own: OwnData | None) -> tuple[Outcome, Record]:
+        may_send = self._may_send(record, own)
         seen: Seen | None = None
         for _ in range(ATTEMPTS):
             try:

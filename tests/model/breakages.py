@@ -17,6 +17,7 @@ from service.commit import Commits
 from storage.blobs import Blobs
 from storage.holds import Holds, merged
 from storage.keys import DELETING, hold_prefix, record_key
+from storage.own_data import OwnData, Sight
 from storage.records import Records, Seen, State
 
 Patch = pytest.MonkeyPatch
@@ -124,9 +125,10 @@ def data_after(patch: Patch) -> None:
     carry_out, complete = Commits.carry_out, Commits._complete
     todo: list[Any] = []
 
-    async def later(_: Commits, frozen: Any, body: Any) -> float | None:
+    async def later(commits: Commits, frozen: Any, body: Any) -> OwnData:
         todo.append((frozen, body))
-        return None
+        path = commits._path
+        return OwnData(commits._lifetime(path.store.now()), Sight(path.blobs.clock()))
 
     async def late(commits: Commits, *arguments: Any) -> Any:
         done = await carry_out(commits, *arguments)

@@ -12,7 +12,16 @@ from typing import NamedTuple
 from tests.model.collector_programs import collect, collect_data, sweep_marks
 from tests.model.programs import ABSENT, OK, Call, Note, Request
 from tests.model.protocol import Faults, Slot, Step
-from tests.model.storage_rules import FAILED, INLINE, READABLE, TOO_OLD, Record, Rules
+from tests.model.storage_rules import (
+    FAILED,
+    INLINE,
+    READABLE,
+    TOMBSTONE,
+    TOO_OLD,
+    UNSEEN,
+    Record,
+    Rules,
+)
 
 YOUNG, LATE, OLD = 0, 1, 2
 """Ages of an ingest's bytes: may be committed; older than L; older than G."""
@@ -34,6 +43,8 @@ class World(NamedTuple):
     data: frozenset[str] = frozenset()
     uploads: frozenset[str] = frozenset()
     ages: frozenset[tuple[str, int]] = frozenset()
+    unseen: frozenset[str] = frozenset()
+    """Data that was last seen complete so long ago that collectors may have run twice since."""
     frozen: frozenset[tuple[str, Frozen]] = frozenset()
     acknowledged: frozenset[str] = frozenset()
     promised: frozenset[str] = frozenset()
@@ -57,6 +68,7 @@ class StorageModel:
         faults: how often each fault may happen.
         start: the world at the beginning.
         ages: whether time passes.
+        wrong_clocks: whether collectors' clocks are so wrong that all data seems old to them.
     """
 
     rules: Rules
@@ -64,6 +76,7 @@ class StorageModel:
     faults: Faults
     start: World = EMPTY
     ages: bool = False
+    wrong_clocks: bool = False
 
     def first(self) -> World:
         """The world at the beginning."""
@@ -71,7 +84,17 @@ class StorageModel:
 
     def changes(self, world: World, request: Request) -> bool:
         """Whether it changes anything, and isn't held back because the ingest is too old."""
-        return request.op not in {"get", "head", "list"} and not self._too_old(world, request)
+        return request.op not in {"get", "head", "list"} and not self._held_back(world, request)
+
+    def _held_back(self, world: World, request: Request) -> str:
+        """Why a record isn't sent."""
+        if self._too_old(world, request):
+            return TOO_OLD
+        return UNSEEN if self._too_long_ago(world, request) else ""
+
+    def _too_long_ago(self, world: World, request: Request) -> bool:
+        watched = request.op == "put" and request.kind == "record"
+        return watched and self.rules.looks_again and request.name in world.unseen
 
     def _too_old(self, world: World, request: Request) -> bool:
         checked = request.op == "put" and request.kind == "record" and request.name
@@ -100,19 +123,20 @@ class StorageModel:
         return world.record is not None, world
 
     def _put_record(self, world: World, request: Request, late: bool) -> Step:
-        if not late and self._too_old(world, request):
-            return TOO_OLD, world
+        if not late and (why := self._held_back(world, request)):
+            return why, world
         over = None if request.condition == ABSENT else request.condition
         if request.condition is not None and world.record != over:
             return FAILED, world
         return OK, world._replace(record=request.body)
 
     def _head_data(self, world: World, request: Request, _late: bool) -> Step:
-        return request.name in world.data, world
+        there = world.data & {str(request.name)}
+        return bool(there), world._replace(unseen=world.unseen - there)
 
     def _put_data(self, world: World, request: Request, _late: bool) -> Step:
         key = str(request.name)
-        return OK, world._replace(data=world.data | {key})
+        return OK, world._replace(data=world.data | {key}, unseen=world.unseen - {key})
 
     def _delete_data(self, world: World, request: Request, _late: bool) -> Step:
         return OK, world._replace(data=world.data - {str(request.name)})
@@ -188,7 +212,9 @@ class StorageModel:
     def environment(
         self, world: World, waiting: tuple[Request, ...]
     ) -> Iterable[tuple[str, World]]:
-        """Time passes for one ingest's bytes."""
+        """Time passes for one ingest's bytes, or a collector whose clock is wrong takes them."""
+        if self.wrong_clocks:
+            yield from self._wrong_clocks(world, waiting)
         if not self.ages:
             return
         for key in sorted(world.data | world.uploads):
@@ -198,6 +224,20 @@ class StorageModel:
             ages = frozenset({**dict(world.ages), key: age + 1}.items())
             bound = "G" if age == LATE else "L"
             yield f"{key} becomes older than {bound}", world._replace(ages=ages)
+
+    def _wrong_clocks(
+        self, world: World, waiting: tuple[Request, ...]
+    ) -> Iterable[tuple[str, World]]:
+        record = world.record
+        named = record.key if record and record.state != TOMBSTONE else ""
+        for key in sorted(world.data):
+            if key not in world.unseen:
+                if not self._may_land(key, waiting):
+                    unseen = world._replace(unseen=world.unseen | {key})
+                    yield f"{key} isn't looked at for an hour", unseen
+            elif key != named:
+                taken = world._replace(data=world.data - {key})
+                yield f"collectors whose clocks are wrong take {key}", taken
 
     def _may_land(self, key: str, waiting: tuple[Request, ...]) -> bool:
         if not self.rules.longer_than_landing:

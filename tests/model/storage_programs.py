@@ -20,6 +20,7 @@ from tests.model.storage_rules import (
     LIVE,
     READABLE,
     TOO_OLD,
+    UNSEEN,
     Record,
     Rules,
 )
@@ -31,12 +32,20 @@ Reading = Generator[Request | Note | Both, Any, Any]
 
 
 def write(rules: Rules, record: Record, over: Record | None, lifetime: str = "") -> Reading:
-    """`Records.write`: ("ok", record), ("lost", what is there), or why it failed."""
+    """`Records.write`: ("ok", record), ("lost", what is there), or why it failed.
+
+    `lifetime` names own data, which is watched (`Watch`) before every send.
+    """
     condition = ABSENT if over is None else over
     if not rules.compares:
         condition = None
     for _attempt in range(ATTEMPTS):
         reply = yield Request("put", "record", lifetime or None, condition, record)
+        if reply == UNSEEN:
+            there = yield Request("head", "data", lifetime)
+            if not there:
+                return (TOO_OLD, None)
+            continue
         if reply == OK or (reply == UNKNOWN and not rules.looks_after_no_reply):
             return (OK, record)
         if reply == TOO_OLD:

@@ -10,6 +10,8 @@ READABLE = (LIVE, CONDEMNED)
 INLINE = "i"
 """How the data keys of ingests begin whose bytes are in the record."""
 TOO_OLD = "too old"
+UNSEEN = "not seen lately"
+"""Why a record isn't sent: its data was last seen complete too long ago."""
 FAILED = "failed"
 GONE, WRONG = "gone", "wrong"
 """What the disk has done to a record's bytes: there are none, or they aren't the digest's."""
@@ -75,6 +77,8 @@ class Rules(NamedTuple):
     second_listing: bool = True
     etag_before_listing: bool = True
     lifetime: bool = True
+    looks_again: bool = True
+    """A record's data was seen complete a short while before the record is sent."""
     data_before_records: bool = True
     longer_than_life: bool = True
     longer_than_landing: bool = True

@@ -103,6 +103,12 @@ def aging(rules: Rules, faults: Faults, kind: str = "single") -> StorageModel:
     return StorageModel(rules, cast, faults, ages=True)
 
 
+def taking(rules: Rules, faults: Faults, kind: str = "early") -> StorageModel:
+    """A commit is carried out by one or two frontends, and its data is taken before its record."""
+    cast = [client(rules, A, "1", 1, "c", kind), client(rules, A, "2", 1, "c", kind)]
+    return StorageModel(rules, cast, faults, wrong_clocks=True)
+
+
 def burying(rules: Rules, faults: Faults) -> StorageModel:
     """A commit is carried out by two frontends, deleted, buried, and its data collected."""
     cast = [

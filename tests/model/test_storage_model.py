@@ -22,6 +22,7 @@ from tests.model.storage_scenarios import (
     redriving,
     renaming,
     returning,
+    taking,
 )
 
 Scenario = Callable[[Rules, Faults], StorageModel]
@@ -29,6 +30,7 @@ SAFE = Rules()
 parts = partial(aging, kind="parts")
 early = partial(aging, kind="early")
 healing_wrong = partial(healing, damage=WRONG)
+taking_parts = partial(taking, kind="parts")
 redriving_parts = partial(redriving, kind="parts")
 
 SMALL: list[tuple[Scenario, Faults]] = [
@@ -43,6 +45,8 @@ SMALL: list[tuple[Scenario, Faults]] = [
     (aging, Faults(no_reply=1, environment=2)),
     (parts, Faults(crash=1, environment=2)),
     (early, Faults(no_reply=1, environment=2)),
+    (taking, Faults(no_reply=1, crash=1, environment=2)),
+    (taking_parts, Faults(no_reply=1, crash=1, environment=2)),
     (healing, Faults(no_reply=1)),
     (healing_wrong, Faults(no_reply=1)),
 ]
@@ -110,6 +114,11 @@ BROKEN: dict[str, tuple[Rules, Scenario, Faults]] = {
         SAFE._replace(lifetime=False),
         aging,
         Faults(crash=1, environment=2),
+    ),
+    "no look at data that was seen long ago": (
+        SAFE._replace(looks_again=False),
+        taking,
+        Faults(environment=2),
     ),
     "records read before data is listed": (
         SAFE._replace(data_before_records=False),

@@ -15,6 +15,7 @@ from storage.blobs import Blobs
 from storage.blocks import sums_of
 from storage.holds import Hold, Holds
 from storage.keys import data_key, record_key, uuid7
+from storage.own_data import Lifetime, OwnData, Sight
 from storage.port import ObjectStore
 from storage.records import INLINE_LIMIT, Record, Records, State, new_nonce
 from tests.storage.edited import edited
@@ -85,7 +86,7 @@ def found(report: Report) -> dict[str, str]:
 def commit(store: ObjectStore, body: bytes, tenant: str = "a", algorithm: str = "sha256") -> Digest:
     """A blob with a hold, as a frontend commits it."""
     records, holds = Records(store), Holds(store, uuid7, new_nonce)
-    blobs = Blobs(store, records, holds, new_nonce)
+    blobs = Blobs(store, records, holds, new_nonce, lambda: 0.0)
     digest, key = Digest.of(body, algorithm), data_key(uuid7())
     inline = body if len(body) <= INLINE_LIMIT else None
     if inline is None:
@@ -93,7 +94,8 @@ def commit(store: ObjectStore, body: bytes, tenant: str = "a", algorithm: str = 
     hold = Hold(digest, len(body), 1, 1, {}, 0, new_nonce())
     hold_key = blobs.make_hold(tenant, hold)
     record = Record(digest, State.LIVE, len(body), 1, key, sums_of(body), new_nonce(), inline)
-    blobs.publish(tenant, record, None, hold, hold_key)
+    own = OwnData(Lifetime(store.now(), 3600.0), Sight(0.0))
+    blobs.publish(tenant, record, own, hold, hold_key)
     return digest
 
 

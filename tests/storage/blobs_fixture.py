@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from holdfast.digests import Digest
@@ -9,12 +10,14 @@ from storage.blobs import Blobs
 from storage.blocks import sums_of
 from storage.holds import Hold, Holds
 from storage.keys import data_key, uuid7
+from storage.own_data import Lifetime, OwnData, Sight
 from storage.port import ObjectStore
 from storage.records import Record, Records, State, new_nonce
 
 BODY = b"the bytes of a blob"
 DIGEST = Digest.of(BODY)
 NOW = 1_800_000_000_000_000_000
+JUST_STORED = OwnData(Lifetime(0.0, float("inf")), Sight(0.0))
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,9 @@ class Shop:
     blobs: Blobs
 
 
-def shop_on(store: ObjectStore) -> Shop:
+def shop_on(store: ObjectStore, clock: Callable[[], float] = lambda: 0.0) -> Shop:
     records, holds = Records(store), Holds(store, uuid7, new_nonce)
-    return Shop(store, records, holds, Blobs(store, records, holds, new_nonce))
+    return Shop(store, records, holds, Blobs(store, records, holds, new_nonce, clock))
 
 
 def live(data: str | None = None, *, inline: bool = False, nonce: str | None = None) -> Record:

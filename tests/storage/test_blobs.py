@@ -8,23 +8,33 @@ from collections.abc import Callable
 import pytest
 
 from holdfast.errors import Aborted, OutcomeUnknown, Unavailable
-from storage.blobs import Lifetime, Outcome
+from storage.blobs import Outcome
 from storage.folder import FolderStore
 from storage.keys import DELETING, data_key, hold_prefix, record_key, uuid7
+from storage.own_data import Lifetime, OwnData, Sight
 from storage.port import ObjectStore
 from storage.records import Record, State, new_nonce
-from tests.storage.blobs_fixture import BODY, DIGEST, NOW, Shop, hold, live, shop_on, stored
+from tests.storage.blobs_fixture import (
+    BODY,
+    DIGEST,
+    JUST_STORED,
+    NOW,
+    Shop,
+    hold,
+    live,
+    shop_on,
+    stored,
+)
 from tests.storage.faults import Interrupted, LosingReplies, Recording
 
 RECORD = record_key(DIGEST)
 HOLDS = hold_prefix("a", DIGEST)
-YOUNG = Lifetime(0.0, float("inf"))
 
 
-def commit(shop: Shop, record: Record, tenant: str = "a", lifetime: Lifetime = YOUNG) -> Outcome:
+def commit(shop: Shop, record: Record, tenant: str = "a", own: OwnData = JUST_STORED) -> Outcome:
     made = shop.blobs.new_hold(DIGEST, record.size, NOW, {"by": tenant})
     key = shop.blobs.make_hold(tenant, made)
-    return shop.blobs.publish(tenant, record, lifetime, made, key).outcome
+    return shop.blobs.publish(tenant, record, own, made, key).outcome
 
 
 def become(shop: Shop, state: State) -> Record:
@@ -267,7 +277,7 @@ def test_lost_reply_to_the_record(folder_store: FolderStore, takes_effect: bool)
     made = hold()
     key = shop.blobs.make_hold("a", made)
     losing = shop_on(LosingReplies(folder_store, takes_effect=takes_effect))
-    assert losing.blobs.publish("a", record, YOUNG, made, key).outcome is Outcome.CREATED
+    assert losing.blobs.publish("a", record, JUST_STORED, made, key).outcome is Outcome.CREATED
     assert current(shop) == record
 
 
@@ -279,7 +289,7 @@ def test_held_before(folder_store: FolderStore) -> None:
     def again() -> bool:
         made = shop.blobs.new_hold(DIGEST, len(BODY), NOW, {})
         key = shop.blobs.make_hold("a", made)
-        return shop.blobs.publish("a", stored(folder_store), YOUNG, made, key).held_before
+        return shop.blobs.publish("a", stored(folder_store), JUST_STORED, made, key).held_before
 
     assert not again()
     assert again()
@@ -327,9 +337,9 @@ def test_commit_that_always_loses(folder_store: FolderStore) -> None:
 def test_too_old_an_ingest(folder_store: FolderStore) -> None:
     """An ingest older than its lifetime is refused before its record is written."""
     record = stored(folder_store)
-    old = Lifetime(folder_store.now() - 100, 99)
+    old = OwnData(Lifetime(folder_store.now() - 100, 99), Sight(0.0))
     with pytest.raises(Aborted, match="HOLDFAST_INGEST_LIFETIME"):
-        commit(shop_on(folder_store), record, lifetime=old)
+        commit(shop_on(folder_store), record, own=old)
     assert shop_on(folder_store).records.read(DIGEST) is None
 
 
@@ -346,8 +356,9 @@ def test_ingest_that_ages_while_it_races(folder_store: FolderStore) -> None:
     made = hold()
     key = shop.blobs.make_hold("a", made)
     aging = shop_on(Aging(folder_store, takes_effect=False))
+    own = OwnData(Lifetime(now, 500), Sight(0.0))
     with pytest.raises(Aborted):
-        aging.blobs.publish("a", record, Lifetime(now, 500), made, key)
+        aging.blobs.publish("a", record, own, made, key)
     assert shop.records.read(DIGEST) is None
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchUpload, Part
 from storage.records import State
-from tests.storage.blobs_fixture import BODY, DIGEST, NOW, Shop, hold, live, shop_on
+from tests.storage.blobs_fixture import BODY, DIGEST, JUST_STORED, NOW, Shop, hold, live, shop_on
 from tests.storage.torn_ledger import Ledger
 
 TENANT = "a"
@@ -135,7 +135,7 @@ def commit_whole(shop: Shop, *, inline: bool = False, parts: bool = False) -> No
         shop.store.put(record.data_key, BODY)
     held = hold({"a": "1"})
     key = shop.blobs.make_hold(TENANT, held)
-    shop.blobs.publish(TENANT, record, None, held, key)
+    shop.blobs.publish(TENANT, record, JUST_STORED, held, key)
 
 
 def commit_inline(store: Ledger) -> Iterator[None]:
@@ -258,7 +258,8 @@ def commit_twice(store: Ledger) -> Act:
     def act(to: Ledger) -> None:
         shop, held = shop_on(to), hold()
         if not shop.blobs.done_before(record):
-            shop.blobs.publish(TENANT, record, None, held, shop.blobs.make_hold(TENANT, held))
+            key = shop.blobs.make_hold(TENANT, held)
+            shop.blobs.publish(TENANT, record, JUST_STORED, held, key)
 
     return act
 

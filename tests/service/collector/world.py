@@ -15,10 +15,11 @@ from service.collector.ages import Ages
 from service.collector.report import Fate, Kind, Report
 from service.collector.run import Run
 from service.collector.sweep import sweep_store
-from storage.blobs import Blobs, Committed, Lifetime
+from storage.blobs import Blobs, Committed
 from storage.fleet import longest_lifetime
 from storage.holds import Hold, Holds
 from storage.keys import DATA, HOLDS, RECORDS, TAILS, TENANTS, data_key, record_digest, uuid7
+from storage.own_data import Lifetime, OwnData, Sight
 from storage.port import ObjectStore
 from storage.records import Record, Records, State, block_count, new_nonce
 from storage.spool import Spools
@@ -66,7 +67,7 @@ class World:
     def __post_init__(self) -> None:
         self.records = Records(self.store)
         self.holds = Holds(self.store, uuid7, new_nonce)
-        self.blobs = Blobs(self.store, self.records, self.holds, new_nonce)
+        self.blobs = Blobs(self.store, self.records, self.holds, new_nonce, lambda: 0.0)
 
     def beside(self) -> World:
         """The same store, seen by somebody whom no hook sees."""
@@ -94,8 +95,8 @@ class World:
 
     def publish(self, tenant: str, record: Record, hold_key: str) -> Committed:
         """The second half of a commit."""
-        lifetime = Lifetime(self.store.now(), self.ages.ingest_lifetime)
-        return self.blobs.publish(tenant, record, lifetime, self.new_hold(record), hold_key)
+        own = OwnData(Lifetime(self.store.now(), self.ages.ingest_lifetime), Sight(0.0))
+        return self.blobs.publish(tenant, record, own, self.new_hold(record), hold_key)
 
     def commit(self, tenant: str, body: bytes) -> Digest:
         """A whole commit."""

@@ -1,0 +1,133 @@
+"""What a commit knows of its own data object, and for how long it may rely on that.
+
+    seen complete ── at most SIGHT_LASTS ago ──▶ the record may be sent
+          ▲                    │ longer ago, or not by this process
+          └─────── HEAD ◀──────┘
+
+A collector needs two runs, at least an hour apart, before it deletes data, however wrong
+its clock is. What was complete a quarter of that ago is therefore still there; of
+anything older, only another look can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from holdfast.errors import Aborted, DataLoss, Unavailable
+from storage.port import NoSuchKey, ObjectStore
+from storage.records import Record
+
+SIGHT_LASTS: Final = 900.0
+"""Seconds for which data counts as there once it was seen complete. With the 15 minutes in
+which a request can still land, that is half of what a collector waits between its two runs."""
+LOOKS: Final = 3
+"""How often a look that came back too late is repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long an ingest may live, so that collectors can't take it for garbage.
+
+    Attributes:
+        begun: when its data key was first used, by the store's clock, in s.
+        longest: seconds that it may take from then to its record.
+    """
+
+    begun: float
+    longest: float
+
+    def check(self, store: ObjectStore) -> None:
+        """Forbids what would commit bytes that a collector may be deleting.
+
+        Raises:
+            Aborted: the ingest is too old.
+        """
+        age = store.now() - self.begun
+        if age > self.longest:
+            raise Aborted(
+                f"the ingest was begun {age:.0f} s ago and may take at most {self.longest:.0f} s "
+                "(HOLDFAST_INGEST_LIFETIME): send the bytes again"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A data object was seen complete, by the reply to its write or by a HEAD.
+
+    Attributes:
+        at: a moment before which it wasn't looked at, in s by the clock of `Blobs`; None: this
+            process hasn't seen it.
+        etag: what the object must have; "" where that isn't known.
+    """
+
+    at: float | None = None
+    etag: str = ""
+
+
+NEVER_SEEN: Final = Sight()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnData:
+    """The data object that a commit's record will name."""
+
+    lifetime: Lifetime
+    sight: Sight
+
+
+class Watch:
+    """Looks after one commit's data object until its record is sent. For one thread."""
+
+    def __init__(
+        self, store: ObjectStore, clock: Callable[[], float], record: Record, own: OwnData
+    ) -> None:
+        """Nothing is asked of the store yet.
+
+        Args:
+            store: where the object is.
+            clock: seconds, of which differences count; it goes on while a machine is suspended.
+            record: names the object, and says its size.
+            own: what is known of it.
+        """
+        self._store = store
+        self._clock = clock
+        self._record = record
+        self._own = own
+        self._seen_at = own.sight.at
+
+    def check(self) -> None:
+        """Returns if the record may be sent now; called before every send of it.
+
+        Raises:
+            Aborted: the ingest is too old, or its bytes are gone or not what was stored.
+            Unavailable: the store can't be reached, or answers too late to rely on.
+        """
+        for _ in range(LOOKS):
+            self._own.lifetime.check(self._store)
+            if self._fresh():
+                return
+            self._look()
+        self._own.lifetime.check(self._store)
+        if not self._fresh():
+            raise Unavailable(
+                f"the bytes of {self._record.digest} were seen too long ago each time; try again"
+            )
+
+    def _fresh(self) -> bool:
+        return self._seen_at is not None and self._clock() - self._seen_at <= SIGHT_LASTS
+
+    def _look(self) -> None:
+        key, digest, begun = self._record.data_key, self._record.digest, self._clock()
+        try:
+            entry = self._store.head(key)
+        except (NoSuchKey, DataLoss) as error:
+            raise Aborted(f"the bytes of {digest} aren't there any more: {error}") from error
+        expected = self._own.sight.etag
+        if entry.size != self._record.size or expected not in {"", entry.etag}:
+            raise Aborted(
+                f"{key} has {entry.size} bytes and the ETag {entry.etag}; {digest} was stored "
+                f"with {self._record.size} bytes and the ETag {expected or 'unknown'}"
+            )
+        self._seen_at = begun

@@ -1,0 +1,125 @@
+"""Data that is gone, or bad, by the time of its record: the client starts over, nobody loses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from grpc import StatusCode
+
+from holdfast.errors import Unavailable
+from protos import content_pb2 as pb
+from storage.own_data import SIGHT_LASTS
+from storage.port import ObjectStore
+from tests.service.conftest import Fill
+from tests.service.counting import CountingStore
+from tests.service.fleet import Fleet, Frontend, Stream, Tenant, eventually, refused, sha256
+
+MIB = 2**20
+Left = Callable[[Tenant, bytes], Awaitable[Stream]]
+
+
+@pytest.fixture
+def store(folder_store: ObjectStore) -> CountingStore:
+    """A folder that counts."""
+    return CountingStore(folder_store)
+
+
+def passes(frontend: Frontend, seconds: float) -> None:
+    """Lets time pass by the clock that a frontend's sights of data count by."""
+    blobs = frontend.running.frontend.commits._path.blobs
+    clock = blobs.clock
+    blobs.clock = lambda: clock() + seconds
+
+
+async def put_early(client: Tenant, data: bytes) -> Stream:
+    """All bytes are stored as one object, because the declared total is reached."""
+    stream = client.write("ref")
+    await stream.send(pb.STAT, total=len(data))
+    await stream.write_all(data)
+    return stream
+
+
+async def sealed(client: Tenant, data: bytes) -> Stream:
+    """The upload is completed, because a COMMIT asked for another algorithm."""
+    stream = client.write("ref")
+    await stream.write_all(data)
+    wrong = "sha512:" + "0" * 128
+    await refused(StatusCode.FAILED_PRECONDITION, stream.send(pb.COMMIT, expected=wrong))
+    again = client.write("ref")
+    await again.send(pb.STAT)
+    return again
+
+
+LEFT = [pytest.param(put_early, 100_000, id="early"), pytest.param(sealed, 9 * MIB, id="sealed")]
+
+
+async def take(store: ObjectStore) -> None:
+    """Removes all data objects, as a collector does whose clock is days ahead."""
+    await eventually(lambda: list(store.list("data/")))
+    for entry in list(store.list("data/")):
+        store.delete(entry.key)
+
+
+@pytest.mark.parametrize(("leave", "size"), LEFT)
+async def test_taken(
+    folder_fleet: Fleet, store: CountingStore, tenant: str, fill: Fill, leave: Left, size: int
+) -> None:
+    """A COMMIT whose data was taken since is ABORTED, and the bytes are sent again."""
+    data, frontend = fill(size), await folder_fleet.frontend(store)
+    client = frontend.tenant(tenant)
+    stream = await leave(client, data)
+    await take(folder_fleet.store)
+    passes(frontend, SIGHT_LASTS + 1)
+    await refused(StatusCode.ABORTED, stream.send(pb.COMMIT, expected=sha256(data)))
+    await refused(StatusCode.NOT_FOUND, client.info(sha256(data)))
+    again = client.write("ref")
+    assert (await again.send(pb.STAT)).offset == 0
+    await again.write_all(data)
+    await again.send(pb.COMMIT, expected=sha256(data))
+    assert await client.read(sha256(data)) == data
+
+
+@pytest.mark.parametrize(("leave", "size"), LEFT)
+async def test_there(
+    folder_fleet: Fleet, store: CountingStore, tenant: str, fill: Fill, leave: Left, size: int
+) -> None:
+    """A COMMIT long after its data was stored looks at it once, and succeeds."""
+    data, frontend = fill(size), await folder_fleet.frontend(store)
+    client = frontend.tenant(tenant)
+    stream = await leave(client, data)
+    await eventually(lambda: list(folder_fleet.store.list("data/")))
+    passes(frontend, SIGHT_LASTS + 1)
+    await stream.send(pb.COMMIT, expected=sha256(data))
+    assert store.operations("data/").count("head") == 1
+    assert await client.read(sha256(data)) == data
+
+
+async def test_just_stored(
+    folder_fleet: Fleet, store: CountingStore, tenant: str, fill: Fill
+) -> None:
+    """A COMMIT right after its data was stored doesn't look at it."""
+    client = (await folder_fleet.frontend(store)).tenant(tenant)
+    await (await put_early(client, fill(100_000))).send(pb.COMMIT)
+    assert "head" not in store.operations("data/")
+
+
+async def test_other_bytes_of_the_same_size(
+    folder_fleet: Fleet, store: CountingStore, tenant: str, fill: Fill
+) -> None:
+    """A re-driven commit whose object has another ETag than was frozen is dropped."""
+    data = fill(100_000)
+    client = (await folder_fleet.frontend(store)).tenant(tenant)
+    stream = await put_early(client, data)
+
+    def away(operation: str, key: str) -> None:
+        if operation == "put" and key.startswith("blobs/"):
+            raise Unavailable("the store is away")
+
+    store.before = away
+    await refused(StatusCode.UNAVAILABLE, stream.send(pb.COMMIT))
+    (entry,) = folder_fleet.store.list("data/")
+    folder_fleet.store.put(entry.key, data[::-1])
+    other = (await folder_fleet.frontend()).tenant(tenant)
+    assert (await other.write("ref").send(pb.STAT)).offset == 0
+    await refused(StatusCode.NOT_FOUND, other.info(sha256(data)))

@@ -1,0 +1,166 @@
+"""A record is sent only if its own data was seen complete a short while ago."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from holdfast.errors import Aborted, OutcomeUnknown, Unavailable
+from storage.blobs import Outcome
+from storage.folder import FolderStore
+from storage.keys import record_key
+from storage.own_data import SIGHT_LASTS, Lifetime, OwnData, Sight
+from storage.port import ObjectStore
+from storage.records import Record
+from tests.storage.blobs_fixture import BODY, DIGEST, NOW, Shop, live, shop_on, stored
+from tests.storage.faults import Recording
+
+FOR_EVER = Lifetime(0.0, float("inf"))
+LATER = SIGHT_LASTS + 1
+
+
+class Clock:
+    """Seconds that a test lets pass."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still until it is moved."""
+    return Clock()
+
+
+def publish(shop: Shop, record: Record, sight: Sight) -> Outcome:
+    """The second half of a commit whose bytes were stored earlier."""
+    hold = shop.blobs.new_hold(DIGEST, record.size, NOW, {})
+    key = shop.blobs.make_hold("a", hold)
+    return shop.blobs.publish("a", record, OwnData(FOR_EVER, sight), hold, key).outcome
+
+
+def looks(store: Recording, record: Record) -> int:
+    """How often the data object was asked for."""
+    return store.requests.count(("head", record.data_key))
+
+
+@pytest.mark.parametrize(("age", "asked"), [(0.0, 0), (SIGHT_LASTS, 0), (LATER, 1)])
+def test_only_what_was_seen_long_ago_is_looked_at(
+    folder_store: FolderStore, clock: Clock, age: float, asked: int
+) -> None:
+    """Data that was seen complete a short while ago costs no request; older data costs one."""
+    record, store = stored(folder_store), Recording(folder_store)
+    sight = Sight(clock())
+    clock.now += age
+    assert publish(shop_on(store, clock), record, sight) is Outcome.CREATED
+    assert looks(store, record) == asked
+
+
+def test_what_nobody_saw_is_looked_at(object_store: ObjectStore, clock: Clock) -> None:
+    """Data that this process hasn't seen is looked at, and committed where it is whole."""
+    record = live()
+    etag = object_store.put(record.data_key, BODY).etag
+    assert publish(shop_on(object_store, clock), record, Sight(None, etag)) is Outcome.CREATED
+
+
+def gone(store: ObjectStore, record: Record) -> None:
+    store.delete(record.data_key)
+
+
+def shorter(store: ObjectStore, record: Record) -> None:
+    store.put(record.data_key, BODY[:-1])
+
+
+def other(store: ObjectStore, record: Record) -> None:
+    store.put(record.data_key, BODY[::-1])
+
+
+@pytest.mark.parametrize("harm", [gone, shorter, other])
+def test_no_record_of_what_is_not_there(
+    object_store: ObjectStore, clock: Clock, harm: Callable[[ObjectStore, Record], None]
+) -> None:
+    """Data that is gone, or isn't what was stored, is refused, and no record is written."""
+    record = live()
+    sight = Sight(clock(), object_store.put(record.data_key, BODY).etag)
+    harm(object_store, record)
+    clock.now += LATER
+    shop = shop_on(object_store, clock)
+    with pytest.raises(Aborted):
+        publish(shop, record, sight)
+    assert shop.records.read(DIGEST) is None
+
+
+def test_torn_data_is_refused(folder_store: FolderStore, clock: Clock) -> None:
+    """Data of which a disk has kept too little to be read is refused as data that is gone."""
+    record = stored(folder_store)
+    (folder_store._root / "objects" / record.data_key).write_bytes(b"hold")
+    with pytest.raises(Aborted):
+        publish(shop_on(folder_store, clock), record, Sight())
+    assert shop_on(folder_store).records.read(DIGEST) is None
+
+
+def test_every_send_is_preceded(folder_store: FolderStore, clock: Clock) -> None:
+    """A record that is sent again much later is preceded by another look."""
+    record = stored(folder_store)
+
+    class Slow(Recording):
+        def put(self, key: str, body: bytes, condition: object = None) -> object:  # type: ignore[override]
+            if key == record_key(DIGEST):
+                clock.now += LATER
+                folder_store.delete(record.data_key)
+                raise OutcomeUnknown("no reply")
+            return super().put(key, body, condition)  # type: ignore[arg-type]
+
+    with pytest.raises(Aborted):
+        publish(shop_on(Slow(folder_store), clock), record, Sight(clock()))
+    assert shop_on(folder_store).records.read(DIGEST) is None
+
+
+def test_a_process_that_sleeps_looks_again(folder_store: FolderStore, clock: Clock) -> None:
+    """A look whose answer comes after a suspend is repeated before the record is sent."""
+    record = stored(folder_store)
+
+    class Sleeping(Recording):
+        def head(self, key: str) -> object:  # type: ignore[override]
+            entry = super().head(key)
+            if looks(self, record) == 1:
+                clock.now += LATER
+            return entry
+
+    store = Sleeping(folder_store)
+    assert publish(shop_on(store, clock), record, Sight()) is Outcome.CREATED
+    assert looks(store, record) == 2
+
+
+def test_answers_that_always_come_too_late(folder_store: FolderStore, clock: Clock) -> None:
+    """Where every look takes too long, the outcome is Unavailable and no record is written."""
+    record = stored(folder_store)
+
+    class Hanging(Recording):
+        def head(self, key: str) -> object:  # type: ignore[override]
+            clock.now += LATER
+            return super().head(key)
+
+    with pytest.raises(Unavailable, match="too long ago"):
+        publish(shop_on(Hanging(folder_store), clock), record, Sight())
+    assert shop_on(folder_store).records.read(DIGEST) is None
+
+
+def test_inline_bytes_need_no_look(folder_store: FolderStore, clock: Clock) -> None:
+    """A record that carries its bytes is sent whatever time has passed."""
+    shop, record = shop_on(folder_store, clock), live(inline=True)
+    hold = shop.blobs.new_hold(DIGEST, record.size, NOW, {})
+    key = shop.blobs.make_hold("a", hold)
+    assert shop.blobs.publish("a", record, None, hold, key).outcome is Outcome.CREATED
+
+
+def test_a_record_of_unknown_data_is_a_mistake(folder_store: FolderStore, clock: Clock) -> None:
+    """Nobody can leave out what is known of the data that a record names."""
+    shop, record = shop_on(folder_store, clock), stored(folder_store)
+    hold = shop.blobs.new_hold(DIGEST, record.size, NOW, {})
+    with pytest.raises(ValueError, match="nothing is known"):
+        shop.blobs.publish("a", record, None, hold, shop.blobs.make_hold("a", hold))
