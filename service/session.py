@@ -11,6 +11,7 @@ open, sealed ── stream ends ──▶ suspended (durable, released) ── o
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import NoReturn
 
@@ -73,6 +74,7 @@ class Session:
         self._telling = asyncio.Lock()
         self._closing = asyncio.Lock()
         self._closed = False
+        self._ended = asyncio.Event()
         self._lease: Lease
         self._stream: PartStream
 
@@ -83,6 +85,23 @@ class Session:
 
     def _become(self, phase: Phase) -> None:
         self._phase = following(self._phase, phase)
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Whose ref it writes, and which."""
+        return self._tenant, self._ref
+
+    @property
+    def ending(self) -> bool:
+        """Whether its end is under way, or over."""
+        return self._closed
+
+    async def ends(self, patience: float) -> bool:
+        """Waits until its ref is free, at most `patience` seconds; returns whether it is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._ended.wait()
+        return self._ended.is_set()
 
     @property
     def lease(self) -> Lease:
@@ -449,7 +468,10 @@ class Session:
         async with self._closing:
             if not self._closed:
                 self._closed = True
-                await self._close()
+                try:
+                    await self._close()
+                finally:
+                    self._ended.set()
 
     async def _close(self) -> None:
         try:

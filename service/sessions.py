@@ -24,6 +24,11 @@ PROGRESS_BATCH: Final = 32
 """Streams whose progress is published at once."""
 LOST_POLL: Final = 5.0
 """Seconds for which one wait for lost leases lasts."""
+NOTICED: Final = 0.1
+"""Seconds for which a ref's new stream waits to see whether the one before it, on this frontend,
+is at its end: the end of one and the beginning of the next come side by side."""
+ENDING: Final = 2.0
+"""Seconds for which it waits for an end that is under way."""
 RECONNECT: Final = 1.0
 """Seconds before a broken subscription is made again."""
 
@@ -36,6 +41,7 @@ class Sessions:
         self._commits = commits
         self._catalogue = catalogue
         self._open: set[Session] = set()
+        self._writing: dict[tuple[str, str], Session] = {}
         self.draining = False
 
     def __len__(self) -> int:
@@ -48,14 +54,21 @@ class Sessions:
     async def open(self, tenant: str, ref: str) -> Session:
         """Takes a ref for a new stream.
 
+        If the last stream of the ref on this frontend is about to end, that is waited for, a
+        moment; how near its end a stream of another frontend is isn't known here.
+
         Raises:
             Unavailable: it is being written, or this frontend is about to stop.
         """
+        last = self._writing.get((tenant, ref))
+        if last and not await last.ends(NOTICED) and last.ending:
+            await last.ends(ENDING)
         if self.draining:
             raise Unavailable("this frontend is shutting down; write through another one")
         session = Session(self._path, self._commits, self._catalogue, tenant, ref)
         await session.open()
         self._open.add(session)
+        self._writing[tenant, ref] = session
         return session
 
     async def close(self, session: Session) -> None:
@@ -64,6 +77,8 @@ class Sessions:
             await session.close()
         finally:
             self._open.discard(session)
+            if self._writing.get(session.name) is session:
+                del self._writing[session.name]
 
     async def close_all(self) -> None:
         """Ends all streams."""

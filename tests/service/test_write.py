@@ -451,3 +451,16 @@ async def test_blob_too_large_for_its_parts(folder_fleet: Fleet, tenant: str) ->
     await stream.send(pb.STAT, total=2**44)
     text = await refused(StatusCode.FAILED_PRECONDITION, stream.send(pb.WRITE, data=b"x"))
     assert "HOLDFAST_BUFFER_BUDGET" in text
+
+
+async def test_a_ref_is_opened_again_at_once(folder_fleet: Fleet, tenant: str) -> None:
+    """Whoever half-closes a stream and opens its ref again in the same breath is let in."""
+    client = (await folder_fleet.frontend()).tenant(tenant)
+    for turn in range(20):
+        first = client.write("ref")
+        await first.send(pb.STAT)
+        await first.send(pb.WRITE, offset=turn, data=b"x")
+        await first.call.done_writing()
+        again = client.write("ref")
+        assert (await again.send(pb.STAT)).offset == turn + 1
+        await again.half_close()
