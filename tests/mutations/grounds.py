@@ -17,8 +17,9 @@ from tests.project.repository import ROOT, files
 
 PATIENCE = 420.0
 """Seconds after which tests that don't end count as failed: broken code may wait for ever."""
+# No servers that take long to start: what is broken here is broken on every store.
 OPTIONS = (
-    *("-x", "-n", "0", "-m", "not slow and not minio", "--tb", "line", "--no-header"),
+    *("-x", "-n", "0", "-m", "not slow and not minio", "-k", "not moto", "--tb", "line"),
     *("-p", "no:cacheprovider", "-p", "no:randomly", "-o", "timeout=60"),
 )
 AMBIENT = ("PYTEST_", "HYPOTHESIS_", "COV_")

@@ -153,6 +153,17 @@ def test_lost_race(object_store: ObjectStore, over: str) -> None:
     assert lost.value.current.record == winner.record
 
 
+def test_lost_race_of_the_same_bytes(folder_store: FolderStore) -> None:
+    """Another change of a record is a lost race, though it names the same data."""
+    records = Records(folder_store)
+    seen = records.write(live(), None)
+    winner = records.write(seen.record.turned(State.LIVE, new_nonce()), seen)
+    with pytest.raises(LostRace) as lost:
+        records.mark_corrupt(seen, new_nonce())
+    assert lost.value.current is not None
+    assert lost.value.current.record == winner.record
+
+
 def test_lost_race_against_a_removal(folder_store: FolderStore) -> None:
     """A record that vanished (a tombstone taken away) is a lost race against nothing."""
     records = Records(folder_store)
