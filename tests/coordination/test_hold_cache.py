@@ -240,6 +240,18 @@ async def test_a_change_among_many(alone: Frontend, others: int) -> None:
     assert not await fill(alone)
 
 
+async def test_a_change_that_was_folded(alone: Frontend) -> None:
+    """A change that failed keeps fills away also when many that began after it have ended."""
+    await break_off(alone)
+    async with AsyncExitStack() as stack:
+        for _ in range(KEPT_APART + 1):
+            await stack.enter_async_context(
+                alone.cache.changing(alone.tenant, DIGEST, delete=False)
+            )
+    assert await alone.client.hlen(alone.keys.guard(DIGEST)) == 2
+    assert not await fill(alone)
+
+
 async def test_an_announcement_from_the_future(alone: Frontend) -> None:
     """A clock of Redis that was set back doesn't make announcements last longer."""
     for _ in range(KEPT_APART + 5):

@@ -98,6 +98,7 @@ def test_future_format() -> None:
         changed(size=BLOCK_SIZE + 1),
         changed(size=18),
         changed(created_at=None),
+        changed(created_at=True),
         changed(crc32c="not base64!"),
         changed(crc32c=base64.b64encode(b"12345678").decode()),
         changed(inline=7),
@@ -105,6 +106,9 @@ def test_future_format() -> None:
         changed(data="data/../../etc"),
         changed(data=""),
         changed(nonce=None),
+        changed(inline=base64.b64encode(BODY[::-1]).decode()),
+        edited(live().encode(), size=-1, crc32c=""),
+        edited(live().encode(), crc32c=base64.b64encode(b"12345678").decode()),
         live().encode()[:-20],
     ],
 )
