@@ -132,13 +132,6 @@ def test_the_sum_covers_all_before_it() -> None:
         documents.encode({"format": 0}),
     ],
 )
-def test_equal_documents_have_equal_bytes() -> None:
-    """The order in which fields were put together doesn't show in what is stored."""
-    assert documents.encode({"format": 2, "b": 1, "a": 2}) == documents.encode(
-        {"a": 2, "b": 1, "format": 2}
-    )
-
-
 def test_what_is_no_document(body: bytes) -> None:
     """Without the right sum at its end, or a format version, nothing is a document."""
     with pytest.raises(DataLoss, match="some/key"):
