@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -206,6 +207,26 @@ def test_commit_heals_a_damaged_record(folder_store: FolderStore) -> None:
     record = stored(folder_store)
     assert commit(shop, record) is Outcome.CREATED
     assert current(shop) == record
+
+
+def test_commit_heals_a_record_of_other_bytes(folder_store: FolderStore) -> None:
+    """A record whose sums aren't those of the content gives way to who has just summed it."""
+    shop = shop_on(folder_store)
+    wrong = replace(stored(folder_store), block_sums=bytes(4))
+    commit(shop, wrong, "b")
+    record = stored(folder_store)
+    assert commit(shop, record) is Outcome.CREATED
+    assert current(shop) == record
+
+
+def test_labels_outlast_holds_without_any(folder_store: FolderStore) -> None:
+    """A later hold of the same tenant that was made without labels doesn't hide earlier ones."""
+    shop = shop_on(folder_store)
+    commit(shop, stored(folder_store))
+    shop.blobs.adopt("a", DIGEST, NOW + 1, {})
+    held = shop.blobs.held("a", DIGEST)
+    assert held is not None
+    assert held[0].labels == {"by": "a"}
 
 
 @pytest.mark.parametrize("state", [State.TOMBSTONE, State.CORRUPT])
