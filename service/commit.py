@@ -9,8 +9,8 @@ record under the same nonce. Only the hold is made under a name of its own each
 time, because a name that was used may have a delete under way.
 
 A failure that can't be repaired (a part is gone, the upload is gone without an
-object, the bytes were collected, the ingest is too old) thaws: the ingest is
-dropped and the client starts over.
+object, the bytes were collected or are damaged, the ingest is too old, what was
+frozen can't be read) thaws: the ingest is dropped and the client starts over.
 """
 
 from __future__ import annotations
@@ -194,8 +194,8 @@ class Commits:
             committed = await path.workers.store(
                 path.blobs.publish, tenant, frozen.record, own, hold, hold_key
             )
-        except (Aborted, InvalidPart, NoSuchUpload) as error:
-            await self._thaw(tenant, ref, frozen)
+        except (Aborted, DataLoss, InvalidPart, NoSuchUpload) as error:
+            await self._thaw(tenant, ref, frozen.record.data_key, frozen.upload_id)
             raise Aborted(f"the commit can't be carried out ({error}); start over") from error
         await _both(
             self._forget(tenant, ref, frozen.record),
@@ -207,12 +207,19 @@ class Commits:
         return Lifetime(begun, self._path.limits.ingest_lifetime)
 
     async def redrive(self, tenant: str, ingest: Ingest) -> None:
-        """Carries out a commit that another stream froze.
+        """Carries out a commit that another stream froze, or thaws it.
 
         Raises:
             Unavailable: an outcome stayed unknown; it stays frozen.
+            UnsupportedFormat: a newer version froze it; it stays frozen.
         """
-        frozen = FrozenCommit.decode(ingest)
+        try:
+            frozen = FrozenCommit.decode(ingest)
+        except DataLoss as error:
+            # Whether it took effect can't be known, and needn't: nobody was told that it did.
+            await self._thaw(tenant, ingest.ref, ingest.data_key, ingest.upload_id)
+            log.warning("a damaged frozen commit was thawed", tenant=tenant, reason=str(error))
+            return
         if await self._path.workers.store(self._path.blobs.done_before, frozen.record):
             await self._forget(tenant, ingest.ref, frozen.record)
             return
@@ -295,7 +302,7 @@ class Commits:
         path = self._path
         try:
             entry = await path.workers.store(path.store.head, key)
-        except NoSuchKey:
+        except (DataLoss, NoSuchKey):
             return False
         etag = path.store.composite_etag(parts)
         return entry.size == sum(part.size for part in parts) and etag in {None, entry.etag}
@@ -314,9 +321,9 @@ class Commits:
             tenant, ref, record.data_key, Done(str(record.digest), record.size)
         )
 
-    async def _thaw(self, tenant: str, ref: str, frozen: FrozenCommit) -> None:
-        if await self._path.ingests.forget(tenant, ref, frozen.record.data_key, None):
-            self.discard_upload(frozen.record.data_key, frozen.upload_id)
+    async def _thaw(self, tenant: str, ref: str, key: str, upload_id: str) -> None:
+        if await self._path.ingests.forget(tenant, ref, key, None):
+            self.discard_upload(key, upload_id)
 
     async def drop(self, lease: Lease, key: str, upload_id: str = "") -> None:
         """Drops a stream's own ingest for good.

@@ -14,7 +14,7 @@ from typing import Final
 
 from coordination.ingest import Change, Ingest, StoredPart
 from coordination.scripts import Argument
-from holdfast.errors import Aborted, HoldfastError
+from holdfast.errors import Aborted, DataLoss, HoldfastError
 from service.part_buffer import PartBuffer, Tails
 from service.writing import Writing
 from storage import blocks
@@ -124,7 +124,7 @@ class PartUploads:
                 await asyncio.wait([previous])
             writing.check()
             await self._checkpoint(part, stored)
-        except NoSuchUpload:
+        except (DataLoss, NoSuchUpload):  # a disk has lost it, or the store has dropped it
             writing.fail(writing.failure or await self._upload_gone())
         except HoldfastError as error:
             writing.fail(error)

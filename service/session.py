@@ -421,7 +421,7 @@ class Session:
         if self._phase is Phase.OPEN:
             try:
                 await seal(self._path, self._commits, self._lease, stream)
-            except (InvalidPart, NoSuchUpload) as error:
+            except (DataLoss, InvalidPart, NoSuchUpload) as error:
                 await self._drop()
                 raise Aborted(f"the upload can't be completed ({error}); start over") from error
             self._become(Phase.SEALED)

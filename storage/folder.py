@@ -31,6 +31,7 @@ from typing import Final, TypeVar
 from holdfast.errors import ConfigurationError, DataLoss, HoldfastError
 from storage.folder_files import Files, translated
 from storage.folder_objects import HEADER, Objects, parts_folder
+from storage.folder_trust import FAILED
 from storage.folder_uploads import Uploads, composite, lock_of
 from storage.port import (
     Body,
@@ -55,7 +56,7 @@ SETTLED: Final = 600.0
 MOST_SURE: Final = 10_000
 """ETags that are remembered as durable."""
 _KEY: Final = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._=-]+(?:/[A-Za-z0-9._=-]+)*")
-_OURS: Final = frozenset({"FORMAT", "tmp", "locks", "objects", "uploads"})
+_OURS: Final = frozenset({"FORMAT", FAILED, "tmp", "locks", "objects", "uploads"})
 
 
 Result = TypeVar("Result")
@@ -133,7 +134,11 @@ class FolderStore:
 
         Whoever reads a record answers others by it, which may write nothing itself.
         """
-        if entry.etag in self._sure or self._clock() - entry.last_modified > SETTLED:
+        if entry.etag in self._sure:
+            return
+        failed_at = self._files.trust.failed_at()
+        until = self._clock() if failed_at is None else failed_at
+        if until - entry.last_modified > SETTLED:
             return
         with translated(f"reading {entry.key}"):
             self._files.sync_above(self._path(entry.key))

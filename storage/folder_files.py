@@ -24,6 +24,7 @@ from holdfast.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from storage.folder_trust import Trust
 from storage.port import Buffer
 
 LOCKS: Final = 256
@@ -63,7 +64,9 @@ def lock_folder(descriptor: int, kind: int) -> None:
 class Files:
     """Durable file operations below one folder. Safe for many threads and processes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, trust: Trust | None = None) -> None:
+        """Nothing is made yet; `trust` is a test's own."""
+        self.trust = trust or Trust(root)
         self._root = root
         self._temporary = root / "tmp"
         self._locks = root / "locks"
@@ -74,7 +77,11 @@ class Files:
 
         All locks are made beforehand: on a full disk none could be made, and
         nothing could be deleted then.
+
+        Raises:
+            Unavailable: the disk has failed to make something durable since the last boot.
         """
+        self.trust.begin()
         above = {p.parent for p in (self._root, *self._root.parents) if not p.exists()}
         below = [self._root / folder for folder in folders]
         for folder in (self._root, self._temporary, self._locks, *below):
@@ -128,7 +135,12 @@ class Files:
                 _remove_all(path)
 
     def write_temporary(self, *bodies: Buffer) -> Path:
-        """Writes a synced file that nobody knows yet."""
+        """Writes a synced file that nobody knows yet.
+
+        Raises:
+            Unavailable: the disk can't be believed any more.
+        """
+        self.trust.check()
         path = self._temporary / secrets.token_hex(16)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
         try:
@@ -138,7 +150,9 @@ class Files:
                     view = view[os.write(descriptor, view) :]
             os.fsync(descriptor)
         except OSError:
-            self.remove(path)
+            # Never to be synced again: that would say OK of bytes that are lost.
+            with suppress(HoldfastError):
+                self.remove(path)
             raise
         finally:
             os.close(descriptor)
@@ -153,7 +167,9 @@ class Files:
 
         Raises:
             OutcomeUnknown: it is in place, but may not survive a power failure.
+            Unavailable: the disk can't be believed any more.
         """
+        self.trust.check()
         while True:
             try:
                 _make(path.parent)
@@ -165,10 +181,10 @@ class Files:
             break
         try:
             self.sync_above(path)
-        except OSError as error:
+        except (OSError, Unavailable) as error:
+            why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
             raise OutcomeUnknown(
-                f"placing {path.name}: it is there, but the disk doesn't make it durable "
-                f"({os.strerror(error.errno or 0)})"
+                f"placing {path.name}: it is there, but the disk doesn't make it durable ({why})"
             ) from error
 
     def sync_above(self, path: Path) -> None:
@@ -190,13 +206,21 @@ class Files:
             os.close(descriptor)
 
     def sync_folder(self, folder: Path) -> bool:
-        """Makes the entries of a folder durable; False if it is gone, and needs nothing."""
+        """Makes the entries of a folder durable; False if it is gone, and needs nothing.
+
+        Raises:
+            Unavailable: the disk can't be believed any more.
+        """
+        self.trust.check()
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             return False
         try:
             os.fsync(descriptor)
+        except OSError:
+            self.trust.lost()
+            raise
         finally:
             os.close(descriptor)
         return True
@@ -205,7 +229,11 @@ class Files:
         """Removes a file, durably; False if there is none.
 
         That there is none is made durable too: who removed it may have died before.
+
+        Raises:
+            Unavailable: the disk can't be believed any more.
         """
+        self.trust.check()
         try:
             path.unlink()
         except FileNotFoundError:
@@ -218,7 +246,12 @@ class Files:
         return found
 
     def remove_tree(self, path: Path) -> bool:
-        """Removes a folder at once from where it was; False if there is none."""
+        """Removes a folder at once from where it was; False if there is none.
+
+        Raises:
+            Unavailable: the disk can't be believed any more.
+        """
+        self.trust.check()
         doomed = self._temporary / secrets.token_hex(16)
         try:
             path.rename(doomed)

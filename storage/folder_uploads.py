@@ -180,12 +180,14 @@ class Uploads:
         return sizes
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Removes an upload, if it is there."""
+        """Removes an upload, if it is there; one that a disk has damaged, too."""
         try:
             self.check(key, upload_id)
         except NoSuchUpload:
             self._files.sync_folder(self._root)  # who removed it may have died before this
             return
+        except DataLoss:
+            pass  # it can't say whose it is; nobody else has its random name
         with self._files.locked(lock_of(key)):
             self._files.remove_tree(self._root / upload_id)
 

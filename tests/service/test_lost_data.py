@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from grpc import StatusCode
 
+from coordination.keys import Keys
 from holdfast.errors import Unavailable
 from protos import content_pb2 as pb
+from storage.folder import FolderStore
 from storage.own_data import SIGHT_LASTS
 from storage.port import ObjectStore
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
+from tests.service.counting import CountingStore, nothing
 from tests.service.fleet import Fleet, Frontend, Stream, Tenant, eventually, refused, sha256
 
 MIB = 2**20
@@ -123,3 +126,98 @@ async def test_other_bytes_of_the_same_size(
     other = (await folder_fleet.frontend()).tenant(tenant)
     assert (await other.write("ref").send(pb.STAT)).offset == 0
     await refused(StatusCode.NOT_FOUND, other.info(sha256(data)))
+
+
+async def frozen(client: Tenant, store: CountingStore, data: bytes, operation: str) -> None:
+    """A COMMIT that is frozen and broke off, because the store was away."""
+    stream = client.write("ref")
+    await stream.send(pb.STAT, total=len(data))
+    await stream.write_all(data)
+
+    def away(name: str, key: str) -> None:
+        if name == operation and key.startswith(("blobs/", "data/")):
+            raise Unavailable("the store is away")
+
+    await eventually(lambda: set(store.operations("data/")) & {"put", "put_part"})
+    store.before = away
+    await refused(StatusCode.UNAVAILABLE, stream.send(pb.COMMIT))
+    store.before = nothing
+
+
+def files_of(store: ObjectStore, pattern: str) -> list[Path]:
+    """Files of a folder store that a disk may have torn."""
+    assert isinstance(store, FolderStore)
+    return sorted(store._root.glob(pattern))
+
+
+TORN = [
+    pytest.param(100_000, "put", "objects/data/*", id="one object"),
+    pytest.param(9 * MIB, "put", "objects/data/*~parts/manifest.json", id="a completed upload"),
+    pytest.param(9 * MIB, "complete_upload", "uploads/*/meta.json", id="an upload"),
+]
+
+
+@pytest.mark.parametrize("ends", ["open", "abort"])
+@pytest.mark.parametrize(("size", "operation", "pattern"), TORN)
+async def test_torn(
+    folder_fleet: Fleet,
+    store: CountingStore,
+    tenant: str,
+    fill: Fill,
+    size: int,
+    operation: str,
+    pattern: str,
+    ends: str,
+) -> None:
+    """A frozen commit whose bytes a disk has torn is dropped by the next open, or by Abort."""
+    data = fill(size)
+    client = (await folder_fleet.frontend(store)).tenant(tenant)
+    await frozen(client, store, data, operation)
+    (file,) = files_of(folder_fleet.store, pattern)
+    file.write_bytes(b"hol")
+    if ends == "abort":
+        await client.abort("ref")
+        assert await client.statuses() == []
+    stream = client.write("ref")
+    assert (await stream.send(pb.STAT)).offset == 0
+    await stream.write_all(data)
+    await stream.send(pb.COMMIT, expected=sha256(data))
+    assert await client.read(sha256(data)) == data
+
+
+async def test_a_torn_upload_that_is_open(folder_fleet: Fleet, tenant: str, fill: Fill) -> None:
+    """An upload that a disk has torn while parts come resets the ingest, and is aborted."""
+    data, store = fill(17 * MIB), folder_fleet.store
+    client = (await folder_fleet.frontend()).tenant(tenant)
+    stream = client.write("ref")
+    await stream.write_all(data[: 9 * MIB])
+    await eventually(lambda: files_of(store, "uploads/*/00001-*"))
+    (file,) = files_of(store, "uploads/*/meta.json")
+    file.write_bytes(b"{")
+
+    async def rest() -> None:
+        await stream.write_all(data, start=9 * MIB)
+        await stream.send(pb.COMMIT)
+
+    await refused(StatusCode.ABORTED, rest())
+    again = client.write("ref")
+    assert (await again.send(pb.STAT)).offset == 0
+    await again.write_all(data)
+    await again.send(pb.COMMIT, expected=sha256(data))
+
+
+@pytest.mark.parametrize("ends", ["open", "abort"])
+async def test_a_damaged_commit_in_redis(
+    folder_fleet: Fleet, store: CountingStore, tenant: str, fill: Fill, ends: str
+) -> None:
+    """A frozen commit that can't be read any more is dropped by the next open, or by Abort."""
+    frontend = await folder_fleet.frontend(store)
+    client = frontend.tenant(tenant)
+    await frozen(client, store, fill(100_000), "put")
+    redis = frontend.running.redis
+    await redis.hset(Keys(tenant).ingest("ref"), "frozen", "{")  # type: ignore[misc]
+    if ends == "abort":
+        await client.abort("ref")
+    else:
+        assert (await client.write("ref").send(pb.STAT)).offset == 0
+    assert [status.offset for status in await client.statuses()] in ([], [0])
