@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
+import structlog
+
 from coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.checks import require
 from service.settings import Settings
@@ -13,6 +15,8 @@ from storage.folder import FolderStore
 from storage.port import ObjectStore
 from storage.probe import probe
 from storage.s3 import S3Settings, S3Store
+
+log = structlog.get_logger(__name__)
 
 STORE_FOLDER: Final = "store"
 
@@ -28,6 +32,7 @@ def open_store(settings: Settings) -> ObjectStore:
             region=settings.s3_region,
             prefix=settings.s3_prefix,
             path_style=settings.s3_path_style,
+            checksums=settings.s3_checksums,
             max_connections=settings.threads,
         )
     )
@@ -48,7 +53,16 @@ def checked_store(settings: Settings) -> Iterator[ObjectStore]:
     try:
         store.check_access()
         if settings.s3_bucket:
-            require(probe(store, essential_only=True).checks, f"bucket {settings.s3_bucket}")
+            checks = probe(store, essential_only=True).checks
+            require(checks, f"bucket {settings.s3_bucket}")
+            for check in checks:
+                if not check.ok:
+                    log.warning(
+                        "store check failed",
+                        check=check.name,
+                        found=check.found,
+                        advice=check.advice,
+                    )
         yield store
     finally:
         store.close()

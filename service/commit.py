@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import structlog
 
-from coordination.ingest import Done, Ingest
+from coordination.ingest import Done, Ingest, StoredPart
 from coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import (
@@ -128,7 +128,12 @@ def _digest(document: Mapping[str, str]) -> Digest:
 
 def stored_parts(ingest: Ingest) -> list[Part]:
     """An ingest's parts as a completion names them."""
-    return [Part(n, part.etag, part.size) for n, part in enumerate(ingest.parts, start=1)]
+    return as_stored(ingest.parts)
+
+
+def as_stored(parts: Sequence[StoredPart]) -> list[Part]:
+    """Checkpointed parts as a completion names them."""
+    return [Part(n, p.etag, p.size, p.block_sums) for n, p in enumerate(parts, start=1)]
 
 
 class Commits:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from service.commit import FrozenCommit
+from service.commit import FrozenCommit, as_stored
 from service.part_stream import PartStream
-from storage.port import Part
 from storage.records import INLINE_LIMIT, Record
 
 
@@ -45,7 +44,7 @@ async def prepare(
         labels=labels,
         now_ns=record.created_at_ns,
         upload_id=stream.upload_id,
-        parts=tuple(Part(n, part.etag, part.size) for n, part in enumerate(stream.parts, start=1)),
+        parts=tuple(as_stored(stream.parts)),
         complete=complete,
         begun=stream.begun,
         sight=stream.sight,

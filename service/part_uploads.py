@@ -146,7 +146,7 @@ class PartUploads:
             # Whole parts go out as they came; a short one may be added to after all.
             body: Body = part.buffer.body() if not part.full else part.buffer.take()
             stored = await path.workers.bulk(
-                path.store.put_part, writing.data_key, upload, part.number, body
+                path.store.put_part, writing.data_key, upload, part.number, body, part.sums
             )
         if part.full:
             path.budget.release(part.buffer.give_up())

@@ -11,11 +11,10 @@ import hashlib
 from coordination.ingest import Change
 from coordination.leases import Lease
 from holdfast.digests import Digest
-from service.commit import Commits
+from service.commit import Commits, as_stored
 from service.part_stream import PartStream
 from service.write_path import WritePath
 from storage import blocks
-from storage.port import Part
 from storage.records import Record, State
 
 
@@ -29,7 +28,7 @@ async def seal(path: WritePath, commits: Commits, lease: Lease, stream: PartStre
         Unavailable: no definite outcome, or Redis can't be reached.
     """
     await stream.finish()
-    parts = tuple(Part(n, part.etag, part.size) for n, part in enumerate(stream.parts, start=1))
+    parts = tuple(as_stored(stream.parts))
     stream.sight = await commits.complete_upload(stream.data_key, stream.upload_id, parts)
     await path.ingests.save(lease, stream.data_key, Change({"sealed": "1"}), path.now_ns())
 

@@ -87,6 +87,11 @@ class Settings(BaseSettings):
     s3_path_style: bool = Field(
         default=False, description="Bucket in the path, not in the host name: most servers but AWS."
     )
+    s3_checksums: bool = Field(
+        default=True,
+        description="Send a CRC32C with all bytes, so that S3 refuses what changed on the way; "
+        "false where the server refuses the header.",
+    )
     redis_url: str = Field(
         default="",
         repr=False,

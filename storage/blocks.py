@@ -6,7 +6,7 @@ CRC32C is Castagnoli's polynomial (RFC 3720, appendix B.4), stored big-endian.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,6 +51,15 @@ def sums_of(data: Buffer) -> bytes:
     """The block sums of a whole blob, or of whole blocks of one."""
     full, rest = extend(RunningSum(), data)
     return full + finish(rest)
+
+
+def sums_of_pieces(pieces: Iterable[Buffer]) -> bytes:
+    """The block sums of bytes that are in several pieces."""
+    full, running = b"", RunningSum()
+    for piece in pieces:
+        sums, running = extend(running, piece)
+        full += sums
+    return full + finish(running)
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,8 +209,11 @@ class FolderStore:
         with translated(f"beginning an upload of {key}"):
             return Upload(self._uploads.create(key, now), now)
 
-    def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
-        """As the port says."""
+    def put_part(
+        self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
+    ) -> Part:
+        """As the port says; sums are for a way that bytes don't go here."""
+        del sums
         with translated(f"writing part {number} of {key}"):
             return self._uploads.put_part(key, upload_id, number, body)
 
@@ -235,6 +238,11 @@ class FolderStore:
         """As the port says."""
         with translated("listing uploads"):
             yield from self._uploads.pending(prefix)
+
+    def refuses_changed(self, key: str) -> bool | None:
+        """As the port says: bytes go no way here."""
+        del key
+        return None
 
     def throttled(self) -> int:
         """As the port says: never."""

@@ -17,7 +17,7 @@ Every operation raises, besides what its own docstring names:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from holdfast.errors import HoldfastError, NotFound
@@ -107,16 +107,24 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stored part of an upload, numbered from 1."""
+    """A stored part of an upload, numbered from 1.
+
+    `sums` are those of its blocks, as a record has them; b"" where nobody said.
+    """
 
     number: int
     etag: str
     size: int
+    sums: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class PendingUpload:
-    """An upload that is neither completed nor aborted."""
+    """An upload that is neither completed nor aborted.
+
+    It is known by its key: the id is good for aborting it, but `create_upload` may have
+    given it another one.
+    """
 
     key: str
     id: str
@@ -179,8 +187,18 @@ class ObjectStore(Protocol):
         """Begins a multipart upload. A lost reply leaves one that nobody knows."""
         ...
 
-    def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
+    def put_part(
+        self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
+    ) -> Part:
         """Stores part `number` (from 1), replacing an earlier one of that number.
+
+        Args:
+            key: of the object to be.
+            upload_id: of the upload.
+            number: of the part.
+            body: the bytes.
+            sums: of the blocks of `body`, where they are known already: bytes that aren't
+                theirs any more are refused, if the store can.
 
         Raises:
             NoSuchUpload: completed, aborted or unknown.
@@ -197,6 +215,8 @@ class ObjectStore(Protocol):
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
         """Makes the object of exactly these parts, atomically. Sent once.
+
+        A store that was given sums with the parts may want them again here.
 
         Raises:
             NoSuchUpload: completed (perhaps by a lost request of ours), aborted or unknown.
@@ -223,6 +243,13 @@ class ObjectStore(Protocol):
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
         """The ETag that completing these parts gives, where it can be computed."""
+        ...
+
+    def refuses_changed(self, key: str) -> bool | None:
+        """Finds out, with an object `key`, whether bytes that change on the way are refused.
+
+        None: nothing goes with bytes by which the store could notice.
+        """
         ...
 
     def now(self) -> float:

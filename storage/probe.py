@@ -44,6 +44,11 @@ SKEW: Final = 60.0
 DANGEROUS_SKEW: Final = 600.0
 """Seconds between the clocks at which S3 soon refuses signatures (at 900)."""
 _WRONG_ETAG: Final = "0" * 32
+_UNCHECKED: Final = (
+    "a bit that flips on the way to the store is found when the bytes are read, by DATA_LOSS: use "
+    "TLS, which notices most of them, and scrub; a store that refuses the header altogether "
+    "needs HOLDFAST_S3_CHECKSUMS=false"
+)
 _OTHER_STORE: Final = "use a store whose conditional PUTs are atomic: AWS S3, R2, MinIO"
 
 
@@ -95,6 +100,9 @@ def _essential(store: ObjectStore, prefix: str, clock: Callable[[], float]) -> I
         _OTHER_STORE,
     )
     yield _clocks(store.now() - clock())
+    yield _try(
+        "bytes checked on the way", lambda: _on_the_way(store, prefix), _UNCHECKED, essential=False
+    )
 
 
 def _further(store: ObjectStore, prefix: str) -> Iterator[Check]:
@@ -125,7 +133,8 @@ def deletes_conditionally(store: ObjectStore) -> bool:
 def _permissions() -> str:
     return (
         "allow s3:GetObject, s3:PutObject, s3:DeleteObject, s3:ListBucket, "
-        "s3:AbortMultipartUpload and s3:ListMultipartUploadParts"
+        "s3:AbortMultipartUpload and s3:ListMultipartUploadParts; a store that refuses the header "
+        "x-amz-checksum-crc32c needs HOLDFAST_S3_CHECKSUMS=false"
     )
 
 
@@ -245,6 +254,17 @@ def _clocks(skew: float) -> Check:
     )
 
 
+def _on_the_way(store: ObjectStore, prefix: str) -> str:
+    refused = store.refuses_changed(prefix + "changed")
+    if refused is None:
+        return "no sums are sent: bytes are checked when they are read"
+    if not refused:
+        raise _Found(
+            "the store ignores checksums: it took bytes that weren't those of their CRC32C"
+        )
+    return "bytes that aren't those of their CRC32C are refused"
+
+
 def _multipart(store: ObjectStore, prefix: str) -> str:
     key = prefix + "multipart"
     upload = store.create_upload(key)
@@ -283,7 +303,7 @@ def _list_uploads(store: ObjectStore, prefix: str) -> str:
     key = prefix + "listed"
     upload = store.create_upload(key)
     try:
-        if upload.id not in {pending.id for pending in store.list_uploads(prefix)}:
+        if key not in {pending.key for pending in store.list_uploads(prefix)}:
             raise _Found("an upload under way isn't listed")
     finally:
         store.abort_upload(key, upload.id)

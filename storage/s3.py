@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+import crc32c
 from botocore import exceptions as boto
 
 from holdfast.errors import DataLoss, HoldfastError, OutcomeUnknown, Unavailable
@@ -22,10 +23,11 @@ from storage.port import (
     NoSuchKey,
     Written,
 )
+from storage.s3_checksums import BodySum
 from storage.s3_client import bare, quoted
 from storage.s3_clock import ServerClock
 from storage.s3_direct import Answer
-from storage.s3_errors import status_of, translated
+from storage.s3_errors import ChangedOnTheWay, status_of, translated
 from storage.s3_listing import Progress
 from storage.s3_settings import S3Settings
 from storage.s3_uploads import Uploads
@@ -61,20 +63,30 @@ class S3Store(Uploads):
         differ in whether it is a refusal, and the caller, who looks before it
         sends again, is right either way.
         """
-        doing = f"writing {key}"
+        checksum = BodySum.of(crc32c.crc32c(body)) if self._checksums else BodySum()
         if condition is not None:
-            return self._put_once(key, body, condition, doing)
-        answer = self._plainly("PUT", key, body=body)
+            return self._put_once(key, body, checksum, condition)
+        return self._until_unchanged(lambda: self._put(key, body, checksum))
+
+    def _put(self, key: str, body: bytes, checksum: BodySum) -> Written:
+        doing = f"writing {key}"
+        answer = self._plainly("PUT", key, checksum.headers, body)
         if answer and answer.status == HTTPStatus.OK and "etag" in answer.headers:
+            checksum.confirm(answer.headers, doing)
             return self._written(answer)
         with translated(doing):
-            reply = self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=body)
+            reply = self._client.put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=body, **checksum.parameters
+            )
+        checksum.confirm(reply["ResponseMetadata"]["HTTPHeaders"], doing)
         return Written(bare(reply["ETag"]), self._date(reply))
 
-    def _put_once(self, key: str, body: bytes, condition: Condition, doing: str) -> Written:
+    def _put_once(self, key: str, body: bytes, checksum: BodySum, condition: Condition) -> Written:
+        doing = f"writing {key}"
         try:
             with translated(doing, once=True):
-                if answer := self._put_directly(key, body, condition):
+                if answer := self._put_directly(key, body, checksum, condition):
+                    checksum.confirm(answer.headers, doing)
                     return self._written(answer)
                 held: dict[str, Any] = (
                     {"IfNoneMatch": "*"}
@@ -82,10 +94,17 @@ class S3Store(Uploads):
                     else {"IfMatch": quoted(condition.etag)}
                 )
                 reply = self._once.put_object(
-                    Bucket=self._bucket, Key=self._prefix + key, Body=body, **held
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    Body=body,
+                    **checksum.parameters,
+                    **held,
                 )
+            checksum.confirm(reply["ResponseMetadata"]["HTTPHeaders"], doing)
         except NoSuchKey as error:
             raise ConditionFailed(f"{key} isn't there, so its ETag isn't {condition}") from error
+        except ChangedOnTheWay as error:
+            raise OutcomeUnknown(str(error)) from error
         except OutcomeUnknown:
             # The caller looks and sends again at once; a server that asked for
             # less is given some time first.
@@ -93,7 +112,9 @@ class S3Store(Uploads):
             raise
         return Written(bare(reply["ETag"]), self._date(reply))
 
-    def _put_directly(self, key: str, body: bytes, condition: Condition) -> Answer | None:
+    def _put_directly(
+        self, key: str, body: bytes, checksum: BodySum, condition: Condition
+    ) -> Answer | None:
         """The reply to a conditional put; None: nothing was written, and boto3 shall do it."""
         if not self._direct.usable:
             return None
@@ -102,7 +123,7 @@ class S3Store(Uploads):
             if isinstance(condition, IfAbsent)
             else {"If-Match": quoted(condition.etag)}
         )
-        answer = self._direct.send("PUT", self._prefix + key, held, body)
+        answer = self._direct.send("PUT", self._prefix + key, held | checksum.headers, body)
         self._note(answer)
         if answer.status == HTTPStatus.OK and "etag" in answer.headers:
             return answer
@@ -111,6 +132,22 @@ class S3Store(Uploads):
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise OutcomeUnknown(f"writing {key}: S3's reply says neither yes nor no")
         return None
+
+    def refuses_changed(self, key: str) -> bool | None:
+        """As the port says."""
+        if not self._checksums:
+            return None
+        try:
+            with translated(f"writing {key} with the sum of other bytes"):
+                self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    Body=b"sent",
+                    **BodySum.of(crc32c.crc32c(b"meant")).parameters,
+                )
+        except ChangedOnTheWay:
+            return True
+        return False
 
     def _written(self, answer: Answer) -> Written:
         return Written(bare(answer.headers["etag"]), self._answered_at(answer))

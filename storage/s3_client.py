@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import boto3
 from botocore import exceptions as boto
@@ -21,9 +21,10 @@ from botocore.config import Config
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError
 from storage.port import Body
+from storage.s3_checksums import SEND_ATTEMPTS
 from storage.s3_clock import ServerClock
 from storage.s3_direct import NOTHING, Answer, DirectRequests
-from storage.s3_errors import translated
+from storage.s3_errors import ChangedOnTheWay, translated
 from storage.s3_settings import S3Settings
 
 PLAIN: Final = frozenset(
@@ -34,6 +35,8 @@ ASKS_FOR_LESS: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVI
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+Sent = TypeVar("Sent")
 
 
 class Bucket:
@@ -54,6 +57,7 @@ class Bucket:
         prefix = settings.prefix.strip("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self._longest_pause = settings.longest_pause
+        self._checksums = settings.checksums
         self._sleep = sleep
         self._clock = ServerClock(elapsed)
         self._throttled = 0
@@ -129,6 +133,19 @@ class Bucket:
 
     def _date(self, reply: Any) -> float:  # noqa: ANN401 -- a reply of any operation
         return self._clock.believed(reply["ResponseMetadata"]["HTTPHeaders"].get("date"))
+
+    def _until_unchanged(self, send: Callable[[], Sent]) -> Sent:
+        """Sends a body, and again where it changed on the way, some times.
+
+        Raises:
+            ChangedOnTheWay: each time.
+        """
+        for _ in range(SEND_ATTEMPTS - 1):
+            try:
+                return send()
+            except ChangedOnTheWay:
+                self._pause()
+        return send()
 
     def _pause(self) -> None:
         self._sleep(random.uniform(0.0, self._longest_pause))  # noqa: S311 -- jitter

@@ -67,9 +67,17 @@ MISCONFIGURED: Final = frozenset(
     }
 )
 BAD_PARTS: Final = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
-TRANSIENT: Final = frozenset(
+CHANGED: Final = frozenset(
     {
         "BadDigest",
+        "InvalidDigest",
+        "XAmzContentChecksumMismatch",
+        "XAmzContentSHA256Mismatch",
+    }
+)
+"""What arrived isn't what was sent; nothing was written."""
+TRANSIENT: Final = frozenset(
+    {
         "ConditionalRequestConflict",
         "IncompleteBody",
         "InternalError",
@@ -92,6 +100,10 @@ _NO_CREDENTIALS: Final = (
 )
 _NEVER_SENT: Final = (boto.EndpointConnectionError, boto.ConnectTimeoutError)
 _ON_THE_WAY: Final = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
+
+
+class ChangedOnTheWay(Unavailable):
+    """What arrived at the store isn't what was sent, so it is worth sending again."""
 
 
 def code_of(error: boto.ClientError) -> str:
@@ -145,6 +157,9 @@ def _of_reply(error: boto.ClientError, doing: str, *, once: bool) -> HoldfastErr
     for codes, meaning in _MEANINGS:
         if code in codes:
             return meaning(text)
+    if code in CHANGED:
+        text = f"{text}: the bytes changed on the way"
+        return OutcomeUnknown(text) if once else ChangedOnTheWay(f"{text}; try again")
     if _transient(code, status):
         kind = OutcomeUnknown if once else Unavailable
         return kind(f"{text}; try again")

@@ -23,6 +23,7 @@ class S3Settings:
         attempts: of boto3's at a request that is safe to repeat; a small one was tried
             once before.
         longest_pause: seconds between attempts of our own, at most.
+        checksums: bytes go with their CRC32C; some servers refuse it.
     """
 
     bucket: str
@@ -35,3 +36,4 @@ class S3Settings:
     read_timeout: float = 60.0
     attempts: int = 5
     longest_pause: float = 0.5
+    checksums: bool = True

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
+from storage import blocks, crc
 from storage.port import (
     Body,
     InvalidPart,
@@ -19,6 +20,7 @@ from storage.port import (
     Written,
     pieces,
 )
+from storage.s3_checksums import ALGORITHM, BodySum, is_marked, marked, unmarked
 from storage.s3_client import Bucket, bare, quoted
 from storage.s3_errors import status_of, translated
 from storage.s3_listing import Progress
@@ -41,32 +43,52 @@ class Uploads(Bucket):
 
     def create_upload(self, key: str) -> Upload:
         """As the port says."""
+        summed: dict[str, Any] = {"ChecksumAlgorithm": ALGORITHM} if self._checksums else {}
         with translated(f"beginning an upload of {key}"):
             reply = self._client.create_multipart_upload(
-                Bucket=self._bucket, Key=self._prefix + key
+                Bucket=self._bucket, Key=self._prefix + key, **summed
             )
-        return Upload(reply["UploadId"], self._date(reply))
+        upload_id = reply["UploadId"]
+        return Upload(marked(upload_id) if self._checksums else upload_id, self._date(reply))
 
-    def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
+    def put_part(
+        self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
+    ) -> Part:
         """As the port says."""
-        query = {"partNumber": str(number), "uploadId": upload_id}
-        size = sum(map(len, pieces(body)))
-        answer = self._plainly("PUT", key, body=body, query=query)
-        if answer and answer.status == HTTPStatus.OK and "etag" in answer.headers:
-            return Part(number, bare(answer.headers["etag"]), size)
+        size, checksum = sum(map(len, pieces(body))), BodySum()
+        if is_marked(upload_id):
+            sums = sums or blocks.sums_of_pieces(pieces(body))
+            checksum = BodySum.of(crc.of_blocks(sums, size))
         try:
-            with translated(f"writing part {number} of {key}"):
-                reply = self._client.upload_part(
-                    Bucket=self._bucket,
-                    Key=self._prefix + key,
-                    UploadId=upload_id,
-                    PartNumber=number,
-                    Body=b"".join(pieces(body)),
-                )
+            etag = self._until_unchanged(
+                lambda: self._put_part(key, unmarked(upload_id), number, body, checksum)
+            )
         except Unavailable as error:
             self._look_for_upload(key, upload_id, error)
             raise
-        return Part(number, bare(reply["ETag"]), size)
+        return Part(number, etag, size, sums)
+
+    def _put_part(
+        self, key: str, upload_id: str, number: int, body: Body, checksum: BodySum
+    ) -> str:
+        """Stores a part; returns its ETag."""
+        doing = f"writing part {number} of {key}"
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        answer = self._plainly("PUT", key, checksum.headers, body, query)
+        if answer and answer.status == HTTPStatus.OK and "etag" in answer.headers:
+            checksum.confirm(answer.headers, doing)
+            return bare(answer.headers["etag"])
+        with translated(doing):
+            reply = self._client.upload_part(
+                Bucket=self._bucket,
+                Key=self._prefix + key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=b"".join(pieces(body)),
+                **checksum.parameters,
+            )
+        checksum.confirm(reply["ResponseMetadata"]["HTTPHeaders"], doing)
+        return bare(reply["ETag"])
 
     def _look_for_upload(self, key: str, upload_id: str, error: Unavailable) -> None:
         """Raises NoSuchUpload where that is what a 500 was about, as it is with some servers."""
@@ -93,7 +115,7 @@ class Uploads(Bucket):
                 reply = self._client.list_parts(
                     Bucket=self._bucket,
                     Key=self._prefix + key,
-                    UploadId=upload_id,
+                    UploadId=unmarked(upload_id),
                     PartNumberMarker=marker,
                 )
             found = reply.get("Parts", [])
@@ -109,15 +131,13 @@ class Uploads(Bucket):
         """As the port says."""
         if not parts or [p.number for p in parts] != sorted({p.number for p in parts}):
             raise InvalidPart(f"{key}: an upload is completed from parts in rising order")
-        wanted: list[CompletedPartTypeDef] = [
-            {"PartNumber": p.number, "ETag": quoted(p.etag)} for p in parts
-        ]
+        wanted = [_named(part, summed=is_marked(upload_id)) for part in parts]
         try:
             with translated(f"completing {key}", once=True):
                 reply: Any = self._once.complete_multipart_upload(
                     Bucket=self._bucket,
                     Key=self._prefix + key,
-                    UploadId=upload_id,
+                    UploadId=unmarked(upload_id),
                     MultipartUpload={"Parts": wanted},
                 )
         except OutcomeUnknown as error:
@@ -150,7 +170,9 @@ class Uploads(Bucket):
             try:
                 with translated(f"aborting the upload of {key}"):
                     self._client.abort_multipart_upload(
-                        Bucket=self._bucket, Key=self._prefix + key, UploadId=upload_id
+                        Bucket=self._bucket,
+                        Key=self._prefix + key,
+                        UploadId=unmarked(upload_id),
                     )
                 self.list_parts(key, upload_id)
             except NoSuchUpload:
@@ -197,6 +219,14 @@ class Uploads(Bucket):
             key_marker = reply.get("NextKeyMarker", "")
             id_marker = reply.get("NextUploadIdMarker", "")
             progress.goes_on((key_marker, id_marker), found=bool(found))
+
+
+def _named(part: Part, *, summed: bool) -> CompletedPartTypeDef:
+    """A part as a completion names it."""
+    named: CompletedPartTypeDef = {"PartNumber": part.number, "ETag": quoted(part.etag)}
+    if summed and part.sums:
+        named["ChecksumCRC32C"] = BodySum.of(crc.of_blocks(part.sums, part.size)).value
+    return named
 
 
 def _composite(parts: Sequence[Part]) -> str | None:

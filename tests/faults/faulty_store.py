@@ -139,9 +139,11 @@ class FaultyStore(Wrapped):
     def create_upload(self, key: str) -> Upload:
         return self._do("create_upload", key, lambda: self.inner.create_upload(key))
 
-    def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
+    def put_part(
+        self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
+    ) -> Part:
         def call() -> Part:
-            return self.inner.put_part(key, upload_id, number, body)
+            return self.inner.put_part(key, upload_id, number, body, sums)
 
         return self._do("put_part", key, call, upload_id=upload_id)
 

@@ -33,6 +33,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
             "endpoint": "http://minio.minio.svc:9000",
             "prefix": "fleet-1/",
             "pathStyle": True,
+            "checksums": False,
             "existingSecret": {"name": "s3"},
         },
         "networkPolicy": {"clients": [PEER], "scrapers": [{"namespaceSelector": {}}]},

@@ -46,8 +46,10 @@ class Wrapped:
     def create_upload(self, key: str) -> Upload:
         return self.inner.create_upload(key)
 
-    def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
-        return self.inner.put_part(key, upload_id, number, body)
+    def put_part(
+        self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
+    ) -> Part:
+        return self.inner.put_part(key, upload_id, number, body, sums)
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
         return self.inner.list_parts(key, upload_id)
@@ -60,6 +62,9 @@ class Wrapped:
 
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
         return self.inner.list_uploads(prefix)
+
+    def refuses_changed(self, key: str) -> bool | None:
+        return self.inner.refuses_changed(key)
 
     def throttled(self) -> int:
         return self.inner.throttled()

@@ -41,6 +41,7 @@ class Script:
     replies: Sequence[Reply]
     requests: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
 
     def store(self, **settings: Any) -> S3Store:
@@ -66,6 +67,7 @@ def scripted(*replies: Reply) -> Iterator[Script]:
             script.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
             reply = replies[min(len(script.requests), len(replies) - 1)]
             script.requests.append((self.command, self.path))
+            script.headers.append({name.lower(): value for name, value in self.headers.items()})
             if reply.hang_up:
                 self.close_connection = True
                 return

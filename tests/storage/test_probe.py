@@ -20,10 +20,19 @@ from storage.port import Condition, ConditionFailed, Entry, NoSuchKey, ObjectSto
 from storage.probe import Report, deletes_conditionally, probe
 from tests.storage.faults import Wrapped
 
+ON_THE_WAY = "bytes checked on the way"
+
 
 def failed(report: Report) -> dict[str, bool]:
     """Names of the checks that failed, and whether they are essential."""
     return {check.name: check.essential for check in report.checks if not check.ok}
+
+
+def known(store: ObjectStore) -> dict[str, bool]:
+    """What a store of the tests' is known not to do: moto ignores checksums."""
+    ignores = store.refuses_changed("changed") is False
+    store.delete("changed")
+    return {ON_THE_WAY: False} if ignores else {}
 
 
 # -- stores that are safe
@@ -33,8 +42,8 @@ def failed(report: Report) -> dict[str, bool]:
 def test_safe_store(object_store: ObjectStore, essential_only: bool) -> None:
     """A safe store passes every check, and nothing is left in it."""
     report = probe(object_store, essential_only)
-    assert failed(report) == {}
-    assert len(report.checks) == (6 if essential_only else 10)
+    assert failed(report) == known(object_store)
+    assert len(report.checks) == (7 if essential_only else 11)
     assert all(check.found for check in report.checks)
     assert list(object_store.list("")) == []
     assert list(object_store.list_uploads("")) == []
@@ -43,7 +52,7 @@ def test_safe_store(object_store: ObjectStore, essential_only: bool) -> None:
 def test_two_probes_at_once(object_store: ObjectStore) -> None:
     """What another probe left half-way is neither seen nor touched."""
     object_store.put("probe/another/conditions", b"x")
-    assert failed(probe(object_store, essential_only=True)) == {}
+    assert failed(probe(object_store, essential_only=True)) == known(object_store)
     assert [entry.key for entry in object_store.list("")] == ["probe/another/conditions"]
 
 
@@ -199,6 +208,34 @@ def test_stores_that_will_do(
 
 
 @pytest.mark.parametrize(
+    ("refuses", "ok", "found"),
+    [(True, True, "are refused"), (False, False, "ignores checksums"), (None, True, "no sums")],
+)
+def test_bytes_on_the_way(
+    folder_store: FolderStore, refuses: bool | None, ok: bool, found: str
+) -> None:
+    """Whether wrong bytes are refused is found out at start, and never a reason not to."""
+
+    class Store(Wrapped):
+        def refuses_changed(self, key: str) -> bool | None:
+            del key
+            return refuses
+
+    report = probe(Store(folder_store), essential_only=True)
+    [check] = [check for check in report.checks if check.name == ON_THE_WAY]
+    assert (check.ok, check.essential) == (ok, False)
+    assert found in check.found
+    assert ("HOLDFAST_S3_CHECKSUMS" in check.advice) is not ok
+
+
+@pytest.mark.minio
+def test_a_store_that_checks(minio_store: ObjectStore, moto_store: ObjectStore) -> None:
+    """MinIO refuses bytes that aren't those of their checksum, and moto takes them."""
+    assert minio_store.refuses_changed("changed") is True
+    assert moto_store.refuses_changed("changed") is False
+
+
+@pytest.mark.parametrize(
     ("skew", "expected"), [(0.0, {}), (-61.0, {"clock": False}), (601.0, {"clock": True})]
 )
 def test_clock_skew(folder_store: FolderStore, skew: float, expected: dict[str, bool]) -> None:
@@ -235,7 +272,7 @@ def test_refused_operations(
     report = probe(Refusing(folder_store, operation, error), essential_only=True)
     assert failed(report)["read and write"] is True
     assert str(error) in report.checks[0].found
-    assert len(report.checks) == 6
+    assert len(report.checks) == 7
 
 
 @pytest.mark.parametrize("operation", ["check_access", "put"])
