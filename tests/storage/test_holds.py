@@ -185,7 +185,7 @@ def test_relabelled_hold_speaks(folder_store: FolderStore) -> None:
     """After a change the changed hold speaks, whatever the clocks of other frontends said."""
     holds = shop_on(folder_store).holds
     holds.make("a", hold({"by": "a clock ahead"}, NOW + 10**12))
-    holds.make("a", hold({"by": "us"}, NOW))
+    holds.make("a", hold({"by": "us"}, NOW + 5))
     holds.relabel(holds.find("a", DIGEST), lambda _: {"by": "an update"}, NOW + 1)
     assert labels_of(holds) == {"by": "an update"}
 
@@ -271,6 +271,30 @@ def test_delete_is_carried_on(folder_store: FolderStore, left: str) -> None:
     assert holds.find("a", DIGEST) == []
     assert holds.drop("a", DIGEST) == 1
     assert list(folder_store.list("")) == []
+
+
+def test_delete_that_is_given_up(folder_store: FolderStore) -> None:
+    """A delete that isn't wanted any more once the holds are listed marks none of them."""
+    holds = shop_on(folder_store).holds
+    key = holds.make("a", hold())
+
+    def still_wanted() -> None:
+        raise Unavailable("given up")
+
+    with pytest.raises(Unavailable, match="given up"):
+        holds.mark("a", DIGEST, still_wanted)
+    assert [entry.key for entry in folder_store.list("")] == [key]
+
+
+def test_take_back_of_damaged_holds(folder_store: FolderStore) -> None:
+    """Holds that can't be read aren't taken back: they and their marks stay for the collector."""
+    holds = shop_on(folder_store).holds
+    holds.make("a", hold())
+    [key] = holds.mark("a", DIGEST)
+    folder_store.put(key, b"damaged")
+    with pytest.raises(DataLoss, match=key):
+        holds.take_back("a", [key])
+    assert [entry.key for entry in folder_store.list("")] == [key, key + DELETING]
 
 
 def test_delete_spares_other_digests(object_store: ObjectStore) -> None:

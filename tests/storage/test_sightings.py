@@ -37,6 +37,15 @@ def test_a_token_never_comes_back(object_store: ObjectStore) -> None:
     assert sightings.token("ab") == ""
 
 
+def test_no_two_sightings_are_alike(folder_store: FolderStore) -> None:
+    """What is written differs each time, also for a store whose tokens are hashes of that."""
+    sightings, bodies = sightings_in(folder_store), set()
+    for _ in range(3):
+        sightings.touch("a")
+        bodies.add(folder_store.get(seen_key("a")).body)
+    assert len(bodies) == 3
+
+
 def test_a_listing_tells_all(object_store: ObjectStore) -> None:
     """One listing tells of every tenant when it was seen, and whether it was missed."""
     sightings = sightings_in(object_store)
@@ -137,6 +146,19 @@ def test_known_tenants(object_store: ObjectStore) -> None:
     assert {tenant.name for tenant in found if tenant.holds} == holding
     assert {tenant.name for tenant in found if tenant.sighted.seen} == seen
     assert all(tenant.sighted.tenant == tenant.name for tenant in found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_begin_alike(folder_store: FolderStore, name: str) -> None:
+    """Of many holders just the one that was seen is known to be, however their names sort."""
+    sightings, shop = sightings_in(folder_store), shop_on(folder_store)
+    for holder in NAMES:
+        shop.holds.make(holder, hold())
+    sightings.touch(name)
+    found = list(known_tenants(folder_store, sightings))
+    assert sorted(tenant.name for tenant in found) == sorted(NAMES)
+    assert [tenant.name for tenant in found if tenant.sighted.seen] == [name]
+    assert all(tenant.holds for tenant in found)
 
 
 def test_nobody(folder_store: FolderStore) -> None:
