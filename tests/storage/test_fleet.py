@@ -31,6 +31,19 @@ def test_many_at_once(folder_store: FolderStore) -> None:
     assert longest_lifetime(folder_store) == 1007
 
 
+def test_a_longer_life_meanwhile(folder_store: FolderStore) -> None:
+    """What another frontend declares between a look and the write stands if it is longer."""
+    store, others = CountingStore(folder_store), iter([7200.0])
+
+    def declare(operation: str, key: str) -> None:
+        if (operation, key) == ("put", LIFETIME) and (longer := next(others, None)):
+            declare_lifetime(folder_store, longer)
+
+    store.before = declare
+    assert declare_lifetime(store, 3600.0) == 7200
+    assert longest_lifetime(folder_store) == 7200
+
+
 def test_a_lost_reply(folder_store: FolderStore) -> None:
     """A reply that was lost is resolved by looking."""
     store = CountingStore(folder_store)
