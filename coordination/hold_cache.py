@@ -38,6 +38,8 @@ that is older than this fills nothing in."""
 KEPT_APART: Final = 16
 """Other changes of a digest that its guard tells apart: more than one tenant makes at once.
 Those before them are folded into one, so that a guard is small however many have failed."""
+NOBODYS: Final = Digest.of(b"holdfast scrub")
+"""A digest that a change of all that a tenant holds is announced under."""
 TOGETHER: Final = 64
 """Digests that are looked up by one request at most: Redis does nothing else meanwhile."""
 
@@ -184,6 +186,15 @@ class HoldCache:
         )
         yield Announcement(self._scripts, keys[2], token)
         await self._scripts.run("change_end", keys[1:], [token, GUARD_TTL_MS])
+
+    async def void(self, tenant: str) -> None:
+        """Makes void all that is remembered of a tenant's holds: a miss for each, nothing else.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        async with self.changing(tenant, NOBODYS, delete=True):
+            pass
 
 
 def _tell(asked: Sequence[_Asked], error: Exception) -> None:

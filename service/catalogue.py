@@ -79,10 +79,12 @@ class Catalogue:
             NotFound: neither, or the bytes are damaged or gone.
         """
         entry, ticket = await self._look_up(tenant, digest)
-        if entry is not None:
+        if entry is not None and not self._blobs.doubtful(digest):
             return _decode(digest, entry)
         info = await self._workers.store(self._find, tenant, digest)
         if info is None:
+            if entry is not None:
+                await self._disbelieve(tenant, digest)
             raise NotFound(f"content {digest} not found")
         await self._fill(tenant, digest, ticket, info)
         return info

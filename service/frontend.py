@@ -33,6 +33,7 @@ from service.intake import SIZE, Intake
 from service.metrics import Metrics
 from service.overload import Most, Overload
 from service.presence import Presence
+from service.quarantine import Quarantine
 from service.reader import Reader, RecordCache
 from service.sessions import Sessions
 from service.settings import Settings
@@ -40,6 +41,7 @@ from service.upload_slots import UploadSlots
 from service.workers import Background, Workers, end
 from service.write_path import Limits, WritePath
 from storage.blobs import Blobs
+from storage.damage import KnownDamage
 from storage.holds import Holds
 from storage.kept_holds import KeptHolds
 from storage.keys import uuid7
@@ -91,7 +93,8 @@ async def run_frontend(
         stack.push_async_callback(workers.close, THREADS_GRACE)
         background, metrics = Background(), Metrics()
         records, holds = Records(store), _holds(store, settings, metrics)
-        blobs = Blobs(store, records, holds, new_nonce, uptime)
+        damage = KnownDamage(uptime)
+        blobs = Blobs(store, records, holds, new_nonce, uptime, damage=damage)
         scripts = Scripts(redis)
         hold_cache = HoldCache(scripts, lambda: secrets.token_hex(8))
         stack.push_async_callback(hold_cache.close)
@@ -143,13 +146,26 @@ async def run_frontend(
             store, workers, settings.cache_budget, fetches, disk, misread=metrics.misread
         )
         stack.push_async_callback(cache.close)
+        quarantine = Quarantine(
+            store=store,
+            cache=hold_cache,
+            known=damage,
+            workers=workers,
+            background=background,
+            counted=metrics.damage,
+            new_nonce=new_nonce,
+            clock=uptime,
+        )
+        metrics.gauge(
+            "holdfast_damage_known", "Damage that no cache may hide.", lambda: len(damage)
+        )
         sessions = Sessions(path, commits, catalogue)
         intake = Intake(SIZE, uptime)
         _gauges(metrics, path, sessions, cache)
         metrics.gauge("holdfast_intake_waiting", "Streams not read from.", lambda: intake.waiting)
         frontend = Frontend(
             catalogue=catalogue,
-            reader=Reader(RecordCache(records, workers, uptime), cache, catalogue),
+            reader=Reader(RecordCache(records, workers, uptime), cache, catalogue, quarantine),
             ingests=path.ingests,
             commits=commits,
             sessions=sessions,

@@ -53,6 +53,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._damage = Counter(
+            "holdfast_damage",
+            "Damage that readers found twice, by what became of it.",
+            ["outcome"],
+            registry=self.registry,
+        )
+
         self._turned_away = Counter(
             "holdfast_refused",
             "RPCs refused because too much was under way.",
@@ -118,6 +125,10 @@ class Metrics:
     def misread(self) -> None:
         """Counts a block that didn't match its sum, and did when it was fetched again."""
         self._misreads.inc()
+
+    def damage(self, outcome: str) -> None:
+        """Counts damage that a reader found twice."""
+        self._damage.labels(outcome).inc()
 
     def exposition(self) -> bytes:
         """All figures, in the text format."""

@@ -11,6 +11,7 @@ from holdfast.digests import Digest
 from holdfast.errors import DataLoss, NotFound, OutOfRange, Unavailable
 from service.block_cache import BlockCache
 from service.catalogue import Catalogue
+from service.quarantine import Quarantine
 from service.workers import Workers
 from storage.port import NoSuchKey
 from storage.records import BLOCK_SIZE, Record, Records, State
@@ -74,10 +75,17 @@ def _weight(record: Record) -> int:
 class Reader:
     """Reads blobs for all tenants."""
 
-    def __init__(self, records: RecordCache, cache: BlockCache, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        records: RecordCache,
+        cache: BlockCache,
+        catalogue: Catalogue,
+        quarantine: Quarantine,
+    ) -> None:
         self._records = records
         self._cache = cache
         self._catalogue = catalogue
+        self._quarantine = quarantine
 
     async def read(
         self, tenant: str, digest: Digest, offset: int, size: int
@@ -149,21 +157,33 @@ class Reader:
         return record
 
     async def _block(self, tenant: str, record: Record, index: int) -> tuple[Record, bytes]:
-        """A block; where the bytes are gone or damaged, the record may name others by now."""
+        """A block; where the bytes are gone or damaged, the record may name others by now.
+
+        Damaged bytes were read twice by then. An object that is gone is looked for again,
+        after its record was read again.
+        """
         try:
             return record, await self._cache.get(record, index)
         except (NoSuchKey, DataLoss) as error:
             failure = error
         current = await self._find(tenant, record.digest, fresh=True)
-        if current.data_key == record.data_key or current.size != record.size:
+        if current.size != record.size:
             raise _lost(record, failure)
+        if isinstance(failure, DataLoss) and current.same_bytes(record):
+            await self._quarantine.damaged(current)
+            raise failure
         try:
             return current, await self._cache.get(current, index)
         except NoSuchKey as error:
+            if current.data_key == record.data_key:
+                await self._quarantine.damaged(current)
             raise _lost(current, error) from error
+        except DataLoss:
+            await self._quarantine.damaged(current)
+            raise
 
 
-def _lost(record: Record, failure: Exception) -> DataLoss:
+def _lost(record: Record, failure: NoSuchKey | DataLoss) -> DataLoss:
     if isinstance(failure, DataLoss):
         return failure
     return DataLoss(

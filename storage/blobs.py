@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, TypeGuard
 
 from holdfast.digests import Digest
 from holdfast.errors import Aborted, DataLoss, Unavailable
 from holdfast.values import Info
+from storage.damage import KnownDamage
 from storage.holds import Hold, Holds, Relabel, merged
 from storage.keys import NewName
 from storage.own_data import OwnData, Watch
@@ -59,6 +60,8 @@ class Blobs:
         holds: Holds,
         new_nonce: NewName,
         clock: Callable[[], float],
+        *,
+        damage: KnownDamage | None = None,
     ) -> None:
         """Nothing is asked of the store yet.
 
@@ -69,9 +72,11 @@ class Blobs:
             new_nonce: for what is written.
             clock: seconds, of which differences count, by which data was seen complete; it
                 goes on while a machine is suspended.
+            damage: bytes that mustn't be counted on, whatever their record says.
         """
         self.clock = clock
         self._store = store
+        self._damage = damage
         self._records = records
         self._holds = holds
         self._new_nonce = new_nonce
@@ -148,7 +153,9 @@ class Blobs:
         return self._records.write(pardoned, seen).record
 
     def intact(self, record: Record) -> bool:
-        """Whether the bytes that a record names are there, in their full size."""
+        """Whether a record's bytes are there in their full size, and not known to be damaged."""
+        if self._spoilt(record):
+            return False
         if record.inline is not None:
             return True
         try:
@@ -156,16 +163,26 @@ class Blobs:
         except (NoSuchKey, DataLoss):
             return False
 
+    def _spoilt(self, record: Record) -> bool:
+        return self._damage is not None and self._damage.spoils(record)
+
+    def _to_be_had(self, seen: Seen | None) -> TypeGuard[Seen]:
+        return seen is not None and seen.record.readable and not self._spoilt(seen.record)
+
+    def doubtful(self, digest: Digest) -> bool:
+        """Whether damage of it was found lately: what a cache says of it may be outdated."""
+        return self._damage is not None and self._damage.concerns(digest)
+
     def whole(self, digest: Digest) -> bool:
         """Whether the record is live, or pardoned now, and its bytes are there."""
         record = self.live(digest)
         return record is not None and self.intact(record)
 
     def live(self, digest: Digest) -> Record | None:
-        """The record, read afresh and pardoned if condemned; None if not to be had."""
+        """The record, read afresh and pardoned if condemned; None if its bytes aren't to be had."""
         for _ in range(ATTEMPTS):
             seen = self._records.read(digest)
-            if seen is None or not seen.record.readable:
+            if not self._to_be_had(seen):
                 return None
             try:
                 return self._pardon(seen)
@@ -175,8 +192,7 @@ class Blobs:
 
     def known(self, digest: Digest) -> bool:
         """Whether a record of the digest says that its bytes are to be had."""
-        seen = self._records.read(digest)
-        return seen is not None and seen.record.readable
+        return self._to_be_had(self._records.read(digest))
 
     def held(self, tenant: str, digest: Digest) -> tuple[Info, Record] | None:
         """What this tenant holds of a digest, or None.
@@ -200,7 +216,7 @@ class Blobs:
         operation that has counted on it.
         """
         seen = self._records.read(digest)
-        if seen is None or not seen.record.readable or not self.intact(seen.record):
+        if not self._to_be_had(seen) or not self.intact(seen.record):
             return None
         hold = self.new_hold(digest, seen.record.size, now_ns, labels)
         self._holds.make(tenant, hold)

@@ -85,6 +85,10 @@ class Record:
         """Whether its bytes are, by what the record says, to be had."""
         return self.state in {State.LIVE, State.CONDEMNED}
 
+    def same_bytes(self, other: Record) -> bool:
+        """Whether two records say the same of the same bytes, whatever their state."""
+        return self.turned(State.LIVE, "") == other.turned(State.LIVE, "")
+
     def turned(self, state: State, nonce: str) -> Record:
         """The next record of the same bytes; a tombstone has given up inline ones."""
         inline = None if state is State.TOMBSTONE else self.inline
@@ -222,6 +226,20 @@ class Records:
             Unavailable: the outcome stayed unknown.
         """
         return self.write(seen.record.turned(State.CORRUPT, nonce), seen)
+
+    def restore(self, seen: Seen, nonce: str) -> Seen:
+        """Lifts a quarantine: the bytes that a corrupt record names are good.
+
+        Whoever calls it has read all of them, under this very record. A tombstone's are never
+        revived.
+
+        Raises:
+            LostRace: it isn't any more what was seen.
+            Unavailable: the outcome stayed unknown.
+        """
+        if seen.record.state is not State.CORRUPT:
+            raise LostRace(seen)
+        return self.write(seen.record.turned(State.LIVE, nonce), seen)
 
     def write(
         self, record: Record, over: Seen | None, may_send: Callable[[], None] = lambda: None

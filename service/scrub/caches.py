@@ -19,7 +19,6 @@ import structlog
 from coordination.connection import open_client
 from coordination.hold_cache import HoldCache
 from coordination.scripts import Scripts
-from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, Unavailable
 from storage.port import ObjectStore
 from storage.tenants import holding_tenants
@@ -28,8 +27,6 @@ log = structlog.get_logger(__name__)
 
 EVERY: Final = 30.0
 """Seconds between two walks: as long as a frontend believes a record that it has read."""
-NOBODYS: Final = Digest.of(b"holdfast scrub")
-"""A digest that a change of all that a tenant holds is announced under."""
 
 
 class Caches:
@@ -110,7 +107,6 @@ async def _forget(store: ObjectStore, redis_url: str) -> None:
     try:
         cache = HoldCache(Scripts(client), lambda: secrets.token_hex(8))
         for tenant in holding_tenants(store):
-            async with cache.changing(tenant, NOBODYS, delete=True):
-                pass
+            await cache.void(tenant)
     finally:
         await client.aclose()
