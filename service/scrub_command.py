@@ -51,6 +51,9 @@ def scrub(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Mark nothing, write nothing; begin at the start.")
     ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="The damage is real: mark all of it, however much.")
+    ] = False,
     spool_dir: Annotated[
         Path | None,
         typer.Option(
@@ -75,6 +78,7 @@ def scrub(
             begin=first if passes == 1 else None,
             shallow=shallow,
             dry_run=dry_run,
+            accept=accept,
             spool_dir=spool_dir,
         )
 
@@ -110,6 +114,8 @@ def _table(report: Report) -> None:
         f"{report.seconds:.1f} s ({size(round(report.rate))}/s)"
     )
     typer.echo(f"{_verdict(report)}{': stopped before the end' if report.stopped else ''}")
+    if report.brake:
+        typer.echo(f"stopped marking: {report.brake}", err=True)
     if report.caches_late:
         typer.echo(
             "Redis can't be reached: frontends may say for an hour or longer that what was "
@@ -119,7 +125,7 @@ def _table(report: Report) -> None:
 
 
 def _verdict(report: Report) -> str:
-    if report.well:
-        return "all is well"
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.found.items()))
+    if report.well:
+        return f"all is well{f' ({kinds})' if kinds else ''}"
     return f"not all is well: {kinds}"

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, InvalidArgument
 from storage import documents
 from storage.port import NoSuchKey, ObjectStore
 
+Key = TypeVar("Key")
 CURSOR: Final = "scrub/cursor"
 FORMAT: Final = 2
 
@@ -41,6 +42,7 @@ class Cursor:
         caches_late: frontends may still remember what was quarantined.
         counts: what was looked at.
         found: findings by kind.
+        marks: at which of the records looked at the last marks were made.
     """
 
     started_at: float
@@ -51,6 +53,7 @@ class Cursor:
     caches_late: bool = False
     counts: dict[str, int] = field(default_factory=dict)
     found: dict[str, int] = field(default_factory=dict)
+    marks: list[int] = field(default_factory=list)
 
     def encode(self) -> bytes:
         """The stored form."""
@@ -81,6 +84,7 @@ class Cursor:
                 caches_late=get("caches_late", bool),
                 counts=_counts(get("counts", dict)),
                 found=_counts(get("found", dict)),
+                marks=list(_counts(dict(enumerate(get("marks", list)))).values()),
             )
         except (ValueError, InvalidArgument) as error:
             raise DataLoss(f"object {key} is damaged: {error}") from error
@@ -114,7 +118,7 @@ def _finite(value: float) -> float:
     return value
 
 
-def _counts(values: dict[str, Any]) -> dict[str, int]:
+def _counts(values: dict[Key, Any]) -> dict[Key, int]:
     if any(not isinstance(value, int) or value < 0 for value in values.values()):
         raise ValueError("a count that is none")
     return values

@@ -1,11 +1,12 @@
-"""One record: looked at, judged twice, quarantined.
+"""One record: looked at, judged twice, quarantined; or let out again.
 
     read the record → examine its bytes → sound
                                         → damaged: read the record again
       names other bytes → start over with them
       the same          → look again → still damaged → CAS to corrupt, from that ETag
+    corrupt, and all its bytes are good → CAS to live, from the ETag under which they were read
 
-The swap can hit only the very record whose bytes were found damaged.
+The swap can hit only the very record whose bytes were looked at.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import structlog
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, UnsupportedFormat
+from service.scrub.brake import Brake, Braked
 from service.scrub.caches import Caches
 from service.scrub.examination import Damage, Examiner
 from service.scrub.report import Action, Finding, Kind, Report
@@ -34,15 +36,28 @@ class Inspector:
 
     def __init__(
         self,
+        *,
         records: Records,
         examiner: Examiner,
         caches: Caches,
+        brake: Brake,
         report: Report,
         new_nonce: Callable[[], str],
     ) -> None:
+        """Puts it together.
+
+        Args:
+            records: of the store.
+            examiner: looks at bytes.
+            caches: told of marks.
+            brake: asked before each mark.
+            report: takes what is found.
+            new_nonce: for records.
+        """
         self._records = records
         self._examiner = examiner
         self._caches = caches
+        self._brake = brake
         self._report = report
         self._new_nonce = new_nonce
 
@@ -50,7 +65,7 @@ class Inspector:
         """Looks at the record of a key; returns its digest.
 
         Raises:
-            Stopped: the scrub is to end.
+            Stopped: the scrub is to end, or has found too much to mark it all.
             HoldfastError: the store fails.
         """
         self._report.add(records=1)
@@ -83,8 +98,10 @@ class Inspector:
             self._find(last.kind, str(digest), record_key(digest), Action.LEFT, last.detail)
 
     def _corrupt(self, digest: Digest, seen: Seen) -> bool:
-        """Reports what counts as corrupt already; False: it has changed meanwhile."""
+        """Restores or reports what counts as corrupt already; False: it has changed meanwhile."""
         record = seen.record
+        if record.data_key and not self._report.shallow and not self._examiner.damage(record):
+            return self._restored(seen)
         # A frontend may have remembered it before it was marked, and the run that marked
         # it may have died before it could see to that.
         self._caches.outdated()
@@ -104,20 +121,43 @@ class Inspector:
         )
         return True
 
+    def _restored(self, seen: Seen) -> bool:
+        """Makes a record live again whose bytes are all good; False: it has changed meanwhile."""
+        action = Action.WOULD_RESTORE if self._report.dry_run else Action.RESTORED
+        if action is Action.RESTORED:
+            try:
+                self._records.restore(seen, self._new_nonce())
+            except LostRace:
+                return False
+        record = seen.record
+        detail = "marked corrupt before, and all its bytes are those of the digest"
+        self._find(Kind.RESTORED, str(record.digest), record.data_key, action, detail)
+        return True
+
     def _settled(self, record: Record, damage: Damage) -> bool:
         """Looks again, and quarantines; False: the record has changed, start over."""
         again = self._records.read(record.digest)
-        if again is None or not again.record.readable or not _same(again.record, record):
+        if again is None or not again.record.readable or not again.record.same_bytes(record):
             return False
         confirmed = self._examiner.confirmed(again.record, damage)
         if confirmed is None:
             self._report.add(misreads=1)
             return True
         action = Action.WOULD_MARK if self._report.dry_run else Action.MARKED
+        try:
+            self._brake.check()
+        except Braked as braked:
+            self._report.brake = str(braked)
+            if action is Action.MARKED:
+                self._tell(again.record, confirmed, Action.HELD_BACK)
+                raise
         if action is Action.MARKED and not self._mark(again):
             return False
-        self._find(confirmed.kind, str(record.digest), record.data_key, action, confirmed.detail)
+        self._tell(again.record, confirmed, action)
         return True
+
+    def _tell(self, record: Record, damage: Damage, action: Action) -> None:
+        self._find(damage.kind, str(record.digest), record.data_key, action, damage.detail)
 
     def _mark(self, seen: Seen) -> bool:
         try:
@@ -133,15 +173,10 @@ class Inspector:
         finding = Finding(kind, digest, key, action, detail)
         self._report.find(finding)
         log.warning(
-            "damage found",
+            "damage was none" if kind is Kind.RESTORED else "damage found",
             kind=kind.value,
             digest=digest,
             key=key,
             action=action.value,
             detail=detail,
         )
-
-
-def _same(one: Record, other: Record) -> bool:
-    """Whether two records say the same of the same bytes, whatever their state."""
-    return one.turned(State.LIVE, "") == other.turned(State.LIVE, "")

@@ -12,6 +12,7 @@ from typing import Final
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError
 from service.scrub.abreast import Abreast, Stopped
+from service.scrub.brake import Brake
 from service.scrub.caches import Caches
 from service.scrub.cursor import Cursor, Phase, load, remove, save
 from service.scrub.examination import Examiner
@@ -42,6 +43,7 @@ class Orders:
         shallow: looks whether data is there in its full size, and doesn't read it.
         dry_run: writes nothing.
         hold_age: seconds that a hold may be without content: no commit takes longer.
+        accept: marks whatever is damaged, however much it is.
         spool_dir: where listings are sorted; None: where the system has such folders.
     """
 
@@ -51,6 +53,7 @@ class Orders:
     begin: Digest | None = None
     shallow: bool = False
     dry_run: bool = False
+    accept: bool = False
     spool_dir: Path | None = None
 
 
@@ -106,6 +109,7 @@ class Pass:
             resumed_after=str(cursor.after or ""),
         )
         self._caches = Caches(means.forget, means.clock, late=cursor.caches_late)
+        self._brake = Brake(lambda: self.report.counts.records, cursor.marks, off=orders.accept)
         self._saved_at = means.clock()
         self._unsaved = 0
 
@@ -167,7 +171,14 @@ class Pass:
 
         pace = Pace(self._orders.rate, means.clock, means.wait)
         examiner = Examiner(means.store, pace, self.report, between)
-        inspect = Inspector(records, examiner, self._caches, self.report, means.new_nonce)
+        inspect = Inspector(
+            records=records,
+            examiner=examiner,
+            caches=self._caches,
+            brake=self._brake,
+            report=self.report,
+            new_nonce=means.new_nonce,
+        )
         for digest in abreast.each(inspect, self._keys()):
             self._after = digest or self._after
             self._unsaved += 1
@@ -202,6 +213,7 @@ class Pass:
             caches_late=self._caches.late,
             counts=asdict(report.counts),
             found=dict(report.found),
+            marks=self._brake.marks,
         )
 
     def _save(self) -> None:

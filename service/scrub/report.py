@@ -19,6 +19,8 @@ class Kind(StrEnum):
     DATA_SIZE = "data_size"
     BLOCK_SUM = "block_sum"
     DIGEST = "digest"
+    RESTORED = "restored"
+    """Marked corrupt before, and its bytes are good: all is well with it."""
     QUARANTINED = "quarantined"
     """Marked corrupt before, and not healed yet."""
     RECORD_DAMAGED = "record_damaged"
@@ -35,6 +37,10 @@ class Action(StrEnum):
 
     MARKED = "marked_corrupt"
     WOULD_MARK = "would_be_marked_corrupt"
+    HELD_BACK = "not_marked"
+    """Too much was damaged: somebody is to look into it first."""
+    RESTORED = "made_live_again"
+    WOULD_RESTORE = "would_be_made_live_again"
     CORRUPT_ALREADY = "corrupt_already"
     REPORTED = "reported"
     LEFT = "changed_meanwhile"
@@ -84,6 +90,7 @@ class Report:
         findings: those of this run, the first thousand.
         caches_late: what frontends remember couldn't be made to be forgotten.
         stopped: the pass isn't through.
+        brake: why nothing more is marked; "" where nothing stands against it.
     """
 
     started_at: float
@@ -96,6 +103,7 @@ class Report:
     resumed_after: str = ""
     caches_late: bool = False
     stopped: bool = False
+    brake: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, *, records: int = 0, holds: int = 0, size: int = 0, misreads: int = 0) -> None:
@@ -116,7 +124,7 @@ class Report:
     @property
     def well(self) -> bool:
         """Whether nothing is wrong with what was looked at."""
-        return not self.found
+        return not self.brake and not self.found.keys() - {Kind.RESTORED}
 
     @property
     def rate(self) -> float:
@@ -133,6 +141,7 @@ class Report:
         return {
             "well": self.well,
             "finished": not self.stopped,
+            "brake": self.brake,
             "dry_run": self.dry_run,
             "shallow": self.shallow,
             "started_at": self.started_at,

@@ -92,6 +92,8 @@ def scrub(
                     raise
                 log.warning("the store fails; the scrub goes on later", reason=str(error))
             else:
+                if report.brake:
+                    log.error("too much damage found; the scrub stops", reason=report.brake)
                 well = well and report.well
                 ended(report)
             if pause is None or stop.wait(pause):
