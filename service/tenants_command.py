@@ -18,6 +18,7 @@ from service.collector.report import Fate, Kind
 from service.options import with_settings
 from service.settings import load
 from service.tenants import run
+from service.tenants.brake import Braked
 from service.tenants.existing import existing
 from service.tenants.expiry import LEAST_GRACE, Outcome, Rules, Verdict
 from service.tenants.listing import Summary
@@ -134,6 +135,9 @@ def expire(
     apply: Annotated[
         bool, typer.Option("--apply", help="Do it; otherwise only say what would be done.")
     ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Really so many are gone: drop them all.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Give up what tenants hold that are gone: missed at one run, dropped at a later one."""
@@ -150,7 +154,12 @@ def expire(
         elif outcome.verdict is not Verdict.KEPT:
             typer.echo(_sentence(outcome, apply))
 
-    uvloop.run(run.expire(settings, rules, tell, apply=apply))
+    try:
+        uvloop.run(run.expire(settings, rules, tell, apply=apply, accept=accept))
+    except Braked as braked:
+        if as_json:
+            print_json({"stopped": str(braked), "applied": False})
+        raise
     if failed:
         raise typer.Exit(1)
 

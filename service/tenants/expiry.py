@@ -5,6 +5,7 @@
     marked, for less than the grace                 → waits
     marked, for longer                              → dropped: its holds are given up
 
+All are looked at before anything is done: a run that would drop too many does nothing.
 A mark names the sighting that it was made after. Every sighting differs from all before,
 so whoever was seen in between isn't missing any more, whether or not anybody has noticed.
 The order of requests, and why it is safe, stands in docs/tenants.md.
@@ -14,13 +15,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Final
 
 from holdfast.errors import HoldfastError
 from service.presence import BELIEVED, LONGEST_ANSWER
+from service.tenants.brake import Plan
 from service.tenants.gone import Gone
 from storage.port import ObjectStore
 from storage.sightings import Missing, Sightings
@@ -68,9 +70,13 @@ class Rules:
         wanted = not self.only or any(fnmatchcase(tenant, pattern) for pattern in self.only)
         return wanted and not any(fnmatchcase(tenant, pattern) for pattern in self.keep)
 
+    def lists(self, tenant: Tenant) -> bool:
+        """Whether a tenant exists, by a list of those who do, if there is one."""
+        return self.existing is None or tenant.name in self.existing
+
     def miss(self, tenant: Tenant, now: float) -> bool:
         """Whether a tenant seems to be gone. One that was never seen was unseen for ever."""
-        if self.existing is not None and tenant.name in self.existing:
+        if self.existing is not None and self.lists(tenant):
             return False
         seen = tenant.sighted.seen
         return not (self.unseen_for and seen and now - seen.last_modified < self.unseen_for)
@@ -102,11 +108,34 @@ class Outcome:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What is to become of a tenant, as the look found it."""
+
+    tenant: Tenant
+    verdict: Verdict
+    due_at: float | None = None
+    missing: Missing | None = None
+    why: str = ""
+
+    def outcome(self) -> Outcome:
+        """As it is told, if it becomes so."""
+        seen = self.tenant.sighted.seen
+        seen_at = seen.last_modified if seen else None
+        return Outcome(self.tenant.name, self.verdict, seen_at, self.due_at, self.why)
+
+
 class Expiry:
-    """One look at all tenants."""
+    """One look at all tenants: first all are judged, then something is done."""
 
     def __init__(
-        self, store: ObjectStore, sightings: Sightings, rules: Rules, give_up: GiveUp | None
+        self,
+        store: ObjectStore,
+        sightings: Sightings,
+        rules: Rules,
+        give_up: GiveUp | None,
+        *,
+        accept: bool = False,
     ) -> None:
         """Nothing is looked at yet.
 
@@ -115,62 +144,81 @@ class Expiry:
             sightings: in the store.
             rules: who is gone.
             give_up: what drops one; None: only say what would be done, and write nothing.
+            accept: drop however many seem to be gone.
         """
         self._store = store
         self._sightings = sightings
         self._rules = rules
         self._give_up = give_up
+        self._accept = accept
 
     async def look(self) -> AsyncIterator[Outcome]:
         """What becomes of each tenant that has holds.
 
         Raises:
             Unavailable: the store can't be listed.
+            Braked: too many seem to be gone, and nothing was done. In a rehearsal it comes
+                after what would become of each.
         """
+        judged = [one async for one in self._judged()]
+        plan = Plan(
+            tenants=len(judged),
+            unlisted=sum(not self._rules.lists(one.tenant) for one in judged),
+            dropped=sum(one.verdict is Verdict.DROPPED for one in judged),
+        )
+        braked = None if self._accept else plan.excess()
+        if braked and self._give_up:
+            raise braked
+        for one in judged:
+            yield await self._outcome(one) if self._give_up else one.outcome()
+        if braked:
+            raise braked
+
+    async def _judged(self) -> AsyncIterator[_Judged]:
         tenants = known_tenants(self._store, self._sightings)
         while tenant := await asyncio.to_thread(next, tenants, None):
             if tenant.holds and self._rules.concern(tenant.name):
-                yield await self._outcome(tenant)
+                try:
+                    yield await self._judge(tenant)
+                except HoldfastError as error:
+                    yield _Judged(tenant, Verdict.FAILED, why=str(error))
 
-    async def _outcome(self, tenant: Tenant) -> Outcome:
-        seen = tenant.sighted.seen
-        seen_at = seen.last_modified if seen else None
-        try:
-            verdict, due_at = await self._judge(tenant)
-        except HoldfastError as error:
-            return Outcome(tenant.name, Verdict.FAILED, seen_at, why=str(error))
-        return Outcome(tenant.name, verdict, seen_at, due_at)
-
-    async def _judge(self, tenant: Tenant) -> tuple[Verdict, float | None]:
+    async def _judge(self, tenant: Tenant) -> _Judged:
         name, now = tenant.name, self._store.now()
         missing = None
         if tenant.sighted.missing:
             missing = await asyncio.to_thread(self._sightings.missing, name)
         if not self._rules.miss(tenant, now):
-            return await self._keep(name, missing), None
+            verdict = Verdict.KEPT if missing is None else Verdict.FOUND
+            return _Judged(tenant, verdict, missing=missing)
         if missing is None or missing.seen != tenant.sighted.token:
-            if self._give_up:
-                if missing is None and tenant.sighted.missing:
-                    # It can't be read, so that nobody could ever replace it.
-                    await asyncio.to_thread(self._sightings.find, name)
-                await asyncio.to_thread(self._sightings.miss, name, tenant.sighted.token, missing)
-            return Verdict.MISSING, now + self._rules.pause(tenant)
+            due_at = now + self._rules.pause(tenant)
+            return _Judged(tenant, Verdict.MISSING, due_at, missing)
         due_at = missing.at + self._rules.pause(tenant)
         if now < due_at:
-            return Verdict.WAITING, due_at
-        return await self._drop(name, missing), None
+            return _Judged(tenant, Verdict.WAITING, due_at, missing)
+        return _Judged(tenant, Verdict.DROPPED, None, missing)
 
-    async def _keep(self, tenant: str, missing: Missing | None) -> Verdict:
-        if missing is None:
-            return Verdict.KEPT
-        if self._give_up:
-            await asyncio.to_thread(self._sightings.find, tenant)
-        return Verdict.FOUND
+    async def _outcome(self, judged: _Judged) -> Outcome:
+        try:
+            done = await self._carry_out(judged)
+        except HoldfastError as error:
+            done = replace(judged, verdict=Verdict.FAILED, due_at=None, why=str(error))
+        return done.outcome()
 
-    async def _drop(self, tenant: str, missing: Missing) -> Verdict:
-        if self._give_up:
-            gone = Gone(self._sightings, tenant, missing.seen, missing.etag)
-            if not await self._give_up(tenant, gone):
-                return Verdict.RETURNED
-            await asyncio.to_thread(self._sightings.find, tenant)
-        return Verdict.DROPPED
+    async def _carry_out(self, judged: _Judged) -> _Judged:
+        tenant, missing = judged.tenant, judged.missing
+        if judged.verdict is Verdict.FOUND:
+            await asyncio.to_thread(self._sightings.find, tenant.name)
+        elif judged.verdict is Verdict.MISSING:
+            if missing is None and tenant.sighted.missing:
+                # It can't be read, so that nobody could ever replace it.
+                await asyncio.to_thread(self._sightings.find, tenant.name)
+            token = tenant.sighted.token
+            await asyncio.to_thread(self._sightings.miss, tenant.name, token, missing)
+        elif judged.verdict is Verdict.DROPPED and missing and self._give_up:
+            gone = Gone(self._sightings, tenant.name, missing.seen, missing.etag)
+            if not await self._give_up(tenant.name, gone):
+                return replace(judged, verdict=Verdict.RETURNED)
+            await asyncio.to_thread(self._sightings.find, tenant.name)
+        return judged

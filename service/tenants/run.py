@@ -38,7 +38,12 @@ def summaries(settings: Settings, *, sizes: bool) -> Iterator[Summary]:
 
 
 async def expire(
-    settings: Settings, rules: Rules, tell: Callable[[Outcome], None], *, apply: bool
+    settings: Settings,
+    rules: Rules,
+    tell: Callable[[Outcome], None],
+    *,
+    apply: bool,
+    accept: bool,
 ) -> None:
     """Looks once at all tenants.
 
@@ -47,21 +52,23 @@ async def expire(
         rules: who is gone.
         tell: called with what becomes of each, as soon as that is known.
         apply: False: only say what would be done, and write nothing.
+        accept: drop however many seem to be gone.
 
     Raises:
         ConfigurationError: a backend or a setting can't be used.
         Unavailable: the store can't be reached.
+        Braked: too many seem to be gone, and nothing was done.
     """
     with tended_store(settings, dry_run=not apply) as store:
         sightings = Sightings(store, new_nonce)
         if not apply:
-            async for outcome in Expiry(store, sightings, rules, None).look():
+            async for outcome in Expiry(store, sightings, rules, None, accept=accept).look():
                 tell(outcome)
             return
         report = Report(dry_run=False)
         with running_redis(settings) as url:
             async with _giving_up(settings, store, url, report) as give:
-                async for outcome in Expiry(store, sightings, rules, give).look():
+                async for outcome in Expiry(store, sightings, rules, give, accept=accept).look():
                     tell(outcome)
 
 
