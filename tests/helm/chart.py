@@ -114,6 +114,14 @@ class Rendered:
         [item] = self.all_of(kind)
         return item
 
+    def cronjob(self, name: str) -> dict[str, Any]:
+        """The spec of the CronJob whose name ends so."""
+        [job] = [
+            job for job in self.all_of("CronJob") if job["metadata"]["name"].endswith(f"-{name}")
+        ]
+        spec: dict[str, Any] = job["spec"]
+        return spec
+
     @property
     def pod(self) -> dict[str, Any]:
         """The Deployment's pod spec."""

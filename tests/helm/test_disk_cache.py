@@ -57,5 +57,5 @@ def test_a_volume_of_ones_own(helm: Helm) -> None:
 def test_a_collector_has_none(helm: Helm) -> None:
     """The collector, which reads no blocks, has no volume for them."""
     rendered = helm.render(settings={"diskCacheBudget": "1GiB"})
-    pod = rendered.one("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    pod = rendered.cronjob("gc")["jobTemplate"]["spec"]["template"]["spec"]
     assert {item["name"] for item in pod["volumes"]} == {"scratch", "spool"}

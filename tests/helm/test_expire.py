@@ -17,17 +17,15 @@ NODES: dict[str, Any] = {"enabled": True, "missingNodes": True, "only": ["node-*
 
 def job_of(rendered: Rendered) -> dict[str, Any]:
     """The job's pod spec."""
-    [job] = [
-        job for job in rendered.all_of("CronJob") if job["metadata"]["name"].endswith("expire")
-    ]
-    spec: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    spec: dict[str, Any] = rendered.cronjob("expire")["jobTemplate"]["spec"]["template"]["spec"]
     return spec
 
 
 def test_it_is_asked_for(helm: Helm) -> None:
     """By itself the chart drops nobody, and asks for no right."""
     rendered = helm.render()
-    assert len(rendered.all_of("CronJob")) == 1
+    names = [job["metadata"]["name"] for job in rendered.all_of("CronJob")]
+    assert not any("expire" in name for name in names)
     assert rendered.all_of("ClusterRole") == []
 
 
@@ -66,7 +64,7 @@ def test_long_names(helm: Helm) -> None:
     long = "a" * 44 + "-" + "b" * 9
     rendered = helm.render(expire={"enabled": True}, fullnameOverride=long)
     names = [job["metadata"]["name"] for job in rendered.all_of("CronJob")]
-    assert {name.rpartition("-")[2] for name in names} == {"expire", "gc"}
+    assert {name.rpartition("-")[2] for name in names} == {"expire", "gc", "scrub"}
     assert all(len(name) <= 52 and "--" not in name for name in names)
 
 
