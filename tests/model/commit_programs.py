@@ -11,12 +11,14 @@ from tests.model.storage_programs import (
     intact,
     make_hold,
     pardon,
+    spoilt,
     write,
 )
 from tests.model.storage_rules import (
     ATTEMPTS,
     GONE,
     INLINE,
+    KNOWN,
     LIVE,
     READABLE,
     TOO_OLD,
@@ -32,7 +34,7 @@ def commit(rules: Rules, tenant: str, name: str, kind: str) -> Program:
     if kind == "parts":
         adopted = yield from adopt_instead(rules, tenant, name)
         if adopted:
-            yield Note("held", (GONE,))
+            yield Note("held", (GONE, KNOWN))
             yield Request("run", "forget", tenant, None, record.key)
             yield Request("abort_upload", "data", record.key)
             return
@@ -87,7 +89,7 @@ def carry_out(
     if outcome == "redundant":
         yield from find(tenant)
     if hold is not None and late is not None:
-        yield Note("held", (GONE, WRONG))
+        yield Note("held", (GONE, WRONG, KNOWN))
     yield Request("run", "forget", tenant, None, record.key)
 
 
@@ -171,7 +173,7 @@ def publish(rules: Rules, record: Record, name: str) -> Reading:
 
 def as_good(rules: Rules, seen: Record | None) -> Reading:
     """Whether a commit may give up its bytes for those of a record."""
-    if seen is None or seen.state not in READABLE:
+    if seen is None or seen.state not in READABLE or spoilt(rules, seen):
         return False
     if rules.publish_minds_sums and seen.damage == WRONG:
         return False

@@ -13,6 +13,7 @@ from tests.model.collector_programs import collect, collect_data, sweep_marks
 from tests.model.programs import ABSENT, OK, Call, Note, Request
 from tests.model.protocol import Faults, Slot, Step
 from tests.model.storage_rules import (
+    CORRUPT,
     FAILED,
     INLINE,
     READABLE,
@@ -41,12 +42,16 @@ class World(NamedTuple):
     holds: frozenset[tuple[str, str]] = frozenset()
     marks: frozenset[tuple[str, str]] = frozenset()
     data: frozenset[str] = frozenset()
+    bad: frozenset[str] = frozenset()
+    """Data whose bytes aren't those that were hashed, though there are as many."""
     uploads: frozenset[str] = frozenset()
     ages: frozenset[tuple[str, int]] = frozenset()
     unseen: frozenset[str] = frozenset()
     """Data that was last seen complete so long ago that collectors may have run twice since."""
     frozen: frozenset[tuple[str, Frozen]] = frozenset()
     acknowledged: frozenset[str] = frozenset()
+    worse: bool = False
+    """A record of good bytes was replaced by one of bad bytes."""
     promised: frozenset[str] = frozenset()
     """What isn't the matter with the bytes: somebody was told so, and keeps none."""
 
@@ -113,6 +118,8 @@ class StorageModel:
         """What a request does."""
         if request.kind == "absence":  # remembered by a frontend alone, and never sure
             return [(False, world), (True, world)]
+        if request.body == "first":  # a bit may flip on the way, once
+            return [(good, world) for good in {False, self._get_data(world, request, late)[0]}]
         handler = getattr(self, f"_{request.op}_{request.kind}")
         return [handler(world, request, late)]
 
@@ -128,11 +135,16 @@ class StorageModel:
         over = None if request.condition == ABSENT else request.condition
         if request.condition is not None and world.record != over:
             return FAILED, world
-        return OK, world._replace(record=request.body)
+        after = world._replace(record=request.body)
+        return OK, after._replace(worse=world.worse or _worse(world, after))
 
     def _head_data(self, world: World, request: Request, _late: bool) -> Step:
         there = world.data & {str(request.name)}
         return bool(there), world._replace(unseen=world.unseen - there)
+
+    def _get_data(self, world: World, request: Request, _late: bool) -> Step:
+        key = str(request.name)
+        return key.startswith(INLINE) or key in world.data - world.bad, world
 
     def _put_data(self, world: World, request: Request, _late: bool) -> Step:
         key = str(request.name)
@@ -250,6 +262,9 @@ class StorageModel:
 
     def violation(self, world: World) -> str | None:
         """Acknowledged content is there, and held."""
+        return self._of_bytes(world) or self._of_holds(world)
+
+    def _of_bytes(self, world: World) -> str | None:
         record = world.record
         readable = record is not None and record.state in READABLE
         stored = record is not None and not record.key.startswith(INLINE)
@@ -258,8 +273,16 @@ class StorageModel:
                 return f"somebody was told that the bytes are there, and they are {record.damage}"
         elif record and readable and stored and record.key not in world.data:
             return f"the record is {record.state} and its data {record.key} is gone"
+        if world.worse:
+            return f"good bytes were given up for bad ones: the record is {record}"
+        if record and record.state == CORRUPT and not (record.damage or _damaged(world)):
+            return f"the record is corrupt, and its data {record.key} is good"
+        return None
+
+    def _of_holds(self, world: World) -> str | None:
+        record = world.record
         for tenant in sorted(world.acknowledged):
-            if not readable:
+            if record is None or record.state not in {*READABLE, CORRUPT}:
                 return f"{tenant} was told that it holds the digest, and the record is {record}"
             if not any(other == tenant for other, _ in world.holds):
                 return f"{tenant} was told that it holds the digest, and has no hold"
@@ -292,3 +315,18 @@ class StorageModel:
                 asks = running.send(reply)
         except StopIteration:
             return world
+
+
+def _damaged(world: World) -> bool:
+    """Whether the bytes that the record names are bad, or gone."""
+    key = world.record.key if world.record else ""
+    return not key.startswith(INLINE) and (key in world.bad or key not in world.data)
+
+
+def _worse(before: World, after: World) -> bool:
+    """Whether a write puts bad bytes in the place of good ones, or of bad ones that were marked."""
+    if before.record is None or after.record is None or not _damaged(after):
+        return False
+    if before.record.key == after.record.key:
+        return before.record.state == CORRUPT and after.record.state in READABLE
+    return before.record.state in READABLE and not _damaged(before)

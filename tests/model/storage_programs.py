@@ -17,6 +17,7 @@ from tests.model.storage_rules import (
     ATTEMPTS,
     GONE,
     INLINE,
+    KNOWN,
     LIVE,
     READABLE,
     TOO_OLD,
@@ -64,10 +65,17 @@ def live(rules: Rules, nonce: str, revives: bool = False) -> Reading:
         seen = yield Request("get", "record")
         if seen is None or (seen.state not in READABLE and not revives):
             return None
+        if spoilt(rules, seen):
+            return None
         outcome, current = yield from pardon(rules, seen, f"{nonce}p{attempt}")
         if outcome == OK:
             return current
     return None
+
+
+def spoilt(rules: Rules, seen: Record) -> bool:
+    """`Blobs._spoilt`: the bytes are known to be bad."""
+    return rules.minds_known and seen.damage == KNOWN
 
 
 def pardon(rules: Rules, seen: Record, nonce: str) -> Reading:
@@ -140,7 +148,7 @@ def held(rules: Rules, tenant: str, nonce: str) -> Reading:
 def adopt(rules: Rules, tenant: str, name: str) -> Reading:
     """`Blobs.adopt`: whether the fleet has it and the tenant now holds it."""
     seen = yield Request("get", "record")
-    if seen is None or seen.state not in READABLE:
+    if seen is None or seen.state not in READABLE or spoilt(rules, seen):
         return False
     there = yield from intact(seen.key)
     if not there:
@@ -168,7 +176,7 @@ def info(rules: Rules, tenant: str, name: str) -> Program:
     if not holds:
         holds = yield from adopt(rules, tenant, name)
     if holds:
-        yield Note("held")
+        yield Note("held", (KNOWN,))
 
 
 def held_again(rules: Rules, tenant: str, name: str) -> Program:
@@ -178,7 +186,7 @@ def held_again(rules: Rules, tenant: str, name: str) -> Program:
         return
     holds = yield from held(rules, tenant, name)
     if holds:
-        yield Note("held", (GONE,))
+        yield Note("held", (GONE, KNOWN))
 
 
 def remembered(rules: Rules, _tenant: str, name: str) -> Program:
@@ -187,7 +195,7 @@ def remembered(rules: Rules, _tenant: str, name: str) -> Program:
     if rules.remembered_looks:
         there = yield from whole(rules, f"{name}r")
     if there:
-        yield Note("held", (GONE,))
+        yield Note("held", (GONE, KNOWN))
 
 
 def delete(rules: Rules, tenant: str, _name: str) -> Program:

@@ -15,6 +15,10 @@ UNSEEN = "not seen lately"
 FAILED = "failed"
 GONE, WRONG = "gone", "wrong"
 """What the disk has done to a record's bytes: there are none, or they aren't the digest's."""
+KNOWN = "known to be bad"
+"""The bytes are bad, and the frontends know it, though no mark says so."""
+MISTAKEN = "marked by mistake"
+"""A sick machine has marked the record; its bytes are good."""
 
 
 class Record(NamedTuple):
@@ -89,5 +93,14 @@ class Rules(NamedTuple):
     """Marks without holds are removed."""
     sweep_lists_again: bool = True
     """A mark's digest is listed afresh before its delete is ended."""
+    minds_known: bool = True
+    """Nobody counts on bytes that are known to be bad."""
+    mark_looks_twice: bool = True
+    mark_minds_bytes: bool = True
+    """The record that is marked names the very bytes that were found bad."""
+    mark_compares: bool = True
+    restore_compares: bool = True
+    restore_reads_bytes: bool = True
+    restore_spares_tombstones: bool = True
     finishes_deletes: bool = False
     """Holds beside an old mark are deleted."""
