@@ -56,6 +56,19 @@ async def test_the_first_time_is_waited_for() -> None:
     assert desk.noted == ["a"]
 
 
+async def test_who_gives_up_takes_no_note_from_others() -> None:
+    """A note that several wait for is made, though the first of them is cancelled."""
+    desk = Desk()
+    desk.open.clear()
+    first, second = (asyncio.create_task(desk.presence.note("a")) for _ in range(2))
+    await eventually(lambda: len(desk.background) == 1)
+    first.cancel()
+    await asyncio.wait([first])
+    desk.open.set()
+    await second
+    assert desk.noted == ["a"]
+
+
 @pytest.mark.parametrize("clock", ["boot", "wall"])
 async def test_renewal(clock: str) -> None:
     """A note is renewed after an hour beside what is asked, after two it is waited for again."""
