@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import Unavailable
-from service.tenants.expiry import Expiry, Outcome, Rules, Verdict
+from service.presence import BELIEVED, LONGEST_ANSWER
+from service.tenants.expiry import LEAST_GRACE, Expiry, Outcome, Rules, Verdict
 from service.tenants.gone import Gone
 from storage.keys import missing_key, seen_key
 from storage.records import new_nonce
@@ -68,6 +69,11 @@ class Place:
 @pytest.fixture
 def place() -> Place:
     return Place()
+
+
+def test_between_two_looks() -> None:
+    """The shortest wait is twice what a promise to a tenant can rest on its last sighting."""
+    assert LEAST_GRACE / 2 >= BELIEVED + LONGEST_ANSWER
 
 
 async def test_two_looks(place: Place) -> None:
