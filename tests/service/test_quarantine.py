@@ -202,6 +202,24 @@ async def test_where_no_mark_can_be_made(
         assert await one.read(digest) == data
 
 
+async def test_parts_where_no_mark_can_be_made(
+    folder_store: ObjectStore, folder_fleet: Fleet, fill: Fill, tenant: str
+) -> None:
+    """A commit of parts isn't given up for bytes that are known to be bad, though unmarked."""
+    counting = CountingStore(folder_store)
+    frontend = await folder_fleet.frontend(counting)  # type: ignore[arg-type]
+    client, data = frontend.tenant(f"{tenant}-a"), fill(9 * MIB)
+    await client.commit("ref", data)
+    old = record_of(folder_store, sha256(data)).data_key
+    edit_data(folder_store, Digest.of(data))
+    counting.before = read_only
+    await refused(StatusCode.DATA_LOSS, client.read(sha256(data)))
+    counting.before = nothing
+    assert (await frontend.tenant(f"{tenant}-b").commit("ref", data)).offset == len(data)
+    assert record_of(folder_store, sha256(data)).data_key != old
+    assert await client.read(sha256(data)) == data
+
+
 async def test_redis_away(folder_fleet: Fleet, fill: Fill, tenant: str) -> None:
     """A mark needs no Redis, and until Redis is back this frontend goes by no cache."""
     frontend = await folder_fleet.frontend()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 
+from service.scrub.brake import MOST
 from service.scrub.cursor import load
 from service.scrub.report import Kind
 from storage.folder import FolderStore
@@ -56,6 +57,23 @@ def test_findings(tmp_path: Path, stored: FolderStore) -> None:
     assert "data_missing" in row
     assert "marked_corrupt" in row
     assert "not all is well: 1 data_missing" in done.stdout
+
+
+def test_the_brake(tmp_path: Path, stored: FolderStore) -> None:
+    """Where too much is damaged it stops, exits with 1 and says how to go on; --accept goes on."""
+    for n in range(MOST + 2):
+        delete_data(stored, commit(stored, bytes(100_000 + n)))
+    done = run("scrub", data_dir=tmp_path / "data")
+    assert done.returncode == 1, done.stderr
+    assert "stopped marking" in done.stderr
+    assert "--accept" in done.stderr
+    assert "stopped before the end" in done.stdout
+    done = run("scrub", "--json", data_dir=tmp_path / "data")
+    report = json.loads(done.stdout)
+    assert (report["finished"], bool(report["brake"])) == (False, True)
+    done = run("scrub", "--json", "--accept", data_dir=tmp_path / "data")
+    report = json.loads(done.stdout)
+    assert (report["finished"], report["brake"]) == (True, "")
 
 
 @pytest.mark.parametrize(
