@@ -22,6 +22,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 
 from coordination.sentinel import master
 from coordination.target import Target
+from holdfast import deadlines
 from holdfast.errors import (
     ConfigurationError,
     HoldfastError,
@@ -216,14 +217,20 @@ async def _any_node(client: RedisCluster) -> Client:
 
 @asynccontextmanager
 async def translated(deadline: float = DEADLINE) -> AsyncIterator[None]:
-    """Turns what redis-py raises into the tree of `holdfast.errors`, in `deadline` seconds."""
+    """Turns what redis-py raises into the tree of `holdfast.errors`, in `deadline` seconds.
+
+    In less, if what it is done for has less left.
+    """
+    left = deadlines.left()
+    if left is not None:
+        deadline = min(deadline, max(left, 0.0))
     try:
         async with asyncio.timeout(deadline):
             yield
     except (redis_errors.RedisError, redis_errors.RedisClusterException) as error:
         raise translate(error) from error
     except TimeoutError as error:
-        raise Unavailable(f"Redis hasn't answered within {deadline:g} s; try again") from error
+        raise Unavailable(f"Redis hasn't answered within {deadline:.3g} s; try again") from error
     except OSError as error:
         raise Unavailable(f"Redis can't be reached ({error}); try again") from error
 

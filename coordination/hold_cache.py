@@ -24,6 +24,7 @@ from typing import Final
 
 from coordination.keys import Keys
 from coordination.scripts import Scripts, text
+from holdfast.deadlines import unbounded
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
 
@@ -111,7 +112,8 @@ class HoldCache:
             waiting.append((digest, answer))
         else:
             self._waiting[tenant] = deque([(digest, answer)])
-            asking = asyncio.create_task(self._ask(tenant))
+            with unbounded():  # others are answered by it, too
+                asking = asyncio.create_task(self._ask(tenant))
             self._asking.add(asking)
             asking.add_done_callback(self._asking.discard)
         return await answer

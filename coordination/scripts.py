@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from importlib import resources
 from typing import Any, Final
 
 from redis.exceptions import NoScriptError
 
-from coordination.connection import Client, master_of, translated
+from coordination.connection import DEADLINE, Client, master_of, translated
+from holdfast.backend import Backend
 
 Argument = str | bytes | int
 
@@ -55,8 +57,15 @@ def _sha(name: str) -> str:
 class Scripts:
     """Runs scripts on one client."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, backend: Backend | None = None) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            client: of one Redis.
+            backend: learns whether that answers.
+        """
         self._client = client
+        self._backend = backend
 
     def master_of(self, key: str) -> str:
         """Names the server on which a script of that key runs, as far as it is known."""
@@ -70,11 +79,13 @@ class Scripts:
             ResourceExhausted: Redis is out of memory.
             PermissionDenied: Redis refuses the credentials or a command.
         """
-        async with translated():
-            try:
-                return await self._client.evalsha(_sha(name), len(keys), *keys, *args)
-            except NoScriptError:
-                return await self._client.eval(source(name), len(keys), *keys, *args)
+        asked = self._backend.asked(DEADLINE) if self._backend else nullcontext()
+        with asked:
+            async with translated():
+                try:
+                    return await self._client.evalsha(_sha(name), len(keys), *keys, *args)
+                except NoScriptError:
+                    return await self._client.eval(source(name), len(keys), *keys, *args)
 
 
 def text(value: bytes | str) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from coordination.embedded import EmbeddedRedis, socket_url
+from holdfast.backend import Change
 from holdfast.checks import require
 from service.settings import Settings
 from storage.folder import FolderStore
@@ -34,8 +35,19 @@ def open_store(settings: Settings) -> ObjectStore:
             path_style=settings.s3_path_style,
             checksums=settings.s3_checksums,
             max_connections=settings.threads,
-        )
+            read_timeout=settings.store_silence,
+        ),
+        tell=tell,
     )
+
+
+def tell(change: Change) -> None:
+    """Says that a backend is lost, or back: once for each."""
+    spell = {"backend": change.name, "seconds": round(change.seconds, 1), "calls": change.calls}
+    if change.up:
+        log.warning("a backend is back", **spell)
+    else:
+        log.warning("a backend is lost: it doesn't answer", **spell)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from holdfast.deadlines import unbounded
 from service.disk_cache import DiskCache
 from service.pace import Pace
 from service.workers import Workers
@@ -107,7 +108,8 @@ class BlockCache:
         key = (record.data_key, index)
         task = self._fetching.get(key)
         if task is None:
-            task = asyncio.create_task(self._load(record, index))
+            with unbounded():  # others may want it, too
+                task = asyncio.create_task(self._load(record, index))
             self._fetching[key] = task
             task.add_done_callback(lambda done: self._fetched(key, done))
         return task

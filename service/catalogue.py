@@ -168,7 +168,7 @@ class Catalogue:
 
     def _pause(self, error: HoldfastError) -> None:
         self._cache_back = self._clock() + CACHE_PAUSE
-        log.warning("Redis fails; holds are looked up in the store", reason=str(error))
+        log.debug("Redis fails; holds are looked up in the store", reason=str(error))
 
     async def forget(self, tenant: str, digest: Digest) -> None:
         """Drops what the cache says: the labels have changed."""

@@ -289,7 +289,7 @@ class Commits:
         found = Sight(asked, path.store.composite_etag(parts) or "")
         for _ in range(COMPLETE_ATTEMPTS):
             try:
-                written = await path.workers.store(
+                written = await path.workers.patient(
                     path.store.complete_upload, key, upload_id, parts
                 )
             except OutcomeUnknown:

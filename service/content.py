@@ -12,6 +12,7 @@ import structlog
 from google.protobuf.empty_pb2 import Empty
 
 from coordination.ingests import Ingests
+from holdfast.deadlines import begin
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Overloaded, shorten
 from holdfast.filters import Filter
@@ -25,6 +26,7 @@ from service.intake import Intake
 from service.listeners import Listener
 from service.metrics import Metrics
 from service.overload import Overload
+from service.patience import bounded
 from service.presence import Presence
 from service.reader import Reader
 from service.session import Session
@@ -45,7 +47,7 @@ INTERNAL: Final = "an error inside this frontend; its log says more. Try again, 
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """What the RPCs work on."""
+    """What the RPCs work on. `call_deadline`: seconds for those that move no bytes."""
 
     catalogue: Catalogue
     reader: Reader
@@ -57,6 +59,7 @@ class Frontend:
     overload: Overload
     background: Background
     metrics: Metrics
+    call_deadline: float
 
 
 class ContentServicer(content_pb2_grpc.ContentServicer):
@@ -75,10 +78,12 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     async def _answer(
         self, context: Context, rpc: str, work: Coroutine[Any, Any, Response]
     ) -> Response:
-        """Waits for an answer; an error of ours becomes a status."""
+        """Waits for an answer, as long as it may take; an error of ours becomes a status."""
+        deadline = self._frontend.call_deadline
         try:
             with self._frontend.overload.admit(rpc), self._frontend.metrics.watch(rpc):
-                return await work
+                async with bounded(rpc, deadline, context.time_remaining()):
+                    return await work
         except Exception as error:  # noqa: BLE001 -- what isn't ours is logged and told as INTERNAL
             work.close()  # it wasn't begun, if there is too much under way
             await self._refuse(context, rpc, error)
@@ -128,6 +133,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         """The tenant's holds."""
         try:
             with self._frontend.overload.admit("List"), self._frontend.metrics.watch("List"):
+                begin(context.time_remaining())
                 tenant = self._tenant(context)
                 matches = Filter.parse(request.filters).matches_info
                 noted = await self._frontend.presence.note(tenant)
@@ -153,6 +159,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         """The bytes of a blob."""
         try:
             with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
+                begin(context.time_remaining())
                 pieces = self._frontend.reader.read(
                     self._tenant(context),
                     Digest.parse(request.digest),

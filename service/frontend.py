@@ -20,9 +20,11 @@ from coordination.hold_cache import HoldCache
 from coordination.ingests import Ingests
 from coordination.leases import MARGIN, Leases
 from coordination.scripts import Scripts
+from holdfast.backend import Backend
 from holdfast.clocks import uptime
 from holdfast.errors import DataLoss
 from service.absences import Absences
+from service.backends import tell
 from service.block_cache import BlockCache
 from service.budget import BufferBudget, Holder
 from service.catalogue import Catalogue
@@ -89,13 +91,14 @@ async def run_frontend(
         redis, renewals = open_client(redis_url), open_client(redis_url, pool_size=LEASE_POOL)
         stack.push_async_callback(close_client, redis)
         stack.push_async_callback(close_client, renewals)
-        workers = Workers(settings.threads, HASH_THREADS)
+        workers = Workers(settings.threads, HASH_THREADS, settings.call_deadline)
         stack.push_async_callback(workers.close, THREADS_GRACE)
         background, metrics = Background(), Metrics()
         records, holds = Records(store), _holds(store, settings, metrics)
         damage = KnownDamage(uptime)
         blobs = Blobs(store, records, holds, new_nonce, uptime, damage=damage)
-        scripts = Scripts(redis)
+        server = Backend("Redis", uptime, tell)
+        scripts = Scripts(redis, server)
         hold_cache = HoldCache(scripts, lambda: secrets.token_hex(8))
         stack.push_async_callback(hold_cache.close)
         absences = Absences(Arrivals(redis), uptime)
@@ -115,7 +118,7 @@ async def run_frontend(
             blobs=blobs,
             ingests=Ingests(redis, scripts, owner()),
             leases=Leases(
-                Scripts(renewals),
+                Scripts(renewals, server),
                 uptime,
                 settings.lease_ttl,
                 min(MARGIN, settings.lease_ttl / 3),
@@ -162,6 +165,8 @@ async def run_frontend(
         sessions = Sessions(path, commits, catalogue)
         intake = Intake(SIZE, uptime)
         _gauges(metrics, path, sessions, cache)
+        metrics.backend("store", lambda: store.up)
+        metrics.backend("redis", lambda: server.up)
         metrics.gauge("holdfast_intake_waiting", "Streams not read from.", lambda: intake.waiting)
         frontend = Frontend(
             catalogue=catalogue,
@@ -174,6 +179,7 @@ async def run_frontend(
             overload=_overload(settings, workers, metrics),
             background=background,
             metrics=metrics,
+            call_deadline=settings.call_deadline,
         )
         loops = (
             asyncio.create_task(path.leases.keep()),

@@ -60,6 +60,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._backend_up = Gauge(
+            "holdfast_backend_up",
+            "Whether a backend answers.",
+            ["backend"],
+            registry=self.registry,
+        )
+
         self._turned_away = Counter(
             "holdfast_refused",
             "RPCs refused because too much was under way.",
@@ -70,6 +77,10 @@ class Metrics:
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Adds a figure that is asked for when it is wanted."""
         Gauge(name, text, registry=self.registry).set_function(value)
+
+    def backend(self, name: str, up: Callable[[], bool]) -> None:
+        """Adds whether a backend answers, as far as is known when it is wanted."""
+        self._backend_up.labels(name).set_function(up)
 
     @contextmanager
     def watch(self, rpc: str) -> Iterator[None]:

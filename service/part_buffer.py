@@ -142,7 +142,7 @@ class Tails:
         """
         writing, path = self._writing, self._writing.path
         try:
-            body = (await path.workers.store(path.store.get, buffer.tail)).body
+            body = (await path.workers.bulk(path.store.get, buffer.tail)).body
             self._compare(buffer, body)
         except (NotFound, DataLoss) as error:
             await path.ingests.rewind(writing.lease, writing.data_key, parts, boundary)

@@ -22,6 +22,7 @@ from typing import Final
 import structlog
 
 from holdfast.clocks import uptime
+from holdfast.deadlines import unbounded
 from holdfast.errors import HoldfastError, Unavailable
 from service.workers import Background
 
@@ -144,7 +145,8 @@ class Presence:
     def _renew(self, tenant: str) -> asyncio.Task[Moment]:
         renewal = self._renewing.get(tenant)
         if renewal is None:
-            renewal = self._background.carry(self._put(tenant))
+            with unbounded():  # others wait for it, too
+                renewal = self._background.carry(self._put(tenant))
             self._renewing[tenant] = renewal
             renewal.add_done_callback(lambda ended: self._end(tenant, ended))
         return renewal

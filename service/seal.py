@@ -53,7 +53,7 @@ async def read_back(path: WritePath, lease: Lease, stream: PartStream, algorithm
     )
     for block in blocks.spans(sealed):
         lease.check()
-        body = await path.workers.store(
+        body = await path.workers.bulk(
             blocks.fetch_surely, path.store, sealed, block.index, path.misread
         )
         await path.workers.hash(running.update, body)

@@ -176,6 +176,21 @@ class Settings(BaseSettings):
     drain_grace: float = Field(
         default=20.0, ge=0, description="Seconds that running streams get at SIGTERM."
     )
+    call_deadline: float = Field(
+        default=10.0,
+        ge=1,
+        le=600,
+        description="Seconds for Info, Update, Delete, Status and Abort, and for each step of "
+        "STAT, COMMIT and List that moves no bytes: as long as a node's database may wait, and "
+        "enough for a second try. The client's own deadline counts if it is shorter.",
+    )
+    store_silence: float = Field(
+        default=20.0,
+        ge=1,
+        le=600,
+        description="Seconds without a byte after which a request to S3 is given up: long enough "
+        "for the reply to a large part, or to a completion.",
+    )
     threads: int = Field(
         default=32, ge=4, le=512, description="Threads that wait for the object store."
     )

@@ -9,10 +9,14 @@ import threading
 from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
 import structlog
+
+from holdfast.deadlines import current, unbounded, within
+from holdfast.errors import Unavailable
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -34,7 +38,17 @@ ATTEMPTS: Final = 10
 class Workers:
     """Two bounded pools: one that waits for the store, one that hashes."""
 
-    def __init__(self, store_threads: int, hash_threads: int) -> None:
+    def __init__(
+        self, store_threads: int, hash_threads: int, call_deadline: float | None = None
+    ) -> None:
+        """Makes the pools; threads begin with the first calls.
+
+        Args:
+            store_threads: that wait for the store.
+            hash_threads: that compute.
+            call_deadline: seconds that one small call to the store may take; None: any time.
+        """
+        self._call_deadline = call_deadline
         self._store = ThreadPoolExecutor(store_threads, "store")
         self._store_threads = store_threads
         self._asked = 0
@@ -53,13 +67,26 @@ class Workers:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Runs a call that waits for the object store."""
-        loop = asyncio.get_running_loop()
-        self._asked += 1
-        try:
-            return await loop.run_in_executor(self._store, partial(call, *args, **kwargs))
-        finally:
-            self._asked -= 1
+        """Runs a small call that waits for the object store, its wait for a thread included.
+
+        Raises:
+            Unavailable: its deadline is over, or that of what it is done for.
+        """
+        with within(self._call_deadline):
+            return await self._in_time(partial(call, *args, **kwargs))
+
+    async def patient(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Runs a call that takes as long as it takes, however impatient who began it is.
+
+        The store's own bound is how long it may be silent.
+        """
+        with unbounded():
+            return await self._in_time(partial(call, *args, **kwargs))
 
     async def bulk(
         self,
@@ -67,9 +94,44 @@ class Workers:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Runs a call that moves a part or a block; some threads are always left for others."""
+        """Runs a call that moves a part or a block; some threads are always left for others.
+
+        It goes on for as long as bytes move.
+        """
         async with self._bulk:
-            return await self.store(call, *args, **kwargs)
+            return await self.patient(call, *args, **kwargs)
+
+    async def _in_time(self, call: Callable[[], Result]) -> Result:
+        """Runs a call in a thread, under the deadline that is in force here.
+
+        A call that has begun ends by itself: its requests know of the deadline. One that
+        still waits for a thread then never begins.
+        """
+        loop, deadline, overdue = asyncio.get_running_loop(), current(), False
+        self._asked += 1
+        try:
+            running = self._store.submit(copy_context().run, call)
+
+            def expire() -> None:
+                nonlocal overdue
+                overdue = running.cancel()
+
+            timer = None if deadline is None else loop.call_later(deadline.left, expire)
+            try:
+                return await asyncio.wrap_future(running)
+            finally:
+                if timer is not None:
+                    timer.cancel()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not overdue or deadline is None or (task and task.cancelling()):
+                raise
+            raise Unavailable(
+                f"no thread that asks the store came free within {deadline.seconds:.3g} s: too "
+                "many requests wait for one; try again"
+            ) from None
+        finally:
+            self._asked -= 1
 
     async def hash(
         self,
@@ -132,8 +194,9 @@ class Background:
         return task
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Runs `work` for nobody in particular; an error in it is logged."""
-        self.carry(work).add_done_callback(_log_failure)
+        """Runs `work` for nobody in particular, in its own time; an error in it is logged."""
+        with unbounded():
+            self.carry(work).add_done_callback(_log_failure)
 
     async def drain(self, grace: float) -> int:
         """Waits up to `grace` seconds; returns how many tasks were cancelled then.

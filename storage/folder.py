@@ -244,6 +244,11 @@ class FolderStore:
         del key
         return None
 
+    @property
+    def up(self) -> bool:
+        """As the port says: a folder is there, or fails at once."""
+        return True
+
     def throttled(self) -> int:
         """As the port says: never."""
         return 0

@@ -237,6 +237,11 @@ class ObjectStore(Protocol):
         """
         ...
 
+    @property
+    def up(self) -> bool:
+        """Whether the store answers, as far as is known without asking it."""
+        ...
+
     def throttled(self) -> int:
         """How often the store has asked for less, so far."""
         ...

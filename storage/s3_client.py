@@ -18,10 +18,13 @@ import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 
+from holdfast.backend import Backend, Change
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError
 from storage.port import Body
+from storage.s3_bounds import ASKS_FOR_LESS, bound
 from storage.s3_checksums import SEND_ATTEMPTS
+from storage.s3_circuit import Circuit
 from storage.s3_clock import ServerClock
 from storage.s3_direct import NOTHING, Answer, DirectRequests
 from storage.s3_errors import ChangedOnTheWay, translated
@@ -31,7 +34,6 @@ PLAIN: Final = frozenset(
     {HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_FOUND}
 )
 """Replies that need nothing of what boto3 knows."""
-ASKS_FOR_LESS: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -47,8 +49,15 @@ class Bucket:
         settings: S3Settings,
         elapsed: Callable[[], float] = uptime,
         sleep: Callable[[float], None] = time.sleep,
+        tell: Callable[[Change], None] = lambda _: None,
     ) -> None:
         """Makes the clients; nothing is sent yet.
+
+        Args:
+            settings: where the bucket is.
+            elapsed: a clock, in s, that a suspended machine doesn't stop.
+            sleep: waits for some seconds.
+            tell: told when the store doesn't answer any more, and when it does again.
 
         Raises:
             ConfigurationError: the settings can't name a bucket.
@@ -61,11 +70,13 @@ class Bucket:
         self._sleep = sleep
         self._clock = ServerClock(elapsed)
         self._throttled = 0
+        self._backend = Backend("S3", elapsed, tell)
+        circuit = Circuit(self._backend, elapsed)
         try:
             session = boto3.session.Session()
             self._client = new_client(session, settings, settings.attempts)
             self._once = new_client(session, settings, 1)
-            self._direct = DirectRequests(session, settings)
+            self._direct = DirectRequests(session, settings, circuit)
         except (ValueError, boto.BotoCoreError) as error:
             raise ConfigurationError(
                 f"no S3 client for bucket {settings.bucket!r}: {error}; "
@@ -73,7 +84,13 @@ class Bucket:
             ) from error
         for client in (self._client, self._once):
             client.meta.events.register("after-call.s3", self._clock.note)
+            bound(client, circuit, settings)
             client.meta.events.register("needs-retry.s3", self._note_try)
+
+    @property
+    def up(self) -> bool:
+        """As the port says."""
+        return self._backend.up
 
     def throttled(self) -> int:
         """As the port says; threads may count over each other, which loses nothing but a count."""

@@ -16,7 +16,7 @@ import select
 import socket
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -27,6 +27,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import (
+    BotoCoreError,
     ClientError,
     ConnectionClosedError,
     ConnectTimeoutError,
@@ -38,10 +39,13 @@ from botocore.httpsession import where
 from botocore.parsers import create_parser
 from botocore.utils import get_environ_proxies
 
-from storage.port import Body, pieces
+from storage.port import Body, Buffer, pieces
+from storage.s3_circuit import Circuit, patience
 from storage.s3_settings import S3Settings
 
 NOTHING: Final[Mapping[str, str]] = {}
+PIECE: Final = 256 * 1024
+"""Bytes that are handed to a socket at once: its patience is with each of them, not with a part."""
 ERROR_LIMIT: Final = 64 * 1024
 """Bytes of an error's document that are looked at."""
 _ANY_KEY: Final = "k"
@@ -77,8 +81,11 @@ class DirectRequests:
         usable: False: boto3 has to do it all, because a proxy lies between.
     """
 
-    def __init__(self, session: boto3.session.Session, settings: S3Settings) -> None:
+    def __init__(
+        self, session: boto3.session.Session, settings: S3Settings, circuit: Circuit
+    ) -> None:
         self._settings = settings
+        self._circuit = circuit
         self._session = session
         self._credentials = session.get_credentials()
         base = urlsplit(_url_of_bucket(session, settings))
@@ -101,6 +108,7 @@ class DirectRequests:
         """One request and its reply, whatever the status.
 
         Raises:
+            NotSent: its deadline is over, or the store is known not to answer.
             EndpointConnectionError, ConnectTimeoutError: it was never sent.
             HTTPClientError: the connection broke; it may have been carried out.
             BotoCoreError, ClientError: there are no credentials; it was never sent.
@@ -109,11 +117,28 @@ class DirectRequests:
         if query:
             target += f"?{urlencode(query, quote_via=quote, safe='~')}"
         signed = self._signed(method, target, headers)
+        content = _content(body)
+        if content and not isinstance(content, bytes):
+            signed["Content-Length"] = str(sum(map(len, pieces(body))))
+        began = self._circuit.enter()
+        try:
+            answer = self._ask(method, target, signed, content)
+        except BotoCoreError as error:
+            self._circuit.failed(began, error)
+            raise
+        self._circuit.answered()
+        return answer
+
+    def _ask(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        content: bytes | Iterator[Buffer] | None,
+    ) -> Answer:
         connection = self._connection()
         try:
-            if body and not isinstance(body, bytes):
-                signed["Content-Length"] = str(sum(map(len, pieces(body))))
-            connection.request(method, target, body=body or None, headers=signed)
+            connection.request(method, target, body=content, headers=headers)
             reply = connection.getresponse()
             received = reply.read()
             if reply.status < HTTPStatus.OK:
@@ -150,27 +175,27 @@ class DirectRequests:
             except IndexError:
                 return self._connected()
             if not _stale(connection):
+                connection.sock.settimeout(patience(self._settings.read_timeout))
                 return connection
             connection.close()
 
     def _connected(self) -> http.client.HTTPConnection:
         settings = self._settings
         connection: http.client.HTTPConnection
+        timeout = patience(settings.connect_timeout)
         if self._context is not None:
             connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=settings.connect_timeout, context=self._context
+                self._host, self._port, timeout=timeout, context=self._context
             )
         else:
-            connection = http.client.HTTPConnection(
-                self._host, self._port, timeout=settings.connect_timeout
-            )
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
         try:
             connection.connect()
         except TimeoutError as error:
             raise ConnectTimeoutError(endpoint_url=self._host, error=error) from error
         except OSError as error:
             raise EndpointConnectionError(endpoint_url=self._host, error=error) from error
-        connection.sock.settimeout(settings.read_timeout)
+        connection.sock.settimeout(patience(settings.read_timeout))
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection
 
@@ -186,6 +211,14 @@ class DirectRequests:
         """Closes what is idle."""
         while self._idle:
             self._idle.pop().close()
+
+
+def _content(body: Body) -> bytes | Iterator[Buffer] | None:
+    """A body as http.client takes it: small ones go out with the head, others piece by piece."""
+    if isinstance(body, bytes) and len(body) <= PIECE:
+        return body or None
+    whole = (memoryview(piece) for piece in pieces(body))
+    return (view[at : at + PIECE] for view in whole for at in range(0, len(view), PIECE))
 
 
 def _stale(connection: http.client.HTTPConnection) -> bool:

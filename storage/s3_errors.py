@@ -28,6 +28,7 @@ from holdfast.errors import (
     shorten,
 )
 from storage.port import ConditionFailed, InvalidPart, NoSuchKey, NoSuchUpload
+from storage.s3_circuit import NotSent, spent
 
 FULL: Final = frozenset(
     {
@@ -98,8 +99,7 @@ _NO_CREDENTIALS: Final = (
     boto.TokenRetrievalError,
     boto.SSOError,
 )
-_NEVER_SENT: Final = (boto.EndpointConnectionError, boto.ConnectTimeoutError)
-_ON_THE_WAY: Final = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
+_ON_THE_WAY: Final = boto.HTTPClientError | boto.ConnectionError | boto.IncompleteReadError
 
 
 class ChangedOnTheWay(Unavailable):
@@ -135,19 +135,29 @@ def translate(error: Exception, doing: str, *, once: bool = False) -> HoldfastEr
             f"{doing}: no usable S3 credentials ({name}); set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, a profile, or a role"
         )
-    if isinstance(error, _NEVER_SENT):
-        return Unavailable(
-            f"{doing}: S3 can't be reached ({name}); check the endpoint and the network"
-        )
-    if isinstance(error, ResponseParserError):
+    if isinstance(error, NotSent | boto.EndpointConnectionError | boto.ConnectTimeoutError):
+        return Unavailable(f"{doing}: {_why_not_sent(error)}")
+    if isinstance(error, ResponseParserError | _ON_THE_WAY):
         kind = OutcomeUnknown if once else Unavailable
-        return kind(f"{doing}: the answer isn't S3's; check the endpoint")
-    if isinstance(error, _ON_THE_WAY):
-        kind = OutcomeUnknown if once else Unavailable
-        return kind(f"{doing}: the connection to S3 broke ({name}); try again")
+        return kind(f"{doing}: {_what_broke(error)}")
     return ConfigurationError(
         f"{doing}: the S3 client refused ({name}); check endpoint, region, bucket and profile"
     )
+
+
+def _why_not_sent(error: Exception) -> str:
+    if isinstance(error, NotSent):
+        return f"{error}; try again"
+    name = type(error).__name__
+    return f"S3 can't be reached ({name}); check the endpoint and the network"
+
+
+def _what_broke(error: Exception) -> str:
+    if isinstance(error, ResponseParserError):
+        return "the answer isn't S3's; check the endpoint"
+    if isinstance(error, boto.ReadTimeoutError):
+        return f"S3 hasn't answered {spent()}; try again"
+    return f"the connection to S3 broke ({type(error).__name__}); try again"
 
 
 def _of_reply(error: boto.ClientError, doing: str, *, once: bool) -> HoldfastError:

@@ -21,7 +21,11 @@ from coordination.connection import (
     translate,
     translated,
 )
+from coordination.keys import Keys
 from coordination.probe import probe
+from coordination.scripts import Scripts
+from holdfast import deadlines
+from holdfast.backend import IN_A_ROW, SILENT, Backend, Change
 from holdfast.errors import (
     HoldfastError,
     PermissionDenied,
@@ -413,3 +417,41 @@ async def test_a_connection_that_cant_be_closed() -> None:
     with pytest.raises((redis_errors.RedisError, OSError)):
         await sending
     server.close()
+
+
+async def test_a_backend_that_is_lost(own_redis: RedisServer) -> None:
+    """A Redis that doesn't answer is lost once, and is back with the first answer."""
+    now, changes = 100.0, list[Change]()
+    backend = Backend("Redis", lambda: now, changes.append)
+    client = open_client(own_redis.url)
+    scripts = Scripts(client, backend)
+
+    async def ask() -> None:
+        await scripts.run("find", [Keys("t").ingest("r"), Keys("t").lease("r")], [])
+
+    await ask()
+    own_redis.stop()
+    for _ in range(IN_A_ROW + 2):
+        with pytest.raises(Unavailable):
+            await ask()
+        now += SILENT
+    assert [change.up for change in changes] == [False]
+    own_redis.start()
+    await ask()
+    assert [(change.up, change.calls) for change in changes] == [
+        (False, IN_A_ROW),
+        (True, IN_A_ROW + 2),
+    ]
+    await client.aclose()
+
+
+async def test_an_impatient_caller(silent: int) -> None:
+    """A request to Redis ends with the deadline of what it is made for, and accuses nobody."""
+    backend = Backend("Redis", lambda: 0.0, lambda _: None)
+    client = open_client(f"redis://127.0.0.1:{silent}/0")
+    with deadlines.within(0.05), pytest.raises(Unavailable, match=r"within 0\.0\d* s"):
+        await Scripts(client, backend).run("find", ["a", "b"], [])
+    assert backend.silence == 0.0
+    backend.unanswered(-1.0)
+    assert backend.silence == 1.0
+    await client.aclose()

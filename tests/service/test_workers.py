@@ -6,6 +6,10 @@ import asyncio
 import os
 import threading
 
+import pytest
+
+from holdfast import deadlines
+from holdfast.errors import Unavailable
 from service.workers import HASHING_YIELDS, Background, Workers, end
 
 
@@ -33,6 +37,52 @@ async def test_bulk_leaves_threads_for_others() -> None:
     go.set()
     await asyncio.gather(*bulk)
     assert await workers.close(30.0)
+
+
+async def test_a_call_that_waits_for_a_thread_too_long() -> None:
+    """Waiting for a thread counts: a call whose deadline is over then is never begun."""
+    workers, go, begun = Workers(1, 1, call_deadline=0.01), threading.Event(), threading.Event()
+    busy = asyncio.create_task(workers.patient(go.wait))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match=r"no thread .* came free within 0.01 s"):
+        await workers.store(begun.set)
+    assert workers.queued == 0
+    go.set()
+    await busy
+    assert not begun.is_set()
+    assert await workers.close(30.0)
+
+
+async def test_a_thread_knows_the_deadline() -> None:
+    """A small call is done by the earlier of two deadlines; what moves bytes has none."""
+    workers = Workers(1, 1, call_deadline=600.0)
+
+    def seconds() -> float | None:
+        deadline = deadlines.current()
+        return deadline and deadline.seconds
+
+    assert await workers.store(seconds) == 600.0
+    with deadlines.within(300.0):
+        assert await workers.store(seconds) == 300.0
+        assert await workers.patient(seconds) is None
+        assert await workers.bulk(seconds) is None
+    with deadlines.within(900.0):
+        assert await workers.store(seconds) == 600.0
+    assert await Workers(1, 1).store(seconds) is None
+    assert await workers.close(30.0)
+
+
+async def test_background_work_has_its_own_time() -> None:
+    """What a call leaves behind isn't bounded by that call's deadline."""
+    background, seen = Background(), []
+
+    async def look() -> None:
+        seen.append(deadlines.left())
+
+    with deadlines.within(0.0):
+        background.start(look())
+    await background.drain(30.0)
+    assert seen == [None]
 
 
 async def test_hashing_lets_others_go_first() -> None:

@@ -66,6 +66,10 @@ class Wrapped:
     def refuses_changed(self, key: str) -> bool | None:
         return self.inner.refuses_changed(key)
 
+    @property
+    def up(self) -> bool:
+        return self.inner.up
+
     def throttled(self) -> int:
         return self.inner.throttled()
 

@@ -7,7 +7,7 @@ import select
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,10 +18,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from holdfast import deadlines
 from holdfast.errors import ConfigurationError, OutcomeUnknown, PermissionDenied, Unavailable
 from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey
 from storage.s3 import BODY_ATTEMPTS, S3Settings, S3Store
-from storage.s3_direct import _stale
+from storage.s3_direct import PIECE, _content, _stale
 from tests.servers.certificate import self_signed
 from tests.servers.process import wait_until
 from tests.storage.scripted import Reply, error, scripted
@@ -188,6 +189,56 @@ def test_a_server_that_is_silent(body: bytes) -> None:
         with pytest.raises(Unavailable):
             store.put("a", body)
         store.close()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.get("a"),
+        lambda store: store.put("a", b"x"),
+        lambda store: store.delete("a"),
+        lambda store: list(store.list("a/")),
+        lambda store: store.create_upload("a"),
+        lambda store: store.abort_upload("a", "u"),
+    ],
+    ids=["get", "put", "delete", "list", "create_upload", "abort_upload"],
+)
+def test_a_deadline(ask: Callable[[S3Store], object]) -> None:
+    """However patient the store is, a request ends with the deadline of what it is made for."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        store = S3Store(
+            S3Settings("bucket", f"http://127.0.0.1:{server.getsockname()[1]}", path_style=True)
+        )
+        with deadlines.within(0.25), pytest.raises(Unavailable, match=r"answered within 0\.25 s"):
+            ask(store)
+        with deadlines.within(0.0), pytest.raises(Unavailable, match="answered within 0 s"):
+            ask(store)
+        store.close()
+
+
+def test_a_conditional_put_leaves_time_for_a_look() -> None:
+    """A conditional put that isn't answered ends while there is time to find out what became."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        store = S3Store(
+            S3Settings("bucket", f"http://127.0.0.1:{server.getsockname()[1]}", path_style=True)
+        )
+        with deadlines.within(1.0), pytest.raises(OutcomeUnknown):
+            store.put("a", b"x", IfAbsent())
+        store.close()
+
+
+def test_large_bodies_go_out_in_pieces() -> None:
+    """The patience of a socket is with each piece of a body: one that moves on goes on."""
+    body = bytes(range(256)) * 4096
+    for whole in (body, [body[:300_000], memoryview(body)[300_000:]]):
+        content = _content(whole)
+        assert content is not None
+        assert not isinstance(content, bytes)
+        cut = list(content)
+        assert max(map(len, cut)) <= PIECE
+        assert b"".join(cut) == body
+    assert _content(b"small") == b"small"
+    assert _content(b"") is None
 
 
 def test_a_body_that_does_not_come() -> None:

@@ -189,6 +189,10 @@ class Ledger(ObjectStore):
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
         return self._store.list_uploads(prefix)
 
+    @property
+    def up(self) -> bool:
+        return self._store.up
+
     def throttled(self) -> int:
         return self._store.throttled()
 

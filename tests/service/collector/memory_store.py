@@ -93,6 +93,10 @@ class MemoryStore:
         """As the port says."""
         return iter([u for u in self._uploads.values() if u.key.startswith(prefix)])
 
+    @property
+    def up(self) -> bool:
+        return True
+
     def throttled(self) -> int:
         return 0
 

@@ -1,0 +1,71 @@
+"""The bounds of boto3's requests: what is left before a deadline, and the circuit.
+
+boto3 takes timeouts for a whole client, and pauses between its tries for as long as it sees
+fit. Here each try asks how much time is left, a pause that may outlast the deadline isn't
+begun, and no try is begun at all after it.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from urllib3.util import Timeout
+
+from holdfast import deadlines
+from storage.s3_circuit import Circuit, patience
+from storage.s3_settings import S3Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+ASKS_FOR_LESS: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+_BEGAN: Final = "holdfast_began"
+
+
+class _InTime(Timeout):
+    """The timeouts of a client, as far as there is time for them; urllib3 clones them each time."""
+
+    def __init__(self, connect: float, read: float) -> None:
+        super().__init__(connect=connect, read=read)
+        self.seconds = connect, read
+
+    def clone(self) -> Timeout:
+        return Timeout(connect=patience(self.seconds[0]), read=patience(self.seconds[1]))
+
+
+def bound(client: S3Client, circuit: Circuit, settings: S3Settings) -> None:
+    """Puts a client under the deadlines of its callers, and under a circuit."""
+
+    def begin(request: Any, **_: Any) -> None:  # noqa: ANN401 -- botocore's event
+        request.context[_BEGAN] = circuit.enter()
+
+    def end(
+        attempts: int,
+        request_dict: Any,  # noqa: ANN401
+        response: tuple[Any, Any] | None = None,
+        caught_exception: Exception | None = None,
+        **_: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401 -- False, or None; the stubs know no answers
+        if response is None:
+            circuit.failed(request_dict["context"][_BEGAN], caught_exception)
+        else:
+            circuit.answered()
+        # None leaves it to boto3, which knows what may be repeated.
+        return None if _worth_a_pause(attempts, response) else False
+
+    timeout = _InTime(connect=settings.connect_timeout, read=settings.read_timeout)
+    session = client._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001 -- botocore has no other way
+    session._timeout = timeout  # noqa: SLF001 -- of proxies, which are connected to later
+    session._manager.connection_pool_kw["timeout"] = timeout  # noqa: SLF001
+    client.meta.events.register_last("request-created.s3", begin)
+    client.meta.events.register_first("needs-retry.s3", end)
+
+
+def _worth_a_pause(attempts: int, response: tuple[Any, Any] | None) -> bool:
+    """Whether a try can follow before the deadline, after as long a pause as boto3 may make."""
+    left = deadlines.left()
+    if left is None:
+        return True
+    throttled = response is not None and response[0].status_code in ASKS_FOR_LESS
+    return left > (2.0 ** (attempts - 1) if throttled else 0.0)
