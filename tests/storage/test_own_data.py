@@ -10,7 +10,7 @@ from holdfast.errors import Aborted, OutcomeUnknown, Unavailable
 from storage.blobs import Outcome
 from storage.folder import FolderStore
 from storage.keys import record_key
-from storage.own_data import SIGHT_LASTS, Lifetime, OwnData, Sight
+from storage.own_data import LOOKS, SIGHT_LASTS, Lifetime, OwnData, Sight
 from storage.port import ObjectStore
 from storage.records import Record
 from tests.storage.blobs_fixture import BODY, DIGEST, NOW, Shop, live, shop_on, stored
@@ -36,11 +36,11 @@ def clock() -> Clock:
     return Clock()
 
 
-def publish(shop: Shop, record: Record, sight: Sight) -> Outcome:
+def publish(shop: Shop, record: Record, sight: Sight, lifetime: Lifetime = FOR_EVER) -> Outcome:
     """The second half of a commit whose bytes were stored earlier."""
     hold = shop.blobs.new_hold(DIGEST, record.size, NOW, {})
     key = shop.blobs.make_hold("a", hold)
-    return shop.blobs.publish("a", record, OwnData(FOR_EVER, sight), hold, key).outcome
+    return shop.blobs.publish("a", record, OwnData(lifetime, sight), hold, key).outcome
 
 
 def looks(store: Recording, record: Record) -> int:
@@ -92,6 +92,15 @@ def test_no_record_of_what_is_not_there(
     with pytest.raises(Aborted):
         publish(shop, record, sight)
     assert shop.records.read(DIGEST) is None
+
+
+def test_short_data_of_an_unknown_etag(folder_store: FolderStore, clock: Clock) -> None:
+    """Data whose ETag nobody knows is refused by its size."""
+    record = stored(folder_store)
+    shorter(folder_store, record)
+    with pytest.raises(Aborted):
+        publish(shop_on(folder_store, clock), record, Sight())
+    assert shop_on(folder_store).records.read(DIGEST) is None
 
 
 def test_torn_data_is_refused(folder_store: FolderStore, clock: Clock) -> None:
@@ -147,6 +156,25 @@ def test_answers_that_always_come_too_late(folder_store: FolderStore, clock: Clo
 
     with pytest.raises(Unavailable, match="too long ago"):
         publish(shop_on(Hanging(folder_store), clock), record, Sight())
+    assert shop_on(folder_store).records.read(DIGEST) is None
+
+
+def test_a_life_that_ends_during_the_last_look(folder_store: FolderStore, clock: Clock) -> None:
+    """Data that was seen in time at last is refused if its ingest has become too old by then."""
+    record = stored(folder_store)
+
+    class Aging(Recording):
+        def now(self) -> float:
+            return clock()
+
+        def head(self, key: str) -> object:  # type: ignore[override]
+            entry = super().head(key)
+            clock.now += LATER if looks(self, record) < LOOKS else 10.0
+            return entry
+
+    lifetime = Lifetime(clock(), (LOOKS - 1) * LATER + 5.0)
+    with pytest.raises(Aborted, match="may take at most"):
+        publish(shop_on(Aging(folder_store), clock), record, Sight(), lifetime)
     assert shop_on(folder_store).records.read(DIGEST) is None
 
 
