@@ -140,6 +140,18 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """Another commit of the same digest by the same tenant, as its key in Redis tells of it."""
+
+    text: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, so that the tenant may hold the digest by now."""
+        return self.text.startswith("ended ")
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """An ingest whose lease is ours, and the mark of the ref's last commit, if there is one."""
 

@@ -12,14 +12,20 @@ from dataclasses import replace
 from typing import Final
 
 from coordination.connection import Client, Subscription, translated
-from coordination.ingest import Change, Done, Dropped, Ingest, Opened, StoredPart
+from coordination.ingest import Change, Done, Dropped, Ingest, Opened, StoredPart, Turn
 from coordination.keys import LOST, TENANTS, Keys
 from coordination.leases import Lease, lost
 from coordination.scripts import Scripts, pairs, text
+from holdfast.digests import Digest
 from holdfast.errors import Unavailable, shorten
 
 DONE_TTL_MS: Final = 10 * 60 * 1000
 """How long a repeated COMMIT is recognised, in ms."""
+TURN_TTL_MS: Final = 2 * 60 * 1000
+"""How long a turn lasts that nobody ends, in ms: longer than most commits take."""
+ENDED_TTL_MS: Final = 60 * 60 * 1000
+"""How long later commits are told of one that has ended, in ms: twice as long as an answer that
+the tenant doesn't hold the digest is believed."""
 REFS: Final = 10_000
 """Names of refs read at once: 10 MB, if they are as long as can be."""
 STATUS_BATCH: Final = 200
@@ -187,44 +193,89 @@ class Ingests:
         ):
             raise lost(ref)
 
-    async def freeze(self, lease: Lease, data_key: str, frozen: str) -> None:
-        """Stores what a commit will write, before it writes it.
+    async def freeze(
+        self,
+        lease: Lease,
+        data_key: str,
+        frozen: str,
+        digest: Digest | None = None,
+        seen: Turn | None = None,
+    ) -> Turn | None:
+        """Stores what a commit will write, before it writes it, and takes its digest's turn.
+
+        Args:
+            lease: the right to.
+            data_key: of the ingest.
+            frozen: what will be written.
+            digest: of the blob; None: without a turn.
+            seen: a commit whose end the caller knows of; it has looked since.
+
+        Returns:
+            None; or the other commit that stands in its way, and nothing was stored.
 
         Raises:
             Aborted: the lease or the ingest is lost.
         """
         keys, ref = Keys(lease.tenant), lease.ref
-        if not await self._scripts.run(
-            "freeze", [keys.lease(ref), keys.ingest(ref)], [lease.nonce, data_key, frozen]
-        ):
+        reply = await self._scripts.run(
+            "freeze",
+            [keys.lease(ref), keys.ingest(ref), *([keys.turn(digest)] if digest else [])],
+            [lease.nonce, data_key, frozen, seen.text if seen else "", TURN_TTL_MS],
+        )
+        if reply == 0:
             raise lost(ref)
+        return _turn(reply)
 
-    async def forget(self, tenant: str, ref: str, data_key: str, done: Done | None) -> bool:
+    async def take_turn(
+        self, tenant: str, digest: Digest, data_key: str, seen: Turn | None
+    ) -> Turn | None:
+        """Takes a digest's turn for a commit that isn't frozen; arguments and reply as there."""
+        reply = await self._scripts.run(
+            "take_turn",
+            [Keys(tenant).turn(digest)],
+            [data_key, seen.text if seen else "", TURN_TTL_MS],
+        )
+        return _turn(reply)
+
+    async def forget(
+        self, tenant: str, ref: str, data_key: str, done: Done | None, digest: Digest | None = None
+    ) -> bool:
         """Ends a frozen ingest whose commit was carried out, or can't be, by whomever.
+
+        With `digest` its turn ends too, if it has it.
 
         Returns:
             False: the ref has another ingest, one that isn't frozen, or none.
         """
-        return await self._forget(Keys(tenant), ref, "", data_key, done) == 1
+        turn = [Keys(tenant).turn(digest)] if digest else []
+        return await self._forget(Keys(tenant), ref, ["", data_key], done, turn) == 1
 
-    async def drop(self, lease: Lease, data_key: str, done: Done | None = None) -> None:
-        """Ends the ingest that the lease's stream writes.
+    async def drop(
+        self,
+        lease: Lease,
+        data_key: str,
+        done: Done | None = None,
+        digest: Digest | None = None,
+    ) -> None:
+        """Ends the ingest that the lease's stream writes; with `digest` its turn, too.
 
         Raises:
             Aborted: the lease is lost; the ingest may be another stream's, under the same
                 data key.
         """
-        if await self._forget(Keys(lease.tenant), lease.ref, lease.nonce, data_key, done) < 0:
-            raise lost(lease.ref)
+        keys, ref = Keys(lease.tenant), lease.ref
+        turn = [keys.turn(digest)] if digest else []
+        if await self._forget(keys, ref, [lease.nonce, data_key], done, turn) < 0:
+            raise lost(ref)
 
     async def _forget(
-        self, keys: Keys, ref: str, nonce: str, data_key: str, done: Done | None
+        self, keys: Keys, ref: str, own: Sequence[str], done: Done | None, turn: Sequence[str]
     ) -> int:
+        ingest = [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)]
+        mark = done.encode() if done else ""
         return int(
             await self._scripts.run(
-                "forget",
-                [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)],
-                [nonce, data_key, ref, done.encode() if done else "", DONE_TTL_MS],
+                "forget", [*ingest, *turn], [*own, ref, mark, DONE_TTL_MS, ENDED_TTL_MS]
             )
         )
 
@@ -310,6 +361,10 @@ class LostNonces:
     async def close(self) -> None:
         """Ends the subscription."""
         await self._subscription.close()
+
+
+def _turn(reply: bytes | int) -> Turn | None:
+    return None if isinstance(reply, int) else Turn(text(reply))
 
 
 def _leased(ingest: Ingest, leased: bool) -> Ingest:

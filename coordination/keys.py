@@ -61,6 +61,10 @@ class Keys:
         """Hash with a TTL: what the tenant holds of a digest."""
         return self._key("hold", str(digest))
 
+    def turn(self, digest: Digest) -> str:
+        """String with a TTL: the commit of a digest that is under way, or has ended lately."""
+        return self._key("turn", str(digest))
+
     def guard(self, digest: Digest) -> str:
         """Hash with a TTL: changes of a hold that are under way, and the last one's token."""
         return self._key("guard", str(digest))

@@ -40,6 +40,7 @@ NAMES: Final = (
     "restart",
     "rewind",
     "save",
+    "take_turn",
 )
 
 

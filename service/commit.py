@@ -5,8 +5,8 @@
 The frozen commit in Redis holds everything that is written after it. Whoever
 finds one (a stream that opens the ref, an abort, a collector) carries it out to
 its end before anything else happens to the ref: the same completion, the same
-record under the same nonce. Only the hold is made under a name of its own each
-time, because a name that was used may have a delete under way.
+record under the same nonce. Only the hold, unless it is there without a mark, is made
+under a name of its own each time, because a name that was used may have a delete under way.
 
 A failure that can't be repaired (a part is gone, the upload is gone without an
 object, the bytes were collected or are damaged, the ingest is too old, what was
@@ -28,7 +28,6 @@ from coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import (
     Aborted,
-    AlreadyExists,
     DataLoss,
     InvalidArgument,
     OutcomeUnknown,
@@ -36,8 +35,10 @@ from holdfast.errors import (
     UnsupportedFormat,
     shorten,
 )
+from service.turns import Turns, already_held
 from service.write_path import WritePath
 from storage.blobs import Committed
+from storage.holds import Hold
 from storage.keys import record_key
 from storage.own_data import NEVER_SEEN, Lifetime, OwnData, Sight
 from storage.port import InvalidPart, NoSuchKey, NoSuchUpload, Part
@@ -61,6 +62,8 @@ class FrozenCommit:
         record: live, naming the bytes, with the commit's nonce.
         labels: of the hold.
         now_ns: becomes the hold's times, in ns since 1970.
+        hold_nonce: of the hold, by which whoever carries the commit out again knows it.
+        sure: no other commit of the digest by this tenant was under way.
         upload_id: of the upload to complete; "" where the bytes are one object, or inline.
         parts: what to complete it from.
         complete: the bytes are known to be complete already.
@@ -71,11 +74,26 @@ class FrozenCommit:
     record: Record
     labels: Mapping[str, str]
     now_ns: int
+    hold_nonce: str
+    sure: bool = True
     upload_id: str = ""
     parts: tuple[Part, ...] = ()
     complete: bool = False
     begun: float | None = None
     sight: Sight = NEVER_SEEN
+
+    def hold(self) -> Hold:
+        """The hold that it makes; an unsure commit's says nothing of labels."""
+        labels = self.labels if self.sure else {}
+        return Hold(
+            digest=self.record.digest,
+            size=self.record.size,
+            created_at_ns=self.now_ns,
+            updated_at_ns=self.now_ns,
+            labels=labels,
+            labelled_at_ns=self.now_ns if labels else 0,
+            nonce=self.hold_nonce,
+        )
 
     def encode(self) -> str:
         """As it is kept in the ingest, beside the parts and the upload."""
@@ -84,6 +102,8 @@ class FrozenCommit:
             "record": self.record.encode().decode(),
             "labels": dict(self.labels),
             "now": self.now_ns,
+            "hold": self.hold_nonce,
+            "sure": self.sure,
             "begun": self.begun,
             "etag": self.sight.etag,
         }
@@ -110,6 +130,8 @@ class FrozenCommit:
                 record=Record.decode(digest_key, body),
                 labels=document["labels"],
                 now_ns=document["now"],
+                hold_nonce=document["hold"],
+                sure=document["sure"],
                 upload_id=ingest.upload_id,
                 parts=tuple(stored_parts(ingest)),
                 complete=ingest.sealed,
@@ -139,8 +161,9 @@ def as_stored(parts: Sequence[StoredPart]) -> list[Part]:
 class Commits:
     """Carries commits out."""
 
-    def __init__(self, path: WritePath) -> None:
+    def __init__(self, path: WritePath, turns: Turns) -> None:
         self._path = path
+        self._turns = turns
 
     async def adopt(
         self, lease: Lease, record: Record, labels: Mapping[str, str], now_ns: int
@@ -163,16 +186,40 @@ class Commits:
         if seen is None or not seen.record.readable:
             return False
         path.absences.note(digest, absent=False)
+        if not await self._turns.take(lease, digest, record.data_key):
+            return False
         if await path.workers.store(path.blobs.held, lease.tenant, digest):
             raise already_held(digest)
         adopted = await path.workers.store(path.blobs.adopt, lease.tenant, digest, now_ns, labels)
         if adopted is None:
             return False
-        await path.ingests.drop(lease, record.data_key, Done(str(digest), record.size))
+        await path.ingests.drop(lease, record.data_key, Done(str(digest), record.size), digest)
         return True
 
+    async def freeze(self, lease: Lease, frozen: FrozenCommit) -> FrozenCommit:
+        """Stores what will be written, in the turn of its digest; returns it as it was stored.
+
+        Raises:
+            AlreadyExists: another commit made the tenant hold the digest meanwhile.
+            Aborted: the lease or the ingest is lost.
+            Unavailable: Redis or the store can't be reached.
+        """
+        record = frozen.record
+
+        def encode(sure: bool) -> str:
+            return replace(frozen, sure=sure).encode()
+
+        sure = await self._turns.freeze(lease, record.digest, record.data_key, encode)
+        return replace(frozen, sure=sure)
+
     async def carry_out(
-        self, tenant: str, ref: str, frozen: FrozenCommit, body: bytes | None
+        self,
+        tenant: str,
+        ref: str,
+        frozen: FrozenCommit,
+        body: bytes | None,
+        *,
+        again: bool = False,
     ) -> Committed:
         """Carries a frozen commit out to its end, or thaws it.
 
@@ -181,6 +228,7 @@ class Commits:
             ref: the ingest.
             frozen: what to write.
             body: the bytes, where they are one object that isn't sent yet.
+            again: somebody else began to; their hold may be there.
 
         Raises:
             Aborted: it can't be carried out; the ingest is dropped.
@@ -190,17 +238,17 @@ class Commits:
         try:
             if frozen.begun is not None:
                 self._lifetime(frozen.begun).check(path.store)
-            hold = path.blobs.new_hold(
-                frozen.record.digest, frozen.record.size, frozen.now_ns, frozen.labels
-            )
+            hold = frozen.hold()
             own, hold_key = await _both(
-                self._complete(frozen, body), path.workers.store(path.blobs.make_hold, tenant, hold)
+                self._complete(frozen, body),
+                path.workers.store(path.blobs.make_hold, tenant, hold, again=again),
             )
             committed = await path.workers.store(
                 path.blobs.publish, tenant, frozen.record, own, hold, hold_key
             )
         except (Aborted, DataLoss, InvalidPart, NoSuchUpload) as error:
-            await self._thaw(tenant, ref, frozen.record.data_key, frozen.upload_id)
+            key, digest = frozen.record.data_key, frozen.record.digest
+            await self._thaw(tenant, ref, key, frozen.upload_id, digest)
             raise Aborted(f"the commit can't be carried out ({error}); start over") from error
         await _both(
             self._forget(tenant, ref, frozen.record),
@@ -229,7 +277,7 @@ class Commits:
             await self._forget(tenant, ingest.ref, frozen.record)
             return
         try:
-            await self.carry_out(tenant, ingest.ref, frozen, None)
+            await self.carry_out(tenant, ingest.ref, frozen, None, again=True)
         except Aborted as error:
             log.info("a frozen commit was thawed", tenant=tenant, reason=str(error))
 
@@ -323,21 +371,25 @@ class Commits:
             Unavailable: Redis can't be reached; it stays frozen, to be carried out again.
         """
         await self._path.ingests.forget(
-            tenant, ref, record.data_key, Done(str(record.digest), record.size)
+            tenant, ref, record.data_key, Done(str(record.digest), record.size), record.digest
         )
 
-    async def _thaw(self, tenant: str, ref: str, key: str, upload_id: str) -> None:
-        if await self._path.ingests.forget(tenant, ref, key, None):
+    async def _thaw(
+        self, tenant: str, ref: str, key: str, upload_id: str, digest: Digest | None = None
+    ) -> None:
+        if await self._path.ingests.forget(tenant, ref, key, None, digest):
             self.discard_upload(key, upload_id)
 
-    async def drop(self, lease: Lease, key: str, upload_id: str = "") -> None:
-        """Drops a stream's own ingest for good.
+    async def drop(
+        self, lease: Lease, key: str, upload_id: str = "", digest: Digest | None = None
+    ) -> None:
+        """Drops a stream's own ingest for good, and gives back its turn of `digest`.
 
         Raises:
             Aborted: the lease is lost; the ingest and its upload may be another stream's.
             Unavailable: Redis can't be reached.
         """
-        await self._path.ingests.drop(lease, key)
+        await self._path.ingests.drop(lease, key, digest=digest)
         self.discard_upload(key, upload_id)
 
     def discard_upload(self, key: str, upload_id: str) -> None:
@@ -378,8 +430,3 @@ async def _both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[Fir
     if isinstance(two, BaseException):
         raise two
     return one, two
-
-
-def already_held(digest: Digest) -> AlreadyExists:
-    """The error of a write of what the tenant holds."""
-    return AlreadyExists(f"content {digest} is held already; nothing needs to be written")

@@ -16,7 +16,12 @@ from storage.records import INLINE_LIMIT, Record
 
 
 async def prepare(
-    stream: PartStream, record: Record, labels: Mapping[str, str], *, sealed: bool
+    stream: PartStream,
+    record: Record,
+    labels: Mapping[str, str],
+    *,
+    hold_nonce: str,
+    sealed: bool,
 ) -> tuple[FrozenCommit, bytes | None]:
     """Makes all parts durable; returns the commit, and the body that is still to be put.
 
@@ -43,6 +48,7 @@ async def prepare(
         ),
         labels=labels,
         now_ns=record.created_at_ns,
+        hold_nonce=hold_nonce,
         upload_id=stream.upload_id,
         parts=tuple(as_stored(stream.parts)),
         complete=complete,

@@ -39,6 +39,7 @@ from service.quarantine import Quarantine
 from service.reader import Reader, RecordCache
 from service.sessions import Sessions
 from service.settings import Settings
+from service.turns import Turns
 from service.upload_slots import UploadSlots
 from service.workers import Background, Workers, end
 from service.write_path import Limits, WritePath
@@ -142,7 +143,7 @@ async def run_frontend(
             stored=metrics.bytes_stored,
             misread=metrics.misread,
         )
-        commits = Commits(path)
+        commits = Commits(path, Turns(path, catalogue.held))
         disk = await stack.enter_async_context(disk_cache(settings, metrics))
         fetches = max(2, settings.threads // 2)
         cache = BlockCache(

@@ -33,12 +33,14 @@ from holdfast.errors import (
     shorten,
 )
 from holdfast.values import check_ref
+from service.absences import ABSENCE_TTL
 from service.catalogue import Catalogue
-from service.commit import Commits, already_held
+from service.commit import Commits
 from service.freeze import prepare
 from service.part_stream import PartStream
 from service.phases import Phase, following
 from service.seal import read_back, seal
+from service.turns import already_held
 from service.write_messages import Action, Message, Reply
 from service.write_path import WritePath
 from storage.keys import data_key
@@ -64,6 +66,7 @@ class Session:
         self._ref = check_ref(ref)
         self._expected: Digest | None = None
         self._checked: Digest | None = None
+        self._checked_at = 0.0
         self._total = 0
         self._done: Done | None = None
         self._first = True
@@ -244,17 +247,18 @@ class Session:
             await self._look_for(expected)
 
     async def _look_for(self, expected: Digest | None) -> None:
-        """Asks, once, whether the tenant holds a digest already.
+        """Asks, once in a while, whether the tenant holds a digest already.
 
         Raises:
             AlreadyExists: it does; the ingest is dropped.
         """
-        if expected is None or self._checked == expected:
+        now = self._path.clock()
+        if expected is None or (self._checked == expected and now - self._checked_at < ABSENCE_TTL):
             return
         if await self._catalogue.held(self._tenant, expected):
             await self._drop()
             raise already_held(expected)
-        self._checked = expected
+        self._checked, self._checked_at = expected, now
 
     async def _write(self, message: Message) -> None:
         stream = self._stream
@@ -314,10 +318,12 @@ class Session:
         await self._drop()
         return reply
 
-    async def _drop(self) -> None:
+    async def _drop(self, digest: Digest | None = None) -> None:
+        """Drops the ingest, and gives back its turn of a digest."""
+        stream = self._stream
         self._become(Phase.DROPPED)
-        await self._commits.drop(self._lease, self._stream.data_key, self._stream.upload_id)
-        self._stream.discard_tail()  # not before: whoever has the lease by now goes on from it
+        await self._commits.drop(self._lease, stream.data_key, stream.upload_id, digest)
+        stream.discard_tail()  # not before: whoever has the lease by now goes on from it
 
     async def _answer_repeat(self, message: Message) -> None:
         """A COMMIT whose reply was lost finds the mark of the first one.
@@ -345,7 +351,9 @@ class Session:
         digest = await self._digest(expected)
         if expected and digest != expected:
             await self._refuse(f"unexpected commit digest {digest}, expected {expected}", expected)
-        labels = dict(message.labels or {})
+        if not self._path.absences.recent(digest):
+            await self._look_for(digest)
+        labels = {key: value for key, value in (message.labels or {}).items() if value}
         await self._publish(digest, labels)
         reply = self._reply(Action.COMMIT, last=True)
         return replace(reply, total=total or stream.offset, digest=str(digest))
@@ -378,8 +386,14 @@ class Session:
         if stream.multipart and await self._adopt(record, labels, now_ns):
             return
         sealed = self._phase is Phase.SEALED
-        frozen, body = await prepare(stream, record, labels, sealed=sealed)
-        await path.ingests.freeze(self._lease, stream.data_key, frozen.encode())
+        frozen, body = await prepare(
+            stream, record, labels, hold_nonce=path.new_nonce(), sealed=sealed
+        )
+        try:
+            frozen = await self._commits.freeze(self._lease, frozen)
+        except AlreadyExists:
+            await self._drop(digest)
+            raise
         self._become(Phase.FROZEN)
         try:
             committed = await self._commits.carry_out(self._tenant, self._ref, frozen, body)
@@ -390,16 +404,18 @@ class Session:
             stream.discard_tail()  # a frozen ingest is never built upon again
         self._become(Phase.COMMITTED)
         if committed.held_before:
-            if labels:
+            if frozen.hold().labels:
                 await self._catalogue.forget(self._tenant, digest)
             raise already_held(digest)
+        if labels and not frozen.sure:
+            await self._catalogue.update(self._tenant, digest, labels, [])
 
     async def _adopt(self, record: Record, labels: dict[str, str], now_ns: int) -> bool:
         """Takes what the fleet has by now, and spares the upload's completion."""
         try:
             adopted = await self._commits.adopt(self._lease, record, labels, now_ns)
         except AlreadyExists:
-            await self._drop()
+            await self._drop(record.digest)
             raise
         if adopted:
             self._become(Phase.COMMITTED)

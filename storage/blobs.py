@@ -81,8 +81,17 @@ class Blobs:
         self._holds = holds
         self._new_nonce = new_nonce
 
-    def make_hold(self, tenant: str, hold: Hold) -> str:
-        """Makes a hold and returns its key, once it is durable: the first half of a commit."""
+    def make_hold(self, tenant: str, hold: Hold, *, again: bool = False) -> str:
+        """Makes a hold and returns its key, once it is durable: the first half of a commit.
+
+        With `again` somebody has begun to: one that is there without a mark counts, as for
+        whoever asks what is held. Otherwise each attempt would leave another one.
+        """
+        if again:
+            found = self._holds.find(tenant, hold.digest)
+            for named in found:
+                if named.hold.nonce == hold.nonce:
+                    return named.key
         return self._holds.make(tenant, hold)
 
     def publish(
@@ -105,8 +114,11 @@ class Blobs:
         """
         outcome, current = self._publish(record, own)
         found = self._holds.find(tenant, record.digest) if outcome is Outcome.REDUNDANT else []
-        earlier = [named for named in found if named.key != hold_key]
-        info = merged(found) if found else _info_of(hold)
+        ours = [named for named in found if named.key == hold_key or named.hold.nonce == hold.nonce]
+        earlier = [named for named in found if named not in ours]
+        if earlier:
+            self._holds.silence(ours)
+        info = merged(earlier or found) if found else _info_of(hold)
         return Committed(outcome, current, info, bool(earlier))
 
     def done_before(self, record: Record) -> bool:

@@ -8,6 +8,7 @@ a delete under way that still lands.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -268,6 +269,17 @@ class Holds:
         raise Unavailable(
             f"labels of {target.hold.digest}: lost to {UPDATE_ATTEMPTS} concurrent updates"
         )
+
+    def silence(self, found: Sequence[Named]) -> None:
+        """Takes their labels from holds that were made in vain: they stay, and say nothing.
+
+        One that has changed meanwhile isn't touched: somebody has labelled it since.
+        """
+        for named in found:
+            if named.hold.labelled_at_ns:
+                silent = replace(named.hold, labels={}, labelled_at_ns=0, nonce=self._new_nonce())
+                with suppress(ConditionFailed, OutcomeUnknown, NoSuchKey):
+                    self._store.put(named.key, silent.encode(), IfMatch(named.etag))
 
     def mark(
         self, tenant: str, digest: Digest, still_wanted: Callable[[], None] = lambda: None

@@ -92,7 +92,7 @@ COUNTS: Final[dict[str, Requests]] = {
             "parts data": 1,
             "put holds": 1,
         },
-        {"forget": 1, "hold_look_up": 1, "release": 1},
+        {"forget": 1, "hold_look_up": 1, "release": 1, "take_turn": 1},
     ),
     "Write: ALREADY_EXISTS, hot": Requests(
         {"get blobs": 1, "head data": 1},

@@ -1,7 +1,9 @@
--- Ends an ingest: committed (with a done mark), dropped or thawed (without).
--- KEYS: lease, ingest, parts, index, done
+-- Ends an ingest: committed (with a done mark), dropped or thawed (without). Its turn, if it
+-- has it, ends too: those that come next learn of a commit, and not of what was dropped.
+-- KEYS: lease, ingest, parts, index, done, turn (or none)
 -- ARGV: nonce of the stream that ends its own ingest, or "" where a frozen commit was
---       carried out, by whomever; data key, ref, done mark or "", its ttl (ms)
+--       carried out, by whomever; data key, ref, done mark or "", its ttl (ms), ttl of an
+--       ended turn (ms)
 -- Returns: 1; 0 when the ref has another ingest by now, or none, or, without a nonce, one
 --          that isn't frozen; -1 when the lease isn't ours any more.
 -- Run twice: the data key isn't there any more, so a slow second run can't hit
@@ -20,5 +22,15 @@ redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('ZREM', KEYS[4], ARGV[3])
 if ARGV[4] ~= '' then
   redis.call('SET', KEYS[5], ARGV[4], 'PX', ARGV[5])
+end
+if KEYS[6] then
+  local turn = redis.call('GET', KEYS[6])
+  if ARGV[4] == '' then
+    if turn == ARGV[2] then
+      redis.call('DEL', KEYS[6])
+    end
+  elseif not turn or turn == ARGV[2] then
+    redis.call('SET', KEYS[6], 'ended ' .. ARGV[2], 'PX', ARGV[6])
+  end
 end
 return 1

@@ -11,7 +11,7 @@ from coordination.ingest import Change, Done, Dropped
 from coordination.keys import TENANTS
 from coordination.leases import Lease
 from holdfast.errors import Aborted, Unavailable
-from tests.coordination.fleet import NOW, PART, Frontend, frontend
+from tests.coordination.fleet import DIGEST, NOW, PART, Frontend, frontend
 
 Write = Callable[[Frontend, Lease], Awaitable[object]]
 
@@ -259,6 +259,37 @@ async def test_what_an_end_leaves(alone: Frontend) -> None:
     await alone.ingests.drop(lease, "a")
     await alone.ingests.release(alone.tenant, "ref", "n1")
     assert await alone.stored_keys() == set()
+
+
+async def test_turns(one: Frontend) -> None:
+    """A commit isn't frozen while another one of its digest is, and learns of its end once."""
+    first, _ = await one.open("first", "n1", "a")
+    second, _ = await one.open("second", "n2", "b")
+    assert await one.ingests.freeze(first, "a", "{}", DIGEST) is None
+    turn = await one.ingests.freeze(second, "b", "{}", DIGEST)
+    assert turn is not None
+    assert not turn.ended
+    assert not (await one.find("second")).frozen
+    await one.ingests.forget(one.tenant, "first", "a", Done(str(DIGEST), 8), DIGEST)
+    ended = await one.ingests.freeze(second, "b", "{}", DIGEST, turn)
+    assert ended is not None
+    assert ended.ended
+    assert await one.ingests.freeze(second, "b", "{}", DIGEST, ended) is None
+
+
+async def test_a_turn_given_back(one: Frontend) -> None:
+    """A commit that is dropped gives its turn back, and one that has none ends no other's."""
+    first, _ = await one.open("first", "n1", "a")
+    second, _ = await one.open("second", "n2", "b")
+    assert await one.ingests.take_turn(one.tenant, DIGEST, "a", None) is None
+    assert await one.ingests.take_turn(one.tenant, DIGEST, "a", None) is None
+    await one.ingests.freeze(second, "b", "{}")
+    await one.ingests.forget(one.tenant, "second", "b", Done(str(DIGEST), 8), DIGEST)
+    turn = await one.ingests.take_turn(one.tenant, DIGEST, "c", None)
+    assert turn is not None
+    assert not turn.ended
+    await one.ingests.drop(first, "a", digest=DIGEST)
+    assert await one.ingests.take_turn(one.tenant, DIGEST, "c", None) is None
 
 
 async def test_a_slow_end(one: Frontend) -> None:

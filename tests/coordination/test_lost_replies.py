@@ -15,6 +15,7 @@ from tests.servers.redis_topologies import port_of
 
 Act = Callable[[Frontend, Lease], Awaitable[object]]
 
+DONE = Done(str(DIGEST), 8)
 STEPS: dict[str, Act] = {
     "renew": lambda one, lease: one.leases.renew(lease),
     "checkpoint": lambda one, lease: one.checkpoint(lease, "a", 2, 16),
@@ -22,8 +23,9 @@ STEPS: dict[str, Act] = {
     "restart": lambda one, lease: one.ingests.restart(lease, "a", "b", NOW),
     "rekey": lambda one, lease: one.ingests.rekey(lease, "a", "b"),
     "rewind": lambda one, lease: one.ingests.rewind(lease, "a", 0, 0),
-    "freeze": lambda one, lease: one.ingests.freeze(lease, "a", "{}"),
-    "forget": lambda one, lease: one.ingests.drop(lease, "a", Done("sha256:x", 8)),
+    "freeze": lambda one, lease: one.ingests.freeze(lease, "a", "{}", DIGEST),
+    "take_turn": lambda one, _: one.ingests.take_turn(one.tenant, DIGEST, "a", None),
+    "forget": lambda one, lease: one.ingests.drop(lease, "a", DONE, DIGEST),
     "release": lambda one, _: one.ingests.release(one.tenant, "ref", "n"),
     "abort": lambda one, _: one.ingests.abort(one.tenant, "ref"),
 }

@@ -113,12 +113,12 @@ def hold_after(patch: Patch) -> None:
         make(blobs, tenant, hold)
         return done
 
-    patch.setattr(Blobs, "make_hold", lambda *_: "holds/none")
+    patch.setattr(Blobs, "make_hold", lambda *_, **_again: "holds/none")
     patch.setattr(Blobs, "publish", late)
 
 
 def no_hold(patch: Patch) -> None:
-    patch.setattr(Blobs, "make_hold", lambda *_: "holds/none")
+    patch.setattr(Blobs, "make_hold", lambda *_, **_again: "holds/none")
 
 
 def data_after(patch: Patch) -> None:

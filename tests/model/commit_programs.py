@@ -30,7 +30,7 @@ from tests.model.storage_rules import (
 
 def commit(rules: Rules, tenant: str, name: str, kind: str) -> Program:
     """`Session._publish`: kind is "inline", "early", "single" or "parts"."""
-    record = Record(LIVE, f"{INLINE if kind == 'inline' else 'd'}{name}", f"{name}c")
+    record = record_of(name, kind)
     if kind == "parts":
         adopted = yield from adopt_instead(rules, tenant, name)
         if adopted:
@@ -42,6 +42,53 @@ def commit(rules: Rules, tenant: str, name: str, kind: str) -> Program:
         put = yield Request("put", "data", record.key)
         if put != OK:
             return
+    yield from freeze(rules, tenant, name, record, kind)
+
+
+def commit_unnamed(rules: Rules, tenant: str, name: str, kind: str) -> Program:
+    """`Session._commit` of bytes whose digest wasn't asked for: it looks whether they are held.
+
+    The look is a `held_again` of its own, so scenarios leave it to their other operations.
+    """
+    record = record_of(name, kind)
+    looking = Call(look, (rules, tenant, name))
+    if kind == "early":
+        put, already = yield Both(Call(put_data, (record.key,)), looking)
+        if put != OK:
+            return
+    else:
+        already = yield from looking.program(*looking.arguments)
+    if already:
+        yield Note("held", (GONE,))
+        return
+    if kind == "early":
+        yield from freeze(rules, tenant, name, record, kind)
+    else:
+        yield from commit(rules, tenant, name, kind)
+
+
+def record_of(name: str, kind: str) -> Record:
+    """The record that a commit is to write."""
+    return Record(LIVE, f"{INLINE if kind == 'inline' else 'd'}{name}", f"{name}c")
+
+
+def put_data(key: str) -> Reading:
+    """One object, put as soon as all its bytes are there."""
+    reply = yield Request("put", "data", key)
+    return reply
+
+
+def look(rules: Rules, tenant: str, name: str) -> Reading:
+    """`Session._look_for`: whether the tenant holds the digest already."""
+    known = yield Request("get", "record")
+    if known is None or known.state not in READABLE:
+        return False
+    already = yield from held(rules, tenant, f"{name}l")
+    return already
+
+
+def freeze(rules: Rules, tenant: str, name: str, record: Record, kind: str) -> Reading:
+    """`Commits.freeze`, and what comes after it."""
     frozen = yield Request("run", "freeze", tenant, None, (record, kind))
     if frozen != OK:
         return
@@ -67,8 +114,7 @@ def carry_out(
     rules: Rules, tenant: str, name: str, record: Record, kind: str, first: bool
 ) -> Reading:
     """`Commits.carry_out`: data ∥ hold, then the record, then forget or thaw."""
-    hold_name = name if rules.fresh_redrive_name else record.nonce
-    making = Call(make_hold, (rules, tenant, hold_name))
+    making = Call(make_own, (rules, tenant, name, record, first))
     completing = Call(complete, (rules, record.key, kind, first))
     bytes_there, hold = yield from before_record(rules, completing, making)
     if bytes_there == "gone":
@@ -91,6 +137,18 @@ def carry_out(
     if hold is not None and late is not None:
         yield Note("held", (GONE, WRONG, KNOWN))
     yield Request("run", "forget", tenant, None, record.key)
+
+
+def make_own(rules: Rules, tenant: str, name: str, record: Record, first: bool) -> Reading:
+    """`Blobs.make_hold`: who carries a commit out again looks for its hold before it makes one."""
+    if not first and rules.redrive_finds_hold:
+        found = yield from find(tenant, rules.held_minds_marks)
+        for there in found:
+            if there.startswith(record.nonce):
+                return there
+    fresh = f"{record.nonce}.{name}." if rules.fresh_redrive_name else record.nonce
+    made = yield from make_hold(rules, tenant, fresh)
+    return made
 
 
 def before_record(rules: Rules, completing: Call, making: Call) -> Reading:

@@ -15,7 +15,7 @@ from tests.model.cache_model import CacheModel, CacheRules, CacheWorld, Redis
 from tests.model.cache_model import delete as delete_announced
 from tests.model.cache_model import info as info_cached
 from tests.model.collector_programs import sweep_store
-from tests.model.commit_programs import commit, redrive
+from tests.model.commit_programs import commit_unnamed, redrive
 from tests.model.programs import Call
 from tests.model.protocol import Faults
 from tests.model.recording import Made, RecordingStore
@@ -72,7 +72,9 @@ def commits(kind: str) -> Scene:
 
     async def scene(stage: Stage) -> str | None:
         await (await stage.client()).commit("ref", stage.fill(kind), **announced(kind))
-        return found(stage.recording, World(), Call(commit, (RULES, "a", "1", kind)), of_a_commit)
+        return found(
+            stage.recording, World(), Call(commit_unnamed, (RULES, "a", "1", kind)), of_a_commit
+        )
 
     return scene
 
@@ -81,7 +83,9 @@ async def commits_again(stage: Stage) -> str | None:
     """A commit of what the fleet has."""
     data = await stage.committed("single", "another")
     await (await stage.client()).commit("ref", data)
-    return found(stage.recording, live("single", OTHER), Call(commit, (RULES, "a", "1", "early")))
+    return found(
+        stage.recording, live("single", OTHER), Call(commit_unnamed, (RULES, "a", "1", "early"))
+    )
 
 
 async def carries_out(stage: Stage) -> str | None:
@@ -101,7 +105,7 @@ async def carries_out(stage: Stage) -> str | None:
     await (await stage.client()).abort("ref")
     record = Record(LIVE, "i1", "1c")
     frozen = frozenset({("a", Frozen(record, "inline"))})
-    world = World(record, frozenset({OWN}), frozen=frozen)
+    world = World(record, frozenset({("a", "1c.")}), frozen=frozen)
     return found(stage.recording, world, Call(redrive, (RULES, "a", "2", record, "inline")))
 
 

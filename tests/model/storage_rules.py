@@ -64,6 +64,8 @@ class Rules(NamedTuple):
     adopt_reads_after: bool = True
     fresh_names: bool = True
     fresh_redrive_name: bool = True
+    redrive_finds_hold: bool = True
+    """A hold of the same commit that is there without a mark isn't made again."""
     rolls_back: bool = False
     held_reads_record: bool = True
     held_lists_first: bool = True

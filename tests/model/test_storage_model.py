@@ -207,6 +207,11 @@ SPARE: dict[str, tuple[Rules, Scenario, Faults]] = {
         burying,
         Faults(environment=2),
     ),
+    "the hold of a commit that is carried out again made anew": (
+        SAFE._replace(redrive_finds_hold=False),
+        redriving,
+        Faults(),
+    ),
     "a commit carried out that had taken effect": (
         SAFE._replace(redrive_looks=False),
         redriving,

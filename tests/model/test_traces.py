@@ -11,7 +11,7 @@ from grpc import StatusCode
 from holdfast.digests import Digest
 from protos import content_pb2 as pb
 from storage.records import Records, State
-from tests.model.commit_programs import commit, redrive
+from tests.model.commit_programs import commit_unnamed, redrive
 from tests.model.programs import Call
 from tests.model.recording import Made, RecordingStore, losing
 from tests.model.storage_model import Frozen, World
@@ -41,7 +41,7 @@ async def test_commit(
     """A commit of a new digest makes its requests in an order that the model allows."""
     client = (await fleet.frontend(recording)).tenant(tenant)
     await client.commit("ref", fill(kind), **announced(kind))
-    assert found(recording, World(), Call(commit, (RULES, "a", "1", kind))) is None
+    assert found(recording, World(), Call(commit_unnamed, (RULES, "a", "1", kind))) is None
 
 
 @pytest.mark.parametrize("what", ["request", "reply"])
@@ -71,7 +71,7 @@ async def test_commit_without_a_reply(
     recording.lose = losing(lost, what)
     await client.commit("ref", fill(kind), **announced(kind))
     assert not all(made.answered for made in recording.made)
-    assert found(recording, World(), Call(commit, (RULES, "a", "1", kind))) is None
+    assert found(recording, World(), Call(commit_unnamed, (RULES, "a", "1", kind))) is None
 
 
 @pytest.mark.parametrize("state", [State.LIVE, State.CONDEMNED, State.TOMBSTONE])
@@ -92,7 +92,7 @@ async def test_commit_of_what_the_fleet_has(
     client = (await fleet.frontend(recording)).tenant(tenant)
     await client.commit("ref", data, **announced(kind))
     world = live(kind, OTHER, state=str(state))
-    assert found(recording, world, Call(commit, (RULES, "a", "1", kind))) is None
+    assert found(recording, world, Call(commit_unnamed, (RULES, "a", "1", kind))) is None
 
 
 @pytest.mark.parametrize("kind", SIZES)
@@ -104,7 +104,7 @@ async def test_commit_of_what_is_held(
     await (await fleet.frontend()).tenant(tenant).commit("ref", data)
     client = (await fleet.frontend(recording)).tenant(tenant)
     await refused(StatusCode.ALREADY_EXISTS, client.commit("other", data, **announced(kind)))
-    call = Call(commit, (RULES, "a", "1", kind))
+    call = Call(commit_unnamed, (RULES, "a", "1", kind))
     assert found(recording, live(kind, OWN), call) is None
 
 
@@ -189,7 +189,7 @@ async def test_freezing(
     client = (await fleet.frontend(recording)).tenant(tenant)
     recording.watch_redis(monkeypatch)
     await client.commit("ref", fill(kind), **announced(kind))
-    call = Call(commit, (RULES, "a", "1", kind))
+    call = Call(commit_unnamed, (RULES, "a", "1", kind))
     assert found(recording, World(), call, of_a_commit) is None
     assert Made("run", "freeze") in recording.made
 
@@ -216,7 +216,7 @@ async def test_healing(
     await (await fleet.frontend(recording)).tenant(tenant).commit("ref", data)
     record = Record(LIVE, "d", "n", damage)
     world = World(record, frozenset({OTHER}), data=frozenset({"d"} if damage == WRONG else ()))
-    assert found(recording, world, Call(commit, (RULES, "a", "1", "early"))) is None
+    assert found(recording, world, Call(commit_unnamed, (RULES, "a", "1", "early"))) is None
     assert any(made.like(SWAP) for made in recording.made)
 
 
@@ -252,7 +252,7 @@ async def test_redrive(
     record = Record(LIVE, key, "1c")
     world = World(
         record if what == "reply" else None,
-        frozenset({OWN}),
+        frozenset({("a", "1c.")}),
         data=frozenset({key} - {"i1"}),
         frozen=frozenset({("a", Frozen(record, kind))}),
     )
@@ -272,5 +272,6 @@ async def test_thaw(
     assert (await stream.send(pb.STAT)).offset == 0
     await stream.half_close()
     record = Record(LIVE, "d1", "1c")
-    world = World(holds=frozenset({OWN}), frozen=frozenset({("a", Frozen(record, "single"))}))
+    holds = frozenset({("a", "1c.")})
+    world = World(holds=holds, frozen=frozenset({("a", Frozen(record, "single"))}))
     assert found(second, world, Call(redrive, (RULES, "a", "2", record, "single"))) is None

@@ -59,8 +59,8 @@ async def written(fleet: Fleet, store: CountingStore, tenant: str, data: bytes) 
 @pytest.mark.parametrize(
     ("size", "operations"),
     [
-        (4096, [("put", "holds/"), ("put", "blobs/")]),
-        (100_000, [("put", "data/"), ("put", "holds/"), ("put", "blobs/")]),
+        (4096, [("get", "blobs/"), ("put", "holds/"), ("put", "blobs/")]),
+        (100_000, [("get", "blobs/"), ("put", "data/"), ("put", "holds/"), ("put", "blobs/")]),
         (
             9 * MIB,
             [
@@ -83,7 +83,7 @@ async def test_requests(
     size: int,
     operations: list[tuple[str, str]],
 ) -> None:
-    """A new blob costs its data, one hold and one record, and no request more."""
+    """A new blob that nobody asked for costs a look, its data, one hold, one record: no more."""
     stream = await written(folder_fleet, faulty, tenant, fill(size))
     await stream.send(pb.COMMIT)
     made = [(name, f"{key.split('/')[0]}/") for name, key in faulty.calls]
