@@ -30,7 +30,10 @@ Listed = tuple[list[Entry], Loaded | None]
 Batch = list[Listed]
 Infos = list[Info]
 LIST_BATCH: Final = 100
-"""Entries of one List message."""
+"""Entries of one List message at most."""
+LIST_BYTES: Final = 4 * 2**20
+"""Bytes of holds that a List reads at once, if they are more than one digest's: a hold with all
+labels that it may have is as large."""
 CACHE_PAUSE: Final = 1.0
 """Seconds for which the cache isn't asked after Redis has failed: reading goes on."""
 
@@ -282,7 +285,7 @@ class Catalogue:
         groups = self._holds.groups(tenant)
 
         def listed() -> Batch:
-            return [(group, self._holds.remembered(group)) for group in islice(groups, LIST_BATCH)]
+            return [(group, self._holds.remembered(group)) for group in _some(groups)]
 
         def chosen(loaded: Iterable[Loaded]) -> Infos:
             # In a thread: patterns are a stranger's, and may take a while.
@@ -298,6 +301,16 @@ class Catalogue:
         if known is not None:
             return known
         return await self._workers.store(self._holds.load_listed, group)
+
+
+def _some(groups: Iterator[list[Entry]]) -> Iterator[list[Entry]]:
+    """The next groups, as many as a List reads at once."""
+    room = LIST_BYTES
+    for group in islice(groups, LIST_BATCH):
+        yield group
+        room -= sum(entry.size for entry in group)
+        if room <= 0:
+            return
 
 
 def relabelling(labels: Mapping[str, str], paths: list[str]) -> Relabel:

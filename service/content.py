@@ -138,8 +138,9 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
                 matches = Filter.parse(request.filters).matches_info
                 noted = await self._frontend.presence.note(tenant)
                 async for batch in self._frontend.catalogue.list(tenant, matches):
-                    self._frontend.presence.in_time(noted)
-                    yield pb.ListContentResponse(info=[messages.info(info) for info in batch])
+                    for message in messages.listed(batch):
+                        self._frontend.presence.in_time(noted)
+                        yield message
         except Exception as error:  # noqa: BLE001 -- as in `_answer`
             await self._refuse(context, "List", error)
 

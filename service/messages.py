@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Final
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.errors import InvalidArgument
@@ -10,6 +13,10 @@ from protos import content_pb2 as pb
 from service.write_messages import Action, Message, Reply
 
 NS = 10**9
+LARGEST_LIST: Final = 2**20
+"""Bytes of a List message at most: clients refuse more than 16 MiB, and others less."""
+FRAME: Final = 6
+"""Bytes that an entry takes in its list beside its own."""
 
 
 def timestamp(ns: int) -> Timestamp:
@@ -26,6 +33,21 @@ def info(value: Info) -> pb.Info:
         updated_at=timestamp(value.updated_at_ns),
         labels=dict(value.labels),
     )
+
+
+def listed(values: Iterable[Info]) -> Iterator[pb.ListContentResponse]:
+    """Holds as messages of 1 MiB at most; a hold that is larger alone has one of its own."""
+    response, room = pb.ListContentResponse(), LARGEST_LIST
+    for value in values:
+        entry = info(value)
+        size = entry.ByteSize() + FRAME
+        if size > room and response.info:
+            yield response
+            response, room = pb.ListContentResponse(), LARGEST_LIST
+        response.info.append(entry)
+        room -= size
+    if response.info:
+        yield response
 
 
 def status(value: Status) -> pb.Status:

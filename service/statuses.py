@@ -22,8 +22,6 @@ log = structlog.get_logger(__name__)
 
 LARGEST: Final = 15 * 2**20
 """Bytes of statuses in a reply: some 70,000 as containerd's refs are."""
-FRAME: Final = 6
-"""Bytes that a status takes in its list beside its own."""
 
 
 async def statuses(
@@ -39,7 +37,7 @@ async def statuses(
 
     async for batch in ingests:
         for status in await asyncio.to_thread(chosen, batch):
-            room -= status.ByteSize() + FRAME
+            room -= status.ByteSize() + messages.FRAME
             if room < 0:
                 log.warning("statuses are left out: more than a message holds")
                 return response
