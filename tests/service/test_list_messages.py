@@ -12,11 +12,10 @@ from holdfast.values import MAX_LABEL_BYTES, Info
 from protos import content_pb2 as pb
 from service import messages
 from service.messages import LARGEST_LIST
-from storage.blobs import Blobs
-from storage.holds import Holds
+from storage.holds import Hold, Holds
 from storage.keys import uuid7
 from storage.port import ObjectStore
-from storage.records import Records, new_nonce
+from storage.records import new_nonce
 from tests.service.fleet import Fleet
 
 LABELS = {f"label-{number:02}": "v" * (MAX_LABEL_BYTES - 8) for number in range(64)}
@@ -39,10 +38,9 @@ async def replies(fleet: Fleet, tenant: str) -> AsyncIterator[pb.ListContentResp
 async def test_large_labels(folder_fleet: Fleet, folder_store: ObjectStore, tenant: str) -> None:
     """A tenant whose holds have as many labels as may be is told of all, 1 MiB at a time."""
     holds = Holds(folder_store, uuid7, new_nonce)
-    blobs = Blobs(folder_store, Records(folder_store), holds, new_nonce)
     digests = sorted(str(Digest.of(str(number).encode())) for number in range(100))
     for digest in digests:
-        holds.make(tenant, blobs.new_hold(Digest.parse(digest), 1, NOW, LABELS))
+        holds.make(tenant, Hold(Digest.parse(digest), 1, NOW, NOW, LABELS, NOW, new_nonce()))
     got = [reply async for reply in replies(folder_fleet, tenant)]
     assert [info.digest for reply in got for info in reply.info] == digests
     assert all(dict(info.labels) == LABELS for reply in got for info in reply.info)
