@@ -138,12 +138,11 @@ class Tails:
             boundary: where the last of them ends.
 
         Raises:
-            Aborted: the tail is gone or damaged; the client goes on at `boundary`.
+            Aborted: the tail is gone, or damaged twice; the client goes on at `boundary`.
         """
         writing, path = self._writing, self._writing.path
         try:
-            body = (await path.workers.bulk(path.store.get, buffer.tail)).body
-            self._compare(buffer, body)
+            body = await self._fetch(buffer)
         except (NotFound, DataLoss) as error:
             await path.ingests.rewind(writing.lease, writing.data_key, parts, boundary)
             writing.fail(
@@ -153,6 +152,22 @@ class Tails:
             )
             writing.check()
         buffer.chunks, buffer.in_memory = [memoryview(body)], True
+
+    async def _fetch(self, buffer: PartBuffer) -> bytes:
+        """The bytes of a tail, read once more if they are damaged: that may be the reply alone.
+
+        Raises:
+            NotFound: it is gone.
+            DataLoss: both times they weren't what was written.
+        """
+        path = self._writing.path
+        try:
+            body = (await path.workers.bulk(path.store.get, buffer.tail)).body
+            self._compare(buffer, body)
+        except DataLoss:
+            body = (await path.workers.bulk(path.store.get, buffer.tail)).body
+            self._compare(buffer, body)
+        return body
 
     def _compare(self, buffer: PartBuffer, body: bytes) -> None:
         sums, running = blocks.extend(RunningSum(), body)

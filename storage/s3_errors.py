@@ -72,6 +72,7 @@ CHANGED: Final = frozenset(
     {
         "BadDigest",
         "InvalidDigest",
+        "MalformedXML",
         "XAmzContentChecksumMismatch",
         "XAmzContentSHA256Mismatch",
     }

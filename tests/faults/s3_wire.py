@@ -26,17 +26,21 @@ PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class S3Wire:
-    """A proxy before an S3 server, for runs below prefixes of their own."""
+    """A proxy before an S3 server, for runs below prefixes of their own.
+
+    `checks`: whether the server refuses bytes that changed on the way.
+    """
 
     proxy: S3Proxy
     spoilt: S3Store
     patient: S3Store
     direct: S3Store
     redis: str
+    checks: bool
 
     def strikes(self, kind: str) -> Sequence[tuple[str, int]]:
         """Each fault of a request."""
-        operation, _, where = kind.partition(" ")
+        operation = kind.partition(" ")[0]
         faults: tuple[str, ...] = (
             CHANGES if operation in {"put", "post", "delete", "part"} else READS
         )
@@ -46,7 +50,9 @@ class S3Wire:
             faults = (*faults, "torn")
         if operation == "complete":
             faults = (*CHANGES, "inside")
-        if operation == "get" and where in {"data", "tails"}:
+        if operation in {"put", "part", "complete"} and self.checks:
+            faults = (*faults, "spoiled")
+        if operation == "get":
             faults = (*faults, "corrupt")
         return [(fault, 1) for fault in faults]
 
@@ -107,7 +113,8 @@ async def s3_wire(server: S3Server, redis: str, attempts: int) -> AsyncIterator[
         spoilt, patient = opened(before, READ_TIMEOUT), opened(before, PATIENCE)
         direct = opened(server.endpoint, PATIENCE)
         try:
-            yield S3Wire(proxy, spoilt, patient, direct, redis)
+            checks = bool(direct.refuses_changed("changed"))
+            yield S3Wire(proxy, spoilt, patient, direct, redis, checks)
         finally:
             for store in (spoilt, patient, direct):
                 store.close()

@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.errors import OutcomeUnknown, Unavailable
 from storage.blocks import sums_of
-from storage.port import IfAbsent, IfMatch, Part
+from storage.port import IfAbsent, IfMatch, InvalidPart, Part
 from storage.records import BLOCK_SIZE
 from storage.s3 import S3Store
 from storage.s3_checksums import HEADER, SEND_ATTEMPTS
@@ -176,6 +176,22 @@ def test_not_for_ever(write: Callable[[S3Store], object], bad: Reply) -> None:
         store.close()
     assert SEND_ATTEMPTS <= len(script.requests) <= 2 * SEND_ATTEMPTS
     assert len(script.pauses) == SEND_ATTEMPTS - 1
+
+
+def test_a_list_of_parts_that_changed() -> None:
+    """A completion whose parts aren't there is sent once more: the list has no sum."""
+    parts = [Part(1, "e", len(BODY), sums_of(BODY))]
+    with scripted(error(400, "InvalidPart"), COMPLETED) as script:
+        store = script.store()
+        assert store.complete_upload("k", MARKED, parts).etag == "e"
+        store.close()
+    assert script.bodies[0] == script.bodies[1]
+    with scripted(error(400, "InvalidPart")) as script:
+        store = script.store()
+        with pytest.raises(InvalidPart):
+            store.complete_upload("k", MARKED, parts)
+        store.close()
+    assert len(script.requests) == 2
 
 
 @BY_BOTH
