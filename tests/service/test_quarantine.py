@@ -116,6 +116,7 @@ async def test_healed_meanwhile(
     record = record_of(folder_store, sha256(data))
     assert (record.state, record.data_key == old) == (State.LIVE, False)
     assert outcomes(frontend, "changed") == 1
+    assert len(frontend.running.frontend.reader._quarantine._known) == 0
     assert await client.read(sha256(data)) == data
 
 
