@@ -11,6 +11,7 @@ import structlog
 from coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.backend import Change
 from holdfast.checks import require
+from holdfast.deadlines import within
 from service.settings import Settings
 from storage.folder import FolderStore
 from storage.port import ObjectStore
@@ -20,6 +21,8 @@ from storage.s3 import S3Settings, S3Store
 log = structlog.get_logger(__name__)
 
 STORE_FOLDER: Final = "store"
+PROBE_DEADLINE: Final = 60.0
+"""Seconds for trying out all that is needed of a store: some hundred requests."""
 
 
 def open_store(settings: Settings) -> ObjectStore:
@@ -62,10 +65,16 @@ def checked_store(settings: Settings) -> Iterator[ObjectStore]:
         Unavailable: it can't be reached.
     """
     store = open_store(settings)
+    where = {"bucket": settings.s3_bucket, "endpoint": settings.s3_endpoint or "AWS"}
     try:
-        store.check_access()
         if settings.s3_bucket:
-            checks = probe(store, essential_only=True).checks
+            log.info("looking at the store", **where, seconds=settings.call_deadline)
+        with within(settings.call_deadline):
+            store.check_access()
+        if settings.s3_bucket:
+            log.info("trying out the store", **where, seconds=PROBE_DEADLINE)
+            with within(PROBE_DEADLINE):
+                checks = probe(store, essential_only=True).checks
             require(checks, f"bucket {settings.s3_bucket}")
             for check in checks:
                 if not check.ok:
@@ -102,7 +111,8 @@ def tended_store(settings: Settings, *, dry_run: bool) -> Iterator[ObjectStore]:
             yield checked
         return
     with closing(open_store(settings)) as store:
-        store.check_access()
+        with within(settings.call_deadline):
+            store.check_access()
         yield store
 
 

@@ -39,13 +39,17 @@ def doctor(
     """Look at the store, Redis and the listeners, and say what to do."""
     settings = load(**options)
     logs.configure("error", settings.log_format)
-    checks = asyncio.run(examination.examine(settings))
+    checks = asyncio.run(examination.examine(settings, _say))
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         Console().print(_table(checks))
     if any(check.essential and not check.ok for check in checks):
         raise typer.Exit(1)
+
+
+def _say(what: str) -> None:
+    typer.echo(f"looking at {what} …", err=True)
 
 
 def _table(checks: list[Check]) -> Table:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from coordination.connection import open_client
 from coordination.embedded import EmbeddedRedis, socket_url
 from coordination.probe import probe as probe_redis
 from holdfast.checks import Check
+from holdfast.deadlines import within
 from holdfast.errors import ConfigurationError, HoldfastError
-from service.backends import open_store
+from service.backends import PROBE_DEADLINE, open_store
 from service.disk_cache import look
 from service.listeners import Listener, parse
 from service.server import free_socket
@@ -19,25 +21,43 @@ from service.settings import Settings
 from storage.probe import probe as probe_store
 
 
-async def examine(settings: Settings) -> list[Check]:
-    """Looks at everything that `settings` name; a look that fails is a finding."""
-    return [*_store(settings), *look(settings), *await _redis(settings), *_listeners(settings)]
+async def examine(settings: Settings, say: Callable[[str], None] = lambda _: None) -> list[Check]:
+    """Looks at everything that `settings` name; a look that fails is a finding.
+
+    All of it is looked at side by side, and nothing for longer than its deadline.
+
+    Args:
+        settings: as `serve` would run with.
+        say: told of each look as it begins.
+    """
+    store = asyncio.create_task(_store(settings, say))
+    redis = asyncio.create_task(_redis(settings, say))
+    say("the disk cache and the listeners")
+    near = [*look(settings)], [*_listeners(settings)]
+    return [*await store, *near[0], *await redis, *near[1]]
 
 
-def _store(settings: Settings) -> Iterator[Check]:
+async def _store(settings: Settings, say: Callable[[str], None]) -> list[Check]:
     where = f"bucket {settings.s3_bucket}" if settings.s3_bucket else "data folder"
+    say(where)
     store = open_store(settings)
+    checks: list[Check] = []
     try:
-        store.check_access()
-        yield Check(f"{where}: access", ok=True, essential=True, found="it is there")
-        yield from probe_store(store, essential_only=False).checks
+        with within(settings.call_deadline):
+            await asyncio.to_thread(store.check_access)
+        checks.append(Check(f"{where}: access", ok=True, essential=True, found="it is there"))
+        with within(PROBE_DEADLINE):
+            report = await asyncio.to_thread(probe_store, store, essential_only=False)
+        checks += report.checks
     except HoldfastError as error:
-        yield _failed(f"{where}: access", error, "mend it, then run the doctor again")
+        checks.append(_failed(f"{where}: access", error, "mend it, then run the doctor again"))
     finally:
         store.close()
+    return checks
 
 
-async def _redis(settings: Settings) -> list[Check]:
+async def _redis(settings: Settings, say: Callable[[str], None]) -> list[Check]:
+    say("Redis" if settings.redis_url else "a Redis of its own")
     with ExitStack() as stack:
         try:
             url = settings.redis_url or _embedded_url(settings, stack)

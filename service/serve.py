@@ -15,6 +15,7 @@ import structlog
 from coordination.connection import Client
 from coordination.probe import probe
 from holdfast.checks import require
+from holdfast.deadlines import within
 from holdfast.errors import Unavailable
 from service.backends import checked_store, embedded_redis
 from service.frontend import Running, run_frontend
@@ -83,7 +84,8 @@ async def _serve(
         servers = Servers(running.frontend)
         stack.push_async_callback(servers.drain, settings.drain_grace)
         # Before the first write: a collector must know how long an ingest may live.
-        await asyncio.to_thread(declare_lifetime, store, settings.ingest_lifetime)
+        with within(settings.call_deadline):
+            await asyncio.to_thread(declare_lifetime, store, settings.ingest_lifetime)
         listeners = [parse(listen) for listen in settings.listen]
         for listener in listeners:
             await servers.listen(listener)
@@ -115,6 +117,7 @@ async def _check_redis(client: Client, revive: Revive | None) -> asyncio.Task[No
     One that can't be reached doesn't keep a frontend from starting: what is
     committed can be read without it. It is looked at when it comes back.
     """
+    log.info("looking at Redis")
     try:
         require(await probe(client), "Redis")
     except Unavailable as error:

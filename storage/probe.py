@@ -16,6 +16,7 @@ from threading import Barrier
 from typing import Final
 
 from holdfast.checks import Check
+from holdfast.deadlines import begin, left
 from holdfast.errors import (
     HoldfastError,
     OutcomeUnknown,
@@ -221,7 +222,8 @@ def _races(store: ObjectStore, key: str, condition: Callable[[str], Condition]) 
             except OutcomeUnknown:
                 return None
 
-        with ThreadPoolExecutor(WRITERS) as pool:
+        # Threads of their own know nothing of a deadline, unless they are told of it.
+        with ThreadPoolExecutor(WRITERS, "probe", begin, (left(),)) as pool:
             results = list(pool.map(write, range(WRITERS)))
         _judge(results, store.get(name).body)
     return f"one of {WRITERS} writers won, in each of {ROUNDS} rounds"

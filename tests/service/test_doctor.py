@@ -1,0 +1,91 @@
+"""`holdfast doctor` and a frontend's start before backends that hang."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from holdfast.checks import Check
+from holdfast.errors import Unavailable
+from service.backends import checked_store
+from service.doctor import examine
+from service.settings import Settings
+from tests.service.processes import LISTEN
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A port that takes connections, whose answers a test sees to."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def settings(server: socket.socket, redis_url: str, folder: Path) -> Settings:
+    """Those of a frontend whose S3 is that server."""
+    return Settings(
+        s3_bucket="bucket",
+        s3_endpoint=f"http://127.0.0.1:{server.getsockname()[1]}",
+        s3_path_style=True,
+        redis_url=redis_url,
+        data_dir=folder,
+        listen=[LISTEN],
+        call_deadline=1.0,
+    )
+
+
+def failures(checks: list[Check]) -> list[str]:
+    """What was found that isn't well."""
+    return [check.found for check in checks if check.essential and not check.ok]
+
+
+async def test_a_hung_store(silent: socket.socket, redis_url: str, tmp_path: Path) -> None:
+    """The doctor says that a store hangs, when its time is over, and looks at all else."""
+    said: list[str] = []
+    checks = await examine(settings(silent, redis_url, tmp_path), said.append)
+    [found] = failures(checks)
+    assert "S3 hasn't answered within 1 s" in found
+    assert {"Redis version", f"listener {LISTEN}"} <= {check.name for check in checks}
+    assert sorted(said) == ["Redis", "bucket bucket", "the disk cache and the listeners"]
+
+
+async def test_side_by_side(silent: socket.socket, redis_url: str, tmp_path: Path) -> None:
+    """All looks have begun before the first has ended."""
+    begun = threading.Event()
+
+    def hang_up() -> None:
+        begun.wait()
+        with suppress(OSError):
+            while True:
+                silent.accept()[0].close()
+
+    def say(what: str) -> None:
+        if what == "Redis":
+            begun.set()
+
+    hanging = threading.Thread(target=hang_up)
+    hanging.start()
+    with closing(silent):
+        chosen = settings(silent, redis_url, tmp_path).model_copy(update={"call_deadline": 20.0})
+        [found] = failures(await examine(chosen, say))
+        assert "hasn't answered" not in found
+        silent.shutdown(socket.SHUT_RDWR)
+        hanging.join()
+
+
+def test_a_start(silent: socket.socket, redis_url: str, tmp_path: Path) -> None:
+    """A frontend says what it looks at before it does, and gives up when its time is over."""
+    chosen = settings(silent, redis_url, tmp_path)
+    with (
+        capture_logs() as lines,
+        pytest.raises(Unavailable, match="S3 hasn't answered within 1 s"),
+        checked_store(chosen),
+    ):
+        pass
+    assert lines[0]["event"] == "looking at the store"
+    assert lines[0]["bucket"] == "bucket"
