@@ -124,6 +124,21 @@ async def test_early_put_lands_after_more_bytes(
         await desk.close(session)
 
 
+@pytest.mark.parametrize("size", [100_000, 9 * MIB])
+async def test_few_more_bytes_after_an_early_end(desk: Bench, fill: Fill, size: int) -> None:
+    """A few bytes more, after a larger total was declared, aren't left out of what is stored."""
+    data = fill(size + 5)
+    session = await desk.open()
+    await write(session, data[:-5], total=size)
+    await eventually(lambda: stream_of(session)._early)
+    await stat(session, total=len(data) + 1)
+    message = Message(Action.WRITE, offset=size, data=data[-5:])
+    assert session.handle_at_once(message) is None
+    await session.handle(message)
+    await commit(session, total=len(data), expected=sha256(data))
+    assert await desk.read(sha256(data)) == data
+
+
 async def test_early_end_after_a_tail(desk: Bench, fill: Fill) -> None:
     """A tail that an early last part has replaced is never gone back to."""
     data = fill(10 * MIB)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from grpc import StatusCode
@@ -12,6 +13,7 @@ from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, PermissionDenied, ResourceExhausted, Unavailable
 from protos import content_pb2 as pb
 from service.quarantine import AGAIN, MOST, PERIOD
+from storage import blocks
 from storage.port import NoSuchKey, ObjectStore
 from storage.records import Records, State, new_nonce
 from tests.service.conftest import Fill
@@ -141,6 +143,36 @@ async def test_a_condemned_record(
     counting.before = condemn
     await refused(StatusCode.DATA_LOSS, client.read(sha256(data)))
     assert record_of(folder_store, sha256(data)).state is State.CORRUPT
+
+
+async def test_a_record_of_another_size(
+    folder_store: ObjectStore, folder_fleet: Fleet, fill: Fill, tenant: str
+) -> None:
+    """Reading doesn't go on in a record that says that the same content is longer."""
+    counting = CountingStore(folder_store)
+    frontend = await folder_fleet.frontend(counting)  # type: ignore[arg-type]
+    client, data = frontend.tenant(tenant), fill(SIZE)
+    await client.commit("ref", data)
+
+    def lengthen(operation: str, key: str) -> None:
+        if operation == "get" and key.startswith("data/"):
+            counting.before = nothing
+            folder_store.delete(key)
+            folder_store.put("data/longer", longer := b"x" + data)
+            records = Records(folder_store)
+            seen = records.read(Digest.of(data))
+            assert seen is not None
+            wrong = replace(
+                seen.record,
+                size=len(longer),
+                data_key="data/longer",
+                block_sums=blocks.sums_of(longer),
+                nonce=new_nonce(),
+            )
+            records.write(wrong, seen)
+
+    counting.before = lengthen
+    await refused(StatusCode.DATA_LOSS, client.read(sha256(data)))
 
 
 async def test_missing_once(
