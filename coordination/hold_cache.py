@@ -90,6 +90,14 @@ class Announcement:
                 "changes of one digest at once); try again"
             )
 
+    async def alone(self) -> bool:
+        """Whether it is in force, and no other change of the same holds is under way.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        return bool(await self._scripts.run("change_alone", [self._guard], [self._token]))
+
 
 class HoldCache:
     """The cache of all tenants' holds in one Redis."""

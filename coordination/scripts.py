@@ -22,6 +22,7 @@ Argument = str | bytes | int
 
 NAMES: Final = (
     "abort",
+    "change_alone",
     "change_begin",
     "change_confirm",
     "change_end",

@@ -29,6 +29,7 @@ from service.block_cache import BlockCache
 from service.budget import BufferBudget, Holder
 from service.catalogue import Catalogue
 from service.commit import Commits
+from service.compaction import Compactions
 from service.content import Frontend
 from service.disk_cache import disk_cache
 from service.intake import SIZE, Intake
@@ -95,13 +96,15 @@ async def run_frontend(
         workers = Workers(settings.threads, HASH_THREADS, settings.call_deadline)
         stack.push_async_callback(workers.close, THREADS_GRACE)
         background, metrics = Background(), Metrics()
-        records, holds = Records(store), _holds(store, settings, metrics)
-        damage = KnownDamage(uptime)
-        blobs = Blobs(store, records, holds, new_nonce, uptime, damage=damage)
         server = Backend("Redis", uptime, tell)
         scripts = Scripts(redis, server)
         hold_cache = HoldCache(scripts, lambda: secrets.token_hex(8))
         stack.push_async_callback(hold_cache.close)
+        compactions = Compactions(store, hold_cache, workers, background, new_nonce)
+        records = Records(store)
+        holds = _holds(store, settings, metrics, compactions)
+        damage = KnownDamage(uptime)
+        blobs = Blobs(store, records, holds, new_nonce, uptime, damage=damage)
         absences = Absences(Arrivals(redis), uptime)
         catalogue = Catalogue(
             blobs=blobs,
@@ -195,12 +198,15 @@ async def run_frontend(
             await end(loops)
 
 
-def _holds(store: ObjectStore, settings: Settings, metrics: Metrics) -> Holds:
+def _holds(
+    store: ObjectStore, settings: Settings, metrics: Metrics, compactions: Compactions
+) -> Holds:
     def damaged(error: DataLoss) -> None:
         metrics.hold_damaged()
         log.warning("a damaged hold was passed over", reason=str(error))
 
-    return Holds(store, uuid7, new_nonce, KeptHolds(settings.list_budget), damaged)
+    kept = KeptHolds(settings.list_budget)
+    return Holds(store, uuid7, new_nonce, kept, damaged, crowded=compactions.crowded)
 
 
 def _overload(settings: Settings, workers: Workers, metrics: Metrics) -> Overload:

@@ -26,6 +26,8 @@ from storage.port import ConditionFailed, Entry, IfAbsent, IfMatch, NoSuchKey, O
 FORMAT: Final = 2
 ATTEMPTS: Final = 5
 """How often a hold is sent, each time under a fresh name."""
+FEW: Final = 4
+"""Holds of one tenant on one digest that are left alone; more are compacted."""
 UPDATE_ATTEMPTS: Final = 32
 """How often a label update is merged with concurrent ones."""
 
@@ -34,6 +36,7 @@ _KNOWN: Final = frozenset(
 )
 
 Relabel = Callable[[Mapping[str, str]], Mapping[str, str]]
+Crowded = Callable[[str, Digest], None]
 Damaged = Callable[[DataLoss], None]
 
 
@@ -132,6 +135,8 @@ class Holds:
         new_nonce: NewName,
         kept: KeptHolds | None = None,
         damaged: Damaged = lambda _: None,
+        *,
+        crowded: Crowded = lambda _tenant, _digest: None,
     ) -> None:
         """Nothing is asked of the store yet.
 
@@ -141,12 +146,14 @@ class Holds:
             new_nonce: for what is written.
             kept: remembers what listings have fetched; None: nothing is.
             damaged: told of each hold that is passed over because it can't be read.
+            crowded: told of a tenant and a digest where many holds were found.
         """
         self._store = store
         self._new_name = new_name
         self._new_nonce = new_nonce
         self._kept = kept or KeptHolds(0)
         self._damaged = damaged
+        self._crowded = crowded
 
     def make(self, tenant: str, hold: Hold, name: str | None = None) -> str:
         """Makes a hold and returns its key, once the store has confirmed it.
@@ -171,7 +178,10 @@ class Holds:
     def find(self, tenant: str, digest: Digest) -> list[Named]:
         """This tenant's holds on a digest that no delete is marked beside."""
         entries = self._store.list(hold_prefix(tenant, digest))
-        return self.load([entry.key for entry in entries])
+        found = self.load([entry.key for entry in entries])
+        if len(found) > FEW:
+            self._crowded(tenant, digest)
+        return found
 
     def groups(self, tenant: str) -> Iterator[list[Entry]]:
         """What is below each digest of a tenant, marks too, in order of digest.
@@ -210,6 +220,10 @@ class Holds:
             UnsupportedFormat: written by a newer version.
         """
         return self._get(key).hold
+
+    def named(self, key: str) -> Named:
+        """One hold with its ETag; raises as `read` does."""
+        return self._get(key)
 
     def remembered(self, group: list[Entry]) -> list[Named] | None:
         """As `load`, without a request; None where something has changed or isn't kept."""

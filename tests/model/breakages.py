@@ -15,6 +15,7 @@ from service.collector.data import DataSweep
 from service.collector.deletes import BrokenDeletes
 from service.commit import Commits
 from storage.blobs import Blobs
+from storage.compaction import Compaction
 from storage.holds import Holds, merged
 from storage.keys import DELETING, hold_prefix, record_key
 from storage.own_data import OwnData, Sight
@@ -262,3 +263,23 @@ def read_records_first(patch: Patch) -> None:
 
 def finish_deletes(patch: Patch) -> None:
     patch.setattr(BrokenDeletes, "_seen_without", lambda *_: True)
+
+
+def compact_unseen(patch: Patch) -> None:
+    def mark(steps: Any) -> bool:
+        *others, newest = sorted(named.key for named in steps._find())
+        steps._newest, steps._others = newest, others
+        for key in others:
+            steps._store.put(key + DELETING, b"")
+        return True
+
+    patch.setattr(Compaction, "mark", mark)
+
+
+def compact_unmarked(patch: Patch) -> None:
+    def mark(steps: Any) -> bool:
+        *others, newest = sorted(named.key for named in steps._find())
+        steps._newest, steps._others = newest, others
+        return bool(list(steps._store.list(steps._prefix)))
+
+    patch.setattr(Compaction, "mark", mark)

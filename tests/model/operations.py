@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from holdfast.digests import Digest
+from storage.compaction import Compaction
 from storage.folder import FolderStore
-from storage.keys import DELETING
-from storage.records import State
+from storage.holds import Holds
+from storage.keys import DELETING, uuid7
+from storage.records import State, new_nonce
 from tests.model.cache_model import CacheModel, CacheRules, CacheWorld, Redis
 from tests.model.cache_model import delete as delete_announced
 from tests.model.cache_model import info as info_cached
@@ -20,7 +22,7 @@ from tests.model.programs import Call
 from tests.model.protocol import Faults
 from tests.model.recording import Made, RecordingStore
 from tests.model.storage_model import OLD, Frozen, World
-from tests.model.storage_programs import delete, info, remembered
+from tests.model.storage_programs import compact, delete, info, remembered
 from tests.model.storage_rules import LIVE, Record
 from tests.model.traces import of_a_commit, of_the_cache, refusal
 from tests.model.worlds import FIRST, OTHER, OWN, RULES, announced, found, live, turn
@@ -199,3 +201,20 @@ def collects(*, held: bool = False, marked: bool = False, state: State = State.L
         return found(stage.recording, world, Call(sweep_store, (RULES, "a", "1")))
 
     return scene
+
+
+async def compacts(stage: Stage) -> str | None:
+    """A compaction of six holds that say the same."""
+    data = await stage.committed("inline")
+    (first,) = stage.fleet.store.list(f"holds/{stage.tenant}/")
+    body = stage.fleet.store.get(first.key).body
+    for number in range(5):
+        stage.fleet.store.put(f"{first.key}-{number}", body)
+    stage.start()
+    holds = Holds(stage.recording, uuid7, new_nonce)  # type: ignore[arg-type]
+    digest = Digest.of(data)
+    steps = Compaction(stage.recording, holds, new_nonce, stage.tenant, digest)  # type: ignore[arg-type]
+    if steps.mark():
+        steps.unlink()
+    world = live("inline", *(("a", f"h{number}") for number in range(6)))
+    return found(stage.recording, world, Call(compact, (RULES, "a", "1")))

@@ -26,6 +26,8 @@ from tests.model.storage_rules import (
     Rules,
 )
 
+FEW = 1
+"""Holds that a compaction leaves alone: as few as can be, so that small casts have more."""
 Reading = Generator[Request | Note | Both, Any, Any]
 
 
@@ -219,3 +221,24 @@ def unlink(rules: Rules, tenant: str, names: tuple[str, ...]) -> Reading:
             if reply != OK and rules.stops_undeleted:
                 return False
     return True
+
+
+def compact(rules: Rules, tenant: str, _name: str) -> Program:
+    """`Compaction`: all unmarked holds but the one whose name sorts last go."""
+    found = yield from find(tenant)
+    if len(found) <= FEW:
+        return
+    others, newest = found[:-1], found[-1]
+    for name in others if rules.compacts_by_marks else ():
+        reply = yield Request("put", "mark", (tenant, name))
+        if reply != OK:
+            return
+    if rules.compacts_by_sight:
+        listed = yield Request("list", "hold", tenant)
+        if (newest, False) not in listed:
+            return
+        for name in (*others, newest):
+            there = yield Request("get", "hold", (tenant, name))
+            if not there and name == newest:
+                return
+    yield from unlink(rules, tenant, others)

@@ -89,6 +89,10 @@ class Rules(NamedTuple):
     longer_than_life: bool = True
     longer_than_landing: bool = True
     same_nonce: bool = True
+    compacts_by_marks: bool = True
+    """A hold that goes by a compaction has a mark first."""
+    compacts_by_sight: bool = True
+    """The hold that stays is seen without a mark after the others have theirs."""
     counts_marks: bool = True
     """A collector counts a mark as a hold."""
     sweeps_marks: bool = True

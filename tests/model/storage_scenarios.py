@@ -10,7 +10,7 @@ from tests.model.commit_programs import commit, redrive
 from tests.model.programs import Call
 from tests.model.protocol import Faults, Slot
 from tests.model.storage_model import OLD, StorageModel, World
-from tests.model.storage_programs import delete, info, remembered
+from tests.model.storage_programs import compact, delete, info, remembered
 from tests.model.storage_rules import CONDEMNED, GONE, LIVE, Record, Rules
 
 A, B = "a", "b"
@@ -68,6 +68,13 @@ def sweeper(rules: Rules, tenant: str) -> Slot:
     """A collector of marks without holds."""
     return Slot(
         "sweeper", 1, lambda _world, _left: [("a pass", Call(sweep_marks, (rules, tenant, "s")))]
+    )
+
+
+def compactor(rules: Rules, name: str) -> Slot:
+    """A frontend that has met many holds."""
+    return Slot(
+        f"compactor {name}", 1, lambda _world, _left: [("a pass", Call(compact, (rules, A, name)))]
     )
 
 
@@ -153,6 +160,28 @@ def deleting(rules: Rules, faults: Faults) -> StorageModel:
     """A tenant asks and deletes again and again; what its deletes leave is swept."""
     cast = [client(rules, A, "1", 3, "id"), collector(rules), sweeper(rules, A)]
     return StorageModel(rules, cast, faults, HELD)
+
+
+def compacting(rules: Rules, faults: Faults) -> StorageModel:
+    """A tenant deletes and commits while its holds are compacted and its marks swept."""
+    cast = [
+        client(rules, A, "1", 2, "idc", "inline"),
+        compactor(rules, "c"),
+        sweeper(rules, A),
+    ]
+    return StorageModel(rules, cast, faults, HELD)
+
+
+def compacting_twice(rules: Rules, faults: Faults) -> StorageModel:
+    """Two frontends compact at once while a tenant asks for more holds than there are."""
+    start = HELD._replace(holds=frozenset({(A, "old"), (A, "older")}))
+    cast = [
+        client(rules, A, "1", 1, "ic", "inline"),
+        compactor(rules, "c"),
+        compactor(rules, "e"),
+        collector(rules),
+    ]
+    return StorageModel(rules, cast, faults, start)
 
 
 def healing(rules: Rules, faults: Faults, damage: str = GONE) -> StorageModel:

@@ -17,6 +17,8 @@ from tests.model.breakages import (
     bury_live,
     bury_unread,
     carry_out_always,
+    compact_unmarked,
+    compact_unseen,
     confirm_first,
     count_holds_alone,
     data_after,
@@ -51,6 +53,7 @@ from tests.model.operations import (
     collects,
     commits,
     commits_again,
+    compacts,
     deletes,
     deletes_announced,
     writes_remembered,
@@ -87,6 +90,9 @@ BROKEN: dict[str, tuple[Callable[[Patch], None], Scene]] = {
     "a live record buried": (bury_live, collects()),
     "the record read before the second listing": (bury_unread, collects(state=State.CONDEMNED)),
     "records read before data is listed": (read_records_first, collects(state=State.TOMBSTONE)),
+    "a compaction that doesn't look at what stays": (compact_unseen, compacts),
+    "a compaction without marks": (compact_unmarked, compacts),
+    "a compaction that takes its marks away first": (unmark_first, compacts),
     "a delete finished because its mark is old": (finish_deletes, collects(held=True, marked=True)),
 }
 

@@ -1,0 +1,87 @@
+"""Many holds of one tenant on one digest become one: retries and races leave some.
+
+    newest takes over what all say → marks beside the others confirmed → newest listed, unmarked
+    → no label is being changed → newest takes over once more → others deleted, then their marks
+
+No hold is made, so a Delete that runs meanwhile can't be undone by it. The one that stays is the
+one whose name sorts last: two compactions can't each delete what the other one keeps, and a
+listing under way that comes too late for the others comes in time for it. It is looked at after
+the marks: a Delete that has marked it, or a collector that is about to take it for the rest of
+one, is then seen, and nothing is deleted. Wherever this breaks off, what is marked and left is
+the collector's, as after a broken-off Delete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from holdfast.digests import Digest
+from storage.holds import FEW, Holds, Named, speaking
+from storage.keys import DELETING, NewName, hold_prefix
+from storage.port import IfMatch, NoSuchKey, ObjectStore
+
+
+class Compaction:
+    """The compaction of one tenant's holds on one digest. Blocking; each step is called once."""
+
+    def __init__(
+        self, store: ObjectStore, holds: Holds, new_nonce: NewName, tenant: str, digest: Digest
+    ) -> None:
+        """Asks nothing of the store yet."""
+        self._store = store
+        self._holds = holds
+        self._new_nonce = new_nonce
+        self._prefix = hold_prefix(tenant, digest)
+        self._find: Callable[[], list[Named]] = lambda: holds.find(tenant, digest)
+        self._others: Sequence[str] = ()
+        self._newest = ""
+
+    def mark(self) -> bool:
+        """Marks all but the newest, which says by then what all say; False: nothing is to be done.
+
+        Raises:
+            ConditionFailed, NoSuchKey: the newest is being changed or deleted; nothing is marked.
+            OutcomeUnknown, Unavailable: the store fails; what is marked stays so.
+        """
+        found = sorted(self._find(), key=lambda named: named.key)
+        if len(found) <= FEW:
+            return False
+        *others, newest = found
+        self._take_over(newest, others)
+        self._newest, self._others = newest.key, [named.key for named in others]
+        for key in self._others:
+            self._store.put(key + DELETING, b"")
+        listed = {entry.key for entry in self._store.list(self._prefix)}
+        return newest.key in listed and newest.key + DELETING not in listed
+
+    def unlink(self) -> None:
+        """Deletes what is marked, once no label of it can be changed any more.
+
+        Raises:
+            ConditionFailed, NoSuchKey: the newest is being changed or deleted; nothing is deleted.
+            OutcomeUnknown, Unavailable: the store fails; what is marked stays so.
+        """
+        others = []
+        for key in self._others:
+            try:
+                others.append(self._holds.named(key))
+            except NoSuchKey:
+                continue
+        self._take_over(self._holds.named(self._newest), others)
+        self._holds.unlink(self._others)
+
+    def _take_over(self, newest: Named, others: Sequence[Named]) -> None:
+        """The newest hold says what all say together."""
+        found = [*others, newest]
+        voice = speaking(found).hold
+        merged = replace(
+            newest.hold,
+            labels=voice.labels,
+            labelled_at_ns=voice.labelled_at_ns,
+            created_at_ns=min(named.hold.created_at_ns for named in found),
+            updated_at_ns=max(named.hold.updated_at_ns for named in found),
+        )
+        if merged != newest.hold:
+            body = replace(merged, nonce=self._new_nonce()).encode()
+            self._store.put(newest.key, body, IfMatch(newest.etag))
