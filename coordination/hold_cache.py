@@ -119,12 +119,19 @@ class HoldCache:
         if waiting is not None:
             waiting.append((digest, answer))
         else:
-            self._waiting[tenant] = deque([(digest, answer)])
+            asked = self._waiting[tenant] = deque([(digest, answer)])
             with unbounded():  # others are answered by it, too
                 asking = asyncio.create_task(self._ask(tenant))
             self._asking.add(asking)
-            asking.add_done_callback(self._asking.discard)
+            asking.add_done_callback(lambda task: self._asked(tenant, asked, task))
         return await answer
+
+    def _asked(self, tenant: str, asked: deque[_Asked], asking: asyncio.Task[None]) -> None:
+        """Also of a request that was cancelled before it began: nobody else would tell."""
+        self._asking.discard(asking)
+        if self._waiting.get(tenant) is asked:
+            del self._waiting[tenant]
+            _tell(asked, Unavailable("this frontend stops; ask another one"))
 
     async def _ask(self, tenant: str) -> None:
         """Looks up what one tenant waits for, until nothing is left."""

@@ -220,11 +220,12 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
                 # Nothing here keeps a message while the next one is waited for.
                 while True:
-                    await admission.ask(session.lacking if session else None)
+                    await (session.admit(admission) if session else admission.ask(None))
                     message = await _next(context)
                     if message is None:
                         break
-                    admission.came(message.size)
+                    promised = session.promised if session else 0
+                    admission.came(message.size, promised=promised)
                     if session is None:
                         # In answer to a message: a stream that is ended before has no status.
                         tenant = self._tenant(context)
@@ -264,15 +265,12 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
             # Nobody waits for it any more, and it may have taken the ref by now.
-            self._frontend.background.start(self._close_when_open(opening))
+            opening.add_done_callback(self._close_opened)
             raise
 
-    async def _close_when_open(self, opening: asyncio.Task[Session]) -> None:
-        try:
-            session = await opening
-        except HoldfastError:
-            return  # it was never open
-        await self._frontend.sessions.close(session)
+    def _close_opened(self, opening: asyncio.Task[Session]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self._frontend.sessions.close(opening.result())
 
     async def _carry(self, work: Coroutine[Any, Any, Response]) -> Response:
         """Waits for work that is carried to its end even if the client goes away.
@@ -284,7 +282,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
 
     async def _close(self, session: Session | None) -> None:
         if session is not None:
-            await self._carry(self._frontend.sessions.close(session))
+            await asyncio.shield(self._frontend.sessions.close(session))
 
 
 def register(servicer: ContentServicer, server: grpc.aio.Server) -> None:

@@ -26,7 +26,7 @@ from holdfast.errors import DataLoss
 from service.absences import Absences
 from service.backends import tell
 from service.block_cache import BlockCache
-from service.budget import BufferBudget, Holder
+from service.budget import BufferBudget
 from service.catalogue import Catalogue
 from service.commit import Commits
 from service.compaction import Compactions
@@ -130,7 +130,7 @@ async def run_frontend(
             absences=absences,
             workers=workers,
             background=background,
-            budget=_budget(settings.buffer_budget, background),
+            budget=BufferBudget(settings.buffer_budget, background.start, time.monotonic),
             upload_slots=UploadSlots(settings.uploads, store.throttled),
             limits=Limits(
                 settings.part_size,
@@ -234,22 +234,12 @@ def _presence(store: ObjectStore, workers: Workers, background: Background) -> P
     return Presence(touch, missed, background)
 
 
-def _budget(size: int, background: Background) -> BufferBudget:
-    async def spill(holder: Holder) -> None:
-        try:
-            await holder.spill()
-        finally:
-            budget.spilled(holder)
-
-    budget = BufferBudget(size, lambda holder: background.start(spill(holder)))
-    return budget
-
-
 def _gauges(metrics: Metrics, path: WritePath, sessions: Sessions, cache: BlockCache) -> None:
     metrics.gauge("holdfast_streams", "Write streams that are open.", lambda: len(sessions))
     metrics.gauge("holdfast_leases", "Refs that are locked.", lambda: path.leases.held)
     metrics.gauge("holdfast_buffer_free_bytes", "Buffer left.", lambda: path.budget.free)
     metrics.gauge("holdfast_buffer_waiting", "Streams that wait.", lambda: path.budget.waiting)
+    metrics.gauge("holdfast_buffer_spills", "Parts spilled so far.", lambda: path.budget.spills)
     metrics.gauge("holdfast_upload_slots", "Parts at once.", lambda: path.upload_slots.allowed)
     metrics.gauge("holdfast_cache_bytes", "Blocks in memory.", lambda: cache.size)
     metrics.gauge("holdfast_cache_hits", "Blocks found in memory.", lambda: cache.hits)

@@ -130,26 +130,28 @@ class Admission:
         self.slow = True
         self.taken = 0
 
-    async def ask(self, lacking: int | None) -> None:
+    async def ask(self, lacking: int | None, *, promised: int = 0) -> None:
         """Waits until the next message may be read.
 
         Args:
             lacking: bytes that the blob lacks, as far as its size was declared.
+            promised: bytes of it that the buffers have room for already. Then it never waits:
+                those that it would wait for may be waiting for its part to be finished.
         """
         expected = UNKNOWN if self._largest is None else self._largest
-        if self.slow:
+        if self.slow or promised:
             expected = 0
         elif lacking is not None and lacking >= 0:  # less: the declaration was wrong
             expected = min(expected, lacking)
         await self._intake.ask(self, expected)
         self._asked = self._intake.now()
 
-    def came(self, size: int) -> None:
-        """A message with `size` bytes of data is there."""
+    def came(self, size: int, *, promised: int = 0) -> None:
+        """A message with `size` bytes of data is there; the buffers have room for `promised`."""
         if size:
             self._largest = max(size, self._largest or 0)
         self.slow = self._intake.now() - self._asked >= SILENCE
-        self._intake.came(self, size)
+        self._intake.came(self, max(0, size - promised))
 
     def handled(self) -> None:
         """The message is carried out, or there is none: its bytes are elsewhere, or gone."""

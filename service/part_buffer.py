@@ -53,7 +53,7 @@ class PartBuffer:
 
     @property
     def reserved(self) -> int:
-        """Bytes of the budget that it takes."""
+        """Bytes that it has in memory."""
         return self.size if self.in_memory else 0
 
     @property
@@ -88,7 +88,7 @@ class PartBuffer:
         return taken
 
     def give_up(self) -> int:
-        """Drops the bytes from memory; returns how many go back to the budget."""
+        """Drops the bytes from memory; returns how many they were."""
         freed = self.reserved
         self.chunks, self.in_memory = [], False
         return freed

@@ -55,8 +55,7 @@ class PartStream:
         self._single_put = False
         self.sight = NEVER_SEEN
         self.total = total
-        self.last_used = path.clock()
-        path.budget.join(self)
+        self.share = path.budget.join(self)
 
     # -- what it knows
 
@@ -110,11 +109,6 @@ class PartStream:
         """The digest of the bytes so far; None after a resumption without a saved hash."""
         return self._writing.hash.digest() if self._writing.hash else None
 
-    @property
-    def spillable(self) -> int:
-        """Bytes that `spill` would give back now."""
-        return self._buffer.reserved
-
     def use_algorithm(self, algorithm: str) -> None:
         """Hashes by another algorithm, as long as there are no bytes."""
         if self.offset == 0 and self.algorithm != algorithm:
@@ -144,22 +138,26 @@ class PartStream:
         if self._closed:
             await self._reopen_closed()
         await self._settle_early()
-        await self._reserve(len(data) - begin)
         taken = begin
+        while taken < len(data):
+            taken = await self._receive_piece(data, taken)
+
+    async def _receive_piece(self, data: bytes, start: int) -> int:
+        """Takes as many bytes as the part has room for; returns where it has stopped."""
+        stop = min(len(data), start + self._room())
+        await self._reserve(stop - start)
+        taken = start
         try:
-            while taken < len(data):
-                stop = min(len(data), taken + self._room())
-                sums = await self._writing.digest(data, taken, stop)
-                self._buffer.append(data, taken, stop, sums)
-                taken = stop
-                if self._buffer.size == self._writing.part_size:
-                    buffer, self._buffer = self._buffer, PartBuffer()
-                    await self._uploads.send_full(buffer)
+            sums = await self._writing.digest(data, start, stop)
+            self._buffer.append(data, start, stop, sums)
+            taken = stop
+            if self._buffer.size == self._writing.part_size:
+                buffer, self._buffer = self._buffer, PartBuffer()
+                await self._uploads.send_full(buffer, self.share.cut())
         finally:
             self._lock.release()
-            self.last_used = self._path.clock()
-            # Also when nothing is left: what has come can be spilled from now on.
-            self._path.budget.release(len(data) - taken)
+            self.share.give_back(stop - taken)
+        return taken
 
     def receive_at_once(self, data: bytes, begin: int = 0) -> bool:
         """Takes a small piece that needs no waiting for anything; False: `receive` must.
@@ -179,12 +177,11 @@ class PartStream:
             or self._early is not None
             or self._buffer.spilled
             or self._lock.locked()
-            or not self._path.budget.acquire_at_once(size)
+            or not self.share.take_at_once(size)
         )
         if waits:
             return False
         self._buffer.append(data, begin, stop, writing.digest_at_once(data, begin, stop))
-        self.last_used = self._path.clock()
         return True
 
     def _room(self) -> int:
@@ -204,24 +201,35 @@ class PartStream:
         """Waits for buffer space, a tail's included, and returns with the lock held."""
         while True:
             spilled = self._buffer.spilled
-            await self._path.budget.acquire(amount + spilled)
+            await self.share.take(amount + spilled, self._rest(amount))
             try:
                 await self._lock.acquire()
             except BaseException:
-                self._path.budget.release(amount + spilled)
+                self.share.give_back(amount + spilled)
                 raise
             if spilled == self._buffer.spilled:
                 break
             self._lock.release()
-            self._path.budget.release(amount + spilled)
+            self.share.give_back(amount + spilled)
         try:
             self._writing.check()
             if spilled:
                 await self._tails.load(self._buffer, *self._uploads.full)
         except BaseException:
             self._lock.release()
-            self._path.budget.release(amount + spilled)
+            self.share.give_back(amount + spilled)
             raise
+
+    def _rest(self, amount: int) -> int:
+        """Bytes that the part takes, as far as anybody knows, after the next `amount`.
+
+        None after what makes the end of the blob, which comes with no amount.
+        """
+        if not amount:
+            return 0
+        rest = self._writing.part_size - self._buffer.size - amount
+        lacking = self.total - self.offset - amount
+        return min(rest, lacking) if lacking >= 0 else rest
 
     # -- the last, short part
 
@@ -338,6 +346,7 @@ class PartStream:
         """
         async with self._lock:
             if not self._buffer.reserved:
+                self.share.renounce()
                 return
             try:
                 await self._settle()
@@ -352,7 +361,8 @@ class PartStream:
             finally:
                 if self.durable == self.offset and not self._buffer.tail and self.multipart:
                     self._closed = True  # the short last part holds them
-                self._path.budget.release(self._buffer.give_up())
+                self.share.give_back(self._buffer.give_up())
+                self.share.renounce()
 
     async def suspend(self) -> None:
         """Makes durable what was received, so that another stream can go on.
@@ -370,18 +380,22 @@ class PartStream:
         """The ingest has ended: its tail isn't needed any more."""
         self._tails.discard(self._buffer.tail)
 
-    async def close(self) -> None:
-        """Ends it: what is under way is cancelled, buffers are given back.
+    def abandon(self) -> None:
+        """Ends it at once: what is under way is cancelled, and all its buffer space given back.
 
         What is still being carried out beside it fails at its next step.
         """
         self._writing.fail(Aborted("the stream has ended; ask STAT where to go on"))
         if self._early:
             self._early.cancel()
+        self._uploads.cancel()
+        self.share.close()
+
+    async def close(self) -> None:
+        """Ends it, and waits until nothing of it is under way any more."""
+        self.abandon()
         await self._uploads.close()
         async with self._lock:
-            freed, self._buffer = self._buffer.give_up(), PartBuffer()
-        self._path.budget.leave(self)
-        self._path.budget.release(freed)
+            self._buffer = PartBuffer()
         await self._uploads.close()  # a part that `receive` sent just before it noticed
         await self._settle()

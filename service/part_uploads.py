@@ -16,6 +16,7 @@ from coordination.ingest import Change, Ingest, StoredPart
 from coordination.scripts import Argument
 from holdfast.errors import Aborted, DataLoss, HoldfastError
 from service.part_buffer import PartBuffer, Tails
+from service.permits import NONE, Permit
 from service.writing import Writing
 from storage import blocks
 from storage.keys import data_key
@@ -28,8 +29,8 @@ TAIL_FIELDS: Final = ("tail_key", "tail_size", "tail_sums")
 class Outgoing:
     """A part on its way, and everything that is true at its end.
 
-    A full one owns its buffer; a short one leaves it to the stream, because more
-    bytes may come after all.
+    A full one owns its buffer, and the room that its bytes take; a short one leaves both to
+    the stream, because more bytes may come after all.
     """
 
     number: int
@@ -38,6 +39,7 @@ class Outgoing:
     end: int
     hash_state: str
     full: bool
+    room: Permit
 
 
 class PartUploads:
@@ -54,6 +56,7 @@ class PartUploads:
             self.parts.pop()
         self._next = len(self.parts) + 1
         self._in_flight = asyncio.Semaphore(writing.path.limits.parts_in_flight)
+        # Those that have not ended, in order.
         self._jobs: list[asyncio.Task[None]] = []
         self._creation: asyncio.Task[Upload] | None = None
         # Whether Redis may know of the upload: then it is the ingest's, not ours to drop.
@@ -80,29 +83,28 @@ class PartUploads:
         """The sums of all blocks that are stored."""
         return b"".join(part.block_sums for part in self.parts)
 
-    async def send_full(self, buffer: PartBuffer) -> None:
+    async def send_full(self, buffer: PartBuffer, room: Permit) -> None:
         """Takes over a full buffer; returns when its part may be stored.
 
-        The buffer's bytes go back to the budget when they are stored.
+        Args:
+            buffer: the bytes.
+            room: what they take of the budget; it is given back when they are stored.
         """
-        writing = self._writing
-        part = Outgoing(
-            self._next, buffer, buffer.sums, writing.offset, writing.saved_hash(), full=True
-        )
-        self._next += 1
         try:
-            await self._start(part)
+            await self._start(self._outgoing(buffer, buffer.sums, room, full=True))
         except BaseException:
-            writing.path.budget.release(buffer.give_up())
+            room.release()
             raise
 
     async def send_short(self, buffer: PartBuffer) -> asyncio.Task[None]:
         """Begins to store the last part; its bytes stay in the buffer."""
-        writing = self._writing
-        sums = buffer.sums + blocks.finish(writing.running)
-        return await self._start(
-            Outgoing(self._next, buffer, sums, writing.offset, writing.saved_hash(), full=False)
-        )
+        sums = buffer.sums + blocks.finish(self._writing.running)
+        return await self._start(self._outgoing(buffer, sums, NONE, full=False))
+
+    def _outgoing(self, buffer: PartBuffer, sums: bytes, room: Permit, *, full: bool) -> Outgoing:
+        writing, number = self._writing, self._next
+        self._next += full
+        return Outgoing(number, buffer, sums, writing.offset, writing.saved_hash(), full, room)
 
     async def _start(self, part: Outgoing) -> asyncio.Task[None]:
         try:
@@ -110,33 +112,31 @@ class PartUploads:
         except asyncio.CancelledError as error:
             self._writing.fail(error)
             raise
-        self._jobs = [job for job in self._jobs if not job.done()]
         previous = self._jobs[-1] if self._jobs else None
         job = asyncio.create_task(self._run(part, previous))
+        job.add_done_callback(lambda job: self._ended(part, job))
         self._jobs.append(job)
         return job
 
+    def _ended(self, part: Outgoing, job: asyncio.Task[None]) -> None:
+        """Takes back what a job had, whether it was begun or not, and notes its failure."""
+        self._jobs.remove(job)
+        self._in_flight.release()
+        part.room.release()
+        if job.cancelled():
+            self._writing.fail(asyncio.CancelledError())
+        elif error := job.exception():
+            self._writing.fail(error)
+
     async def _run(self, part: Outgoing, previous: asyncio.Task[None] | None) -> None:
-        writing = self._writing
         try:
             stored = await self._store(part)
             if previous:
                 await asyncio.wait([previous])
-            writing.check()
+            self._writing.check()
             await self._checkpoint(part, stored)
         except (DataLoss, NoSuchUpload):  # a disk has lost it, or the store has dropped it
-            writing.fail(writing.failure or await self._upload_gone())
-        except HoldfastError as error:
-            writing.fail(error)
-        except asyncio.CancelledError as error:
-            writing.fail(error)
-            raise
-        except Exception as error:  # noqa: BLE001 -- it is logged, and fails the stream
-            writing.fail(error)
-        finally:
-            self._in_flight.release()
-            if part.full:
-                writing.path.budget.release(part.buffer.give_up())
+            self._writing.fail(self._writing.failure or await self._upload_gone())
 
     async def _store(self, part: Outgoing) -> StoredPart:
         writing, path = self._writing, self._writing.path
@@ -145,11 +145,15 @@ class PartUploads:
             writing.check()
             # Whole parts go out as they came; a short one may be added to after all.
             body: Body = part.buffer.body() if not part.full else part.buffer.take()
-            stored = await path.workers.bulk(
-                path.store.put_part, writing.data_key, upload, part.number, body, part.sums
+            stored = await path.workers.send(
+                part.room,
+                path.store.put_part,
+                writing.data_key,
+                upload,
+                part.number,
+                body,
+                part.sums,
             )
-        if part.full:
-            path.budget.release(part.buffer.give_up())
         path.stored(stored.size)
         return StoredPart(stored.etag, stored.size, part.sums)
 
@@ -205,15 +209,19 @@ class PartUploads:
         return Aborted("the store has dropped the upload; ask STAT and start over at offset 0")
 
     async def settle(self) -> None:
-        """Waits for all parts on their way."""
-        if waiting := [job for job in self._jobs if not job.done()]:
-            await asyncio.wait(waiting)
+        """Waits for all parts on their way; what has failed is noted then."""
+        while self._jobs:
+            await asyncio.wait(self._jobs)
+
+    def cancel(self) -> None:
+        """Breaks off what is on its way."""
+        for job in self._jobs:
+            job.cancel()
 
     async def close(self) -> None:
         """Cancels what is on its way, and drops an upload that no checkpoint names."""
-        for job in self._jobs:
-            job.cancel()
-        await asyncio.gather(*self._jobs, return_exceptions=True)
+        self.cancel()
+        await self.settle()
         creation, self._creation = self._creation, None
         if creation and not self._named:
             self._writing.path.background.start(self._drop(creation))

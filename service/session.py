@@ -37,6 +37,7 @@ from service.absences import ABSENCE_TTL
 from service.catalogue import Catalogue
 from service.commit import Commits
 from service.freeze import prepare
+from service.intake import Admission
 from service.part_stream import PartStream
 from service.phases import Phase, following
 from service.seal import read_back, seal
@@ -180,7 +181,23 @@ class Session:
             HoldfastError: as contract.md says; the stream ends with it.
         """
         async with self._turn:
-            return await self._handle(message)
+            self._stream.share.work()
+            try:
+                return await self._handle(message)
+            finally:
+                self._stream.share.rest()
+
+    async def admit(self, admission: Admission) -> None:
+        """Waits until the next message may be read; from then on its client's turn lasts."""
+        share = self._stream.share
+        share.work()
+        await admission.ask(self.lacking, promised=share.promised)
+        share.rest()
+
+    @property
+    def promised(self) -> int:
+        """Bytes of the next messages that have their room already."""
+        return self._stream.share.promised
 
     def handle_at_once(self, message: Message) -> Reply | None:
         """Carries out a WRITE of a few bytes more, as diffs come by the thousand.
@@ -448,6 +465,17 @@ class Session:
             raise Aborted(f"the bytes can't be read back ({error}); start over") from error
 
     # -- the end of the stream
+
+    def abandon(self) -> None:
+        """Gives up all that it holds in this process, at once: its end was broken off, or is over.
+
+        What Redis still has of it runs out by itself.
+        """
+        self._closed = True
+        self._lease.taken = True
+        self._path.leases.remove(self._lease)
+        self._stream.abandon()
+        self._ended.set()
 
     async def publish_progress(self) -> None:
         """Tells other frontends how far this stream is, if it moved.

@@ -71,14 +71,20 @@ class Sessions:
         self._writing[tenant, ref] = session
         return session
 
-    async def close(self, session: Session) -> None:
-        """Ends a stream; what it received is made durable."""
-        try:
-            await session.close()
-        finally:
-            self._open.discard(session)
-            if self._writing.get(session.name) is session:
-                del self._writing[session.name]
+    def close(self, session: Session) -> asyncio.Task[None]:
+        """Begins to end a stream; what it received is made durable.
+
+        However the task ends, and if it never begins, what the stream held is given back.
+        """
+        closing = self._path.background.carry(session.close())
+        closing.add_done_callback(lambda _: self._ended(session))
+        return closing
+
+    def _ended(self, session: Session) -> None:
+        session.abandon()
+        self._open.discard(session)
+        if self._writing.get(session.name) is session:
+            del self._writing[session.name]
 
     async def close_all(self) -> None:
         """Ends all streams."""

@@ -1,4 +1,8 @@
-"""The thread pools in which everything that blocks is done."""
+"""The thread pools in which everything that blocks is done.
+
+A call that nobody waits for any more can't be broken off: its thread is busy until the
+store answers, and counts as busy until then.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Collection, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -17,6 +21,7 @@ import structlog
 
 from holdfast.deadlines import current, unbounded, within
 from holdfast.errors import Unavailable
+from service.permits import Permit
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -58,7 +63,7 @@ class Workers:
 
     @property
     def queued(self) -> int:
-        """How many calls wait for a thread that asks the store; a given-up one may be missing."""
+        """How many calls wait for a thread that asks the store."""
         return max(0, self._asked - self._store_threads)
 
     async def store(
@@ -98,27 +103,52 @@ class Workers:
 
         It goes on for as long as bytes move.
         """
-        async with self._bulk:
-            return await self.patient(call, *args, **kwargs)
+        await self._bulk.acquire()
+        with unbounded():
+            return await self._in_time(partial(call, *args, **kwargs), self._bulk.release)
 
-    async def _in_time(self, call: Callable[[], Result]) -> Result:
+    async def send(
+        self,
+        room: Permit,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """As `bulk`; the room that its bytes take is the call's, until no thread has them."""
+        room = room.move()
+        try:
+            await self._bulk.acquire()
+        except BaseException:
+            room.release()
+            raise
+        with unbounded():
+            return await self._in_time(
+                partial(call, *args, **kwargs), self._bulk.release, room.release
+            )
+
+    async def _in_time(self, call: Callable[[], Result], *gives_back: Callable[[], None]) -> Result:
         """Runs a call in a thread, under the deadline that is in force here.
 
         A call that has begun ends by itself: its requests know of the deadline. One that
         still waits for a thread then never begins.
+
+        Args:
+            call: what blocks.
+            gives_back: called when no thread is busy with it any more, however that ends.
         """
         loop, deadline, overdue = asyncio.get_running_loop(), current(), False
         self._asked += 1
+        running: Future[Result] | None = None
         try:
-            running = self._store.submit(copy_context().run, call)
+            running = started = self._store.submit(copy_context().run, call)
 
             def expire() -> None:
                 nonlocal overdue
-                overdue = running.cancel()
+                overdue = started.cancel()
 
             timer = None if deadline is None else loop.call_later(deadline.left, expire)
             try:
-                return await asyncio.wrap_future(running)
+                return await asyncio.wrap_future(started)
             finally:
                 if timer is not None:
                     timer.cancel()
@@ -131,7 +161,16 @@ class Workers:
                 "many requests wait for one; try again"
             ) from None
         finally:
-            self._asked -= 1
+            free = partial(self._free, gives_back)
+            if running is None or running.done():
+                free()
+            else:
+                running.add_done_callback(partial(_call_in, loop, free))
+
+    def _free(self, gives_back: Collection[Callable[[], None]]) -> None:
+        self._asked -= 1
+        for give_back in gives_back:
+            give_back()
 
     async def hash(
         self,
@@ -168,6 +207,11 @@ class Workers:
         return True
 
 
+def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None], _: Future[Any]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody counts any more
+        loop.call_soon_threadsafe(call)
+
+
 def _yield_to_others() -> None:
     """Lets every other thread have a core before this one."""
     if sys.platform == "linux":  # elsewhere niceness is the whole process's
@@ -193,10 +237,12 @@ class Background:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+    def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Runs `work` for nobody in particular, in its own time; an error in it is logged."""
         with unbounded():
-            self.carry(work).add_done_callback(_log_failure)
+            task = self.carry(work)
+        task.add_done_callback(_log_failure)
+        return task
 
     async def drain(self, grace: float) -> int:
         """Waits up to `grace` seconds; returns how many tasks were cancelled then.

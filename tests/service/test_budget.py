@@ -1,9 +1,11 @@
-"""The buffer budget: never more than there is, first come first served, always on the move."""
+"""The buffer budget: never more than there is, whole parts first, always on the move."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Awaitable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,229 +13,412 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from holdfast.errors import ResourceExhausted
-from service.budget import BufferBudget, Holder
+from service.budget import PATIENCE, SILENCE, SLOWEST, BufferBudget, Share
+from tests.coordination.fleet import Clock
 
 SIZE = 100
+PART = 50
 
 
 @dataclass(eq=False)
 class FakeStream:
-    """A stream that holds bytes and spills them when its turn comes."""
+    """A stream whose buffer is the number of its bytes; `read_back` counts those of tails."""
 
     budget: BufferBudget
-    held: int
-    last_used: float = 0.0
+    spills: int = 0
+    spilled: int = 0
+    read_back: int = 0
+    share: Share = field(init=False)
 
-    @property
-    def spillable(self) -> int:
-        return self.held
+    def __post_init__(self) -> None:
+        self.share = self.budget.join(self)
 
     async def spill(self) -> None:
-        held, self.held = self.held, 0
-        self.budget.release(held)
+        self.spills += 1
+        self.spilled += self.share.held
+        self.share.give_back(self.share.held)
+        self.share.renounce()
+
+    async def send(self, amount: int, part: int = PART) -> bool:
+        """Bytes of a part come; whether it is full, and stored at once."""
+        self.share.work()
+        back, size = self.spilled, self.share.held + self.spilled
+        await self.share.take(amount + back, part - size - amount)
+        self.spilled, self.read_back = 0, self.read_back + back
+        full = size + amount == part
+        if full:
+            self.share.cut().release()
+        self.share.rest()
+        return full
 
 
-def asked(size: int = SIZE) -> tuple[BufferBudget, list[Holder]]:
-    """A budget, and those whom it asks to spill."""
-    holders: list[Holder] = []
-    return BufferBudget(size, holders.append), holders
+@dataclass
+class Ground:
+    """A budget, its clock, and the spills that it has begun."""
+
+    clock: Clock = field(default_factory=Clock)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    budget: BufferBudget = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.budget = BufferBudget(SIZE, self.spawn, self.clock)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self.tasks.append(asyncio.create_task(work))
+        return self.tasks[-1]
+
+    async def stream(self, held: int) -> FakeStream:
+        """A stream that holds bytes, and whose client's turn it is."""
+        stream = FakeStream(self.budget)
+        await stream.share.take(held)
+        stream.share.rest()
+        return stream
+
+    async def wait(self, seconds: float) -> None:
+        """Time passes, and whoever can goes on."""
+        self.clock.now += seconds
+        self.budget.relieve()
+        await turn()
 
 
-async def test_more_than_there_is() -> None:
+async def turn() -> None:
+    """Lets tasks run until they wait."""
+    for _ in range(6):
+        await asyncio.sleep(0)
+
+
+async def begun(work: Awaitable[Any]) -> asyncio.Future[Any]:
+    """Work that has come as far as it can."""
+    task = asyncio.ensure_future(work)
+    await turn()
+    return task
+
+
+@pytest.fixture
+def ground() -> Ground:
+    """A budget of 100 bytes that are all free."""
+    return Ground()
+
+
+async def test_more_than_there_is(ground: Ground) -> None:
     """A request for more than the whole budget is refused, naming the setting."""
-    budget, _ = asked()
     with pytest.raises(ResourceExhausted, match="HOLDFAST_BUFFER_BUDGET"):
-        await budget.acquire(SIZE + 1)
-    assert budget.free == SIZE
+        await FakeStream(ground.budget).share.take(SIZE + 1)
+    assert (ground.budget.free, ground.budget.waiting) == (SIZE, 0)
 
 
-async def test_idlest_is_asked_first() -> None:
-    """When bytes are short, the idlest streams are asked to spill, and no more than needed."""
-    budget, spilling = asked()
-    await budget.acquire(SIZE)
-    streams = [FakeStream(budget, 30, last_used) for last_used in (3.0, 1.0, 2.0)]
-    for stream in streams:
-        budget.join(stream)
-    waiting = asyncio.create_task(budget.acquire(50))
-    await asyncio.sleep(0)
-    assert spilling == [streams[1], streams[2]]
-    for stream in spilling:
-        await stream.spill()
-        budget.spilled(stream)
+async def test_plenty(ground: Ground) -> None:
+    """While half of the budget stays free, bytes are taken as they come, without a promise."""
+    stream = FakeStream(ground.budget)
+    await stream.share.take(30, 20)
+    assert stream.share.take_at_once(20)
+    assert (stream.share.held, stream.share.promised, ground.budget.free) == (50, 0, 50)
+    assert not FakeStream(ground.budget).share.take_at_once(1)
+
+
+async def test_a_promise(ground: Ground) -> None:
+    """Where the budget is scarce a stream is promised the rest of its part, and takes it so."""
+    await ground.stream(SIZE // 2)
+    stream = FakeStream(ground.budget)
+    await stream.share.take(10, 20)
+    assert (stream.share.held, stream.share.promised, ground.budget.free) == (10, 20, 20)
+    late = await begun(FakeStream(ground.budget).share.take(10, 20))
+    assert not late.done()
+    assert stream.share.take_at_once(15)
+    assert not stream.share.take_at_once(6)
+    assert (stream.share.held, stream.share.promised, ground.budget.free) == (25, 5, 20)
+    stream.share.cut().release()
+    await late
+
+
+async def test_a_full_part(ground: Ground) -> None:
+    """A full part's bytes are its own: they come back when it is stored, not with its stream."""
+    stream = FakeStream(ground.budget)
+    await stream.share.take(30)
+    room = stream.share.cut()
+    stream.share.close()
+    assert ground.budget.free == SIZE - 30
+    room.release()
+    room.release()
+    assert ground.budget.free == SIZE
+
+
+async def test_begun_parts_first(ground: Ground) -> None:
+    """Who is in the middle of a part is served before who begins one, as far as it fits."""
+    first, second = await ground.stream(20), await ground.stream(30)
+    other = FakeStream(ground.budget)
+    await other.share.take(5, 25)
+    beginner = await begun(FakeStream(ground.budget).share.take(1, 20))
+    large = await begun(first.share.take(1, 29))
+    small = await begun(second.share.take(1, 19))
+    assert [one.done() for one in (beginner, large, small)] == [False, False, True]
+    other.share.cut().release()
+    await turn()
+    assert [one.done() for one in (beginner, large)] == [False, True]
+    second.share.cut().release()
+    await beginner
+
+
+async def test_silent_streams_spill(ground: Ground) -> None:
+    """Only those whose clients are silent spill, the idlest first, and no more than is lacking."""
+    streams = []
+    for _ in range(3):
+        streams.append(await ground.stream(30))
+        ground.clock.now += 0.1
+    waiting = await begun(FakeStream(ground.budget).share.take(40))
+    assert not ground.tasks
+    await ground.wait(SILENCE - 0.31)
+    assert not ground.tasks
+    await ground.wait(0.11)
+    assert [stream.spills for stream in streams] == [1, 0, 0]
     await waiting
-    assert budget.free == 10
+    assert ground.budget.free == 0
 
 
-async def test_left_stream_is_not_asked() -> None:
-    """A stream that has left is never asked to spill."""
-    budget, spilling = asked()
-    await budget.acquire(SIZE)
-    stream = FakeStream(budget, 30)
-    budget.join(stream)
-    budget.leave(stream)
-    waiting = asyncio.create_task(budget.acquire(1))
-    await asyncio.sleep(0)
-    assert spilling == []
-    budget.release(SIZE)
+async def test_who_works_does_not_spill(ground: Ground) -> None:
+    """A stream that waits for the store isn't silent, however long that takes."""
+    stream = await ground.stream(SIZE)
+    stream.share.work()
+    waiting = await begun(FakeStream(ground.budget).share.take(1))
+    await ground.wait(1000)
+    assert not stream.spills
+    stream.share.rest()
+    await ground.wait(SILENCE)
     await waiting
+    assert stream.spills == 1
 
 
-async def test_asked_again() -> None:
-    """A stream whose spill gave nothing back doesn't keep others from being asked."""
-    budget, spilling = asked()
-    await budget.acquire(SIZE)
-    first, second = FakeStream(budget, 30, 1.0), FakeStream(budget, 30, 2.0)
-    budget.join(first)
-    budget.join(second)
-    waiting = asyncio.create_task(budget.acquire(30))
-    await asyncio.sleep(0)
-    assert spilling == [first]
-    first.held = 0
-    budget.spilled(first)
-    assert spilling == [first, second]
-    await second.spill()
+async def test_silence_is_borne_longer_each_time(ground: Ground) -> None:
+    """A part that was spilled is spilled again after twice the silence only."""
+    stream = await ground.stream(SIZE // 2)
+    for silence in (SILENCE, 2 * SILENCE, 4 * SILENCE):
+        other = FakeStream(ground.budget)
+        waiting = await begun(other.share.take(SIZE // 2 + 1))
+        await ground.wait(silence - 0.01)
+        assert not waiting.done()
+        await ground.wait(0.02)
+        await waiting
+        other.share.close()
+        await stream.share.take(SIZE // 2)
+        stream.share.rest()
+    stream.share.cut().release()
+    assert stream.share.silence == SILENCE
+
+
+async def test_dripping(ground: Ground) -> None:
+    """A client that sends a byte now and then, and is never silent, doesn't keep others waiting."""
+    stream = await ground.stream(SIZE // 2)
+    waiting = await begun(FakeStream(ground.budget).share.take(SIZE // 2 + 1))
+    passed = 0.0
+    while not waiting.done():
+        await ground.wait(SILENCE / 2)
+        passed += SILENCE / 2
+        stream.share.work()
+        stream.share.rest()
+        await ground.wait(0)
+    assert PATIENCE <= passed <= PATIENCE + SILENCE + SIZE / SLOWEST
+
+
+async def test_a_spill_that_is_cancelled(ground: Ground) -> None:
+    """A spill that is cancelled before it begins keeps nobody from being asked, nor itself."""
+    stream = await ground.stream(SIZE)
+    waiting = await begun(FakeStream(ground.budget).share.take(1))
+    ground.clock.now += SILENCE
+    ground.budget.relieve()
+    ground.tasks[0].cancel()
+    await turn()
+    assert (stream.spills, waiting.done()) == (0, False)
+    await ground.wait(SILENCE)
     await waiting
+    assert stream.spills == 1
 
 
-async def test_cancelled_when_given() -> None:
+async def test_cancelled_when_given(ground: Ground) -> None:
     """A request that is cancelled just when it was given its bytes gives them back."""
-    budget, _ = asked()
-    await budget.acquire(SIZE)
-    waiting = asyncio.create_task(budget.acquire(SIZE))
-    await asyncio.sleep(0)
-    budget.release(SIZE)
+    first, second = await ground.stream(SIZE), FakeStream(ground.budget)
+    waiting = await begun(second.share.take(SIZE))
+    first.share.close()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert (budget.free, budget.waiting) == (SIZE, 0)
+    assert (ground.budget.free, ground.budget.waiting) == (SIZE, 0)
 
 
-async def test_cancelled_head_lets_others_by() -> None:
+async def test_cancelled_head_lets_others_by(ground: Ground) -> None:
     """Those behind a large request get their bytes when it is cancelled."""
-    budget, _ = asked()
-    await budget.acquire(60)
-    large = asyncio.create_task(budget.acquire(SIZE))
-    await asyncio.sleep(0)
-    small = asyncio.create_task(budget.acquire(40))
-    await asyncio.sleep(0)
-    assert budget.waiting == 2
+    await ground.stream(60)
+    large = await begun(FakeStream(ground.budget).share.take(SIZE))
+    small = await begun(FakeStream(ground.budget).share.take(40))
+    assert ground.budget.waiting == 2
     large.cancel()
     await small
-    assert budget.free == 0
+    assert ground.budget.free == 0
 
 
-@given(st.lists(st.tuples(st.integers(1, SIZE), st.integers(0, SIZE)), min_size=1, max_size=12))
-def test_spilling_always_gets_through(wants: list[tuple[int, int]]) -> None:
-    """However many streams hold part of the budget, all get what they ask for by spilling."""
+async def test_closed_while_it_waits(ground: Ground) -> None:
+    """A stream that ends while it waits takes nothing, then and later, and has nothing to give."""
+    await ground.stream(SIZE)
+    stream = FakeStream(ground.budget)
+    waiting = await begun(stream.share.take(50))
+    stream.share.close()
+    await waiting
+    await stream.share.take(50)
+    stream.share.give_back(50)
+    stream.share.cut().release()
+    assert (ground.budget.free, ground.budget.waiting, ground.budget.shares) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(("streams", "part"), [(3, 43), (8, 43), (2, 43), (64, 4)])
+async def test_streams_in_turns(ground: Ground, streams: int, part: int) -> None:
+    """However many streams send their parts in turns, a byte at a time, none is ever spilled."""
+    writers = [FakeStream(ground.budget) for _ in range(streams)]
+
+    async def write(stream: FakeStream) -> None:
+        parts = 0
+        while parts < 3:
+            parts += await stream.send(1, part)
+            await asyncio.sleep(0)
+        stream.share.close()
+
+    await asyncio.gather(*map(write, writers))
+    assert sum(stream.spills for stream in writers) == 0
+    assert ground.budget.free == SIZE
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, PART), st.lists(st.integers(1, 30), min_size=1, max_size=8)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_everybody_gets_through(plans: list[tuple[int, list[int]]]) -> None:
+    """Whatever sizes parts have and clients send, all get through, and all bytes come back."""
 
     async def run() -> None:
-        tasks: set[asyncio.Task[None]] = set()
+        ground = Ground()
 
-        async def spill(holder: Holder) -> None:
-            await asyncio.sleep(0)
-            await holder.spill()
-            budget.spilled(holder)
+        async def write(part: int, messages: list[int]) -> None:
+            stream, size = FakeStream(ground.budget), 0
+            for message in messages:
+                left = message
+                while left:
+                    piece = min(left, part - size)
+                    size = 0 if await stream.send(piece, part) else size + piece
+                    left -= piece
+                    assert ground.budget.free >= 0
+                await asyncio.sleep(0)
 
-        def spawn(holder: Holder) -> None:
-            task = asyncio.create_task(spill(holder))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+        async def time_passes() -> None:
+            while True:
+                await ground.wait(SILENCE)
 
-        budget = BufferBudget(SIZE, spawn)
-
-        async def stream(amount: int, kept: int) -> None:
-            holder = FakeStream(budget, 0)
-            budget.join(holder)
-            for _ in range(3):
-                await budget.acquire(amount)
-                keep = min(kept, amount)
-                holder.held += keep
-                budget.release(amount - keep)
-
-        async with asyncio.timeout(10):
-            await asyncio.gather(*(stream(*want) for want in wants))
-        while tasks:
-            await asyncio.wait(tasks)
-        assert budget.free + sum(holder.spillable for holder in budget._holders) == SIZE
+        passing = asyncio.create_task(time_passes())
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(write(*plan) for plan in plans))
+        passing.cancel()
+        await asyncio.wait(ground.tasks or [passing])
+        for share in list(ground.budget._shares):
+            share.close()
+        assert ground.budget.free == SIZE
 
     asyncio.run(run())
 
 
 class BudgetModel(RuleBasedStateMachine):
-    """Requests, gifts and cancellations in any order."""
+    """Streams that send, rest, fall silent, end and are cancelled, in any order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.budget = BufferBudget(SIZE, lambda _: None)
-        self.waiting: list[tuple[int, asyncio.Task[None]]] = []
-        self.given: list[int] = []
+        self.ground = Ground()
+        self.streams: list[FakeStream] = []
+        self.tasks: dict[FakeStream, asyncio.Future[Any]] = {}
 
-    def settle(self) -> None:
-        """Lets the tasks run, and takes note of who was served."""
+    def run(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Runs some work, and whatever it sets off."""
 
-        async def turn() -> None:
-            for _ in range(4):
-                await asyncio.sleep(0)
+        async def all_of_it() -> None:
+            await work
+            await turn()
 
-        self.runner.run(turn())
-        served = [task.done() for _, task in self.waiting]
-        assert served == sorted(served, reverse=True), "a later request was served first"
-        self.given += [amount for amount, task in self.waiting if task.done()]
-        self.waiting = [(amount, task) for amount, task in self.waiting if not task.done()]
+        self.runner.run(all_of_it())
+        self.tasks = {stream: task for stream, task in self.tasks.items() if not task.done()}
 
-    @rule(amount=st.integers(0, SIZE))
-    def ask(self, amount: int) -> None:
-        async def start() -> asyncio.Task[None]:
-            return asyncio.create_task(self.budget.acquire(amount))
+    @precondition(lambda self: len(self.streams) < 5)
+    @rule()
+    def open(self) -> None:
+        async def join() -> None:
+            self.streams.append(FakeStream(self.ground.budget))
 
-        self.waiting.append((amount, self.runner.run(start())))
-        self.settle()
+        self.run(join())
 
-    @precondition(lambda self: self.given)
-    @rule(data=st.data())
-    def give_back(self, data: st.DataObject) -> None:
-        amount = self.given.pop(data.draw(st.integers(0, len(self.given) - 1)))
+    def idle(self) -> list[FakeStream]:
+        """Streams that don't wait."""
+        return [stream for stream in self.streams if stream not in self.tasks]
 
-        async def release() -> None:
-            self.budget.release(amount)
+    @precondition(lambda self: self.idle())
+    @rule(data=st.data(), amount=st.integers(1, PART))
+    def send(self, data: st.DataObject, amount: int) -> None:
+        stream = data.draw(st.sampled_from(self.idle()))
+        amount = min(amount, PART - stream.share.held - stream.spilled)
 
-        self.runner.run(release())
-        self.settle()
+        async def begin() -> None:
+            self.tasks[stream] = asyncio.ensure_future(stream.send(amount))
 
-    @precondition(lambda self: self.waiting)
-    @rule(data=st.data(), released=st.booleans())
-    def cancel(self, data: st.DataObject, released: bool) -> None:
-        index = data.draw(st.integers(0, len(self.waiting) - 1))
-        amount = self.given.pop() if released and self.given else 0
+        self.run(begin())
+
+    @rule(seconds=st.sampled_from([0.1, SILENCE, 100.0]))
+    def wait(self, seconds: float) -> None:
+        self.run(self.ground.wait(seconds))
+
+    @precondition(lambda self: self.tasks)
+    @rule(data=st.data(), ends=st.booleans())
+    def cancel(self, data: st.DataObject, ends: bool) -> None:
+        stream = data.draw(st.sampled_from(list(self.tasks)))
 
         async def cancel() -> None:
-            self.budget.release(amount)
-            self.waiting[index][1].cancel()
-            await asyncio.wait([self.waiting[index][1]])
+            if ends:
+                self.streams.remove(stream)
+                stream.share.close()
+            self.tasks[stream].cancel()
+            stream.share.rest()
 
-        self.runner.run(cancel())
-        del self.waiting[index]
-        self.settle()
+        self.run(cancel())
+
+    @precondition(lambda self: self.idle())
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        stream = data.draw(st.sampled_from(self.idle()))
+        self.streams.remove(stream)
+
+        async def end() -> None:
+            stream.share.close()
+
+        self.run(end())
 
     @invariant()
     def adds_up(self) -> None:
-        """What is free and what was given out is all there is."""
-        assert 0 <= self.budget.free == SIZE - sum(self.given)
-        assert self.budget.waiting == len(self.waiting)
+        """What is free, held and promised is all there is."""
+        shares = [stream.share for stream in self.streams]
+        assert all(share.held >= 0 and share.promised >= 0 for share in shares)
+        given = sum(share.spillable for share in shares)
+        assert 0 <= self.ground.budget.free == SIZE - given
+        assert self.ground.budget.waiting == len(self.tasks)
 
     @invariant()
     def nobody_waits_in_vain(self) -> None:
-        """The first in the queue waits only for what isn't there."""
-        assert not self.waiting or self.waiting[0][0] > self.budget.free
+        """If all streams wait, or have nothing, one of those who wait can go on: nobody does."""
+        others = [stream for stream in self.idle() if stream.share.spillable]
+        assert not self.tasks or others
 
     def teardown(self) -> None:
         async def cancel() -> None:
-            for _, task in self.waiting:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in self.waiting), return_exceptions=True)
+            for stream in self.streams:
+                stream.share.close()
 
-        self.runner.run(cancel())
+        self.run(cancel())
+        assert self.ground.budget.free == SIZE
         self.runner.close()
 
 

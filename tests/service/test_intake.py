@@ -261,3 +261,19 @@ def test_memory(tmp_path: Path) -> None:
         assert peak
         assert served.counted("holdfast_written_bytes_total") == streams * rounds * MIB
         assert int(peak[1]) * 1024 <= 250 * MIB + budget
+
+
+async def test_what_has_its_room_in_the_buffers_never_waits(intake: Intake) -> None:
+    """A stream whose part has its room is read from, whatever others have: they may wait for it."""
+    admission = await known(intake)
+    for _ in range(4):
+        await (await known(intake)).ask(None)
+    assert intake.free == 0
+    waiting = await asking(await known(intake))
+    assert not waiting.done()
+    await admission.ask(None, promised=1)
+    admission.came(MIB, promised=MIB // 2)
+    assert intake.free == -MIB // 2
+    admission.handled()
+    assert intake.free == 0
+    waiting.cancel()

@@ -47,7 +47,7 @@ async def test_spilled_and_read_back(desk: Bench, faulty: CountingStore, fill: F
     await write(session, data[: 4 * MIB])
     await stream_of(session).spill()
     assert desk.path.budget.free == desk.path.budget.size
-    assert stream_of(session).spillable == 0
+    assert stream_of(session).share.spillable == 0
     await write(session, data[4 * MIB :])
     assert faulty.fetched("tails/") == 4 * MIB
     await commit(session, expected=sha256(data))
@@ -298,13 +298,14 @@ async def test_lost_stream_gives_its_buffer_up(desk: Bench, fill: Fill) -> None:
     lost.lease.taken = True
     others = [await desk.open(f"ref-{number}") for number in range(5)]
     await asyncio.gather(*(write(other, fill(6 * MIB)) for other in others))
-    await eventually(lambda: stream_of(lost).spillable == 0)
+    await eventually(lambda: stream_of(lost).share.spillable == 0)
     with pytest.raises(Aborted):
         await write(lost, b"x")
 
 
-async def test_many_half_parts(desk: Bench, fill: Fill) -> None:
-    """Forty streams that hold half a part each get through a budget of four parts."""
+async def test_many_half_parts(desk: Bench, fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty streams that hold half a part each, and rest, get through a budget of four parts."""
+    monkeypatch.setattr("service.budget.SILENCE", 0.01)
     sessions = [await desk.open(f"ref-{number}") for number in range(40)]
     base = fill(5 * MIB)
     blobs = [bytes([number]) + base for number in range(40)]
@@ -331,15 +332,18 @@ async def test_many_half_parts(desk: Bench, fill: Fill) -> None:
 async def test_closed_while_a_message_waits(desk: Bench, fill: Fill) -> None:
     """A message that is still waiting when its stream is ended fails, and takes no buffer."""
     path = desk.path
-    await path.budget.acquire(path.budget.size)
+    other = stream_of(await desk.open("other")).share
+    await other.take(path.budget.size)
+    other.work()
     session = await desk.open()
     waiting = asyncio.create_task(write(session, fill(MIB)))
     await eventually(lambda: path.budget.waiting)
-    await stream_of(session).close()
-    path.budget.release(path.budget.size)
+    closing = asyncio.create_task(stream_of(session).close())
     with pytest.raises(Aborted, match="has ended"):
         await waiting
-    assert path.budget.free == path.budget.size
+    await closing
+    assert path.budget.free == 0
+    other.give_back(path.budget.size)
 
 
 @pytest.mark.parametrize("step", range(8))

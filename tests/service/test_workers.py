@@ -10,6 +10,7 @@ import pytest
 
 from holdfast import deadlines
 from holdfast.errors import Unavailable
+from service.permits import Permit
 from service.workers import HASHING_YIELDS, Background, Workers, end
 
 
@@ -83,6 +84,66 @@ async def test_background_work_has_its_own_time() -> None:
         background.start(look())
     await background.drain(30.0)
     assert seen == [None]
+
+
+async def test_a_thread_is_busy_until_its_call_ends() -> None:
+    """A call that nobody waits for any more takes its thread, and its room, until it is over."""
+    workers, go, begun = Workers(2, 1), threading.Event(), threading.Event()
+    given_back: list[bool] = []
+    room = Permit(lambda: given_back.append(True))
+
+    def busy() -> None:
+        begun.set()
+        go.wait()
+
+    call = asyncio.create_task(workers.send(room, busy))
+    await asyncio.to_thread(begun.wait)
+    call.cancel()
+    await asyncio.wait([call])
+    room.release()
+    late = asyncio.create_task(workers.bulk(int, "7"))
+    await asyncio.to_thread(lambda: None)
+    assert not late.done()
+    assert not given_back
+    assert await workers.store(int, "7") == 7
+    go.set()
+    assert await late == 7
+    assert given_back == [True]
+    assert workers.queued == 0
+    assert await workers.close(30.0)
+
+
+async def test_a_call_that_never_begins_takes_nothing() -> None:
+    """What waits for a thread, or for its turn, and is cancelled gives its room back at once."""
+    workers, go, given_back = Workers(1, 1), threading.Event(), []
+
+    def room(number: int) -> Permit:
+        return Permit(lambda: given_back.append(number))
+
+    busy = asyncio.create_task(workers.store(go.wait))
+    await asyncio.sleep(0)
+    calls = [asyncio.create_task(workers.send(room(number), go.wait)) for number in range(2)]
+    await asyncio.sleep(0)
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
+    assert given_back == [0, 1]
+    go.set()
+    await busy
+    assert await workers.bulk(int, "7") == 7
+    assert await workers.close(30.0)
+
+
+async def test_a_permit() -> None:
+    """A permit is given back once, by whoever has it last."""
+    given_back: list[bool] = []
+    permit = Permit(lambda: given_back.append(True))
+    moved = permit.move()
+    permit.release()
+    assert not given_back
+    moved.release()
+    moved.release()
+    assert given_back == [True]
 
 
 async def test_hashing_lets_others_go_first() -> None:

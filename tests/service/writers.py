@@ -36,7 +36,7 @@ class Bench:
     def whole(self) -> bool:
         """Whether all of the budget is back."""
         budget = self.path.budget
-        return budget.free == budget.size and not budget.waiting and not budget._holders
+        return budget.free == budget.size and not budget.waiting and not budget.shares
 
     async def open(self, ref: str = "ref") -> Session:
         """Takes a ref."""
