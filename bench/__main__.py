@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import idle_streams, large_blob, load
+from bench import idle_streams, large_blob, load, scarce_buffers
 from bench.capacity import run as capacity
 from bench.capacity.fleet import Fleet
 from bench.compare import run as compare
@@ -95,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     idle.add_argument("--streams", type=int, default=idle_streams.STREAMS, help="how many")
     idle.add_argument("--seconds", type=float, default=idle_streams.SECONDS, help="of silence")
     idle.set_defaults(run=lambda chosen: idle_streams.run(chosen.streams, chosen.seconds))
+
+    scarce = parts.add_parser("scarce-buffers", help="writers whose parts don't fit the buffers")
+    scarce.set_defaults(run=lambda _: scarce_buffers.run())
 
     rpcs = parts.add_parser("load", help="ghz on every RPC; see bench/ghz")
     rpcs.add_argument("profiles", nargs="*", choices=[*load.profiles(), []], help="by default all")
