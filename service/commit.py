@@ -209,7 +209,7 @@ class Commits:
         def encode(sure: bool) -> str:
             return replace(frozen, sure=sure).encode()
 
-        sure = await self._turns.freeze(lease, record.digest, record.data_key, encode)
+        sure = await self._turns.freeze(lease, record, encode)
         return replace(frozen, sure=sure)
 
     async def carry_out(

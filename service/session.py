@@ -263,8 +263,11 @@ class Session:
         if not (commit and self._path.absences.recent(expected)):
             await self._look_for(expected)
 
-    async def _look_for(self, expected: Digest | None) -> None:
+    async def _look_for(self, expected: Digest | None, own: Record | None = None) -> None:
         """Asks, once in a while, whether the tenant holds a digest already.
+
+        With `own`, what its record says of the bytes must be what that says: bytes that are at
+        hand heal a record of other ones.
 
         Raises:
             AlreadyExists: it does; the ingest is dropped.
@@ -272,7 +275,9 @@ class Session:
         now = self._path.clock()
         if expected is None or (self._checked == expected and now - self._checked_at < ABSENCE_TTL):
             return
-        if await self._catalogue.held(self._tenant, expected):
+        if await self._catalogue.held(self._tenant, expected) and (
+            own is None or await self._path.workers.store(self._path.blobs.agrees, own)
+        ):
             await self._drop()
             raise already_held(expected)
         self._checked, self._checked_at = expected, now
@@ -368,8 +373,6 @@ class Session:
         digest = await self._digest(expected)
         if expected and digest != expected:
             await self._refuse(f"unexpected commit digest {digest}, expected {expected}", expected)
-        if not self._path.absences.recent(digest):
-            await self._look_for(digest)
         labels = {key: value for key, value in (message.labels or {}).items() if value}
         await self._publish(digest, labels)
         reply = self._reply(Action.COMMIT, last=True)
@@ -400,6 +403,9 @@ class Session:
             block_sums=b"",
             nonce=path.new_nonce(),
         )
+        if not path.absences.recent(digest):
+            own = None if stream.multipart else replace(record, block_sums=stream.block_sums())
+            await self._look_for(digest, own)
         if stream.multipart and await self._adopt(record, labels, now_ns):
             return
         sealed = self._phase is Phase.SEALED

@@ -27,6 +27,7 @@ from coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import AlreadyExists
 from service.write_path import WritePath
+from storage.records import Record
 
 log = structlog.get_logger(__name__)
 
@@ -48,15 +49,12 @@ class Turns:
         self._path = path
         self._held = held
 
-    async def freeze(
-        self, lease: Lease, digest: Digest, data_key: str, encode: Callable[[bool], str]
-    ) -> bool:
+    async def freeze(self, lease: Lease, record: Record, encode: Callable[[bool], str]) -> bool:
         """Freezes a commit in its turn; False: it is unsure.
 
         Args:
             lease: the right to.
-            digest: of the blob.
-            data_key: of the ingest.
+            record: that the commit will write.
             encode: gives what is frozen, by whether the commit is sure.
 
         Raises:
@@ -64,12 +62,19 @@ class Turns:
             Aborted: the lease or the ingest is lost.
             Unavailable: Redis or the store can't be reached.
         """
-        ingests, frozen = self._path.ingests, encode(True)
+        path, ingests, frozen = self._path, self._path.ingests, encode(True)
+        digest, data_key = record.digest, record.data_key
 
         async def ask(seen: Turn | None) -> Turn | None:
             return await ingests.freeze(lease, data_key, frozen, digest, seen)
 
-        if await self._take(lease.tenant, digest, ask):
+        async def held() -> bool:
+            # Bytes that are at hand heal a record that says others of them.
+            return await self._held(lease.tenant, digest) and await path.workers.store(
+                path.blobs.agrees, record
+            )
+
+        if await self._take(lease.tenant, digest, ask, held):
             return True
         await ingests.freeze(lease, data_key, encode(False))
         return False
@@ -86,14 +91,19 @@ class Turns:
         async def ask(seen: Turn | None) -> Turn | None:
             return await ingests.take_turn(tenant, digest, data_key, seen)
 
-        return await self._take(tenant, digest, ask)
+        async def held() -> bool:
+            return await self._held(tenant, digest)
 
-    async def _take(self, tenant: str, digest: Digest, ask: Ask) -> bool:
+        return await self._take(tenant, digest, ask, held)
+
+    async def _take(
+        self, tenant: str, digest: Digest, ask: Ask, held: Callable[[], Awaitable[bool]]
+    ) -> bool:
         clock, pause, seen = self._path.clock, FIRST_PAUSE, None
         deadline = clock() + PATIENCE
         while (turn := await ask(seen)) is not None:
             if turn.ended:
-                if await self._held(tenant, digest):
+                if await held():
                     raise already_held(digest)
                 seen = turn
             elif clock() >= deadline:

@@ -185,6 +185,11 @@ class Blobs:
         """Whether damage of it was found lately: what a cache says of it may be outdated."""
         return self._damage is not None and self._damage.concerns(digest)
 
+    def agrees(self, own: Record) -> bool:
+        """Whether the record says the same of the bytes as those who have them at hand."""
+        seen = self._records.read(own.digest)
+        return seen is not None and _agree(seen.record, own)
+
     def whole(self, digest: Digest) -> bool:
         """Whether the record is live, or pardoned now, and its bytes are there."""
         record = self.live(digest)

@@ -51,7 +51,7 @@ def commit_unnamed(rules: Rules, tenant: str, name: str, kind: str) -> Program:
     The look is a `held_again` of its own, so scenarios leave it to their other operations.
     """
     record = record_of(name, kind)
-    looking = Call(look, (rules, tenant, name))
+    looking = Call(look, (rules, tenant, name, kind))
     if kind == "early":
         put, already = yield Both(Call(put_data, (record.key,)), looking)
         if put != OK:
@@ -78,13 +78,16 @@ def put_data(key: str) -> Reading:
     return reply
 
 
-def look(rules: Rules, tenant: str, name: str) -> Reading:
-    """`Session._look_for`: whether the tenant holds the digest already."""
+def look(rules: Rules, tenant: str, name: str, kind: str) -> Reading:
+    """`Session._look_for`: whether the tenant holds the digest, and bytes like those at hand."""
     known = yield Request("get", "record")
     if known is None or known.state not in READABLE:
         return False
     already = yield from held(rules, tenant, f"{name}l")
-    return already
+    if not already or kind == "parts":
+        return already
+    seen = yield Request("get", "record")
+    return seen is not None and seen.damage != WRONG
 
 
 def freeze(rules: Rules, tenant: str, name: str, record: Record, kind: str) -> Reading:
