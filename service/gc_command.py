@@ -13,11 +13,14 @@ from rich.live import Live
 from rich.text import Text
 
 from holdfast.cli.output import console, print_json, print_table, size
+from holdfast.errors import InvalidArgument
 from holdfast.values import check_tenant
 from service import logs
 from service.collector import loop
 from service.collector.assembly import Orders
+from service.collector.brakes import ACCEPTABLE, Brake
 from service.collector.report import Report
+from service.doomed_table import show_doomed
 from service.options import with_settings
 from service.settings import load
 
@@ -44,6 +47,17 @@ def gc(
             help="Give up all holds and ingests of a tenant that will not come back; repeatable.",
         ),
     ] = None,
+    accept: Annotated[
+        str,
+        typer.Option(
+            metavar="BRAKE[,BRAKE]",
+            help="Go on, this once, though these brakes were tripped: "
+            f"{', '.join(sorted(ACCEPTABLE))}.",
+        ),
+    ] = "",
+    doomed: Annotated[
+        bool, typer.Option("--doomed", help="Only list the data that is doomed, and since when.")
+    ] = False,
     spool_dir: Annotated[
         Path | None,
         typer.Option(
@@ -56,8 +70,16 @@ def gc(
     settings = load(**options)
     # What is done is in the report; a loop is a service, and logs as one.
     logs.configure(settings.log_level if every else "warning", settings.log_format)
+    if doomed:
+        show_doomed(settings, spool_dir, as_json=as_json)
+        return
+    if every and accept:
+        raise InvalidArgument(
+            "--accept is for one run: somebody must have looked; leave out --loop"
+        )
     orders = Orders(
         dry_run=dry_run,
+        accept=_brakes(accept),
         tenants_gone=tuple(check_tenant(name) for name in tenant_gone or ()),
         spool_dir=spool_dir,
     )
@@ -72,6 +94,21 @@ def gc(
         done = uvloop.run(loop.collect(settings, orders, every=every, began=began, ended=finish))
     if not done:
         raise typer.Exit(1)
+
+
+def _brakes(names: str) -> frozenset[Brake]:
+    """The brakes that are named.
+
+    Raises:
+        InvalidArgument: one isn't, or can't be accepted.
+    """
+    given = {name.strip() for name in names.split(",")} - {""}
+    if unknown := given - ACCEPTABLE:
+        raise InvalidArgument(
+            f"--accept {', '.join(sorted(unknown))}: the brakes that can be accepted are "
+            f"{', '.join(sorted(ACCEPTABLE))}"
+        )
+    return frozenset(map(Brake, given))
 
 
 def _progress(screen: ExitStack) -> Callable[[Report], None]:

@@ -7,6 +7,8 @@ tails/<uuid7>                               less than a part, of a broken stream
 tenants/<tenant>/seen, …/missing            who asked, and who is taken for gone (storage.sightings)
 fleet/ingest-lifetime                       what all frontends agree on (storage.fleet)
 scrub/cursor                                how far a scrub is (service.scrub)
+collector/census, …/clock, …/known, …/doomed   what one collection leaves to the next
+                                            (service.collector)
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ RECORDS: Final = "blobs/"
 HOLDS: Final = "holds/"
 TAILS: Final = "tails/"
 TENANTS: Final = "tenants/"
+COLLECTOR: Final = "collector/"
 DELETING: Final = ".deleting"
 
 _PROPER: Final = re.compile(r"[A-Za-z0-9._=/-]+")

@@ -18,8 +18,8 @@ from typing import IO, Any, Final, Self, TypeVar
 
 from holdfast.errors import ConfigurationError, ResourceExhausted
 
-LIMIT: Final = 200_000
-"""Lines in memory: about 30 MB of record keys."""
+LIMIT: Final = 100_000
+"""Lines in memory: about 15 MB of record keys; a collector has half a dozen spools."""
 FAN_IN: Final = 32
 """Files of a level that are merged into one of the next."""
 BUFFER: Final = 64 * 2**10

@@ -133,6 +133,11 @@ class FleetStore(MemoryStore):
         self._ask("delete", key)
         super().delete(key)
 
+    def delete_if(self, key: str, etag: str) -> None:
+        """As the port says."""
+        self._ask("delete", key)
+        super().delete_if(key, etag)
+
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
         """As the port says, page by page."""
         whole = self._holds(prefix) if prefix.startswith(HOLDS) else super().list(prefix)

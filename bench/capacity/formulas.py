@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.capacity.requests import Requests
+from service.collector.known import LINES
 
 PAGE: Final = 1000
 """Keys of one page of a listing."""
@@ -51,21 +52,21 @@ def listing(holds: int, changed: int) -> Requests:
     return Requests({"list holds": pages(holds), "get holds": changed})
 
 
-def collection(size: Size) -> Requests:
-    """A run of the collector that finds no marks, tails, uploads, and no tombstones.
+def unchanged(size: Size) -> Requests:
+    """A collection of a store in which nothing has changed since two others have read it.
 
-    The data of what it buries goes in the next run, when the read grace is over.
+    It finds no marks, tails and uploads, nothing that is doomed, and nothing to condemn.
     """
-    unheld, records = size.unheld, pages(size.records)
-    old = size.objects > 0
+    known = -(-size.records // LINES) if size.objects else 0
     return Requests(
         {
-            "list holds": pages(size.holds) * (2 if unheld else 1),
-            "list blobs": records * (2 if old else 1),
-            "get blobs": 2 * unheld + (size.records if old else 0),
-            "put blobs": 2 * unheld,
+            "list holds": pages(size.holds),
+            "list blobs": pages(size.records),
             "list data": pages(size.objects),
-            "get fleet": 1 if old else 0,
+            # Of what is doomed, and of what is known of records.
+            "list collector": 2,
+            "get collector": 1 + known,
+            "put collector": 1,
             "list tails": 1,
             "list probe": 1,
             # S3 is asked twice where it lists no upload: some servers take a prefix for a key.
@@ -75,10 +76,62 @@ def collection(size: Size) -> Requests:
     )
 
 
+def first_collection(size: Size) -> Requests:
+    """The first run over a store: nothing is known of it, and what nobody holds is condemned."""
+    read = size.records if size.objects else size.unheld
+    return Requests(
+        {
+            **unchanged(size).s3,
+            "get collector": 1,
+            "put collector": 1 + -(-read // LINES),
+            # What is to be condemned is read again: the plan stands before the first write.
+            "get blobs": read + size.unheld,
+            "put blobs": size.unheld,
+        }
+    )
+
+
 def rehearsal(size: Size) -> Requests:
-    """The same with `--dry-run`: it writes nothing."""
-    s3 = collection(size).s3
-    return Requests({kind: n for kind, n in s3.items() if not kind.startswith("put ")})
+    """The same with `--dry-run`: it writes nothing, and reads nothing twice."""
+    s3 = first_collection(size).s3
+    reads = {kind: n for kind, n in s3.items() if not kind.startswith("put ")}
+    return Requests({**reads, "get blobs": s3["get blobs"] - size.unheld})
+
+
+def passing(blobs: int) -> Requests:
+    """All that collections ask for blobs that come, and that their last tenant gives up.
+
+    A record is read twice as a new one, again before it is condemned, in the next run and
+    before it is buried, and twice as a tombstone; then its data goes, and it after that.
+    """
+    return Requests(
+        {
+            "get blobs": 7 * blobs,
+            "put blobs": 2 * blobs,
+            "delete data": blobs,
+            "delete blobs": blobs,
+        }
+    )
+
+
+def collection(size: Size) -> Requests:
+    """A run on an ordinary day: as many blobs go as come, `size.unheld` from run to run.
+
+    The second listing of holds is for what is buried; the list of what is doomed is one
+    object, with its end; it is read, replaced and removed, and the store's time is asked.
+    """
+    changing = {
+        "list holds": pages(size.holds),
+        "get collector": 2,
+        "put collector": 3 + -(-size.records // LINES),
+        "head collector": 1,
+        "get fleet": 1,
+        "delete collector": 2,
+        "put probe": 2,
+        "get probe": 1,
+        "head probe": 1,
+    }
+    return unchanged(size) + passing(size.unheld) + Requests(changing if size.unheld else {})
 
 
 def look(size: Size) -> Requests:

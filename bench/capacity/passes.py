@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from bench.capacity import formulas
 from bench.capacity.fleet import Fleet, FleetStore
 from bench.capacity.requests import Requests
 from service.collector.ages import Ages
+from service.collector.brakes import ACCEPTABLE
 from service.collector.report import Report
 from service.collector.run import Run
 from service.collector.sweep import sweep_store
@@ -20,12 +21,14 @@ from service.scrub.passes import Means, Orders, Pass
 from storage.fleet import longest_lifetime
 from storage.holds import Holds, merged
 from storage.kept_holds import KeptHolds
-from storage.keys import uuid7
+from storage.keys import DATA, uuid7
 from storage.records import Records, new_nonce
 from storage.spool import Spools
 
 DAY: Final = 24 * 3600.0
 AGES: Final = Ages(grace=3600.0, data=2 * DAY, read_grace=3600.0, ingest_lifetime=DAY)
+RUNS: Final = 5
+"""Runs until what nobody holds is gone: buried, doomed, deleted, and its tombstone removed."""
 KEPT: Final = 8 * 2**20
 """Bytes of holds that a frontend keeps, enough for one tenant."""
 
@@ -74,8 +77,25 @@ def passes(fleet: Fleet) -> list[Passed]:
         _passed("gc --dry-run", store, lambda: collect(store, dry=True), rehearsed),
         _passed("scrub --shallow", store, lambda: scrub(store, shallow=True), formulas.look(size)),
         _passed("scrub", store, lambda: scrub(store, shallow=False), formulas.scrub(size)),
-        _passed("gc", store, lambda: collect(store, dry=False), formulas.collection(size)),
+        _passed("gc, first", store, lambda: collect(store), formulas.first_collection(size)),
+        _settled(store),
     ]
+
+
+def _settled(store: FleetStore) -> Passed:
+    """A collection of what is left when all that nobody holds has gone."""
+    for _ in range(RUNS):
+        store.time += DAY
+        collect(store)
+    whole = store.fleet.size
+    left = replace(
+        whole,
+        records=whole.records - whole.unheld,
+        unheld=0,
+        objects=sum(1 for _ in store.list(DATA)),
+    )
+    store.time += DAY
+    return _passed("gc, unchanged", store, lambda: collect(store), formulas.unchanged(left))
 
 
 def _passed(name: str, store: FleetStore, work: Callable[[], None], expected: Requests) -> Passed:
@@ -92,7 +112,7 @@ def _passed(name: str, store: FleetStore, work: Callable[[], None], expected: Re
     )
 
 
-def collect(store: FleetStore, *, dry: bool) -> Report:
+def collect(store: FleetStore, *, dry: bool = False) -> Report:
     """A run of the collector over the store; Redis isn't part of it.
 
     Raises:
@@ -105,9 +125,11 @@ def collect(store: FleetStore, *, dry: bool) -> Report:
             ages=AGES,
             report=Report(dry),
             spools=spools,
+            name=uuid7(),
             new_name=uuid7,
             new_nonce=new_nonce,
             declared_lifetime=lambda: longest_lifetime(store),
+            accept=ACCEPTABLE,
         )
         sweep_store(run)
     assert not run.report.errors, run.report.errors

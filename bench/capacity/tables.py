@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from bench.capacity import formulas
@@ -14,6 +15,7 @@ from bench.capacity.requests import Requests
 
 FULL: Final = Fleet(tenants=1_000, holds=1_000, blobs=50_000)
 """The fleet that is simulated."""
+MILLION: Final = replace(Fleet(tenants=1_000, holds=1_000, blobs=1_000_000).size, unheld=0)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -36,7 +38,9 @@ def passes() -> str:
         "List by one tenant, first": formulas.listing(FULL.holds, FULL.holds),
         "List by one tenant, again": formulas.listing(FULL.holds, 0),
         "`holdfast gc --dry-run`": formulas.rehearsal(size),
-        "`holdfast gc`": formulas.collection(size),
+        "`holdfast gc`, the first": formulas.first_collection(size),
+        "`holdfast gc`, nothing new": formulas.unchanged(replace(size, unheld=0)),
+        "`holdfast gc`, nothing new, 10⁶ blobs": formulas.unchanged(MILLION),
         "`holdfast scrub --shallow`": formulas.look(size),
         "`holdfast scrub`": formulas.scrub(size),
     }

@@ -19,6 +19,7 @@ from service import logs
 from service.backends import checked_store
 from service.collector.ages import Ages
 from service.collector.assembly import Orders, tools
+from service.collector.brakes import ACCEPTABLE
 from service.collector.report import Report
 from service.settings import load
 from storage.fleet import longest_lifetime
@@ -38,10 +39,12 @@ async def collect(*, final: bool) -> Report:
             read_grace=0.0 if final else 30.0,
             ingest_lifetime=lifetime,
             landing=0.0 if final else 60.0,
+            doom=0.0 if final else 20.0,
+            condemned=0.0 if final else 2.0,
         )
         stop = threading.Event()
         async with tools(settings, store, settings.redis_url, ages, stop=stop) as opened:
-            await opened.collect(ages, report, Orders())
+            await opened.collect(ages, report, Orders(accept=ACCEPTABLE if final else frozenset()))
     return report
 
 

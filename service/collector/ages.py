@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from holdfast.errors import ConfigurationError
-from service.settings import REQUEST_LANDING, Settings, check_data_age
+from service.settings import DOOM_MINIMUM, REQUEST_LANDING, Settings, check_data_age
 
 DATA_SLACK: Final = 24 * 3600.0
 """Seconds of G beyond the longest life of an ingest where none is set: a day, in which
@@ -22,6 +22,9 @@ class Ages:
         data: of data, tails and uploads that nobody names, until they go (G).
         read_grace: of a tombstone, until the data that it names goes.
         ingest_lifetime: from an ingest's first upload to its record, at most (L).
+        doom: of the first run that found data unnamed, until another run deletes it.
+        condemned: of a condemned record, until it may be buried: by another run, so that
+            no single listing of holds takes a blob.
         landing: in which a request that was given up can still take effect.
     """
 
@@ -29,6 +32,8 @@ class Ages:
     data: float
     read_grace: float
     ingest_lifetime: float
+    doom: float = DOOM_MINIMUM
+    condemned: float = DOOM_MINIMUM
     landing: float = REQUEST_LANDING
 
     @classmethod
@@ -56,6 +61,7 @@ class Ages:
             data=settings.gc_data_age or lifetime + DATA_SLACK,
             read_grace=settings.gc_read_grace,
             ingest_lifetime=lifetime,
+            doom=settings.gc_doom,
         )
 
     def as_json(self) -> dict[str, float]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from coordination.scripts import Scripts
 from coordination.stale import StaleIngests
 from service.collector.ages import Ages
+from service.collector.brakes import Brake
 from service.collector.collector import collect_once
 from service.collector.ingests import Knowledge
 from service.collector.report import Report
@@ -40,12 +41,14 @@ class Orders:
         tenants_gone: whose holds and ingests are given up.
         spool_dir: where listings are sorted; None: the system's temporary folder.
         spool_limit: lines that each of them keeps in memory.
+        accept: brakes that somebody has looked at.
     """
 
     dry_run: bool = False
     tenants_gone: tuple[str, ...] = ()
     spool_dir: Path | None = None
     spool_limit: int = LIMIT
+    accept: frozenset[Brake] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,14 @@ class Tools:
                 ages=ages,
                 report=report,
                 spools=spools,
+                name=uuid7(),
                 new_name=uuid7,
                 new_nonce=new_nonce,
                 declared_lifetime=partial(longest_lifetime, self.store),
                 pool=pool,
                 abreast=threads,
                 stop=self.stop,
+                accept=orders.accept,
             )
 
 

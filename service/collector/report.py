@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from holdfast.errors import shorten
+from service.collector.brakes import Tripped
 
 MAX_ERRORS: Final = 20
 """Errors told one by one; the rest is only counted."""
@@ -48,7 +49,9 @@ class Fate(StrEnum):
     CONDEMNED = "condemned", "done: condemned"
     PARDONED = "pardoned", "done: pardoned"
     BURIED = "buried", "done: made a tombstone"
+    DOOMED = "doomed", "kept: doomed, until another run finds them unnamed too"
     DELETED = "deleted", "done: deleted"
+    REMOVED = "removed", "done: tombstones removed"
     ABORTED = "aborted", "done: aborted"
     IN_USE = "in_use", "kept: in use"
     CARRIED_OUT = "carried_out", "done: frozen commits carried to their end"
@@ -84,6 +87,7 @@ class Report:
     doing: str = ""
     errors: list[str] = field(default_factory=list)
     error_count: int = 0
+    brakes: list[Tripped] = field(default_factory=list)
     ages: dict[str, float] = field(default_factory=dict)
     _tallies: dict[tuple[Kind, Fate], Tally] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -101,6 +105,19 @@ class Report:
             self.error_count += 1
             if len(self.errors) < MAX_ERRORS:
                 self.errors.append(shorten_line(f"{what}: {error}"))
+
+    def trip(self, tripped: Tripped) -> None:
+        """Takes down a brake; one that isn't accepted is an error, too."""
+        with self._lock:
+            self.brakes.append(tripped)
+            if not tripped.accepted:
+                self.error_count += 1
+                self.errors.insert(0, shorten_line(f"brake {tripped.brake}: {tripped}"))
+
+    @property
+    def braked(self) -> bool:
+        """Whether a brake was tripped that nobody has accepted."""
+        return any(not tripped.accepted for tripped in self.brakes)
 
     def count(self, kind: Kind, fate: Fate) -> int:
         """How many had this fate."""
@@ -140,6 +157,7 @@ class Report:
             "ok": self.ok,
             "freed_bytes": self.freed,
             "counts": counts,
+            "brakes": [tripped.as_json() for tripped in self.brakes],
             "errors": self.errors,
             "error_count": self.error_count,
         }

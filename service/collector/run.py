@@ -7,16 +7,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import structlog
 
 from holdfast.errors import HoldfastError
 from service.collector.ages import Ages
+from service.collector.brakes import ACCEPTABLE, Brake, Braked, Limits, Tripped
 from service.collector.report import Report
 from storage.keys import NewName
-from storage.port import ObjectStore
+from storage.port import Entry, ObjectStore
 from storage.records import Records
 from storage.spool import Spools
 
@@ -40,12 +41,15 @@ class Run:
         ages: what is old enough.
         report: what is done, and why not.
         spools: sorted lines on disk.
+        name: of this run, which no other one has.
         new_name: for names that are never given out again.
         new_nonce: for records.
         declared_lifetime: asks the store for the longest life of an ingest, in s.
         pool: for requests at once; None: one after the other.
         abreast: how many requests at once.
         stop: set when the run is to end.
+        accept: brakes that somebody has looked at.
+        limits: of the brakes.
     """
 
     store: ObjectStore
@@ -53,12 +57,15 @@ class Run:
     ages: Ages
     report: Report
     spools: Spools
+    name: str
     new_name: NewName
     new_nonce: NewName
     declared_lifetime: Callable[[], float]
     pool: ThreadPoolExecutor | None = None
     abreast: int = 1
     stop: threading.Event = field(default_factory=threading.Event)
+    accept: frozenset[Brake] = frozenset()
+    limits: Limits = Limits()  # noqa: RUF009 -- frozen
 
     @property
     def dry(self) -> bool:
@@ -75,6 +82,36 @@ class Run:
             if self.stop.is_set():
                 raise Stopped("the run was stopped; the next one goes on where it was")
             yield item
+
+    def listed(self, prefix: str) -> Iterator[Entry]:
+        """What is listed below a prefix, which must be in order: joins rest on it.
+
+        Raises:
+            Stopped: the run was told to stop.
+            Braked: the listing is out of order.
+        """
+        last = ""
+        for entry in self.watched(self.store.list(prefix)):
+            if entry.key <= last or not entry.key.startswith(prefix):
+                found = f"the listing of {prefix} names {entry.key[:200]} after {last[:200]}"
+                self.report.trip(Tripped(Brake.ORDER, found))
+                raise Braked(found)
+            last = entry.key
+            yield entry
+
+    def stop_for(self, tripped: Iterable[Tripped]) -> None:
+        """Ends the run unless all of these were accepted; a rehearsal goes on all the same.
+
+        Raises:
+            Braked: one wasn't.
+        """
+        for one in list(tripped):
+            accepted = one.brake in self.accept & ACCEPTABLE
+            self.report.trip(replace(one, accepted=accepted))
+            if not accepted:
+                log.warning("brake tripped", brake=one.brake.value, found=one.found)
+        if self.report.braked and not self.dry:
+            raise Braked("the run has stopped before it changed anything")
 
     def each(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """The results of `call` for all items, in order, some at a time."""
@@ -100,7 +137,7 @@ class Run:
         log.info("collecting", what=what)
         try:
             yield
-        except Stopped:
+        except (Stopped, Braked):
             raise
         except HoldfastError as error:
             log.warning("a pass failed", what=what, reason=str(error))

@@ -1,12 +1,23 @@
-"""The passes over the store, in their order. Blocking."""
+"""The passes over the store, in their order. Blocking.
+
+First a look at all of it, then the brakes, then what is done about it. A pass that fails is
+told of, and the others run, since each is safe by itself; after a brake none does.
+"""
 
 from __future__ import annotations
 
+from holdfast.errors import DataLoss, UnsupportedFormat
+from service.collector.brakes import Braked, tripped
+from service.collector.census import Census
 from service.collector.data import DataSweep
 from service.collector.deletes import BrokenDeletes
 from service.collector.leftovers import abort_uploads, sweep_tails
-from service.collector.records import Burial, Condemnation, list_holds
+from service.collector.reading import Reading
+from service.collector.records import Burial, Condemnation
+from service.collector.report import Fate, Kind
 from service.collector.run import Run
+from service.collector.survey import Survey, begin
+from service.collector.tombstones import remove_tombstones
 
 
 def sweep_store(run: Run) -> None:
@@ -15,16 +26,52 @@ def sweep_store(run: Run) -> None:
     Raises:
         Stopped: the run was told to stop.
     """
-    marks, held = run.spools.new(), None
+    survey = None
+    try:
+        with run.guarded("looking at the store"):
+            survey = _survey(run)
+        if survey is not None:
+            _act(run, survey)
+        with run.guarded("tails"):
+            sweep_tails(run)
+        with run.guarded("uploads"):
+            abort_uploads(run)
+    except Braked:
+        return  # the report says why
+
+
+def _survey(run: Run) -> Survey:
+    last = _last_census(run)
+    survey = begin(run)
+    Reading(run, survey)()
+    DataSweep(run).sort(survey)
+    run.stop_for(tripped(survey.plan, last, run.limits))
+    return survey
+
+
+def _act(run: Run, survey: Survey) -> None:
     with run.guarded("records"):
-        held = list_holds(run, marks, count=True)
-        candidates = Condemnation(run)(held)
-        Burial(run)(candidates)
+        Condemnation(run)(survey.condemn, survey.bury)
+        Burial(run)(survey.bury, survey.held)
     with run.guarded("broken-off deletes"):
-        BrokenDeletes(run)(marks)
+        BrokenDeletes(run)(survey.marks)
     with run.guarded("data"):
-        DataSweep(run)(held)
-    with run.guarded("tails"):
-        sweep_tails(run)
-    with run.guarded("uploads"):
-        abort_uploads(run)
+        DataSweep(run)(survey)
+    with run.guarded("tombstones"):
+        remove_tombstones(run, survey)
+    if not run.dry:
+        with run.guarded("the census"):
+            _census(run, survey).write(run.store)
+
+
+def _last_census(run: Run) -> Census | None:
+    try:
+        return Census.read(run.store)
+    except (DataLoss, UnsupportedFormat) as error:
+        run.report.error("reading the last census", error)
+        return None
+
+
+def _census(run: Run, survey: Survey) -> Census:
+    removed = run.report.count(Kind.RECORDS, Fate.REMOVED)
+    return Census(survey.held.listed, survey.records - removed, survey.data, survey.data_bytes)

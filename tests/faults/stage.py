@@ -224,8 +224,9 @@ async def check_end(stage: Stage, *, swept: bool) -> None:
     if swept:
         await check_books(stage, stage.clean, stage.held)
         # What a first pass ends, such as a mark that came late, frees more for the next.
-        await asyncio.to_thread(collect, stage.backends.clean)
-        await asyncio.to_thread(collect, stage.backends.clean)
+        # It is doomed by one run, and deleted by the next.
+        for _ in range(3):
+            await asyncio.to_thread(collect, stage.backends.clean)
         await asyncio.to_thread(check_no_garbage, stage)
     await check_books(stage, stage.clean, stage.held)
     await check_books(stage, stage.other, stage.other_held)
@@ -233,7 +234,8 @@ async def check_end(stage: Stage, *, swept: bool) -> None:
 
 def collect(store: ObjectStore) -> None:
     """A collection without any patience: only while no ingest is under way."""
-    ages = Ages(grace=-1.0, data=-1.0, read_grace=-1.0, ingest_lifetime=1e9, landing=-1.0)
+    never = {"grace": -1.0, "data": -1.0, "read_grace": -1.0, "landing": -1.0}
+    ages = Ages(**never, ingest_lifetime=1e9, doom=-1.0, condemned=-1.0)
     report = Report(dry_run=False)
     with Spools() as spools:
         run = Collection(
@@ -242,6 +244,7 @@ def collect(store: ObjectStore) -> None:
             ages=ages,
             report=report,
             spools=spools,
+            name=uuid7(),
             new_name=uuid7,
             new_nonce=new_nonce,
             declared_lifetime=lambda: longest_lifetime(store),

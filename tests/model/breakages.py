@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,13 @@ from coordination.ingests import Ingests
 from holdfast.digests import Digest
 from service.catalogue import Catalogue
 from service.collector import records as collector_records
-from service.collector.data import DataSweep
+from service.collector import survey
 from service.collector.deletes import BrokenDeletes
 from service.commit import Commits
 from storage.blobs import Blobs
 from storage.compaction import Compaction
 from storage.holds import Holds, merged
-from storage.keys import DELETING, hold_prefix, record_key
+from storage.keys import DELETING, hold_prefix, record_digest, record_key
 from storage.own_data import OwnData, Sight
 from storage.records import Records, Seen, State
 
@@ -229,36 +230,43 @@ def list_once(patch: Patch) -> None:
             listed.append(list_holds(run, *arguments, **options))
         return listed[0]
 
-    patch.setattr("service.collector.sweep.list_holds", once)
+    patch.setattr("service.collector.survey.list_holds", once)
     patch.setattr(collector_records, "list_holds", once)
 
 
 def bury_live(patch: Patch) -> None:
-    def condemn(pass_: Any, _key: str, seen: Seen) -> None:
+    def condemn(pass_: Any, candidate: Any) -> None:
+        seen = collector_records.as_read(pass_._run, candidate)
+        assert seen
         pass_._run.records.write(seen.record.turned(State.TOMBSTONE, "n"), seen)
 
     patch.setattr(collector_records.Condemnation, "_condemn", condemn)
 
 
 def bury_unread(patch: Patch) -> None:
-    as_read, paired = collector_records.Burial._as_read, collector_records.Burial._paired
+    as_read, paired = collector_records.as_read, collector_records.Burial._paired
 
-    def call(burial: Any, candidates: Any) -> None:
+    def call(burial: Any, candidates: Any, _first: Any) -> None:
         lines = map(collector_records.Candidate.decode, candidates.sorted())
-        burial.kept = {candidate.key: as_read(burial, candidate) for candidate in lines}
+        kept = {candidate.key: as_read(burial._run, candidate) for candidate in lines}
+        patch.setattr(collector_records, "as_read", lambda _run, c: kept[c.key])
         held = collector_records.list_holds(burial._run, count=False)
-        burial._run.do(burial._settle, paired(burial, candidates, held))
+        burial._run.do(burial._settle, paired(burial, candidates, held.names))
 
     patch.setattr(collector_records.Burial, "__call__", call)
-    patch.setattr(collector_records.Burial, "_as_read", lambda burial, c: burial.kept[c.key])
 
 
 def read_records_first(patch: Patch) -> None:
-    def sweep(sweep: DataSweep, held: Any) -> None:
-        protected, _ = sweep._protect(held)
-        sweep._run.do(sweep._delete, sweep._garbage(sweep._consider(), protected))
+    def late(run: Any) -> Any:
+        doomed, held = survey._doomed(run), survey.list_holds(run, run.spools.new(), count=True)
+        for entry in list(run.store.list("blobs/")):
+            run.records.read(record_digest(entry.key))
+        considered, count, size = survey._list_data(run)
+        found = begin(run)
+        return replace(found, doomed=doomed, held=held, considered=considered, data=count + size)
 
-    patch.setattr(DataSweep, "__call__", sweep)
+    begin = survey.begin
+    patch.setattr("service.collector.sweep.begin", late)
 
 
 def finish_deletes(patch: Patch) -> None:

@@ -19,15 +19,24 @@ def collect(rules: Rules, tenants: tuple[str, ...], name: str) -> Program:
 
 
 def condemn(rules: Rules, holds: bool, name: str) -> Reading:
-    """`Condemnation`: the record to bury, as it was read or made, or None."""
+    """`Reading` and `Condemnation`: the record to bury, as it was read or made, or None."""
     there = yield Request("list", "record")
     if holds or not there:
         return None
     seen = yield Request("get", "record")
+    condemned = yield from turn(rules, seen, name)
+    return condemned
+
+
+def turn(rules: Rules, seen: Record | None, name: str) -> Reading:
+    """`Condemnation`, of a record that no hold names, as it was read."""
     if seen is None or seen.state == TOMBSTONE:
         return None
     if seen.state != LIVE:
         return seen
+    again = yield Request("get", "record")
+    if again != seen:
+        return None
     state = TOMBSTONE if rules.buries_live else CONDEMNED
     outcome, condemned = yield from write(rules, seen.turned(state, f"{name}x"), seen)
     return condemned if outcome == OK else None
@@ -59,32 +68,59 @@ def list_all(rules: Rules, tenants: tuple[str, ...]) -> Reading:
     return any_hold
 
 
-def collect_data(rules: Rules, _name: str) -> Program:
-    """Deletes the data objects that are old enough and that no record names."""
+def collect_data(rules: Rules, _name: str, lie: str = "") -> Program:
+    """Deletes the data objects that are old enough, that no record names, and that are doomed.
+
+    `lie`: what this run may be told wrongly, once or all the time: "record" (misread, as
+    naming other data), "records" (a listing that comes back empty), "clock" (all is old).
+    """
+    doomed = yield Request("list", "doomed")
     old: tuple[str, ...] = ()
     if rules.data_before_records:
-        old = yield Request("list", "data")
-        if not old:
-            return
+        old = yield Request("list", "data", lie == "clock")
     seen = None
-    there = yield Request("list", "record")
+    there = yield Request("list", "record", lie == "records")
     if there:
-        seen = yield Request("get", "record")
+        seen = yield Request("get", "record", lie == "record")
     if not rules.data_before_records:
-        old = yield Request("list", "data")
-    for key in old:
-        if seen is None or seen.key != key or seen.state == TOMBSTONE:
-            yield Request("delete", "data", key)
+        old = yield Request("list", "data", lie == "clock")
+    named = seen.key if seen is not None and seen.state != TOMBSTONE else ""
+    unnamed = tuple(key for key in old if key != named)
+    yield from delete_doomed(rules, unnamed, doomed)
+
+
+def delete_doomed(
+    rules: Rules, unnamed: tuple[str, ...], doomed: tuple[str, ...] | None
+) -> Reading:
+    """`DataSweep`: what is unnamed and was doomed goes, the rest is doomed from now on."""
+    due = unnamed
+    if doomed is not None and not rules.found_again:
+        due = doomed
+    elif doomed is not None and rules.two_keys:
+        due = tuple(key for key in unnamed if key in doomed)
+    for key in due:
+        yield Request("delete", "data", key)
+    if doomed is not None:
+        yield Request("put", "doomed", tuple(key for key in unnamed if key not in due))
 
 
 def sweep_store(rules: Rules, tenant: str, name: str) -> Program:
-    """`sweep_store`, over one tenant: its first listing serves for records and for marks."""
+    """`sweep_store`, over one tenant: looks at all of the store, then acts."""
+    doomed = yield Request("list", "doomed")
+    old = yield Request("list", "data")
     holds, marks = yield Request("list", "hold", tenant, None, "both")
-    candidate = yield from condemn(rules, holds, name)
+    there = yield Request("list", "record")
+    seen = None
+    if there and (old or not holds):
+        seen = yield Request("get", "record")
+    candidate = None
+    if not holds:
+        candidate = yield from turn(rules, seen, name)
     if candidate is not None:
         yield from bury(rules, (tenant,), name, candidate)
     yield from end_deletes(rules, tenant, name, marks)
-    yield from collect_data(rules, name)
+    named = seen.key if seen is not None and seen.state != TOMBSTONE else ""
+    yield from delete_doomed(rules, tuple(key for key in old if key != named), doomed)
 
 
 def sweep_marks(rules: Rules, tenant: str, name: str) -> Program:

@@ -198,6 +198,7 @@ def collects(*, held: bool = False, marked: bool = False, state: State = State.L
         collected.World(collected.Later(stage.recording), collected.EAGER).collect()
         world = live("single", *[OWN] * held, state=str(state))
         world = world._replace(marks=frozenset([OWN] * marked), ages=frozenset({("d", OLD)}))
+        world = world._replace(doomed=())
         return found(stage.recording, world, Call(sweep_store, (RULES, "a", "1")))
 
     return scene

@@ -48,6 +48,8 @@ class World(NamedTuple):
     ages: frozenset[tuple[str, int]] = frozenset()
     unseen: frozenset[str] = frozenset()
     """Data that was last seen complete so long ago that collectors may have run twice since."""
+    doomed: tuple[str, ...] | None = None
+    """By earlier runs of data collectors; None: they may have doomed anything."""
     frozen: frozenset[tuple[str, Frozen]] = frozenset()
     acknowledged: frozenset[str] = frozenset()
     worse: bool = False
@@ -121,7 +123,17 @@ class StorageModel:
         if request.body == "first":  # a bit may flip on the way, once
             return [(good, world) for good in {False, self._get_data(world, request, late)[0]}]
         handler = getattr(self, f"_{request.op}_{request.kind}")
-        return [handler(world, request, late)]
+        told = [handler(world, request, late)]
+        if request.name is True:  # it may be a lie
+            told.append((self._lie(world, request), world))
+        return told
+
+    def _lie(self, world: World, request: Request) -> object:
+        if request.kind == "data":
+            return tuple(sorted(world.data))
+        if request.op == "list" or world.record is None:
+            return False if request.op == "list" else None
+        return world.record._replace(key="misread")
 
     def _get_record(self, world: World, _request: Request, _late: bool) -> Step:
         return world.record, world
@@ -156,6 +168,12 @@ class StorageModel:
     def _list_data(self, world: World, _request: Request, _late: bool) -> Step:
         least = OLD if self.rules.longer_than_life else YOUNG
         return tuple(sorted(key for key in world.data if world.age(key) >= least)), world
+
+    def _list_doomed(self, world: World, _request: Request, _late: bool) -> Step:
+        return world.doomed, world  # None: all that is asked about
+
+    def _put_doomed(self, world: World, request: Request, _late: bool) -> Step:
+        return OK, world._replace(doomed=request.name)  # type: ignore[arg-type]
 
     def _complete_upload_data(self, world: World, request: Request, _late: bool) -> Step:
         key = str(request.name)
@@ -293,7 +311,7 @@ class StorageModel:
         tenants = tuple(sorted({tenant for tenant, _ in world.holds | world.marks}))
         keys = world.data | world.uploads
         world = world._replace(ages=frozenset((key, OLD) for key in keys), uploads=frozenset())
-        for turn in ("y", "z"):
+        for turn in ("x", "y", "z"):
             for tenant in tenants if self.rules.sweeps_marks else ():
                 world = self._alone(world, Call(sweep_marks, (self.rules, tenant, turn)))
             world = self._alone(world, Call(collect, (self.rules, tenants, turn)))

@@ -108,5 +108,9 @@ class Rules(NamedTuple):
     restore_compares: bool = True
     restore_reads_bytes: bool = True
     restore_spares_tombstones: bool = True
+    two_keys: bool = True
+    """Data goes only if an earlier run has found it unnamed."""
+    found_again: bool = True
+    """… and if this one does, too."""
     finishes_deletes: bool = False
     """Holds beside an old mark are deleted."""

@@ -55,12 +55,12 @@ def collector(rules: Rules, name: str = "x", passes: int = 1) -> Slot:
     return Slot(f"collector {name}", passes, lambda _world, left: [("a pass", made(left))])
 
 
-def data_collector(rules: Rules, passes: int = 1) -> Slot:
-    """A collector of data objects."""
+def data_collector(rules: Rules, passes: int = 1, lie: str = "") -> Slot:
+    """Runs of a collector of data objects, one after the other; one may be told a `lie`."""
     return Slot(
-        "data collector",
+        f"data collector {lie}".strip(),
         passes,
-        lambda _world, left: [("a pass", Call(collect_data, (rules, f"{left}")))],
+        lambda _world, left: [("a pass", Call(collect_data, (rules, f"{left}", lie)))],
     )
 
 
@@ -190,3 +190,17 @@ def healing(rules: Rules, faults: Faults, damage: str = GONE) -> StorageModel:
     start = HELD._replace(record=record, data=frozenset() if damage == GONE else HELD.data)
     cast = [client(rules, A, "1", 2, "rcd", "inline"), client(rules, B, "2", 1, "c", "inline")]
     return StorageModel(rules, [*cast, collector(rules)], faults, start)
+
+
+def doubting(rules: Rules, faults: Faults, lie: str = "record") -> StorageModel:
+    """A data collector is told a lie, others are not, before it and after it; a tenant commits."""
+    start = HELD._replace(doomed=(), ages=frozenset({("d", OLD)}))
+    if lie == "clock":
+        start = World(doomed=())  # what is on its way is young
+    cast = [
+        client(rules, A, "1", 1, "i"),
+        client(rules, B, "2", 1, "c"),
+        data_collector(rules, 1, lie),
+        data_collector(rules, 2),
+    ]
+    return StorageModel(rules, cast, faults, start)

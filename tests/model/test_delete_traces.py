@@ -186,7 +186,7 @@ def collect(store: FolderStore, recording: RecordingStore, world: World) -> str 
     """A run of the collector in which all is old; why model A refuses it, if it does."""
     del store
     collected.World(collected.Later(recording), collected.EAGER).collect()
-    world = world._replace(ages=frozenset({("d", OLD)}))
+    world = world._replace(ages=frozenset({("d", OLD)}), doomed=())
     return found(recording, world, Call(sweep_store, (RULES, "a", "1")))
 
 

@@ -20,6 +20,7 @@ from tests.model.storage_scenarios import (
     compacting,
     compacting_twice,
     deleting,
+    doubting,
     healing,
     redriving,
     renaming,
@@ -33,6 +34,8 @@ parts = partial(aging, kind="parts")
 early = partial(aging, kind="early")
 healing_wrong = partial(healing, damage=WRONG)
 taking_parts = partial(taking, kind="parts")
+doubting_clock = partial(doubting, lie="clock")
+doubting_listing = partial(doubting, lie="records")
 redriving_parts = partial(redriving, kind="parts")
 
 SMALL: list[tuple[Scenario, Faults]] = [
@@ -54,6 +57,9 @@ SMALL: list[tuple[Scenario, Faults]] = [
     (taking_parts, Faults(no_reply=1, crash=1, environment=2)),
     (healing, Faults(no_reply=1)),
     (healing_wrong, Faults(no_reply=1)),
+    (doubting, Faults(crash=1)),
+    (doubting_listing, Faults()),
+    (doubting_clock, Faults()),
 ]
 LARGE: list[tuple[Scenario, Faults]] = [
     (adopting, Faults(no_reply=1, crash=1)),
@@ -209,6 +215,26 @@ BROKEN: dict[str, tuple[Rules, Scenario, Faults]] = {
         SAFE._replace(compacts_by_sight=False),
         compacting,
         Faults(no_reply=1),
+    ),
+    "data deleted on the evidence of one run": (
+        SAFE._replace(two_keys=False),
+        doubting,
+        Faults(),
+    ),
+    "data deleted because a listing was empty once": (
+        SAFE._replace(two_keys=False),
+        doubting_listing,
+        Faults(),
+    ),
+    "data deleted because a clock was ahead once": (
+        SAFE._replace(two_keys=False),
+        doubting_clock,
+        Faults(),
+    ),
+    "what is doomed deleted without being found again": (
+        SAFE._replace(found_again=False),
+        doubting,
+        Faults(),
     ),
     "marks without holds left": (SAFE._replace(sweeps_marks=False), deleting, Faults(no_reply=1)),
 }

@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 
 from service.backends import open_store
-from service.settings import Settings
-from storage.keys import RECORDS, TENANTS, record_digest
+from service.settings import DOOM_MINIMUM, Settings
+from storage.keys import COLLECTOR, RECORDS, TENANTS, record_digest
 from storage.port import ObjectStore
 from storage.records import Records, State
 from tests.nodes.images import ARCHITECTURE, Image
@@ -31,6 +31,7 @@ AGES = {
     "gc_grace": 0,
     "gc_data_age": 3000,  # s; more than the lifetime and half an hour
     "gc_read_grace": 0,
+    "gc_doom": DOOM_MINIMUM,
 }
 
 
@@ -46,11 +47,12 @@ def ten() -> Iterator[Site]:
 
 
 def collect(ten: Site) -> None:
-    """Runs `holdfast gc` an hour later."""
-    ten.age(HOUR)
-    done = run("gc", "--json", data_dir=ten.folder / "data", **ten.backend)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["ok"]
+    """Runs `holdfast gc` every hour: it condemns, buries, dooms, and deletes."""
+    for _ in range(4):
+        ten.age(HOUR)
+        done = run("gc", "--json", data_dir=ten.folder / "data", **ten.backend)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["ok"]
 
 
 @pytest.mark.timeout(600)
@@ -93,7 +95,7 @@ def left(ten: Site) -> list[str]:
         buried = {key for key, seen in found.items() if seen and seen.record.state is GONE}
         assert len(buried) > 0
         uploads = [f"upload of {upload.key}" for upload in store.list_uploads("")]
-        own = ("fleet/", TENANTS)
+        own = ("fleet/", TENANTS, COLLECTOR)
         return uploads + sorted(k for k in keys(store) - buried if not k.startswith(own))
 
 

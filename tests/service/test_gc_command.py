@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
+import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -51,7 +53,8 @@ def test_a_run_prints_json(world: World, tmp_path: Path) -> None:
     told = json.loads(line)
     assert told["ok"] is True
     assert told["ages"]["data"] == 2 * DAY
-    assert told["counts"]["records"]["buried"] == {"count": 1, "bytes": len(b"unheld")}
+    assert told["counts"]["records"]["condemned"] == {"count": 1, "bytes": len(b"unheld")}
+    assert told["brakes"] == []
     assert world.read(Digest.of(b"held")) == b"held"
     assert done.stderr == ""
 
@@ -61,7 +64,7 @@ def test_a_rehearsal_prints_a_table(world: World, tmp_path: Path) -> None:
     before = world.tell()
     done = run("gc", "--dry-run", data_dir=tmp_path, gc_grace=0)
     assert done.returncode == 0, done.stderr
-    assert [line.split()[-1] for line in done.stdout.splitlines() if "tombstone" in line] == ["B"]
+    assert [line.split()[-1] for line in done.stdout.splitlines() if "condemned" in line] == ["B"]
     assert "would free 0 B" in done.stdout
     assert world.tell() == before
 
@@ -72,11 +75,58 @@ def test_an_error_is_told_with_what_was_done(world: World, tmp_path: Path) -> No
     body = world.store.get(key).body
     world.store.put(key, edited(body, format=FORMAT + 1))
     world.blobs.drop("a", Digest.of(b"newer"))
-    done = run("gc", data_dir=tmp_path, gc_grace=0)
+    done = run("gc", "--accept", "unreadable", data_dir=tmp_path, gc_grace=0)
     assert done.returncode == 1
     assert "upgrade Holdfast" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "made a tombstone" in done.stdout
+    assert "done: condemned" in done.stdout
+
+
+def test_a_brake_is_told_and_accepted_once(world: World, tmp_path: Path) -> None:
+    """A run that stops for a brake exits with 1 and says how to go on; accepted, it goes on."""
+    for number in range(20):
+        world.blobs.make_hold("a", world.new_hold(world.put_data(b"%d" % number)))
+    done = run("gc", "--json", data_dir=tmp_path, gc_grace=0)
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    [brake] = told["brakes"]
+    assert (brake["brake"], brake["accepted"]) == ("without-content", False)
+    assert "holdfast gc --accept without-content" in told["errors"][0]
+    assert world.state(Digest.of(b"unheld")) is State.LIVE
+    rehearsed = run("gc", "--dry-run", data_dir=tmp_path, gc_grace=0)
+    assert rehearsed.returncode == 1
+    assert "brake without-content" in rehearsed.stderr
+    assert "done: condemned" in rehearsed.stdout
+    done = run("gc", "--accept", "without-content", data_dir=tmp_path, gc_grace=0)
+    assert done.returncode == 0, done.stderr
+    assert world.state(Digest.of(b"unheld")) is State.CONDEMNED
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--accept", "order"], ["--accept", "x"], ["--accept", "delete", "--loop", "9"]]
+)
+def test_what_cannot_be_accepted(tmp_path: Path, arguments: list[str]) -> None:
+    """Only brakes that somebody can have judged are accepted, and for one run."""
+    done = run("gc", *arguments, data_dir=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "--accept" in done.stderr
+
+
+def test_what_is_doomed_is_listed(world: World, tmp_path: Path) -> None:
+    """The data that a run has doomed is listed with its size, and since when."""
+    key = world.put_data(b"garbage").data_key
+    old = time.time() - 3 * DAY
+    os.utime(tmp_path / STORE_FOLDER / "objects" / key, (old, old))
+    assert run("gc", "--doomed", data_dir=tmp_path).stdout == "0 doomed, 0 B\n"
+    assert run("gc", data_dir=tmp_path).returncode == 0
+    shown = run("gc", "--doomed", data_dir=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    first, last = shown.stdout.splitlines()
+    assert first.startswith(f"{key}  7 B  since 20")
+    assert last == "1 doomed, 7 B"
+    told = json.loads(run("gc", "--doomed", "--json", data_dir=tmp_path).stdout)
+    assert (told["key"], told["bytes"]) == (key, 7)
+    assert abs(told["since"] - time.time()) < DAY
 
 
 @pytest.mark.parametrize("declared", [0.0, 2 * DAY])
@@ -155,8 +205,8 @@ def test_on_a_bucket(moto: S3Server, tmp_path: Path, unique: str, dry: bool) -> 
         world.blobs.drop("a", digest)
         done = run("gc", "--json", *(["--dry-run"] if dry else []), redis_url=redis_url, **settings)
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["counts"]["records"]["buried"]["count"] == 1
-        assert world.state(digest) is (State.LIVE if dry else State.TOMBSTONE)
+        assert json.loads(done.stdout)["counts"]["records"]["condemned"]["count"] == 1
+        assert world.state(digest) is (State.LIVE if dry else State.CONDEMNED)
 
 
 def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

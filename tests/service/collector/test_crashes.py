@@ -18,8 +18,9 @@ from tests.service.counting import nothing
 
 HELD = (b"held", b"held by two", b"condemned, held")
 """What was acknowledged to somebody who hasn't deleted it."""
-ROUNDS = 3
-"""Runs after which nothing is left to do: finishing deletes may unhold what the next takes."""
+ROUNDS = 5
+"""Runs after which nothing is left to do: a broken-off delete is taken back, a record buried,
+its data doomed, then deleted."""
 
 
 def furnish() -> World:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from holdfast.errors import ResourceExhausted
 from storage.keys import TAILS, tail_key, uuid7
 from storage.records import State
-from tests.service.collector.world import World
+from tests.service.collector.world import APART, World
 from tests.service.counting import nothing
 
 
@@ -21,6 +21,10 @@ def test_it_frees_what_needs_no_write(world: World) -> None:
     world.holds.drop("a", digest)
     lone = world.put_data(b"lone").data_key
     world.store.put(tail_key(uuid7()), b"tail")
+    world.grow_old()
+    world.ages = APART
+    world.collect()
+    world.turn(digest, State.LIVE)
     world.grow_old()
     world.store.before = full
     report = world.collect()

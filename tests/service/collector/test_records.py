@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from holdfast.digests import Digest
-from service.collector.records import Burial, Condemnation, list_holds
+from service.collector.brakes import Brake
+from service.collector.records import Burial, Condemnation
 from service.collector.report import Fate, Kind
 from storage.keys import DELETING, RECORDS, record_key
 from storage.records import FORMAT, State
-from tests.service.collector.world import World, counts
+from tests.service.collector.world import APART, World, counts, looked
 from tests.storage.edited import edited
 
 
@@ -104,11 +105,12 @@ def test_a_held_candidate_is_pardoned(world: World) -> None:
     world.blobs.drop("a", digest)
     world.grow_old(RECORDS)
     with world.a_run() as run:
-        candidates = Condemnation(run)(list_holds(run, count=True))
+        survey = looked(run)
+        Condemnation(run)(survey.condemn, survey.bury)
         assert world.state(digest) is State.CONDEMNED
         # A commit that died between its hold and its record.
         world.blobs.make_hold("b", world.new_hold(world.put_data(b"pardoned")))
-        Burial(run)(candidates)
+        Burial(run)(survey.bury, survey.held)
     assert world.state(digest) is State.LIVE
     assert counts(run.report, Kind.RECORDS) == {"condemned": 1, "pardoned": 1}
 
@@ -120,11 +122,14 @@ def test_the_second_listing_is_a_new_one(world: World) -> None:
     world.grow_old(RECORDS)
     world.store.calls.clear()
     with world.a_run() as run:
-        Burial(run)(Condemnation(run)(list_holds(run, count=True)))
-    order = [(name, key.partition("/")[0]) for name, key in world.store.calls]
-    assert order == [
+        survey = looked(run)
+        Condemnation(run)(survey.condemn, survey.bury)
+        Burial(run)(survey.bury, survey.held)
+    calls = [(name, key.partition("/")[0]) for name, key in world.store.calls]
+    assert [call for call in calls if call[1] in {"holds", "blobs"}] == [
         ("list", "holds"),
         ("list", "blobs"),
+        ("get", "blobs"),
         ("get", "blobs"),
         ("put", "blobs"),
         ("list", "holds"),
@@ -139,30 +144,33 @@ def test_a_candidate_that_was_changed_is_left(world: World) -> None:
     world.blobs.drop("a", digest)
     world.grow_old(RECORDS)
     with world.a_run() as run:
-        candidates = Condemnation(run)(list_holds(run, count=True))
+        survey = looked(run)
+        Condemnation(run)(survey.condemn, survey.bury)
         assert world.adopt("b", digest)
         world.blobs.drop("b", digest)  # so that the second listing finds no hold
-        Burial(run)(candidates)
+        Burial(run)(survey.bury, survey.held)
     assert world.state(digest) is State.LIVE
     assert counts(run.report, Kind.RECORDS) == {"condemned": 1, "raced": 1}
     assert run.report.ok
 
 
 def test_a_damaged_record_is_buried_for_good(world: World) -> None:
-    """A damaged record that nobody holds becomes a tombstone that can be read."""
+    """A damaged record that nobody holds becomes a readable tombstone, if somebody says so."""
     digest = world.commit("a", b"damaged")
     world.blobs.drop("a", digest)
     world.store.put(record_key(digest), b"{")
-    assert world.collect().ok
+    assert not world.collect().ok
+    assert not world.collect(accept=frozenset({Brake.UNREADABLE})).ok
     assert world.state(digest) is State.TOMBSTONE
     report = world.collect()
+    assert report.ok, report.errors
     assert counts(report, Kind.RECORDS) == {"tombstone": 1}
     assert world.commit("b", b"damaged") == digest
     assert world.read(digest) == b"damaged"
 
 
 def test_a_newer_record_is_left(world: World) -> None:
-    """A record of a newer format is left as it is, told of, and doesn't end the pass."""
+    """A record of a newer format stops a run; if that is accepted, all others are buried."""
     newer, gone = world.commit("a", b"newer"), world.commit("a", b"gone")
     for digest in (newer, gone):
         world.blobs.drop("a", digest)
@@ -171,8 +179,9 @@ def test_a_newer_record_is_left(world: World) -> None:
     world.store.put(record_key(newer), changed)
     world.grow_old(RECORDS)
     report = world.collect()
-    assert not report.ok
-    assert "upgrade Holdfast" in report.errors[0]
+    assert any("upgrade Holdfast" in error for error in report.errors)
+    assert world.state(gone) is State.LIVE
+    assert not world.collect(accept=frozenset({Brake.UNREADABLE})).ok
     assert world.store.get(record_key(newer)).body == changed
     assert world.state(gone) is State.TOMBSTONE
 
@@ -213,7 +222,26 @@ def test_a_dry_run_writes_nothing(world: World) -> None:
     done = world.collect()
     assert rehearsed.as_json()["counts"]["records"] == done.as_json()["counts"]["records"]
     # In earnest the new tombstones are young; in the rehearsal their records still stand.
-    assert rehearsed.count(Kind.DATA, Fate.DELETED) == done.count(Kind.DATA, Fate.DELETED) == 1
+    assert rehearsed.count(Kind.DATA, Fate.DOOMED) == done.count(Kind.DATA, Fate.DOOMED) == 1
+    world.grow_old()
+    before = world.tell()
+    rehearsed = world.collect(dry=True)
+    assert world.tell() == before
+    assert rehearsed.count(Kind.DATA, Fate.DELETED) == 1
+    assert world.collect().count(Kind.DATA, Fate.DELETED) == 1
+
+
+def test_a_blob_is_buried_by_another_run(world: World) -> None:
+    """A record is buried an hour after it was condemned, at the earliest: by another run."""
+    world.ages = APART
+    digest = world.commit("a", b"gone")
+    world.blobs.drop("a", digest)
+    world.grow_old()
+    assert counts(world.collect(), Kind.RECORDS) == {"condemned": 1}
+    assert counts(world.collect(), Kind.RECORDS) == {"young": 1}
+    world.grow_old(RECORDS, seconds=APART.condemned)
+    assert counts(world.collect(), Kind.RECORDS) == {"buried": 1}
+    assert world.state(digest) is State.TOMBSTONE
 
 
 @pytest.mark.parametrize("threads", [1, 8])

@@ -5,20 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from holdfast.digests import Digest
 from holdfast.values import Info
 from service.collector.ages import Ages
+from service.collector.reading import Reading
 from service.collector.report import Fate, Kind, Report
 from service.collector.run import Run
+from service.collector.survey import Survey, begin
 from service.collector.sweep import sweep_store
 from storage.blobs import Blobs, Committed
 from storage.fleet import longest_lifetime
 from storage.holds import Hold, Holds
-from storage.keys import DATA, HOLDS, RECORDS, TAILS, TENANTS, data_key, record_digest, uuid7
+from storage.keys import (
+    COLLECTOR,
+    DATA,
+    HOLDS,
+    RECORDS,
+    TAILS,
+    TENANTS,
+    data_key,
+    record_digest,
+    uuid7,
+)
 from storage.own_data import Lifetime, OwnData, Sight
 from storage.port import ObjectStore
 from storage.records import Record, Records, State, block_count, new_nonce
@@ -27,9 +39,19 @@ from tests.service.collector.memory_store import MemoryStore, SteppingStore
 
 OLD = 10 * 24 * 3600.0
 """Seconds: older than every limit in these tests."""
-AGES = Ages(grace=3600.0, data=48 * 3600.0, read_grace=3600.0, ingest_lifetime=24 * 3600.0)
-EAGER = Ages(grace=3600.0, data=48 * 3600.0, read_grace=-1.0, ingest_lifetime=24 * 3600.0)
+AGES = Ages(
+    grace=3600.0,
+    data=48 * 3600.0,
+    read_grace=3600.0,
+    ingest_lifetime=24 * 3600.0,
+    doom=0.0,
+    condemned=0.0,
+)
+"""One run condemns and buries, and the next one deletes what the one before has doomed."""
+EAGER = replace(AGES, read_grace=-1.0)
 """The data of a new tombstone goes at once."""
+APART = replace(AGES, doom=24 * 3600.0, condemned=3600.0)
+"""As by default: it takes two runs to bury, and two more a day apart to delete."""
 
 
 class Killed(BaseException):
@@ -136,9 +158,9 @@ class World:
     # -- what is in the store
 
     def keys(self, prefix: str = "") -> list[str]:
-        """All keys below a prefix; sightings of tenants stay, and only if asked for are told."""
+        """All keys below a prefix; sightings, and what collectors leave, only if asked for."""
         found = [entry.key for entry in self.store.list(prefix)]
-        return [key for key in found if prefix or not key.startswith(TENANTS)]
+        return [key for key in found if prefix or not key.startswith((TENANTS, COLLECTOR))]
 
     def tell(self) -> dict[str, str]:
         """All that is in the store: records by their state, the rest by what it is of."""
@@ -169,6 +191,7 @@ class World:
                 "ages": self.ages,
                 "report": Report(dry),
                 "spools": spools,
+                "name": uuid7(),
                 "new_name": uuid7,
                 "new_nonce": new_nonce,
                 "declared_lifetime": partial(longest_lifetime, self.store),
@@ -181,6 +204,18 @@ class World:
         with self.a_run(**changes) as run:
             sweep_store(run)
         return run.report
+
+    def collect_twice(self, **changes: Any) -> Report:
+        """Two runs, of which the second may delete what both find unnamed; its report."""
+        self.collect(**changes)
+        return self.collect(**changes)
+
+
+def looked(run: Run) -> Survey:
+    """What a run knows before it does anything."""
+    survey = begin(run)
+    Reading(run, survey)()
+    return survey
 
 
 def counts(report: Report, kind: Kind) -> dict[str, int]:

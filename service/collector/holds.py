@@ -1,0 +1,63 @@
+"""One listing of all holds: which records they name, and the marks of deletes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.digests import Digest
+from holdfast.errors import DataLoss
+from service.collector.report import Fate, Kind
+from service.collector.run import Run
+from storage.keys import DELETING, HOLDS, hold_digest, proper, record_key
+from storage.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a listing of all holds has found.
+
+    Attributes:
+        names: keys of the records that a hold names.
+        listed: how many holds and marks there are.
+    """
+
+    names: Spool
+    listed: int
+
+
+def list_holds(run: Run, marks: Spool | None = None, *, count: bool) -> Held:
+    """The keys of all records that a hold names, from one listing of all holds.
+
+    A mark beside a hold counts as one: the delete that made it may not have come
+    to the hold itself.
+
+    Args:
+        run: of which this is part.
+        marks: takes the marks that are older than a request can still land.
+        count: whether the report counts what is listed.
+    """
+    names, listed = run.spools.new(), 0
+    for entry in run.listed(HOLDS):
+        digest = _digest_of(entry.key)
+        if digest is None:
+            if count:
+                run.report.note(Kind.HOLDS, Fate.STRANGE)
+            continue
+        listed += 1
+        names.add(record_key(digest).encode())
+        marked = entry.key.endswith(DELETING)
+        if count:
+            run.report.note(Kind.HOLDS, Fate.MARKED if marked else Fate.SEEN)
+        if marks is not None and marked:
+            if run.store.now() - entry.last_modified > run.ages.landing:
+                marks.add(entry.key.encode())
+            elif count:
+                run.report.note(Kind.HOLDS, Fate.YOUNG)
+    return Held(names, listed)
+
+
+def _digest_of(key: str) -> Digest | None:
+    try:
+        return hold_digest(key) if proper(key) else None
+    except DataLoss:
+        return None

@@ -1,0 +1,180 @@
+"""What is known of records, so that those that haven't changed aren't read again.
+
+    collector/known/<algorithm>-<hex>    sealed lines on the records from that digest on
+
+A listing names each record's ETag, and no two of its writes have the same one. A record
+whose ETag is the known one needn't be read, once two runs have read it under that ETag and
+found the same: a single misreading is believed by nobody. Lines are sealed where the record
+was read and carried on as they are; one that is damaged or lost costs a read.
+
+The objects are pages of one sorted list. Each begins where it began in the last run, unless
+it has grown too large or too small, so that one whose records are unchanged isn't written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from holdfast.errors import HoldfastError
+from service.collector.lines import sealed, unsealed
+from storage.keys import COLLECTOR, RECORDS
+from storage.port import ObjectStore
+from storage.records import Seen, State
+
+PAGES: Final = f"{COLLECTOR}known/"
+LINES: Final = 16_000
+"""Records of one page, at most: it stays below 4 MiB."""
+BELIEVED: Final = 2
+"""Runs that must have read a record under its ETag until it is believed unread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What reading a record says to a collector.
+
+    Attributes:
+        name: of the record: `<algorithm>-<hex>`.
+        etag: under which it was read.
+        state: of the record.
+        size: of the blob in bytes.
+        data_key: that it names.
+        line: the same, sealed.
+        runs: that have read it so, 1 or 2.
+    """
+
+    name: str
+    etag: str
+    state: State
+    size: int
+    data_key: str
+    line: bytes
+    runs: int = 1
+
+    @property
+    def believed(self) -> bool:
+        """Whether it needn't be read again under its ETag."""
+        return self.runs >= BELIEVED
+
+    @classmethod
+    def of(cls, key: str, seen: Seen) -> Known:
+        """What was just read."""
+        record = seen.record
+        name, data = name_of(key), record.data_key
+        text = f"{name} {seen.etag} {record.state} {record.size} {data}"
+        return cls(name, seen.etag, record.state, record.size, data, sealed(text))
+
+    @classmethod
+    def decode(cls, stored: bytes) -> Known | None:
+        """Reads a line of a page; None if it is damaged."""
+        runs, _, line = stored.partition(b" ")
+        text = unsealed(line)
+        if text is None or runs not in {b"1", b"2"}:
+            return None
+        try:
+            name, etag, state, size, data = text.split(" ")
+            return cls(name, etag, State(state), int(size), data, line, int(runs))
+        except ValueError:
+            return None  # of a newer version, or of an ETag with a space in it
+
+    def encode(self) -> bytes:
+        """A line of a page."""
+        return b"%d %s" % (self.runs, self.line)
+
+
+def name_of(key: str) -> str:
+    """What a page calls the record at `key`; in the same order as keys."""
+    return key.removeprefix(RECORDS).replace("/", "-")
+
+
+class Pages:
+    """The pages of the last run, read one after the other: for keys in their order."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.names = [entry.key.removeprefix(PAGES) for entry in store.list(PAGES)]
+        self.bodies: dict[str, bytes] = {}
+        self._at = -1
+        self._lines: dict[str, Known] = {}
+
+    def find(self, key: str) -> Known | None:
+        """What the last runs knew of the record at `key`."""
+        name = name_of(key)
+        at = bisect_right(self.names, name) - 1
+        if at > self._at:
+            self._at = at
+            self._lines = self._load(self.names[at])
+        return self._lines.get(name)
+
+    def _load(self, page: str) -> dict[str, Known]:
+        try:
+            body = self._store.get(PAGES + page).body
+        except HoldfastError:
+            return {}  # its records are read
+        self.bodies[page] = digest_of(body)
+        decoded = map(Known.decode, body.split(b"\n"))
+        return {known.name: known for known in decoded if known}
+
+
+class Learnt:
+    """The pages that this run leaves: takes what is known in the order of its names."""
+
+    def __init__(
+        self, store: ObjectStore, before: Pages, failed: Callable[[Exception], None]
+    ) -> None:
+        """Writes nothing yet.
+
+        Args:
+            store: where the pages are.
+            before: the pages that they replace.
+            failed: is told when one can't be written; its records are read again.
+        """
+        self._store = store
+        self._before = before
+        self._failed = failed
+        self._page = ""
+        self._lines: list[bytes] = []
+        self._kept: set[str] = set()
+
+    def add(self, known: Known) -> None:
+        """Takes what is known of the next record."""
+        names = self._before.names
+        at = bisect_right(names, known.name) - 1
+        begins = names[at] if at >= 0 else known.name
+        if not self._lines:
+            self._page = max(begins, self._page)
+        elif begins > self._page and len(self._lines) >= LINES // 4:
+            self._write(begins)
+        elif len(self._lines) >= LINES:
+            self._write(known.name)
+        self._lines.append(known.encode())
+
+    def close(self) -> None:
+        """Writes the last page, and removes those that aren't needed any more."""
+        if self._lines:
+            self._write("")
+        for page in self._before.names:
+            if page not in self._kept:
+                self._try(lambda page=page: self._store.delete(PAGES + page))  # type: ignore[misc]
+
+    def _write(self, following: str) -> None:
+        body = b"\n".join(self._lines)
+        page = self._page
+        if self._before.bodies.get(page) != digest_of(body):
+            self._try(lambda: self._store.put(PAGES + page, body))
+        self._kept.add(page)
+        self._page, self._lines = following, []
+
+    def _try(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except HoldfastError as error:
+            self._failed(error)
+
+
+def digest_of(body: bytes) -> bytes:
+    """Tells bodies apart."""
+    return hashlib.blake2b(body, digest_size=16).digest()

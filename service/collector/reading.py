@@ -1,0 +1,189 @@
+"""Reads the records that aren't known, and says of each what it protects and what it is due.
+
+A record that can't be read may name anything: while there is one, no data is deleted. A
+corrupt record protects its data, so that a wrong verdict costs nothing; a tombstone does
+so only until the read grace is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from holdfast.errors import DataLoss, HoldfastError, UnsupportedFormat
+from service.collector.known import Known, Learnt, Pages
+from service.collector.report import Fate, Kind
+from service.collector.run import Run
+from service.collector.survey import Candidate, Survey
+from storage.keys import RECORDS, record_digest
+from storage.port import Entry
+from storage.records import State
+from storage.spool import joined, line_of
+
+PLAIN: Final = "n"
+"""Protected by a record that is live, condemned or corrupt …"""
+READ_GRACE: Final = "r"
+"""… or by a tombstone that is too young."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A listed record, whether a hold names it, and what is known of it under its ETag."""
+
+    entry: Entry
+    held: bool
+    known: Known | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of a record now; None: it isn't there, or couldn't be read."""
+
+    asked: Asked
+    known: Known | None
+    modified: float = 0.0
+    read: bool = True
+    damaged: str | None = None
+    """The ETag of one that isn't a record any more."""
+    error: HoldfastError | None = None
+
+
+class Reading:
+    """The pass over all records."""
+
+    def __init__(self, run: Run, survey: Survey) -> None:
+        self._run = run
+        self._survey = survey
+        self._all = survey.old_data
+        self._pages = Pages(run.store)
+        self._learnt = None if run.dry else Learnt(run.store, self._pages, self._not_kept)
+
+    def __call__(self) -> None:
+        """Fills in what the records say."""
+        for found in self._run.each(self._look, self._asked()):
+            self._judge(found)
+        if self._learnt:
+            self._learnt.close()
+
+    def _asked(self) -> Iterator[Asked]:
+        run, survey = self._run, self._survey
+        entries = run.listed(RECORDS)
+        for entry, name in joined(entries, survey.held.names.sorted(), _key_of, bytes):
+            if entry is None:
+                survey.without_content += 1
+                run.report.note(Kind.HOLDS, Fate.WITHOUT_CONTENT)
+                continue
+            survey.records += 1
+            run.report.note(Kind.RECORDS, Fate.SEEN)
+            if name is not None:
+                run.report.note(Kind.RECORDS, Fate.HELD)
+            known = self._pages.find(entry.key)
+            fits = known is not None and known.etag == entry.etag
+            yield Asked(entry, name is not None, known if fits else None)
+
+    def _look(self, asked: Asked) -> Found:
+        known, key = asked.known, asked.entry.key
+        if known and known.believed:
+            return Found(asked, known, asked.entry.last_modified)
+        if asked.held and not self._all:
+            return Found(asked, known, read=False)
+        try:
+            seen = self._run.records.read(record_digest(key))
+        except (DataLoss, UnsupportedFormat) as error:
+            return Found(asked, None, error=error)
+        if seen is None:
+            return Found(asked, None)
+        if not seen.record.data_key:
+            return Found(asked, None, seen.last_modified, damaged=seen.etag)
+        fresh = Known.of(key, seen)
+        if known and known.line == fresh.line:
+            fresh = replace(known, runs=known.runs + 1)
+        return Found(asked, fresh, seen.last_modified)
+
+    def _judge(self, found: Found) -> None:
+        known = found.known
+        if found.error:
+            self._refused(found.error)
+        elif found.damaged is not None:
+            self._damaged(found, found.damaged)
+        if known is None:
+            return
+        if self._learnt:
+            self._learnt.add(known)
+        if found.read:
+            self._protect(known, found.modified)
+            if found.asked.held:
+                self._held(known)
+            else:
+                self._unheld(found.asked.entry.key, known, found.modified)
+
+    def _refused(self, error: HoldfastError) -> None:
+        run, survey = self._run, self._survey
+        if isinstance(error, UnsupportedFormat):
+            run.report.error("reading records", error)
+            survey.unreadable += 1
+            run.report.note(Kind.RECORDS, Fate.UNREADABLE)
+            return
+        # Not a record by its name: what it is about, only the data has to fear.
+        if self._all:
+            run.report.error("reading records", error)
+        survey.strangers += 1
+        run.report.note(Kind.RECORDS, Fate.STRANGE)
+
+    def _damaged(self, found: Found, etag: str) -> None:
+        run, survey, key = self._run, self._survey, found.asked.entry.key
+        run.report.error("reading records", DataLoss(f"record {key} is damaged"))
+        survey.unreadable += 1
+        if found.asked.held:
+            run.report.note(Kind.HOLDS, Fate.WITHOUT_CONTENT)
+        else:
+            self._bury(Candidate(key, etag), found.modified)
+
+    def _protect(self, known: Known, modified: float) -> None:
+        why = PLAIN
+        if known.state is State.TOMBSTONE:
+            why = READ_GRACE
+            if self._age(modified) > self._run.ages.read_grace:
+                return
+        self._survey.protected.add(line_of(known.data_key, why))
+
+    def _held(self, known: Known) -> None:
+        if known.state in {State.TOMBSTONE, State.CORRUPT}:
+            self._run.report.note(Kind.HOLDS, Fate.WITHOUT_CONTENT)
+            self._survey.without_content += known.state is State.TOMBSTONE
+
+    def _unheld(self, key: str, known: Known, modified: float) -> None:
+        run, survey = self._run, self._survey
+        candidate = Candidate(key, known.etag, known.size)
+        if known.state is State.TOMBSTONE:
+            run.report.note(Kind.RECORDS, Fate.TOMBSTONE)
+            if known.believed and self._age(modified) > run.ages.data:
+                survey.tombstones.add(line_of(known.data_key, candidate.encode().decode()))
+        elif known.state is not State.LIVE:
+            if known.state is State.CORRUPT:
+                run.report.note(Kind.RECORDS, Fate.CORRUPT)
+            self._bury(candidate, modified)
+        elif self._age(modified) < run.ages.grace:
+            run.report.note(Kind.RECORDS, Fate.YOUNG, known.size)
+        else:
+            survey.taken += 1
+            survey.condemn.add(candidate.encode())
+
+    def _bury(self, candidate: Candidate, modified: float) -> None:
+        run, survey = self._run, self._survey
+        if self._age(modified) < run.ages.condemned:
+            run.report.note(Kind.RECORDS, Fate.YOUNG, candidate.size)
+            return
+        survey.taken += 1
+        survey.bury.add(candidate.encode())
+
+    def _age(self, modified: float) -> float:
+        return self._run.store.now() - modified
+
+    def _not_kept(self, error: Exception) -> None:
+        self._run.report.error("keeping what is known of records", error)
+
+
+def _key_of(entry: Entry) -> bytes:
+    return entry.key.encode()

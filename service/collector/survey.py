@@ -1,0 +1,169 @@
+"""One look at the whole store, before anything in it is changed.
+
+    what is doomed    by an earlier run
+    data              listed: only what is older than G is considered
+    holds             listed, a first time
+    records           listed, **then** read, but for those that are known: what they
+                      name is protected, and those that no hold names are judged
+
+The order matters: a commit that began before the listing of data has made its record before
+the records are read, or is too old to make it; and a hold that was made before the listing
+of holds is in it when its record is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from holdfast.errors import DataLoss, UnsupportedFormat
+from service.collector.brakes import Plan
+from service.collector.doomed import Doom, Doomed, Newest
+from service.collector.holds import Held, list_holds
+from service.collector.report import Fate, Kind
+from service.collector.run import Run
+from storage.keys import DATA, proper
+from storage.spool import Spool, halves, line_of
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A record to condemn or to bury, as it was read; size in bytes, of the blob."""
+
+    key: str
+    etag: str
+    size: int = 0
+
+    def encode(self) -> bytes:
+        """A line that sorts by the key."""
+        return line_of(self.key, f"{self.size} {self.etag}")
+
+    @classmethod
+    def decode(cls, line: bytes) -> Candidate:
+        """Reads what `encode` wrote."""
+        key, rest = halves(line)
+        size, _, etag = rest.partition(" ")
+        return cls(key, etag, int(size))
+
+
+@dataclass
+class Survey:
+    """What a run has found, on disk, and how much it is.
+
+    Attributes:
+        doomed: by an earlier run.
+        began: the store's time, in s since 1970, before this run read anything else.
+        considered: data objects older than G.
+        held: what holds name.
+        marks: of deletes that were broken off.
+        protected: data that a record names, and why it is protected.
+        condemn: records to condemn.
+        bury: records to bury, if a second listing says the same.
+        tombstones: that may be removed, by the data that they name.
+        due: data to delete: this run and an earlier one have found it unnamed.
+        waiting: data that goes no further than into the list of what is doomed.
+        strangers: objects among the records that may name anything.
+    """
+
+    doomed: Newest
+    began: float
+    considered: Spool
+    held: Held
+    marks: Spool
+    protected: Spool
+    condemn: Spool
+    bury: Spool
+    tombstones: Spool
+    due: Spool
+    waiting: Spool
+    data: int = 0
+    data_bytes: int = 0
+    digests: int = 0
+    records: int = 0
+    without_content: int = 0
+    unreadable: int = 0
+    strangers: int = 0
+    taken: int = 0
+    due_count: int = 0
+    due_bytes: int = 0
+
+    @property
+    def old_data(self) -> bool:
+        """Whether any data is old enough to go."""
+        return next(self.considered.sorted(), None) is not None
+
+    @property
+    def plan(self) -> Plan:
+        """What brakes look at."""
+        return Plan(
+            holds=self.held.listed,
+            digests=self.digests,
+            records=self.records,
+            data=self.data,
+            data_bytes=self.data_bytes,
+            without_content=self.without_content,
+            unreadable=self.unreadable,
+            taken=self.taken,
+            due=self.due_count,
+            due_bytes=self.due_bytes,
+        )
+
+
+def begin(run: Run) -> Survey:
+    """What is doomed, the data and the holds: all but the records."""
+    new, marks = run.spools.new, run.spools.new()
+    doomed = _doomed(run)
+    asks = doomed and not run.dry
+    began = Doomed(run.store, new).store_time() if asks else run.store.now()
+    considered, count, size = _list_data(run)
+    survey = Survey(
+        doomed=doomed,
+        began=began,
+        considered=considered,
+        held=list_holds(run, marks, count=True),
+        marks=marks,
+        protected=new(),
+        condemn=new(),
+        bury=new(),
+        tombstones=new(),
+        due=new(),
+        waiting=new(),
+        data=count,
+        data_bytes=size,
+    )
+    survey.digests = sum(1 for _ in survey.held.names.sorted())
+    return survey
+
+
+def _doomed(run: Run) -> Newest:
+    try:
+        newest = Doomed(run.store, run.spools.new).newest(run.ages.landing)
+    except (DataLoss, UnsupportedFormat) as error:
+        run.report.error("reading what is doomed; its wait begins again", error)
+        return Newest(run.spools.new())
+    if newest.damaged:
+        run.report.error(
+            "reading what is doomed; their wait begins again",
+            DataLoss(f"{newest.damaged} lines are damaged"),
+        )
+    return newest
+
+
+def _list_data(run: Run) -> tuple[Spool, int, int]:
+    considered, count, size = run.spools.new(), 0, 0
+    for entry in run.listed(DATA):
+        count, size = count + 1, size + entry.size
+        run.report.note(Kind.DATA, Fate.SEEN, entry.size)
+        if not proper(entry.key):
+            run.report.note(Kind.DATA, Fate.STRANGE, entry.size)
+        elif run.store.now() - entry.last_modified > run.ages.data:
+            considered.add(Doom(entry.key, entry.size, None).encode().encode())
+        else:
+            run.report.note(Kind.DATA, Fate.YOUNG, entry.size)
+    return considered, count, size
+
+
+def considered(survey: Survey) -> Iterator[Doom]:
+    """The data that is older than G, by key."""
+    for line in survey.considered.sorted():
+        yield Doom.decode(line.decode())

@@ -1,0 +1,165 @@
+"""A run stops before it changes anything, where what it sees or would do is too much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from holdfast.digests import Digest
+from service.collector.brakes import Brake, Limits
+from service.collector.report import Fate, Kind
+from storage.keys import DATA, HOLDS, RECORDS, TAILS, record_digest, tail_key, uuid7
+from storage.port import Entry
+from storage.records import State
+from tests.service.collector.memory_store import MemoryStore, SteppingStore
+from tests.service.collector.world import World
+
+LIMITS = Limits(few=3, few_bytes=50, dead_few=3, records_few=3)
+"""Floors that a store of twenty blobs is above."""
+BLOBS = 20
+
+
+@pytest.fixture
+def stocked(world: World) -> World:
+    """Twenty blobs that are held and old, looked at by a run before, and an old tail."""
+    for number in range(BLOBS):
+        world.commit("a", b"blob %02d" % number)
+    world.collect(limits=LIMITS)
+    world.store.put(tail_key(uuid7()), b"tail")
+    world.grow_old()
+    return world
+
+
+class Hiding(MemoryStore):
+    """A store whose listings leave something out, or are out of order."""
+
+    below = ""
+    keep = 0
+    shuffled = False
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
+        """As the port says, but for one prefix."""
+        entries = list(super().list(prefix, start_after))
+        if prefix == self.below:
+            entries = entries[: self.keep]
+            entries = entries[::-1] if self.shuffled else entries
+        return iter(entries)
+
+
+def hiding(world: World, below: str, keep: int, *, shuffled: bool = False) -> World:
+    """The same store, with listings below a prefix of so many entries."""
+    store = Hiding()
+    store.__dict__.update(world.store._store.__dict__)
+    store.below, store.keep, store.shuffled = below, keep, shuffled
+    shown = World(SteppingStore(store), world.ages)
+    shown.store.page = 1000
+    return shown
+
+
+def drop_half(world: World) -> World:
+    """Half of all blobs are given up."""
+    for key in world.keys(HOLDS)[::2]:
+        world.store.delete(key)
+    return world
+
+
+def doom_half(world: World) -> World:
+    """Half of all data is unnamed, and doomed by a run before."""
+    for number in range(BLOBS):
+        world.put_data(b"garbage %d" % number)
+    world.grow_old()
+    world.collect(limits=LIMITS)
+    return world
+
+
+def damage_one(world: World) -> World:
+    """A record can't be read, and another one is to go."""
+    keys = world.keys(RECORDS)
+    world.store.put(keys[0], b"{")
+    world.store.delete(world.keys(HOLDS)[-1])
+    return world
+
+
+SIGHTS: dict[Brake, Callable[[World], World]] = {
+    Brake.CONDEMN: drop_half,
+    Brake.DELETE: doom_half,
+    Brake.WITHOUT_CONTENT: lambda world: hiding(world, RECORDS, 15),
+    Brake.RECORDS: lambda world: hiding(world, RECORDS, 10),
+    Brake.HOLDS: lambda world: hiding(world, HOLDS, 0),
+    Brake.UNREADABLE: damage_one,
+    Brake.ORDER: lambda world: hiding(world, RECORDS, BLOBS, shuffled=True),
+}
+
+
+@pytest.mark.parametrize("brake", SIGHTS)
+def test_a_run_stops_before_it_changes_anything(stocked: World, brake: Brake) -> None:
+    """Each brake stops a run before its first change, and says what was seen."""
+    shown = SIGHTS[brake](stocked)
+    before, tails = stocked.keys(DATA), stocked.keys(TAILS)
+    states = [stocked.state(digest) for digest in digests(stocked)]
+    report = shown.collect(limits=LIMITS)
+    assert brake in {tripped.brake for tripped in report.brakes}
+    assert not report.ok
+    assert f"brake {brake}" in " ".join(report.errors)
+    assert stocked.keys(DATA) == before
+    assert stocked.keys(TAILS) == tails
+    assert [stocked.state(digest) for digest in digests(stocked)] == states
+
+
+def digests(world: World) -> list[Digest]:
+    """Digests whose records can be read."""
+    return [record_digest(key) for key in world.keys(RECORDS)]
+
+
+@pytest.mark.parametrize("brake", [Brake.CONDEMN, Brake.DELETE])
+def test_what_is_accepted_is_done(stocked: World, brake: Brake) -> None:
+    """A brake that somebody accepts holds no run up, and the report still names it."""
+    shown = SIGHTS[brake](stocked)
+    report = shown.collect(limits=LIMITS, accept=frozenset({brake}))
+    assert report.ok, report.errors
+    assert [(tripped.brake, tripped.accepted) for tripped in report.brakes] == [(brake, True)]
+    done = report.count(Kind.RECORDS, Fate.CONDEMNED) + report.count(Kind.DATA, Fate.DELETED)
+    assert done >= BLOBS // 2
+
+
+def test_order_cannot_be_accepted(stocked: World) -> None:
+    """A listing out of order can't be worked with, whoever says so."""
+    shown = SIGHTS[Brake.ORDER](stocked)
+    assert not shown.collect(limits=LIMITS, accept=frozenset(Brake)).ok
+
+
+def test_a_rehearsal_goes_on(stocked: World) -> None:
+    """A dry run shows the brake, and what would be done without it."""
+    report = drop_half(stocked).collect(limits=LIMITS, dry=True)
+    assert [tripped.brake for tripped in report.brakes] == [Brake.CONDEMN]
+    assert report.count(Kind.RECORDS, Fate.CONDEMNED) == BLOBS // 2
+
+
+def test_a_small_store_never_stops(stocked: World) -> None:
+    """By its own floors a small store may lose all its holds at once."""
+    for key in stocked.keys(HOLDS):
+        stocked.store.delete(key)
+    assert stocked.collect().ok
+
+
+def test_a_second_listing_of_holds_is_held_against_the_first(stocked: World) -> None:
+    """A second listing of holds that is much shorter than the first buries nothing."""
+    digest = stocked.commit("a", b"gone")
+    stocked.blobs.drop("a", digest)
+    stocked.turn(digest, State.CONDEMNED)
+    stocked.grow_old()
+    listed = 0
+
+    def lose_holds(operation: str, key: str) -> None:
+        nonlocal listed
+        listed += (operation, key) == ("list", HOLDS)
+        if listed == 2:
+            beside = stocked.beside()
+            for held in beside.keys(HOLDS):
+                beside.store.delete(held)
+
+    stocked.store.before = lose_holds
+    report = stocked.collect(limits=LIMITS)
+    assert [tripped.brake for tripped in report.brakes] == [Brake.HOLDS]
+    assert stocked.state(digest) is State.CONDEMNED

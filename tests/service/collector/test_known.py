@@ -1,0 +1,100 @@
+"""Records that haven't changed aren't read again, and none is believed after one reading."""
+
+from __future__ import annotations
+
+from service.collector.known import PAGES
+from service.collector.report import Fate, Kind
+from storage.keys import RECORDS, record_key
+from storage.records import State
+from tests.service.collector.memory_store import MemoryStore
+from tests.service.collector.world import World, memory_world
+
+
+def reads(world: World) -> int:
+    """How many records a collection reads."""
+    world.store.calls.clear()
+    assert world.collect().ok
+    return world.store.operations(RECORDS).count("get")
+
+
+def stocked(count: int = 40) -> World:
+    """A store with old blobs that are held."""
+    world = memory_world(MemoryStore())
+    world.store.page = 1000
+    for number in range(count):
+        world.commit("a", b"%d" % number)
+    world.grow_old()
+    return world
+
+
+def test_two_runs_read_and_the_third_does_not() -> None:
+    """An unchanged store is read by two runs, and by none after them."""
+    world = stocked()
+    assert [reads(world) for _ in range(4)] == [40, 40, 0, 0]
+    assert {name for name, key in world.store.calls if key.startswith("collector/known")} <= {
+        "list",
+        "get",
+    }
+
+
+def test_what_has_changed_is_read_twice_again() -> None:
+    """A record that was written since is read by the next two runs, and no other is."""
+    world = stocked()
+    for _ in range(3):
+        world.collect()
+    digest = world.commit("b", b"new")
+    world.grow_old()
+    assert [reads(world) for _ in range(3)] == [1, 1, 0]
+    world.turn(digest, State.CONDEMNED)
+    assert [reads(world) for _ in range(3)] == [1, 1, 0]
+
+
+def test_damaged_pages_cost_reads_and_nothing_else() -> None:
+    """A flipped bit makes one record unknown, a lost page all of it."""
+    world = stocked()
+    for _ in range(3):
+        world.collect()
+    [page] = world.keys(PAGES)
+    body = bytearray(world.store.get(page).body)
+    body[100] ^= 1
+    world.store.put(page, bytes(body))
+    assert [reads(world) for _ in range(3)] == [1, 1, 0]
+    world.store.delete(page)
+    assert [reads(world) for _ in range(3)] == [40, 40, 0]
+
+
+def test_a_tombstone_goes_where_a_delete_can_be_conditional() -> None:
+    """A tombstone that two runs have read goes when it is older than G and its data is gone."""
+    world = stocked(2)
+    gone = world.commit("a", b"gone")
+    world.blobs.drop("a", gone)
+    world.grow_old()
+    for _ in range(4):  # buried, read and its data doomed, read and deleted, known
+        world.collect()
+        world.store._store.time += 2 * 3600
+    assert world.state(gone) is State.TOMBSTONE
+    world.store._store.time += world.ages.data
+    report = world.collect()
+    assert report.ok, report.errors
+    assert report.count(Kind.RECORDS, Fate.REMOVED) == 1
+    assert world.state(gone) is None
+
+
+def test_a_tombstone_that_is_written_over_stays() -> None:
+    """A commit just before its tombstone is removed keeps its record."""
+    world = stocked(2)
+    gone = world.commit("a", b"gone")
+    world.blobs.drop("a", gone)
+    world.grow_old()
+    for _ in range(4):
+        world.collect()
+        world.store._store.time += 2 * 3600
+    world.store._store.time += world.ages.data
+
+    def commit(operation: str, key: str) -> None:
+        if operation == "delete_if" and key == record_key(gone):
+            world.beside().commit("b", b"gone")
+
+    world.store.before = commit
+    assert world.collect().count(Kind.RECORDS, Fate.RACED) == 1
+    assert world.read(gone) == b"gone"
