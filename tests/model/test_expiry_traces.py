@@ -33,7 +33,7 @@ from tests.model.expiry_breakages import (
     take_back_late,
 )
 from tests.model.expiry_model import DUE, ExpiryModel, ExpiryWorld
-from tests.model.expiry_programs import ExpiryRules, ask, expire, find
+from tests.model.expiry_programs import UNREADABLE, ExpiryRules, ask, expire, find
 from tests.model.programs import Call, Request
 from tests.model.protocol import Faults, Step
 from tests.model.recording import Lose, Made, RecordingStore, losing
@@ -59,7 +59,9 @@ class Back(ExpiryModel):
         return ("B", world) if back else super()._head_seen(world, request)
 
     def _get_missing(self, world: ExpiryWorld, request: Request) -> Step:
-        return (None, world) if self.when == "damaged" else super()._get_missing(world, request)
+        if self.when == "damaged":
+            return (UNREADABLE, world)
+        return super()._get_missing(world, request)
 
 
 class Place:
