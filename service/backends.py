@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Final
 
 import structlog
@@ -12,10 +13,12 @@ from coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.backend import Change
 from holdfast.checks import require
 from holdfast.deadlines import within
+from holdfast.errors import PermissionDenied, Unavailable
 from service.settings import Settings
 from storage.folder import FolderStore
 from storage.port import ObjectStore
 from storage.probe import probe
+from storage.reserve import Reserve, ReservedStore
 from storage.s3 import S3Settings, S3Store
 
 log = structlog.get_logger(__name__)
@@ -54,18 +57,24 @@ def tell(change: Change) -> None:
 
 
 @contextmanager
-def checked_store(settings: Settings) -> Iterator[ObjectStore]:
+def checked_store(settings: Settings, *, tending: bool = False) -> Iterator[ReservedStore]:
     """A store that is there and has shown what Holdfast can't do without.
 
     A folder needs no probe: its locks and renames are this program's own.
+
+    Args:
+        settings: of the store.
+        tending: whether it is opened to free room, and may use its reserve for that.
 
     Raises:
         ConfigurationError: it isn't there, or isn't safe to use.
         PermissionDenied: it refuses the credentials.
         Unavailable: it can't be reached.
     """
-    store = open_store(settings)
     where = {"bucket": settings.s3_bucket, "endpoint": settings.s3_endpoint or "AWS"}
+    inner = open_store(settings)
+    reserve = Reserve(inner, settings.reserve, secrets.token_bytes)
+    store = ReservedStore(inner, reserve, tending=tending)
     try:
         if settings.s3_bucket:
             log.info("looking at the store", **where, seconds=settings.call_deadline)
@@ -107,8 +116,11 @@ def embedded_redis(settings: Settings) -> Iterator[EmbeddedRedis | None]:
 def tended_store(settings: Settings, *, dry_run: bool) -> Iterator[ObjectStore]:
     """A store that was probed; but a probe writes, and a rehearsal must not."""
     if not dry_run:
-        with checked_store(settings) as checked:
+        with checked_store(settings, tending=True) as checked:
             yield checked
+            if checked.reserve.short:
+                with suppress(Unavailable, PermissionDenied):  # a frontend does it, sooner or later
+                    checked.reserve.keep()
         return
     with closing(open_store(settings)) as store:
         with within(settings.call_deadline):

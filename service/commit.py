@@ -31,6 +31,7 @@ from holdfast.errors import (
     DataLoss,
     InvalidArgument,
     OutcomeUnknown,
+    ResourceExhausted,
     Unavailable,
     UnsupportedFormat,
     shorten,
@@ -402,14 +403,15 @@ class Commits:
     async def abort(self, tenant: str, ref: str) -> None:
         """Takes a ref from its writer and drops its ingest.
 
-        A frozen commit is finished or thawed instead: it may have taken effect.
+        A frozen commit is finished or thawed instead: it may have taken effect. In a full
+        store it is thawed, since its tenant wants the room.
 
         Raises:
             Unavailable: Redis can't be reached, or a frozen commit's outcome is unknown.
         """
         dropped = await self._path.ingests.abort(tenant, ref)
         if dropped.ingest is not None and dropped.frozen:
-            await self.redrive(tenant, dropped.ingest)
+            await self._end_frozen(tenant, dropped.ingest)
             # Its writer may be dead: then the lease alone is left, and is taken now.
             dropped = await self._path.ingests.abort(tenant, ref)
         ingest = dropped.ingest
@@ -420,6 +422,13 @@ class Commits:
             self._path.background.start(
                 self._path.workers.store(self._path.store.delete, ingest.tail_key)
             )
+
+    async def _end_frozen(self, tenant: str, ingest: Ingest) -> None:
+        try:
+            await self.redrive(tenant, ingest)
+        except ResourceExhausted as error:
+            await self._thaw(tenant, ingest.ref, ingest.data_key, ingest.upload_id)
+            log.info("a frozen commit was thawed", tenant=tenant, reason=str(error))
 
 
 async def _both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:

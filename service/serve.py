@@ -22,11 +22,12 @@ from service.frontend import Running, run_frontend
 from service.http import SideDoor
 from service.listeners import parse
 from service.notify import READY, STOPPING, notify
+from service.room import attend
 from service.server import Servers, stop_signal
 from service.settings import Settings
 from service.workers import end
 from storage.fleet import declare_lifetime
-from storage.port import ObjectStore
+from storage.reserve import ReservedStore
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,7 @@ async def serve(settings: Settings) -> None:
 
 async def _serve(
     settings: Settings,
-    store: ObjectStore,
+    store: ReservedStore,
     redis_url: str,
     revive: Revive | None,
     stop: asyncio.Event,
@@ -93,13 +94,14 @@ async def _serve(
         # Whoever has a listener of its own exists for as long as it is served.
         own = {listener.tenant for listener in listeners if listener.tenant}
         attending = asyncio.create_task(running.frontend.presence.attend(own))
-        stack.push_async_callback(end, [attending])
+        keeping = asyncio.create_task(attend(store.reserve))
+        stack.push_async_callback(end, [attending, keeping])
         serving.set()
         # What was made until now lives as long as the process.
         gc.freeze()
         log.info("ready")
         notify(READY)
-        await _until_stopped(stop, (watch, attending, *running.loops))
+        await _until_stopped(stop, (watch, attending, keeping, *running.loops))
         serving.clear()
         notify(STOPPING)
         log.info("draining", streams=len(running.frontend.sessions))

@@ -129,6 +129,11 @@ class Settings(BaseSettings):
     disk_cache_dir: str = Field(
         default="", description="Folder of the blocks on disk; empty: `cache` in DATA_DIR."
     )
+    reserve: ByteSize = Field(
+        default=ByteSize(16 * MIB),
+        description="Bytes kept occupied in the store, given up where Delete or gc would find it "
+        "full; 0: none. 16 MiB: marks and records of 100,000 blobs.",
+    )
     list_budget: ByteSize = Field(
         default=ByteSize(32 * MIB),
         description="Bytes of holds kept in memory for List: some 900 for each.",

@@ -14,9 +14,10 @@ from typing import Final
 
 from holdfast.errors import OutcomeUnknown, Unavailable
 from storage import documents
+from storage.keys import FLEET
 from storage.port import Condition, ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
 
-LIFETIME: Final = "fleet/ingest-lifetime"
+LIFETIME: Final = f"{FLEET}ingest-lifetime"
 FORMAT: Final = 2
 ATTEMPTS: Final = 16
 """How often it is raised while others raise it too."""

@@ -28,7 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
-from holdfast.errors import ConfigurationError, DataLoss, HoldfastError
+from holdfast.errors import ConfigurationError, DataLoss, HoldfastError, ResourceExhausted
 from storage.folder_files import Files, translated
 from storage.folder_objects import HEADER, Objects, parts_folder
 from storage.folder_trust import FAILED
@@ -274,9 +274,7 @@ class FolderStore:
             self._refuse_strangers(marker)
             with translated(f"preparing the data folder {self._root}"):
                 self._files.prepare("objects", "uploads")
-                with self._files.temporary(FORMAT.encode()) as temporary:
-                    if not marker.exists():
-                        self._files.place(temporary, marker)
+                self._mark(marker)
                 found = marker.read_text("utf-8", "replace")
                 self._files.sweep(self._clock() - STALE)
         except OSError as error:
@@ -290,6 +288,16 @@ class FolderStore:
                 f"data folder {self._root} has the format {found.strip()!r}; this program "
                 f"knows {FORMAT.strip()!r}: upgrade Holdfast, or use another folder"
             )
+
+    def _mark(self, marker: Path) -> None:
+        """Says whose the folder is; one that is ours is opened on a full disk, too."""
+        try:
+            with translated("marking it"), self._files.temporary(FORMAT.encode()) as temporary:
+                if not marker.exists():
+                    self._files.place(temporary, marker)
+        except ResourceExhausted:
+            if not marker.exists():
+                raise
 
     def _refuse_strangers(self, marker: Path) -> None:
         """Refuses a folder of somebody else's; others may be making ours right now."""

@@ -6,6 +6,7 @@ holds/<tenant>/<algorithm>/<hex>/<uuid7>    a hold; `….deleting` marks its end
 tails/<uuid7>                               less than a part, of a broken stream
 tenants/<tenant>/seen, …/missing            who asked, and who is taken for gone (storage.sightings)
 fleet/ingest-lifetime                       what all frontends agree on (storage.fleet)
+fleet/reserve-<n>                           room for Delete and gc in a full store (storage.reserve)
 scrub/cursor                                how far a scrub is (service.scrub)
 collector/census, …/clock, …/known, …/doomed   what one collection leaves to the next
                                             (service.collector)
@@ -28,6 +29,7 @@ HOLDS: Final = "holds/"
 TAILS: Final = "tails/"
 TENANTS: Final = "tenants/"
 COLLECTOR: Final = "collector/"
+FLEET: Final = "fleet/"
 DELETING: Final = ".deleting"
 
 _PROPER: Final = re.compile(r"[A-Za-z0-9._=/-]+")

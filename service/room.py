@@ -1,0 +1,39 @@
+"""A frontend keeps the store's reserve, and notices when others have had to use it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from holdfast.errors import HoldfastError
+from storage.reserve import Reserve
+
+log = structlog.get_logger(__name__)
+
+INTERVAL: Final = 30.0
+"""Seconds between two looks: one small listing each. In that time others may still write new
+bytes into what one piece of the reserve has freed; there are more pieces."""
+
+
+async def attend(reserve: Reserve, interval: float = INTERVAL) -> None:
+    """Makes what is absent of the reserve, for ever, and logs when the store is full.
+
+    Args:
+        reserve: of the store that is served.
+        interval: seconds between two looks.
+    """
+    short = False
+    while True:
+        try:
+            await asyncio.to_thread(reserve.keep)
+        except HoldfastError as error:
+            log.debug("the reserve can't be looked at", reason=str(error))
+        if reserve.short != short:
+            short = reserve.short
+            if short:
+                log.warning("the store is full; what is left is for Delete and gc")
+            else:
+                log.info("the store has room again")
+        await asyncio.sleep(interval)
