@@ -11,6 +11,7 @@ from service.collector.report import Fate, Kind
 from storage.keys import DELETING, RECORDS, record_key
 from storage.records import FORMAT, State
 from tests.service.collector.world import APART, World, counts, looked
+from tests.service.counting import nothing
 from tests.storage.edited import edited
 
 
@@ -152,6 +153,31 @@ def test_a_candidate_that_was_changed_is_left(world: World) -> None:
     assert world.state(digest) is State.LIVE
     assert counts(run.report, Kind.RECORDS) == {"condemned": 1, "raced": 1}
     assert run.report.ok
+
+
+def test_a_candidate_that_was_condemned_again_is_left(world: World) -> None:
+    """A record that was taken over and condemned again since it was read isn't buried.
+
+    Another collector, without a grace, has listed the holds before the one that counts on it.
+    """
+    digest = world.commit("a", b"taken over")
+    world.blobs.drop("a", digest)
+    world.turn(digest, State.CONDEMNED)
+    world.grow_old(RECORDS)
+    with world.a_run() as run:
+        survey = looked(run)
+
+        def take_over(operation: str, key: str) -> None:
+            if (operation, key) == ("get", record_key(digest)):
+                world.store.before = nothing
+                beside = world.beside()
+                assert beside.adopt("b", digest)
+                beside.turn(digest, State.CONDEMNED)
+
+        world.store.before = take_over
+        Burial(run)(survey.bury, survey.held)
+    assert world.read(digest) == b"taken over"
+    assert counts(run.report, Kind.RECORDS) == {"raced": 1}
 
 
 def test_a_damaged_record_is_buried_for_good(world: World) -> None:
