@@ -156,10 +156,8 @@ def test_a_candidate_that_was_changed_is_left(world: World) -> None:
 
 
 def test_a_candidate_that_was_condemned_again_is_left(world: World) -> None:
-    """A record that was taken over and condemned again since it was read isn't buried.
-
-    Another collector, without a grace, has listed the holds before the one that counts on it.
-    """
+    """A record that was taken over and condemned again since it was read isn't buried."""
+    # Another collector, without a grace, has listed the holds before the one that counts.
     digest = world.commit("a", b"taken over")
     world.blobs.drop("a", digest)
     world.turn(digest, State.CONDEMNED)
