@@ -25,7 +25,7 @@ from storage.records import Records
 from storage.records import State as RecordState
 from tests.servers.process import wait_until
 
-ROUNDS = 3
+ROUNDS = 5
 """Final collections: one condemns and buries, the next may delete the data."""
 
 
