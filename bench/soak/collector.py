@@ -27,6 +27,11 @@ from storage.fleet import longest_lifetime
 DATA_AGE = 150.0
 """Seconds; ten times what a soak's ingest takes, and more than it may."""
 
+BETWEEN = 90.0
+"""Seconds between the two runs that it takes to delete anything: longer than what is wrong with
+the store lasts in a soak, and than it takes from an object to its record, since a collector whose
+clock is days ahead takes everything for old."""
+
 
 async def collect(*, final: bool) -> Report:
     """One run."""
@@ -39,8 +44,8 @@ async def collect(*, final: bool) -> Report:
             read_grace=0.0 if final else 30.0,
             ingest_lifetime=lifetime,
             landing=0.0 if final else 60.0,
-            doom=0.0 if final else 20.0,
-            condemned=0.0 if final else 2.0,
+            doom=0.0 if final else BETWEEN,
+            condemned=0.0 if final else BETWEEN,
         )
         stop = threading.Event()
         async with tools(settings, store, settings.redis_url, ages, stop=stop) as opened:

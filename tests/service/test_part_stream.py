@@ -11,6 +11,7 @@ from holdfast.errors import Aborted, FailedPrecondition, HoldfastError, Unavaila
 from service.part_buffer import COPIED, COPY_CHUNK, PartBuffer
 from service.session import Session
 from service.write_messages import Action, Message
+from storage.own_data import NEVER_SEEN
 from storage.port import Condition, ObjectStore, Written
 from tests.service.conftest import Fill
 from tests.service.counting import CountingStore
@@ -118,6 +119,7 @@ async def test_early_put_lands_after_more_bytes(
         await eventually(lambda: store.late)
         early = store.late[0]
         await write(session, data[100_000:])
+        assert stream_of(session).sight == NEVER_SEEN
         await commit(session, total=len(data))
         early()
         assert await desk.read(sha256(data)) == data
@@ -137,6 +139,45 @@ async def test_few_more_bytes_after_an_early_end(desk: Bench, fill: Fill, size: 
     await session.handle(message)
     await commit(session, total=len(data), expected=sha256(data))
     assert await desk.read(sha256(data)) == data
+
+
+async def test_few_more_bytes_after_a_spill(desk: Bench, fill: Fill) -> None:
+    """A few bytes more don't take the place of those that were spilled."""
+    data = fill(MIB)
+    session = await desk.open()
+    await write(session, data[:-5])
+    await stream_of(session).spill()
+    message = Message(Action.WRITE, offset=len(data) - 5, data=data[-5:])
+    assert session.handle_at_once(message) is None
+    await session.handle(message)
+    await commit(session, expected=sha256(data))
+    assert await desk.read(sha256(data)) == data
+
+
+async def test_end_that_moves_twice(desk: Bench, fill: Fill) -> None:
+    """A blob whose declared total is reached as one object, and again in parts, is still whole."""
+    data = fill(12 * MIB)
+    session = await desk.open()
+    await write(session, data[:100_000], total=100_000)
+    await eventually(lambda: stream_of(session)._early)
+    await write(session, data[100_000 : 9 * MIB], total=9 * MIB)
+    await parts_stored(session, 2)
+    await write(session, data[9 * MIB :], total=len(data))
+    await commit(session, expected=sha256(data))
+    assert await desk.read(sha256(data)) == data
+
+
+@pytest.mark.parametrize(("size", "puts"), [(100_000, ["put"]), (9 * MIB, ["put_part"] * 2)])
+async def test_early_end_is_sent_once(
+    desk: Bench, faulty: CountingStore, fill: Fill, size: int, puts: list[str]
+) -> None:
+    """What was sent because the total was reached isn't sent again by the COMMIT."""
+    data = fill(size)
+    session = await desk.open()
+    await write(session, data, total=size)
+    await commit(session, expected=sha256(data))
+    sent = [name for name in faulty.operations("data/") if name.startswith("put")]
+    assert sent == puts
 
 
 async def test_early_end_after_a_tail(desk: Bench, fill: Fill) -> None:
