@@ -89,7 +89,8 @@ SMALL: list[tuple[Scenario, Faults]] = [
 LARGE: list[tuple[Scenario, Faults]] = [
     (marking, Faults(no_reply=1)),
     (sound, Faults(no_reply=1)),
-    (knowing, Faults(no_reply=1, crash=1)),
+    (knowing, Faults(no_reply=1)),
+    (knowing, Faults(crash=1)),
     (forgiving, Faults(no_reply=1)),
     (forgiving, Faults(crash=1)),
 ]
