@@ -27,7 +27,7 @@ from storage.s3_checksums import BodySum
 from storage.s3_client import bare, quoted
 from storage.s3_clock import ServerClock
 from storage.s3_direct import Answer
-from storage.s3_errors import ChangedOnTheWay, status_of, translated
+from storage.s3_errors import ChangedOnTheWay, status_of, translated, understood
 from storage.s3_listing import Progress
 from storage.s3_settings import S3Settings
 from storage.s3_uploads import Uploads
@@ -79,7 +79,8 @@ class S3Store(Uploads):
                 Bucket=self._bucket, Key=self._prefix + key, Body=body, **checksum.parameters
             )
         checksum.confirm(reply["ResponseMetadata"]["HTTPHeaders"], doing)
-        return Written(bare(reply["ETag"]), self._date(reply))
+        with understood(doing):
+            return Written(bare(reply["ETag"]), self._date(reply))
 
     def _put_once(self, key: str, body: bytes, checksum: BodySum, condition: Condition) -> Written:
         doing = f"writing {key}"
@@ -110,7 +111,8 @@ class S3Store(Uploads):
             # less is given some time first.
             self._pause()
             raise
-        return Written(bare(reply["ETag"]), self._date(reply))
+        with understood(doing, once=True):
+            return Written(bare(reply["ETag"]), self._date(reply))
 
     def _put_directly(
         self, key: str, body: bytes, checksum: BodySum, condition: Condition
@@ -179,7 +181,8 @@ class S3Store(Uploads):
                 continue
             finally:
                 reply["Body"].close()
-            described = self._described(reply["ResponseMetadata"]["HTTPHeaders"], len(body))
+            with understood(f"reading {key}"):
+                described = self._described(reply["ResponseMetadata"]["HTTPHeaders"], len(body))
             if fetched := _whole(key, offset, length, described, body):
                 return fetched
         raise Unavailable(f"reading {key}: the body broke off {BODY_ATTEMPTS} times; try again")
@@ -193,7 +196,8 @@ class S3Store(Uploads):
         if answer.status == HTTPStatus.NOT_FOUND:
             with translated(f"reading {key}"):
                 raise answer.error("GetObject")
-        described = self._described(answer.headers, len(answer.body))
+        with understood(f"reading {key}"):
+            described = self._described(answer.headers, len(answer.body))
         return _whole(key, offset, length, described, answer.body)
 
     def _described(self, headers: Mapping[str, str], received: int) -> _Described:
@@ -217,7 +221,8 @@ class S3Store(Uploads):
         """As the port says."""
         answer = self._plainly("HEAD", key)
         if answer and answer.status == HTTPStatus.OK and "content-length" in answer.headers:
-            plain = self._described(answer.headers, 0)
+            with understood(f"reading {key}"):
+                plain = self._described(answer.headers, 0)
             return Entry(key, plain.size, plain.etag, plain.last_modified)
         try:
             with translated(f"reading {key}"):
@@ -228,8 +233,9 @@ class S3Store(Uploads):
             # A reply to HEAD has no body: it doesn't say whether the bucket is there.
             self.check_access()
             raise NoSuchKey(f"there is no object {key}") from error
-        modified = reply["LastModified"].timestamp()
-        return Entry(key, reply["ContentLength"], bare(reply["ETag"]), modified)
+        with understood(f"reading {key}"):
+            modified = reply["LastModified"].timestamp()
+            return Entry(key, reply["ContentLength"], bare(reply["ETag"]), modified)
 
     def delete(self, key: str) -> None:
         """As the port says."""
@@ -271,7 +277,8 @@ class S3Store(Uploads):
                 reply = self._client.list_objects_v2(
                     Bucket=self._bucket, Prefix=self._prefix + prefix, **place
                 )
-            found = reply.get("Contents", [])
+            with understood(listing):
+                found, more = reply.get("Contents", []), reply["IsTruncated"]
             for item in found:
                 yield Entry(
                     progress.next(item["Key"]).removeprefix(self._prefix),
@@ -279,7 +286,7 @@ class S3Store(Uploads):
                     bare(item["ETag"]),
                     item["LastModified"].timestamp(),
                 )
-            if not reply["IsTruncated"]:
+            if not more:
                 return
             token = "" if found else reply.get("NextContinuationToken", "")
             progress.goes_on(token or (found and progress.after), found=bool(found))

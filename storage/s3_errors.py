@@ -229,6 +229,24 @@ _OF_STATUS: Final[Mapping[int, Callable[[str], HoldfastError]]] = {
 
 
 @contextmanager
+def understood(doing: str, *, once: bool = False) -> Iterator[None]:
+    """Surrounds the reading of an answer that may be anybody's: a login page has no ETag.
+
+    Raises:
+        Unavailable: it lacks what S3 says.
+        OutcomeUnknown: the same, where the request was sent a single time.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        kind = OutcomeUnknown if once else Unavailable
+        raise kind(
+            f"{doing}: the answer isn't S3's ({type(error).__name__}: {shorten(str(error))}); "
+            "check the endpoint, and what proxies lie before it"
+        ) from error
+
+
+@contextmanager
 def translated(doing: str, *, once: bool = False) -> Iterator[None]:
     """Turns botocore's exceptions into the tree of `holdfast.errors`."""
     try:
