@@ -13,6 +13,7 @@ from service.session import Session
 from service.write_messages import Action, Message
 from storage.own_data import NEVER_SEEN
 from storage.port import Condition, ObjectStore, Written
+from storage.records import INLINE_LIMIT
 from tests.service.conftest import Fill
 from tests.service.counting import CountingStore
 from tests.service.fleet import eventually, sha256
@@ -138,6 +139,55 @@ async def test_few_more_bytes_after_an_early_end(desk: Bench, fill: Fill, size: 
     assert session.handle_at_once(message) is None
     await session.handle(message)
     await commit(session, total=len(data), expected=sha256(data))
+    assert await desk.read(sha256(data)) == data
+
+
+async def test_only_the_last_tail_stays(desk: Bench, folder_store: ObjectStore, fill: Fill) -> None:
+    """A tail that another one has replaced is deleted."""
+    data = fill(3 * MIB)
+    session = await desk.open()
+    for number in range(3):
+        await write(session, data[number * MIB : (number + 1) * MIB])
+        await stream_of(session).spill()
+        assert stream_of(session).durable == (number + 1) * MIB
+    await eventually(lambda: len(list(folder_store.list("tails/"))) == 1)
+
+
+async def test_a_lost_lease_takes_no_bytes(desk: Bench) -> None:
+    """A stream whose lease is lost takes no more bytes, whoever hands them on to it."""
+    session = await desk.open()
+    session.lease.taken = True
+    with pytest.raises(Aborted, match="lost the ref"):
+        await stream_of(session).receive(b"x")
+
+
+async def test_the_first_failure_is_told(desk: Bench) -> None:
+    """What fails after a stream has failed doesn't hide why it did."""
+    session = await desk.open()
+    writing = stream_of(session)._writing
+    writing.fail(Unavailable("the first"))
+    writing.fail(Aborted("what came of it"))
+    with pytest.raises(Unavailable, match="the first"):
+        await write(session, b"x")
+
+
+async def test_a_write_of_nothing_at_the_beginning(desk: Bench) -> None:
+    """A WRITE at offset 0 truncates what was received, also if it brings no bytes."""
+    session = await desk.open()
+    await write(session, b"hello")
+    assert (await write(session, b"", offset=0)).offset == 0
+
+
+@pytest.mark.parametrize(("more", "objects"), [(0, 0), (1, 1)])
+async def test_the_largest_inline_blob(
+    desk: Bench, folder_store: ObjectStore, fill: Fill, more: int, objects: int
+) -> None:
+    """A blob of just the inline limit is in its record alone; a larger one has an object."""
+    data = fill(INLINE_LIMIT + more)
+    session = await desk.open()
+    await write(session, data)
+    await commit(session, expected=sha256(data))
+    assert len(list(folder_store.list("data/"))) == objects
     assert await desk.read(sha256(data)) == data
 
 
