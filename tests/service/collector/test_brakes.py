@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from holdfast.digests import Digest
-from service.collector.brakes import Brake, Limits
+from service.collector.brakes import Brake, Limits, Plan, tripped
 from service.collector.report import Fate, Kind
 from storage.keys import DATA, HOLDS, RECORDS, TAILS, record_digest, tail_key, uuid7
 from storage.port import Entry
@@ -141,6 +141,13 @@ def test_a_small_store_never_stops(stocked: World) -> None:
     for key in stocked.keys(HOLDS):
         stocked.store.delete(key)
     assert stocked.collect().ok
+
+
+def test_a_few_without_content_never_stop() -> None:
+    """Commits that died in between don't stop a run, however small the store is."""
+    assert list(tripped(Plan(digests=5, without_content=Limits().dead_few), None, Limits())) == []
+    plan = Plan(digests=5, without_content=Limits().dead_few + 1)
+    assert [found.brake for found in tripped(plan, None, Limits())] == [Brake.WITHOUT_CONTENT]
 
 
 def test_a_second_listing_of_holds_is_held_against_the_first(stocked: World) -> None:

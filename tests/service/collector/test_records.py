@@ -88,6 +88,19 @@ def test_a_held_corrupt_record_stays(world: World) -> None:
     assert world.read(digest) == b"bad"
 
 
+def test_a_corrupt_record_that_is_held_meanwhile_stays(world: World) -> None:
+    """A hold that only the second listing finds doesn't make a corrupt record live."""
+    digest = world.commit("a", b"bad")
+    world.turn(digest, State.CORRUPT)
+    world.blobs.drop("a", digest)
+    world.grow_old(RECORDS)
+    with world.a_run() as run:
+        survey = looked(run)
+        world.blobs.make_hold("b", world.new_hold(world.put_data(b"bad")))
+        Burial(run)(survey.bury, survey.held)
+    assert world.state(digest) is State.CORRUPT
+
+
 def test_a_mark_counts_as_a_hold(world: World) -> None:
     """A delete that was broken off after its mark still holds, until it is carried out."""
     digest = world.commit("a", b"marked")
