@@ -150,6 +150,14 @@ def test_a_few_without_content_never_stop() -> None:
     assert [found.brake for found in tripped(plan, None, Limits())] == [Brake.WITHOUT_CONTENT]
 
 
+@pytest.mark.parametrize(
+    "plan", [Plan(data=100, due=6), Plan(data=100, data_bytes=99, due_bytes=60)]
+)
+def test_data_is_counted_by_objects_and_by_bytes(plan: Plan) -> None:
+    """Either many objects or many bytes that would go stop a run."""
+    assert [found.brake for found in tripped(plan, None, LIMITS)] == [Brake.DELETE]
+
+
 def test_a_second_listing_of_holds_is_held_against_the_first(stocked: World) -> None:
     """A second listing of holds that is much shorter than the first buries nothing."""
     digest = stocked.commit("a", b"gone")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from service.collector.known import PAGES
+from holdfast.digests import Digest
+from service.collector.known import PAGES, Known
 from service.collector.report import Fate, Kind
 from storage.keys import RECORDS, record_key
 from storage.records import State
@@ -17,9 +18,9 @@ def reads(world: World) -> int:
     return world.store.operations(RECORDS).count("get")
 
 
-def stocked(count: int = 40) -> World:
+def stocked(count: int = 40, store: MemoryStore | None = None) -> World:
     """A store with old blobs that are held."""
-    world = memory_world(MemoryStore())
+    world = memory_world(store or MemoryStore())
     world.store.page = 1000
     for number in range(count):
         world.commit("a", b"%d" % number)
@@ -78,6 +79,56 @@ def test_a_tombstone_goes_where_a_delete_can_be_conditional() -> None:
     assert report.ok, report.errors
     assert report.count(Kind.RECORDS, Fate.REMOVED) == 1
     assert world.state(gone) is None
+
+
+class Careless(MemoryStore):
+    """A store that ignores the condition of a DELETE."""
+
+    def delete_if(self, key: str, etag: str) -> None:
+        """Deletes whatever is there."""
+        del etag
+        self.delete(key)
+
+
+def buried(world: World) -> Digest:
+    """A blob whose tombstone is old, known, and without its data."""
+    gone = world.commit("a", b"gone")
+    world.blobs.drop("a", gone)
+    world.grow_old()
+    for _ in range(4):
+        world.collect()
+        world.store._store.time += 2 * 3600
+    world.store._store.time += world.ages.data
+    return gone
+
+
+def test_a_tombstone_stays_where_no_delete_is_conditional() -> None:
+    """Where a store would delete a newer record too, no tombstone is removed."""
+    world = stocked(2, Careless())
+    gone = buried(world)
+    assert world.collect().count(Kind.RECORDS, Fate.REMOVED) == 0
+    assert world.state(gone) is State.TOMBSTONE
+
+
+def test_a_tombstone_stays_beside_its_data() -> None:
+    """As long as there is data that a tombstone calls dead, it stays to say so."""
+    world = stocked(2)
+    gone = buried(world)
+    world.store.put(world.data_of(gone), b"gone")
+    world.grow_old()
+    assert world.collect().count(Kind.RECORDS, Fate.REMOVED) == 0
+    assert world.state(gone) is State.TOMBSTONE
+
+
+def test_a_flipped_count_of_runs_is_not_believed() -> None:
+    """A line whose count of runs, which its seal doesn't cover, is another one is damaged."""
+    world = stocked(1)
+    world.collect()
+    [page] = world.keys(PAGES)
+    line = world.store.get(page).body
+    assert line.startswith(b"1 ")
+    for bit in range(8):
+        assert Known.decode(bytes([line[0] ^ 1 << bit]) + line[1:]) is None
 
 
 def test_a_tombstone_that_is_written_over_stays() -> None:

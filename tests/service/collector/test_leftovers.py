@@ -25,6 +25,14 @@ def test_old_tails_go(world: World) -> None:
     assert report.freed == 8
 
 
+def test_a_rehearsal_leaves_tails(world: World) -> None:
+    """A dry run says which tails would go, and deletes none."""
+    world.store.put(tail_key(uuid7()), b"left")
+    world.grow_old()
+    assert counts(world.collect(dry=True), Kind.TAILS)["deleted"] == 1
+    assert len(world.keys(TAILS)) == 1
+
+
 def test_old_uploads_are_aborted(old_world: World) -> None:
     """An upload that was begun before G is aborted, with its parts."""
     key = data_key(uuid7())
