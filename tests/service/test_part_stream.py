@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from holdfast.errors import Aborted, FailedPrecondition, HoldfastError, Unavailable
+from holdfast.errors import Aborted, AlreadyExists, FailedPrecondition, HoldfastError, Unavailable
 from service.part_buffer import COPIED, COPY_CHUNK, PartBuffer
 from service.session import Session
 from service.write_messages import Action, Message
@@ -18,6 +18,7 @@ from tests.service.conftest import Fill
 from tests.service.counting import CountingStore
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import MIB, Bench, bench, commit, stat, stream_of, write
+from tests.storage.blobs_fixture import BODY, live
 from tests.storage.faults import Wrapped
 
 
@@ -140,6 +141,28 @@ async def test_few_more_bytes_after_an_early_end(desk: Bench, fill: Fill, size: 
     await session.handle(message)
     await commit(session, total=len(data), expected=sha256(data))
     assert await desk.read(sha256(data)) == data
+
+
+async def test_parts_of_what_is_held_already(desk: Bench, fill: Fill) -> None:
+    """A COMMIT of parts that nobody announced, of what the tenant holds, is ALREADY_EXISTS."""
+    data = fill(9 * MIB)
+    for ref in ("first", "second"):
+        session = await desk.open(ref)
+        await write(session, data)
+        if ref == "first":
+            await commit(session)
+    with pytest.raises(AlreadyExists):
+        await commit(session)
+
+
+async def test_an_object_that_is_too_short_is_no_commit(
+    desk: Bench, folder_store: ObjectStore
+) -> None:
+    """A frozen commit whose object has another size than its record isn't carried out."""
+    record = live()
+    folder_store.put(record.data_key, BODY[:-1])
+    with pytest.raises(Aborted, match="the commit says"):
+        await desk.frontend.commits._find_whole(record, "")
 
 
 async def test_only_the_last_tail_stays(desk: Bench, folder_store: ObjectStore, fill: Fill) -> None:
