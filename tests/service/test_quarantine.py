@@ -145,6 +145,19 @@ async def test_a_condemned_record(
     assert record_of(folder_store, sha256(data)).state is State.CORRUPT
 
 
+async def test_what_is_not_whole_is_forgotten(folder_fleet: Fleet, fill: Fill, tenant: str) -> None:
+    """A writer's look that finds the bytes gone takes the cache's word for them away, too."""
+    frontend = await folder_fleet.frontend()
+    client, data = frontend.tenant(tenant), fill(SIZE)
+    await client.commit("ref", data)
+    for _ in range(2):
+        await client.info(sha256(data))
+    delete_data(folder_fleet.store, Digest.of(data))
+    catalogue = frontend.running.frontend.catalogue
+    assert not await catalogue.held(tenant, Digest.of(data))
+    assert (await catalogue._cache.look_up(tenant, Digest.of(data))).entry is None
+
+
 async def test_a_record_of_another_size(
     folder_store: ObjectStore, folder_fleet: Fleet, fill: Fill, tenant: str
 ) -> None:
