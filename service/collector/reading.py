@@ -29,11 +29,15 @@ READ_GRACE: Final = "r"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A listed record, whether a hold names it, and what is known of it under its ETag."""
+    """A listed record, whether a hold names it, and what is known of it under its ETag.
+
+    `changed`: something is known, under another ETag.
+    """
 
     entry: Entry
     held: bool
     known: Known | None
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +84,14 @@ class Reading:
                 run.report.note(Kind.RECORDS, Fate.HELD)
             known = self._pages.find(entry.key)
             fits = known is not None and known.etag == entry.etag
-            yield Asked(entry, name is not None, known if fits else None)
+            changed = known is not None and not fits
+            yield Asked(entry, name is not None, known if fits else None, changed)
 
     def _look(self, asked: Asked) -> Found:
         known, key = asked.known, asked.entry.key
         if known and known.believed:
             return Found(asked, known, asked.entry.last_modified)
-        if asked.held and not self._all:
+        if asked.held and not self._all and not asked.changed:
             return Found(asked, known, read=False)
         try:
             seen = self._run.records.read(record_digest(key))
@@ -114,7 +119,7 @@ class Reading:
         if found.read:
             self._protect(known, found.modified)
             if found.asked.held:
-                self._held(known)
+                self._held(found.asked.entry.key, known)
             else:
                 self._unheld(found.asked.entry.key, known, found.modified)
 
@@ -148,7 +153,9 @@ class Reading:
                 return
         self._survey.protected.add(line_of(known.data_key, why))
 
-    def _held(self, known: Known) -> None:
+    def _held(self, key: str, known: Known) -> None:
+        if known.state is State.CONDEMNED:
+            self._survey.pardon.add(Candidate(key, known.etag, known.size).encode())
         if known.state in {State.TOMBSTONE, State.CORRUPT}:
             self._run.report.note(Kind.HOLDS, Fate.WITHOUT_CONTENT)
             self._survey.without_content += known.state is State.TOMBSTONE

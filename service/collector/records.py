@@ -1,5 +1,7 @@
 """Records that no hold names: condemned by one run, buried by another.
 
+    pardon    what has been condemned and is named by the survey's listing → live again: one
+              listing that left a hold out mustn't count for ever as the first of two
     condemn   what the survey's listing of all holds doesn't name: live and older than
               the grace → condemned
     bury      what has been condemned for long enough, by an earlier run, and isn't
@@ -26,6 +28,25 @@ from service.collector.survey import Candidate
 from storage.keys import data_key, record_digest
 from storage.records import LostRace, Record, Seen, State
 from storage.spool import Spool, joined
+
+
+def pardon(run: Run, condemned: Spool) -> None:
+    """Makes live again what is condemned though a hold names it."""
+
+    def make_live(candidate: Candidate) -> None:
+        seen = as_read(run, candidate)
+        if seen is None or seen.record.state is not State.CONDEMNED:
+            run.report.note(Kind.RECORDS, Fate.RACED)
+            return
+        try:
+            if not run.dry:
+                run.records.write(seen.record.turned(State.LIVE, run.new_nonce()), seen)
+        except LostRace:
+            run.report.note(Kind.RECORDS, Fate.RACED)
+        else:
+            run.report.note(Kind.RECORDS, Fate.PARDONED, seen.record.size)
+
+    run.do(make_live, map(Candidate.decode, condemned.sorted()))
 
 
 class Condemnation:

@@ -57,6 +57,7 @@ class Survey:
         held: what holds name.
         marks: of deletes that were broken off.
         protected: data that a record names, and why it is protected.
+        pardon: condemned records that a hold names: an earlier run didn't see it, or it is new.
         condemn: records to condemn.
         bury: records to bury, if a second listing says the same.
         tombstones: that may be removed, by the data that they name.
@@ -71,6 +72,7 @@ class Survey:
     held: Held
     marks: Spool
     protected: Spool
+    pardon: Spool
     condemn: Spool
     bury: Spool
     tombstones: Spool
@@ -123,6 +125,7 @@ def begin(run: Run) -> Survey:
         held=list_holds(run, marks, count=True),
         marks=marks,
         protected=new(),
+        pardon=new(),
         condemn=new(),
         bury=new(),
         tombstones=new(),

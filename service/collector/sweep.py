@@ -13,7 +13,7 @@ from service.collector.data import DataSweep
 from service.collector.deletes import BrokenDeletes
 from service.collector.leftovers import abort_uploads, sweep_tails
 from service.collector.reading import Reading
-from service.collector.records import Burial, Condemnation
+from service.collector.records import Burial, Condemnation, pardon
 from service.collector.report import Fate, Kind
 from service.collector.run import Run
 from service.collector.survey import Survey, begin
@@ -51,6 +51,7 @@ def _survey(run: Run) -> Survey:
 
 def _act(run: Run, survey: Survey) -> None:
     with run.guarded("records"):
+        pardon(run, survey.pardon)
         Condemnation(run)(survey.condemn, survey.bury)
         Burial(run)(survey.bury, survey.held)
     with run.guarded("broken-off deletes"):

@@ -42,6 +42,15 @@ def turn(rules: Rules, seen: Record | None, name: str) -> Reading:
     return condemned if outcome == OK else None
 
 
+def pardon(rules: Rules, seen: Record | None, name: str) -> Reading:
+    """`pardon`, of a record that a hold names, as it was read."""
+    if seen is None or seen.state != CONDEMNED:
+        return
+    again = yield Request("get", "record")
+    if again == seen:
+        yield from write(rules, seen.turned(LIVE, f"{name}z"), seen)
+
+
 def bury(rules: Rules, tenants: tuple[str, ...], name: str, candidate: Record) -> Reading:
     """`Burial`: a tombstone, or live again, by a listing of its own."""
     holds = False
@@ -114,7 +123,9 @@ def sweep_store(rules: Rules, tenant: str, name: str) -> Program:
     if there and (old or not holds):
         seen = yield Request("get", "record")
     candidate = None
-    if not holds:
+    if holds:
+        yield from pardon(rules, seen, name)
+    else:
         candidate = yield from turn(rules, seen, name)
     if candidate is not None:
         yield from bury(rules, (tenant,), name, candidate)

@@ -13,7 +13,7 @@ from storage.keys import DATA, HOLDS, RECORDS, TAILS, record_digest, tail_key, u
 from storage.port import Entry
 from storage.records import State
 from tests.service.collector.memory_store import MemoryStore, SteppingStore
-from tests.service.collector.world import World
+from tests.service.collector.world import APART, World
 
 LIMITS = Limits(few=3, few_bytes=50, dead_few=3, records_few=3)
 """Floors that a store of twenty blobs is above."""
@@ -178,3 +178,26 @@ def test_a_second_listing_of_holds_is_held_against_the_first(stocked: World) -> 
     report = stocked.collect(limits=LIMITS)
     assert [tripped.brake for tripped in report.brakes] == [Brake.HOLDS]
     assert stocked.state(digest) is State.CONDEMNED
+
+
+@pytest.mark.parametrize("size", [1, 100_000], ids=["inline", "object"])
+def test_an_honest_run_takes_back_what_a_lie_condemned(size: int) -> None:
+    """Two listings of holds that come back empty bury nothing if one between them had the hold."""
+    store = Hiding()
+    world = World(SteppingStore(store), APART)
+    digest = world.commit("a", b"x" * size)
+    world.grow_old()
+    store.below = HOLDS
+    world.collect()
+    assert world.state(digest) is State.CONDEMNED
+    for lies in (False, True):
+        store.time += 2 * 24 * 3600.0
+        store.below = HOLDS if lies else ""
+        world.collect()
+    assert world.state(digest) is State.CONDEMNED  # once more, and once only
+    store.time += 2 * 24 * 3600.0
+    store.below = ""
+    report = world.collect()
+    assert world.state(digest) is State.LIVE
+    assert report.count(Kind.RECORDS, Fate.PARDONED) == 1
+    assert world.read(digest) == b"x" * size

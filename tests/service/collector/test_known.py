@@ -46,7 +46,7 @@ def test_what_has_changed_is_read_twice_again() -> None:
     digest = world.commit("b", b"new")
     world.grow_old()
     assert [reads(world) for _ in range(3)] == [1, 1, 0]
-    world.turn(digest, State.CONDEMNED)
+    world.turn(digest, State.CORRUPT)
     assert [reads(world) for _ in range(3)] == [1, 1, 0]
 
 
