@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import idle_streams, large_blob, load, scarce_buffers
+from bench import idle_streams, large_blob, load, many_holds, scarce_buffers
 from bench.capacity import run as capacity
 from bench.capacity.fleet import Fleet
 from bench.compare import run as compare
@@ -98,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
 
     scarce = parts.add_parser("scarce-buffers", help="writers whose parts don't fit the buffers")
     scarce.set_defaults(run=lambda _: scarce_buffers.run())
+
+    many = parts.add_parser("many-holds", help="List of a tenant with very many holds")
+    many.add_argument("--holds", type=int, default=many_holds.HOLDS, help="how many")
+    many.add_argument("--folder", type=Path, default=None, help="where the store goes")
+    many.set_defaults(run=lambda chosen: many_holds.run(chosen.holds, chosen.folder))
 
     rpcs = parts.add_parser("load", help="ghz on every RPC; see bench/ghz")
     rpcs.add_argument("profiles", nargs="*", choices=[*load.profiles(), []], help="by default all")

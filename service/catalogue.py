@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from typing import Final
 
 import structlog
@@ -17,23 +16,14 @@ from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Unavailable, shorten
 from holdfast.values import Info, check_labels
 from service.absences import Absences
+from service.hold_reading import HoldReading, Loaded
 from service.workers import Workers
 from storage.blobs import Blobs
-from storage.holds import Holds, Named, Relabel, merged
-from storage.port import Entry
+from storage.holds import Holds, Relabel, merged
 
 log = structlog.get_logger(__name__)
 
-Loaded = list[Named]
-Listed = tuple[list[Entry], Loaded | None]
-"""What is below one digest, and the holds among it if they are remembered."""
-Batch = list[Listed]
 Infos = list[Info]
-LIST_BATCH: Final = 100
-"""Entries of one List message at most."""
-LIST_BYTES: Final = 4 * 2**20
-"""Bytes of holds that a List reads at once, if they are more than one digest's: a hold with all
-labels that it may have is as large."""
 CACHE_PAUSE: Final = 1.0
 """Seconds for which the cache isn't asked after Redis has failed: reading goes on."""
 
@@ -52,6 +42,7 @@ class Catalogue:
         shared: bool,
         now_ns: Callable[[], int],
         clock: Callable[[], float],
+        reading: Callable[[str], HoldReading] | None = None,
     ) -> None:
         """Puts a catalogue together.
 
@@ -64,6 +55,7 @@ class Catalogue:
             shared: whether a tenant may take what the fleet has.
             now_ns: the time, in ns since 1970.
             clock: never set back, in s, those of a suspended machine included.
+            reading: begins a reading of all that a tenant holds; None: one without snapshots.
         """
         self._blobs = blobs
         self._holds = holds
@@ -73,6 +65,7 @@ class Catalogue:
         self._now_ns = now_ns
         self._clock = clock
         self._cache_back = 0.0
+        self._reading = reading or (lambda tenant: HoldReading(tenant, holds, workers))
         self.shared = shared
 
     async def info(self, tenant: str, digest: Digest) -> Info:
@@ -282,35 +275,18 @@ class Catalogue:
 
     async def list(self, tenant: str, matches: Callable[[Info], bool]) -> AsyncIterator[list[Info]]:
         """What this tenant holds and `matches`, in order of digest, some at a time."""
-        groups = self._holds.groups(tenant)
-
-        def listed() -> Batch:
-            return [(group, self._holds.remembered(group)) for group in _some(groups)]
+        reading = self._reading(tenant)
 
         def chosen(loaded: Iterable[Loaded]) -> Infos:
             # In a thread: patterns are a stranger's, and may take a while.
             return [info for info in map(merged, filter(None, loaded)) if matches(info)]
 
-        while batch := await self._workers.store(listed):
-            loaded = await asyncio.gather(*map(self._load, batch))
-            if matching := await self._workers.store(chosen, loaded):
-                yield matching
-
-    async def _load(self, listed: Listed) -> Loaded:
-        group, known = listed
-        if known is not None:
-            return known
-        return await self._workers.store(self._holds.load_listed, group)
-
-
-def _some(groups: Iterator[list[Entry]]) -> Iterator[list[Entry]]:
-    """The next groups, as many as a List reads at once."""
-    room = LIST_BYTES
-    for group in islice(groups, LIST_BATCH):
-        yield group
-        room -= sum(entry.size for entry in group)
-        if room <= 0:
-            return
+        try:
+            async for loaded in reading.batches():
+                if matching := await self._workers.store(chosen, loaded):
+                    yield matching
+        finally:
+            reading.end()
 
 
 def relabelling(labels: Mapping[str, str], paths: list[str]) -> Relabel:

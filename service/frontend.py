@@ -40,6 +40,7 @@ from service.quarantine import Quarantine
 from service.reader import Reader, RecordCache
 from service.sessions import Sessions
 from service.settings import Settings
+from service.snapshots import SnapshotKeeper
 from service.turns import Turns
 from service.upload_slots import UploadSlots
 from service.workers import Background, Workers, end
@@ -52,6 +53,7 @@ from storage.keys import uuid7
 from storage.port import ObjectStore
 from storage.records import Records, new_nonce
 from storage.sightings import Sightings
+from storage.snapshots import Snapshots
 
 log = structlog.get_logger(__name__)
 
@@ -106,6 +108,7 @@ async def run_frontend(
         damage = KnownDamage(uptime)
         blobs = Blobs(store, records, holds, new_nonce, uptime, damage=damage)
         absences = Absences(Arrivals(redis), uptime)
+        snapshots = SnapshotKeeper(Snapshots(store, new_nonce), holds, workers, background, uptime)
         catalogue = Catalogue(
             blobs=blobs,
             holds=holds,
@@ -115,6 +118,7 @@ async def run_frontend(
             shared=settings.sharing == "shared",
             now_ns=time.time_ns,
             clock=uptime,
+            reading=snapshots.reading,
         )
         path = WritePath(
             store=store,
@@ -193,6 +197,7 @@ async def run_frontend(
         try:
             yield Running(frontend, redis, loops)
         finally:
+            await snapshots.close()
             await sessions.close_all()
             await background.drain(settings.suspend_grace)
             await end(loops)

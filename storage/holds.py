@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from holdfast.digests import Digest
-from holdfast.errors import DataLoss, OutcomeUnknown, Unavailable
+from holdfast.errors import DataLoss, OutcomeUnknown, Unavailable, UnsupportedFormat
 from holdfast.values import Info
 from storage import documents
 from storage.kept_holds import KeptHolds
@@ -38,6 +38,8 @@ _KNOWN: Final = frozenset(
 Relabel = Callable[[Mapping[str, str]], Mapping[str, str]]
 Crowded = Callable[[str, Digest], None]
 Damaged = Callable[[DataLoss], None]
+Bodies = Callable[[Entry], bytes | None]
+"""Gives the body of a listed hold if it is known under the listed ETag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,15 +227,25 @@ class Holds:
         """One hold with its ETag; raises as `read` does."""
         return self._get(key)
 
-    def remembered(self, group: list[Entry]) -> list[Named] | None:
-        """As `load`, without a request; None where something has changed or isn't kept."""
+    def remembered(
+        self, group: list[Entry], elsewhere: Bodies = lambda _: None
+    ) -> list[Named] | None:
+        """As `load`, without fetching one; None where something has changed or isn't known.
+
+        Args:
+            group: what is listed below one digest.
+            elsewhere: asked for what isn't kept in memory; what it gives isn't kept either.
+        """
         found = []
         entries = {entry.key: entry for entry in group}
         for key in _unmarked(list(entries)):
-            body = self._kept.get(entries[key])
+            body = self._kept.get(entries[key]) or elsewhere(entries[key])
             if body is None:
                 return None
-            found.append(Named(key, entries[key].etag, Hold.decode(key, body)))
+            try:
+                found.append(Named(key, entries[key].etag, Hold.decode(key, body)))
+            except (DataLoss, UnsupportedFormat):
+                return None  # what stands in the store decides
         return found
 
     def load_listed(self, group: list[Entry]) -> list[Named]:

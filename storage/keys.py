@@ -4,6 +4,8 @@ data/<uuid7>                                the bytes of one ingest
 blobs/<algorithm>/<hex>                     the record of a digest
 holds/<tenant>/<algorithm>/<hex>/<uuid7>    a hold; `….deleting` marks its end
 tails/<uuid7>                               less than a part, of a broken stream
+snapshots/<tenant>/<uuid7>/<n>, …/complete  what a List has read of a tenant's holds
+                                            (storage.snapshots)
 tenants/<tenant>/seen, …/missing            who asked, and who is taken for gone (storage.sightings)
 fleet/ingest-lifetime                       what all frontends agree on (storage.fleet)
 fleet/reserve-<n>                           room for Delete and gc in a full store (storage.reserve)
@@ -27,6 +29,7 @@ DATA: Final = "data/"
 RECORDS: Final = "blobs/"
 HOLDS: Final = "holds/"
 TAILS: Final = "tails/"
+SNAPSHOTS: Final = "snapshots/"
 TENANTS: Final = "tenants/"
 COLLECTOR: Final = "collector/"
 FLEET: Final = "fleet/"
@@ -106,6 +109,11 @@ def missing_key(tenant: str) -> str:
 def tenant_prefix(tenant: str) -> str:
     """Below this are all holds of one tenant."""
     return f"{HOLDS}{tenant}/"
+
+
+def snapshot_prefix(tenant: str) -> str:
+    """Below this are all snapshots of one tenant's holds."""
+    return f"{SNAPSHOTS}{tenant}/"
 
 
 def hold_prefix(tenant: str, digest: Digest) -> str:

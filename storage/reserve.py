@@ -7,8 +7,8 @@
                       no new bytes are taken, so that they don't eat what was freed
 
 Delete and gc write before they free anything: empty marks, tombstones, lists. What brings
-new bytes (data, parts, tails, new holds and records) never takes from the reserve. Several
-pieces, because it takes others a while to notice that one is gone.
+new bytes (data, parts, tails, snapshots, new holds and records) never takes from the reserve.
+Several pieces, because it takes others a while to notice that one is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from holdfast.errors import ResourceExhausted
-from storage.keys import DATA, FLEET, HOLDS, RECORDS, TAILS
+from storage.keys import DATA, FLEET, HOLDS, RECORDS, SNAPSHOTS, TAILS
 from storage.port import (
     Body,
     Condition,
@@ -150,7 +150,7 @@ class ReservedStore:
         return self.reserve.making_room(lambda: self._inner.put(key, body, condition))
 
     def _brings_bytes(self, key: str, condition: Condition | None) -> bool:
-        if key.startswith((DATA, TAILS)):
+        if key.startswith((DATA, TAILS, SNAPSHOTS)):
             return True
         new = isinstance(condition, IfAbsent) and key.startswith((HOLDS, RECORDS))
         return new and not self._tending

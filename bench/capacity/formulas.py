@@ -68,6 +68,7 @@ def unchanged(size: Size) -> Requests:
             "get collector": 1 + known,
             "put collector": 1,
             "list tails": 1,
+            "list snapshots": 1,
             "list probe": 1,
             # S3 is asked twice where it lists no upload: some servers take a prefix for a key.
             "uploads data": 2,

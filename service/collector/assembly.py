@@ -29,6 +29,7 @@ from storage.holds import Holds
 from storage.keys import uuid7
 from storage.port import ObjectStore
 from storage.records import Records, new_nonce
+from storage.snapshots import Snapshots
 from storage.spool import LIMIT, Spools
 
 
@@ -71,6 +72,7 @@ class Tools:
             commits=frontend.commits,
             catalogue=frontend.catalogue,
             holds=Holds(self.store, uuid7, new_nonce),
+            snapshots=Snapshots(self.store, new_nonce),
             now_ms=self.now_ms,
         )
 

@@ -30,6 +30,7 @@ from storage.holds import Holds
 from storage.keys import hold_digest
 from storage.port import Entry
 from storage.sightings import Sightings
+from storage.snapshots import Snapshots
 
 LATELY: Final = 30 * 24 * 3600.0
 """Seconds on top of twice L in which a tenant must have been seen to be looked for."""
@@ -51,6 +52,7 @@ class Knowledge:
     commits: Commits
     catalogue: Catalogue
     holds: Holds
+    snapshots: Snapshots
     now_ms: Callable[[], int]
 
 
@@ -142,7 +144,7 @@ async def give_up(
 ) -> bool:
     """Gives up all that a tenant has, as its own Abort and Delete would.
 
-    Ingests first: carrying a frozen commit to its end makes a hold.
+    Ingests first: carrying a frozen commit to its end makes a hold. Snapshots of its holds last.
 
     Args:
         run: what is done, and told.
@@ -174,4 +176,6 @@ async def give_up(
     while batch := await asyncio.to_thread(lambda: list(islice(groups, DELETES_ABREAST))):
         if not all(await asyncio.gather(*map(delete, run.watched(batch)))):
             return False
+    if not run.dry:
+        await asyncio.to_thread(know.snapshots.remove, tenant)
     return True

@@ -1,15 +1,18 @@
-"""What a crash leaves in the store beside data: tails and uploads."""
+"""What a crash leaves in the store beside data: tails, uploads, and snapshots of holds."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Final
 
 from holdfast.errors import Unavailable
 from service.collector.report import Fate, Kind
 from service.collector.run import Run
-from storage.keys import DATA, TAILS
+from storage.keys import DATA, SNAPSHOTS, TAILS, tenant_prefix
 from storage.port import Entry, PendingUpload
 from storage.probe import PREFIX as PROBE
+from storage.snapshots import name_of, newest_of
 
 UPLOADS_OF: Final = (DATA, PROBE)
 OBJECTS_OF: Final = (TAILS, PROBE)
@@ -20,18 +23,50 @@ def sweep_tails(run: Run) -> None:
 
     An ingest that still names such a tail goes back to its last part boundary.
     """
+    for prefix in OBJECTS_OF:
+        _sweep(run, Kind.TAILS, _seen(run, Kind.TAILS, run.store.list(prefix)))
+
+
+def sweep_snapshots(run: Run) -> None:
+    """Deletes snapshots older than G that no List reads: a tenant's newest complete one is read.
+
+    One that broke off is among them, and what a tenant that holds nothing has left.
+    """
+    _sweep(run, Kind.SNAPSHOTS, _unread_snapshots(run))
+
+
+def _unread_snapshots(run: Run) -> Iterator[Entry]:
+    entries = _seen(run, Kind.SNAPSHOTS, run.store.list(SNAPSHOTS))
+    for tenant, group in groupby(entries, key=lambda entry: entry.key.split("/")[1]):
+        found = list(group)
+        newest = newest_of(found)
+        if newest and next(iter(run.store.list(tenant_prefix(tenant))), None) is None:
+            newest = None
+        for entry in found:
+            if newest and name_of(entry) == newest:
+                run.report.note(Kind.SNAPSHOTS, Fate.IN_USE, entry.size)
+            else:
+                yield entry
+
+
+def _seen(run: Run, kind: Kind, entries: Iterable[Entry]) -> Iterator[Entry]:
+    for entry in entries:
+        run.report.note(kind, Fate.SEEN, entry.size)
+        yield entry
+
+
+def _sweep(run: Run, kind: Kind, entries: Iterable[Entry]) -> None:
+    """Deletes what is older than G."""
 
     def sweep(entry: Entry) -> None:
-        run.report.note(Kind.TAILS, Fate.SEEN, entry.size)
         if run.store.now() - entry.last_modified <= run.ages.data:
-            run.report.note(Kind.TAILS, Fate.YOUNG, entry.size)
+            run.report.note(kind, Fate.YOUNG, entry.size)
             return
         if not run.dry:
             run.store.delete(entry.key)
-        run.report.note(Kind.TAILS, Fate.DELETED, entry.size)
+        run.report.note(kind, Fate.DELETED, entry.size)
 
-    for prefix in OBJECTS_OF:
-        run.do(sweep, run.store.list(prefix))
+    run.do(sweep, entries)
 
 
 def abort_uploads(run: Run) -> None:

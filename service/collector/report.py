@@ -23,6 +23,7 @@ class Kind(StrEnum):
     DATA = "data"
     TAILS = "tails"
     UPLOADS = "uploads"
+    SNAPSHOTS = "snapshots"
     INGESTS = "ingests"
     TENANTS = "tenants"
 

@@ -11,7 +11,7 @@ from service.collector.brakes import Braked, tripped
 from service.collector.census import Census
 from service.collector.data import DataSweep
 from service.collector.deletes import BrokenDeletes
-from service.collector.leftovers import abort_uploads, sweep_tails
+from service.collector.leftovers import abort_uploads, sweep_snapshots, sweep_tails
 from service.collector.reading import Reading
 from service.collector.records import Burial, Condemnation, pardon
 from service.collector.report import Fate, Kind
@@ -34,6 +34,8 @@ def sweep_store(run: Run) -> None:
             _act(run, survey)
         with run.guarded("tails"):
             sweep_tails(run)
+        with run.guarded("snapshots"):
+            sweep_snapshots(run)
         with run.guarded("uploads"):
             abort_uploads(run)
     except Braked:

@@ -159,10 +159,10 @@ async def test_writes_go_on(
 
 
 def test_new_bytes_take_nothing_of_it(quota: QuotaStore, store: ReservedStore) -> None:
-    """Data, parts, tails, new holds and new records never use the reserve up."""
+    """Data, parts, tails, snapshots, new holds and new records never use the reserve up."""
     upload = store.create_upload("data/a")
     quota.fill()
-    for key in ("data/b", "tails/a"):
+    for key in ("data/b", "tails/a", "snapshots/a/b/000000"):
         with pytest.raises(ResourceExhausted):
             store.put(key, b"bytes")
     for key in ("holds/a/sha256/aa/b", "blobs/sha256/aa"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from holdfast.errors import Unavailable
 from service.collector.report import Fate, Kind
-from storage.keys import HOLDS, TAILS, data_key, tail_key, uuid7
+from storage.keys import HOLDS, SNAPSHOTS, TAILS, data_key, tail_key, uuid7
 from storage.port import MIN_PART_SIZE
+from storage.records import new_nonce
+from storage.snapshots import COMPLETE, Snapshots
 from tests.service.collector.world import Later, World, counts
 from tests.service.counting import nothing
 
@@ -67,6 +69,49 @@ def test_what_an_upload_became_stays(old_world: World) -> None:
     report = old_world.collect()
     assert report.ok, report.errors
     assert old_world.store.get(key).body == b"bytes"
+
+
+def a_snapshot(world: World, tenant: str, *, complete: bool = True) -> list[str]:
+    """A snapshot of what a tenant holds; its keys."""
+    writing = Snapshots(world.store, new_nonce, 1).begin(tenant)
+    before = set(world.keys(SNAPSHOTS))
+    for group in world.holds.groups(tenant):
+        writing.add(world.holds.load([entry.key for entry in group]))
+    if complete:
+        writing.finish()
+    return sorted(set(world.keys(SNAPSHOTS)) - before)
+
+
+def test_old_snapshots_go(world: World) -> None:
+    """A tenant's newest snapshot stays, however old; others go when they are older than G."""
+    for tenant in ("a", "a-b", "b"):
+        for body in (b"one", b"two"):
+            world.commit(tenant, body)
+    kept = [*a_snapshot(world, "a"), *a_snapshot(world, "a-b")]
+    broken = a_snapshot(world, "a", complete=False)
+    alone = a_snapshot(world, "b", complete=False)
+    stale = [f"{SNAPSHOTS}a/0/{COMPLETE}", f"{SNAPSHOTS}strange"]
+    for key in stale:
+        world.store.put(key, b"")
+    assert len(kept) == 6
+    assert len(broken) == len(alone) == 1
+    assert counts(world.collect(), Kind.SNAPSHOTS) == {"in_use": 6, "young": 4}
+    world.grow_old()
+    assert counts(world.collect(dry=True), Kind.SNAPSHOTS) == {"in_use": 6, "deleted": 4}
+    assert set(world.keys(SNAPSHOTS)) == {*kept, *broken, *alone, *stale}
+    assert counts(world.collect(), Kind.SNAPSHOTS) == {"in_use": 6, "deleted": 4}
+    assert world.keys(SNAPSHOTS) == sorted(kept)
+
+
+def test_snapshots_of_nothing_go(world: World) -> None:
+    """A snapshot of a tenant that holds nothing any more goes when it is older than G."""
+    digest = world.commit("a", b"one")
+    a_snapshot(world, "a")
+    world.holds.drop("a", digest)
+    assert counts(world.collect(), Kind.SNAPSHOTS) == {"young": 2}
+    world.grow_old()
+    assert counts(world.collect(), Kind.SNAPSHOTS) == {"deleted": 2}
+    assert world.keys(SNAPSHOTS) == []
 
 
 def test_an_upload_that_will_not_end_keeps_no_other(world: World) -> None:

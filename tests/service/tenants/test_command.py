@@ -14,7 +14,7 @@ from holdfast.errors import InvalidArgument
 from service.backends import STORE_FOLDER
 from service.tenants_command import seconds
 from storage.folder import FolderStore
-from storage.keys import HOLDS, missing_key, seen_key
+from storage.keys import HOLDS, SNAPSHOTS, missing_key, seen_key, snapshot_prefix
 from storage.records import new_nonce
 from storage.sightings import Sightings
 from tests.service.collector.world import World
@@ -65,7 +65,9 @@ def test_list(world: World, tmp_path: Path) -> None:
 
 
 def test_drop_asks(world: World, tmp_path: Path) -> None:
-    """Without a yes nothing is dropped; with --yes all that the tenant holds is."""
+    """Without a yes nothing is dropped; with --yes all that the tenant holds is, and snapshots."""
+    for tenant in ("node-1", "node-2"):
+        world.store.put(f"{snapshot_prefix(tenant)}name/000000", b"chunk")
     done = subprocess.run(
         [*COMMAND, "tenants", "drop", "node-1"],
         env=environment({"data_dir": tmp_path}),
@@ -82,6 +84,7 @@ def test_drop_asks(world: World, tmp_path: Path) -> None:
     told = {"tenant": "node-1", "digests": 1, "ingests": 0, "complete": True}
     assert json.loads(done.stdout) == told
     assert holders(world) == ["node-2"]
+    assert world.keys(SNAPSHOTS) == [f"{snapshot_prefix('node-2')}name/000000"]
 
 
 def test_expire(world: World, tmp_path: Path) -> None:
