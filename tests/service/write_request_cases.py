@@ -23,6 +23,21 @@ async def begun(wire: Wire, size: int) -> Stream:
     return stream
 
 
+async def counted_commit(wire: Wire, size: int) -> None:
+    """COMMIT of a stream, with the PUT of one object, which begins with its last WRITE."""
+    if size == PARTS:
+        stream = await begun(wire, size)
+        await wire.stored()
+    else:
+        stream = wire.tenant.write("ref")
+        await stream.send(pb.STAT, total=size)
+    with wire.counting():
+        if size != PARTS:
+            await stream.write_all(wire.content(size))
+        await committed(wire, stream, size)
+        await wire.settled()
+
+
 async def committed(wire: Wire, stream: Stream, size: int) -> None:
     """COMMIT, and the end of the stream."""
     await stream.send(pb.COMMIT, offset=size, expected=wire.digest(size))
@@ -99,11 +114,7 @@ async def carried_on(wire: Wire) -> None:
 async def commit(wire: Wire, size: int) -> None:
     """COMMIT of what the tenant has asked for, and nobody has."""
     await refused(StatusCode.NOT_FOUND, wire.tenant.info(wire.digest(size)))
-    stream = await begun(wire, size)
-    if size == PARTS:
-        await wire.stored()
-    with wire.counting():
-        await committed(wire, stream, size)
+    await counted_commit(wire, size)
 
 
 async def push(wire: Wire, size: int) -> None:
@@ -128,12 +139,7 @@ async def pull(wire: Wire, size: int) -> None:
 async def known_to_the_fleet(wire: Wire, size: int) -> None:
     """COMMIT of what another tenant has, by one that hasn't asked."""
     await wire.other.commit("ref", wire.content(size))
-    stream = await begun(wire, size)
-    if size == PARTS:
-        await wire.stored()
-    with wire.counting():
-        await committed(wire, stream, size)
-        await wire.settled()
+    await counted_commit(wire, size)
 
 
 async def held_already(wire: Wire, *, hot: bool) -> None:
