@@ -26,7 +26,9 @@ from storage.records import State as RecordState
 from tests.servers.process import wait_until
 
 ROUNDS = 5
-"""Final collections: one condemns and buries, the next may delete the data."""
+"""Final collections that take all garbage: one removes the marks of broken-off deletes, the next
+condemns and buries what they named, the third dooms its data, the fourth deletes it. One more,
+since what the last lie has changed is taken back first."""
 
 
 @contextmanager
