@@ -91,7 +91,8 @@ class Reading:
         known, key = asked.known, asked.entry.key
         if known and known.believed:
             return Found(asked, known, asked.entry.last_modified)
-        if asked.held and not self._all and not asked.changed:
+        condemned = known is not None and known.state is State.CONDEMNED
+        if asked.held and not self._all and not asked.changed and not condemned:
             return Found(asked, known, read=False)
         try:
             seen = self._run.records.read(record_digest(key))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from holdfast.digests import Digest
+from holdfast.errors import ResourceExhausted
 from service.collector.brakes import Brake, Limits, Plan, tripped
 from service.collector.report import Fate, Kind
 from storage.keys import DATA, HOLDS, RECORDS, TAILS, record_digest, tail_key, uuid7
@@ -14,6 +15,7 @@ from storage.port import Entry
 from storage.records import State
 from tests.service.collector.memory_store import MemoryStore, SteppingStore
 from tests.service.collector.world import APART, World
+from tests.service.counting import nothing
 
 LIMITS = Limits(few=3, few_bytes=50, dead_few=3, records_few=3)
 """Floors that a store of twenty blobs is above."""
@@ -201,3 +203,26 @@ def test_an_honest_run_takes_back_what_a_lie_condemned(size: int) -> None:
     assert world.state(digest) is State.LIVE
     assert report.count(Kind.RECORDS, Fate.PARDONED) == 1
     assert world.read(digest) == b"x" * size
+
+
+def test_a_pardon_that_failed_is_made_up_for() -> None:
+    """What a lie condemned is pardoned after a run that couldn't, even if no data is old."""
+    store = Hiding()
+    world = World(SteppingStore(store), APART)
+    digest = world.commit("a", b"x")
+    store.grow_old((RECORDS,), 2 * 24 * 3600.0)
+    store.below = HOLDS
+    world.collect()
+    store.below = ""
+    world.store.before = no_record
+    assert not world.collect().ok
+    assert world.state(digest) is State.CONDEMNED
+    world.store.before = nothing
+    assert world.collect().ok
+    assert world.state(digest) is State.LIVE
+
+
+def no_record(operation: str, key: str) -> None:
+    """A hook that lets no record be written."""
+    if operation == "put" and key.startswith(RECORDS):
+        raise ResourceExhausted(f"{key}: the disk is full")
