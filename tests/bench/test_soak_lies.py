@@ -80,7 +80,7 @@ def test_a_line_that_was_begun_before(logs: list[Path]) -> None:
 
 
 def test_what_is_harmless_goes_on(logs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """While nobody has taken a lie back, no trouble of anybody lies, and the others come."""
+    """Until all have taken a lie back, only troubles come that tell none; then one lies again."""
     monkeypatch.setattr(troubles, "PAUSE", (0.0, 0.0))
     kinds = {
         "lie": Trouble(lambda: None, lambda: None, 0.0, 0.0, lie=True),
@@ -90,8 +90,16 @@ def test_what_is_harmless_goes_on(logs: list[Path], monkeypatch: pytest.MonkeyPa
     threads = [Troubles(who, 1, stop, kinds, lies=lies) for who in ("a", "b")]
     for thread in threads:
         thread.start()
+
+    def told() -> int:
+        return sum(thread.counts[f"lie, {thread.name[-1]}"] for thread in threads)
+
     wait_until(lambda: all(t.counts[f"hang, {t.name[-1]}"] > 20 for t in threads), "troubles")
+    assert told() == 1
+    for log in logs * 2:
+        reports(log, ok=True)
+    wait_until(lambda: told() > 1, "the next lie")
     stop.set()
     for thread in threads:
         thread.join()
-    assert sum(t.counts[f"lie, {t.name[-1]}"] for t in threads) == 1
+    assert told() == 2

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 START_TIMEOUT = 60.0
 POLL = 0.02
+PORTS = range(16_384, 32_768)
+"""Below those that systems give to outgoing connections: Linux from 32,768 on, others higher."""
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody has a TCP port on loopback now, for a server or a connection."""
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on loopback that nobody has now, and that no connection is given meanwhile.
+
+    Not one that the kernel would choose: those it gives to outgoing connections too, and a server
+    that binds it later, or binds it again after it was killed, may find it taken.
+    """
+    while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        if is_free(port):
+            return port
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = START_TIMEOUT) -> None:

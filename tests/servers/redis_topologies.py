@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,14 @@ from urllib.parse import urlsplit
 
 import redis
 
-from tests.servers.process import free_port, listens, started, wait_until
+from tests.servers.process import PORTS, free_port, is_free, listens, started, wait_until
 from tests.servers.redis import RedisServer, binary
 
 SLOTS = 16384
 NODES = 3
 SERVICE = "fleet"
+BUS = 10_000
+"""By how much a node's bus port is higher than its port."""
 
 
 def admin(port: int) -> Any:
@@ -33,18 +33,11 @@ def port_of(url: str) -> int:
     return port
 
 
-def _free(port: int) -> bool:
-    with socket.socket() as probe, suppress(OSError):
-        probe.bind(("127.0.0.1", port))
-        return True
-    return False
-
-
 def _cluster_port() -> int:
-    """A free port whose bus port (10,000 higher) is free too."""
+    """A free port whose bus port is free too."""
     while True:
-        port = 10_000 + secrets.randbelow(20_000)
-        if _free(port) and _free(port + 10_000):
+        port = free_port()
+        if port + BUS in PORTS and is_free(port + BUS):
             return port
 
 
