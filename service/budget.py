@@ -164,7 +164,7 @@ class BufferBudget:
         Args:
             size: bytes in all; a part may have half of them.
             spawn: runs a spill in the background.
-            clock: monotonic, in s.
+            clock: never set back, in s, those of a suspended machine included.
         """
         self.size = size
         self.free = size
@@ -177,7 +177,7 @@ class BufferBudget:
         self.spills = 0
 
     def now(self) -> float:
-        """The time, in s of a monotonic clock."""
+        """The time, in s of a clock that is never set back."""
         return self._clock()
 
     @property

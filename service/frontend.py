@@ -134,7 +134,7 @@ async def run_frontend(
             absences=absences,
             workers=workers,
             background=background,
-            budget=BufferBudget(settings.buffer_budget, background.start, time.monotonic),
+            budget=BufferBudget(settings.buffer_budget, background.start, uptime),
             upload_slots=UploadSlots(settings.uploads, store.throttled),
             limits=Limits(
                 settings.part_size,
