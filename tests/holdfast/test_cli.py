@@ -68,7 +68,9 @@ def test_push_brings_files_and_folders_in(run: Run, state: State, tmp_path: Path
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(name.encode())
     (tmp_path / "b" / "dangling").symlink_to("nowhere")
-    pushed = lines(run("push", "--json", tmp_path / "z", tmp_path, "-l", "k=v", "-l", "e=a=b"))
+    pushed = lines(
+        run("push", "--json", "-j", "1", tmp_path / "z", tmp_path, "-l", "k=v", "-l", "e=a=b")
+    )
     names = [str(Path(line["source"]).relative_to(tmp_path)) for line in pushed]
     assert names == ["z", "z", "a/3", "b/1", "b/2"]
     assert [line["already_there"] for line in pushed] == [False, True, False, False, False]
