@@ -44,7 +44,7 @@ async def collect(*, final: bool) -> Report:
             read_grace=0.0 if final else 30.0,
             ingest_lifetime=lifetime,
             landing=0.0 if final else 60.0,
-            doom=0.0 if final else BETWEEN,
+            doom=-1.0 if final else BETWEEN,  # stamps are of whole seconds
             condemned=0.0 if final else BETWEEN,
         )
         stop = threading.Event()

@@ -44,10 +44,11 @@ AGES = Ages(
     data=48 * 3600.0,
     read_grace=3600.0,
     ingest_lifetime=24 * 3600.0,
-    doom=0.0,
+    doom=-1.0,
     condemned=0.0,
 )
-"""One run condemns and buries, and the next one deletes what the one before has doomed."""
+"""One run condemns and buries, and the next one deletes what the one before has doomed: a second
+less than none, since some stamps of a store are of whole seconds, and others are finer."""
 EAGER = replace(AGES, read_grace=-1.0)
 """The data of a new tombstone goes at once."""
 APART = replace(AGES, doom=24 * 3600.0, condemned=3600.0)
