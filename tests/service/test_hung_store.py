@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from grpc import StatusCode
+from grpc.aio import AioRpcError
 from structlog.testing import capture_logs
 
 from holdfast.backend import IN_A_ROW, SILENT
@@ -194,7 +195,10 @@ async def test_an_impatient_client(site: Site, tenant: str, call: Call) -> None:
     await client.commit("ref", b"hello")
     site.plan.hung = True
     client.deadline = 0.5
-    await refused(StatusCode.DEADLINE_EXCEEDED, call(client))
+    with pytest.raises(AioRpcError) as caught:
+        await call(client)
+    # Both ends know when it is over; who says so first is chance.
+    assert caught.value.code() in {StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE}
     assert await all_threads_are_free(frontend)
 
 
