@@ -176,11 +176,9 @@ class BlobReader(io.RawIOBase):
         )
 
     def _end(self) -> None:
-        """Gives up the stream; how much it asked for counts only if reading goes on there."""
+        """Gives up the stream, if there is one."""
         stream, self._stream = self._stream, None
         self._piece = memoryview(b"")
-        if self._piece_end != self._position:
-            self._asked = 0
         self._piece_end = self._position
         if stream is not None and not self._frontends.forked:
             stream.cancel()

@@ -42,6 +42,29 @@ async def test_progress_is_told(desk: Bench) -> None:
     await eventually(told)
 
 
+async def test_an_end_under_way_is_waited_for(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens a ref whose last stream is just ending here waits for that, and is let in."""
+    monkeypatch.setattr("service.sessions.NOTICED", 0.0)
+    session = await desk.open()
+    await write(session, b"hello")
+    ending, go = asyncio.Event(), asyncio.Event()
+    release = desk.path.ingests.release
+
+    async def slow(*args: Any) -> None:
+        ending.set()
+        await go.wait()
+        await release(*args)
+
+    monkeypatch.setattr(type(desk.path.ingests), "release", lambda _, *args: slow(*args))
+    closing = asyncio.create_task(desk.close(session))
+    await ending.wait()
+    opening = asyncio.create_task(desk.open())
+    await eventually(lambda: opening.done() or session._ended._waiters)
+    go.set()
+    assert (await opening).name == session.name
+    await closing
+
+
 async def test_end_waits_for_progress(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A total that is just being told when its stream ends isn't lost."""
     session = await desk.open()
