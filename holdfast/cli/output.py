@@ -46,9 +46,13 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """A table without lines; what cells hold is never taken for markup."""
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
+    """A table without lines; what cells hold is never taken for markup.
+
+    Headings that are all empty aren't printed.
+    """
+    names = list(headings)
+    table = Table(box=None, pad_edge=False, show_header=any(names))
+    for heading in names:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))

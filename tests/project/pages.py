@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.project.repository import ROOT
 
-_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
@@ -25,8 +26,13 @@ def text(name: str) -> str:
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The fenced blocks of one language."""
-    return [body for found, body in _FENCE.findall(page) if found == language]
+    """The fenced blocks of one language, those in lists as well."""
+    return [body for found, body in fenced(page) if found == language]
+
+
+def fenced(page: str) -> list[tuple[str, str]]:
+    """The language of each fenced block, and the block as if it stood in no list."""
+    return [(language, textwrap.dedent(body)) for _, language, body in _FENCE.findall(page)]
 
 
 def prose(page: str) -> str:
