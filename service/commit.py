@@ -36,8 +36,8 @@ from holdfast.errors import (
     UnsupportedFormat,
     shorten,
 )
+from service.commit_path import CommitPath
 from service.turns import Turns, already_held
-from service.write_path import WritePath
 from storage.blobs import Committed
 from storage.holds import Hold
 from storage.keys import record_key
@@ -162,7 +162,7 @@ def as_stored(parts: Sequence[StoredPart]) -> list[Part]:
 class Commits:
     """Carries commits out."""
 
-    def __init__(self, path: WritePath, turns: Turns) -> None:
+    def __init__(self, path: CommitPath, turns: Turns) -> None:
         self._path = path
         self._turns = turns
 
@@ -258,7 +258,7 @@ class Commits:
         return committed
 
     def _lifetime(self, begun: float) -> Lifetime:
-        return Lifetime(begun, self._path.limits.ingest_lifetime)
+        return Lifetime(begun, self._path.ingest_lifetime)
 
     async def redrive(self, tenant: str, ingest: Ingest) -> None:
         """Carries out a commit that another stream froze, or thaws it.

@@ -26,7 +26,7 @@ from coordination.ingest import Turn
 from coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import AlreadyExists
-from service.write_path import WritePath
+from service.commit_path import CommitPath
 from storage.records import Record
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ Ask = Callable[[Turn | None], Awaitable[Turn | None]]
 class Turns:
     """Takes the turns of digests for the commits of one frontend."""
 
-    def __init__(self, path: WritePath, held: Held) -> None:
+    def __init__(self, path: CommitPath, held: Held) -> None:
         """No turn is taken yet; `held` is asked whether a tenant holds a digest that is whole."""
         self._path = path
         self._held = held

@@ -16,7 +16,7 @@ from service.workers import Background, Workers
 from storage.blobs import Blobs
 from storage.keys import NewName
 from storage.port import MAX_PARTS, ObjectStore
-from storage.records import BLOCK_SIZE, Records
+from storage.records import BLOCK_SIZE
 
 MIB: Final = 2**20
 
@@ -28,13 +28,11 @@ class Limits:
     Attributes:
         part_size: bytes of a part where no total was declared; a multiple of 4 MiB.
         parts_in_flight: parts of one stream that are uploaded at once.
-        ingest_lifetime: seconds from the first use of a data key to the record (L).
         suspend_grace: seconds for making durable what a broken stream left.
     """
 
     part_size: int = 8 * MIB
     parts_in_flight: int = 4
-    ingest_lifetime: float = 24 * 3600.0
     suspend_grace: float = 10.0
 
 
@@ -47,7 +45,6 @@ class WritePath:
     """
 
     store: ObjectStore
-    records: Records
     blobs: Blobs
     ingests: Ingests
     leases: Leases

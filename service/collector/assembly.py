@@ -1,4 +1,4 @@
-"""The composition root of a collector: a frontend that serves nobody, and a run's tools.
+"""A collector: a core, and what a run works with, made and joined here.
 
 What is left behind in Redis is ended by the same code that ends it in a frontend.
 """
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from coordination.scripts import Scripts
 from coordination.stale import StaleIngests
 from service.collector.ages import Ages
 from service.collector.brakes import Brake
@@ -22,7 +21,7 @@ from service.collector.collector import collect_once
 from service.collector.ingests import Knowledge
 from service.collector.report import Report
 from service.collector.run import Run
-from service.frontend import Running, run_frontend
+from service.core import Core, open_core
 from service.settings import Settings
 from storage.fleet import longest_lifetime
 from storage.holds import Holds
@@ -58,19 +57,19 @@ class Tools:
 
     settings: Settings
     store: ObjectStore
-    running: Running
+    core: Core
     stop: threading.Event
     now_ms: Callable[[], int]
 
     @property
     def knowledge(self) -> Knowledge:
         """Redis, and the protocol over it."""
-        frontend = self.running.frontend
+        core = self.core
         return Knowledge(
-            stale=StaleIngests(self.running.redis, Scripts(self.running.redis)),
-            ingests=frontend.ingests,
-            commits=frontend.commits,
-            catalogue=frontend.catalogue,
+            stale=StaleIngests(core.redis, core.scripts),
+            ingests=core.ingests,
+            commits=core.commits,
+            catalogue=core.catalogue,
             holds=Holds(self.store, uuid7, new_nonce),
             snapshots=Snapshots(self.store, new_nonce),
             now_ms=self.now_ms,
@@ -132,5 +131,5 @@ async def tools(
     """
     # A commit that is carried out here may be as old as any frontend allows.
     allowed = settings.model_copy(update={"ingest_lifetime": ages.ingest_lifetime})
-    async with run_frontend(allowed, store, redis_url) as running:
-        yield Tools(settings, store, running, stop, now_ms)
+    async with open_core(allowed, store, redis_url) as core:
+        yield Tools(settings, store, core, stop, now_ms)

@@ -62,11 +62,22 @@ def anchors(page: str) -> set[str]:
     return found
 
 
-def first_cells(page: str, heading: str) -> list[str]:
-    """The first cells of the tables' rows under a heading, without backticks."""
+def section(page: str, heading: str) -> str:
+    """What stands under a heading, up to the next one of any level."""
     start = re.search(rf"^#+ {re.escape(heading)}$", page, re.MULTILINE)
     if start is None:
         raise LookupError(f"no heading {heading!r}")
-    section = re.split(r"^#+ ", page[start.end() :], maxsplit=1, flags=re.MULTILINE)[0]
-    rows = re.findall(r"^\| (.+?) \|", section, re.MULTILINE)
+    return re.split(r"^#+ ", page[start.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def table(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading, its head included."""
+    rows = re.findall(r"^\|(.+)\|$", section(page, heading), re.MULTILINE)
+    cells = [[cell.strip() for cell in row.split("|")] for row in rows]
+    return [row for row in cells if set("".join(row)) != {"-"}]
+
+
+def first_cells(page: str, heading: str) -> list[str]:
+    """The first cells of the tables' rows under a heading, without backticks."""
+    rows = re.findall(r"^\| (.+?) \|", section(page, heading), re.MULTILINE)
     return [row.replace("`", "") for row in rows]

@@ -1,0 +1,192 @@
+"""The core: what every program needs that acts on a fleet's content, made and joined here.
+
+A frontend is a core with sessions, readers and listeners; a collector, or a command that gives
+up a tenant, is a core with passes. Nothing is opened here but connections to Redis.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from coordination.arrivals import Arrivals
+from coordination.connection import Client, close_client, open_client
+from coordination.hold_cache import HoldCache
+from coordination.ingests import Ingests
+from coordination.scripts import Scripts
+from holdfast.backend import Backend
+from holdfast.clocks import uptime
+from holdfast.errors import DataLoss
+from service.absences import Absences
+from service.backends import tell
+from service.catalogue import Catalogue
+from service.commit import Commits
+from service.commit_path import CommitPath
+from service.compaction import Compactions
+from service.metrics import Metrics
+from service.settings import Settings
+from service.snapshots import SnapshotKeeper
+from service.turns import Turns
+from service.upload_slots import UploadSlots
+from service.workers import Background, Workers
+from storage.blobs import Blobs
+from storage.damage import KnownDamage
+from storage.holds import Holds
+from storage.kept_holds import KeptHolds
+from storage.keys import uuid7
+from storage.port import ObjectStore
+from storage.records import Records, new_nonce
+from storage.snapshots import Snapshots
+
+log = structlog.get_logger(__name__)
+
+HASH_THREADS: Final = min(4, max(2, os.cpu_count() or 1))
+"""More would wait for bytes: one interpreter takes in less than two of them hash."""
+THREADS_GRACE: Final = 5.0
+"""Seconds for threads that are still busy when everything else has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The parts that programs share; all of them end with the core.
+
+    Attributes:
+        store: where content is.
+        records: of digests.
+        holds: of tenants.
+        blobs: records and holds, in the order that commits need.
+        damage: what readers found, and no cache may hide.
+        redis: for what isn't a lease.
+        backend: whether Redis answers.
+        scripts: in Redis.
+        hold_cache: what Redis remembers of holds.
+        ingests: in Redis.
+        absences: digests that the fleet didn't have a moment ago.
+        catalogue: what tenants hold.
+        commits: carried out, or taken up.
+        snapshots: of what tenants hold, written in the background.
+        upload_slots: for bodies on their way to the store.
+        workers: for what blocks.
+        background: for what nobody waits for.
+        metrics: what is counted.
+    """
+
+    store: ObjectStore
+    records: Records
+    holds: Holds
+    blobs: Blobs
+    damage: KnownDamage
+    redis: Client
+    backend: Backend
+    scripts: Scripts
+    hold_cache: HoldCache
+    ingests: Ingests
+    absences: Absences
+    catalogue: Catalogue
+    commits: Commits
+    snapshots: SnapshotKeeper
+    upload_slots: UploadSlots
+    workers: Workers
+    background: Background
+    metrics: Metrics
+
+
+def owner() -> str:
+    """How this process is named to others: host and process id."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
+@asynccontextmanager
+async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> AsyncIterator[Core]:
+    """Puts a core together on a store and a Redis, and takes it apart again.
+
+    Leaving it waits for background work, for `SUSPEND_GRACE` at most.
+
+    Raises:
+        ConfigurationError: the Redis URL is malformed.
+    """
+    async with AsyncExitStack() as stack:
+        redis = open_client(redis_url)
+        stack.push_async_callback(close_client, redis)
+        workers = Workers(settings.threads, HASH_THREADS, settings.call_deadline)
+        stack.push_async_callback(workers.close, THREADS_GRACE)
+        backend = Backend("Redis", uptime, tell)
+        scripts = Scripts(redis, backend)
+        hold_cache = HoldCache(scripts, lambda: secrets.token_hex(8))
+        stack.push_async_callback(hold_cache.close)
+        background, metrics = Background(), Metrics()
+        stack.push_async_callback(background.drain, settings.suspend_grace)
+        compactions = Compactions(store, hold_cache, workers, background, new_nonce)
+        holds = Holds(
+            store,
+            uuid7,
+            new_nonce,
+            KeptHolds(settings.list_budget),
+            _counting_damage(metrics),
+            crowded=compactions.crowded,
+        )
+        snapshots = SnapshotKeeper(Snapshots(store, new_nonce), holds, workers, background, uptime)
+        stack.push_async_callback(snapshots.close)
+        records, damage = Records(store), KnownDamage(uptime)
+        blobs = Blobs(store, records, holds, new_nonce, uptime, damage=damage)
+        absences = Absences(Arrivals(redis), uptime)
+        catalogue = Catalogue(
+            blobs=blobs,
+            holds=holds,
+            cache=hold_cache,
+            absences=absences,
+            workers=workers,
+            shared=settings.sharing == "shared",
+            now_ns=time.time_ns,
+            clock=uptime,
+            reading=snapshots.reading,
+        )
+        path = CommitPath(
+            store=store,
+            records=records,
+            blobs=blobs,
+            ingests=Ingests(redis, scripts, owner()),
+            absences=absences,
+            workers=workers,
+            background=background,
+            upload_slots=UploadSlots(settings.uploads, store.throttled),
+            ingest_lifetime=settings.ingest_lifetime,
+            clock=uptime,
+            stored=metrics.bytes_stored,
+        )
+        yield Core(
+            store=store,
+            records=records,
+            holds=holds,
+            blobs=blobs,
+            damage=damage,
+            redis=redis,
+            backend=backend,
+            scripts=scripts,
+            hold_cache=hold_cache,
+            ingests=path.ingests,
+            absences=absences,
+            catalogue=catalogue,
+            commits=Commits(path, Turns(path, catalogue.held)),
+            snapshots=snapshots,
+            upload_slots=path.upload_slots,
+            workers=workers,
+            background=background,
+            metrics=metrics,
+        )
+
+
+def _counting_damage(metrics: Metrics) -> Callable[[DataLoss], None]:
+    def damaged(error: DataLoss) -> None:
+        metrics.hold_damaged()
+        log.warning("a damaged hold was passed over", reason=str(error))
+
+    return damaged

@@ -1,0 +1,126 @@
+"""Each command opens exactly what docs/architecture.md says that it uses."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.project import pages
+from tests.servers.process import free_port
+from tests.servers.s3 import S3Server
+from tests.service.processes import run
+
+ARGUMENTS: Final = {
+    "doctor": "doctor",
+    "gc": "gc",
+    "gc --dry-run": "gc --dry-run",
+    "gc --doomed": "gc --doomed",
+    "scrub": "scrub",
+    "tenants list": "tenants list",
+    "tenants expire": "tenants expire --unseen-for 30d",
+    "tenants expire --apply": "tenants expire --apply --unseen-for 30d",
+    "tenants drop": "tenants drop --yes somebody",
+}
+TABLE: Final = pages.table(pages.text("docs/architecture.md"), "What each command opens")
+RESOURCES: Final = TABLE[0][1:]
+USES: Final = {
+    name.strip("`"): {what for what, use in zip(RESOURCES, cells, strict=True) if use == "yes"}
+    for name, *cells in TABLE[1:]
+}
+COMMANDS: Final = [name for name in USES if name != "serve"]
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """An address that another program listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def well(moto: S3Server, redis_url: str, unique: str, tmp_path: Path) -> Mapping[str, object]:
+    """Settings of a fleet with nothing in it, all of which can be opened."""
+    return {
+        "s3_bucket": moto.bucket,
+        "s3_endpoint": moto.endpoint,
+        "s3_path_style": "true",
+        "s3_prefix": f"{unique}/",
+        "redis_url": redis_url,
+        "data_dir": tmp_path,
+        "disk_cache_budget": "64MiB",
+        "disk_cache_dir": tmp_path / "blocks",
+        "listen": f"tcp://127.0.0.1:{free_port()}?tenant=somebody",
+        "http": f"127.0.0.1:{free_port()}",
+        "call_deadline": 2,
+    }
+
+
+@pytest.fixture
+def broken(taken: str, tmp_path: Path) -> Mapping[str, Mapping[str, object]]:
+    """By resource, settings with which it can't be opened."""
+    file = tmp_path / "a file"
+    file.touch()
+    nobody = f"127.0.0.1:{free_port()}"
+    return {
+        "store": {"s3_endpoint": f"http://{nobody}"},
+        "Redis": {"redis_url": f"redis://{nobody}"},
+        "cache folder": {"disk_cache_dir": file / "blocks"},
+        "data folder": {"data_dir": file / "data"},
+        "listeners": {"listen": f"tcp://{taken}?tenant=somebody"},
+        "HTTP port": {"http": taken},
+    }
+
+
+def command(name: str, tmp_path: Path) -> list[str]:
+    """The arguments of a command; where it sorts, in a folder that is there."""
+    sorts = ["--spool-dir", str(tmp_path)] if "folder for sorting" in USES[name] else []
+    return [*ARGUMENTS[name].split(), *sorts]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_nothing_else_is_opened(
+    name: str,
+    well: Mapping[str, object],
+    broken: Mapping[str, Mapping[str, object]],
+    tmp_path: Path,
+) -> None:
+    """A command succeeds where nothing but what it uses can be opened."""
+    settings = dict(well)
+    for resource, spoilt in broken.items():
+        if resource not in USES[name]:
+            settings |= spoilt
+    done = run(*command(name, tmp_path), **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "resource"),
+    [(name, resource) for name in COMMANDS for resource in RESOURCES if resource in USES[name]],
+)
+def test_what_is_used_is_needed(
+    name: str,
+    resource: str,
+    well: Mapping[str, object],
+    broken: Mapping[str, Mapping[str, object]],
+    tmp_path: Path,
+) -> None:
+    """A command fails, and says so, where one thing that it uses can't be opened."""
+    arguments = command(name, tmp_path)
+    if resource == "folder for sorting":
+        arguments[-1] = str(tmp_path / "missing")
+    done = run(*arguments, **{**well, **broken.get(resource, {})})
+    assert done.returncode in {1, 4}, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_each_command_has_its_row() -> None:
+    """The table names `serve`, and each command with settings of a frontend, once."""
+    offered = set(re.findall(r"^│ (\w+) ", run("--help").stdout, re.MULTILINE))
+    named = {name.split()[0] for name in USES}
+    assert named == {"serve", *(name.split()[0] for name in ARGUMENTS)}
+    assert named <= offered
