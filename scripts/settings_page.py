@@ -5,15 +5,11 @@ The prose around the table is the page's own and stays as it is.
 
 from __future__ import annotations
 
-import types
-import typing
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from pydantic import ByteSize
-from pydantic.fields import FieldInfo
-
-from service.settings import Settings, default_data_dir
+from service.setting_texts import default, kind
+from service.settings import Settings
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "settings.md"
 HEADER: Final = "| name | value | default | what it does |"
@@ -34,7 +30,7 @@ def table() -> list[str]:
     """The table's lines, a row for each setting, in the order of the module."""
     prefix = Settings.model_config.get("env_prefix", "")
     rows = [
-        (f"`{prefix}{name.upper()}`", _value(field), _default(field), field.description or "")
+        (f"`{prefix}{name.upper()}`", kind(field), default(field), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
     return [HEADER, RULE, *("| " + " | ".join(row) + " |" for row in rows)]
@@ -64,55 +60,6 @@ def shown(text: str) -> list[str]:
     before, after = prose(text)
     lines = text.splitlines()
     return lines[len(before) : len(lines) - len(after)]
-
-
-def _value(field: FieldInfo) -> str:
-    """What may be given, with its unit and its bounds."""
-    kind = field.annotation
-    if typing.get_origin(kind) is Literal:
-        return ", ".join(f"`{choice}`" for choice in typing.get_args(kind))
-    names: dict[object, str] = {
-        ByteSize: "bytes, as `8MiB`",
-        float: "seconds",
-        int: "count",
-        bool: "`true`, `false`",
-        Path: "path",
-        str: "text",
-    }
-    if isinstance(kind, types.GenericAlias):
-        return "list of text"
-    return names[kind] + _bounds(field)
-
-
-def _bounds(field: FieldInfo) -> str:
-    words = {"gt": "> ", "ge": "≥ ", "lt": "< ", "le": "≤ "}
-    found = [
-        f"{word}{_number(getattr(rule, name))}"
-        for rule in field.metadata
-        for name, word in words.items()
-        if getattr(rule, name, None) is not None
-    ]
-    return f", {', '.join(found)}" if found else ""
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else str(value)
-
-
-def _default(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
-    if field.default_factory is default_data_dir:
-        # The page must not depend on whose home it was made in.
-        return "`$XDG_DATA_HOME/holdfast`, or `~/.local/share/holdfast`"
-    if isinstance(value, ByteSize):
-        return f"`{value.human_readable(separator='')}`".replace(".0", "")
-    if isinstance(value, list):
-        return f"`{' '.join(value)}`"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, int | float):
-        return f"`{_number(value)}`"
-    return f"`{value}`" if value else "empty"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_origin
 
 import typer
 
+from service import setting_texts
 from service.settings import Settings
 
 
@@ -47,9 +48,12 @@ def _parameters() -> list[inspect.Parameter]:
 
 def _annotation(name: str) -> object:
     field = Settings.model_fields[name]
+    kind, default = setting_texts.kind(field), setting_texts.default(field)
+    told = f"{kind}; default {default}".replace("`", "")
     option = typer.Option(
         f"--{name.replace('_', '-')}",
-        help=f"{field.description} [HOLDFAST_{name.upper()}]",
+        help=f"{field.description} ({told}) [HOLDFAST_{name.upper()}]",
+        metavar=setting_texts.metavar(field),
         show_default=False,
         rich_help_panel="Settings",
     )

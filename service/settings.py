@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ByteSize, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from holdfast.errors import ConfigurationError
+from holdfast.environment import CLIENT, PREFIX, TESTS, advice, strangers
+from holdfast.errors import ConfigurationError, shorten
 from service.listeners import parse
 from storage.records import BLOCK_SIZE
 
@@ -30,6 +33,15 @@ DOOM_MINIMUM = 3600.0
 What was seen complete less than this ago can't have been deleted by any collector, whatever
 one of them read or took for the time: the one that found it first must have looked at it a
 `DOOM_MINIMUM` before the one that deletes it, by the store's own stamps."""
+SECRETS_OF_OTHERS = {f"{PREFIX}AWS_CREDENTIALS"}
+"""What else our unit has systemd hand over beside settings."""
+UNREADABLE = {
+    "byte_size": "a size; give bytes, as 8MiB",
+    "byte_size_unit": "a size; give bytes, as 8MiB",
+    "float_parsing": "a time; give seconds, as 30",
+    "int_parsing": "a whole number",
+}
+"""What values should be that aren't even of their setting's kind, by the type of the error."""
 LEAST_DISK_CACHE = 16 * BLOCK_SIZE
 """Bytes of the smallest disk cache: a sixteenth of it, which is freed at once, is a block."""
 
@@ -62,14 +74,19 @@ def _part_size(value: int) -> int:
 
 
 def _split(value: Any) -> Any:  # noqa: ANN401 -- whatever the source gave
-    return re.split(r"[\s,]+", value.strip()) if isinstance(value, str) else value
+    """Values of a list, of which each text may hold several."""
+    if isinstance(value, str):
+        return re.split(r"[\s,]+", value.strip(" \t\r\n,"))
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return [part for one in value for part in _split(one)]
+    return value
 
 
 class Settings(BaseSettings):
     """How a frontend runs."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HOLDFAST_", extra="ignore", frozen=True, validate_default=True
+        env_prefix=PREFIX, extra="ignore", frozen=True, validate_default=True
     )
 
     listen: Annotated[list[str], NoDecode] = Field(
@@ -264,20 +281,44 @@ def load(**options: Any) -> Settings:  # noqa: ANN401 -- as typer gives them
     $CREDENTIALS_DIRECTORY/holdfast_redis_url.
 
     Raises:
-        ConfigurationError: what is wrong, one line per setting.
+        ConfigurationError: what is wrong, one text per setting; or a name is none of ours.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    secrets = os.environ.get("CREDENTIALS_DIRECTORY") or ""
+    _refuse_strangers(secrets)
     try:
-        settings = Settings(_secrets_dir=os.environ.get("CREDENTIALS_DIRECTORY") or None, **given)
+        settings = Settings(_secrets_dir=secrets or None, **given)
     except ValidationError as error:
-        lines = [
-            f"HOLDFAST_{'_'.join(map(str, item['loc'])).upper() or '…'}: {item['msg']}"
-            for item in error.errors(include_input=False, include_url=False)
-        ]
-        raise ConfigurationError("; ".join(lines)) from None
+        found = error.errors(include_url=False)
+        raise ConfigurationError("; ".join(_complaint(one, given) for one in found)) from None
     if bool(settings.s3_bucket) and not settings.redis_url:
         raise ConfigurationError(
             "HOLDFAST_S3_BUCKET is set but HOLDFAST_REDIS_URL isn't: frontends of one bucket "
             "must share a Redis"
         )
     return settings
+
+
+def _refuse_strangers(secrets: str) -> None:
+    """Refuses names with our prefix that aren't ours: in the environment, and of secrets' files."""
+    ours = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    found = [advice(name, ours) for name in strangers(os.environ, ours | CLIENT | TESTS)]
+    if secrets and Path(secrets).is_dir():
+        files = dict.fromkeys((path.name for path in Path(secrets).iterdir()), "")
+        others = strangers(files, ours | SECRETS_OF_OTHERS)
+        found += [advice(name, ours, secrets) for name in others]
+    if found:
+        raise ConfigurationError("; ".join(found))
+
+
+def _complaint(error: ErrorDetails, given: Mapping[str, object]) -> str:
+    """What is wrong with a setting, by the name under which it was given."""
+    name = str(error["loc"][0]) if error["loc"] else ""
+    text = error["msg"].removeprefix("Value error, ")
+    if not name:
+        return text
+    field = Settings.model_fields[name]
+    where = f"--{name.replace('_', '-')}" if name in given else f"{PREFIX}{name.upper()}"
+    value = f" {shorten(str(error['input']))}" if field.repr else ""
+    wanted = UNREADABLE.get(error["type"])
+    return f"{where}{value} isn't {wanted}" if wanted else f"{where}{value}: {text}"

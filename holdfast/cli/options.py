@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from holdfast.client import ClientOptions, ContentStore
+from holdfast.environment import CLIENT, advice, misspelt_of_client
 from holdfast.errors import ConfigurationError, InvalidArgument, shorten
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:9000"
@@ -67,8 +69,11 @@ class Target:
         """Opens it; what it waits for is said on standard error.
 
         Raises:
-            InvalidArgument: the address or the tenant is malformed.
+            InvalidArgument: the address or the tenant is malformed, or the variable that was
+                to name it is misspelt.
         """
+        for name in misspelt_of_client(os.environ):
+            raise InvalidArgument(advice(name, CLIENT))
         options = ClientOptions(retry_for=retry_for if self.retry_for is None else self.retry_for)
         try:
             return ContentStore(

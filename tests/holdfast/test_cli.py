@@ -58,6 +58,13 @@ def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def test_a_misspelt_variable_is_no_silence(run: Run) -> None:
+    """A variable that is nearly the client's is refused, with the one that was meant."""
+    refused = run("ls", HOLDFAST_TENNANT="b")
+    assert refused.exit_code == 2
+    assert "did you mean HOLDFAST_TENANT?" in refused.stderr
+
+
 # -- push
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from holdfast.cli.app import app
+from holdfast.environment import CLIENT
 from holdfast.errors import ConfigurationError
 from service.settings import EMBEDDED_LISTEN, Settings, default_data_dir, load
 
@@ -31,6 +35,85 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.part_size == 16 * 2**20
     assert settings.s3_path_style
     assert [url[-1] for url in settings.listen] == ["a", "b", "c"]
+
+
+def test_a_list_in_one_option_is_several() -> None:
+    """An option takes several URLs as its variable does, and may be repeated as well."""
+    urls = [f"unix:///{name}.sock?tenant={name}" for name in "abc"]
+    for given in ([" ".join(urls)], [",".join(urls)], [f"{urls[0]}, {urls[1]}", urls[2]], urls):
+        assert load(listen=given).listen == urls
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("HOLDFAST_S3_BUCKETS", "did you mean HOLDFAST_S3_BUCKET?"),
+        ("HOLDFAST_FROBNICATE", "HOLDFAST_FROBNICATE is no setting; unset it"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, told: str
+) -> None:
+    """A name under our prefix that is no setting is refused, with the nearest that is one."""
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        load()
+
+
+def test_variables_of_others_stop_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's variables, and those of Kubernetes for a Service holdfast, are no error."""
+    for name in (*CLIENT, "HOLDFAST_SERVICE_HOST", "HOLDFAST_PORT_9000_TCP_ADDR"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("HOLDFAST_PORT", "tcp://10.0.0.1:9000")
+    assert load().embedded
+
+
+def test_a_misspelt_secret_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A credential under our prefix that is no setting is refused; those of AWS are known."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "holdfast_aws_credentials").touch()
+    (tmp_path / "other").touch()
+    assert load().embedded
+    (tmp_path / "holdfast_redis_ulr").touch()
+    with pytest.raises(ConfigurationError, match=r"holdfast_redis_ulr .* mean HOLDFAST_REDIS_URL"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("part_size", "lots", "'lots' isn't a size; give bytes, as 8MiB"),
+        ("buffer_budget", "8 Mops", "'8 Mops' isn't a size; give bytes, as 8MiB"),
+        ("lease_ttl", "30s", "'30s' isn't a time; give seconds, as 30"),
+        ("threads", "many", "'many' isn't a whole number"),
+    ],
+)
+def test_what_cannot_be_read_is_named_as_it_was_given(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    """A size or time that can't be read is told with the option or the variable that had it."""
+    with pytest.raises(ConfigurationError, match=re.escape(f"--{name.replace('_', '-')} {told}")):
+        load(**{name: value})
+    monkeypatch.setenv(f"HOLDFAST_{name.upper()}", value)
+    with pytest.raises(ConfigurationError, match=re.escape(f"HOLDFAST_{name.upper()} {told}")):
+        load()
+
+
+@pytest.mark.parametrize("command", ["serve", "doctor", "gc"])
+def test_help_shows_kinds_and_defaults(command: str) -> None:
+    """The help of each setting's option has what may be given, and what counts otherwise."""
+    shown = CliRunner().invoke(app, [command, "--help"], env={"TERMINAL_WIDTH": "400"}).stdout
+    row = next(line for line in shown.splitlines() if "--part-size" in line)
+    assert "SIZE" in row
+    assert "(bytes, as 8MiB; default 8MiB) [HOLDFAST_PART_SIZE]" in row
+    row = next(line for line in shown.splitlines() if "--lease-ttl" in line)
+    assert "SECONDS" in row
+    assert "(seconds, ≥ 3, ≤ 600; default 15) [HOLDFAST_LEASE_TTL]" in row
+    row = next(line for line in shown.splitlines() if "--sharing" in line)
+    assert "shared|isolated" in row
+    rows = [line for line in shown.splitlines() if "[HOLDFAST_" in line]
+    assert len(rows) == len(Settings.model_fields)
+    assert [row for row in rows if "default " not in row] == []
 
 
 def test_options_overrule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -62,22 +145,22 @@ def test_data_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "texts"),
     [
-        ({"part_size": "5MiB"}, ["HOLDFAST_PART_SIZE", "multiple of 4 MiB"]),
-        ({"part_size": "4MiB"}, ["HOLDFAST_PART_SIZE", "at least 8 MiB"]),
-        ({"part_size": "lots"}, ["HOLDFAST_PART_SIZE"]),
+        ({"part_size": "5MiB"}, ["--part-size", "multiple of 4 MiB"]),
+        ({"part_size": "4MiB"}, ["--part-size", "at least 8 MiB"]),
+        ({"part_size": "lots"}, ["--part-size"]),
         ({"buffer_budget": "31MiB"}, ["buffer_budget", "four parts"]),
         ({"disk_cache_budget": "63MiB"}, ["disk_cache_budget", "sixteen blocks"]),
-        ({"threads": 1}, ["HOLDFAST_THREADS"]),
-        ({"uploads": 0}, ["HOLDFAST_UPLOADS"]),
-        ({"sharing": "public"}, ["HOLDFAST_SHARING", "shared"]),
-        ({"lease_ttl": 1}, ["HOLDFAST_LEASE_TTL"]),
-        ({"ingest_lifetime": 60}, ["HOLDFAST_INGEST_LIFETIME"]),
-        ({"threads": 0, "uploads": 0}, ["HOLDFAST_THREADS", "HOLDFAST_UPLOADS"]),
+        ({"threads": 1}, ["--threads"]),
+        ({"uploads": 0}, ["--uploads"]),
+        ({"sharing": "public"}, ["--sharing", "shared"]),
+        ({"lease_ttl": 1}, ["--lease-ttl"]),
+        ({"ingest_lifetime": 60}, ["--ingest-lifetime"]),
+        ({"threads": 0, "uploads": 0}, ["--threads", "--uploads"]),
         ({"s3_endpoint": "http://127.0.0.1:1"}, ["s3_endpoint", "s3_bucket"]),
         ({"s3_bucket": "b"}, ["HOLDFAST_REDIS_URL", "share a Redis"]),
         ({"listen": "tcp://0.0.0.0:1?tenant=a"}, ["insecure=1"]),
         ({"listen": "nonsense"}, ["unknown scheme"]),
-        ({"log_level": "loud"}, ["HOLDFAST_LOG_LEVEL"]),
+        ({"log_level": "loud"}, ["--log-level"]),
     ],
     ids=str,
 )
