@@ -32,6 +32,10 @@ STATUS_BATCH: Final = 200
 """Refs asked for at once when all are listed."""
 
 
+class Locked(Unavailable):
+    """Another stream holds the lease on a ref."""
+
+
 class Ingests:
     """The ingests and leases of all tenants in one Redis."""
 
@@ -54,7 +58,8 @@ class Ingests:
             now_ns: the time, in ns since 1970.
 
         Raises:
-            Unavailable: another stream holds the lease; or Redis can't be reached.
+            Locked: another stream holds the lease.
+            Unavailable: Redis can't be reached.
             Aborted: the ingest ended before the reply came.
         """
         await self._announce(tenant, now_ns)
@@ -66,7 +71,7 @@ class Ingests:
         )
         if reply[0] == b"held":
             since = (now_ns - int(reply[2] or now_ns)) / 1e9
-            raise Unavailable(
+            raise Locked(
                 f"ref {shorten(ref)} is being written by another stream on {text(reply[1])}, "
                 f"for {since:.0f} s now; try again later"
             )

@@ -12,6 +12,7 @@ from typing import Final
 
 from coordination.connection import Client, close_client, open_client
 from coordination.leases import MARGIN, Leases
+from coordination.releases import Releases
 from coordination.scripts import Scripts
 from holdfast.clocks import uptime
 from service.block_cache import BlockCache
@@ -83,6 +84,7 @@ async def run_frontend(
         )
         loops = (
             asyncio.create_task(path.leases.keep()),
+            asyncio.create_task(path.releases.keep()),
             asyncio.create_task(sessions.publish()),
             asyncio.create_task(sessions.watch_lost()),
         )
@@ -103,6 +105,7 @@ def _write_path(settings: Settings, core: Core, renewals: Client) -> WritePath:
         blobs=core.blobs,
         ingests=core.ingests,
         leases=Leases(Scripts(renewals, core.backend), uptime, ttl, min(MARGIN, ttl / 3)),
+        releases=Releases(core.ingests, uptime, ttl),
         absences=core.absences,
         workers=core.workers,
         background=core.background,

@@ -18,6 +18,7 @@ from typing import NoReturn
 import structlog
 
 from coordination.ingest import Change, Done, Ingest
+from coordination.ingests import Locked
 from coordination.leases import Lease
 from coordination.scripts import Argument
 from holdfast.digests import Digest
@@ -152,14 +153,21 @@ class Session:
     async def _take(self) -> Ingest:
         path, nonce = self._path, self._path.new_nonce()
         deadline = path.leases.sent()
-        opened = await path.ingests.open(
-            self._tenant,
-            self._ref,
-            nonce,
-            data_key(path.new_name()),
-            ttl_ms=path.leases.ttl_ms,
-            now_ns=path.now_ns(),
-        )
+        try:
+            opened = await path.ingests.open(
+                self._tenant,
+                self._ref,
+                nonce,
+                data_key(path.new_name()),
+                ttl_ms=path.leases.ttl_ms,
+                now_ns=path.now_ns(),
+            )
+        except Locked:
+            raise
+        except BaseException:
+            # It may be ours all the same: only the reply is missing.
+            path.releases.owe(self._tenant, self._ref, nonce)
+            raise
         self._lease = path.leases.add(self._tenant, self._ref, nonce, deadline)
         self._done = opened.done if opened.ingest.offset == 0 else None
         return opened.ingest
@@ -170,7 +178,7 @@ class Session:
         if not lease.taken:
             # Whatever is still being carried out beside this must not write any more.
             lease.taken = True
-            await self._path.ingests.release(self._tenant, self._ref, lease.nonce)
+            await self._path.releases.release(self._tenant, self._ref, lease.nonce)
 
     # -- messages
 
@@ -475,10 +483,12 @@ class Session:
     def abandon(self) -> None:
         """Gives up all that it holds in this process, at once: its end was broken off, or is over.
 
-        What Redis still has of it runs out by itself.
+        A lease that Redis may still have is released later.
         """
         self._closed = True
-        self._lease.taken = True
+        if not self._lease.taken:
+            self._lease.taken = True
+            self._path.releases.owe(self._tenant, self._ref, self._lease.nonce)
         self._path.leases.remove(self._lease)
         self._stream.abandon()
         self._ended.set()
@@ -547,4 +557,4 @@ class Session:
         try:
             await self._release()
         except HoldfastError as error:
-            log.info("a lease runs out by itself", tenant=self._tenant, reason=str(error))
+            log.info("a lease is not released yet", tenant=self._tenant, reason=str(error))

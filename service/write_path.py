@@ -8,6 +8,7 @@ from typing import Final
 
 from coordination.ingests import Ingests
 from coordination.leases import Leases
+from coordination.releases import Releases
 from holdfast.errors import FailedPrecondition
 from service.absences import Absences
 from service.budget import BufferBudget
@@ -48,6 +49,7 @@ class WritePath:
     blobs: Blobs
     ingests: Ingests
     leases: Leases
+    releases: Releases
     absences: Absences
     workers: Workers
     background: Background

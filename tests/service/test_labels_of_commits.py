@@ -93,6 +93,21 @@ async def test_the_first_labels_stay(
     assert holds(fleet.store, tenant, data) == 1
 
 
+async def test_what_an_info_took_meanwhile(fleet: Fleet, fill: Fill, tenant: str) -> None:
+    """A COMMIT of parts that an Info has taken over since the last look is ALREADY_EXISTS, too."""
+    size = 9 * MIB
+    data, one, two = fill(size), await fleet.frontend(), await fleet.frontend()
+    stream = one.tenant(tenant).write("ref")
+    await stream.send(pb.STAT, expected=sha256(data), total=size)
+    await stream.write_all(data)
+    await two.tenant(f"{tenant}-other").commit("ref", data)
+    await two.tenant(tenant).info(sha256(data))
+    await two.tenant(tenant).update(sha256(data), FIRST)
+    assert await outcome(stream, data, SECOND) is StatusCode.ALREADY_EXISTS
+    assert await labels_of(fleet, tenant, data) == FIRST
+    assert holds(fleet.store, tenant, data) == 1
+
+
 @pytest.mark.parametrize("size", [300, 9 * MIB])
 async def test_an_empty_label_is_none(fleet: Fleet, fill: Fill, tenant: str, size: int) -> None:
     """A label without a value on COMMIT is no label, as it is none to Update."""

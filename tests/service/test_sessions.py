@@ -11,6 +11,7 @@ import pytest
 
 from coordination.connection import open_client
 from coordination.ingests import Ingests
+from coordination.keys import Keys
 from coordination.leases import Leases
 from coordination.scripts import Scripts
 from holdfast.errors import Aborted, Unavailable
@@ -19,14 +20,21 @@ from service.sessions import Sessions
 from service.workers import end
 from service.write_messages import Action, Message
 from storage.port import ObjectStore
+from tests.service.counting import CountingStore
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import Bench, bench, commit, stat, stream_of, write
 
 
 @pytest.fixture
-async def desk(folder_store: ObjectStore, redis_url: str, tenant: str) -> AsyncIterator[Bench]:
+def counted(folder_store: ObjectStore) -> CountingStore:
+    """The store, which may fail."""
+    return CountingStore(folder_store)
+
+
+@pytest.fixture
+async def desk(counted: CountingStore, redis_url: str, tenant: str) -> AsyncIterator[Bench]:
     """A frontend without its servers."""
-    async with bench(folder_store, redis_url, tenant) as desk:
+    async with bench(counted, redis_url, tenant) as desk:
         yield desk
 
 
@@ -147,6 +155,113 @@ async def test_lost_lease_is_noticed_by_progress(desk: Bench) -> None:
     await desk.path.ingests.release(desk.tenant, "ref", session.lease.nonce)
     await write(session, b"hello")
     await eventually(lambda: session.lease.lost)
+
+
+@pytest.fixture
+def unforgotten(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases last an hour, so that no test passes because one has run out."""
+    monkeypatch.setattr(desk.path.leases, "ttl", 3600.0)
+    monkeypatch.setattr(desk.path.releases, "_ttl", 3600.0)
+    monkeypatch.setattr("coordination.releases.RETRIES", 360_000)
+
+
+async def frozen(desk: Bench, store: CountingStore) -> None:
+    """Leaves a commit behind that can't be carried out before the store is back."""
+
+    def away(name: str, key: str) -> None:
+        if name == "put" and key.startswith("blobs/"):
+            raise Unavailable("the store is away")
+
+    store.before = away
+    session = await desk.open()
+    await write(session, b"hello")
+    with pytest.raises(Unavailable, match="store is away"):
+        await commit(session)
+    await desk.close(session)
+
+
+async def free(desk: Bench) -> bool:
+    """Whether any frontend may write the ref, as Redis says."""
+    return not await desk.path.ingests._client.exists(Keys(desk.tenant).lease("ref"))
+
+
+@pytest.mark.usefixtures("unforgotten")
+async def test_a_ref_that_could_not_be_opened_is_free(desk: Bench, counted: CountingStore) -> None:
+    """An open that fails at a frozen commit gives the ref back, at once, and renews nothing."""
+    await frozen(desk, counted)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="store is away"):
+            await desk.open()
+        assert await free(desk)
+    assert desk.path.leases.held == 0
+
+
+@pytest.mark.usefixtures("unforgotten")
+@pytest.mark.parametrize("lost", ["request", "reply"])
+@pytest.mark.parametrize("when", ["open fails", "stream ends"])
+async def test_a_release_that_is_lost(
+    desk: Bench, counted: CountingStore, monkeypatch: pytest.MonkeyPatch, when: str, lost: str
+) -> None:
+    """A ref is free soon though the release of its lease had no answer, wherever that was."""
+    release, left = desk.path.ingests.release, [Unavailable("Redis is away")] * 3
+
+    async def failing(*args: Any) -> bool:
+        if lost == "reply":
+            await release(*args)
+        if left:
+            raise left.pop()
+        return await release(*args)
+
+    if when == "open fails":
+        await frozen(desk, counted)
+    monkeypatch.setattr(type(desk.path.ingests), "release", lambda _, *args: failing(*args))
+    if when == "open fails":
+        with pytest.raises(Unavailable, match="store is away"):
+            await desk.open()
+    else:
+        await desk.close(await desk.open())
+    await eventually(lambda: free(desk))
+    await eventually(lambda: not len(desk.path.releases))
+
+
+@pytest.mark.usefixtures("unforgotten")
+@pytest.mark.parametrize("leaves", [False, True], ids=["it is lost", "its client leaves"])
+async def test_an_open_without_a_reply(
+    desk: Bench, monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    """A ref whose lease was taken, though its stream was never told, is free soon."""
+    run, taken = Scripts.run, asyncio.Event()
+
+    async def losing(scripts: Scripts, name: str, *args: Any) -> Any:
+        reply = await run(scripts, name, *args)
+        if name != "open":
+            return reply
+        taken.set()
+        if leaves:
+            await asyncio.Event().wait()
+        raise Unavailable("no reply")
+
+    monkeypatch.setattr(Scripts, "run", losing)
+    opening = asyncio.create_task(desk.open())
+    await taken.wait()
+    if leaves:
+        opening.cancel()
+    await asyncio.wait([opening])
+    assert opening.cancelled() or isinstance(opening.exception(), Unavailable)
+    await eventually(lambda: free(desk))
+
+
+@pytest.mark.usefixtures("unforgotten")
+async def test_a_ref_that_is_written_is_not_asked_for_again(
+    desk: Bench, folder_store: ObjectStore, redis_url: str
+) -> None:
+    """A stream that was refused the ref of another one has nothing to give back."""
+    session = await desk.open()
+    async with bench(folder_store, redis_url, desk.tenant) as other:
+        with pytest.raises(Unavailable, match="being written"):
+            await other.open()
+        assert not len(other.path.releases)
+    await desk.close(session)
 
 
 async def test_no_new_streams_while_draining(desk: Bench) -> None:

@@ -1,0 +1,98 @@
+"""Leases that are over, though Redis couldn't be told, or hasn't said that it knows.
+
+Until a lease runs out nobody else can write its ref. So one that couldn't be released, and one
+that was asked for in vain, because the reply to `open` was lost or nobody waited for it any more,
+is released again and again, for as long as Redis may have it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+import structlog
+
+from coordination.ingests import Ingests
+from coordination.leases import BATCH, RETRIES
+from holdfast.errors import HoldfastError
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A lease to release. From `until` on, in s, Redis has forgotten it."""
+
+    tenant: str
+    ref: str
+    nonce: str
+    until: float
+
+
+class Releases:
+    """Releases the leases of one process."""
+
+    def __init__(self, ingests: Ingests, clock: Callable[[], float], ttl: float) -> None:
+        """Nothing is owed yet.
+
+        Args:
+            ingests: whose leases they are.
+            clock: never set back, in s, those of a suspended machine included.
+            ttl: seconds that a lease lasts without renewal.
+        """
+        self._ingests = ingests
+        self._clock = clock
+        self._ttl = ttl
+        self._owed: dict[str, Owed] = {}
+        self._some = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many leases are still to be released."""
+        return len(self._owed)
+
+    async def release(self, tenant: str, ref: str, nonce: str) -> None:
+        """Releases a lease; if that fails or is broken off, it is owed.
+
+        Raises:
+            HoldfastError: Redis can't be reached, or refuses.
+        """
+        try:
+            await self._ingests.release(tenant, ref, nonce)
+        except BaseException:
+            self.owe(tenant, ref, nonce)
+            raise
+
+    def owe(self, tenant: str, ref: str, nonce: str) -> None:
+        """Has a lease released soon, which Redis may have, or be about to have."""
+        self._owed[nonce] = Owed(tenant, ref, nonce, self._clock() + self._ttl)
+        self._some.set()
+
+    async def keep(self) -> None:
+        """Releases what is owed, for ever; to be cancelled."""
+        while True:
+            await self._some.wait()
+            await asyncio.sleep(self._ttl / RETRIES)
+            await self.retry()
+
+    async def retry(self) -> None:
+        """Tries once to release what is owed: some of it, if that is much."""
+        results = await asyncio.gather(
+            *map(self._retry, [*islice(self._owed.values(), BATCH)]), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                log.error("a lease can't be released", exc_info=result)
+        if not self._owed:
+            self._some.clear()
+
+    async def _retry(self, owed: Owed) -> None:
+        del self._owed[owed.nonce]
+        if self._clock() >= owed.until:
+            return
+        try:
+            await self._ingests.release(owed.tenant, owed.ref, owed.nonce)
+        except HoldfastError as error:
+            log.debug("a lease is still not released", tenant=owed.tenant, reason=str(error))
+            self._owed[owed.nonce] = owed  # behind the others
