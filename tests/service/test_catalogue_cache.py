@@ -1,0 +1,120 @@
+"""What a catalogue asks of the cache, what it makes it forget, and what an expiry may take away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from redis import Redis
+
+from coordination.hold_cache import Found, HoldCache
+from coordination.keys import Keys
+from holdfast.digests import Digest
+from holdfast.errors import NotFound, Unavailable
+from service.catalogue import CACHE_PAUSE, Catalogue
+from service.core import Core, open_core
+from service.settings import Settings
+from storage.keys import DELETING
+from storage.port import ObjectStore
+from tests.service.collector.memory_store import MemoryStore
+from tests.service.collector.world import World
+from tests.service.counting import CountingStore
+
+BODY = b"some bytes"
+DIGEST = Digest.of(BODY)
+
+
+@pytest.fixture
+def store() -> CountingStore:
+    """An empty store."""
+    return CountingStore(MemoryStore())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def core(store: ObjectStore, redis_url: str, tmp_path: Path) -> AsyncIterator[Core]:
+    """A core on it, which serves nobody."""
+    async with open_core(Settings(data_dir=tmp_path), store, redis_url) as opened:
+        yield opened
+
+
+class Away(HoldCache):
+    """A cache in a Redis that doesn't answer."""
+
+    asked = 0
+
+    async def look_up(self, tenant: str, digest: Digest) -> NoReturn:
+        """Counts, and fails."""
+        self.asked += 1
+        raise Unavailable(f"no reply about {digest} of {tenant}")
+
+
+def catalogue(core: Core, cache: HoldCache, time: list[float]) -> Catalogue:
+    """A catalogue over another cache, and a clock that shows the first of `time`."""
+    return Catalogue(
+        blobs=core.blobs,
+        holds=core.holds,
+        cache=cache,
+        absences=core.absences,
+        workers=core.workers,
+        shared=False,
+        now_ns=lambda: 0,
+        clock=lambda: time[0],
+    )
+
+
+async def test_a_cache_that_fails_is_left_alone(core: Core, store: ObjectStore) -> None:
+    """Where Redis has failed, look-ups of a second go straight to the store, and then one asks."""
+    World(store).commit("a", BODY)
+    cache, time = Away(core.scripts, str), [100.0]
+    watched = catalogue(core, cache, time)
+    for _ in range(3):
+        assert (await watched.info("a", DIGEST)).size == len(BODY)
+    assert cache.asked == 1
+    time[0] += CACHE_PAUSE
+    for _ in range(3):
+        await watched.info("a", DIGEST)
+    assert cache.asked == 2
+
+
+async def test_what_is_gone_is_forgotten(core: Core, store: ObjectStore, unique: str) -> None:
+    """An Info that finds damaged what the cache has makes the cache forget it."""
+    World(store).commit(unique, BODY)
+    await core.catalogue.info(unique, DIGEST)
+    assert (await _remembered(core, unique)).entry is not None
+    seen = core.records.read(DIGEST)
+    assert seen is not None
+    core.damage.note(seen.record)
+    with pytest.raises(NotFound):
+        await core.catalogue.info(unique, DIGEST)
+    assert (await _remembered(core, unique)).entry is None
+
+
+async def _remembered(core: Core, tenant: str) -> Found:
+    return await core.hold_cache.look_up(tenant, DIGEST)
+
+
+async def test_an_expiry_that_redis_forgot(
+    core: Core, store: CountingStore, redis_url: str, unique: str
+) -> None:
+    """An expiry whose announcement Redis lost takes no hold away."""
+    World(store).commit(unique, BODY)  # type: ignore[arg-type]
+
+    def before(operation: str, key: str) -> None:
+        if operation == "put" and key.endswith(DELETING):
+            with Redis.from_url(redis_url) as redis:
+                redis.delete(Keys(unique).guard(DIGEST))
+
+    store.before = before
+    with pytest.raises(Unavailable, match="doesn't know any more"):
+        await core.catalogue.give_up(unique, DIGEST, lambda: True)
+    assert len(list(store.list(f"holds/{unique}/"))) == 2
+
+
+async def test_a_tenant_that_is_back_before(core: Core, store: CountingStore, unique: str) -> None:
+    """Of a tenant that is back before its holds are marked, none is marked."""
+    World(store).commit(unique, BODY)  # type: ignore[arg-type]
+    store.calls.clear()
+    assert not await core.catalogue.give_up(unique, DIGEST, lambda: False)
+    assert not any(key.endswith(DELETING) for _, key in store.calls)
