@@ -23,8 +23,9 @@ from service.http import SideDoor
 from service.listeners import parse
 from service.notify import READY, STOPPING, notify
 from service.room import attend
-from service.server import Servers, stop_signal
+from service.server import Servers
 from service.settings import Settings
+from service.signals import stop_signal
 from service.workers import end
 from storage.fleet import declare_lifetime
 from storage.reserve import ReservedStore

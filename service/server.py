@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import stat
 from pathlib import Path
@@ -133,12 +132,3 @@ def free_socket(listener: Listener) -> None:
         except OSError as error:
             raise ConfigurationError(f"listener {listener.url!r}: {error}") from error
     raise ConfigurationError(f"listener {listener.url!r}: another server listens there")
-
-
-def stop_signal() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set."""
-    event = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, event.set)
-    return event
