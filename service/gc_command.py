@@ -22,7 +22,9 @@ from service.collector.brakes import ACCEPTABLE, Brake
 from service.collector.report import Report
 from service.doomed_table import show_doomed
 from service.options import with_settings
+from service.rehearsal import Rehearsal
 from service.settings import load
+from service.tenants.consent import consent, refuse_unknown
 
 REFRESH = 4
 """Redraws of the progress line per second."""
@@ -47,6 +49,7 @@ def gc(
             help="Give up all holds and ingests of a tenant that will not come back; repeatable.",
         ),
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask about --tenant-gone.")] = False,
     accept: Annotated[
         str,
         typer.Option(
@@ -83,15 +86,25 @@ def gc(
         tenants_gone=tuple(check_tenant(name) for name in tenant_gone or ()),
         spool_dir=spool_dir,
     )
+    if orders.tenants_gone:
+        refuse_unknown(settings, orders.tenants_gone)
+        consent(orders.tenants_gone, yes=yes or dry_run)
     with ExitStack() as screen:
-        began = _progress(screen)
+        progress = _progress(screen)
         ended = _json if as_json else _table
+
+        def begin(report: Report) -> None:
+            if dry_run:
+                rehearsal = Rehearsal(as_json=as_json)
+                report.taken = rehearsal
+                screen.callback(rehearsal.show)
+            progress(report)
 
         def finish(report: Report) -> None:
             screen.pop_all().close()
             ended(report)
 
-        done = uvloop.run(loop.collect(settings, orders, every=every, began=began, ended=finish))
+        done = uvloop.run(loop.collect(settings, orders, every=every, began=begin, ended=finish))
     if not done:
         raise typer.Exit(1)
 
@@ -119,7 +132,11 @@ def _progress(screen: ExitStack) -> Callable[[Report], None]:
         if where.is_terminal:
             line = lambda: Text(_line(report))  # noqa: E731 -- a renderable, asked again and again
             live = Live(
-                get_renderable=line, console=where, refresh_per_second=REFRESH, transient=True
+                get_renderable=line,
+                console=where,
+                refresh_per_second=REFRESH,
+                transient=True,
+                redirect_stdout=False,  # it may be a pipe that waits for JSON
             )
             screen.enter_context(live)
 

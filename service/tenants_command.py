@@ -19,6 +19,7 @@ from service.options import with_settings
 from service.settings import load
 from service.tenants import run
 from service.tenants.brake import Braked
+from service.tenants.consent import consent, refuse_unknown
 from service.tenants.existing import existing
 from service.tenants.expiry import LEAST_GRACE, Outcome, Rules, Verdict
 from service.tenants.listing import Summary
@@ -84,12 +85,8 @@ def drop(
     check_tenant(tenant)
     settings = load(**options)
     logs.configure("warning", settings.log_format)
-    if not yes:
-        typer.confirm(
-            f"Give up all that {tenant} holds? If its node is still there, it loses its images",
-            abort=True,
-            err=True,
-        )
+    refuse_unknown(settings, [tenant])
+    consent([tenant], yes=yes)
     report, complete = uvloop.run(run.drop(settings, tenant))
     given = report.count(Kind.HOLDS, Fate.GIVEN_UP)
     dropped = report.count(Kind.INGESTS, Fate.DROPPED)

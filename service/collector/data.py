@@ -95,7 +95,7 @@ class DataSweep:
         run = self._run
         if not run.dry:
             run.store.delete(item.key)
-        run.report.note(Kind.DATA, Fate.DELETED, item.size)
+        run.report.note(Kind.DATA, Fate.DELETED, item.size, item.key)
 
 
 def _decoded(lines: Iterator[bytes]) -> Iterator[Doom]:

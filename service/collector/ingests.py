@@ -102,13 +102,13 @@ class IngestSweep:
             judged = await know.stale.judge(
                 announced.tenant, ref, frozen_ms=frozen, stale_ms=stale, change=not self._run.dry
             )
-            await self._act(announced.tenant, judged.fate, judged.ingest)
+            await self._act(announced.tenant, ref, judged.fate, judged.ingest)
         if announced.at_ms < stale and await know.stale.idle(announced.tenant):
             if not self._run.dry and not await know.stale.leave(announced):
                 return
             self._run.report.note(Kind.TENANTS, Fate.LEFT)
 
-    async def _act(self, tenant: str, fate: Found, ingest: Ingest | None) -> None:
+    async def _act(self, tenant: str, ref: str, fate: Found, ingest: Ingest | None) -> None:
         report = self._run.report
         if fate is Found.KEPT:
             report.note(Kind.INGESTS, Fate.IN_USE)
@@ -117,7 +117,8 @@ class IngestSweep:
         else:
             if ingest is not None and not self._run.dry:
                 await self._discard(ingest)
-            report.note(Kind.INGESTS, Fate.DROPPED, ingest.offset if ingest else 0)
+            size = ingest.offset if ingest else 0
+            report.note(Kind.INGESTS, Fate.DROPPED, size, f"{ref} of {tenant}")
 
     async def _carry_out(self, tenant: str, ingest: Ingest) -> None:
         """Ends a commit; one that this version can't read, or that fails, is left frozen."""
@@ -163,14 +164,14 @@ async def give_up(
     for ingest in run.watched(await know.ingests.find_all(tenant)):
         if not run.dry:
             await know.commits.abort(tenant, ingest.ref)
-        run.report.note(Kind.INGESTS, Fate.DROPPED, ingest.offset)
+        run.report.note(Kind.INGESTS, Fate.DROPPED, ingest.offset, f"{ingest.ref} of {tenant}")
     groups = know.holds.groups(tenant)
 
     async def delete(group: list[Entry]) -> bool:
         digest = hold_digest(group[0].key)
         if not run.dry and not await know.catalogue.give_up(tenant, digest, gone):
             return False
-        run.report.note(Kind.HOLDS, Fate.GIVEN_UP)
+        run.report.note(Kind.HOLDS, Fate.GIVEN_UP, name=f"{digest} of {tenant}")
         return True
 
     while batch := await asyncio.to_thread(lambda: list(islice(groups, DELETES_ABREAST))):

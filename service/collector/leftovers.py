@@ -64,7 +64,7 @@ def _sweep(run: Run, kind: Kind, entries: Iterable[Entry]) -> None:
             return
         if not run.dry:
             run.store.delete(entry.key)
-        run.report.note(kind, Fate.DELETED, entry.size)
+        run.report.note(kind, Fate.DELETED, entry.size, entry.key)
 
     run.do(sweep, entries)
 
@@ -87,7 +87,7 @@ def abort_uploads(run: Run) -> None:
             # Parts may keep arriving at one; the others needn't wait for it.
             run.report.error(f"aborting the upload of {upload.key}", error)
         else:
-            run.report.note(Kind.UPLOADS, Fate.ABORTED)
+            run.report.note(Kind.UPLOADS, Fate.ABORTED, name=upload.key)
 
     for prefix in UPLOADS_OF:
         run.do(abort, run.store.list_uploads(prefix))

@@ -70,7 +70,7 @@ class Condemnation:
                 run.report.note(Kind.RECORDS, Fate.RACED)
                 return None
             candidate = replace(candidate, etag=condemned.etag)
-        run.report.note(Kind.RECORDS, Fate.CONDEMNED, candidate.size)
+        run.report.note(Kind.RECORDS, Fate.CONDEMNED, candidate.size, _named(candidate))
         return candidate
 
     def _write(self, seen: Seen) -> Seen | None:
@@ -129,13 +129,17 @@ class Burial:
             run.report.note(Kind.RECORDS, Fate.RACED)
         else:
             fate = Fate.PARDONED if held else Fate.BURIED
-            run.report.note(Kind.RECORDS, fate, seen.record.size)
+            run.report.note(Kind.RECORDS, fate, seen.record.size, _named(candidate))
 
     def _with_data(self, record: Record) -> Record:
         """A record that couldn't be read names no data; its tombstone names what never was."""
         return (
             record if record.data_key else replace(record, data_key=data_key(self._run.new_name()))
         )
+
+
+def _named(candidate: Candidate) -> str:
+    return str(record_digest(candidate.key))
 
 
 def as_read(run: Run, candidate: Candidate) -> Seen | None:

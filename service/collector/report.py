@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Self
 
 from holdfast.errors import shorten
 from service.collector.brakes import Tripped
+
+Taken = Callable[["Kind", "Fate", int, str], None]
+"""Called with what a run takes: its kind, what becomes of it, its bytes, its name."""
 
 MAX_ERRORS: Final = 20
 """Errors told one by one; the rest is only counted."""
@@ -61,12 +64,24 @@ class Fate(StrEnum):
 
     text: str
 
+    @property
+    def words(self) -> str:
+        """Its name in a sentence."""
+        return self.value.replace("_", " ")
+
     def __new__(cls, value: str, text: str) -> Self:
         """A member with its text."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.text = text
         return member
+
+
+TAKEN: Final = frozenset(
+    {Fate.GIVEN_UP, Fate.CONDEMNED, Fate.BURIED, Fate.DELETED, Fate.REMOVED, Fate.ABORTED}
+    | {Fate.DROPPED}
+)
+"""What somebody might miss that meets one of these."""
 
 
 @dataclass(slots=True)
@@ -82,10 +97,12 @@ class Report:
     """Counts of one run. Safe for many threads.
 
     `dry_run`: all that is said to be done is only what would have been done.
+    `taken`: called with each thing that is taken, or would be, one at a time.
     """
 
     dry_run: bool
     doing: str = ""
+    taken: Taken = lambda _kind, _fate, _size, _name: None
     errors: list[str] = field(default_factory=list)
     error_count: int = 0
     brakes: list[Tripped] = field(default_factory=list)
@@ -93,12 +110,14 @@ class Report:
     _tallies: dict[tuple[Kind, Fate], Tally] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, kind: Kind, fate: Fate, size: int = 0) -> None:
-        """Counts one thing of `size` bytes."""
+    def note(self, kind: Kind, fate: Fate, size: int = 0, name: str = "") -> None:
+        """Counts one thing of `size` bytes; `name` is what people know what is taken by."""
         with self._lock:
             tally = self._tallies.setdefault((kind, fate), Tally())
             tally.count += 1
             tally.bytes += size
+            if fate in TAKEN:
+                self.taken(kind, fate, size, name)
 
     def error(self, what: str, error: Exception) -> None:
         """Takes down what went wrong; the run goes on with what doesn't need it."""

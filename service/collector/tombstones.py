@@ -18,6 +18,7 @@ from holdfast.errors import OutcomeUnknown
 from service.collector.report import Fate, Kind
 from service.collector.run import Run
 from service.collector.survey import Candidate, Survey, considered
+from storage.keys import record_digest
 from storage.port import ConditionFailed
 from storage.probe import deletes_conditionally
 from storage.spool import halves, joined
@@ -37,7 +38,7 @@ def remove_tombstones(run: Run, survey: Survey) -> None:
         except (ConditionFailed, OutcomeUnknown):
             run.report.note(Kind.RECORDS, Fate.RACED)
         else:
-            run.report.note(Kind.RECORDS, Fate.REMOVED)
+            run.report.note(Kind.RECORDS, Fate.REMOVED, name=str(record_digest(candidate.key)))
 
     run.do(remove, _without_data(survey))
 

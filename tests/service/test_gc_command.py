@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -18,10 +19,11 @@ from holdfast.digests import Digest
 from service import gc_command
 from service.backends import STORE_FOLDER, open_store
 from service.collector.report import Fate, Kind, Report
+from service.rehearsal import SHOWN
 from service.settings import Settings
 from storage.fleet import declare_lifetime
 from storage.folder import FolderStore
-from storage.keys import record_key
+from storage.keys import HOLDS, record_key
 from storage.records import FORMAT, State
 from tests.servers.process import wait_until
 from tests.servers.redis import redis_server
@@ -64,9 +66,45 @@ def test_a_rehearsal_prints_a_table(world: World, tmp_path: Path) -> None:
     before = world.tell()
     done = run("gc", "--dry-run", data_dir=tmp_path, gc_grace=0)
     assert done.returncode == 0, done.stderr
-    assert [line.split()[-1] for line in done.stdout.splitlines() if "condemned" in line] == ["B"]
+    assert [line.split()[-1] for line in done.stdout.splitlines() if "done: cond" in line] == ["B"]
     assert "would free 0 B" in done.stdout
+    digest = Digest.of(b"unheld")
+    assert f"would be condemned: records  {digest}  6 B" in done.stdout.splitlines()
     assert world.tell() == before
+
+
+def test_a_rehearsal_names_all_to_programs(world: World, tmp_path: Path) -> None:
+    """A dry run with --json names each thing on a line before the report; a table some of them."""
+    unheld = {world.commit("a", b"%d" % number) for number in range(SHOWN + 5)}
+    for digest in unheld:
+        world.blobs.drop("a", digest)
+    old = world.put_data(b"garbage").data_key
+    then = time.time() - 30 * DAY
+    os.utime(tmp_path / STORE_FOLDER / "objects" / old, (then, then))
+    done = run("gc", "--dry-run", "--json", data_dir=tmp_path, gc_grace=0)
+    assert done.returncode == 0, done.stderr
+    *named, report = map(json.loads, done.stdout.splitlines())
+    wanted = {str(digest) for digest in unheld | {Digest.of(b"unheld")}}
+    assert {one["name"] for one in named} == wanted
+    assert {(one["kind"], one["would_be"]) for one in named} == {("records", "condemned")}
+    assert report["counts"]["records"]["condemned"]["count"] == len(named)
+    shown = run("gc", "--dry-run", data_dir=tmp_path, gc_grace=0).stdout.splitlines()
+    assert len([line for line in shown if line.startswith("would be ")]) == SHOWN
+    assert "and 6 more; --json names all" in shown
+
+
+def test_a_rehearsal_names_data_that_is_due(world: World, tmp_path: Path) -> None:
+    """Of data, only what this run would delete is named: what another run has doomed."""
+    key = world.put_data(b"garbage").data_key
+    old = time.time() - 3 * DAY
+    os.utime(tmp_path / STORE_FOLDER / "objects" / key, (old, old))
+    assert run("gc", data_dir=tmp_path).returncode == 0
+    rehearsed = run("gc", "--dry-run", data_dir=tmp_path).stdout
+    assert "would be deleted" not in rehearsed
+    for path in (tmp_path / STORE_FOLDER / "objects" / "collector").rglob("*"):
+        os.utime(path, (old, old))
+    rehearsed = run("gc", "--dry-run", data_dir=tmp_path).stdout
+    assert f"would be deleted: data  {key}  7 B" in rehearsed.splitlines()
 
 
 def test_an_error_is_told_with_what_was_done(world: World, tmp_path: Path) -> None:
@@ -147,6 +185,66 @@ def test_a_tenant_must_be_one(tmp_path: Path) -> None:
     assert done.returncode == 2, done.stderr
 
 
+def test_a_tenant_that_nobody_has_seen_is_refused(world: World, tmp_path: Path) -> None:
+    """A name that holds nothing and was never seen is misspelt, whoever says yes to it."""
+    before = world.tell()
+    for arguments in (["gc", "--tenant-gone", "aa"], ["tenants", "drop", "aa"]):
+        done = run(*arguments, "--yes", data_dir=tmp_path)
+        assert done.returncode == 3, done.stderr
+        assert "tenant aa was never seen and holds nothing" in done.stderr
+    assert run("gc", "--tenant-gone", "aa", "--dry-run", data_dir=tmp_path).returncode == 3
+    assert world.tell() == before
+
+
+GIVING_UP = [["gc", "--tenant-gone", "a"], ["tenants", "drop", "a"]]
+
+
+@pytest.mark.parametrize("command", GIVING_UP, ids=" ".join)
+def test_giving_up_takes_a_yes(world: World, tmp_path: Path, command: list[str]) -> None:
+    """Where nobody can be asked, all that a tenant holds is given up only with --yes."""
+    before = world.tell()
+    done = run(*command, data_dir=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "--yes" in done.stderr
+    assert world.tell() == before
+    assert run(*command, "--yes", data_dir=tmp_path).returncode == 0
+    assert world.keys(HOLDS) == []
+
+
+@pytest.mark.parametrize("command", GIVING_UP, ids=" ".join)
+@pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, 1), ("y", 0, 0)])
+def test_giving_up_asks_at_a_terminal(
+    world: World, tmp_path: Path, command: list[str], answer: str, code: int, left: int
+) -> None:
+    """Whoever sits at a terminal is asked, and a no leaves everything as it is."""
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, f"{answer}\n".encode())
+        done = subprocess.run(
+            [*COMMAND, *command],
+            env=environment({"data_dir": tmp_path}),
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == code, done.stderr
+    assert "Give up all that a holds?" in done.stderr
+    assert len(world.keys(HOLDS)) == left
+
+
+def test_a_rehearsal_of_giving_up_asks_nobody(world: World, tmp_path: Path) -> None:
+    """A dry run needs no yes, and names the digests that would be given up."""
+    done = run("gc", "--tenant-gone", "a", "--dry-run", data_dir=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"would be given up: holds  {Digest.of(b'held')} of a" in done.stdout.splitlines()
+    assert len(world.keys(HOLDS)) == 1
+
+
 def test_a_folder_for_listings_must_be_there(tmp_path: Path) -> None:
     """A spool folder that isn't there is named."""
     done = run("gc", "--spool-dir", str(tmp_path / "absent"), data_dir=tmp_path)
@@ -158,7 +256,7 @@ def test_beside_a_frontend(world: World, tmp_path: Path) -> None:
     """On the data folder of a running frontend it uses that one's Redis."""
     del world
     with serving(tmp_path / "serve.log", data_dir=tmp_path) as served:
-        done = run("gc", "--json", "--tenant-gone", "a", data_dir=tmp_path)
+        done = run("gc", "--json", "--tenant-gone", "a", "--yes", data_dir=tmp_path)
         assert done.returncode == 0, done.stderr
         assert served.process.poll() is None
     assert json.loads(done.stdout)["counts"]["holds"]["given_up"]["count"] == 1
@@ -205,7 +303,9 @@ def test_on_a_bucket(moto: S3Server, tmp_path: Path, unique: str, dry: bool) -> 
         world.blobs.drop("a", digest)
         done = run("gc", "--json", *(["--dry-run"] if dry else []), redis_url=redis_url, **settings)
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["counts"]["records"]["condemned"]["count"] == 1
+        *named, report = map(json.loads, done.stdout.splitlines())
+        assert report["counts"]["records"]["condemned"]["count"] == 1
+        assert len(named) == dry
         assert world.state(digest) is (State.LIVE if dry else State.CONDEMNED)
 
 

@@ -1,0 +1,58 @@
+"""Before all that a tenant holds is given up by hand: is it known, and is it meant?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+import typer
+
+from holdfast.errors import InvalidArgument, NotFound
+from service.backends import tended_store
+from service.settings import Settings
+from storage.keys import seen_key, tenant_prefix
+from storage.port import NoSuchKey, ObjectStore
+
+
+def refuse_unknown(settings: Settings, tenants: Iterable[str]) -> None:
+    """Refuses names of tenants that were never seen and hold nothing: they are misspelt.
+
+    Raises:
+        NotFound: one is.
+        ConfigurationError: the store isn't there.
+        Unavailable: it can't be reached.
+    """
+    with tended_store(settings, dry_run=True) as store:
+        for tenant in tenants:
+            if not _known(store, tenant):
+                raise NotFound(
+                    f"tenant {tenant} was never seen and holds nothing; "
+                    "`holdfast tenants list` shows those that hold something"
+                )
+
+
+def consent(tenants: Iterable[str], *, yes: bool) -> None:
+    """Asks whoever sits at a terminal; elsewhere only `yes` will do.
+
+    Raises:
+        InvalidArgument: nobody can be asked.
+        typer.Abort: the answer is no.
+    """
+    if yes:
+        return
+    names = ", ".join(tenants)
+    if not sys.stdin.isatty():
+        raise InvalidArgument(
+            f"all that {names} holds would be given up, and nobody is at a terminal to be asked; "
+            "say --yes if that is meant"
+        )
+    question = f"Give up all that {names} holds? If its node is still there, it loses its images"
+    typer.confirm(question, abort=True, err=True)
+
+
+def _known(store: ObjectStore, tenant: str) -> bool:
+    try:
+        store.head(seen_key(tenant))
+    except NoSuchKey:
+        return next(iter(store.list(tenant_prefix(tenant))), None) is not None
+    return True
