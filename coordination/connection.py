@@ -29,7 +29,9 @@ from holdfast.errors import (
     PermissionDenied,
     ResourceExhausted,
     Unavailable,
+    because,
 )
+from holdfast.tasks import begin, wait_for_end
 
 SOCKET_TIMEOUT: Final = 0.8
 """Seconds for one request; two of them and a back-off stay below the 2 s promised."""
@@ -198,7 +200,7 @@ class Subscription:
 
     async def close(self) -> None:
         """Ends the subscription."""
-        await asyncio.shield(self._close())
+        await wait_for_end(begin(self._close()))
 
     async def _close(self) -> None:
         with suppress(redis_errors.RedisError, OSError):
@@ -232,17 +234,17 @@ async def translated(deadline: float = DEADLINE) -> AsyncIterator[None]:
     except TimeoutError as error:
         raise Unavailable(f"Redis hasn't answered within {deadline:.3g} s; try again") from error
     except OSError as error:
-        raise Unavailable(f"Redis can't be reached ({error}); try again") from error
+        raise Unavailable(f"Redis can't be reached ({because(error)}); try again") from error
 
 
 def translate(error: Exception) -> HoldfastError:
     """The error of ours that an error of redis-py means."""
     refused = isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError)
     if refused or REFUSED.search(str(error)):
-        return PermissionDenied(f"Redis refuses the credentials or the command ({error})")
+        return PermissionDenied(f"Redis refuses the credentials or the command ({because(error)})")
     if isinstance(error, redis_errors.OutOfMemoryError) or FULL in str(error):
         return ResourceExhausted(
-            f"Redis is out of memory ({error}); raise its maxmemory (policy noeviction)"
+            f"Redis is out of memory ({because(error)}); raise its maxmemory (policy noeviction)"
         )
     if NO_TURN in str(error):
         return Unavailable(
@@ -250,5 +252,5 @@ def translate(error: Exception) -> HoldfastError:
             f"them ended within {SOCKET_TIMEOUT:g} s; try again in a second, or another frontend"
         )
     if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError):
-        return Unavailable(f"Redis can't be reached ({error}); try again")
-    return Unavailable(f"Redis can't do this now ({error}); try again")
+        return Unavailable(f"Redis can't be reached ({because(error)}); try again")
+    return Unavailable(f"Redis can't do this now ({because(error)}); try again")

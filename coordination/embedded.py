@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from holdfast.errors import ConfigurationError
+from holdfast.errors import ConfigurationError, because
 
 FOLDER: Final = "redis"
 LOCK: Final = "serve.lock"
@@ -280,4 +280,4 @@ def _last_lines(log: Path) -> str:
     try:
         return " | ".join(log.read_text("utf-8", "replace").splitlines()[-3:])
     except OSError as error:
-        return error.strerror or str(error)
+        return error.strerror or because(error)

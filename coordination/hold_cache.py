@@ -27,6 +27,7 @@ from coordination.scripts import Scripts, text
 from holdfast.deadlines import unbounded
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
+from holdfast.tasks import begin
 
 ENTRY_TTL_MS: Final = 60 * 60 * 1000
 """How long an entry lasts without being asked for, in ms."""
@@ -121,7 +122,7 @@ class HoldCache:
         else:
             asked = self._waiting[tenant] = deque([(digest, answer)])
             with unbounded():  # others are answered by it, too
-                asking = asyncio.create_task(self._ask(tenant))
+                asking = begin(self._ask(tenant))
             self._asking.add(asking)
             asking.add_done_callback(lambda task: self._asked(tenant, asked, task))
         return await answer

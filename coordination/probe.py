@@ -21,7 +21,7 @@ from coordination.scripts import Scripts
 from holdfast.checks import Check
 from holdfast.clocks import uptime
 from holdfast.digests import Digest
-from holdfast.errors import ConfigurationError, HoldfastError, PermissionDenied, shorten
+from holdfast.errors import ConfigurationError, HoldfastError, PermissionDenied, because, shorten
 
 OLDEST: Final = (6, 2)
 PATIENCE: Final = 3.0
@@ -150,11 +150,11 @@ async def _scripts(client: Client) -> Check:
         async with translated():
             await client.zrem(TENANTS, TENANT)
     except PermissionDenied as error:
-        found, advice = str(error), f"let the user run scripts, INFO and PUBLISH on {LOST}"
+        found, advice = because(error), f"let the user run scripts, INFO and PUBLISH on {LOST}"
         return Check("Redis scripts", ok=False, essential=True, found=found, advice=advice)
     except HoldfastError as error:
         advice = "Lua scripts must run and write"
-        return Check("Redis scripts", ok=False, essential=True, found=str(error), advice=advice)
+        return Check("Redis scripts", ok=False, essential=True, found=because(error), advice=advice)
     return Check("Redis scripts", ok=True, essential=True, found="Lua runs and writes")
 
 

@@ -16,7 +16,7 @@ import structlog
 
 from coordination.ingests import Ingests
 from coordination.leases import BATCH, RETRIES
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, because
 
 log = structlog.get_logger(__name__)
 
@@ -94,5 +94,5 @@ class Releases:
         try:
             await self._ingests.release(owed.tenant, owed.ref, owed.nonce)
         except HoldfastError as error:
-            log.debug("a lease is still not released", tenant=owed.tenant, reason=str(error))
+            log.debug("a lease is still not released", tenant=owed.tenant, reason=because(error))
             self._owed[owed.nonce] = owed  # behind the others

@@ -18,6 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
+from holdfast.tasks import begin, wait_for_end
+
 SENTINEL_TIMEOUT: Final = 0.3
 """Seconds for one sentinel: one that is gone must leave time to ask the next."""
 
@@ -33,10 +35,8 @@ class _Watchers:
     async def master(self) -> tuple[str, int]:
         """Host and port of today's master."""
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask())
-            # Whoever asked may have given up by then.
-            self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._asking)
+            self._asking = begin(self._ask())
+        return await wait_for_end(self._asking)
 
     async def _ask(self) -> tuple[str, int]:
         host, port = await self._sentinel.discover_master(self._service)

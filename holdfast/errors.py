@@ -29,6 +29,17 @@ MAX_MESSAGE = 1024
 PUSHBACK = "grpc-retry-pushback-ms"
 """The trailer that says after how many ms to try again.
 Source: gRPC's proposal A6, client retries."""
+_SILENT = {
+    "BrokenPipeError": "the connection was closed",
+    "CancelledError": "it was cancelled",
+    "ConnectionRefusedError": "the connection was refused",
+    "ConnectionResetError": "the connection was reset",
+    "EOFError": "the connection ended",
+    "MemoryError": "out of memory",
+    "TimeoutError": "no answer in time",
+}
+"""What exceptions mean that come without a word, by their names: some are of modules that not
+everybody has."""
 
 
 class HoldfastError(Exception):
@@ -99,6 +110,18 @@ class ConfigurationError(HoldfastError):
 
 class UnsupportedFormat(HoldfastError):  # noqa: N818
     """A stored object of a format version that this program doesn't know."""
+
+
+def because(error: BaseException) -> str:
+    """Words an exception, for a log or for another error's text; never empty.
+
+    Some say nothing of themselves: a timeout, a cancellation, a connection that was reset.
+    """
+    text = str(error).strip()
+    if text:
+        return text
+    named = (kind.__name__ for kind in type(error).__mro__)
+    return next((_SILENT[name] for name in named if name in _SILENT), type(error).__name__)
 
 
 def shorten(text: object, limit: int = 96) -> str:

@@ -21,7 +21,7 @@ import structlog
 
 from coordination.arrivals import Arrivals
 from holdfast.digests import Digest
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, because
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class Absences:
         try:
             return not await self._arrivals.told(digest)
         except HoldfastError as error:
-            log.debug("whether a digest arrived isn't known", reason=str(error))
+            log.debug("whether a digest arrived isn't known", reason=because(error))
             return False
 
     async def end(self, digest: Digest, *, tell: bool) -> None:
@@ -73,4 +73,4 @@ class Absences:
         try:
             await self._arrivals.tell(digest)
         except HoldfastError as error:
-            log.debug("an arrival isn't told", reason=str(error))
+            log.debug("an arrival isn't told", reason=because(error))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.deadlines import unbounded
+from holdfast.tasks import begin, failure, wait_for_end
 from service.disk_cache import DiskCache
 from service.pace import Pace
 from service.workers import Workers
@@ -102,14 +103,14 @@ class BlockCache:
             return found
         self.misses += 1
         # A reader that goes away must not take the block from others that wait for it.
-        return await asyncio.shield(self._fetch(record, index))
+        return await wait_for_end(self._fetch(record, index))
 
     def _fetch(self, record: Record, index: int) -> asyncio.Task[bytes]:
         key = (record.data_key, index)
         task = self._fetching.get(key)
         if task is None:
             with unbounded():  # others may want it, too
-                task = asyncio.create_task(self._load(record, index))
+                task = begin(self._load(record, index))
             self._fetching[key] = task
             task.add_done_callback(lambda done: self._fetched(key, done))
         return task
@@ -128,7 +129,7 @@ class BlockCache:
 
     def _fetched(self, key: BlockId, task: asyncio.Task[bytes]) -> None:
         del self._fetching[key]
-        if task.cancelled() or task.exception():
+        if task.cancelled() or failure(task):
             return  # whoever waits is told; a read-ahead in vain harms nobody
         body = task.result()
         self._blocks[key] = body

@@ -13,7 +13,7 @@ import structlog
 
 from coordination.hold_cache import HoldCache, Ticket
 from holdfast.digests import Digest
-from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Unavailable, shorten
+from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Unavailable, because, shorten
 from holdfast.values import Info, check_labels
 from service.absences import Absences
 from service.hold_reading import HoldReading, Loaded
@@ -164,7 +164,7 @@ class Catalogue:
 
     def _pause(self, error: HoldfastError) -> None:
         self._cache_back = self._clock() + CACHE_PAUSE
-        log.debug("Redis fails; holds are looked up in the store", reason=str(error))
+        log.debug("Redis fails; holds are looked up in the store", reason=because(error))
 
     async def forget(self, tenant: str, digest: Digest) -> None:
         """Drops what the cache says: the labels have changed."""

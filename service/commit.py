@@ -34,6 +34,7 @@ from holdfast.errors import (
     ResourceExhausted,
     Unavailable,
     UnsupportedFormat,
+    because,
     shorten,
 )
 from service.commit_path import CommitPath
@@ -250,7 +251,9 @@ class Commits:
         except (Aborted, DataLoss, InvalidPart, NoSuchUpload) as error:
             key, digest = frozen.record.data_key, frozen.record.digest
             await self._thaw(tenant, ref, key, frozen.upload_id, digest)
-            raise Aborted(f"the commit can't be carried out ({error}); start over") from error
+            raise Aborted(
+                f"the commit can't be carried out ({because(error)}); start over"
+            ) from error
         await _both(
             self._forget(tenant, ref, frozen.record),
             path.absences.end(frozen.record.digest, tell=bool(frozen.upload_id)),
@@ -272,7 +275,7 @@ class Commits:
         except DataLoss as error:
             # Whether it took effect can't be known, and needn't: nobody was told that it did.
             await self._thaw(tenant, ingest.ref, ingest.data_key, ingest.upload_id)
-            log.warning("a damaged frozen commit was thawed", tenant=tenant, reason=str(error))
+            log.warning("a damaged frozen commit was thawed", tenant=tenant, reason=because(error))
             return
         if await self._path.workers.store(self._path.blobs.done_before, frozen.record):
             await self._forget(tenant, ingest.ref, frozen.record)
@@ -280,7 +283,7 @@ class Commits:
         try:
             await self.carry_out(tenant, ingest.ref, frozen, None, again=True)
         except Aborted as error:
-            log.info("a frozen commit was thawed", tenant=tenant, reason=str(error))
+            log.info("a frozen commit was thawed", tenant=tenant, reason=because(error))
 
     async def _complete(self, frozen: FrozenCommit, body: bytes | None) -> OwnData | None:
         """Makes the bytes complete; returns what is known of them then."""
@@ -428,7 +431,7 @@ class Commits:
             await self.redrive(tenant, ingest)
         except ResourceExhausted as error:
             await self._thaw(tenant, ingest.ref, ingest.data_key, ingest.upload_id)
-            log.info("a frozen commit was thawed", tenant=tenant, reason=str(error))
+            log.info("a frozen commit was thawed", tenant=tenant, reason=because(error))
 
 
 async def _both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from coordination.ingests import Ingests
 from service.absences import Absences
+from service.background import Background
 from service.upload_slots import UploadSlots
-from service.workers import Background, Workers
+from service.workers import Workers
 from storage.blobs import Blobs
 from storage.port import ObjectStore
 from storage.records import Records

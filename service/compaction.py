@@ -9,7 +9,8 @@ import structlog
 
 from coordination.hold_cache import Announcement, HoldCache
 from holdfast.digests import Digest
-from service.workers import Background, Workers
+from service.background import Background
+from service.workers import Workers
 from storage.compaction import Compaction
 from storage.holds import Holds
 from storage.keys import NewName, uuid7

@@ -20,6 +20,7 @@ from holdfast.values import check_ref
 from protos import content_pb2 as pb
 from protos import content_pb2_grpc
 from service import messages, wire
+from service.background import Background
 from service.catalogue import Catalogue
 from service.commit import Commits
 from service.intake import Intake
@@ -33,7 +34,6 @@ from service.session import Session
 from service.sessions import Sessions
 from service.status_codes import code_of, details_of, trailers_of
 from service.statuses import statuses
-from service.workers import Background
 from service.write_messages import Message
 
 log = structlog.get_logger(__name__)
@@ -260,9 +260,10 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         return await self._open(tenant, message.ref)
 
     async def _open(self, tenant: str, ref: str) -> Session:
-        opening = self._frontend.background.carry(self._frontend.sessions.open(tenant, ref))
+        background = self._frontend.background
+        opening = background.carry(self._frontend.sessions.open(tenant, ref))
         try:
-            return await asyncio.shield(opening)
+            return await background.wait(opening)
         except asyncio.CancelledError:
             # Nobody waits for it any more, and it may have taken the ref by now.
             opening.add_done_callback(self._close_opened)
@@ -278,11 +279,11 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         Broken off half-way it could leave the hash ahead of the offset; what was
         received is kept instead.
         """
-        return await asyncio.shield(self._frontend.background.carry(work))
+        return await self._frontend.background.finish(work)
 
     async def _close(self, session: Session | None) -> None:
         if session is not None:
-            await asyncio.shield(self._frontend.sessions.close(session))
+            await self._frontend.background.wait(self._frontend.sessions.close(session))
 
 
 def register(servicer: ContentServicer, server: grpc.aio.Server) -> None:

@@ -24,9 +24,10 @@ from coordination.ingests import Ingests
 from coordination.scripts import Scripts
 from holdfast.backend import Backend
 from holdfast.clocks import uptime
-from holdfast.errors import DataLoss
+from holdfast.errors import DataLoss, because
 from service.absences import Absences
 from service.backends import tell
+from service.background import Background
 from service.catalogue import Catalogue
 from service.commit import Commits
 from service.commit_path import CommitPath
@@ -36,7 +37,7 @@ from service.settings import Settings
 from service.snapshots import SnapshotKeeper
 from service.turns import Turns
 from service.upload_slots import UploadSlots
-from service.workers import Background, Workers
+from service.workers import Workers
 from storage.blobs import Blobs
 from storage.damage import KnownDamage
 from storage.holds import Holds
@@ -187,6 +188,6 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
 def _counting_damage(metrics: Metrics) -> Callable[[DataLoss], None]:
     def damaged(error: DataLoss) -> None:
         metrics.hold_damaged()
-        log.warning("a damaged hold was passed over", reason=str(error))
+        log.warning("a damaged hold was passed over", reason=because(error))
 
     return damaged

@@ -19,7 +19,8 @@ import structlog
 from pydantic import ByteSize
 
 from holdfast.checks import Check
-from holdfast.errors import ConfigurationError, DataLoss
+from holdfast.errors import ConfigurationError, DataLoss, because
+from holdfast.tasks import begin, failure
 from service.block_files import LAYOUT, BlockFiles, usage_of
 from service.metrics import Metrics
 from service.settings import Settings
@@ -59,7 +60,7 @@ class _Spell:
             log.warning(
                 "the disk cache fails; blocks come from the store",
                 doing=self._doing,
-                reason=str(error) or "no answer in time",
+                reason=because(error),
             )
         self.failing = True
         self._until = self._clock() + REST
@@ -89,7 +90,7 @@ class DiskCache:
         self._readers = ThreadPoolExecutor(READERS, "disk-read")
         self._writer = ThreadPoolExecutor(1, "disk-write")
         self._reading, self._writing = _Spell("reading", clock), _Spell("writing", clock)
-        self._pending: set[asyncio.Future[Any]] = set()
+        self._pending: set[asyncio.Task[Any]] = set()
         self._closed = False
         self.hits = self.misses = self.damaged = self.dropped = self.errors = 0
 
@@ -114,8 +115,8 @@ class DiskCache:
             await loop.run_in_executor(self._writer, self._files.prepare)
         except OSError as error:
             raise ConfigurationError(
-                f"the folder of the disk cache can't be used: {error}; name another one with "
-                "HOLDFAST_DISK_CACHE_DIR, or set HOLDFAST_DISK_CACHE_BUDGET to 0"
+                f"the folder of the disk cache can't be used: {because(error)}; name another "
+                "one with HOLDFAST_DISK_CACHE_DIR, or set HOLDFAST_DISK_CACHE_BUDGET to 0"
             ) from error
         self._begin(self._take_stock)
 
@@ -165,21 +166,24 @@ class DiskCache:
         return self._files.write(record, index, body)
 
     def _begin(self, call: Callable[..., bool | None], *args: object) -> None:
-        future = asyncio.get_running_loop().run_in_executor(self._writer, call, *args)
-        self._pending.add(future)
-        future.add_done_callback(self._ended)
+        writing = begin(self._in_its_turn(call, *args))
+        self._pending.add(writing)
+        writing.add_done_callback(self._ended)
 
-    def _ended(self, future: asyncio.Future[bool | None]) -> None:
-        self._pending.discard(future)
-        if future.cancelled():
+    async def _in_its_turn(self, call: Callable[..., bool | None], *args: object) -> bool | None:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, call, *args)
+
+    def _ended(self, writing: asyncio.Task[bool | None]) -> None:
+        self._pending.discard(writing)
+        if writing.cancelled():
             return
-        error = future.exception()
+        error = failure(writing)
         if error is not None:
             self.errors += 1
             self._writing.failed(error)
             return
         self._writing.worked()
-        if future.result() is False:
+        if writing.result() is False:
             self.dropped += 1
 
     async def close(self) -> None:
@@ -189,8 +193,8 @@ class DiskCache:
             pool.shutdown(wait=False, cancel_futures=True)
         if self._pending:
             await asyncio.wait(self._pending, timeout=CLOSING)
-        for future in list(self._pending):
-            future.cancel()
+        for writing in list(self._pending):
+            writing.cancel()
 
 
 @asynccontextmanager

@@ -12,7 +12,8 @@ from coordination.embedded import EmbeddedRedis, socket_url
 from coordination.probe import probe as probe_redis
 from holdfast.checks import Check
 from holdfast.deadlines import within
-from holdfast.errors import ConfigurationError, HoldfastError
+from holdfast.errors import ConfigurationError, HoldfastError, because
+from holdfast.tasks import begin
 from service.backends import PROBE_DEADLINE, open_store
 from service.disk_cache import look
 from service.listeners import Listener, parse
@@ -30,8 +31,8 @@ async def examine(settings: Settings, say: Callable[[str], None] = lambda _: Non
         settings: as `serve` would run with.
         say: told of each look as it begins.
     """
-    store = asyncio.create_task(_store(settings, say))
-    redis = asyncio.create_task(_redis(settings, say))
+    store = begin(_store(settings, say))
+    redis = begin(_redis(settings, say))
     say("the disk cache and the listeners")
     near = [*look(settings)], [*_listeners(settings)]
     return [*await store, *near[0], *await redis, *near[1]]
@@ -102,4 +103,4 @@ def _bind(listener: Listener) -> None:
 
 
 def _failed(name: str, error: Exception, advice: str) -> Check:
-    return Check(name, ok=False, essential=True, found=str(error), advice=advice)
+    return Check(name, ok=False, essential=True, found=because(error), advice=advice)

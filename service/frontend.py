@@ -15,6 +15,7 @@ from coordination.leases import MARGIN, Leases
 from coordination.releases import Releases
 from coordination.scripts import Scripts
 from holdfast.clocks import uptime
+from service.background import end, loop_of
 from service.block_cache import BlockCache
 from service.budget import BufferBudget
 from service.content import Frontend
@@ -27,7 +28,6 @@ from service.quarantine import Quarantine
 from service.reader import Reader, RecordCache
 from service.sessions import Sessions
 from service.settings import Settings
-from service.workers import end
 from service.write_path import Limits, WritePath
 from storage.keys import uuid7
 from storage.port import ObjectStore
@@ -83,10 +83,10 @@ async def run_frontend(
             call_deadline=settings.call_deadline,
         )
         loops = (
-            asyncio.create_task(path.leases.keep()),
-            asyncio.create_task(path.releases.keep()),
-            asyncio.create_task(sessions.publish()),
-            asyncio.create_task(sessions.watch_lost()),
+            loop_of("renewing leases", path.leases.keep()),
+            loop_of("releasing leases", path.releases.keep()),
+            loop_of("publishing progress", sessions.publish()),
+            loop_of("listening for lost leases", sessions.watch_lost()),
         )
         try:
             yield Running(frontend, core.redis, loops)

@@ -166,7 +166,7 @@ def _table(report: Report) -> None:
         print_table(("", "what", "count", "bytes"), rows)
     would = "would free" if report.dry_run else "freed"
     typer.echo(f"{would} {size(report.freed)}")
-    for error in report.errors:
-        typer.echo(f"error: {error}", err=True)
+    for said in report.errors:
+        typer.echo(f"error: {said}", err=True)
     if report.error_count > len(report.errors):
         typer.echo(f"and {report.error_count - len(report.errors)} more errors", err=True)

@@ -20,7 +20,7 @@ from functools import cache
 from typing import Final, Protocol
 
 from holdfast.digests import Digest
-from holdfast.errors import DataLoss
+from holdfast.errors import DataLoss, because
 
 FORMAT: Final = "1"
 SONAME: Final = "libcrypto.so.3"
@@ -152,7 +152,7 @@ def _load(state: str, library: ctypes.CDLL) -> _OpenSSLHash:
         layout, state_words, rest = _LAYOUTS[algorithm], bytes.fromhex(words), bytes.fromhex(tail)
         hashed = int(length)
     except (KeyError, ValueError) as error:
-        raise DataLoss(f"a saved hash state is damaged: {error}") from error
+        raise DataLoss(f"a saved hash state is damaged: {because(error)}") from error
     if (
         version != FORMAT
         or len(state_words) != layout.words

@@ -10,7 +10,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client.exposition import ThreadingWSGIServer
 
-from holdfast.errors import ConfigurationError
+from holdfast.errors import ConfigurationError, because
 
 TEXT: Final = (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),)
 
@@ -56,7 +56,7 @@ class SideDoor:
             self._server = make_server(host.strip("[]"), int(port), self._answer, server, _Quiet)
         except (OSError, ValueError, OverflowError) as error:
             raise ConfigurationError(
-                f"HOLDFAST_HTTP={address!r}: can't listen there ({error})"
+                f"HOLDFAST_HTTP={address!r}: can't listen there ({because(error)})"
             ) from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
         self._thread.start()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from holdfast.errors import ConfigurationError, InvalidArgument, PermissionDenied
+from holdfast.errors import ConfigurationError, InvalidArgument, PermissionDenied, because
 from holdfast.values import check_tenant
 
 DEFAULT_MODE: Final = 0o600
@@ -79,7 +79,7 @@ def parse(url: str) -> Listener:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ConfigurationError(f"listener {url!r} is malformed: {error}") from None
+        raise ConfigurationError(f"listener {url!r} is malformed: {because(error)}") from None
     if parts.scheme not in _OPTIONS:
         raise ConfigurationError(
             f"listener {url!r}: unknown scheme; use unix:///path.sock?tenant=NAME or "
@@ -96,7 +96,7 @@ def parse(url: str) -> Listener:
         try:
             check_tenant(tenant)
         except InvalidArgument as error:
-            raise ConfigurationError(f"listener {url!r}: {error}") from None
+            raise ConfigurationError(f"listener {url!r}: {because(error)}") from None
     if header and not _HEADER.fullmatch(header):
         raise ConfigurationError(f"listener {url!r}: {header!r} can't be a header's name")
     if parts.scheme == "unix":

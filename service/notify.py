@@ -12,6 +12,8 @@ from typing import Final
 
 import structlog
 
+from holdfast.errors import because
+
 log = structlog.get_logger(__name__)
 
 READY: Final = "READY=1"
@@ -31,4 +33,4 @@ def notify(state: str) -> None:
             to.sendall(state.encode())
     except OSError as error:
         # It would rather wait in vain than lose a frontend that serves.
-        log.warning("the service manager can't be told", state=state, reason=str(error))
+        log.warning("the service manager can't be told", state=state, reason=because(error))

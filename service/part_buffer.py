@@ -12,7 +12,7 @@ from typing import Final
 
 from coordination.ingest import Change, Ingest
 from coordination.scripts import Argument
-from holdfast.errors import Aborted, DataLoss, NotFound
+from holdfast.errors import Aborted, DataLoss, NotFound, because
 from service.writing import Writing
 from storage import blocks
 from storage.blocks import RunningSum
@@ -147,7 +147,8 @@ class Tails:
             await path.ingests.rewind(writing.lease, writing.data_key, parts, boundary)
             writing.fail(
                 Aborted(
-                    f"the bytes after {boundary} are lost ({error}); ask STAT and go on from there"
+                    f"the bytes after {boundary} are lost ({because(error)}); ask STAT and go "
+                    "on from there"
                 )
             )
             writing.check()

@@ -16,6 +16,7 @@ from coordination.ingest import Ingest, StoredPart
 from coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import Aborted, DataLoss, FailedPrecondition, HoldfastError, shorten
+from holdfast.tasks import begin
 from service.hashing import new_hash
 from service.part_buffer import PartBuffer, Tails
 from service.part_uploads import PartUploads
@@ -248,7 +249,7 @@ class PartStream:
 
     def _send_single(self) -> None:
         self._single_put = True
-        self._early = asyncio.create_task(self._put_single())
+        self._early = begin(self._put_single())
 
     async def _put_single(self) -> None:
         path = self._path

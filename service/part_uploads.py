@@ -15,6 +15,7 @@ from typing import Final
 from coordination.ingest import Change, Ingest, StoredPart
 from coordination.scripts import Argument
 from holdfast.errors import Aborted, DataLoss, HoldfastError
+from holdfast.tasks import begin, failure, wait_for_end
 from service.part_buffer import PartBuffer, Tails
 from service.permits import NONE, Permit
 from service.writing import Writing
@@ -113,7 +114,7 @@ class PartUploads:
             self._writing.fail(error)
             raise
         previous = self._jobs[-1] if self._jobs else None
-        job = asyncio.create_task(self._run(part, previous))
+        job = begin(self._run(part, previous))
         job.add_done_callback(lambda job: self._ended(part, job))
         self._jobs.append(job)
         return job
@@ -125,7 +126,7 @@ class PartUploads:
         part.room.release()
         if job.cancelled():
             self._writing.fail(asyncio.CancelledError())
-        elif error := job.exception():
+        elif error := failure(job):
             self._writing.fail(error)
 
     async def _run(self, part: Outgoing, previous: asyncio.Task[None] | None) -> None:
@@ -162,10 +163,10 @@ class PartUploads:
         if not self.upload_id:
             path = self._writing.path
             if self._creation is None:
-                self._creation = asyncio.create_task(
+                self._creation = begin(
                     path.workers.store(path.store.create_upload, self._writing.data_key)
                 )
-            upload = await asyncio.shield(self._creation)
+            upload = await wait_for_end(self._creation)
             self.upload_id, self.begun = upload.id, upload.date
         return self.upload_id
 

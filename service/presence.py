@@ -23,8 +23,9 @@ import structlog
 
 from holdfast.clocks import uptime
 from holdfast.deadlines import unbounded
-from holdfast.errors import HoldfastError, Unavailable
-from service.workers import Background
+from holdfast.errors import HoldfastError, Unavailable, because
+from holdfast.tasks import failure, wait_for_end
+from service.background import Background
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +92,7 @@ class Presence:
             PermissionDenied: it may not be written to, and the tenant is missed.
         """
         if self._age(tenant) >= BELIEVED:
-            return await asyncio.shield(self._renew(tenant))
+            return await wait_for_end(self._renew(tenant))
         noted = self._noted[tenant]
         self.mention(tenant)
         return noted
@@ -153,9 +154,9 @@ class Presence:
 
     def _end(self, tenant: str, renewal: asyncio.Task[Moment]) -> None:
         del self._renewing[tenant]
-        if not renewal.cancelled() and (error := renewal.exception()):
+        if error := failure(renewal):
             self._failed = self._clock()
-            log.warning("a sighting isn't noted", tenant=tenant, reason=str(error))
+            log.warning("a sighting isn't noted", tenant=tenant, reason=because(error))
 
     async def _put(self, tenant: str) -> Moment:
         began = self._clock()
@@ -164,7 +165,7 @@ class Presence:
         except HoldfastError as error:
             if await self._missed(tenant):
                 raise
-            log.warning("a sighting isn't noted", tenant=tenant, reason=str(error))
+            log.warning("a sighting isn't noted", tenant=tenant, reason=because(error))
         self._noted[tenant] = began
         self._noted.move_to_end(tenant)
         while len(self._noted) > REMEMBERED:

@@ -12,7 +12,6 @@ marks only so many records in an hour; what is beyond it remembers for itself, a
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
@@ -21,8 +20,9 @@ from typing import Final
 import structlog
 
 from coordination.hold_cache import HoldCache
-from holdfast.errors import HoldfastError
-from service.workers import Background, Workers
+from holdfast.errors import HoldfastError, because
+from service.background import Background
+from service.workers import Workers
 from storage.damage import KnownDamage
 from storage.port import ObjectStore
 from storage.records import LostRace, Record, Records, State
@@ -109,7 +109,7 @@ class Quarantine:
         self._tried = {key: until for key, until in self._tried.items() if until > now}
         self._tried[record.data_key] = now + AGAIN
         self._known.note(record)
-        await asyncio.shield(self._background.carry(self._settle(record)))
+        await self._background.finish(self._settle(record))
 
     async def _settle(self, record: Record) -> None:
         outcome = await self._outcome(record)
@@ -141,7 +141,7 @@ class Quarantine:
                 "damage not marked; it is remembered here",
                 digest=str(record.digest),
                 key=record.data_key,
-                reason=str(error),
+                reason=because(error),
             )
         if outcome in {Outcome.CHANGED, Outcome.MARKED_BEFORE}:
             self._marks.pop()
@@ -194,6 +194,6 @@ class Quarantine:
                     self._known.forget(record)
         except HoldfastError as error:
             # The next damage that is met, or the next scrub, sees to it.
-            log.warning("caches may remember what is marked", reason=str(error))
+            log.warning("caches may remember what is marked", reason=because(error))
         finally:
             self._walking = False

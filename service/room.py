@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, because
 from storage.reserve import Reserve
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ async def attend(reserve: Reserve, interval: float = INTERVAL) -> None:
         try:
             await asyncio.to_thread(reserve.keep)
         except HoldfastError as error:
-            log.debug("the reserve can't be looked at", reason=str(error))
+            log.debug("the reserve can't be looked at", reason=because(error))
         if reserve.short != short:
             short = reserve.short
             if short:

@@ -13,11 +13,14 @@ from typing import Final
 import structlog
 
 from coordination.connection import Client
+from coordination.embedded import EmbeddedRedis
 from coordination.probe import probe
 from holdfast.checks import require
 from holdfast.deadlines import within
-from holdfast.errors import Unavailable
+from holdfast.errors import Unavailable, because
+from holdfast.tasks import begin
 from service.backends import checked_store, embedded_redis
+from service.background import end, loop_of
 from service.frontend import Running, run_frontend
 from service.http import SideDoor
 from service.listeners import parse
@@ -26,7 +29,6 @@ from service.room import attend
 from service.server import Servers
 from service.settings import Settings
 from service.signals import stop_signal
-from service.workers import end
 from storage.fleet import declare_lifetime
 from storage.reserve import ReservedStore
 
@@ -62,10 +64,13 @@ async def serve(settings: Settings) -> None:
                 data_dir=str(settings.data_dir),
             )
         url = redis.url if redis else settings.redis_url
-        loop = asyncio.get_running_loop()
-        revive = partial(loop.run_in_executor, keeper, redis.ensure_running) if redis else None
+        revive = partial(_revive, redis, keeper) if redis else None
         await _serve(settings, store, url, revive, stop)
     log.info("stopped")
+
+
+async def _revive(redis: EmbeddedRedis, keeper: ThreadPoolExecutor) -> bool:
+    return await asyncio.get_running_loop().run_in_executor(keeper, redis.ensure_running)
 
 
 async def _serve(
@@ -94,8 +99,8 @@ async def _serve(
         await servers.ready()
         # Whoever has a listener of its own exists for as long as it is served.
         own = {listener.tenant for listener in listeners if listener.tenant}
-        attending = asyncio.create_task(running.frontend.presence.attend(own))
-        keeping = asyncio.create_task(attend(store.reserve))
+        attending = loop_of("noting tenants", running.frontend.presence.attend(own))
+        keeping = loop_of("keeping the reserve", attend(store.reserve))
         stack.push_async_callback(end, [attending, keeping])
         serving.set()
         # What was made until now lives as long as the process.
@@ -124,9 +129,9 @@ async def _check_redis(client: Client, revive: Revive | None) -> asyncio.Task[No
     try:
         require(await probe(client), "Redis")
     except Unavailable as error:
-        log.warning("Redis can't be reached: serving reads only until it is", reason=str(error))
-        return asyncio.create_task(_check_later(client))
-    return asyncio.create_task(_watch(revive))
+        log.warning("Redis can't be reached: serving reads only until it is", reason=because(error))
+        return loop_of("looking at Redis", _check_later(client))
+    return loop_of("looking at Redis", _watch(revive))
 
 
 async def _check_later(client: Client) -> None:
@@ -153,7 +158,7 @@ async def _until_stopped(stop: asyncio.Event, tasks: tuple[asyncio.Task[None], .
     Raises:
         HoldfastError: the Redis that came back can't be used.
     """
-    signalled = asyncio.create_task(stop.wait())
+    signalled = begin(stop.wait())
     try:
         await asyncio.wait([signalled, *tasks], return_when=asyncio.FIRST_COMPLETED)
     finally:

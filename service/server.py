@@ -16,10 +16,11 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from holdfast.errors import ConfigurationError
+from holdfast.errors import ConfigurationError, because
+from holdfast.tasks import begin
+from service.background import end
 from service.content import SERVICE, ContentServicer, Frontend, register
 from service.listeners import Listener
-from service.workers import end
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,7 @@ class Servers:
         """Refuses new streams, gives running ones `grace` seconds, then ends them."""
         self._frontend.sessions.draining = True
         await self._health.enter_graceful_shutdown()
-        stops = [asyncio.create_task(server.stop(grace)) for server in self._servers]
+        stops = [begin(server.stop(grace)) for server in self._servers]
         if stops:
             _, late = await asyncio.wait(stops, timeout=grace + STOP_PATIENCE)
             if not await end(late, attempts=1) or late:
@@ -130,5 +131,5 @@ def free_socket(listener: Listener) -> None:
             path.unlink()
             return
         except OSError as error:
-            raise ConfigurationError(f"listener {listener.url!r}: {error}") from error
+            raise ConfigurationError(f"listener {listener.url!r}: {because(error)}") from error
     raise ConfigurationError(f"listener {listener.url!r}: another server listens there")

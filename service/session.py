@@ -31,6 +31,7 @@ from holdfast.errors import (
     InvalidArgument,
     OutOfRange,
     Unavailable,
+    because,
     shorten,
 )
 from holdfast.values import check_ref
@@ -470,13 +471,15 @@ class Session:
                 await seal(self._path, self._commits, self._lease, stream)
             except (DataLoss, InvalidPart, NoSuchUpload) as error:
                 await self._drop()
-                raise Aborted(f"the upload can't be completed ({error}); start over") from error
+                raise Aborted(
+                    f"the upload can't be completed ({because(error)}); start over"
+                ) from error
             self._become(Phase.SEALED)
         try:
             return await read_back(self._path, self._lease, stream, algorithm)
         except (NoSuchKey, DataLoss) as error:
             await self._drop()
-            raise Aborted(f"the bytes can't be read back ({error}); start over") from error
+            raise Aborted(f"the bytes can't be read back ({because(error)}); start over") from error
 
     # -- the end of the stream
 
@@ -538,7 +541,7 @@ class Session:
             async with asyncio.timeout(self._path.limits.suspend_grace), self._turn:
                 await self._suspend()
         except (HoldfastError, TimeoutError) as error:
-            log.info("a stream's rest is not durable", tenant=self._tenant, reason=str(error))
+            log.info("a stream's rest is not durable", tenant=self._tenant, reason=because(error))
         finally:
             try:
                 await self._stream.close()
@@ -557,4 +560,4 @@ class Session:
         try:
             await self._release()
         except HoldfastError as error:
-            log.info("a lease is not released yet", tenant=self._tenant, reason=str(error))
+            log.info("a lease is not released yet", tenant=self._tenant, reason=because(error))

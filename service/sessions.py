@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from coordination.ingests import LostNonces
-from holdfast.errors import HoldfastError, Unavailable
+from holdfast.errors import HoldfastError, Unavailable, because
 from service.catalogue import Catalogue
 from service.commit import Commits
 from service.session import Session
@@ -110,7 +110,7 @@ class Sessions:
             )
             for result in results:
                 if isinstance(result, HoldfastError):
-                    log.debug("progress isn't published", reason=str(result))
+                    log.debug("progress isn't published", reason=because(result))
                 elif isinstance(result, Exception):
                     log.error("progress can't be published", exc_info=result)
 
@@ -125,7 +125,7 @@ class Sessions:
             try:
                 await self._watch_lost_once(poll)
             except HoldfastError as error:
-                log.debug("the subscription to lost leases broke", reason=str(error))
+                log.debug("the subscription to lost leases broke", reason=because(error))
             except Exception:
                 log.exception("the subscription to lost leases failed")
             await asyncio.sleep(pause)

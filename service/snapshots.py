@@ -9,9 +9,10 @@ from typing import Final
 
 import structlog
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, because
+from service.background import Background, end
 from service.hold_reading import HoldReading
-from service.workers import Background, Workers, end
+from service.workers import Workers
 from storage.holds import Holds
 from storage.snapshots import Snapshots, Writing
 
@@ -88,7 +89,7 @@ class SnapshotKeeper:
                 await self._workers.bulk(writing.add, found)
             await self._workers.bulk(writing.finish)
         except HoldfastError as error:
-            log.debug("snapshot of holds not written", tenant=tenant, reason=str(error))
+            log.debug("snapshot of holds not written", tenant=tenant, reason=because(error))
             if writing is not None:
                 await self._give_up(writing)
             return False

@@ -7,6 +7,7 @@ from typing import Final
 import grpc
 
 from holdfast import errors
+from holdfast.errors import because
 
 CODES: Final[tuple[tuple[type[errors.HoldfastError], grpc.StatusCode], ...]] = (
     (errors.OutOfRange, grpc.StatusCode.OUT_OF_RANGE),
@@ -35,7 +36,7 @@ def code_of(error: errors.HoldfastError) -> grpc.StatusCode:
 
 def details_of(error: errors.HoldfastError) -> str:
     """The text of an error, at most 1 KiB in UTF-8: it travels in HTTP/2 trailers."""
-    encoded = str(error).encode("utf-8", "replace")
+    encoded = because(error).encode("utf-8", "replace")
     if len(encoded) <= errors.MAX_MESSAGE:
         return encoded.decode()
     return encoded[: errors.MAX_MESSAGE - 3].decode("utf-8", "ignore") + "…"

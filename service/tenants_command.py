@@ -11,7 +11,7 @@ import typer
 import uvloop
 
 from holdfast.cli.output import print_json, size
-from holdfast.errors import InvalidArgument, shorten
+from holdfast.errors import InvalidArgument, because, shorten
 from holdfast.values import check_tenant
 from service import logs
 from service.collector.report import Fate, Kind
@@ -155,7 +155,7 @@ def expire(
         uvloop.run(run.expire(settings, rules, tell, apply=apply, accept=accept))
     except Braked as braked:
         if as_json:
-            print_json({"stopped": str(braked), "applied": False})
+            print_json({"stopped": because(braked), "applied": False})
         raise
     if failed:
         raise typer.Exit(1)

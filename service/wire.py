@@ -15,7 +15,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from holdfast.errors import InvalidArgument
+from holdfast.errors import InvalidArgument, because
 from protos import content_pb2 as pb
 from service import messages
 from service.write_messages import Action, Message
@@ -44,7 +44,7 @@ def read_write_request(raw: bytes) -> Message:
     try:
         request = pb.WriteContentRequest.FromString(raw)
     except DecodeError as error:
-        raise InvalidArgument(f"not a WriteContentRequest: {error}") from error
+        raise InvalidArgument(f"not a WriteContentRequest: {because(error)}") from error
     return messages.write_request(request)
 
 

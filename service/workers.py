@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -28,16 +28,12 @@ Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
-PATIENCE: Final = 1.0
-"""Seconds that a cancelled task gets to end before it is cancelled again."""
 RESERVED: Final = 4
 """One in so many of the threads that wait for the store never moves parts or blocks, so that
 small requests don't wait behind them."""
 HASHING_YIELDS: Final = 10
 """Added to the niceness of the threads that hash: they compute without a pause, and small calls
 wait for a core behind them. Within one container only: Linux weighs containers by their shares."""
-ATTEMPTS: Final = 10
-"""How often a task is cancelled until it is left behind."""
 
 
 class Workers:
@@ -219,61 +215,3 @@ def _yield_to_others() -> None:
         with suppress(OSError):  # a sandbox may forbid it, and would keep the pool from starting
             niceness = os.getpriority(os.PRIO_PROCESS, thread)
             os.setpriority(os.PRIO_PROCESS, thread, niceness + HASHING_YIELDS)
-
-
-class Background:
-    """Tasks that outlive the request that began them, waited for at the end."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def carry(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
-        """Runs `work` to its end even if who waits for it is cancelled."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
-        """Runs `work` for nobody in particular, in its own time; an error in it is logged."""
-        with unbounded():
-            task = self.carry(work)
-        task.add_done_callback(_log_failure)
-        return task
-
-    async def drain(self, grace: float) -> int:
-        """Waits up to `grace` seconds; returns how many tasks were cancelled then.
-
-        What the tasks start in turn is waited for too.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace
-        while self._tasks and loop.time() < deadline:
-            await asyncio.wait(set(self._tasks), timeout=deadline - loop.time())
-        late = set(self._tasks)
-        await end(late)
-        return len(late)
-
-
-async def end(tasks: Collection[asyncio.Task[Any]], attempts: int = ATTEMPTS) -> bool:
-    """Cancels tasks until they have ended, at most `attempts` times; returns whether all have.
-
-    One cancellation isn't enough: `asyncio.wait_for` of Python 3.11, through which
-    redis-py sends, loses one that comes in the moment in which what it waits for is done.
-    """
-    for _ in range(attempts):
-        running = [task for task in tasks if not task.done()]
-        if not running:
-            return True
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running, timeout=PATIENCE)
-    return all(task.done() for task in tasks)
-
-
-def _log_failure(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.warning("background work failed", error=str(error), kind=type(error).__name__)

@@ -11,9 +11,10 @@ from coordination.leases import Leases
 from coordination.releases import Releases
 from holdfast.errors import FailedPrecondition
 from service.absences import Absences
+from service.background import Background
 from service.budget import BufferBudget
 from service.upload_slots import UploadSlots
-from service.workers import Background, Workers
+from service.workers import Workers
 from storage.blobs import Blobs
 from storage.keys import NewName
 from storage.port import MAX_PARTS, ObjectStore

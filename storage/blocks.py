@@ -12,7 +12,7 @@ from typing import Final
 
 import crc32c
 
-from holdfast.errors import DataLoss
+from holdfast.errors import DataLoss, because
 from storage.port import ObjectStore
 from storage.records import BLOCK_SIZE, Record
 
@@ -113,7 +113,9 @@ def fetch(store: ObjectStore, record: Record, index: int) -> bytes:
         try:
             body = store.get(record.data_key, block.offset, block.length).body
         except DataLoss as error:
-            raise DataLoss(f"{record.digest}: {error}; a new commit of it heals it") from error
+            raise DataLoss(
+                f"{record.digest}: {because(error)}; a new commit of it heals it"
+            ) from error
     check(record, block, body)
     return body
 

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 import crc32c
 
-from holdfast.errors import DataLoss, UnsupportedFormat, shorten
+from holdfast.errors import DataLoss, UnsupportedFormat, because, shorten
 from storage.port import Entry, ObjectStore
 
 Document = Mapping[str, Any]
@@ -78,7 +78,7 @@ def _read_once(store: ObjectStore, key: str, decode: Decode[Decoded]) -> tuple[D
         entry = fetched.entry
         return decode(key, fetched.body), entry
     except DataLoss as error:
-        raise Damaged(str(error), entry) from error
+        raise Damaged(because(error), entry) from error
 
 
 def decode(key: str, body: bytes, newest: int) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def decode(key: str, body: bytes, newest: int) -> dict[str, Any]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise DataLoss(f"object {key} is damaged: it isn't JSON ({error})") from error
+        raise DataLoss(f"object {key} is damaged: it isn't JSON ({because(error)})") from error
     version = document.get("format") if isinstance(document, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise DataLoss(f"object {key} is damaged: it has no format version")

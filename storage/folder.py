@@ -28,7 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
-from holdfast.errors import ConfigurationError, DataLoss, HoldfastError, ResourceExhausted
+from holdfast.errors import ConfigurationError, DataLoss, HoldfastError, ResourceExhausted, because
 from storage.folder_files import Files, translated
 from storage.folder_objects import HEADER, Objects, parts_folder
 from storage.folder_trust import FAILED
@@ -278,11 +278,11 @@ class FolderStore:
                 found = marker.read_text("utf-8", "replace")
                 self._files.sweep(self._clock() - STALE)
         except OSError as error:
-            raise ConfigurationError(f"data folder {self._root}: {error}") from error
+            raise ConfigurationError(f"data folder {self._root}: {because(error)}") from error
         except ConfigurationError:
             raise
         except HoldfastError as error:
-            raise ConfigurationError(str(error)) from error
+            raise ConfigurationError(because(error)) from error
         if found != FORMAT:
             raise ConfigurationError(
                 f"data folder {self._root} has the format {found.strip()!r}; this program "

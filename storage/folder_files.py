@@ -23,6 +23,7 @@ from holdfast.errors import (
     PermissionDenied,
     ResourceExhausted,
     Unavailable,
+    because,
 )
 from storage.folder_trust import Trust
 from storage.port import Buffer
@@ -182,7 +183,7 @@ class Files:
         try:
             self.sync_above(path)
         except (OSError, Unavailable) as error:
-            why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+            why = os.strerror(error.errno or 0) if isinstance(error, OSError) else because(error)
             raise OutcomeUnknown(
                 f"placing {path.name}: it is there, but the disk doesn't make it durable ({why})"
             ) from error

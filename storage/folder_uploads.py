@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from holdfast.errors import DataLoss, OutcomeUnknown
+from holdfast.errors import DataLoss, OutcomeUnknown, because
 from storage.folder_files import Files, translated
 from storage.folder_objects import MANIFEST, parts_folder
 from storage.port import Body, InvalidPart, NoSuchUpload, Part, PendingUpload, pieces
@@ -220,7 +220,7 @@ class Uploads:
             document = json.loads(body)
             return _Meta(str(document["key"]), float(document["initiated"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise DataLoss(f"upload {upload_id} is damaged: {error}") from error
+            raise DataLoss(f"upload {upload_id} is damaged: {because(error)}") from error
 
 
 def composite(parts: Sequence[Part]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from holdfast.errors import Aborted, DataLoss, Unavailable
+from holdfast.errors import Aborted, DataLoss, Unavailable, because
 from storage.port import NoSuchKey, ObjectStore
 from storage.records import Record
 
@@ -123,7 +123,9 @@ class Watch:
         try:
             entry = self._store.head(key)
         except (NoSuchKey, DataLoss) as error:
-            raise Aborted(f"the bytes of {digest} aren't there any more: {error}") from error
+            raise Aborted(
+                f"the bytes of {digest} aren't there any more: {because(error)}"
+            ) from error
         expected = self._own.sight.etag
         if entry.size != self._record.size or expected not in {"", entry.etag}:
             raise Aborted(

@@ -22,6 +22,7 @@ from holdfast.errors import (
     OutcomeUnknown,
     PermissionDenied,
     Unavailable,
+    because,
 )
 from storage.keys import uuid7
 from storage.port import (
@@ -148,13 +149,13 @@ def _try(name: str, look: Callable[[], str], advice: str, *, essential: bool = T
     try:
         return Check(name, ok=True, essential=essential, found=look())
     except PermissionDenied as error:
-        found, advice = str(error), _permissions()
+        found, advice = because(error), _permissions()
     except Unavailable as error:
         if not isinstance(error, OutcomeUnknown):
             raise
-        found = str(error)
+        found = because(error)
     except (_Found, HoldfastError) as error:
-        found = str(error)
+        found = because(error)
     return Check(name, ok=False, essential=essential, found=found, advice=advice)
 
 

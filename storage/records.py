@@ -20,7 +20,7 @@ from typing import Any, Final
 import crc32c
 
 from holdfast.digests import Digest
-from holdfast.errors import DataLoss, InvalidArgument, OutcomeUnknown, Unavailable, shorten
+from holdfast.errors import DataLoss, InvalidArgument, OutcomeUnknown, Unavailable, because, shorten
 from storage import documents
 from storage.keys import DATA, record_key
 from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
@@ -139,7 +139,7 @@ class Record:
                 unknown={name: v for name, v in document.items() if name not in _KNOWN},
             )
         except (ValueError, binascii.Error, InvalidArgument) as error:
-            raise DataLoss(f"record {key} is damaged: {error}") from error
+            raise DataLoss(f"record {key} is damaged: {because(error)}") from error
         record._check(key)
         return record
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import crc32c
 from botocore import exceptions as boto
 
-from holdfast.errors import DataLoss, HoldfastError, OutcomeUnknown, Unavailable
+from holdfast.errors import DataLoss, HoldfastError, OutcomeUnknown, Unavailable, because
 from storage.port import (
     Condition,
     ConditionFailed,
@@ -105,7 +105,7 @@ class S3Store(Uploads):
         except NoSuchKey as error:
             raise ConditionFailed(f"{key} isn't there, so its ETag isn't {condition}") from error
         except ChangedOnTheWay as error:
-            raise OutcomeUnknown(str(error)) from error
+            raise OutcomeUnknown(because(error)) from error
         except OutcomeUnknown:
             # The caller looks and sends again at once; a server that asked for
             # less is given some time first.

@@ -20,7 +20,7 @@ from botocore.config import Config
 
 from holdfast.backend import Backend, Change
 from holdfast.clocks import uptime
-from holdfast.errors import ConfigurationError
+from holdfast.errors import ConfigurationError, because
 from storage.port import Body
 from storage.s3_bounds import ASKS_FOR_LESS, bound
 from storage.s3_checksums import SEND_ATTEMPTS
@@ -79,7 +79,7 @@ class Bucket:
             self._direct = DirectRequests(session, settings, circuit)
         except (ValueError, boto.BotoCoreError) as error:
             raise ConfigurationError(
-                f"no S3 client for bucket {settings.bucket!r}: {error}; "
+                f"no S3 client for bucket {settings.bucket!r}: {because(error)}; "
                 "check endpoint, region and profile"
             ) from error
         for client in (self._client, self._once):

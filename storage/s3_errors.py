@@ -25,6 +25,7 @@ from holdfast.errors import (
     PermissionDenied,
     ResourceExhausted,
     Unavailable,
+    because,
     shorten,
 )
 from storage.port import ConditionFailed, InvalidPart, NoSuchKey, NoSuchUpload
@@ -148,7 +149,7 @@ def translate(error: Exception, doing: str, *, once: bool = False) -> HoldfastEr
 
 def _why_not_sent(error: Exception) -> str:
     if isinstance(error, NotSent):
-        return f"{error}; try again"
+        return f"{because(error)}; try again"
     name = type(error).__name__
     return f"S3 can't be reached ({name}); check the endpoint and the network"
 
@@ -241,7 +242,7 @@ def understood(doing: str, *, once: bool = False) -> Iterator[None]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         kind = OutcomeUnknown if once else Unavailable
         raise kind(
-            f"{doing}: the answer isn't S3's ({type(error).__name__}: {shorten(str(error))}); "
+            f"{doing}: the answer isn't S3's ({type(error).__name__}: {shorten(because(error))}); "
             "check the endpoint, and what proxies lie before it"
         ) from error
 

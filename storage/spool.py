@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Final, Self, TypeVar
 
-from holdfast.errors import ConfigurationError, ResourceExhausted
+from holdfast.errors import ConfigurationError, ResourceExhausted, because
 
 LIMIT: Final = 100_000
 """Lines in memory: about 15 MB of record keys; a collector has half a dozen spools."""
@@ -54,7 +54,7 @@ class Spools:
         except OSError as error:
             raise ConfigurationError(
                 f"no temporary file can be made in {self._folder or 'the usual folder'} "
-                f"({error}); name another one with --spool-dir"
+                f"({because(error)}); name another one with --spool-dir"
             ) from error
         return self
 
@@ -125,8 +125,8 @@ class Spool:
             file.flush()
         except OSError as error:
             raise ResourceExhausted(
-                f"a spool can't be written in {self._folder or 'the usual folder'} ({error}); "
-                "name a folder with more room with --spool-dir"
+                f"a spool can't be written in {self._folder or 'the usual folder'} "
+                f"({because(error)}); name a folder with more room with --spool-dir"
             ) from error
         if level == len(self._levels):
             self._levels.append([])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from holdfast.errors import ConfigurationError
+from holdfast.errors import ConfigurationError, because
 from service.settings import DOOM_MINIMUM, REQUEST_LANDING, Settings, check_data_age
 
 DATA_SLACK: Final = 24 * 3600.0
@@ -52,7 +52,8 @@ class Ages:
             check_data_age(settings.gc_data_age, lifetime)
         except ValueError as error:
             raise ConfigurationError(
-                f"HOLDFAST_GC_DATA_AGE: {error} (this collector's HOLDFAST_INGEST_LIFETIME is "
+                f"HOLDFAST_GC_DATA_AGE: {because(error)} (this collector's "
+                f"HOLDFAST_INGEST_LIFETIME is "
                 f"{settings.ingest_lifetime:g} s, the longest that a frontend has declared "
                 f"{longest_lifetime:g} s)"
             ) from None

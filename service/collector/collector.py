@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 
+from holdfast.tasks import begin, wait_for_end
 from service.collector.ingests import IngestSweep, Knowledge, give_up
 from service.collector.run import Run, Stopped
 from service.collector.sweep import sweep_store
@@ -41,9 +42,9 @@ async def collect_once(run: Run, knowledge: Knowledge, tenants_gone: tuple[str, 
 
 async def _in_a_thread(run: Run) -> None:
     """Sweeps the store; if this is cancelled, the sweep is told to stop, and waited for."""
-    work = asyncio.ensure_future(asyncio.to_thread(sweep_store, run))
+    work = begin(asyncio.to_thread(sweep_store, run))
     try:
-        await asyncio.shield(work)
+        await wait_for_end(work)
     except asyncio.CancelledError:
         run.stop.set()
         await asyncio.wait([work])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from holdfast.errors import HoldfastError
+from holdfast.tasks import begin
 from service.backends import running_redis, tended_store
 from service.collector.ages import Ages
 from service.collector.assembly import Orders, tools
@@ -48,7 +49,7 @@ async def collect(
     """
     stop, halt = stop_signal(), threading.Event()
     with running_redis(settings) as url, tended_store(settings, dry_run=orders.dry_run) as store:
-        watch = asyncio.create_task(_pass_on(stop, halt))
+        watch = begin(_pass_on(stop, halt))
         try:
             while True:
                 report = Report(orders.dry_run)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from holdfast.errors import shorten
+from holdfast.errors import because, shorten
 from service.collector.brakes import Tripped
 
 Taken = Callable[["Kind", "Fate", int, str], None]
@@ -124,7 +124,7 @@ class Report:
         with self._lock:
             self.error_count += 1
             if len(self.errors) < MAX_ERRORS:
-                self.errors.append(shorten_line(f"{what}: {error}"))
+                self.errors.append(shorten_line(f"{what}: {because(error)}"))
 
     def trip(self, tripped: Tripped) -> None:
         """Takes down a brake; one that isn't accepted is an error, too."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import structlog
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, because
 from service.collector.ages import Ages
 from service.collector.brakes import ACCEPTABLE, Brake, Braked, Limits, Tripped
 from service.collector.report import Report
@@ -140,7 +140,7 @@ class Run:
         except (Stopped, Braked):
             raise
         except HoldfastError as error:
-            log.warning("a pass failed", what=what, reason=str(error))
+            log.warning("a pass failed", what=what, reason=because(error))
             self.report.error(what, error)
 
     def do(self, call: Callable[[Item], object], items: Iterable[Item]) -> None:

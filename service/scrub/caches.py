@@ -19,7 +19,7 @@ import structlog
 from coordination.connection import open_client
 from coordination.hold_cache import HoldCache
 from coordination.scripts import Scripts
-from holdfast.errors import HoldfastError, Unavailable
+from holdfast.errors import HoldfastError, Unavailable, because
 from storage.port import ObjectStore
 from storage.tenants import holding_tenants
 
@@ -83,7 +83,7 @@ class Caches:
         except Unavailable as error:
             self._outdated = True
             if not self._failed:
-                log.warning("frontends will notice late what is quarantined", reason=str(error))
+                log.warning("frontends will notice late what is quarantined", reason=because(error))
             self._failed = True
         except HoldfastError:
             self._outdated = True

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from holdfast.digests import Digest
-from holdfast.errors import DataLoss, InvalidArgument
+from holdfast.errors import DataLoss, InvalidArgument, because
 from storage import documents
 from storage.port import NoSuchKey, ObjectStore
 
@@ -87,7 +87,7 @@ class Cursor:
                 marks=list(_counts(dict(enumerate(get("marks", list)))).values()),
             )
         except (ValueError, InvalidArgument) as error:
-            raise DataLoss(f"object {key} is damaged: {error}") from error
+            raise DataLoss(f"object {key} is damaged: {because(error)}") from error
 
 
 def load(store: ObjectStore) -> Cursor | None:

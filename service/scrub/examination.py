@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from holdfast.digests import Digest
-from holdfast.errors import DataLoss
+from holdfast.errors import DataLoss, because
 from service.scrub.pace import Pace
 from service.scrub.report import Kind, Report
 from storage import blocks
@@ -69,7 +69,7 @@ class Examiner:
         try:
             size = self._store.head(record.data_key).size
         except DataLoss as error:
-            return Damage(Kind.DATA_SIZE, str(error))
+            return Damage(Kind.DATA_SIZE, because(error))
         if size == record.size:
             return None
         return Damage(Kind.DATA_SIZE, f"{size} bytes, and the record says {record.size}")

@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Final
 
 from holdfast.digests import Digest
-from holdfast.errors import DataLoss, UnsupportedFormat
+from holdfast.errors import DataLoss, UnsupportedFormat, because
 from service.scrub.abreast import Abreast
 from service.scrub.report import Action, Finding, Kind, Report
 from storage.holds import Holds
@@ -118,10 +118,10 @@ class HoldsWalk:
         except NoSuchKey:
             return  # deleted since it was listed
         except DataLoss as error:
-            detail = f"{error}; its tenant's Delete removes it, or remove it by hand"
+            detail = f"{because(error)}; its tenant's Delete removes it, or remove it by hand"
             self._find(Kind.HOLD_DAMAGED, str(digest), key, detail)
         except UnsupportedFormat as error:
-            self._find(Kind.HOLD_NEWER, str(digest), key, str(error))
+            self._find(Kind.HOLD_NEWER, str(digest), key, because(error))
 
     def _settle(self, named: Named) -> None:
         self._abreast.check()

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from holdfast.digests import Digest
-from holdfast.errors import DataLoss, UnsupportedFormat
+from holdfast.errors import DataLoss, UnsupportedFormat, because
 from service.scrub.brake import Brake, Braked
 from service.scrub.caches import Caches
 from service.scrub.examination import Damage, Examiner
@@ -72,12 +72,12 @@ class Inspector:
         try:
             digest = record_digest(key)
         except DataLoss as error:
-            self._find(Kind.NOT_A_RECORD, "", key, Action.REPORTED, f"{error}; remove it")
+            self._find(Kind.NOT_A_RECORD, "", key, Action.REPORTED, f"{because(error)}; remove it")
             return None
         try:
             self._inspect(digest)
         except UnsupportedFormat as error:
-            self._find(Kind.RECORD_NEWER, str(digest), key, Action.REPORTED, str(error))
+            self._find(Kind.RECORD_NEWER, str(digest), key, Action.REPORTED, because(error))
         self._caches.refresh_if_due()
         return digest
 
@@ -147,7 +147,7 @@ class Inspector:
         try:
             self._brake.check()
         except Braked as braked:
-            self._report.brake = str(braked)
+            self._report.brake = because(braked)
             if action is Action.MARKED:
                 self._tell(again.record, confirmed, Action.HELD_BACK)
                 raise

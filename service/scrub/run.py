@@ -13,7 +13,7 @@ from types import FrameType
 import structlog
 
 from coordination.embedded import EmbeddedRedis, socket_url
-from holdfast.errors import Unavailable
+from holdfast.errors import Unavailable, because
 from service.backends import open_store
 from service.scrub.caches import forget_holds
 from service.scrub.passes import Means, Orders, Pass
@@ -90,7 +90,7 @@ def scrub(
             except Unavailable as error:
                 if pause is None:
                     raise
-                log.warning("the store fails; the scrub goes on later", reason=str(error))
+                log.warning("the store fails; the scrub goes on later", reason=because(error))
             else:
                 if report.brake:
                     log.error("too much damage found; the scrub stops", reason=report.brake)

@@ -20,7 +20,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Final
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, because
 from service.presence import BELIEVED, LONGEST_ANSWER
 from service.tenants.brake import Plan
 from service.tenants.gone import Gone
@@ -181,7 +181,7 @@ class Expiry:
                 try:
                     yield await self._judge(tenant)
                 except HoldfastError as error:
-                    yield _Judged(tenant, Verdict.FAILED, why=str(error))
+                    yield _Judged(tenant, Verdict.FAILED, why=because(error))
 
     async def _judge(self, tenant: Tenant) -> _Judged:
         name, now = tenant.name, self._store.now()
@@ -203,7 +203,7 @@ class Expiry:
         try:
             done = await self._carry_out(judged)
         except HoldfastError as error:
-            done = replace(judged, verdict=Verdict.FAILED, due_at=None, why=str(error))
+            done = replace(judged, verdict=Verdict.FAILED, due_at=None, why=because(error))
         return done.outcome()
 
     async def _carry_out(self, judged: _Judged) -> _Judged:

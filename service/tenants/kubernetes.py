@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from holdfast.errors import ConfigurationError, PermissionDenied, Unavailable, shorten
+from holdfast.errors import ConfigurationError, PermissionDenied, Unavailable, because, shorten
 
 FOLDER: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PAGE: Final = 500
@@ -60,8 +60,8 @@ class Cluster:
             tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
         except (OSError, ValueError) as error:
             raise ConfigurationError(
-                f"no service account of a Kubernetes pod in {folder} ({error}); run this in a pod "
-                "that has one (automountServiceAccountToken), or give the names on stdin"
+                f"no service account of a Kubernetes pod in {folder} ({because(error)}); run this "
+                "in a pod that has one (automountServiceAccountToken), or give the names on stdin"
             ) from error
         if not host or not port.isdigit():
             raise ConfigurationError(
@@ -84,7 +84,8 @@ class Cluster:
             return [name for names in self._pages(connection) for name in names]
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Unavailable(
-                f"the Kubernetes API at {self.host}:{self.port} can't be asked for nodes: {error}"
+                f"the Kubernetes API at {self.host}:{self.port} can't be asked for nodes: "
+                f"{because(error)}"
             ) from error
         finally:
             connection.close()

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from holdfast.digests import Digest
 from holdfast.errors import PermissionDenied, ResourceExhausted, Unavailable
 from holdfast.values import Info
+from service.background import Background
 from service.hold_reading import FETCHED, HoldReading
 from service.snapshots import LEAST, PAUSE, SnapshotKeeper
-from service.workers import Background, Workers
+from service.workers import Workers
 from storage.holds import Hold, Holds, merged
 from storage.kept_holds import KeptHolds
 from storage.keys import DELETING, hold_digest, uuid7

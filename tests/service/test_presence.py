@@ -10,8 +10,8 @@ from grpc import StatusCode
 
 from holdfast.errors import Unavailable
 from service import presence
+from service.background import Background, end
 from service.presence import ABREAST, BELIEVED, LONGEST_ANSWER, PAUSE, RENEWED, Presence, moment
-from service.workers import Background, end
 from storage.keys import HOLDS, TENANTS, missing_key, seen_key
 from tests.service.counting import CountingStore, nothing
 from tests.service.fleet import Fleet, eventually, refused, sha256

@@ -15,9 +15,9 @@ from coordination.keys import Keys
 from coordination.leases import Leases
 from coordination.scripts import Scripts
 from holdfast.errors import Aborted, Unavailable
+from service.background import end
 from service.phases import NEXT, Phase, following
 from service.sessions import Sessions
-from service.workers import end
 from service.write_messages import Action, Message
 from storage.port import ObjectStore
 from tests.service.counting import CountingStore
