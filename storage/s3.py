@@ -6,14 +6,13 @@ ETags have no quotes on this side of the port.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
 import crc32c
 from botocore import exceptions as boto
 
-from holdfast.errors import DataLoss, HoldfastError, OutcomeUnknown, Unavailable, because
+from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable, because
 from storage.port import (
     Condition,
     ConditionFailed,
@@ -23,13 +22,14 @@ from storage.port import (
     NoSuchKey,
     Written,
 )
+from storage.s3_bodies import Described, ends_early, whole
 from storage.s3_checksums import BodySum
-from storage.s3_client import bare, quoted
-from storage.s3_clock import ServerClock
+from storage.s3_client import bare, foreign, quoted
 from storage.s3_direct import Answer
-from storage.s3_errors import ChangedOnTheWay, status_of, translated, understood
+from storage.s3_errors import ChangedOnTheWay, status_of, translated
 from storage.s3_listing import Progress
 from storage.s3_settings import S3Settings
+from storage.s3_strangers import NotS3, about, understood
 from storage.s3_uploads import Uploads
 
 __all__ = ["S3Settings", "S3Store"]
@@ -40,17 +40,6 @@ DECIDED: Final = frozenset(
 """Replies to a conditional put that say how it ended, or that it may still end."""
 BODY_ATTEMPTS: Final = 4
 """How often a read is begun again whose body broke off; botocore doesn't retry those."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Described:
-    """What a reply says of its body: `size` in bytes, `whole` the object's, if it is a range."""
-
-    size: int
-    whole: str
-    etag: str
-    last_modified: float
-    date: float
 
 
 class S3Store(Uploads):
@@ -127,6 +116,8 @@ class S3Store(Uploads):
         )
         answer = self._direct.send("PUT", self._prefix + key, held | checksum.headers, body)
         self._note(answer)
+        if reason := foreign("PUT", answer):
+            raise NotS3(reason=reason)
         if answer.status == HTTPStatus.OK and "etag" in answer.headers:
             return answer
         if answer.status in DECIDED or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -182,8 +173,10 @@ class S3Store(Uploads):
             finally:
                 reply["Body"].close()
             with understood(f"reading {key}"):
-                described = self._described(reply["ResponseMetadata"]["HTTPHeaders"], len(body))
-            if fetched := _whole(key, offset, length, described, body):
+                described = self._described(
+                    reply["ResponseMetadata"]["HTTPHeaders"], len(body), offset
+                )
+            if fetched := whole(key, offset, length, described, body):
                 return fetched
         raise Unavailable(f"reading {key}: the body broke off {BODY_ATTEMPTS} times; try again")
 
@@ -197,24 +190,17 @@ class S3Store(Uploads):
             with translated(f"reading {key}"):
                 raise answer.error("GetObject")
         with understood(f"reading {key}"):
-            described = self._described(answer.headers, len(answer.body))
-        return _whole(key, offset, length, described, answer.body)
+            described = self._described(answer.headers, len(answer.body), offset)
+        return whole(key, offset, length, described, answer.body)
 
-    def _described(self, headers: Mapping[str, str], received: int) -> _Described:
-        modified = ServerClock.parse(headers.get("last-modified"))
-        return _Described(
-            size=int(headers.get("content-length", received)),
-            whole=headers.get("content-range", "").rpartition("/")[2],
-            etag=bare(headers["etag"]),
-            last_modified=0.0 if modified is None else modified,
-            date=self._clock.believed(headers.get("date")),
-        )
+    def _described(self, headers: Mapping[str, str], received: int, offset: int) -> Described:
+        return Described.of(headers, received, offset, self._clock.believed(headers.get("date")))
 
     def _empty(self, key: str, offset: int, length: int | None) -> Fetched:
         """A range that S3 has no words for: no bytes, at the end or before it."""
         entry = self.head(key)
         if offset > entry.size or length:
-            raise _ends_early(entry, offset, length or 0)
+            raise ends_early(entry, offset, length or 0)
         return Fetched(entry, b"", self._clock.believed(None))
 
     def head(self, key: str) -> Entry:
@@ -222,7 +208,7 @@ class S3Store(Uploads):
         answer = self._plainly("HEAD", key)
         if answer and answer.status == HTTPStatus.OK and "content-length" in answer.headers:
             with understood(f"reading {key}"):
-                plain = self._described(answer.headers, 0)
+                plain = self._described(answer.headers, 0, 0)
             return Entry(key, plain.size, plain.etag, plain.last_modified)
         try:
             with translated(f"reading {key}"):
@@ -230,12 +216,26 @@ class S3Store(Uploads):
         except HoldfastError as error:
             if status_of(error.__cause__) != HTTPStatus.NOT_FOUND:
                 raise
-            # A reply to HEAD has no body: it doesn't say whether the bucket is there.
-            self.check_access()
+            # A reply to HEAD has no body: it doesn't say what is absent, nor whether S3 says so.
+            self._confirm_absence(key)
             raise NoSuchKey(f"there is no object {key}") from error
         with understood(f"reading {key}"):
             modified = reply["LastModified"].timestamp()
             return Entry(key, reply["ContentLength"], bare(reply["ETag"]), modified)
+
+    def _confirm_absence(self, key: str) -> None:
+        doing = f"reading {key}"
+        try:
+            with translated(doing):
+                self._client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Range="bytes=0-0"
+                )["Body"].close()
+        except NoSuchKey:
+            return
+        except HoldfastError as error:
+            if status_of(error.__cause__) != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+        raise Unavailable(f"{doing}: HEAD says that it isn't there, and GET that it is; try again")
 
     def delete(self, key: str) -> None:
         """As the port says."""
@@ -278,38 +278,15 @@ class S3Store(Uploads):
                     Bucket=self._bucket, Prefix=self._prefix + prefix, **place
                 )
             with understood(listing):
+                about(reply, Name=self._bucket, Prefix=self._prefix + prefix)
                 found, more = reply.get("Contents", []), reply["IsTruncated"]
             for item in found:
-                yield Entry(
-                    progress.next(item["Key"]).removeprefix(self._prefix),
-                    item["Size"],
-                    bare(item["ETag"]),
-                    item["LastModified"].timestamp(),
-                )
+                with understood(listing):
+                    key = progress.next(item["Key"]).removeprefix(self._prefix)
+                    modified = item["LastModified"].timestamp()
+                    entry = Entry(key, item["Size"], bare(item["ETag"]), modified)
+                yield entry
             if not more:
                 return
             token = "" if found else reply.get("NextContinuationToken", "")
             progress.goes_on(token or (found and progress.after), found=bool(found))
-
-
-def _whole(
-    key: str, offset: int, length: int | None, described: _Described, body: bytes
-) -> Fetched | None:
-    """What was read, if it came in full; None if it broke off."""
-    size = described.size
-    if described.whole:
-        size = int(described.whole)
-    elif offset or length is not None:  # a server that doesn't know ranges
-        body = body[offset : None if length is None else offset + length]
-    entry = Entry(key, size, described.etag, described.last_modified)
-    wanted = size - offset if length is None else length
-    if offset + wanted > size or wanted < 0:
-        raise _ends_early(entry, offset, wanted)
-    return Fetched(entry, body, described.date) if len(body) == wanted else None
-
-
-def _ends_early(entry: Entry, offset: int, wanted: int) -> DataLoss:
-    return DataLoss(
-        f"object {entry.key} has {entry.size} bytes; bytes {offset} to {offset + wanted} "
-        "were wanted"
-    )

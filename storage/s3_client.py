@@ -29,11 +29,18 @@ from storage.s3_clock import ServerClock
 from storage.s3_direct import NOTHING, Answer, DirectRequests
 from storage.s3_errors import ChangedOnTheWay, translated
 from storage.s3_settings import S3Settings
+from storage.s3_strangers import about, objection, understood, watch
 
 PLAIN: Final = frozenset(
     {HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_FOUND}
 )
 """Replies that need nothing of what boto3 knows."""
+_OPERATIONS: Final = {
+    "GET": "GetObject",
+    "HEAD": "HeadObject",
+    "PUT": "PutObject",
+    "DELETE": "DeleteObject",
+}
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -84,6 +91,7 @@ class Bucket:
             ) from error
         for client in (self._client, self._once):
             client.meta.events.register("after-call.s3", self._clock.note)
+            watch(client)
             bound(client, circuit, settings)
             client.meta.events.register("needs-retry.s3", self._note_try)
 
@@ -108,8 +116,14 @@ class Bucket:
 
     def check_access(self) -> None:
         """As the port says, by a listing: a reply to HEAD wouldn't say what is wrong."""
-        with translated(f"looking into bucket {self._bucket}"):
-            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        doing = f"looking into bucket {self._bucket}"
+        with translated(doing):
+            reply = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1
+            )
+        with understood(doing):
+            about(reply, Name=self._bucket, Prefix=self._prefix)
+            _ = reply["IsTruncated"]
 
     def close(self) -> None:
         """As the port says."""
@@ -133,7 +147,9 @@ class Bucket:
         except (boto.BotoCoreError, boto.ClientError):
             return None  # the connection, or what gives credentials
         self._note(answer)
-        return answer if answer.status in PLAIN else None
+        if answer.status not in PLAIN or foreign(method, answer):
+            return None
+        return answer
 
     def _note(self, answer: Answer) -> None:
         """Learns from a reply what isn't about its request."""
@@ -166,6 +182,11 @@ class Bucket:
 
     def _pause(self) -> None:
         self._sleep(random.uniform(0.0, self._longest_pause))  # noqa: S311 -- jitter
+
+
+def foreign(method: str, answer: Answer) -> str:
+    """What speaks against an answer being S3's; "" if nothing does."""
+    return objection(_OPERATIONS[method], answer.status, answer.headers, len(answer.body))
 
 
 def new_client(session: boto3.session.Session, settings: S3Settings, attempts: int) -> S3Client:

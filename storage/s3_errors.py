@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlsplit
 
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
@@ -30,6 +31,7 @@ from holdfast.errors import (
 )
 from storage.port import ConditionFailed, InvalidPart, NoSuchKey, NoSuchUpload
 from storage.s3_circuit import NotSent, spent
+from storage.s3_strangers import ADVICE, NotS3
 
 FULL: Final = frozenset(
     {
@@ -139,7 +141,7 @@ def translate(error: Exception, doing: str, *, once: bool = False) -> HoldfastEr
         )
     if isinstance(error, NotSent | boto.EndpointConnectionError | boto.ConnectTimeoutError):
         return Unavailable(f"{doing}: {_why_not_sent(error)}")
-    if isinstance(error, ResponseParserError | _ON_THE_WAY):
+    if isinstance(error, ResponseParserError | NotS3 | _ON_THE_WAY):
         kind = OutcomeUnknown if once else Unavailable
         return kind(f"{doing}: {_what_broke(error)}")
     return ConfigurationError(
@@ -155,8 +157,9 @@ def _why_not_sent(error: Exception) -> str:
 
 
 def _what_broke(error: Exception) -> str:
-    if isinstance(error, ResponseParserError):
-        return "the answer isn't S3's; check the endpoint"
+    if isinstance(error, ResponseParserError | NotS3):
+        reason = str(error) if isinstance(error, NotS3) else "it can't be read"
+        return f"the answer isn't S3's ({reason}); {ADVICE}"
     if isinstance(error, boto.ReadTimeoutError):
         return f"S3 hasn't answered {spent()}; try again"
     return f"the connection to S3 broke ({type(error).__name__}); try again"
@@ -176,7 +179,7 @@ def _of_reply(error: boto.ClientError, doing: str, *, once: bool) -> HoldfastErr
         kind = OutcomeUnknown if once else Unavailable
         return kind(f"{text}; try again")
     if status < HTTPStatus.BAD_REQUEST:
-        return _misconfigured(text)
+        return _elsewhere(error, text, once=once)
     return _OF_STATUS.get(status, _unexpected)(text)
 
 
@@ -184,9 +187,12 @@ def _transient(code: str, status: int) -> bool:
     if status == HTTPStatus.INSUFFICIENT_STORAGE:
         return False
     unclear = status in _TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    # An error whose document broke off on the way has its status for a code: 404 then
-    # says neither which thing is absent nor whether the next reply will.
-    unread = status >= HTTPStatus.BAD_REQUEST and code == str(status) and status not in _OF_STATUS
+    # An error whose document broke off on the way has its status for a code, and a page of
+    # somebody else has none: 404 then says neither which thing is absent nor whether the next
+    # reply will.
+    unread = (
+        status >= HTTPStatus.BAD_REQUEST and code in {"", str(status)} and status not in _OF_STATUS
+    )
     return code in TRANSIENT or unclear or unread
 
 
@@ -208,6 +214,17 @@ def _misconfigured(text: str) -> ConfigurationError:
     return ConfigurationError(f"{text}; check endpoint, region, bucket and path style")
 
 
+def _elsewhere(error: boto.ClientError, text: str, *, once: bool) -> HoldfastError:
+    """A redirect, or another answer that isn't the object: nothing is ever sent after it."""
+    if code_of(error) not in {"", str(status_of(error))}:
+        return _misconfigured(text)  # S3's own document
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    place = headers.get("location", "")
+    leads = f", which leads to {shorten(urlsplit(place).netloc or place)}" if place else ""
+    kind = OutcomeUnknown if once else Unavailable
+    return kind(f"{text}{leads}: the answer isn't S3's; {ADVICE}")
+
+
 def _unexpected(text: str) -> HoldfastError:
     return HoldfastError(f"{text}; this isn't expected: report it with this text")
 
@@ -227,24 +244,6 @@ _OF_STATUS: Final[Mapping[int, Callable[[str], HoldfastError]]] = {
     HTTPStatus.PRECONDITION_FAILED: ConditionFailed,
     HTTPStatus.INSUFFICIENT_STORAGE: _full,
 }
-
-
-@contextmanager
-def understood(doing: str, *, once: bool = False) -> Iterator[None]:
-    """Surrounds the reading of an answer that may be anybody's: a login page has no ETag.
-
-    Raises:
-        Unavailable: it lacks what S3 says.
-        OutcomeUnknown: the same, where the request was sent a single time.
-    """
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        kind = OutcomeUnknown if once else Unavailable
-        raise kind(
-            f"{doing}: the answer isn't S3's ({type(error).__name__}: {shorten(because(error))}); "
-            "check the endpoint, and what proxies lie before it"
-        ) from error
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from storage.s3_checksums import ALGORITHM, BodySum, is_marked, marked, unmarked
 from storage.s3_client import Bucket, bare, quoted
 from storage.s3_errors import status_of, translated
 from storage.s3_listing import Progress
+from storage.s3_strangers import about, understood
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -44,11 +45,14 @@ class Uploads(Bucket):
     def create_upload(self, key: str) -> Upload:
         """As the port says."""
         summed: dict[str, Any] = {"ChecksumAlgorithm": ALGORITHM} if self._checksums else {}
-        with translated(f"beginning an upload of {key}"):
+        doing = f"beginning an upload of {key}"
+        with translated(doing):
             reply = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=self._prefix + key, **summed
             )
-        upload_id = reply["UploadId"]
+        with understood(doing):
+            about(reply, Bucket=self._bucket, Key=self._prefix + key)
+            upload_id = reply["UploadId"]
         return Upload(marked(upload_id) if self._checksums else upload_id, self._date(reply))
 
     def put_part(
@@ -88,7 +92,8 @@ class Uploads(Bucket):
                 **checksum.parameters,
             )
         checksum.confirm(reply["ResponseMetadata"]["HTTPHeaders"], doing)
-        return bare(reply["ETag"])
+        with understood(doing):
+            return bare(reply["ETag"])
 
     def _look_for_upload(self, key: str, upload_id: str, error: Unavailable) -> None:
         """Raises NoSuchUpload where that is what a 500 was about, as it is with some servers."""
@@ -118,12 +123,19 @@ class Uploads(Bucket):
                     UploadId=unmarked(upload_id),
                     PartNumberMarker=marker,
                 )
-            found = reply.get("Parts", [])
-            for item in found:
-                progress.next(f"{item['PartNumber']:05}")
-                parts.append(Part(item["PartNumber"], bare(item["ETag"]), item["Size"]))
-            if not reply["IsTruncated"]:
-                return parts
+            with understood(listing):
+                about(
+                    reply,
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    UploadId=unmarked(upload_id),
+                )
+                found = reply.get("Parts", [])
+                for item in found:
+                    progress.next(f"{item['PartNumber']:05}")
+                    parts.append(Part(item["PartNumber"], bare(item["ETag"]), item["Size"]))
+                if not reply["IsTruncated"]:
+                    return parts
             marker = parts[-1].number if found else reply.get("NextPartNumberMarker", 0)
             progress.goes_on(marker, found=bool(found))
 
@@ -151,9 +163,9 @@ class Uploads(Bucket):
             self._pause()
             self._look_for_upload(key, upload_id, error)
             raise
-        if "ETag" not in reply:
-            raise OutcomeUnknown(f"completing {key}: S3's reply says neither yes nor no")
-        etag = bare(reply["ETag"])
+        with understood(f"completing {key}", once=True):
+            about(reply, Bucket=self._bucket, Key=self._prefix + key)
+            etag = bare(reply["ETag"])
         self._learn(etag, parts)
         return Written(etag, self._date(reply))
 
@@ -213,15 +225,16 @@ class Uploads(Bucket):
                     KeyMarker=key_marker,
                     UploadIdMarker=id_marker,
                 )
-            found = reply.get("Uploads", [])
+            with understood("listing uploads"):
+                about(reply, Bucket=self._bucket, Prefix=prefix)
+                found, more = reply.get("Uploads", []), reply["IsTruncated"]
             for item in found:
-                if progress.below(item["Key"]).startswith(self._prefix):
-                    yield PendingUpload(
-                        item["Key"].removeprefix(self._prefix),
-                        item["UploadId"],
-                        item["Initiated"].timestamp(),
-                    )
-            if not reply["IsTruncated"]:
+                with understood("listing uploads"):
+                    key, began = progress.below(item["Key"]), item["Initiated"].timestamp()
+                    upload = PendingUpload(key.removeprefix(self._prefix), item["UploadId"], began)
+                if key.startswith(self._prefix):
+                    yield upload
+            if not more:
                 return
             key_marker = reply.get("NextKeyMarker", "")
             id_marker = reply.get("NextUploadIdMarker", "")

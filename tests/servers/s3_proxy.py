@@ -11,6 +11,8 @@ spoiled  a bit of the request's body is flipped before the server gets it
 hung     the connection is kept, and the request never answered
 emptied, halved, shuffled   a listing has none of its entries, the first half, or another order
 slow-down, error, full   answered 503, 500 or 507, and not carried out
+page, absent, redirect, packed   answered by somebody else: with a page that has an ETag, with
+         a page that says 404, with a redirect to a login, or with a body that is compressed
 failed   carried out, and answered 500
 inside   carried out, and answered 200 with an error in the body
 gone     this request and all that follow are lost
@@ -37,12 +39,33 @@ def refusal(status: int, code: str) -> bytes:
     ).encode()
 
 
+def stranger(status: int, *headers: str, body: bytes = b"<html>Please log in.</html>") -> bytes:
+    """An answer that isn't S3's."""
+    lines = [f"HTTP/1.1 {status} X", *headers, f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+STRANGERS = {
+    "page": stranger(200, "Content-Type: text/html", 'ETag: "0123456789abcdef"'),
+    "absent": stranger(404, "Content-Type: text/html"),
+    "redirect": stranger(302, "Location: https://login.example/", "Content-Type: text/html"),
+    "packed": stranger(
+        200, "Content-Encoding: gzip", 'ETag: "0123456789abcdef"', body=b"\x1f\x8b\x08\0"
+    ),
+}
 REFUSALS = {
     "slow-down": refusal(503, "SlowDown"),
     "error": refusal(500, "InternalError"),
     "full": refusal(507, "XMinioStorageFull"),
+    **STRANGERS,
 }
 ANSWERS = {"failed": refusal(500, "InternalError"), "inside": refusal(200, "InternalError")}
+
+
+def _to(request: Message, answer: bytes) -> bytes:
+    """An answer as its request gets it: HEAD has none of the body that it claims."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    return head + end + (b"" if request.first.startswith("HEAD ") else body)
 
 
 class S3Proxy(FaultProxy):
@@ -93,7 +116,7 @@ class S3Proxy(FaultProxy):
             await reader.read()  # until the client gives up
             return False
         if fault in REFUSALS:
-            writer.write(REFUSALS[fault])
+            writer.write(_to(request, REFUSALS[fault]))
             await writer.drain()
             return True
         reply = await self._carry_out(fault, request)

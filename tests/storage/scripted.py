@@ -65,7 +65,7 @@ def scripted(*replies: Reply) -> Iterator[Script]:
 
         def _answer(self) -> None:
             script.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
-            reply = replies[min(len(script.requests), len(replies) - 1)]
+            reply = script.replies[min(len(script.requests), len(script.replies) - 1)]
             script.requests.append((self.command, self.path))
             script.headers.append({name.lower(): value for name, value in self.headers.items()})
             if reply.hang_up:

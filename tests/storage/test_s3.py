@@ -29,6 +29,7 @@ from storage.port import (
 )
 from storage.s3 import S3Settings, S3Store
 from storage.s3_errors import translate
+from storage.s3_uploads import ABORT_ATTEMPTS
 from tests.servers.process import free_port
 from tests.servers.s3 import SECRET_KEY, S3Server
 from tests.storage.conftest import with_prefix
@@ -416,7 +417,7 @@ def test_abort_until_nothing_arrives() -> None:
         store.abort_upload("a", "u")
         store.close()
     assert [method for method, _ in script.requests] == ["DELETE", "GET", "DELETE", "GET"]
-    with scripted(listed) as script:
+    with scripted(*(aborted, listed) * ABORT_ATTEMPTS) as script:
         store = script.store()
         with pytest.raises(Unavailable, match="keep arriving"):
             store.abort_upload("a", "u")

@@ -2,74 +2,284 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 
 import pytest
 
-from holdfast.errors import OutcomeUnknown, Unavailable
-from storage.port import IfAbsent, ObjectStore
-from storage.s3 import S3Settings, S3Store
+from holdfast.errors import OutcomeUnknown, PermissionDenied, Unavailable
+from storage.port import ConditionFailed, IfAbsent, IfMatch, ObjectStore, Part
+from storage.s3_strangers import objection
+from tests.storage.scripted import Reply, error, scripted
 
+MD5 = "0123456789abcdef0123456789abcdef"
+WHEN = "Thu, 26 Nov 2026 04:00:00 GMT"
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+JSON = {"Content-Type": "application/json"}
+XML = {"Content-Type": "application/xml"}
+OBJECT = {"ETag": f'"{MD5}"', "Last-Modified": WHEN, "Content-Type": "binary/octet-stream"}
 PAGE = b"<html><body>Please log in.</body></html>"
-
-
-class LoginPage(BaseHTTPRequestHandler):
-    """Answers everything with 200 and a page."""
-
-    protocol_version = "HTTP/1.1"
-
-    def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(PAGE)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(PAGE)
-
-    do_GET = do_PUT = do_HEAD = do_POST = _answer  # noqa: N815 -- http.server's names
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Store]:
-    """A store whose endpoint is somebody else's."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), LoginPage)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    opened = S3Store(
-        S3Settings(
-            bucket="content",
-            endpoint=f"http://127.0.0.1:{server.server_port}",
-            region="us-east-1",
-            prefix="",
-            path_style=True,
-            max_connections=2,
-        )
-    )
-    yield opened
-    opened.close()
-    server.shutdown()
-    server.server_close()
-
+TORN_PAGE = b"<!doctype html><p>Please log in."
+ONE_PART = (Part(1, MD5, 5),)
 
 CALLS: dict[str, Callable[[ObjectStore], object]] = {
     "put": lambda store: store.put("data/a", b"body"),
     "conditional put": lambda store: store.put("blobs/a", b"body", IfAbsent()),
+    "replacing put": lambda store: store.put("blobs/a", b"body", IfMatch(MD5)),
     "get": lambda store: store.get("blobs/a"),
     "ranged get": lambda store: store.get("data/a", 4, 4),
     "head": lambda store: store.head("data/a"),
+    "delete": lambda store: store.delete("holds/a"),
+    "conditional delete": lambda store: store.delete_if("holds/a", MD5),
     "list": lambda store: list(store.list("holds/")),
+    "access": lambda store: store.check_access(),
+    "new upload": lambda store: store.create_upload("data/a"),
+    "part": lambda store: store.put_part("data/a", "u", 1, b"body"),
+    "parts": lambda store: store.list_parts("data/a", "u"),
+    "completion": lambda store: store.complete_upload("data/a", "u", ONE_PART),
+    "abort": lambda store: store.abort_upload("data/a", "u"),
+    "uploads": lambda store: list(store.list_uploads("data/")),
+}
+STRANGERS = {
+    "login page": Reply(200, PAGE, HTML),
+    "page that isn't XML": Reply(200, TORN_PAGE, HTML),
+    "page with an ETag": Reply(200, PAGE, {**OBJECT, **HTML}),
+    "JSON with an ETag": Reply(200, b'{"error":"no route"}', {**OBJECT, **JSON}),
+    "accepted": Reply(202, PAGE, HTML),
+    "compressed": Reply(200, b"\x1f\x8b\x08\0\0\0\0\0", {**OBJECT, "Content-Encoding": "gzip"}),
+    "redirect": Reply(302, PAGE, {"Location": "https://login.example/x?secret=1", **HTML}),
+    "moved": Reply(301, b"", {"Location": "/elsewhere"}),
+    "not modified": Reply(304, b"", {"ETag": f'"{MD5}"'}),
+    "absence, as a page": Reply(404, PAGE, HTML),
+    "absence, as a page that isn't XML": Reply(404, TORN_PAGE, HTML),
+    "absence, in plain text": Reply(404, b"404 page not found\n", {"Content-Type": "text/plain"}),
+    "absence, without a word": Reply(404),
+    "other XML": Reply(404, b"<Fault><Text>no route</Text></Fault>", XML),
+    "bad request, as a page": Reply(400, PAGE, HTML),
+    "of a proxy that wants a password": Reply(407, PAGE, HTML),
+    "bad gateway": Reply(502, PAGE, HTML),
 }
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_login_page(store: S3Store, call: Callable[[ObjectStore], object]) -> None:
-    """A page with status 200 is no answer: not of a write, not of a read, not of a listing."""
-    with pytest.raises((Unavailable, OutcomeUnknown)):
+def test_strangers(call: Callable[[ObjectStore], object]) -> None:
+    """Whatever is asked, an answer that isn't S3's is Unavailable: no success, and no absence."""
+    with scripted(Reply()) as script:
+        store = script.store()
+        for name, reply in STRANGERS.items():
+            script.replies = [reply]
+            text = unavailable(store, call, name)
+            assert "isn't S3's" in text or f"answered {reply.status}" in text, name
+            assert "secret" not in text
+        store.close()
+
+
+def unavailable(store: ObjectStore, call: Callable[[ObjectStore], object], name: str) -> str:
+    """What a call says that must be Unavailable."""
+    try:
         call(store)
+    except Unavailable as error:
+        return str(error)
+    pytest.fail(f"{name}: taken for an answer")
+
+
+def test_a_redirect_names_where_it_leads() -> None:
+    """A redirect is never followed, and the error names the host that it leads to."""
+    with scripted(STRANGERS["redirect"]) as script:
+        store = script.store()
+        with pytest.raises(Unavailable, match=r"302.*leads to 'login\.example'"):
+            store.get("blobs/a")
+        store.close()
+
+
+@pytest.mark.parametrize("name", ["conditional put", "replacing put", "completion"])
+def test_a_stranger_to_what_is_sent_once(name: str) -> None:
+    """A page in answer to what is sent a single time leaves its outcome unknown."""
+    with scripted(Reply()) as script:
+        store = script.store()
+        for stranger in ("login page", "page with an ETag", "redirect", "absence, as a page"):
+            script.replies = [STRANGERS[stranger]]
+            with pytest.raises(OutcomeUnknown):
+                CALLS[name](store)
+        store.close()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_as_a_page(status: int) -> None:
+    """A page that forbids comes from a proxy; a refusal without one may be S3's."""
+    with scripted(Reply(status, PAGE, HTML)) as script:
+        store = script.store()
+        for name, call in CALLS.items():
+            with pytest.raises(PermissionDenied if name == "head" else Unavailable):
+                call(store)
+        store.close()
+
+
+# -- answers that look like S3's
+
+
+def page(name: str, **fields: str) -> Reply:
+    """A document of S3's."""
+    text = "".join(f"<{field}>{value}</{field}>" for field, value in fields.items())
+    return Reply(200, f"<{name}>{text}</{name}>".encode(), XML)
+
+
+ELSEWHERE: dict[str, tuple[Callable[[ObjectStore], object], Reply]] = {
+    "another bucket's objects": (
+        CALLS["list"],
+        page("ListBucketResult", Name="other", Prefix="p/holds/", IsTruncated="false"),
+    ),
+    "another prefix's objects": (
+        CALLS["list"],
+        page("ListBucketResult", Name="bucket", Prefix="p/blobs/", IsTruncated="false"),
+    ),
+    "all objects": (
+        CALLS["list"],
+        page("ListBucketResult", Name="bucket", Prefix="", IsTruncated="false"),
+    ),
+    "another bucket, at start": (
+        CALLS["access"],
+        page("ListBucketResult", Name="other", Prefix="p/", IsTruncated="false"),
+    ),
+    "another object's parts": (
+        CALLS["parts"],
+        page("ListPartsResult", Key="p/data/b", UploadId="u", IsTruncated="false"),
+    ),
+    "another upload's parts": (
+        CALLS["parts"],
+        page("ListPartsResult", Key="p/data/a", UploadId="v", IsTruncated="false"),
+    ),
+    "another bucket's uploads": (
+        CALLS["uploads"],
+        page("ListMultipartUploadsResult", Bucket="other", IsTruncated="false"),
+    ),
+    "another object's upload": (
+        CALLS["new upload"],
+        page("InitiateMultipartUploadResult", Key="p/data/b", UploadId="u"),
+    ),
+    "another object's completion": (
+        CALLS["completion"],
+        page("CompleteMultipartUploadResult", Key="p/data/b", ETag="e"),
+    ),
+    "an upload without a name": (
+        CALLS["new upload"],
+        page("InitiateMultipartUploadResult", Key="p/data/a"),
+    ),
+    "an object without a date": (
+        CALLS["list"],
+        Reply(
+            200,
+            b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents>"
+            b"<Key>p/holds/a</Key></Contents></ListBucketResult>",
+            XML,
+        ),
+    ),
+    "a part without an ETag": (
+        CALLS["parts"],
+        Reply(
+            200,
+            b"<ListPartsResult><IsTruncated>false</IsTruncated><Part>"
+            b"<PartNumber>1</PartNumber></Part></ListPartsResult>",
+            XML,
+        ),
+    ),
+    "another range": (
+        CALLS["ranged get"],
+        Reply(206, b"body", {**OBJECT, "Content-Range": "bytes 0-3/8"}),
+    ),
+    "a range that can't be read": (
+        CALLS["ranged get"],
+        Reply(206, b"body", {**OBJECT, "Content-Range": "bytes 4-7/*"}),
+    ),
+    "a part of an object, not saying which": (CALLS["get"], Reply(206, b"body", OBJECT)),
+    "a length that is no number": (
+        CALLS["head"],
+        Reply(200, b"", {**OBJECT, "Content-Length": "many"}, unsized=True),
+    ),
+}
+
+
+def test_about_something_else() -> None:
+    """An answer about another bucket, key, prefix or range, or without its fields, is refused."""
+    with scripted(Reply()) as script:
+        store = script.store(prefix="p")
+        for name, (call, reply) in ELSEWHERE.items():
+            script.replies = [reply]
+            assert "isn't S3's" in unavailable(store, call, name), name
+        store.close()
+
+
+def test_fields_that_nobody_needs() -> None:
+    """What isn't used may be absent: an upload is made and completed without a Location."""
+    made = page("InitiateMultipartUploadResult", UploadId="u")
+    completed = page("CompleteMultipartUploadResult", ETag="e")
+    with scripted(made, completed) as script:
+        store = script.store()
+        assert store.create_upload("data/a").id.endswith("u")
+        assert store.complete_upload("data/a", "u", ONE_PART).etag == "e"
+        store.close()
+
+
+def test_an_access_point() -> None:
+    """A bucket that S3 calls by another name is believed to be the one that was asked for."""
+    listed = page("ListBucketResult", Name="bucket", Prefix="", IsTruncated="false")
+    with scripted(listed) as script:
+        store = script.store(bucket="point-abc-s3alias")
+        assert list(store.list("")) == []
+        store.close()
+
+
+def test_absence_by_head_is_confirmed() -> None:
+    """What HEAD says is absent is asked for by GET: only a document of S3's says so."""
+    gone, there = (
+        error(404, "NoSuchKey"),
+        Reply(206, b"b", OBJECT | {"Content-Range": "bytes 0-0/4"}),
+    )
+    for second, outcome in ((gone, "there is no object"), (there, "GET that it is")):
+        with scripted(Reply(404), Reply(404), second) as script:
+            store = script.store()
+            with pytest.raises(Exception, match=outcome):
+                store.head("data/a")
+            store.close()
+        assert [method for method, _ in script.requests] == ["HEAD", "HEAD", "GET"]
+
+
+def test_an_empty_object_by_head_is_no_absence() -> None:
+    """Where GET finds an object without bytes, HEAD's absence is Unavailable, too."""
+    empty = error(416, "InvalidRange")
+    with scripted(Reply(404), Reply(404), empty) as script:
+        store = script.store()
+        with pytest.raises(Unavailable, match="GET that it is"):
+            store.head("data/a")
+        store.close()
+
+
+def test_a_failed_condition_is_an_answer() -> None:
+    """A 412 with S3's document is an answer, whatever lies between."""
+    with scripted(error(412, "PreconditionFailed")) as script:
+        store = script.store()
+        with pytest.raises(ConditionFailed):
+            store.put("a", b"x", IfAbsent())
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "headers", "length"),
+    [
+        ("GetObject", 200, OBJECT, 5),
+        ("GetObject", 206, {"content-range": "bytes 0-0/1"}, 1),
+        ("GetObject", 404, {"content-type": "application/xml"}, 300),
+        ("HeadObject", 404, {"content-type": "text/html"}, 0),
+        ("PutObject", 200, {"content-type": "text/html"}, 0),
+        ("DeleteObject", 204, {"content-type": "text/html"}, 0),
+        ("ListObjectsV2", 200, {"content-type": "text/xml"}, 300),
+        ("GetObject", 200, {"content-encoding": "aws-chunked"}, 5),
+        ("GetObject", 404, {"content-type": "text/xml"}, 300),
+        ("GetObject", 503, {"content-type": "application/xml"}, 300),
+        ("GetObject", 500, {"content-type": "text/html"}, 0),
+    ],
+)
+def test_what_servers_of_s3_say(
+    operation: str, status: int, headers: dict[str, str], length: int
+) -> None:
+    """Nothing is held against what S3, MinIO and moto answer."""
+    assert objection(operation, status, headers, length) == ""

@@ -1,0 +1,89 @@
+"""The bodies of replies to reads: what is said of them, and whether they came in full."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from holdfast.errors import DataLoss
+from storage.port import Entry, Fetched
+from storage.s3_client import bare
+from storage.s3_clock import ServerClock
+from storage.s3_strangers import NotS3
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a reply says of its body: `size` in bytes, `whole` the object's, if it is a range."""
+
+    size: int
+    whole: int | None
+    etag: str
+    last_modified: float
+    date: float
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], received: int, offset: int, date: float) -> Self:
+        """Reads the headers of a reply.
+
+        Args:
+            headers: by lower-case names.
+            received: bytes of the body that are there.
+            offset: where it was to begin, if it is a range.
+            date: when the server answered, in s since 1970.
+
+        Raises:
+            KeyError, ValueError, NotS3: they aren't those of an object, or of another range.
+        """
+        modified = ServerClock.parse(headers.get("last-modified"))
+        return cls(
+            size=int(headers.get("content-length", received)),
+            whole=_size_of_whole(headers.get("content-range", ""), offset),
+            etag=bare(headers["etag"]),
+            last_modified=0.0 if modified is None else modified,
+            date=date,
+        )
+
+
+def whole(
+    key: str, offset: int, length: int | None, described: Described, body: bytes
+) -> Fetched | None:
+    """What was read, if it came in full; None if it broke off.
+
+    Raises:
+        DataLoss: the object has fewer bytes than were asked for.
+    """
+    size = described.size
+    if described.whole is not None:
+        size = described.whole
+    elif offset or length is not None:  # a server that doesn't know ranges
+        body = body[offset : None if length is None else offset + length]
+    entry = Entry(key, size, described.etag, described.last_modified)
+    wanted = size - offset if length is None else length
+    if offset + wanted > size or wanted < 0:
+        raise ends_early(entry, offset, wanted)
+    return Fetched(entry, body, described.date) if len(body) == wanted else None
+
+
+def _size_of_whole(content_range: str, offset: int) -> int | None:
+    """Bytes of the object that a range is of: "bytes <first>-<last>/<size>"; None: of none.
+
+    Raises:
+        NotS3: it doesn't begin where it should.
+        ValueError: it is no range.
+    """
+    if not content_range:
+        return None
+    first = content_range.removeprefix("bytes ").partition("-")[0]
+    if int(first) != offset:
+        raise NotS3(reason=f"bytes from {offset} on were asked for, and it has {content_range}")
+    return int(content_range.rpartition("/")[2])
+
+
+def ends_early(entry: Entry, offset: int, wanted: int) -> DataLoss:
+    """The error of an object that has fewer bytes than were asked for."""
+    return DataLoss(
+        f"object {entry.key} has {entry.size} bytes; bytes {offset} to {offset + wanted} "
+        "were wanted"
+    )
