@@ -19,7 +19,12 @@ CONTAINERD := github.com/containerd/containerd/v2/cmd
 # Without what needs C libraries or more of the kernel than the tests do.
 CONTAINERD_FLAGS := -tags=no_btrfs,no_devmapper,no_zfs
 PIP_TOOLS := pip-tools==7.6.2
+TOWNCRIER := towncrier==25.8.0
+CLONE := build/ci
 LOCK_VENV := build/lock
+CHANGELOG_VENV := build/changelog
+# Of the next release.
+VERSION ?=
 # UPGRADE=--upgrade takes newer versions; without it, pins stay as far as they can.
 UPGRADE ?=
 COMPILE = CUSTOM_COMPILE_COMMAND='make lock' $(LOCK_VENV)/bin/pip-compile --quiet \
@@ -36,8 +41,11 @@ BENCH_ARGS ?=
 LOAD_ARGS ?=
 
 .PHONY: help
-help: ## Lists the targets.
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
+help:
+	@sed -n -e 's/^##@ \(.*\)/\n\1:/p' -e 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) \
+	  | expand -t 21
+
+##@ Every day
 
 .PHONY: demo
 demo: $(READY) ## Two frontends, one dies in mid-stream, nothing is lost: about a minute.
@@ -50,6 +58,11 @@ test: $(READY) ## All tests but the slow ones; skips what this machine can't run
 .PHONY: test-long
 test-long: $(READY) ## All tests, the slow ones too.
 	$(WITH_PATH) $(RUN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+
+.PHONY: ci
+ci: ## All that must pass before a change lands, on a clone of the last commit.
+	rm -rf $(CLONE) && git clone --quiet . $(CLONE)
+	cd $(CLONE) && .ci/run
 
 .PHONY: lint
 lint: $(READY) protos-check ## Style, types, layers, generated code.
@@ -68,6 +81,8 @@ define generate
 $(WITH_PATH) $(RUN)/python -m grpc_tools.protoc -I. --python_out=$(1) \
   --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) protos/content.proto
 endef
+
+##@ What is generated, and releases
 
 .PHONY: protos
 protos: $(READY) ## Generates protos/*_pb2* again.
@@ -95,6 +110,15 @@ lock: ## Makes the lock files again; UPGRADE=--upgrade for newer versions.
 	$(COMPILE) --constraint requirements-dev.lock \
 	  --output-file requirements.lock pyproject.toml requirements.in
 
+.PHONY: changelog
+changelog: ## Puts changes/ into CHANGELOG.md under a heading: VERSION=0.2.0.
+	test -n "$(VERSION)" || { echo "say which: make changelog VERSION=0.2.0" >&2; exit 1; }
+	test -x $(CHANGELOG_VENV)/bin/towncrier || { $(PYTHON) -m venv $(CHANGELOG_VENV) && \
+	  $(CHANGELOG_VENV)/bin/pip install --quiet $(TOWNCRIER); }
+	$(CHANGELOG_VENV)/bin/towncrier build --yes --version $(VERSION)
+
+##@ Programs that tests and benchmarks take
+
 .PHONY: tools
 tools: ## Builds MinIO, helm and containerd with Go, for the tests that need them.
 	scripts/go-tool $(TOOLS) github.com/minio/minio $(MINIO_VERSION)
@@ -116,6 +140,8 @@ tools-bench: ## Builds ghz and the peers with Go, for the benchmarks.
 bundle: $(READY) ## Makes a program for nodes that needs nothing else: dist/holdfast-*.tar.gz.
 	$(RUN)/python -m scripts.bundle dist --archive
 
+##@ Measurements
+
 .PHONY: bench
 bench: $(READY) tools-bench ## Measures beside the peers; BENCH_ARGS: see bench/README.md.
 	$(WITH_PATH) $(RUN)/python -m bench $(or $(BENCH_ARGS),compare)
@@ -123,6 +149,8 @@ bench: $(READY) tools-bench ## Measures beside the peers; BENCH_ARGS: see bench/
 .PHONY: load
 load: $(READY) tools-bench ## ghz on every RPC; LOAD_ARGS='--address HOST:PORT' for a cluster.
 	$(WITH_PATH) $(RUN)/python -m bench load $(LOAD_ARGS)
+
+##@ This checkout
 
 .PHONY: clean
 clean: ## Removes what was made here, the environment too.

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from typing import Any
 
 import pytest
 import yaml
@@ -32,6 +33,28 @@ def test_the_changelog_knows_this_version() -> None:
     """The changelog has a section for this version, or one for what is unreleased."""
     sections = re.findall(r"^## \[(.+?)\]", required_text("CHANGELOG.md"), re.MULTILINE)
     assert sections[0] in {"Unreleased", version()}
+
+
+def test_changes_are_named_and_told() -> None:
+    """Each fragment in changes/ has a number or a word, one of the kinds, and a sentence."""
+    kinds = [kind["directory"] for kind in _pyproject()["tool"]["towncrier"]["type"]]
+    name = re.compile(rf"(\d+|\+[a-z0-9-]+)\.({'|'.join(kinds)})\.md")
+    for path in files():
+        if path.parent == ROOT / "changes" and path.name != "README.md":
+            assert name.fullmatch(path.name), f"{path.name}: see changes/README.md"
+            assert path.read_text("utf-8").rstrip().endswith((".", "`.", ")"))
+
+
+def test_releases_go_on_top_of_the_changelog() -> None:
+    """`make changelog` finds the place in CHANGELOG.md where a release's changes go."""
+    place = _pyproject()["tool"]["towncrier"]["start_string"]
+    above, _, below = required_text("CHANGELOG.md").partition(place)
+    assert "\n## " not in above
+    assert below.lstrip().startswith("## [")
+
+
+def _pyproject() -> dict[str, Any]:
+    return tomllib.loads(required_text("pyproject.toml"))
 
 
 @pytest.mark.parametrize("lock", LOCKS)

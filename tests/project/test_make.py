@@ -79,7 +79,12 @@ def test_building_the_conformance_tests_needs_go(tmp_path: Path) -> None:
 
 
 def test_help_lists_what_the_readme_promises(tmp_path: Path) -> None:
-    """`make help` lists the targets, demo and test among them, each with a sentence."""
-    listed = dict(line.split(maxsplit=1) for line in make(tmp_path, "help").stdout.splitlines())
+    """`make help` lists the targets in groups, demo and test first, each with a sentence."""
+    lines = make(tmp_path, "help").stdout.splitlines()
+    listed = dict(line.split(maxsplit=1) for line in lines if line.startswith("  "))
+    groups = [line for line in lines if line and not line.startswith(" ")]
+    assert len(groups) > 3
+    assert all(group.endswith(":") for group in groups)
+    assert list(listed)[:2] == ["demo", "test"]
     assert {"demo", "test", "test-long", "lint", "protos", "lock", "tools"} <= listed.keys()
     assert [name for name, text in listed.items() if not text.endswith(".")] == []
