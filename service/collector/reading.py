@@ -29,15 +29,11 @@ READ_GRACE: Final = "r"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A listed record, whether a hold names it, and what is known of it under its ETag.
-
-    `changed`: something is known, under another ETag.
-    """
+    """A listed record, whether a hold names it, and what is known of it under its ETag."""
 
     entry: Entry
     held: bool
     known: Known | None
-    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +80,14 @@ class Reading:
                 run.report.note(Kind.RECORDS, Fate.HELD)
             known = self._pages.find(entry.key)
             fits = known is not None and known.etag == entry.etag
-            changed = known is not None and not fits
-            yield Asked(entry, name is not None, known if fits else None, changed)
+            yield Asked(entry, name is not None, known if fits else None)
 
     def _look(self, asked: Asked) -> Found:
         known, key = asked.known, asked.entry.key
         if known and known.believed:
             return Found(asked, known, asked.entry.last_modified)
-        condemned = known is not None and known.state is State.CONDEMNED
-        if asked.held and not self._all and not asked.changed and not condemned:
+        # One that may be condemned is read: nobody else takes back what an earlier run did to it.
+        if known and known.state is not State.CONDEMNED and asked.held and not self._all:
             return Found(asked, known, read=False)
         try:
             seen = self._run.records.read(record_digest(key))

@@ -9,6 +9,7 @@ import pytest
 from holdfast.digests import Digest
 from holdfast.errors import ResourceExhausted
 from service.collector.brakes import Brake, Limits, Plan, tripped
+from service.collector.known import PAGES
 from service.collector.report import Fate, Kind
 from storage.keys import DATA, HOLDS, RECORDS, TAILS, record_digest, tail_key, uuid7
 from storage.port import Entry
@@ -218,6 +219,22 @@ def test_a_pardon_that_failed_is_made_up_for() -> None:
     assert not world.collect().ok
     assert world.state(digest) is State.CONDEMNED
     world.store.before = nothing
+    assert world.collect().ok
+    assert world.state(digest) is State.LIVE
+
+
+def test_a_pardon_needs_no_page() -> None:
+    """What a lie condemned is pardoned by the next run, even if what was known of it is lost."""
+    store = Hiding()
+    world = World(SteppingStore(store), APART)
+    digest = world.commit("a", b"x")
+    store.grow_old((RECORDS,), 2 * 24 * 3600.0)
+    store.below = HOLDS
+    world.collect()
+    assert world.state(digest) is State.CONDEMNED
+    store.below = ""
+    for page in world.keys(PAGES):
+        store.delete(page)
     assert world.collect().ok
     assert world.state(digest) is State.LIVE
 

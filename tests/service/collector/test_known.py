@@ -38,6 +38,18 @@ def test_two_runs_read_and_the_third_does_not() -> None:
     }
 
 
+def test_a_young_store_is_read_once() -> None:
+    """While no data is old, a held record is read once: to see that nobody has condemned it."""
+    world = memory_world()
+    for number in range(40):
+        world.commit("a", b"%d" % number)
+    assert [reads(world) for _ in range(3)] == [40, 0, 0]
+    world.commit("a", b"new")
+    assert [reads(world) for _ in range(2)] == [1, 0]
+    world.grow_old()
+    assert [reads(world) for _ in range(3)] == [41, 0, 0]
+
+
 def test_what_has_changed_is_read_twice_again() -> None:
     """A record that was written since is read by the next two runs, and no other is."""
     world = stocked()

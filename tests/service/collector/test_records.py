@@ -55,9 +55,10 @@ def test_a_young_blob_is_kept(world: World) -> None:
 
 
 def test_only_what_nobody_holds_is_read(world: World) -> None:
-    """The passes over records read those alone that no hold names."""
+    """Of the records that are known by now those alone are read that no hold names."""
     for body in (b"1", b"2", b"3"):
         world.commit("a", body)
+    world.collect()
     gone = world.commit("a", b"gone")
     world.blobs.drop("a", gone)
     world.store.calls.clear()
