@@ -92,6 +92,22 @@ TRANSIENT: Final = frozenset(
         "SlowDown",
     }
 )
+MISTAKEN: Final = frozenset(
+    {
+        "EntityTooLarge",
+        "InvalidArgument",
+        "InvalidObjectState",
+        "InvalidRange",
+        "InvalidRequest",
+        "InvalidURI",
+        "KeyTooLongError",
+        "MetadataTooLarge",
+        "MissingContentLength",
+        "MissingRequestBodyError",
+        "RequestHeaderSectionTooLarge",
+    }
+)
+"""What was asked is wrong, and will be the next time: a bug of ours, or an object of somebody's."""
 _TRANSIENT_STATUSES: Final = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 )
@@ -180,7 +196,11 @@ def _of_reply(error: boto.ClientError, doing: str, *, once: bool) -> HoldfastErr
         return kind(f"{text}; try again")
     if status < HTTPStatus.BAD_REQUEST:
         return _elsewhere(error, text, once=once)
-    return _OF_STATUS.get(status, _unexpected)(text)
+    if status in _OF_STATUS or code in MISTAKEN:
+        return _OF_STATUS.get(status, _mistaken)(text)
+    # Nothing protects an error document on its way: a flipped bit makes another code of one.
+    kind = OutcomeUnknown if once else Unavailable
+    return kind(f"{text}: the code isn't known; try again, and report it if it stays")
 
 
 def _transient(code: str, status: int) -> bool:
@@ -225,7 +245,7 @@ def _elsewhere(error: boto.ClientError, text: str, *, once: bool) -> HoldfastErr
     return kind(f"{text}{leads}: the answer isn't S3's; {ADVICE}")
 
 
-def _unexpected(text: str) -> HoldfastError:
+def _mistaken(text: str) -> HoldfastError:
     return HoldfastError(f"{text}; this isn't expected: report it with this text")
 
 

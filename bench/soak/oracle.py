@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from bench.soak.content import Content
+from holdfast.errors import HoldfastError
 
 MOST_TOLD = 50
 
@@ -117,6 +118,9 @@ class Oracle:
         """Counts an operation that was refused or got no answer."""
         with self._lock:
             self.errors[f"{operation}: {type(error).__name__}"] += 1
+        if type(error) is HoldfastError:
+            # UNKNOWN or INTERNAL: each failure has a status that says what to do.
+            self.violation(f"{operation} failed, and nobody foresaw how: {error}")
 
     def violation(self, text: str, claim: Claim | None = None) -> None:
         """Something that must never be."""

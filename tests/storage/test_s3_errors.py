@@ -3,8 +3,34 @@
 from __future__ import annotations
 
 import pytest
+from botocore.exceptions import ClientError
 
-from storage.s3_errors import TRANSIENT, _transient
+from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
+from storage.port import NoSuchKey
+from storage.s3_errors import MISTAKEN, TRANSIENT, _transient, translate
+
+
+def reply(code: str, status: int) -> ClientError:
+    """A reply of S3's with an error document."""
+    document = {"Code": code, "Message": "m"}
+    metadata = {"HTTPStatusCode": status}
+    return ClientError({"Error": document, "ResponseMetadata": metadata}, "GetObject")  # type: ignore[typeddict-item]
+
+
+def test_a_code_that_is_not_known() -> None:
+    """A bit that flips in an error document says nothing: neither absence, nor a bug of ours."""
+    assert type(translate(reply("NoSuchKey", 404), "reading k")) is NoSuchKey
+    for status in (400, 404, 416):
+        assert type(translate(reply("NoSushKey", status), "reading k")) is Unavailable
+        assert type(translate(reply("NoSushKey", status), "writing k", once=True)) is OutcomeUnknown
+
+
+@pytest.mark.parametrize("code", sorted(MISTAKEN))
+def test_a_request_that_is_wrong(code: str) -> None:
+    """What S3 says is wrong with a request isn't asked again, and is to be reported."""
+    error = translate(reply(code, 400), "reading k")
+    assert type(error) is HoldfastError
+    assert "report it" in str(error)
 
 
 @pytest.mark.parametrize("code", sorted(TRANSIENT))
