@@ -22,6 +22,16 @@ def arrived(digest: Digest) -> str:
     return f"holdfast:arrived:{digest}"
 
 
+def known(store: str) -> str:
+    """String: what this Redis is known by to a store."""
+    return f"holdfast:store:{store}"
+
+
+def confirmed(store: str) -> str:
+    """String with a TTL: that somebody has confirmed a moment ago which Redis a store has."""
+    return f"holdfast:confirmed:{store}"
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The keys of one tenant."""

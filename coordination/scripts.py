@@ -33,6 +33,7 @@ NAMES: Final = (
     "freeze",
     "hold_fill",
     "hold_look_up",
+    "identify",
     "leave",
     "open",
     "rekey",

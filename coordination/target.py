@@ -71,6 +71,22 @@ class Target:
         )
 
 
+def place(url: str) -> str:
+    """Where a URL points, for people: without user and password.
+
+    Raises:
+        ConfigurationError: it is malformed.
+    """
+    target = Target.parse(url)
+    if target.hosts:
+        hosts = ",".join(f"{host}:{port}" for host, port in target.hosts)
+        return f"{target.scheme}://{hosts}/{target.service}".rstrip("/")
+    parts = urlsplit(url)
+    if target.scheme == "unix":
+        return f"unix://{parts.path}"
+    return f"{parts.hostname}:{parts.port or DEFAULT_PORT}{parts.path}"
+
+
 def _path(parts: SplitResult) -> tuple[str, int]:
     """The service and the database that a URL's path names."""
     service, _, db = parts.path.lstrip("/").partition("/")

@@ -23,6 +23,7 @@ from service.core import Core, open_core
 from service.disk_cache import disk_cache
 from service.intake import SIZE, Intake
 from service.overload import Most, Overload
+from service.pairing import Pairing, pairing_of
 from service.presence import Presence
 from service.quarantine import Quarantine
 from service.reader import Reader, RecordCache
@@ -44,6 +45,7 @@ class Running:
 
     frontend: Frontend
     redis: Client
+    pairing: Pairing
     loops: tuple[asyncio.Task[None], ...]
 
 
@@ -89,7 +91,7 @@ async def run_frontend(
             loop_of("listening for lost leases", sessions.watch_lost()),
         )
         try:
-            yield Running(frontend, core.redis, loops)
+            yield Running(frontend, core.redis, pairing_of(core, redis_url), loops)
         finally:
             await core.snapshots.close()
             await sessions.close_all()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -25,6 +25,7 @@ from service.frontend import Running, run_frontend
 from service.http import SideDoor
 from service.listeners import parse
 from service.notify import READY, STOPPING, notify
+from service.pairing import Pairing
 from service.room import attend
 from service.server import Servers
 from service.settings import Settings
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 WATCH_INTERVAL: Final = 1.0
 """Seconds between two looks at an embedded Redis."""
+Result = TypeVar("Result")
 Revive = Callable[[], Awaitable[bool]]
 """Starts an embedded Redis again if it has died; False if it had."""
 REDIS_RETRY: Final = 2.0
@@ -86,7 +88,10 @@ async def _serve(
         if settings.http:
             # Until the very end: a drain is when one wants to see the figures.
             stack.callback(_side_door(settings, running, serving).close)
-        watch = await _check_redis(running.redis, revive)
+        pairing = None if settings.embedded else running.pairing
+        watch = await _unless(stop, _check_redis(running.redis, pairing, revive))
+        if watch is None:
+            return
         stack.push_async_callback(end, [watch])
         servers = Servers(running.frontend)
         stack.push_async_callback(servers.drain, settings.drain_grace)
@@ -119,8 +124,20 @@ def _side_door(settings: Settings, running: Running, serving: asyncio.Event) -> 
     return door
 
 
-async def _check_redis(client: Client, revive: Revive | None) -> asyncio.Task[None]:
-    """Refuses an unfit Redis, and begins to watch it.
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
+    """Waits for work, or for the signal to stop: then it is given up, and None comes back."""
+    working, stopped = begin(work), begin(stop.wait())
+    try:
+        await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        await end([working, stopped])
+
+
+async def _check_redis(
+    client: Client, pairing: Pairing | None, revive: Revive | None
+) -> asyncio.Task[None]:
+    """Refuses an unfit Redis, or one that isn't the store's, and begins to watch it.
 
     One that can't be reached doesn't keep a frontend from starting: what is
     committed can be read without it. It is looked at when it comes back.
@@ -128,35 +145,56 @@ async def _check_redis(client: Client, revive: Revive | None) -> asyncio.Task[No
     log.info("looking at Redis")
     try:
         require(await probe(client), "Redis")
+        if pairing is not None:
+            await pairing.settle()
     except Unavailable as error:
         log.warning("Redis can't be reached: serving reads only until it is", reason=because(error))
-        return loop_of("looking at Redis", _check_later(client))
-    return loop_of("looking at Redis", _watch(revive))
+        return loop_of("looking at Redis", _check_later(client, pairing))
+    return loop_of("looking at Redis", _watch(pairing, revive))
 
 
-async def _check_later(client: Client) -> None:
+async def _check_later(client: Client, pairing: Pairing | None) -> None:
     while True:
         await asyncio.sleep(REDIS_RETRY)
         with suppress(Unavailable):
             require(await probe(client), "Redis")
             log.info("Redis is there")
             break
-    await _watch(None)
+    await _watch(pairing, None)
 
 
-async def _watch(revive: Revive | None) -> None:
-    while revive is not None:
+async def _watch(pairing: Pairing | None, revive: Revive | None) -> None:
+    """Watches as long as it runs: that an embedded Redis lives, and that the store is used with it.
+
+    Raises:
+        ConfigurationError: the store is used with another Redis by now.
+    """
+    tasks = [begin(_keep_alive(revive))] if revive is not None else []
+    if pairing is not None:
+        tasks.append(begin(pairing.attend()))
+    try:
+        if not tasks:
+            await asyncio.Event().wait()
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await end(tasks)
+
+
+async def _keep_alive(revive: Revive) -> None:
+    while True:
         await asyncio.sleep(WATCH_INTERVAL)
         if not await revive():
             log.warning("the embedded Redis had died and was started again")
-    await asyncio.Event().wait()
 
 
 async def _until_stopped(stop: asyncio.Event, tasks: tuple[asyncio.Task[None], ...]) -> None:
     """Waits for a signal, or for a task that should never end.
 
     Raises:
-        HoldfastError: the Redis that came back can't be used.
+        HoldfastError: the Redis that came back can't be used, or the store is used with
+            another one by now.
     """
     signalled = begin(stop.wait())
     try:

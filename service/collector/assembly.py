@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from coordination.stale import StaleIngests
+from holdfast.errors import Unavailable
 from service.collector.ages import Ages
 from service.collector.brakes import Brake
 from service.collector.collector import collect_once
@@ -22,6 +23,7 @@ from service.collector.ingests import Knowledge
 from service.collector.report import Report
 from service.collector.run import Run
 from service.core import Core, open_core
+from service.pairing import pairing_of
 from service.settings import Settings
 from storage.fleet import longest_lifetime
 from storage.holds import Holds
@@ -127,9 +129,12 @@ async def tools(
     """Opens what a collector needs, and closes it again.
 
     Raises:
-        ConfigurationError: the Redis URL is malformed.
+        ConfigurationError: the Redis URL is malformed, or the store is used with another one.
     """
     # A commit that is carried out here may be as old as any frontend allows.
     allowed = settings.model_copy(update={"ingest_lifetime": ages.ingest_lifetime})
     async with open_core(allowed, store, redis_url) as core:
+        if not settings.embedded:
+            with suppress(Unavailable):  # the passes that need Redis say so
+                await pairing_of(core, redis_url).check()
         yield Tools(settings, store, core, stop, now_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordination.connection import open_client
-from coordination.target import Target
+from coordination.target import Target, place
 from holdfast.errors import ConfigurationError
 
 
@@ -67,3 +67,18 @@ def test_malformed(url: str, advice: str) -> None:
     assert "HOLDFAST_REDIS_URL" in str(refused.value)
     assert "s3cr" not in str(refused.value)
     assert "et@" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("redis://user:secret@redis-1:6380/2", "redis-1:6380/2"),
+        ("rediss://:secret@redis-1", "redis-1:6379"),
+        ("unix:///run/redis.sock?db=1&password=secret", "unix:///run/redis.sock"),
+        ("redis+sentinel://u:secret@a,b:1/main/3", "redis+sentinel://a:26379,b:1/main"),
+        ("redis+cluster://:secret@a:1,b:2?tls=1", "redis+cluster://a:1,b:2"),
+    ],
+)
+def test_place(url: str, found: str) -> None:
+    """Where a URL points is told without user and password."""
+    assert place(url) == found

@@ -210,6 +210,7 @@ def kinds_of_keys() -> set[str]:
     keys: Any = redis_keys.Keys("<tenant>")
     found = {value for value in vars(redis_keys).values() if str(value).startswith("holdfast:")}
     found.add(redis_keys.arrived("<digest>"))  # type: ignore[arg-type]
+    found |= {redis_keys.known("<store>"), redis_keys.confirmed("<store>")}
     for name, member in vars(redis_keys.Keys).items():
         if isinstance(member, property):
             found.add(getattr(keys, name))

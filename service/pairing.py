@@ -1,0 +1,290 @@
+"""One store, one Redis: whether the two that a program was given belong together.
+
+Leases, and what Redis remembers of holds, keep frontends from one another's way, so those of one
+store must share a Redis. The store's document (`storage.pairing`) says which, and Redis knows
+what the document calls it.
+
+    Redis knows the name in the document        they belong together
+    there is no document yet                    it is made: they do from now on
+    Redis knows another name                    refused: it was used before, what it has is old
+    Redis knows none                            it has lost everything, or is another one
+
+The last two can't be told apart by what is there. Frontends that use a store write its document
+anew about once a minute. So a newcomer waits until nobody has done so for `WITNESS`, and takes the
+store over; if somebody does, it is refused. A frontend that runs has no need to wait: it has seen
+its Redis known, and makes it known again. Whoever finds the store taken over ends.
+
+The document is written before Redis is told, and Redis is asked before the document is read: so
+a name that Redis knows and the document doesn't have is an old one, not one that is on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from coordination.identity import Identity
+from coordination.target import place
+from holdfast.clocks import uptime
+from holdfast.errors import ConfigurationError, HoldfastError, Unavailable, because
+from service.core import Core, owner
+from service.workers import Workers
+from storage.pairing import PAIRED, Kept, Paired, look, pair
+from storage.port import ObjectStore
+from storage.records import new_nonce
+
+log = structlog.get_logger(__name__)
+
+CONFIRM: Final = 60.0
+"""Seconds between two looks of a frontend."""
+TURN: Final = 45.0
+"""Seconds in which one of all frontends of a store confirms it at most."""
+WITNESS: Final = 180.0
+"""Seconds without a confirmation after which nobody uses the other Redis: a frontend that is
+alone confirms three times in them."""
+POLL: Final = 2.0
+"""Seconds between two looks of a newcomer."""
+PLANS: Final = (
+    "all frontends of a bucket and prefix share one Redis: correct HOLDFAST_REDIS_URL, "
+    "HOLDFAST_S3_BUCKET or HOLDFAST_S3_PREFIX"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look found.
+
+    Attributes:
+        known: what Redis is known by to the store; "" if it isn't.
+        paired: what the store says.
+        kept: the document that says so.
+    """
+
+    known: str
+    paired: Paired
+    kept: Kept
+
+    @property
+    def together(self) -> bool:
+        """Whether the two belong together."""
+        return self.known == self.paired.redis
+
+
+class Pairing:
+    """The pairing of one store and one Redis, as one process sees it."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        identity: Identity,
+        workers: Workers,
+        *,
+        place: str,
+        by: str,
+        new_name: Callable[[], str],
+        clock: Callable[[], float],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            store: that was given.
+            identity: of the Redis that was given.
+            workers: for asking the store.
+            place: where that Redis is, for people; no credentials.
+            by: this process, for people.
+            new_name: random names, 128 bits in hexadecimal digits.
+            clock: in s, never set back.
+            pause: waits for so many seconds.
+        """
+        self._store = store
+        self._identity = identity
+        self._workers = workers
+        self._place = place
+        self._by = by
+        self._new_name = new_name
+        self._clock = clock
+        self._pause = pause
+        self._seen: Paired | None = None
+
+    async def settle(self) -> None:
+        """Returns once the two belong together; after little more than `WITNESS` at most.
+
+        Raises:
+            ConfigurationError: they don't.
+            UnsupportedFormat: the document is of a newer version.
+            Unavailable: the store or Redis can't be reached.
+        """
+        first: Found | None = None
+        began = self._clock()
+        while not (found := await self._look_or_create()).together:
+            if found.known:
+                raise used_before(found.paired, self._place)
+            if first is None or first.paired.redis != found.paired.redis:
+                first, began = found, self._clock()
+                log.warning(
+                    "Redis doesn't know the store; waiting whether another Redis is in use",
+                    seconds=WITNESS,
+                    other=found.paired.place,
+                    by=found.paired.by,
+                )
+            elif first.kept.etag != found.kept.etag:
+                raise in_use(found.paired, self._place)
+            if max(self._clock() - began, self._age(found.kept)) >= WITNESS:
+                await self._take_over(found)
+            else:
+                await self._pause(POLL)
+        self._seen = found.paired
+
+    async def check(self) -> Paired | None:
+        """Looks once, waits for nobody and changes nothing.
+
+        Returns:
+            What the store says; None if no frontend has used it yet.
+
+        Raises:
+            ConfigurationError: they don't belong together, or Redis doesn't know the store.
+            UnsupportedFormat, Unavailable: as `settle`.
+        """
+        found = await self._look()
+        if isinstance(found, Kept):
+            return None
+        if not found.together:
+            raise (used_before if found.known else not_known)(found.paired, self._place)
+        return found.paired
+
+    async def attend(self) -> None:
+        """Confirms the pairing for as long as this runs; settles it first, if that isn't done.
+
+        Raises:
+            ConfigurationError: the store is used with another Redis by now.
+        """
+        while True:
+            try:
+                await (self.confirm() if self._seen else self.settle())
+            except ConfigurationError:
+                raise
+            except HoldfastError as error:
+                log.debug("Redis isn't confirmed", reason=because(error))
+            await self._pause(CONFIRM)
+
+    async def confirm(self) -> None:
+        """Looks, and makes it known that somebody uses this Redis.
+
+        Raises:
+            ConfigurationError: the store is used with another one by now.
+            Unavailable: the store or Redis can't be reached.
+        """
+        found = await self._look_or_create()
+        if found.known and not found.together:
+            await self._pause(POLL)
+            found = await self._look_or_create()
+        if found.together:
+            self._seen = found.paired
+            if await self._identity.turn(found.paired.store, TURN):
+                await self._write(self._mine(found.paired), found.kept)
+        elif found.known:
+            raise taken_over(found.paired, self._place)
+        elif self._seen and found.paired.redis == self._seen.redis:
+            log.warning("Redis has lost what it knew; it is made known again")
+            await self._take_over(found)
+        else:
+            # Another frontend was about to make it known again, or another Redis is in use.
+            await self.settle()
+
+    async def _look_or_create(self) -> Found:
+        while isinstance(found := await self._look(), Kept):
+            now = self._mine(Paired(self._new_name(), self._new_name(), "", ""))
+            # Of several that do so at once one has written it, and the others look again.
+            if await self._write(now, found):
+                await self._identity.claim(now.store, now.redis)
+        return found
+
+    async def _look(self) -> Found | Kept:
+        """What Redis knows, and then what the store says; the document, if that says nothing."""
+        name = self._seen.store if self._seen else ""
+        while True:
+            known = await self._identity.ask(name) if name else ""
+            kept = await self._workers.store(look, self._store)
+            if kept.paired is None:
+                return kept
+            if kept.paired.store == name:
+                return Found(known, kept.paired, kept)
+            name = kept.paired.store
+
+    def _age(self, kept: Kept) -> float:
+        """Seconds since the store was confirmed, by its own clock; 0 while that is in doubt."""
+        try:
+            return self._store.now() - kept.last_modified
+        except Unavailable:
+            return 0.0
+
+    async def _take_over(self, found: Found) -> None:
+        now = replace(self._mine(found.paired), redis=self._new_name())
+        if await self._write(now, found.kept):
+            self._seen = now
+            log.warning("the store is used with this Redis from now on", redis=self._place)
+            await self._identity.claim(now.store, now.redis)
+
+    def _mine(self, now: Paired) -> Paired:
+        return replace(now, place=self._place, by=self._by)
+
+    async def _write(self, now: Paired, before: Kept) -> bool:
+        return await self._workers.store(pair, self._store, now, self._new_name(), before)
+
+
+def pairing_of(core: Core, redis_url: str) -> Pairing:
+    """The pairing of a core's store and Redis.
+
+    Args:
+        core: whose they are.
+        redis_url: of that Redis.
+    """
+    return Pairing(
+        core.store,
+        Identity(core.redis, core.scripts),
+        core.workers,
+        place=place(redis_url),
+        by=owner(),
+        new_name=new_nonce,
+        clock=uptime,
+    )
+
+
+def in_use(now: Paired, place: str) -> ConfigurationError:
+    """Somebody uses another Redis at this moment."""
+    return ConfigurationError(
+        f"Redis {place} isn't the one that this store is used with: frontend {now.by} uses "
+        f"{now.place} with it at this moment; {PLANS}. To hand the store over to this one, end all "
+        "frontends that use the other, then start this one again"
+    )
+
+
+def used_before(now: Paired, place: str) -> ConfigurationError:
+    """Redis has what is older than the store's last use with another one."""
+    return ConfigurationError(
+        f"Redis {place} was used with this store before, and {now.place} has been since (by "
+        f"frontend {now.by}): what it has is old; {PLANS}. To hand the store over to this one, end "
+        f"all frontends that use the other, empty this one (FLUSHDB), and start again"
+    )
+
+
+def not_known(now: Paired, place: str) -> ConfigurationError:
+    """Redis has lost everything, or is another one."""
+    return ConfigurationError(
+        f"Redis {place} doesn't know this store, which is used with {now.place} (by frontend "
+        f"{now.by}): it has lost its data, or is another one; {PLANS}. If it is the right one, "
+        f"start a frontend with it first, which makes it known within {WITNESS:.0f} s"
+    )
+
+
+def taken_over(now: Paired, place: str) -> ConfigurationError:
+    """Another frontend uses the store with another Redis."""
+    return ConfigurationError(
+        f"this store is used with Redis {now.place} by now (by frontend {now.by}), and no "
+        f"more with {place}: {PLANS}. What says which is {PAIRED} in the store"
+    )
