@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from redis import exceptions as redis_errors
@@ -15,7 +16,7 @@ from coordination.connection import Client, translated
 from coordination.hold_cache import HoldCache
 from coordination.ingest import Change, StoredPart
 from coordination.ingests import Ingests
-from coordination.keys import LOST, TENANTS
+from coordination.keys import LOST, TENANTS, Keys
 from coordination.leases import Leases
 from coordination.scripts import Scripts
 from holdfast.checks import Check
@@ -28,6 +29,8 @@ PATIENCE: Final = 3.0
 """Seconds within which all answers must have come."""
 ANSWER: Final = 1.0
 """Seconds for an answer to a PING."""
+SKEW: Final = 60.0
+"""Seconds between the clocks that are worth a remark."""
 RESP: Final = b"+-:$*"
 """What every reply of a Redis begins with: one of these."""
 TENANT: Final = "holdfast-doctor"
@@ -45,8 +48,31 @@ async def probe(client: Client) -> tuple[Check, ...]:
     async with translated(PATIENCE):
         nodes = await _nodes(client)
         checks = [check for name, info in nodes.items() for check in _look_at(name, info)]
-        checks.append(await _scripts(client))
+        # A replica takes no writes: that it doesn't is no finding of its own.
+        if all(check.ok for check in checks if check.essential):
+            checks.append(await _scripts(client))
     return tuple(checks)
+
+
+async def skew(client: Client, clock: Callable[[], float] = time.time) -> Check:
+    """Compares Redis's clock with this machine's, in s since 1970.
+
+    Leases and what is remembered run out by Redis's clock alone, and it may be wrong; but where it
+    is, other clocks of the fleet may be, too.
+
+    Raises:
+        Unavailable: it can't be reached.
+    """
+    async with translated():
+        seconds, micros = await client.time()
+    ahead = float(seconds) + float(micros) / 10**6 - clock()
+    return Check(
+        "Redis clock",
+        ok=abs(ahead) <= SKEW,
+        essential=False,
+        found=f"Redis's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours",
+        advice="synchronise both machines' clocks (NTP)",
+    )
 
 
 async def _nodes(client: Client) -> dict[str, Mapping[str, Any]]:
@@ -58,7 +84,7 @@ async def _nodes(client: Client) -> dict[str, Mapping[str, Any]]:
     except redis_errors.AuthenticationError:
         raise
     except (redis_errors.ConnectionError, OSError) as error:
-        said = await _first_words(client)
+        said = await first_words(client)
         if "Protocol Error" in str(error) or (said and said[:1] not in RESP):
             raise _not_redis(shorten(said.decode("latin-1")) if said else error) from error
         raise
@@ -73,19 +99,17 @@ def _is_cluster(client: Client) -> bool:
     return isinstance(client, RedisCluster)
 
 
-async def _first_words(client: Client) -> bytes:
+async def first_words(client: Client) -> bytes:
     """What the server says to a PING of one line; b"" if it can't be asked.
 
     Many servers answer a line that they don't know and hang up, and what redis-py
     then sees may be the hanging up alone.
     """
-    if _is_cluster(client) or not hasattr(client.connection_pool, "connection_kwargs"):
-        return b""
-    options = client.connection_pool.connection_kwargs
-    if "host" not in options or "port" not in options:
+    address = _address(client)
+    if address is None:
         return b""
     try:
-        reader, writer = await asyncio.open_connection(options["host"], options["port"])
+        reader, writer = await asyncio.open_connection(*address)
         try:
             writer.write(b"PING\r\n")
             return await asyncio.wait_for(reader.read(256), ANSWER)
@@ -93,6 +117,32 @@ async def _first_words(client: Client) -> bytes:
             writer.close()
     except (OSError, TimeoutError):
         return b""
+
+
+async def speaks_tls(client: Client) -> bool:
+    """Whether the server speaks TLS, with whatever certificate."""
+    address = _address(client)
+    if address is None:
+        return False
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(ANSWER):
+            _, writer = await asyncio.open_connection(*address, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+def _address(client: Client) -> tuple[str, int] | None:
+    """Host and port of a single server; None of anything else."""
+    if _is_cluster(client) or not hasattr(client.connection_pool, "connection_kwargs"):
+        return None
+    options = client.connection_pool.connection_kwargs
+    if "host" not in options or "port" not in options:
+        return None
+    return str(options["host"]), int(options["port"])
 
 
 def _not_redis(why: object) -> ConfigurationError:
@@ -135,6 +185,24 @@ def _look_at(node: str, info: Mapping[str, Any]) -> Sequence[Check]:
             found=role,
             advice="name the master, or use a redis+sentinel:// URL",
         ),
+        *_replicas(where, info),
+    )
+
+
+def _replicas(where: str, info: Mapping[str, Any]) -> Iterator[Check]:
+    """A master with replicas must stop taking writes when it has lost them."""
+    replicas = int(info.get("connected_slaves", 0))
+    if not replicas or info.get("role", "master") != "master":
+        return
+    # INFO has this line only where both min-replicas settings are set.
+    bound = "min_slaves_good_slaves" in info
+    yield Check(
+        f"{where}replicas",
+        bound,
+        essential=False,
+        found=f"{replicas} replicas, {'with' if bound else 'without'} min-replicas-to-write",
+        advice="set min-replicas-to-write 1: a master that was cut off, and has been replaced, "
+        "goes on answering for as long as it takes writes",
     )
 
 
@@ -146,9 +214,8 @@ async def _scripts(client: Client) -> Check:
     """Takes an ingest and a hold through their lives, which runs every script once."""
     try:
         await _ingest(client)
-        await _hold(HoldCache(Scripts(client), new_token=lambda: secrets.token_hex(8)))
-        async with translated():
-            await client.zrem(TENANTS, TENANT)
+        await _hold(client, HoldCache(Scripts(client), new_token=lambda: secrets.token_hex(8)))
+        await _clean_up(client)
     except PermissionDenied as error:
         found, advice = because(error), f"let the user run scripts, INFO and PUBLISH on {LOST}"
         return Check("Redis scripts", ok=False, essential=True, found=found, advice=advice)
@@ -156,6 +223,14 @@ async def _scripts(client: Client) -> Check:
         advice = "Lua scripts must run and write"
         return Check("Redis scripts", ok=False, essential=True, found=because(error), advice=advice)
     return Check("Redis scripts", ok=True, essential=True, found="Lua runs and writes")
+
+
+async def _clean_up(client: Client) -> None:
+    """Leaves nothing behind: what a hold's change leaves would last for some hours."""
+    keys = Keys(TENANT)
+    async with translated():
+        await client.zrem(TENANTS, TENANT)
+        await client.delete(keys.gen)
 
 
 async def _ingest(client: Client) -> None:
@@ -183,9 +258,13 @@ async def _ingest(client: Client) -> None:
     await subscription.close()
 
 
-async def _hold(cache: HoldCache) -> None:
+async def _hold(client: Client, cache: HoldCache) -> None:
     digest = Digest.of(secrets.token_bytes(8))
     found = await cache.look_up(TENANT, digest)
     await cache.fill(TENANT, digest, found.ticket, "entry")
     async with cache.changing(TENANT, digest, delete=True):
         pass
+    keys = Keys(TENANT)
+    async with translated():
+        for key in (keys.hold(digest), keys.guard(digest)):
+            await client.delete(key)

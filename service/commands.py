@@ -10,10 +10,9 @@ from typing import Annotated, Any
 
 import typer
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
 from holdfast.checks import Check
+from holdfast.cli.output import print_table
 from service import doctor as examination
 from service import logs
 from service import serve as frontend
@@ -43,7 +42,7 @@ def doctor(
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
     else:
-        Console().print(_table(checks))
+        print_table(("", "what", "found", "what to do"), map(_row, checks))
     if any(check.essential and not check.ok for check in checks):
         raise typer.Exit(1)
 
@@ -52,11 +51,6 @@ def _say(what: str) -> None:
     typer.echo(f"looking at {what} …", err=True)
 
 
-def _table(checks: list[Check]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "what", "found", "what to do"):
-        table.add_column(heading, overflow="fold")
-    for check in checks:
-        mark = "ok" if check.ok else "FAILS" if check.essential else "note"
-        table.add_row(mark, check.name, check.found, "" if check.ok else check.advice)
-    return table
+def _row(check: Check) -> tuple[str, str, str, str]:
+    mark = "ok" if check.ok else "FAILS" if check.essential else "note"
+    return mark, check.name, check.found, "" if check.ok else check.advice

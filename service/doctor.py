@@ -5,21 +5,54 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
 
-from coordination.connection import open_client
+from coordination.advice import advice, causes_of
+from coordination.connection import Client, close_client, open_client
 from coordination.embedded import EmbeddedRedis, socket_url
+from coordination.identity import Identity
 from coordination.probe import probe as probe_redis
+from coordination.probe import skew
+from coordination.scripts import Scripts
+from coordination.target import place
 from holdfast.checks import Check
+from holdfast.clocks import uptime
 from holdfast.deadlines import within
-from holdfast.errors import ConfigurationError, HoldfastError, because
+from holdfast.errors import (
+    ConfigurationError,
+    HoldfastError,
+    PermissionDenied,
+    Unavailable,
+    because,
+)
 from holdfast.tasks import begin
-from service.backends import PROBE_DEADLINE, open_store
+from service.backends import PROBE_DEADLINE, STORE_FOLDER, open_store
+from service.core import owner
 from service.disk_cache import look
 from service.listeners import Listener, parse
+from service.pairing import PLANS, Pairing
 from service.server import free_socket
 from service.settings import Settings
+from service.workers import Workers
+from storage.folder import FolderStore
+from storage.port import ObjectStore
 from storage.probe import probe as probe_store
+from storage.records import new_nonce
+
+PLAIN: Final = (
+    "that port speaks no TLS, or its certificate isn't trusted: use http:// in "
+    "HOLDFAST_S3_ENDPOINT, or name the CA with AWS_CA_BUNDLE"
+)
+S3_ADVICE: Final = {
+    "NoSuchBucket": "make the bucket, or correct HOLDFAST_S3_BUCKET",
+    "AuthorizationHeaderMalformed": "correct HOLDFAST_S3_REGION: the answer says which it is",
+    "HTTP request to an HTTPS server": "that port speaks TLS: use https:// in HOLDFAST_S3_ENDPOINT",
+}
+"""What to do, by what is in S3's answer."""
+S3_OTHERWISE: Final = "correct HOLDFAST_S3_ENDPOINT, HOLDFAST_S3_REGION and HOLDFAST_S3_BUCKET"
 
 
 async def examine(settings: Settings, say: Callable[[str], None] = lambda _: None) -> list[Check]:
@@ -39,22 +72,68 @@ async def examine(settings: Settings, say: Callable[[str], None] = lambda _: Non
 
 
 async def _store(settings: Settings, say: Callable[[str], None]) -> list[Check]:
-    where = f"bucket {settings.s3_bucket}" if settings.s3_bucket else "data folder"
+    where = _store_name(settings)
     say(where)
-    store = open_store(settings)
     checks: list[Check] = []
     try:
-        with within(settings.call_deadline):
-            await asyncio.to_thread(store.check_access)
-        checks.append(Check(f"{where}: access", ok=True, essential=True, found="it is there"))
-        with within(PROBE_DEADLINE):
-            report = await asyncio.to_thread(probe_store, store, essential_only=False)
-        checks += report.checks
+        with _opened(settings) as store:
+            with within(settings.call_deadline):
+                await asyncio.to_thread(store.check_access)
+            found = f"it is there: {_store_place(settings)}"
+            checks.append(Check(f"{where}: access", ok=True, essential=True, found=found))
+            with within(PROBE_DEADLINE):
+                report = await asyncio.to_thread(probe_store, store, essential_only=False)
+            checks += report.checks
     except HoldfastError as error:
-        checks.append(_failed(f"{where}: access", error, "mend it, then run the doctor again"))
-    finally:
-        store.close()
+        found = f"{_store_place(settings)}: {because(error)}"
+        checks.append(_failed(f"{where}: access", found, _store_advice(settings, error)))
     return checks
+
+
+def _store_name(settings: Settings) -> str:
+    return f"bucket {settings.s3_bucket}" if settings.s3_bucket else "data folder"
+
+
+def _store_place(settings: Settings) -> str:
+    if not settings.s3_bucket:
+        return str(settings.data_dir)
+    endpoint = settings.s3_endpoint or f"AWS, region {settings.s3_region}"
+    return f"{endpoint}, {f'prefix {settings.s3_prefix}' if settings.s3_prefix else 'no prefix'}"
+
+
+def _store_advice(settings: Settings, error: HoldfastError) -> str:
+    if not settings.s3_bucket:
+        return "let this user write there, or name another folder with HOLDFAST_DATA_DIR"
+    if isinstance(error, PermissionDenied):
+        return "correct the credentials (AWS_ACCESS_KEY_ID …), or allow them this bucket and prefix"
+    if isinstance(error, Unavailable):
+        if any("SSL" in type(cause).__name__ for cause in causes_of(error)):
+            return PLAIN
+        return "start the store, or correct HOLDFAST_S3_ENDPOINT (host, port, http or https)"
+    said = str(error)
+    return next((do for code, do in S3_ADVICE.items() if code in said), S3_OTHERWISE)
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[ObjectStore]:
+    """The store; where a data folder isn't there yet, one beside it, which goes again.
+
+    Raises:
+        ConfigurationError: the folder can't be made.
+    """
+    with ExitStack() as stack:
+        folder = settings.data_dir / STORE_FOLDER
+        if settings.s3_bucket or folder.exists():
+            yield stack.enter_context(closing(open_store(settings)))
+            return
+        there = next(parent for parent in folder.absolute().parents if parent.exists())
+        try:
+            made = stack.enter_context(TemporaryDirectory(prefix=".holdfast-doctor-", dir=there))
+        except OSError as error:
+            raise ConfigurationError(
+                f"{settings.data_dir} can't be made in {there}: {because(error)}"
+            ) from error
+        yield FolderStore(Path(made) / STORE_FOLDER)
 
 
 async def _redis(settings: Settings, say: Callable[[str], None]) -> list[Check]:
@@ -63,21 +142,58 @@ async def _redis(settings: Settings, say: Callable[[str], None]) -> list[Check]:
         try:
             url = settings.redis_url or _embedded_url(settings, stack)
             client = open_client(url)
-            try:
-                return list(await probe_redis(client))
-            finally:
-                await client.aclose()
         except HoldfastError as error:
-            return [_failed("Redis", error, "set HOLDFAST_REDIS_URL to a Redis 6.2 or newer")]
+            return [
+                _failed("Redis", because(error), "correct HOLDFAST_REDIS_URL, or HOLDFAST_DATA_DIR")
+            ]
+        try:
+            checks = [*await probe_redis(client), await skew(client)]
+            named = Check("Redis", ok=True, essential=True, found=f"it is there: {place(url)}")
+            return [named, *checks, *await _pairing(settings, client, url)]
+        except HoldfastError as error:
+            return [
+                _failed(f"Redis {place(url)}", because(error), await advice(client, url, error))
+            ]
+        finally:
+            await close_client(client)
+
+
+async def _pairing(settings: Settings, client: Client, url: str) -> list[Check]:
+    """Whether the store is used with this Redis; it is looked at, and left as it is."""
+    if settings.embedded:
+        return []
+    workers = Workers(1, 1, settings.call_deadline)
+    with closing(open_store(settings)) as store:
+        try:
+            pairing = Pairing(
+                store,
+                Identity(client, Scripts(client)),
+                workers,
+                place=place(url),
+                by=owner(),
+                new_name=new_nonce,
+                clock=uptime,
+            )
+            now = await pairing.check()
+        except ConfigurationError as error:
+            return [_failed("Redis of this store", because(error), PLANS)]
+        except HoldfastError:
+            return []  # the store's own checks say so
+        finally:
+            await workers.close(0.0)
+    found = f"used with it, last by {now.by}" if now else "no frontend has used the store yet"
+    return [Check("Redis of this store", ok=True, essential=True, found=found)]
 
 
 def _embedded_url(settings: Settings, stack: ExitStack) -> str:
-    """The URL of the folder's own Redis: a running frontend's, or one for the occasion."""
-    url = socket_url(settings.data_dir)
-    server = EmbeddedRedis(settings.data_dir)
-    if server.in_use():
-        return url
-    return stack.enter_context(server).url
+    """The URL of the folder's own Redis: a running frontend's, or one for the occasion.
+
+    That one has a folder of its own, which goes with it.
+    """
+    if EmbeddedRedis(settings.data_dir).in_use():
+        return socket_url(settings.data_dir)
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="holdfast-doctor-")))
+    return stack.enter_context(EmbeddedRedis(folder)).url
 
 
 def _listeners(settings: Settings) -> Iterator[Check]:
@@ -86,8 +202,8 @@ def _listeners(settings: Settings) -> Iterator[Check]:
         try:
             _bind(listener)
         except (ConfigurationError, OSError) as error:
-            advice = "end the other server, or listen elsewhere"
-            yield _failed(f"listener {url}", error, advice)
+            todo = "end the other server, or listen elsewhere"
+            yield _failed(f"listener {url}", because(error), todo)
         else:
             yield Check(f"listener {url}", ok=True, essential=True, found="free")
 
@@ -102,5 +218,5 @@ def _bind(listener: Listener) -> None:
         probe.bind((listener.host, listener.port))
 
 
-def _failed(name: str, error: Exception, advice: str) -> Check:
-    return Check(name, ok=False, essential=True, found=because(error), advice=advice)
+def _failed(name: str, found: str, advice: str) -> Check:
+    return Check(name, ok=False, essential=True, found=found, advice=advice)
