@@ -26,6 +26,7 @@ from service.commit import Commits
 from service.intake import Intake
 from service.listeners import Listener
 from service.metrics import Metrics
+from service.outflow import Outflow
 from service.overload import Overload
 from service.patience import bounded
 from service.presence import Presence
@@ -56,6 +57,7 @@ class Frontend:
     sessions: Sessions
     presence: Presence
     intake: Intake
+    outflow: Outflow
     overload: Overload
     background: Background
     metrics: Metrics
@@ -171,7 +173,8 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
                     with piece:
                         size, message = len(piece), wire.read_response(offset, piece)
                     self._frontend.metrics.bytes_read(size)
-                    yield message
+                    with self._frontend.outflow.handing(size):
+                        yield message
         except Exception as error:  # noqa: BLE001 -- as in `_answer`
             await self._refuse(context, "Read", error)
 

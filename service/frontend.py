@@ -15,6 +15,7 @@ from coordination.leases import MARGIN, Leases
 from coordination.releases import Releases
 from coordination.scripts import Scripts
 from holdfast.clocks import uptime
+from service.allocator import give_back
 from service.background import end, loop_of
 from service.block_cache import BlockCache
 from service.budget import BufferBudget
@@ -22,6 +23,7 @@ from service.content import Frontend
 from service.core import Core, open_core
 from service.disk_cache import disk_cache
 from service.intake import SIZE, Intake
+from service.outflow import Outflow
 from service.overload import Most, Overload
 from service.pairing import Pairing, pairing_of
 from service.presence import Presence
@@ -29,6 +31,7 @@ from service.quarantine import Quarantine
 from service.reader import Reader, RecordCache
 from service.sessions import Sessions
 from service.settings import Settings
+from service.trimming import Trimming
 from service.write_path import Limits, WritePath
 from storage.keys import uuid7
 from storage.port import ObjectStore
@@ -68,17 +71,19 @@ async def run_frontend(
         path = _write_path(settings, core, renewals)
         cache = await _block_cache(stack, settings, core)
         sessions = Sessions(path, core.commits, core.catalogue)
-        intake = Intake(SIZE, uptime)
+        intake, outflow = Intake(SIZE, uptime), Outflow()
         _gauges(core, path, sessions, cache, intake)
+        core.metrics.gauge("holdfast_reads_handed_bytes", "Not taken.", lambda: outflow.handed)
         metrics = core.metrics
         frontend = Frontend(
             catalogue=core.catalogue,
-            reader=_reader(core, cache),
+            reader=_reader(core, cache, outflow),
             ingests=core.ingests,
             commits=core.commits,
             sessions=sessions,
             presence=_presence(core),
             intake=intake,
+            outflow=outflow,
             overload=_overload(settings, core),
             background=core.background,
             metrics=metrics,
@@ -89,6 +94,7 @@ async def run_frontend(
             loop_of("releasing leases", path.releases.keep()),
             loop_of("publishing progress", sessions.publish()),
             loop_of("listening for lost leases", sessions.watch_lost()),
+            loop_of("giving memory back", _trimming(path, intake, outflow).keep()),
         )
         try:
             yield Running(frontend, core.redis, pairing_of(core, redis_url), loops)
@@ -139,7 +145,7 @@ async def _block_cache(stack: AsyncExitStack, settings: Settings, core: Core) ->
     return cache
 
 
-def _reader(core: Core, cache: BlockCache) -> Reader:
+def _reader(core: Core, cache: BlockCache, outflow: Outflow) -> Reader:
     quarantine = Quarantine(
         store=core.store,
         cache=core.hold_cache,
@@ -151,7 +157,15 @@ def _reader(core: Core, cache: BlockCache) -> Reader:
         clock=uptime,
     )
     records = RecordCache(core.records, core.workers, uptime)
-    return Reader(records, cache, core.catalogue, quarantine)
+    return Reader(records, cache, core.catalogue, quarantine, outflow.message)
+
+
+def _trimming(path: WritePath, intake: Intake, outflow: Outflow) -> Trimming:
+    def taken() -> int:
+        buffered = path.budget.size - path.budget.free
+        return buffered + intake.size - intake.free + outflow.handed
+
+    return Trimming(taken, give_back)
 
 
 def _overload(settings: Settings, core: Core) -> Overload:

@@ -16,8 +16,6 @@ from service.workers import Workers
 from storage.port import NoSuchKey
 from storage.records import BLOCK_SIZE, Record, Records, State
 
-MESSAGE_SIZE: Final = 2**20
-"""Bytes of a Read message at most."""
 RECORD_TTL: Final = 30.0
 """Seconds for which a record is believed without asking: bytes never change, but a
 record can be marked corrupt."""
@@ -81,7 +79,18 @@ class Reader:
         cache: BlockCache,
         catalogue: Catalogue,
         quarantine: Quarantine,
+        message_size: Callable[[], int],
     ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            records: of all blobs.
+            cache: their blocks.
+            catalogue: who holds what.
+            quarantine: told of damage.
+            message_size: bytes of the next message, at most.
+        """
+        self._message_size = message_size
         self._records = records
         self._cache = cache
         self._catalogue = catalogue
@@ -119,7 +128,7 @@ class Reader:
                 index = position // BLOCK_SIZE
                 if index != reading.index:
                     await reading.step(index)
-                end = min(stop, position + MESSAGE_SIZE, (index + 1) * BLOCK_SIZE)
+                end = min(stop, position + self._message_size(), (index + 1) * BLOCK_SIZE)
                 self._cache.read(record, position, end)
                 block = self._cache.cached(record, index)
                 if block is None:

@@ -183,17 +183,45 @@ def test_a_change_of_settings_rolls_the_pods(helm: Helm) -> None:
     assert sums[0] == sums[1] != sums[2]
 
 
-def test_memory_covers_the_buffers(helm: Helm) -> None:
-    """The memory asked for holds the buffers, the cache and 250 MiB for the rest."""
-    rendered = helm.render()
+MEMORY: list[tuple[dict[str, object], int, int]] = [
+    ({}, 640, 1024),
+    ({"bufferBudget": "1GiB"}, 1408, 2252),
+    ({"bufferBudget": "128MiB", "cacheBudget": "32MiB", "listBudget": "16MiB"}, 448, 716),
+    ({"maxReads": 4096}, 832, 1331),
+    ({"maxReads": 64}, 640, 1024),
+]
+
+
+@pytest.mark.parametrize(("settings", "asked", "limit"), MEMORY)
+def test_memory_follows_from_the_settings(
+    helm: Helm, settings: dict[str, object], asked: int, limit: int
+) -> None:
+    """The memory asked for holds all budgets, the reads let in and 250 MiB for the rest."""
+    rendered = helm.render(settings=settings)
     size = TypeAdapter(ByteSize)
-    settings = rendered.one("ConfigMap")["data"]
-    need = sum(
-        size.validate_python(settings[f"HOLDFAST_{name}_BUDGET"]) for name in ("BUFFER", "CACHE")
+    given = rendered.one("ConfigMap")["data"]
+    budgets = sum(
+        size.validate_python(given[f"HOLDFAST_{name}_BUDGET"])
+        for name in ("BUFFER", "CACHE", "LIST")
     )
+    more_reads = max(0, int(given["HOLDFAST_MAX_READS"]) - 512)
+    need = 250 * 2**20 + budgets + more_reads * 2**16
     resources = rendered.frontend["resources"]
-    asked = size.validate_python(resources["requests"]["memory"] + "B")
-    assert need + 250 * 2**20 <= asked <= size.validate_python(resources["limits"]["memory"] + "B")
+    assert resources["requests"]["memory"] == f"{asked}Mi"
+    assert resources["limits"]["memory"] == f"{limit}Mi"
+    assert need <= asked * 2**20 < need + 2**26
+
+
+def test_memory_that_is_set_stays(helm: Helm) -> None:
+    """What somebody asks for or limits by themselves is left alone, and the rest is added."""
+    given = {"requests": {"memory": "2Gi"}, "limits": {"memory": "3Gi", "cpu": "2"}}
+    resources = helm.render(resources=given).frontend["resources"]
+    assert resources == {
+        "requests": {"cpu": "500m", "memory": "2Gi"},
+        "limits": {"cpu": "2", "memory": "3Gi"},
+    }
+    resources = helm.render(resources={"limits": {"memory": None}}).frontend["resources"]
+    assert resources["limits"]["memory"] == "1024Mi"
 
 
 def test_probes_ask_what_the_frontend_answers(helm: Helm) -> None:
