@@ -16,6 +16,7 @@ from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exceptio
 from holdfast.client.protocol import MAX_MESSAGE, ClientOptions, Patience
 from holdfast.client.status_codes import Status, error_of
 from holdfast.errors import FailedPrecondition, HoldfastError, Overloaded, Unavailable
+from protos import content_pb2 as pb
 from protos.content_pb2_grpc import ContentStub
 
 Response = TypeVar("Response")
@@ -49,6 +50,9 @@ class Connection:
     target: str
     channel: grpc.Channel
     stub: ContentStub
+    write_once: grpc.UnaryUnaryMultiCallable[pb.WriteContentRequest, pb.WriteContentResponse]
+    """A Write of one message and one reply: on the wire no other than a stream that has no more,
+    and without the threads that gRPC gives a stream."""
 
 
 class Frontends:
@@ -103,7 +107,9 @@ class Frontends:
                     options.append(("grpc.default_authority", "localhost"))
                 options.append(("grpc.enable_http_proxy", int(self.options.http_proxy)))
                 channel = grpc.insecure_channel(target, options=options)
-                self._connections[target] = Connection(target, channel, ContentStub(channel))
+                self._connections[target] = Connection(
+                    target, channel, ContentStub(channel), _write_once(channel)
+                )
                 _CONNECTED.add(self)
             return self._connections[target]
 
@@ -187,6 +193,16 @@ class Frontends:
                 "and gRPC can hang or crash in it: close every store before the fork, or start the "
                 "process by multiprocessing's 'spawn' or 'forkserver'"
             )
+
+
+def _write_once(
+    channel: grpc.Channel,
+) -> grpc.UnaryUnaryMultiCallable[pb.WriteContentRequest, pb.WriteContentResponse]:
+    return channel.unary_unary(
+        "/containerd.services.content.v1.Content/Write",
+        request_serializer=pb.WriteContentRequest.SerializeToString,
+        response_deserializer=pb.WriteContentResponse.FromString,
+    )
 
 
 def _proxy_of_environment() -> str:

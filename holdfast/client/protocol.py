@@ -252,6 +252,20 @@ def commit(
     )
 
 
+def whole(
+    ref: str, data: bytes, expected: str, labels: Mapping[str, str]
+) -> pb.WriteContentRequest:
+    """The only message of an ingest: its bytes, which replace all that is there, and its end."""
+    return pb.WriteContentRequest(
+        action=pb.WriteAction.COMMIT,
+        ref=ref,
+        total=len(data),
+        expected=expected,
+        data=data,
+        labels=labels,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Sent:
     action: int

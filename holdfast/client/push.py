@@ -7,19 +7,25 @@ import io
 import os
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import BinaryIO, Final
 
 from holdfast.client import calls
-from holdfast.client.frontends import Frontends
+from holdfast.client.frontends import Connection, Frontends
+from holdfast.client.protocol import whole
 from holdfast.client.replay import FileSource
 from holdfast.client.upload import Committed, Progress, Upload
 from holdfast.client.writer import Writer
 from holdfast.digests import CANONICAL, Digest
 from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, shorten
-from holdfast.values import no_labels
+from holdfast.values import check_labels, check_ref, no_labels
+from protos import content_pb2 as pb
 
 CHUNK: Final = 2**20
 """Bytes that are read and hashed at once."""
+SMALL: Final = 64 * 2**10
+"""Bytes of a blob that goes in one message, at most: gRPC sends so much without asking whether
+the frontend has room for it, and to send it again costs less than to ask how far it came."""
 
 
 def push(
@@ -39,6 +45,10 @@ def push(
         )
     base = source.tell()
     size = source.seek(0, io.SEEK_END) - base
+    if 0 < size <= SMALL:
+        return _push_small(
+            frontends, source, base, size, ref=ref, digest=digest, labels=labels, progress=progress
+        )
     state = _state_of(source)
     if digest is None:
         digest = _hash(source, base, size, hashing)
@@ -66,6 +76,49 @@ def push(
         raise
     finally:
         upload.drop()
+
+
+def _push_small(
+    frontends: Frontends,
+    source: BinaryIO,
+    base: int,
+    size: int,
+    *,
+    ref: str | None,
+    digest: Digest | None,
+    labels: Mapping[str, str] | None,
+    progress: Progress | None,
+) -> Committed:
+    """Pushes a blob of a few bytes: asks for it, and sends it in one message if it isn't there."""
+    source.seek(base)
+    data = source.read(size)
+    if len(data) < size:
+        raise FailedPrecondition(
+            f"the source ended at byte {len(data)} of {size}: it was cut while being pushed"
+        )
+    digest = digest or Digest.of(data)
+    if present := held(frontends, digest, labels):
+        return present
+    name = check_ref(ref or f"holdfast-push-{digest}")
+    message = whole(name, data, str(digest), check_labels(labels or no_labels()))
+    attempts = 0
+
+    def commit(to: Connection) -> pb.WriteContentResponse:
+        nonlocal attempts
+        attempts += 1
+        # A reply to a few bytes comes as soon as one to any other message.
+        timeout = frontends.options.reply_timeout
+        return to.write_once(message, timeout=timeout, metadata=frontends.metadata)
+
+    try:
+        frontends.call(commit)
+    except AlreadyExists:
+        found = held(frontends, digest, labels) or _lost(digest)
+        # By an earlier attempt of ours whose reply was lost, as far as anybody can tell.
+        return replace(found, already_there=attempts == 1, sent=attempts * size)
+    if progress is not None:
+        progress(size, size)
+    return Committed(digest, size, sent=attempts * size)
 
 
 def held(

@@ -93,6 +93,7 @@ class FakeFrontend(content_pb2_grpc.ContentServicer):
         self.asked: list[int] = []
         self.calls = 0
         self.streams = 0
+        self.messages = 0
         self.batch = 2
         self.hang = False
         self.server = grpc.server(
@@ -236,6 +237,7 @@ class FakeFrontend(content_pb2_grpc.ContentServicer):
         stream = _Stream(self, _tenant(context), fault)
         try:
             for request in request_iterator:
+                self.messages += 1
                 yield stream.answer(request)
                 if request.action in {pb.WriteAction.COMMIT, pb.WriteAction.ABORT}:
                     return
@@ -298,7 +300,7 @@ class _Stream:
         if request.expected and held:
             del self._state.ingests[self._key]
             raise Refusal(Code.ALREADY_EXISTS, f"{request.expected} already exists")
-        if action == pb.WriteAction.WRITE:
+        if action == pb.WriteAction.WRITE or request.data:
             self._write(ingest, request)
         if action == pb.WriteAction.COMMIT:
             return self._commit(ingest, request)

@@ -108,7 +108,7 @@ def test_push_goes_on_after_a_file_that_fails(
     """One file that can't be pushed is named, the others are pushed, and the exit code tells."""
     for name in "abc":
         (tmp_path / name).write_bytes(name.encode())
-    frontend.write_faults.append(Fault(2, Code.FAILED_PRECONDITION, details="no such luck"))
+    frontend.write_faults.append(Fault(1, Code.FAILED_PRECONDITION, details="no such luck"))
     failed = run("push", "-j", "1", "--json", tmp_path)
     assert failed.exit_code == 1
     found = [json.loads(line) for line in failed.stdout.splitlines()]
@@ -125,7 +125,7 @@ def test_push_stops_where_every_file_would_fail(
     """A full store, or a frontend that is gone, isn't asked once more for each file."""
     for number in range(200):
         (tmp_path / str(number)).write_bytes(str(number).encode())
-    full = Fault(2, Code.RESOURCE_EXHAUSTED, details="full")
+    full = Fault(1, Code.RESOURCE_EXHAUSTED, details="full")
     frontend.write_faults += [full] * 200
     result = run("push", "-j", "2", tmp_path)
     assert (result.exit_code, "full" in result.stderr) == (1, True)

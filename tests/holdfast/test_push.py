@@ -339,3 +339,101 @@ def test_a_blob_that_appears_before_the_stream_opens_is_found(
         state.blobs.clear()
         frontend.write_faults.append(Fault(1, Code.ALREADY_EXISTS, then=lambda: _appear(state)))
         assert store.push(source, digest=DIGEST).already_there
+
+
+# -- a few bytes
+
+
+SMALL = b"fifty bytes or so"
+SMALL_DIGEST = Digest.of(SMALL)
+
+
+def test_a_few_bytes_are_one_question_and_one_message(
+    store: ContentStore, state: State, frontend: FakeFrontend
+) -> None:
+    """A small file costs an Info and a stream of one message; again, it costs the Info alone."""
+    heard: list[tuple[int, int]] = []
+    pushed = store.push(
+        io.BytesIO(SMALL), labels={"k": "v"}, progress=lambda at, whole: heard.append((at, whole))
+    )
+    assert (pushed.digest, pushed.sent, pushed.already_there) == (SMALL_DIGEST, len(SMALL), False)
+    assert state.holds["a", str(SMALL_DIGEST)] == {"k": "v"}
+    assert state.blobs[str(SMALL_DIGEST)] == SMALL
+    assert (frontend.calls, frontend.streams, frontend.messages) == (1, 1, 1)
+    assert heard == [(len(SMALL), len(SMALL))]
+    assert store.push(io.BytesIO(SMALL)).already_there
+    assert (frontend.calls, frontend.streams) == (2, 1)
+
+
+def test_a_few_bytes_are_taken_from_the_position_on(store: ContentStore, state: State) -> None:
+    """What stands before a source's position isn't pushed."""
+    source = io.BytesIO(b"head" + SMALL)
+    source.seek(4)
+    assert store.push(source).digest == SMALL_DIGEST
+    assert state.blobs[str(SMALL_DIGEST)] == SMALL
+
+
+def test_a_few_bytes_replace_what_another_try_left(store: ContentStore, state: State) -> None:
+    """Bytes under the same ref are no beginning of a small file, which is sent whole."""
+    state.ingests["a", "ref"] = Ingest(bytearray(b"something else"))
+    assert store.push(io.BytesIO(SMALL), ref="ref").digest == SMALL_DIGEST
+    assert ("a", "ref") not in state.ingests
+
+
+def test_a_few_bytes_are_sent_again_after_a_fault(
+    store: ContentStore, state: State, frontend: FakeFrontend, clock: Clock
+) -> None:
+    """A frontend that dies, or a locked ref, is met with the same message again."""
+    frontend.write_faults += [Fault(1, details="locked")] * 3
+    pushed = store.push(io.BytesIO(SMALL))
+    assert (pushed.digest, pushed.sent) == (SMALL_DIGEST, 4 * len(SMALL))
+    assert len(clock.slept) == 3
+    assert state.received == len(SMALL)
+
+
+def test_a_few_bytes_whose_reply_was_lost_are_ours(
+    store: ContentStore, state: State, frontend: FakeFrontend
+) -> None:
+    """When the only reply is lost, the push finds its own blob, and its labels."""
+    frontend.write_faults.append(Fault(1, applied=True))
+    pushed = store.push(io.BytesIO(SMALL), labels={"k": "v"})
+    assert not pushed.already_there
+    assert state.holds["a", str(SMALL_DIGEST)] == {"k": "v"}
+
+
+def test_a_few_bytes_that_somebody_else_commits_are_found(
+    store: ContentStore, state: State, frontend: FakeFrontend
+) -> None:
+    """If the tenant holds them between the question and the message, they were there."""
+    appear = Fault(1, Code.ALREADY_EXISTS, then=lambda: _hold_small(state))
+    frontend.write_faults.append(appear)
+    pushed = store.push(io.BytesIO(SMALL), labels={"k": "v"})
+    assert pushed.already_there
+    assert state.holds["a", str(SMALL_DIGEST)] == {"k": "v"}
+
+
+def _hold_small(state: State) -> None:
+    state.hold("a", SMALL)
+
+
+def test_a_few_bytes_that_are_not_what_was_announced_are_refused(
+    store: ContentStore, state: State
+) -> None:
+    """A wrong digest of a small file is found by the store, and isn't tried again."""
+    with pytest.raises(FailedPrecondition, match="unexpected commit digest"):
+        store.push(io.BytesIO(SMALL), digest=Digest.of(b"other"))
+    assert not state.blobs
+
+
+def test_a_few_bytes_that_are_cut_are_named(store: ContentStore, tmp_path: Path) -> None:
+    """A small file that is shorter than it was a moment ago is an error, not a shorter blob."""
+    path = tmp_path / "small"
+    path.write_bytes(SMALL)
+
+    class Shrinking(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            os.truncate(path, 5)
+            return super().read(size)
+
+    with Shrinking(str(path)) as source, pytest.raises(FailedPrecondition, match="byte 5 of 17"):
+        store.push(source)  # type: ignore[arg-type]

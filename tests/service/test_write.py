@@ -186,6 +186,20 @@ async def test_commit_with_data(folder_fleet: Fleet, tenant: str) -> None:
     assert await client.read(sha256(b"hello world")) == b"hello world"
 
 
+async def test_a_whole_ingest_in_one_message(folder_fleet: Fleet, tenant: str) -> None:
+    """A COMMIT that is the only message may bring all bytes; they replace what was there."""
+    client = (await folder_fleet.frontend()).tenant(tenant)
+    begun = client.write("ref")
+    await begun.send(pb.WRITE, data=b"something else")
+    await begun.half_close()
+    stream, whole = client.write("ref"), b"hello world"
+    reply = await stream.send(pb.COMMIT, data=whole, total=len(whole), expected=sha256(whole))
+    assert await stream.ended()
+    assert (reply.offset, reply.digest) == (len(whole), sha256(whole))
+    assert await client.read(sha256(whole)) == whole
+    assert await client.statuses() == []
+
+
 @pytest.mark.parametrize("size", [5, 100_000, 9 * MIB])
 async def test_wrong_size(fleet: Fleet, fill: Fill, tenant: str, size: int) -> None:
     """A COMMIT of another size is refused, keeps the bytes, and its total does not stick."""
