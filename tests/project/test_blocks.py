@@ -192,7 +192,7 @@ def test_a_fleet_is_set_up_as_the_readme_says(
     socket_folder: Path, moto: S3Server, redis_url: str, unique: str
 ) -> None:
     """The README's settings of a fleet are found well by the doctor, and a frontend serves."""
-    socket = socket_folder / "node.sock"
+    socket = socket_folder / "run" / "node.sock"
     settings = {
         **moto.environment(),
         "HOLDFAST_S3_ENDPOINT": moto.endpoint,
@@ -202,7 +202,7 @@ def test_a_fleet_is_set_up_as_the_readme_says(
     replaced = {
         "HOLDFAST_S3_BUCKET=content": f"HOLDFAST_S3_BUCKET={moto.bucket}",
         "rediss://:PASSWORD@redis.internal:6379/0": redis_url,
-        "/run/holdfast/node.sock": str(socket),
+        "/run/holdfast": str(socket.parent),
         "127.0.0.1:9090": f"127.0.0.1:{free_port()}",
     }
     ((_, block),) = [runnable("README.md")[at - 1] for at in (5,)]

@@ -14,7 +14,7 @@ from tests.project.repository import ROOT
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the project's Makefile in a folder of its own."""
-    for name in ("requirements-dev.lock", "pyproject.toml"):
+    for name in ("requirements-dev.lock", "requirements.lock", "pyproject.toml"):
         (folder / name).touch()
     return subprocess.run(
         ["make", "--file", str(ROOT / "Makefile"), *arguments],
@@ -26,6 +26,7 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("target", ["venv", "demo"])
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
@@ -33,15 +34,50 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("ensurepip", "apt-get install python3-venv"),
     ],
 )
-def test_a_python_that_will_not_do_is_named(tmp_path: Path, trouble: str, message: str) -> None:
+def test_a_python_that_will_not_do_is_named(
+    tmp_path: Path, trouble: str, message: str, target: str
+) -> None:
     """A Python that is too old, or can't make an environment, ends with what to do."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\ncase "$2" in *{trouble}*) exit 1;; esac\n')
     python.chmod(0o755)
-    done = make(tmp_path, "venv", f"PYTHON={python}")
+    done = make(tmp_path, target, f"PYTHON={python}")
     assert done.returncode != 0
     assert message in done.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def planned(folder: Path, target: str) -> str:
+    """What make would do for a target."""
+    done = make(folder, "--dry-run", target)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_demo_needs_only_what_it_runs(tmp_path: Path) -> None:
+    """`make demo` installs what Holdfast runs on; what lints and tests comes with `make test`."""
+    demo = planned(tmp_path, "demo")
+    assert "scripts/light-environment .venv" in demo
+    assert "requirements-dev.lock" not in demo.replace("redis-from-wheel .venv", "")
+    assert "-r requirements-dev.lock" in planned(tmp_path, "test")
+
+
+def test_the_demo_uses_the_whole_environment_if_there_is_one(tmp_path: Path) -> None:
+    """`make venv` leaves nothing to install for the demo; the demo leaves the rest to it."""
+    environment = tmp_path / ".venv"
+    environment.mkdir()
+    (environment / ".running").touch()
+    assert "light-environment" not in planned(tmp_path, "demo")
+    assert "-r requirements-dev.lock" in planned(tmp_path, "venv")
+    assert "touch .venv/.running .venv/.ready" in planned(tmp_path, "venv")
+
+
+def test_a_light_environment_has_no_tools() -> None:
+    """Nothing that only checks and tests is in the lock that the demo installs."""
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    named = {line.partition("==")[0] for line in lock.splitlines() if "==" in line}
+    assert {"grpcio", "boto3", "typer"} <= named
+    assert named & {"pytest", "mypy", "ruff", "moto", "hypothesis", "grpcio-tools"} == set()
 
 
 def test_building_tools_needs_go(tmp_path: Path) -> None:
