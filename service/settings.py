@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.environment import CLIENT, PREFIX, TESTS, advice, strangers
-from holdfast.errors import ConfigurationError, shorten
+from holdfast.errors import ConfigurationError, InvalidArgument, shorten
 from service.listeners import parse
 from storage.records import BLOCK_SIZE
 
@@ -80,6 +80,10 @@ def _split(value: Any) -> Any:  # noqa: ANN401 -- whatever the source gave
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return [part for one in value for part in _split(one)]
     return value
+
+
+class WrongOption(ConfigurationError, InvalidArgument):  # noqa: N818 -- as its bases
+    """A setting that was given as an option can't be used: wrong usage."""
 
 
 class Settings(BaseSettings):
@@ -281,7 +285,8 @@ def load(**options: Any) -> Settings:  # noqa: ANN401 -- as typer gives them
     $CREDENTIALS_DIRECTORY/holdfast_redis_url.
 
     Raises:
-        ConfigurationError: what is wrong, one text per setting; or a name is none of ours.
+        WrongOption: what is wrong with options, one text for each.
+        ConfigurationError: the same of variables; or a name is none of ours.
     """
     given = {name: value for name, value in options.items() if value is not None}
     secrets = os.environ.get("CREDENTIALS_DIRECTORY") or ""
@@ -290,7 +295,12 @@ def load(**options: Any) -> Settings:  # noqa: ANN401 -- as typer gives them
         settings = Settings(_secrets_dir=secrets or None, **given)
     except ValidationError as error:
         found = error.errors(include_url=False)
-        raise ConfigurationError("; ".join(_complaint(one, given) for one in found)) from None
+        optional = all(one["loc"][0] in given if one["loc"] else given for one in found)
+        kind = WrongOption if optional else ConfigurationError
+        raise kind("; ".join(_complaint(one, given) for one in found)) from None
+    except ConfigurationError as error:
+        # Of a listener's URL.
+        raise (WrongOption if "listen" in given else ConfigurationError)(str(error)) from None
     if bool(settings.s3_bucket) and not settings.redis_url:
         raise ConfigurationError(
             "HOLDFAST_S3_BUCKET is set but HOLDFAST_REDIS_URL isn't: frontends of one bucket "

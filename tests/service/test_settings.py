@@ -99,6 +99,15 @@ def test_what_cannot_be_read_is_named_as_it_was_given(
         load()
 
 
+@pytest.mark.parametrize("arguments", [["--part-size", "lots"], ["--listen", "nonsense"]])
+@pytest.mark.parametrize("command", [["serve"], ["doctor"], ["gc"], ["tenants", "list"]])
+def test_a_wrong_option_is_wrong_usage(command: list[str], arguments: list[str]) -> None:
+    """A setting that can't be used exits with 2 as an option, and with 1 as a variable."""
+    assert CliRunner().invoke(app, [*command, *arguments]).exit_code == 2
+    name = f"HOLDFAST_{arguments[0].strip('-').replace('-', '_').upper()}"
+    assert CliRunner().invoke(app, command, env={name: arguments[1]}).exit_code == 1
+
+
 @pytest.mark.parametrize("command", ["serve", "doctor", "gc"])
 def test_help_shows_kinds_and_defaults(command: str) -> None:
     """The help of each setting's option has what may be given, and what counts otherwise."""
