@@ -18,6 +18,8 @@ from bench.soak.inspection import leftovers, settle, verify
 from bench.soak.oracle import Oracle
 from bench.soak.stage import Stage, Vitals
 from bench.soak.troubles import Troubles, troubles
+from service.core import HASH_THREADS
+from service.settings import Settings
 
 MIB = 2**20
 ACTORS = {"writer": 6, "reader": 3, "adopter": 1, "labeller": 1, "deleter": 1, "lister": 1}
@@ -28,6 +30,8 @@ MORE_MEMORY = (1.25, 48 * MIB)
 """Memory at rest against the most that the warm-up took: a factor, and bytes."""
 MORE_DESCRIPTORS = 24
 MORE_THREADS = 8
+POOLS = Settings.model_fields["threads"].default + HASH_THREADS
+"""Threads that a frontend may begin for its pools."""
 PATIENCE = 180.0
 """Seconds for actors to end what they are at, repeats included."""
 
@@ -104,10 +108,12 @@ class Watch(threading.Thread):
             return {}
         memory = max(v.memory for v in warm)
         descriptors, threads = max(v.descriptors for v in warm), max(v.threads for v in warm)
+        # A pool's threads are begun when all that there are hang: maybe long after the warm-up.
+        pooled = min(v.threads for v in warm) + POOLS
         for what, found, limit in (
             ("bytes of memory", end.memory, int(memory * MORE_MEMORY[0]) + MORE_MEMORY[1]),
             ("descriptors", end.descriptors, descriptors + MORE_DESCRIPTORS),
-            ("threads", end.threads, threads + MORE_THREADS),
+            ("threads", end.threads, max(threads, pooled) + MORE_THREADS),
         ):
             if found > limit:
                 oracle.violation(f"{self._program.name} has {found} {what}; limit {limit}")
