@@ -67,7 +67,6 @@ MISCONFIGURED: Final = frozenset(
         "MethodNotAllowed",
         "NotImplemented",
         "PermanentRedirect",
-        "TemporaryRedirect",
     }
 )
 BAD_PARTS: Final = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
@@ -90,6 +89,7 @@ TRANSIENT: Final = frozenset(
         "RequestTimeout",
         "ServiceUnavailable",
         "SlowDown",
+        "TemporaryRedirect",
     }
 )
 MISTAKEN: Final = frozenset(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from grpc import StatusCode
+from redis import Redis
 
 from protos import content_pb2 as pb
 from storage.port import ObjectStore
@@ -36,6 +37,32 @@ async def own_fleet(
     fleet = Fleet(folder_store, redis.url, {"data_dir": tmp_path, "suspend_grace": 5.0})
     async with fleet.stack:
         yield fleet
+
+
+async def test_rights_taken_away(own_fleet: Fleet, redis: RedisServer) -> None:
+    """Without rights in Redis, what needs it says so; reading goes on; all goes on with them."""
+    frontend = await own_fleet.frontend()
+    client = frontend.tenant("a")
+    await client.commit("ref", b"hello", labels={"k": "v"})
+    with Redis.from_url(redis.url) as administrator:
+        administrator.acl_setuser("default", categories=["-@all"], commands=["+acl"])
+        assert await client.read(HELLO) == b"hello"
+        assert dict((await client.info(HELLO)).labels) == {"k": "v"}
+        assert [info.digest for info in await client.list()] == [HELLO]
+        for call in (
+            client.write("ref").send(pb.STAT),
+            client.delete(HELLO),
+            client.status("ref"),
+            client.statuses(),
+            client.abort("ref"),
+            client.update(HELLO, {}),
+        ):
+            assert "Redis refuses" in await refused(StatusCode.PERMISSION_DENIED, call)
+        administrator.acl_setuser("default", categories=["+@all"])
+    assert not any(loop.done() for loop in frontend.running.loops)
+    await client.delete(HELLO)
+    await client.commit("ref", b"hello")
+    assert await client.read(HELLO) == b"hello"
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
