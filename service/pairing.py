@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -41,6 +42,8 @@ log = structlog.get_logger(__name__)
 
 CONFIRM: Final = 60.0
 """Seconds between two looks of a frontend."""
+GLANCE: Final = 5.0
+"""Seconds between two looks at Redis alone: newcomers wait until one that was emptied is known."""
 TURN: Final = 45.0
 """Seconds in which one of all frontends of a store confirms it at most."""
 WITNESS: Final = 180.0
@@ -170,7 +173,15 @@ class Pairing:
                 raise
             except HoldfastError as error:
                 log.debug("Redis isn't confirmed", reason=because(error))
-            await self._pause(CONFIRM)
+            await self._quiet()
+
+    async def _quiet(self) -> None:
+        """Waits until it is time to confirm, or Redis doesn't know the store any more."""
+        for _ in range(round(CONFIRM / GLANCE)):
+            await self._pause(GLANCE)
+            with suppress(HoldfastError):  # Redis is away
+                if self._seen and await self._identity.ask(self._seen.store) != self._seen.redis:
+                    return
 
     async def confirm(self) -> None:
         """Looks, and makes it known that somebody uses this Redis.
