@@ -110,7 +110,7 @@ def _store_advice(settings: Settings, error: HoldfastError) -> str:
         if any("SSL" in type(cause).__name__ for cause in causes_of(error)):
             return PLAIN
         return "start the store, or correct HOLDFAST_S3_ENDPOINT (host, port, http or https)"
-    said = str(error)
+    said = because(error)
     return next((do for code, do in S3_ADVICE.items() if code in said), S3_OTHERWISE)
 
 

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.environment import CLIENT, PREFIX, TESTS, advice, strangers
-from holdfast.errors import ConfigurationError, InvalidArgument, shorten
+from holdfast.errors import ConfigurationError, InvalidArgument, because, shorten
 from service.listeners import parse
 from storage.records import BLOCK_SIZE
 
@@ -300,7 +300,7 @@ def load(**options: Any) -> Settings:  # noqa: ANN401 -- as typer gives them
         raise kind("; ".join(_complaint(one, given) for one in found)) from None
     except ConfigurationError as error:
         # Of a listener's URL.
-        raise (WrongOption if "listen" in given else ConfigurationError)(str(error)) from None
+        raise (WrongOption if "listen" in given else ConfigurationError)(because(error)) from None
     if bool(settings.s3_bucket) and not settings.redis_url:
         raise ConfigurationError(
             "HOLDFAST_S3_BUCKET is set but HOLDFAST_REDIS_URL isn't: frontends of one bucket "

@@ -174,7 +174,7 @@ def _why_not_sent(error: Exception) -> str:
 
 def _what_broke(error: Exception) -> str:
     if isinstance(error, ResponseParserError | NotS3):
-        reason = str(error) if isinstance(error, NotS3) else "it can't be read"
+        reason = because(error) if isinstance(error, NotS3) else "it can't be read"
         return f"the answer isn't S3's ({reason}); {ADVICE}"
     if isinstance(error, boto.ReadTimeoutError):
         return f"S3 hasn't answered {spent()}; try again"

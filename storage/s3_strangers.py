@@ -133,7 +133,7 @@ def understood(doing: str, *, once: bool = False) -> Iterator[None]:
     try:
         yield
     except NotS3 as error:
-        raise _foreign(doing, str(error), once=once) from error
+        raise _foreign(doing, because(error), once=once) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         lacking = f"{type(error).__name__}: {shorten(because(error))}"
         raise _foreign(doing, lacking, once=once) from error

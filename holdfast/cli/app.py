@@ -14,7 +14,7 @@ import typer.main
 from holdfast.cli import content, demo, ingests, node, transfers
 from holdfast.cli.exit_codes import ERROR, INTERRUPTED, exit_code
 from holdfast.cli.options import Address, RetryFor, Target, Tenant
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, because
 
 JOINING: Final = "holdfast.commands"
 """Entry points of commands that need more than the client."""
@@ -60,12 +60,12 @@ class Commands(typer.core.TyperGroup):
 def _line(error: Exception) -> str:
     """What to say of an error; one that nobody foresaw is named as such."""
     if isinstance(error, HoldfastError):
-        return str(error)
+        return because(error)
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError):
-        return str(error)
-    return f"a bug: {type(error).__name__}: {error}; --verbose shows where"
+        return because(error)
+    return f"a bug: {type(error).__name__}: {because(error)}; --verbose shows where"
 
 
 app = typer.Typer(

@@ -14,7 +14,7 @@ import typer
 
 from holdfast.client import ClientOptions, ContentStore
 from holdfast.environment import CLIENT, advice, misspelt_of_client
-from holdfast.errors import ConfigurationError, InvalidArgument, shorten
+from holdfast.errors import ConfigurationError, InvalidArgument, because, shorten
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:9000"
 DEFAULT_TENANT: Final = "default"
@@ -83,7 +83,7 @@ class Target:
                 waiting=Notices(options.retry_for),
             )
         except ConfigurationError as error:
-            raise InvalidArgument(str(error)) from None
+            raise InvalidArgument(because(error)) from None
 
 
 class Notices:
@@ -96,7 +96,7 @@ class Notices:
 
     def __call__(self, error: BaseException) -> None:
         """Something is tried again because of `error`."""
-        text = str(error)
+        text = because(error)
         with self._lock:
             if text in self._said:
                 return

@@ -26,6 +26,7 @@ from holdfast.errors import (
     PermissionDenied,
     ResourceExhausted,
     Unavailable,
+    because,
 )
 
 AHEAD: Final = 4
@@ -249,4 +250,4 @@ def _told_nobody(at: int, whole: int) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error)
+    return because(error)

@@ -17,7 +17,7 @@ from holdfast.client.replay import FileSource
 from holdfast.client.upload import Committed, Progress, Upload
 from holdfast.client.writer import Writer
 from holdfast.digests import CANONICAL, Digest
-from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, shorten
+from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, because, shorten
 from holdfast.values import check_labels, check_ref, no_labels
 from protos import content_pb2 as pb
 
@@ -71,7 +71,7 @@ def push(
     except FailedPrecondition as error:
         if state != _state_of(source):
             raise FailedPrecondition(
-                f"the source changed while it was pushed; push it again ({error})"
+                f"the source changed while it was pushed; push it again ({because(error)})"
             ) from error
         raise
     finally:

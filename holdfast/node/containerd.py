@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
-from holdfast.errors import InvalidArgument, shorten
+from holdfast.errors import InvalidArgument, because, shorten
 
 DEFAULT_SOCKET: Final = "/run/holdfast/node.sock"
 PLUGIN: Final = "holdfast"
@@ -111,7 +111,7 @@ def parse(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidArgument(f"the file isn't TOML: {error}") from None
+        raise InvalidArgument(f"the file isn't TOML: {because(error)}") from None
 
 
 def conflicts(existing: Mapping[str, Any]) -> Iterator[str]:
