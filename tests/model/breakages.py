@@ -12,7 +12,7 @@ from coordination.ingests import Ingests
 from holdfast.digests import Digest
 from service.catalogue import Catalogue
 from service.collector import records as collector_records
-from service.collector import survey
+from service.collector import survey, sweep, tombstones
 from service.collector.deletes import BrokenDeletes
 from service.commit import Commits
 from storage.blobs import Blobs
@@ -21,6 +21,7 @@ from storage.holds import Holds, merged
 from storage.keys import DELETING, hold_prefix, record_digest, record_key
 from storage.own_data import OwnData, Sight
 from storage.records import Records, Seen, State
+from tests.model.recording import RecordingStore
 
 Patch = pytest.MonkeyPatch
 
@@ -241,6 +242,18 @@ def bury_live(patch: Patch) -> None:
         pass_._run.records.write(seen.record.turned(State.TOMBSTONE, "n"), seen)
 
     patch.setattr(collector_records.Condemnation, "_condemn", condemn)
+
+
+def pardon_nothing(patch: Patch) -> None:
+    patch.setattr(sweep, "pardon", lambda _run, _condemned: None)
+
+
+def remove_unconditionally(patch: Patch) -> None:
+    def delete_if(store: RecordingStore, key: str, _etag: str) -> None:
+        store.delete(key)
+
+    patch.setattr(RecordingStore, "delete_if", delete_if, raising=False)
+    patch.setattr(tombstones, "deletes_conditionally", lambda _store: True)
 
 
 def bury_unread(patch: Patch) -> None:

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from tests.model.programs import OK, Program, Request
 from tests.model.storage_programs import Reading, make_hold, unlink, write
-from tests.model.storage_rules import CONDEMNED, CORRUPT, LIVE, TOMBSTONE, Record, Rules
+from tests.model.storage_rules import (
+    CONDEMNED,
+    CORRUPT,
+    LIVE,
+    OR_NOTHING,
+    TOMBSTONE,
+    Record,
+    Rules,
+)
+
+Known = tuple[Record | None, int, bool]
 
 
 def collect(rules: Rules, tenants: tuple[str, ...], name: str) -> Program:
@@ -51,11 +61,13 @@ def pardon(rules: Rules, seen: Record | None, name: str) -> Reading:
         yield from write(rules, seen.turned(LIVE, f"{name}z"), seen)
 
 
-def bury(rules: Rules, tenants: tuple[str, ...], name: str, candidate: Record) -> Reading:
+def bury(
+    rules: Rules, tenants: tuple[str, ...], name: str, candidate: Record, lie: bool = False
+) -> Reading:
     """`Burial`: a tombstone, or live again, by a listing of its own."""
     holds = False
     if rules.second_listing:
-        holds = yield from list_all(rules, tenants)
+        holds = yield from list_all(rules, tenants, lie)
     seen = yield Request("get", "record")
     if rules.etag_before_listing and seen != candidate:
         return
@@ -67,11 +79,11 @@ def bury(rules: Rules, tenants: tuple[str, ...], name: str, candidate: Record) -
     yield from write(rules, seen.turned(state, f"{name}y"), seen)
 
 
-def list_all(rules: Rules, tenants: tuple[str, ...]) -> Reading:
+def list_all(rules: Rules, tenants: tuple[str, ...], lie: bool = False) -> Reading:
     """A listing of all holds, marks too: a page per tenant, each at its own moment."""
     any_hold = False
     for tenant in tenants:
-        what = "marks too" if rules.counts_marks else "holds only"
+        what = ("marks too" if rules.counts_marks else "holds only") + OR_NOTHING * lie
         listed = yield Request("list", "hold", tenant, None, what)
         any_hold = any_hold or bool(listed)
     return any_hold
@@ -113,25 +125,69 @@ def delete_doomed(
         yield Request("put", "doomed", tuple(key for key in unnamed if key not in due))
 
 
-def sweep_store(rules: Rules, tenant: str, name: str) -> Program:
-    """`sweep_store`, over one tenant: looks at all of the store, then acts."""
+def sweep_store(
+    rules: Rules, tenant: str, name: str, lie: str = "", apart: bool = False
+) -> Program:
+    """`sweep_store`, over one tenant: looks at all of the store, then acts.
+
+    `lie`: what this run may be told wrongly: "holds" (that there are none), "tombstone" (the record
+    is misread as one); or what it can't do: "pardon". `apart`: it buries only what an earlier run
+    has condemned.
+    """
     doomed = yield Request("list", "doomed")
     old = yield Request("list", "data")
-    holds, marks = yield Request("list", "hold", tenant, None, "both")
-    there = yield Request("list", "record")
-    seen = None
-    if there and (old or not holds):
-        seen = yield Request("get", "record")
+    what = "both" + OR_NOTHING * (lie == "holds")
+    holds, marks = yield Request("list", "hold", tenant, None, what)
+    there, known = yield Request("list", "record", None, None, "known")
+    seen, runs = yield from look(rules, there, known, bool(old), bool(holds), lie == "tombstone")
     candidate = None
-    if holds:
-        yield from pardon(rules, seen, name)
-    else:
+    if not holds:
         candidate = yield from turn(rules, seen, name)
+        if apart and candidate != seen:
+            candidate = None
+    elif rules.pardons_held and lie != "pardon":
+        yield from pardon(rules, seen, name)
     if candidate is not None:
-        yield from bury(rules, (tenant,), name, candidate)
+        yield from bury(rules, (tenant,), name, candidate, lie == "holds")
     yield from end_deletes(rules, tenant, name, marks)
     named = seen.key if seen is not None and seen.state != TOMBSTONE else ""
     yield from delete_doomed(rules, tuple(key for key in old if key != named), doomed)
+    if seen is not None and not holds:
+        yield from remove(rules, seen, old, runs)
+
+
+def look(
+    rules: Rules, there: bool, known: Known | None, old: bool, holds: bool, lie: bool
+) -> Reading:
+    """`Reading._look`: the record, read unless what is known of it is enough; how many read it so.
+
+    `known`: the record, how many runs have read it, and whether it has the listed ETag.
+    """
+    before, runs, fits = known or (None, 0, False)
+    if not there:
+        return None, 0
+    if fits and runs > 1:
+        return before, runs
+    spared = holds and not old
+    if spared and fits and not (before.state == CONDEMNED and rules.reads_condemned):
+        return None, runs
+    if spared and known and not fits and not rules.reads_changed:
+        return None, runs
+    seen = yield Request("get", "record", lie or None, None, TOMBSTONE if lie else None)
+    runs = runs + 1 if fits and seen == before else 1
+    yield Request("put", "known", (seen, runs))
+    return seen, runs
+
+
+def remove(rules: Rules, seen: Record, old: tuple[str, ...], runs: int) -> Reading:
+    """`remove_tombstones`: one that two runs have read, whose data is gone."""
+    if seen.state != TOMBSTONE or (runs < 2 and rules.removes_twice_read):
+        return
+    if seen.key in old and rules.removes_without_data:
+        return
+    due = yield Request("list", "age", seen.key)
+    if due:
+        yield Request("delete", "record", None, seen.nonce if rules.removes_by_etag else None)
 
 
 def sweep_marks(rules: Rules, tenant: str, name: str) -> Program:

@@ -23,7 +23,7 @@ from tests.model.protocol import Faults
 from tests.model.recording import Made, RecordingStore
 from tests.model.storage_model import OLD, Frozen, World
 from tests.model.storage_programs import compact, delete, info, remembered
-from tests.model.storage_rules import LIVE, Record
+from tests.model.storage_rules import LIVE, TOMBSTONE, Record
 from tests.model.traces import of_a_commit, of_the_cache, refusal
 from tests.model.worlds import FIRST, OTHER, OWN, RULES, announced, found, live, turn
 from tests.service.collector import world as collected
@@ -202,6 +202,21 @@ def collects(*, held: bool = False, marked: bool = False, state: State = State.L
         return found(stage.recording, world, Call(sweep_store, (RULES, "a", "1")))
 
     return scene
+
+
+async def removes_a_tombstone(stage: Stage) -> str | None:
+    """A run of the collector that finds a tombstone whose data an earlier one has deleted."""
+    store = stage.fleet.store
+    assert isinstance(store, FolderStore)
+    before = collected.World(collected.Later(store), collected.EAGER)
+    before.holds.drop("a", before.commit("a", b"bytes"))
+    for _ in range(3):
+        before.collect()
+    stage.start()
+    collected.World(collected.Later(stage.recording), collected.EAGER).collect()
+    dead = Record(TOMBSTONE, "d", "t")
+    world = World(dead, ages=frozenset({("d", OLD)}), known=(dead, 2), doomed=())
+    return found(stage.recording, world, Call(sweep_store, (RULES, "a", "1")))
 
 
 async def compacts(stage: Stage) -> str | None:

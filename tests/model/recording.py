@@ -16,7 +16,7 @@ from storage.port import IfAbsent, IfMatch, ObjectStore
 
 KINDS = {"blobs": "record", "holds": "hold", "data": "data"}
 SIGHTINGS = {"tenants", "seen", "missing"}
-ASKED = {"put", "get", "head", "delete", "list", "complete_upload"}
+ASKED = {"put", "get", "head", "delete", "delete_if", "list", "complete_upload"}
 """What the models know of; parts and tails come before a commit and are model C's."""
 SCRIPTS = {
     *("freeze", "forget", "hold_look_up", "hold_fill"),
@@ -125,4 +125,6 @@ def _made(op: str, key: str, args: Sequence[Any]) -> Made:
         kind = rest.rpartition("/")[2] or folder
     state = str(json.loads(args[0])["state"]) if (op, kind) == ("put", "record") else ""
     given = type(condition).__name__ if condition else ""
+    if op == "delete_if":
+        op, given = "delete", IfMatch.__name__
     return Made(op, kind, given, state, key.removesuffix(DELETING))

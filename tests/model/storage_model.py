@@ -16,6 +16,7 @@ from tests.model.storage_rules import (
     CORRUPT,
     FAILED,
     INLINE,
+    OR_NOTHING,
     READABLE,
     TOMBSTONE,
     TOO_OLD,
@@ -50,6 +51,8 @@ class World(NamedTuple):
     """Data that was last seen complete so long ago that collectors may have run twice since."""
     doomed: tuple[str, ...] | None = None
     """By earlier runs of data collectors; None: they may have doomed anything."""
+    known: tuple[Record, int] | None = None
+    """What a collector has read last of the record, and how many of them have read it so."""
     frozen: frozenset[tuple[str, Frozen]] = frozenset()
     acknowledged: frozenset[str] = frozenset()
     worse: bool = False
@@ -122,7 +125,11 @@ class StorageModel:
             return [(False, world), (True, world)]
         if request.body == "first":  # a bit may flip on the way, once
             return [(good, world) for good in {False, self._get_data(world, request, late)[0]}]
-        handler = getattr(self, f"_{request.op}_{request.kind}")
+        handler, body = getattr(self, f"_{request.op}_{request.kind}"), str(request.body)
+        if body.endswith(OR_NOTHING):
+            honest = request._replace(body=body.removesuffix(OR_NOTHING))
+            nothing = world._replace(holds=frozenset(), marks=frozenset())
+            return [handler(world, honest, late), (handler(nothing, honest, late)[0], world)]
         told = [handler(world, request, late)]
         if request.name is True:  # it may be a lie
             told.append((self._lie(world, request), world))
@@ -133,13 +140,30 @@ class StorageModel:
             return tuple(sorted(world.data))
         if request.op == "list" or world.record is None:
             return False if request.op == "list" else None
-        return world.record._replace(key="misread")
+        return world.record._replace(key="misread", state=request.body or world.record.state)
 
     def _get_record(self, world: World, _request: Request, _late: bool) -> Step:
         return world.record, world
 
-    def _list_record(self, world: World, _request: Request, _late: bool) -> Step:
-        return world.record is not None, world
+    def _list_record(self, world: World, request: Request, _late: bool) -> Step:
+        if request.body != "known":
+            return world.record is not None, world
+        known, record = world.known, world.record
+        fits = known and record and known[0].nonce == record.nonce
+        return (record is not None, known and (*known, bool(fits))), world
+
+    def _put_known(self, world: World, request: Request, _late: bool) -> Step:
+        return OK, world._replace(known=request.name)  # type: ignore[arg-type]
+
+    def _list_age(self, world: World, request: Request, _late: bool) -> Step:
+        return not self.ages or world.age(str(request.name)) == OLD, world
+
+    def _delete_record(self, world: World, request: Request, _late: bool) -> Step:
+        """An ETag is as good as the nonce: no two bodies have the same one."""
+        there = world.record.nonce if world.record else None
+        if request.condition not in {None, there}:
+            return FAILED, world
+        return OK, world._replace(record=None)
 
     def _put_record(self, world: World, request: Request, late: bool) -> Step:
         if not late and (why := self._held_back(world, request)):

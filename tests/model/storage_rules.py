@@ -13,6 +13,8 @@ TOO_OLD = "too old"
 UNSEEN = "not seen lately"
 """Why a record isn't sent: its data was last seen complete too long ago."""
 FAILED = "failed"
+OR_NOTHING = ", or nothing"
+"""What is asked of a listing of holds that may come back empty, wrongly."""
 GONE, WRONG = "gone", "wrong"
 """What the disk has done to a record's bytes: there are none, or they aren't the digest's."""
 KNOWN = "known to be bad"
@@ -112,5 +114,17 @@ class Rules(NamedTuple):
     """Data goes only if an earlier run has found it unnamed."""
     found_again: bool = True
     """… and if this one does, too."""
+    removes_by_etag: bool = True
+    """A tombstone goes by a DELETE of that very record."""
+    removes_without_data: bool = True
+    """… when its data is gone, …"""
+    removes_twice_read: bool = True
+    """… and an earlier run has read it as one, too."""
+    pardons_held: bool = True
+    """A run pardons what it finds held and condemned."""
+    reads_changed: bool = True
+    """A held record is read whose ETag isn't the known one, …"""
+    reads_condemned: bool = True
+    """… and one that is known to be condemned, though no data is old."""
     finishes_deletes: bool = False
     """Holds beside an old mark are deleted."""

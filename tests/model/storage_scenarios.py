@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.model.collector_programs import collect, collect_data, sweep_marks
+from tests.model.collector_programs import collect, collect_data, sweep_marks, sweep_store
 from tests.model.commit_programs import commit, redrive
 from tests.model.programs import Call
 from tests.model.protocol import Faults, Slot
-from tests.model.storage_model import OLD, StorageModel, World
+from tests.model.storage_model import OLD, Frozen, StorageModel, World
 from tests.model.storage_programs import compact, delete, info, remembered
-from tests.model.storage_rules import CONDEMNED, GONE, LIVE, Record, Rules
+from tests.model.storage_rules import CONDEMNED, GONE, LIVE, TOMBSTONE, Record, Rules
 
 A, B = "a", "b"
 HELD = World(record=Record(LIVE, "d", "n"), holds=frozenset({(A, "old")}), data=frozenset({"d"}))
@@ -68,6 +68,20 @@ def sweeper(rules: Rules, tenant: str) -> Slot:
     """A collector of marks without holds."""
     return Slot(
         "sweeper", 1, lambda _world, _left: [("a pass", Call(sweep_marks, (rules, tenant, "s")))]
+    )
+
+
+def sweep(rules: Rules, *lies: str) -> Slot:
+    """Whole runs of a collector, one after the other, each of which is told a lie, or isn't.
+
+    They are so far apart that each buries only what an earlier one has condemned.
+    """
+    return Slot(
+        "collector",
+        len(lies),
+        lambda _world, left: [
+            ("a run", Call(sweep_store, (rules, A, f"s{left}", lies[-left], True)))
+        ],
     )
 
 
@@ -204,3 +218,46 @@ def doubting(rules: Rules, faults: Faults, lie: str = "record") -> StorageModel:
         data_collector(rules, 2),
     ]
     return StorageModel(rules, cast, faults, start)
+
+
+def removing(rules: Rules, faults: Faults) -> StorageModel:
+    """A tombstone is removed while its tenant commits the digest anew, asks and deletes."""
+    dead = Record(TOMBSTONE, "d", "n")
+    start = World(dead, ages=frozenset({("d", OLD)}), known=(dead, 1))
+    cast = [
+        client(rules, A, "1", 1, "icd", "inline"),
+        client(rules, A, "2", 1, "c"),
+        sweep(rules, "", ""),
+    ]
+    return StorageModel(rules, cast, faults, start)
+
+
+def removing_behind(rules: Rules, faults: Faults) -> StorageModel:
+    """A tombstone and its data go while a frozen commit of that data is carried out again."""
+    dead, own = Record(TOMBSTONE, "d", "n"), Record(LIVE, "d", "o")
+    frozen = frozenset({(A, Frozen(own, "single"))})
+    start = World(dead, data=frozenset({"d"}), frozen=frozen, known=(dead, 1))
+    cast = [client(rules, A, "1", 1, "c"), client(rules, A, "2", 1, "ci"), sweep(rules, "", "")]
+    return StorageModel(rules, cast, faults, start, ages=True)
+
+
+def misreading(rules: Rules, faults: Faults) -> StorageModel:
+    """One of three runs misreads a live record as a tombstone, whose data is nowhere."""
+    record = HELD.record
+    assert record is not None
+    start = World(
+        record, data=HELD.data, ages=frozenset({("d", OLD)}), doomed=(), known=(record, 1)
+    )
+    cast = [client(rules, A, "1", 1, "i"), sweep(rules, "tombstone", "", "")]
+    return StorageModel(rules, cast, faults, start)
+
+
+def pardoning(rules: Rules, faults: Faults, between: tuple[str, ...] = ("",)) -> StorageModel:
+    """Listings of holds come back empty in two runs, and honest ones come between; no data is old.
+
+    The tenant that holds the digest asks for it.
+    """
+    record = HELD.record
+    assert record is not None
+    cast = [client(rules, A, "1", 1, "i"), sweep(rules, "holds", *between, "holds")]
+    return StorageModel(rules, cast, faults, HELD._replace(known=(record, 2)))

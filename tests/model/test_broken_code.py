@@ -35,8 +35,10 @@ from tests.model.breakages import (
     never_freeze,
     never_pardon,
     no_hold,
+    pardon_nothing,
     read_records_first,
     record_unconditionally,
+    remove_unconditionally,
     skip_marks,
     trust_the_cache,
     unmark_first,
@@ -56,6 +58,7 @@ from tests.model.operations import (
     compacts,
     deletes,
     deletes_announced,
+    removes_a_tombstone,
     writes_remembered,
 )
 from tests.model.recording import RecordingStore
@@ -93,6 +96,11 @@ BROKEN: dict[str, tuple[Callable[[Patch], None], Scene]] = {
     "a compaction that doesn't look at what stays": (compact_unseen, compacts),
     "a compaction without marks": (compact_unmarked, compacts),
     "a compaction that takes its marks away first": (unmark_first, compacts),
+    "a condemned record left though it is held": (
+        pardon_nothing,
+        collects(held=True, state=State.CONDEMNED),
+    ),
+    "a tombstone removed unconditionally": (remove_unconditionally, removes_a_tombstone),
     "a delete finished because its mark is old": (finish_deletes, collects(held=True, marked=True)),
 }
 

@@ -22,6 +22,7 @@ from tests.model.protocol import Faults
 from tests.model.recording import Made, RecordingStore, losing
 from tests.model.storage_model import OLD, World
 from tests.model.storage_programs import delete
+from tests.model.storage_rules import CONDEMNED, LIVE, TOMBSTONE, Record
 from tests.model.traces import of_the_cache, refusal
 from tests.model.worlds import HOLD, OTHER, OWN, RULES, SWAP, found, live
 from tests.service.collector import world as collected
@@ -29,6 +30,7 @@ from tests.service.fleet import Fleet, refused, sha256
 
 CACHE = CacheRules()
 SECOND = ("a", "0second")
+REMOVAL = Made("delete", "record", "IfMatch")
 Fill = Callable[[str], bytes]
 
 
@@ -182,11 +184,13 @@ async def test_a_write_and_the_cache(
     assert (Made("run", "change_end") in recording.made) is gone
 
 
-def collect(store: FolderStore, recording: RecordingStore, world: World) -> str | None:
+def collect(
+    store: FolderStore, recording: RecordingStore, world: World, doomed: tuple[str, ...] = ()
+) -> str | None:
     """A run of the collector in which all is old; why model A refuses it, if it does."""
     del store
     collected.World(collected.Later(recording), collected.EAGER).collect()
-    world = world._replace(ages=frozenset({("d", OLD)}), doomed=())
+    world = world._replace(ages=frozenset({("d", OLD)}), doomed=doomed)
     return found(recording, world, Call(sweep_store, (RULES, "a", "1")))
 
 
@@ -206,6 +210,49 @@ def test_collector(fleet_store: FolderStore, held: bool, state: State, lost: Mad
         recording.lose = losing(lost, "reply")
     world = live("single", *([OWN] if held else []), state=str(state))
     assert collect(fleet_store, recording, world) is None
+
+
+@pytest.mark.parametrize("lost", [None, SWAP, Made("delete", "data"), REMOVAL])
+@pytest.mark.parametrize("what", ["request", "reply"])
+def test_runs_of_a_collector(fleet_store: FolderStore, lost: Made | None, what: str) -> None:
+    """A blob that nobody holds goes in four runs: record, doom, data, and in the end tombstone."""
+    before = collected.World(fleet_store)
+    digest = before.commit("a", b"bytes")
+    before.holds.drop("a", digest)
+    alive, dead = Record(LIVE, "d", "n"), Record(TOMBSTONE, "d", "t")
+    buried = World(dead, data=frozenset({"d"}), known=(alive, 1))
+    worlds = [
+        World(alive, data=frozenset({"d"})),
+        buried,
+        buried._replace(known=(dead, 1), doomed=("d",)),
+        World(dead, known=(dead, 2)),
+    ]
+    for world in worlds:
+        recording = RecordingStore(fleet_store)
+        if lost:
+            recording.lose = losing(lost, what)
+        assert collect(fleet_store, recording, world, doomed=world.doomed or ()) is None
+        if lost and any(made.like(lost) for made in recording.made):
+            return  # what the next run finds depends on whether it has landed
+    assert lost is None
+    assert before.state(digest) is None
+
+
+def test_runs_while_no_data_is_old(fleet_store: FolderStore) -> None:
+    """A held record is read if it was condemned or has changed since, and not once it is known."""
+    before = collected.World(fleet_store)
+    before.turn(before.commit("a", b"bytes"), State.CONDEMNED)
+    condemned, pardoned = Record(CONDEMNED, "d", "n"), Record(LIVE, "d", "p")
+    held = World(holds=frozenset({OWN}), data=frozenset({"d"}))
+    worlds = [
+        held._replace(record=condemned),
+        held._replace(record=pardoned, known=(condemned, 1)),
+        held._replace(record=pardoned, known=(pardoned, 1)),
+    ]
+    for world in worlds:
+        recording = RecordingStore(fleet_store)
+        collected.World(recording).collect()
+        assert found(recording, world, Call(sweep_store, (RULES, "a", "1"))) is None
 
 
 @pytest.mark.parametrize(

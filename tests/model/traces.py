@@ -32,7 +32,7 @@ class _Place(NamedTuple):
 
 def of_the_store(op: str, kind: str) -> bool:
     """Model A's requests, without Redis."""
-    return op not in {"run", "abort_upload"} and kind not in {"absence", "doomed"}
+    return op not in {"run", "abort_upload"} and kind not in {"absence", "doomed", "known", "age"}
 
 
 def of_a_commit(op: str, kind: str) -> bool:

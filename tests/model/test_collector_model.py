@@ -1,0 +1,69 @@
+"""Model A's whole runs of collectors: tombstones that go, and condemnations that are taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from tests.model.checker import check
+from tests.model.protocol import Faults
+from tests.model.storage_model import StorageModel
+from tests.model.storage_rules import Rules
+from tests.model.storage_scenarios import misreading, pardoning, removing, removing_behind
+
+Scenario = Callable[[Rules, Faults], StorageModel]
+SAFE = Rules()
+pardoning_late = partial(pardoning, between=("pardon", ""))
+
+SEARCHED: list[tuple[Scenario, Faults]] = [
+    (removing, Faults(no_reply=1)),
+    (removing, Faults(crash=1)),
+    (removing_behind, Faults(no_reply=1, environment=2)),
+    (removing_behind, Faults(crash=1, environment=2)),
+    (misreading, Faults(no_reply=1)),
+    (pardoning, Faults()),
+    (pardoning_late, Faults()),
+]
+BROKEN: dict[str, tuple[Rules, Scenario]] = {
+    "a tombstone removed by a DELETE of whatever is there": (
+        SAFE._replace(removes_by_etag=False),
+        removing,
+    ),
+    "a tombstone removed that one run has read": (
+        SAFE._replace(removes_twice_read=False),
+        misreading,
+    ),
+    "what a lie condemned is not taken back": (SAFE._replace(pardons_held=False), pardoning),
+    "a held record not read though it has changed": (SAFE._replace(reads_changed=False), pardoning),
+    "a held record not read though it is known to be condemned": (
+        SAFE._replace(reads_condemned=False),
+        pardoning_late,
+    ),
+}
+
+
+@pytest.mark.parametrize(("scenario", "faults"), SEARCHED)
+def test_acknowledged_content_stays(scenario: Scenario, faults: Faults) -> None:
+    """In every interleaving with whole runs, what tenants were told they hold is there."""
+    outcome = check(scenario(SAFE, faults))
+    assert not outcome.wrong, str(outcome)
+    assert outcome.states > 500
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_rule_is_found(name: str) -> None:
+    """Each rule is needed: without it the checker finds how content is lost."""
+    rules, scenario = BROKEN[name]
+    outcome = check(scenario(rules, Faults()))
+    assert outcome.wrong
+    assert outcome.trace
+
+
+def test_tombstones_beside_their_data() -> None:
+    """That data goes before its tombstone is spare: no commit of it is young enough by then."""
+    faults = Faults(environment=2)
+    without = check(removing_behind(SAFE._replace(removes_without_data=False), faults))
+    assert not without.wrong, str(without)
+    assert without.states != check(removing_behind(SAFE, faults)).states
