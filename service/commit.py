@@ -306,9 +306,9 @@ class Commits:
     async def _put(self, key: str, body: bytes) -> OwnData:
         """Stores a blob that is one object."""
         path = self._path
-        async with path.upload_slots.slot():
+        async with path.upload_slots.slot() as slot:
             sent = path.blobs.clock()
-            written = await path.workers.bulk(path.store.put, key, body)
+            written = await path.workers.send((slot,), path.store.put, key, body)
         path.stored(len(body))
         return OwnData(self._lifetime(written.date), Sight(sent, written.etag))
 

@@ -109,10 +109,10 @@ class Tails:
         """
         writing, path = self._writing, self._writing.path
         key, old = tail_key(path.new_name()), buffer.tail
-        async with path.upload_slots.slot():
+        async with path.upload_slots.slot() as slot:
             writing.check()
             body = buffer.body()
-            await path.workers.bulk(path.store.put, key, body)
+            await path.workers.send((slot,), path.store.put, key, body)
         path.stored(len(body))
         writing.check()
         values: dict[str, Argument] = {

@@ -254,10 +254,10 @@ class PartStream:
     async def _put_single(self) -> None:
         path = self._path
         try:
-            async with path.upload_slots.slot():
+            async with path.upload_slots.slot() as slot:
                 self._writing.check()
                 body, sent = self._buffer.body(), path.blobs.clock()
-                written = await path.workers.bulk(path.store.put, self.data_key, body)
+                written = await path.workers.send((slot,), path.store.put, self.data_key, body)
             path.stored(len(body))
             self._uploads.begun, self.sight = written.date, Sight(sent, written.etag)
         except asyncio.CancelledError as error:

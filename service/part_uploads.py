@@ -142,12 +142,12 @@ class PartUploads:
     async def _store(self, part: Outgoing) -> StoredPart:
         writing, path = self._writing, self._writing.path
         upload = await self._ensure_upload()
-        async with path.upload_slots.slot():
+        async with path.upload_slots.slot() as slot:
             writing.check()
             # Whole parts go out as they came; a short one may be added to after all.
             body: Body = part.buffer.body() if not part.full else part.buffer.take()
             stored = await path.workers.send(
-                part.room,
+                (part.room, slot),
                 path.store.put_part,
                 writing.data_key,
                 upload,

@@ -13,6 +13,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+
+from service.permits import Permit
 
 
 class UploadSlots:
@@ -39,16 +42,19 @@ class UploadSlots:
         return int(self._allowed)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Waits for a slot, and holds it."""
+    async def slot(self) -> AsyncIterator[Permit]:
+        """Waits for a slot, and holds it, unless what is done under it takes it over."""
         await self._acquire()
-        cuts = self._cuts
+        slot = Permit(partial(self._free, self._cuts))
         try:
-            yield
+            yield slot
         finally:
-            self._under_way -= 1
-            self._learn(cuts)
-            self._hand_out()
+            slot.release()
+
+    def _free(self, cuts: int) -> None:
+        self._under_way -= 1
+        self._learn(cuts)
+        self._hand_out()
 
     async def _acquire(self) -> None:
         if not self._waiting and self._under_way < self.allowed:

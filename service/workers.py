@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -105,21 +105,25 @@ class Workers:
 
     async def send(
         self,
-        room: Permit,
+        held: Sequence[Permit],
         call: Callable[Parameters, Result],
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """As `bulk`; the room that its bytes take is the call's, until no thread has them."""
-        room = room.move()
+        """As `bulk`; what is held for it, like room for its bytes, is the call's from now on.
+
+        It is given back when no thread is busy with the call any more.
+        """
+        releases = [permit.move().release for permit in held]
         try:
             await self._bulk.acquire()
         except BaseException:
-            room.release()
+            for release in releases:
+                release()
             raise
         with unbounded():
             return await self._in_time(
-                partial(call, *args, **kwargs), self._bulk.release, room.release
+                partial(call, *args, **kwargs), self._bulk.release, *releases
             )
 
     async def _in_time(self, call: Callable[[], Result], *gives_back: Callable[[], None]) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -532,3 +533,26 @@ async def test_damaged_checkpoint(desk: Bench, fill: Fill) -> None:
         await desk.open()
     await desk.frontend.commits.abort(desk.tenant, "ref")
     assert (await stat(await desk.open())).offset == 0
+
+
+@pytest.mark.parametrize("size", [100_000, 9 * MIB], ids=["one object", "parts"])
+async def test_a_slot_is_taken_until_its_thread_is_free(
+    desk: Bench, faulty: CountingStore, fill: Fill, size: int
+) -> None:
+    """An upload that nobody waits for any more counts as one until the store has answered."""
+    sending, go, slots = threading.Event(), threading.Event(), desk.path.upload_slots
+
+    def hang(operation: str, _key: str) -> None:
+        if operation in {"put", "put_part"}:
+            sending.set()
+            go.wait(30)
+
+    faulty.before = hang
+    session = await desk.open()
+    await write(session, fill(size), total=size)
+    await asyncio.to_thread(sending.wait)
+    under_way = slots._under_way
+    await stream_of(session).close()
+    assert slots._under_way == under_way > 0
+    go.set()
+    await eventually(lambda: slots._under_way == 0)

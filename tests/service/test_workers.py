@@ -97,7 +97,7 @@ async def test_a_thread_is_busy_until_its_call_ends() -> None:
         begun.set()
         go.wait()
 
-    call = asyncio.create_task(workers.send(room, busy))
+    call = asyncio.create_task(workers.send([room], busy))
     await asyncio.to_thread(begun.wait)
     call.cancel()
     await asyncio.wait([call])
@@ -123,7 +123,7 @@ async def test_a_call_that_never_begins_takes_nothing() -> None:
 
     busy = asyncio.create_task(workers.store(go.wait))
     await asyncio.sleep(0)
-    calls = [asyncio.create_task(workers.send(room(number), go.wait)) for number in range(2)]
+    calls = [asyncio.create_task(workers.send([room(number)], go.wait)) for number in range(2)]
     await asyncio.sleep(0)
     for call in calls:
         call.cancel()
