@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from grpc import StatusCode
@@ -18,7 +18,7 @@ from storage.port import NoSuchKey, ObjectStore
 from storage.records import Records, State, new_nonce
 from tests.service.conftest import Fill
 from tests.service.counting import CountingStore, nothing
-from tests.service.fleet import Fleet, Frontend, eventually, refused, sha256
+from tests.service.fleet import Fleet, Frontend, Tenant, eventually, refused, sha256
 from tests.service.scrubbing import Clock, commit, delete_data, edit_data, record_of, truncate_data
 
 MIB = 2**20
@@ -93,14 +93,29 @@ async def test_the_next_commit_heals(
     assert await frontend.tenant(f"{tenant}-a").read(digest) == data
 
 
-async def test_healed_meanwhile(
-    folder_store: ObjectStore, folder_fleet: Fleet, fill: Fill, tenant: str
-) -> None:
-    """A record that is written between the last look and the mark isn't written over."""
+@dataclass(frozen=True)
+class Shelf:
+    """Some bytes that a tenant has committed through a frontend whose store can be made to fail."""
+
+    counting: CountingStore
+    frontend: Frontend
+    client: Tenant
+    data: bytes
+
+
+@pytest.fixture
+async def shelf(folder_store: ObjectStore, folder_fleet: Fleet, fill: Fill, tenant: str) -> Shelf:
+    """A blob that is one object."""
     counting = CountingStore(folder_store)
     frontend = await folder_fleet.frontend(counting)  # type: ignore[arg-type]
     client, data = frontend.tenant(tenant), fill(SIZE)
     await client.commit("ref", data)
+    return Shelf(counting, frontend, client, data)
+
+
+async def test_healed_meanwhile(folder_store: ObjectStore, shelf: Shelf) -> None:
+    """A record that is written between the last look and the mark isn't written over."""
+    counting, client, data = shelf.counting, shelf.client, shelf.data
     edit_data(folder_store, Digest.of(data))
     old = record_of(folder_store, sha256(data)).data_key
 
@@ -117,19 +132,14 @@ async def test_healed_meanwhile(
     await refused(StatusCode.DATA_LOSS, client.read(sha256(data)))
     record = record_of(folder_store, sha256(data))
     assert (record.state, record.data_key == old) == (State.LIVE, False)
-    assert outcomes(frontend, "changed") == 1
-    assert len(frontend.running.frontend.reader._quarantine._known) == 0
+    assert outcomes(shelf.frontend, "changed") == 1
+    assert len(shelf.frontend.running.frontend.reader._quarantine._known) == 0
     assert await client.read(sha256(data)) == data
 
 
-async def test_a_condemned_record(
-    folder_store: ObjectStore, folder_fleet: Fleet, fill: Fill, tenant: str
-) -> None:
+async def test_a_condemned_record(folder_store: ObjectStore, shelf: Shelf) -> None:
     """Where a collector condemns the record at the same moment, it is marked all the same."""
-    counting = CountingStore(folder_store)
-    frontend = await folder_fleet.frontend(counting)  # type: ignore[arg-type]
-    client, data = frontend.tenant(tenant), fill(SIZE)
-    await client.commit("ref", data)
+    counting, client, data = shelf.counting, shelf.client, shelf.data
     edit_data(folder_store, Digest.of(data))
 
     def condemn(operation: str, key: str) -> None:
@@ -158,14 +168,9 @@ async def test_what_is_not_whole_is_forgotten(folder_fleet: Fleet, fill: Fill, t
     assert (await catalogue._cache.look_up(tenant, Digest.of(data))).entry is None
 
 
-async def test_a_record_of_another_size(
-    folder_store: ObjectStore, folder_fleet: Fleet, fill: Fill, tenant: str
-) -> None:
+async def test_a_record_of_another_size(folder_store: ObjectStore, shelf: Shelf) -> None:
     """Reading doesn't go on in a record that says that the same content is longer."""
-    counting = CountingStore(folder_store)
-    frontend = await folder_fleet.frontend(counting)  # type: ignore[arg-type]
-    client, data = frontend.tenant(tenant), fill(SIZE)
-    await client.commit("ref", data)
+    counting, client, data = shelf.counting, shelf.client, shelf.data
 
     def lengthen(operation: str, key: str) -> None:
         if operation == "get" and key.startswith("data/"):
@@ -188,14 +193,9 @@ async def test_a_record_of_another_size(
     await refused(StatusCode.DATA_LOSS, client.read(sha256(data)))
 
 
-async def test_missing_once(
-    folder_store: ObjectStore, folder_fleet: Fleet, fill: Fill, tenant: str
-) -> None:
+async def test_missing_once(folder_store: ObjectStore, shelf: Shelf) -> None:
     """An object that one look misses and the next one finds is read, and nothing is marked."""
-    counting = CountingStore(folder_store)
-    frontend = await folder_fleet.frontend(counting)  # type: ignore[arg-type]
-    client, data = frontend.tenant(tenant), fill(SIZE)
-    await client.commit("ref", data)
+    counting, client, data = shelf.counting, shelf.client, shelf.data
 
     def miss(operation: str, key: str) -> None:
         if operation == "get" and key.startswith("data/"):
