@@ -80,6 +80,9 @@ CHANGED: Final = frozenset(
     }
 )
 """What arrived isn't what was sent; nothing was written."""
+NO_SPACE: Final = "no space left on device"
+"""In the message of an InternalError: MinIO's, whose disk is full before it has noticed. Of several
+disks some may have stored what was sent, so whoever asked once has to look."""
 TRANSIENT: Final = frozenset(
     {
         "ConditionalRequestConflict",
@@ -191,6 +194,8 @@ def _of_reply(error: boto.ClientError, doing: str, *, once: bool) -> HoldfastErr
     if code in CHANGED:
         text = f"{text}: the bytes changed on the way"
         return OutcomeUnknown(text) if once else ChangedOnTheWay(f"{text}; try again")
+    if not once and NO_SPACE in message:
+        return _full(text)
     if _transient(code, status):
         kind = OutcomeUnknown if once else Unavailable
         return kind(f"{text}; try again")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
-from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
+from holdfast.errors import HoldfastError, OutcomeUnknown, ResourceExhausted, Unavailable
 from storage.port import NoSuchKey
 from storage.s3_errors import MISTAKEN, TRANSIENT, _transient, translate
 
 
-def reply(code: str, status: int) -> ClientError:
+def reply(code: str, status: int, message: str = "m") -> ClientError:
     """A reply of S3's with an error document."""
-    document = {"Code": code, "Message": "m"}
+    document = {"Code": code, "Message": message}
     metadata = {"HTTPStatusCode": status}
     return ClientError({"Error": document, "ResponseMetadata": metadata}, "GetObject")  # type: ignore[typeddict-item]
 
@@ -70,3 +70,11 @@ def test_a_full_store() -> None:
 def test_success_with_an_unknown_code(status: int) -> None:
     """An error inside a success counts by its code alone."""
     assert not _transient("Unheard", status)
+
+
+def test_a_disk_that_the_store_finds_full() -> None:
+    """An internal error for want of space is a full store, unless some of it may be stored."""
+    message = "We encountered an internal error, please try again.: cause(no space left on device)"
+    error = reply("InternalError", 500, message)
+    assert type(translate(error, "writing a")) is ResourceExhausted
+    assert type(translate(error, "writing a", once=True)) is OutcomeUnknown

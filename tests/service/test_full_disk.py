@@ -1,0 +1,141 @@
+"""A real disk without a byte left: Holdfast's own calls and commands get out of it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc import StatusCode
+
+from holdfast.errors import ResourceExhausted
+from protos import content_pb2 as pb
+from storage.folder import FolderStore
+from storage.port import ObjectStore
+from storage.reserve import PIECES, PREFIX, Reserve, ReservedStore
+from storage.s3 import S3Settings, S3Store
+from tests.servers.s3 import minio_binary, minio_server
+from tests.service.collector.world import AGES, Later, World
+from tests.service.conftest import Fill
+from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256
+
+MIB = 2**20
+SIZE = 4 * MIB
+"""Of the reserve."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The store on a small disk of the test's own."""
+
+    store: ObjectStore
+
+    def fill(self) -> None:
+        """Leaves no room for anybody who writes to the store."""
+        for size in (MIB, 64 * 1024, 1):
+            with suppress(ResourceExhausted):
+                for number in count():
+                    self.store.put(f"filler/{size}-{number}", bytes(size))
+
+    def kept(self) -> int:
+        """How many pieces of the reserve there are."""
+        return len(list(self.store.list(PREFIX)))
+
+
+@pytest.fixture
+def small(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of a few MiB."""
+    folder, mount = tmp_path / "disk", shutil.which("mount")
+    folder.mkdir()
+    size = {"folder": 96, "minio": 256}[request.getfixturevalue("kind")]
+    options = ["-t", "tmpfs", "-o", f"size={size}m", "holdfast-test", str(folder)]
+    if not mount or subprocess.run([mount, *options], check=False).returncode:
+        pytest.skip("mounting a small disk takes root, and a system that lets it")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(params=["folder", pytest.param("minio", marks=pytest.mark.minio)])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which store is on the disk."""
+    return str(request.param)
+
+
+@pytest.fixture
+def disk(small: Path, kind: str) -> Iterator[Disk]:
+    """A store on a small disk."""
+    if kind == "folder":
+        store = FolderStore(small / "store")
+        store.check_access()
+        yield Disk(store)
+        return
+    if minio_binary() is None:
+        pytest.skip("MinIO isn't built here (it takes Go): `make tools`")
+    with minio_server(small) as server:
+        bucket = S3Settings(
+            bucket=server.bucket, endpoint=server.endpoint, region="us-east-1", path_style=True
+        )
+        opened = S3Store(bucket)
+        yield Disk(opened)
+        opened.close()
+
+
+def reserved(disk: Disk, *, tending: bool = False) -> ReservedStore:
+    """A process's view of the store, with its reserve."""
+    source = random.Random(0)  # noqa: S311 -- no secret
+    return ReservedStore(disk.store, Reserve(disk.store, SIZE, source.randbytes), tending=tending)
+
+
+@pytest.fixture
+async def client(disk: Disk, redis_url: str, tenant: str, tmp_path: Path) -> AsyncIterator[Tenant]:
+    """A tenant of a frontend on that store."""
+    store = reserved(disk)
+    store.reserve.keep()
+    fleet = Fleet(store, redis_url, {"data_dir": tmp_path, "suspend_grace": 20.0})  # type: ignore[arg-type]
+    async with fleet.stack:
+        yield (await fleet.frontend()).tenant(tenant)
+
+
+async def test_a_full_disk_is_emptied(disk: Disk, client: Tenant, fill: Fill) -> None:
+    """What a commit left on a full disk is aborted, what is held is deleted, and gc frees both."""
+    held, new = fill(9 * MIB), fill(9 * MIB)
+    await client.commit("held", held)
+    stream = client.write("ref")
+    await stream.send(pb.STAT, total=len(new))
+    await stream.write_all(new)
+    disk.fill()
+    await refused(StatusCode.RESOURCE_EXHAUSTED, stream.send(pb.COMMIT))
+    await client.abort("ref")
+    assert await client.statuses() == []
+
+    async def deleted() -> bool:
+        try:
+            await client.delete(sha256(held))
+        except grpc.aio.AioRpcError as error:
+            assert error.code() is StatusCode.RESOURCE_EXHAUSTED  # noqa: PT017 -- MinIO looks once a second
+            return False
+        return True
+
+    await eventually(deleted)
+    assert await client.list() == []
+    world = World(Later(reserved(disk, tending=True)), AGES)
+    for _ in range(3):
+        report = world.collect()
+        assert report.ok, report.errors
+    assert world.keys("data/") == []
+    keeper = reserved(disk)
+
+    def whole() -> bool:
+        keeper.reserve.keep()
+        return disk.kept() == PIECES
+
+    await eventually(whole)
