@@ -194,11 +194,8 @@ def _of_reply(error: boto.ClientError, doing: str, *, once: bool) -> HoldfastErr
     if code in CHANGED:
         text = f"{text}: the bytes changed on the way"
         return OutcomeUnknown(text) if once else ChangedOnTheWay(f"{text}; try again")
-    if not once and NO_SPACE in message:
-        return _full(text)
     if _transient(code, status):
-        kind = OutcomeUnknown if once else Unavailable
-        return kind(f"{text}; try again")
+        return _unclear(text, full=NO_SPACE in message, once=once)
     if status < HTTPStatus.BAD_REQUEST:
         return _elsewhere(error, text, once=once)
     if status in _OF_STATUS or code in MISTAKEN:
@@ -206,6 +203,12 @@ def _of_reply(error: boto.ClientError, doing: str, *, once: bool) -> HoldfastErr
     # Nothing protects an error document on its way: a flipped bit makes another code of one.
     kind = OutcomeUnknown if once else Unavailable
     return kind(f"{text}: the code isn't known; try again, and report it if it stays")
+
+
+def _unclear(text: str, *, full: bool, once: bool) -> HoldfastError:
+    if once:
+        return OutcomeUnknown(f"{text}; try again")
+    return _full(text) if full else Unavailable(f"{text}; try again")
 
 
 def _transient(code: str, status: int) -> bool:

@@ -15,20 +15,26 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from holdfast.errors import ResourceExhausted
+from holdfast.errors import ResourceExhausted, Unavailable
 from protos import content_pb2 as pb
 from storage.folder import FolderStore
+from storage.keys import uuid7
 from storage.port import ObjectStore
 from storage.reserve import PIECES, PREFIX, Reserve, ReservedStore
 from storage.s3 import S3Settings, S3Store
+from tests.servers.process import wait_until
 from tests.servers.s3 import minio_binary, minio_server
 from tests.service.collector.world import AGES, Later, World
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256
 
 MIB = 2**20
-SIZE = 4 * MIB
-"""Of the reserve."""
+SIZE = 16 * MIB
+"""Of the reserve, as by default: a quarter is more than the last hundredth of the disk, which MinIO
+keeps free."""
+
+REFUSALS = 100
+"""In a row, after which a disk counts as full."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,35 @@ class Disk:
     store: ObjectStore
 
     def fill(self) -> None:
-        """Leaves no room for anybody who writes to the store."""
-        for size in (MIB, 64 * 1024, 1):
-            with suppress(ResourceExhausted):
+        """Leaves no room for anybody who writes to the store, and waits until it has noticed."""
+        for size in (MIB, 64 * 1024):
+            with suppress(ResourceExhausted, Unavailable):
                 for number in count():
                     self.store.put(f"filler/{size}-{number}", bytes(size))
+        refusals = 0
+
+        def stays_full() -> bool:
+            # MinIO looks once a second, and clears away later what it couldn't finish.
+            nonlocal refusals
+            refusals = refusals + 1 if self._full() else 0
+            return refusals > REFUSALS
+
+        wait_until(stays_full, "a disk that is full")
+
+    def _full(self) -> bool:
+        try:
+            self.store.put("filler/last", b"x")
+        except ResourceExhausted:
+            return True
+        except Unavailable:  # MinIO finds no room, and hasn't looked why
+            return False
+        self.store.put(f"filler/{uuid7()}", bytes(4096))
+        return False
+
+    def empty(self) -> None:
+        """Takes the filler away."""
+        for entry in list(self.store.list("filler/")):
+            self.store.delete(entry.key)
 
     def kept(self) -> int:
         """How many pieces of the reserve there are."""
@@ -106,7 +136,7 @@ async def client(disk: Disk, redis_url: str, tenant: str, tmp_path: Path) -> Asy
 
 
 async def test_a_full_disk_is_emptied(disk: Disk, client: Tenant, fill: Fill) -> None:
-    """What a commit left on a full disk is aborted, what is held is deleted, and gc frees both."""
+    """What a commit left on a full disk is aborted, what is held is deleted, and gc frees it."""
     held, new = fill(9 * MIB), fill(9 * MIB)
     await client.commit("held", held)
     stream = client.write("ref")
@@ -132,10 +162,11 @@ async def test_a_full_disk_is_emptied(disk: Disk, client: Tenant, fill: Fill) ->
         report = world.collect()
         assert report.ok, report.errors
     assert world.keys("data/") == []
-    keeper = reserved(disk)
+    disk.empty()
+    reserve = reserved(disk).reserve
 
     def whole() -> bool:
-        keeper.reserve.keep()
+        reserve.keep()
         return disk.kept() == PIECES
 
     await eventually(whole)
