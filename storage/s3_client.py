@@ -9,6 +9,7 @@ and parts go past both where they can, see storage/s3_direct.py.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -26,6 +27,7 @@ from storage.s3_bounds import ASKS_FOR_LESS, bound
 from storage.s3_checksums import SEND_ATTEMPTS
 from storage.s3_circuit import Circuit
 from storage.s3_clock import ServerClock
+from storage.s3_credentials import renew_refused
 from storage.s3_direct import NOTHING, Answer, DirectRequests
 from storage.s3_errors import ChangedOnTheWay, translated
 from storage.s3_settings import S3Settings
@@ -89,7 +91,9 @@ class Bucket:
                 f"no S3 client for bucket {settings.bucket!r}: {because(error)}; "
                 "check endpoint, region and profile"
             ) from error
+        credentials, renewing = session.get_credentials(), threading.Lock()
         for client in (self._client, self._once):
+            renew_refused(client, credentials, renewing)
             client.meta.events.register("after-call.s3", self._clock.note)
             watch(client)
             bound(client, circuit, settings)

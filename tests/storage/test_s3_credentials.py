@@ -1,0 +1,88 @@
+"""Temporary credentials that end in the middle of something."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import PermissionDenied
+from storage.port import IfAbsent, ObjectStore, Part
+from tests.storage.scripted import Reply, Script, error, scripted
+
+MD5 = "0123456789abcdef0123456789abcdef"
+FOUND = {"ETag": f'"{MD5}"', "Last-Modified": "Thu, 26 Nov 2026 04:00:00 GMT"}
+COMPLETED = b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"
+ENDED = error(400, "ExpiredToken", "The provided token has expired.")
+CALLS: dict[str, tuple[Callable[[ObjectStore], object], Reply]] = {
+    "get": (lambda store: store.get("a"), Reply(200, b"body", FOUND)),
+    "part": (lambda store: store.put_part("a", "u", 1, b"body"), Reply(200, b"", FOUND)),
+    "conditional put": (lambda store: store.put("a", b"b", IfAbsent()), Reply(200, b"", FOUND)),
+    "completion": (
+        lambda store: store.complete_upload("a", "u", (Part(1, MD5, 4),)),
+        Reply(200, COMPLETED),
+    ),
+}
+
+
+@pytest.fixture
+def issued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Credentials from a program that names each it gives by a number: token-1, token-2."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    issuer, config = tmp_path / "issuer.py", tmp_path / "config"
+    ends = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).isoformat()
+    issuer.write_text(
+        "import json, pathlib, sys\n"
+        "given = pathlib.Path(sys.argv[0] + '.given')\n"
+        "number = int(given.read_text()) + 1 if given.exists() else 1\n"
+        "given.write_text(str(number))\n"
+        "print(json.dumps(dict(Version=1, AccessKeyId='a', SecretAccessKey='s',"
+        f" SessionToken=f'token-{{number}}', Expiration='{ends}')))\n"
+    )
+    config.write_text(f"[default]\ncredential_process = {sys.executable} {issuer}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+
+
+def tokens(script: Script) -> list[str]:
+    """The sessions that requests were signed with."""
+    return [headers["x-amz-security-token"] for headers in script.headers]
+
+
+@pytest.mark.usefixtures("issued")
+@pytest.mark.parametrize(("call", "answer"), CALLS.values(), ids=CALLS)
+def test_refused_before_their_time(call: Callable[[ObjectStore], object], answer: Reply) -> None:
+    """Where the store says that a session has ended, another one is fetched, and used from then."""
+    with scripted(answer) as script:
+        store = script.store()
+        past = 0 if answer.body == COMPLETED else 1  # of boto3
+        script.replies = [*[ENDED] * (past + 1), answer]
+        call(store)
+        call(store)
+        store.close()
+    assert tokens(script) == ["token-1"] * (past + 1) + ["token-2"] * 2
+
+
+@pytest.mark.usefixtures("issued")
+def test_new_ones_are_refused_as_well() -> None:
+    """Where the store refuses new credentials, too, the request says so and isn't sent for ever."""
+    with scripted(ENDED) as script:
+        store = script.store()
+        with pytest.raises(PermissionDenied, match="ExpiredToken"):
+            store.get("a")
+        store.close()
+    assert tokens(script) == ["token-1", "token-1", "token-2"]
+
+
+def test_credentials_that_cannot_be_fetched() -> None:
+    """Credentials that stand in the environment are refused at once."""
+    with scripted(ENDED) as script:
+        store = script.store()
+        with pytest.raises(PermissionDenied, match="ExpiredToken"):
+            store.get("a")
+        store.close()
+    assert len(script.requests) == 2
