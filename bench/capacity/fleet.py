@@ -18,7 +18,7 @@ from storage.holds import Hold
 from storage.keys import HOLDS, data_key, hold_digest, hold_prefix, record_key
 from storage.port import Condition, Entry, Fetched, NoSuchKey, PendingUpload, Written
 from storage.records import Record, State
-from tests.service.collector.memory_store import START, MemoryStore
+from tests.stores.memory import START, MemoryStore
 
 INLINE_EVERY: Final = 4
 """One blob of so many is in its record: a manifest or a config."""

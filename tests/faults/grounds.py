@@ -13,10 +13,10 @@ from coordination.keys import Keys
 from coordination.scripts import NAMES, _sha
 from storage.folder import FolderStore
 from storage.port import ObjectStore
-from tests.faults import faulty_store
 from tests.faults.plans import EVERYTHING, Plan
 from tests.faults.stage import Backends
 from tests.servers.redis_proxy import FAULTS, Words, redis_proxy
+from tests.stores import faulty
 
 SCRIPTS = {_sha(name).encode(): name for name in NAMES}
 ONCE_MORE = frozenset({"lost", "unheard", "late"})
@@ -32,13 +32,13 @@ class StorePort:
 
     def strikes(self, kind: str) -> Sequence[tuple[str, int]]:
         """Each fault of the operation."""
-        return [(fault, 1) for fault in faulty_store.faults_of(kind)]
+        return [(fault, 1) for fault in faulty.faults_of(kind)]
 
     @asynccontextmanager
     async def backends(self, name: str, plan: Plan) -> AsyncIterator[Backends]:
         """A folder of the run's own."""
         with opened(self.folder / name) as store:
-            yield Backends(faulty_store.FaultyStore(store, plan), store, self.redis, self.redis)
+            yield Backends(faulty.FaultyStore(store, plan), store, self.redis, self.redis)
 
 
 @dataclass(frozen=True, slots=True)

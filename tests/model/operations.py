@@ -227,9 +227,9 @@ async def compacts(stage: Stage) -> str | None:
     for number in range(5):
         stage.fleet.store.put(f"{first.key}-{number}", body)
     stage.start()
-    holds = Holds(stage.recording, uuid7, new_nonce)  # type: ignore[arg-type]
+    holds = Holds(stage.recording, uuid7, new_nonce)
     digest = Digest.of(data)
-    steps = Compaction(stage.recording, holds, new_nonce, stage.tenant, digest)  # type: ignore[arg-type]
+    steps = Compaction(stage.recording, holds, new_nonce, stage.tenant, digest)
     if steps.mark():
         steps.unlink()
     world = live("inline", *(("a", f"h{number}") for number in range(6)))

@@ -37,7 +37,7 @@ class Fleet:
         """Starts one more frontend; `store` stands in for the shared one."""
         own = AsyncExitStack()
         await self.stack.enter_async_context(own)
-        chosen = Settings(**{**self.settings, **settings})  # type: ignore[arg-type]
+        chosen = Settings(**{**self.settings, **settings})
         running = await own.enter_async_context(
             run_frontend(chosen, store or self.store, self.redis_url)
         )

@@ -16,9 +16,9 @@ from service.absences import ABSENCE_TTL, REMEMBERED, Absences
 from storage.port import ObjectStore
 from tests.servers.process import free_port
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.fleet import Fleet, Frontend, Stream, Tenant, eventually, refused, sha256
 from tests.service.scrubbing import Clock
+from tests.stores.counting import CountingStore
 
 MIB = 2**20
 SIZES = [4096, 100_000, 9 * MIB]

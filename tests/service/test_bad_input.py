@@ -11,8 +11,8 @@ from holdfast.errors import ConfigurationError
 from holdfast.values import MAX_LABEL_BYTES, MAX_LABELS
 from protos import content_pb2 as pb
 from service.listeners import parse
-from tests.service.counting import CountingStore
 from tests.service.fleet import HEADER, Fleet, eventually, refused, sha256
+from tests.stores.counting import CountingStore
 
 HELLO = sha256(b"hello")
 NO_NAMES = ["a/b", "..", ".", "/", "a" * 64, "a" * 300, "A", "a b", "../b", "a%2fb"]
@@ -22,7 +22,7 @@ NO_NAMES = ["a/b", "..", ".", "/", "a" * 64, "a" * 300, "A", "a b", "../b", "a%2
 async def test_strange_tenants(folder_fleet: Fleet, name: str) -> None:
     """A header that names no tenant is refused by every RPC, and nothing is written under it."""
     store = CountingStore(folder_fleet.store)
-    client = (await folder_fleet.frontend(store)).tenant("a")  # type: ignore[arg-type]
+    client = (await folder_fleet.frontend(store)).tenant("a")
     client.metadata = ((HEADER, name),)
     for call in (
         client.info(HELLO),
@@ -114,7 +114,7 @@ async def test_silent_streams(folder_fleet: Fleet, tenant: str) -> None:
     client = frontend.tenant(tenant)
     free = frontend.counted("holdfast_buffer_free_bytes")
     silent = [client.stub.Write(metadata=client.metadata) for _ in range(100)]
-    await asyncio.gather(*(call.wait_for_connection() for call in silent))  # type: ignore[attr-defined]
+    await asyncio.gather(*(call.wait_for_connection() for call in silent))
     await client.commit("ref", b"hello")
     assert await client.read(HELLO) == b"hello"
     assert frontend.counted("holdfast_streams") == frontend.counted("holdfast_leases") == 0
@@ -126,7 +126,7 @@ async def test_silent_streams(folder_fleet: Fleet, tenant: str) -> None:
 async def test_one_byte_at_a_time(folder_fleet: Fleet, tenant: str) -> None:
     """Bytes that come one by one cost the store nothing until the blob is whole."""
     store = CountingStore(folder_fleet.store)
-    frontend = await folder_fleet.frontend(store)  # type: ignore[arg-type]
+    frontend = await folder_fleet.frontend(store)
     client = frontend.tenant(tenant)
     stream = client.write("ref")
     await stream.send(pb.STAT)
@@ -148,7 +148,7 @@ async def _offset_is(client: object, ref: str, offset: int) -> bool:
 async def test_filters_that_are_too_much(folder_fleet: Fleet, tenant: str) -> None:
     """Too many filters, characters or patterns are refused before anything is looked at."""
     store = CountingStore(folder_fleet.store)
-    client = (await folder_fleet.frontend(store)).tenant(tenant)  # type: ignore[arg-type]
+    client = (await folder_fleet.frontend(store)).tenant(tenant)
     too_much = (["a"] * 257, ["a==" + "x" * 65_536], ["a~=/x/"] * 33, [",".join(["a~=/x/"] * 33)])
     for filters in too_much:
         for call in (client.list(*filters), client.statuses(*filters)):

@@ -16,8 +16,8 @@ from storage import blocks
 from storage.port import NoSuchKey, ObjectStore
 from storage.records import BLOCK_SIZE, Record, State
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.fleet import eventually
+from tests.stores.counting import CountingStore
 
 KEY = "data/blob"
 
@@ -52,7 +52,7 @@ def stored(store: ObjectStore | CountingStore, data: bytes, key: str = KEY) -> R
 
 def cache_of(store: CountingStore, workers: Workers, blocks_kept: int = 4) -> BlockCache:
     """A cache of a few blocks."""
-    return BlockCache(store, workers, blocks_kept * BLOCK_SIZE, 4)  # type: ignore[arg-type]
+    return BlockCache(store, workers, blocks_kept * BLOCK_SIZE, 4)
 
 
 async def test_one_fetch_for_all(counting: CountingStore, workers: Workers, fill: Fill) -> None:

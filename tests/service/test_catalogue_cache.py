@@ -18,9 +18,9 @@ from service.core import Core, open_core
 from service.settings import Settings
 from storage.keys import DELETING
 from storage.port import ObjectStore
-from tests.service.collector.memory_store import MemoryStore
 from tests.service.collector.world import World
-from tests.service.counting import CountingStore
+from tests.stores.counting import CountingStore
+from tests.stores.memory import MemoryStore
 
 BODY = b"some bytes"
 DIGEST = Digest.of(BODY)
@@ -29,7 +29,7 @@ DIGEST = Digest.of(BODY)
 @pytest.fixture
 def store() -> CountingStore:
     """An empty store."""
-    return CountingStore(MemoryStore())  # type: ignore[arg-type]
+    return CountingStore(MemoryStore())
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ async def test_an_expiry_that_redis_forgot(
     core: Core, store: CountingStore, redis_url: str, unique: str
 ) -> None:
     """An expiry whose announcement Redis lost takes no hold away."""
-    World(store).commit(unique, BODY)  # type: ignore[arg-type]
+    World(store).commit(unique, BODY)
 
     def before(operation: str, key: str) -> None:
         if operation == "put" and key.endswith(DELETING):
@@ -114,7 +114,7 @@ async def test_an_expiry_that_redis_forgot(
 
 async def test_a_tenant_that_is_back_before(core: Core, store: CountingStore, unique: str) -> None:
     """Of a tenant that is back before its holds are marked, none is marked."""
-    World(store).commit(unique, BODY)  # type: ignore[arg-type]
+    World(store).commit(unique, BODY)
     store.calls.clear()
     assert not await core.catalogue.give_up(unique, DIGEST, lambda: False)
     assert not any(key.endswith(DELETING) for _, key in store.calls)

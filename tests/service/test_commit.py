@@ -13,8 +13,8 @@ from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
 from protos import content_pb2 as pb
 from storage.port import ObjectStore
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.fleet import Fleet, Stream, eventually, refused, sha256
+from tests.stores.counting import CountingStore
 
 MIB = 2**20
 Test = TypeVar("Test", bound=Callable[..., Any])

@@ -26,10 +26,10 @@ from service.workers import Workers
 from storage.port import ObjectStore
 from storage.records import BLOCK_SIZE, Record
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.disk_blocks import kept, record_of, unfinished
 from tests.service.failing_disk import BROKEN, FORBIDDEN, FULL, at_open, failing, hanging
 from tests.service.fleet import Fleet, eventually, sha256
+from tests.stores.counting import CountingStore
 
 BUDGET = 64 * BLOCK_SIZE
 
@@ -379,7 +379,7 @@ async def test_a_folder_that_can_not_be_made(tmp_path: Path, place: str) -> None
     with pytest.raises(ConfigurationError, match="HOLDFAST_DISK_CACHE_DIR"):
         await disk.start()
     await disk.close()
-    [check] = look(Settings(disk_cache_budget="64MiB", disk_cache_dir=str(tmp_path / place)))  # type: ignore[arg-type]
+    [check] = look(Settings(disk_cache_budget="64MiB", disk_cache_dir=str(tmp_path / place)))
     assert (check.ok, check.essential) == (False, True)
     assert "HOLDFAST_DISK_CACHE_DIR" in check.advice
 
@@ -398,7 +398,7 @@ async def test_a_disk_with_less_room(bench: Bench) -> None:
 @pytest.mark.parametrize(("budget", "ok"), [("64MiB", True), ("1EiB", False)])
 def test_what_the_doctor_says(tmp_path: Path, budget: str, ok: bool) -> None:
     """The doctor says whether the disk has room for the budget, and makes no folder."""
-    [check] = look(Settings(disk_cache_budget=budget, data_dir=tmp_path))  # type: ignore[arg-type]
+    [check] = look(Settings(disk_cache_budget=budget, data_dir=tmp_path))
     assert (check.ok, check.essential) == (ok, False)
     assert str(tmp_path / "cache") in check.name
     assert list(tmp_path.iterdir()) == []
@@ -418,7 +418,7 @@ async def test_frontends_on_one_machine(
     await eventually(lambda: len(kept(tmp_path / "blocks")) == 2)
     await one.stop()
     store = CountingStore(folder_fleet.store)
-    two = await folder_fleet.frontend(store, **settings)  # type: ignore[arg-type]
+    two = await folder_fleet.frontend(store, **settings)
     assert await two.tenant(tenant).read(sha256(data)) == data
     assert store.operations("data/") == []
     assert two.counted("holdfast_disk_cache_hits") == 2

@@ -14,8 +14,8 @@ from storage.port import ObjectStore
 from storage.records import new_nonce
 from storage.sightings import Sightings
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore, nothing
 from tests.service.fleet import Fleet, Stream, Tenant, eventually, refused, sha256
+from tests.stores.counting import CountingStore, nothing
 
 MIB = 2**20
 WRITES = frozenset({"put", "put_part", "create_upload", "complete_upload"})
@@ -186,7 +186,7 @@ async def test_reading_begins(
             raise error(f"{key} can't be written")
 
     readable.before = refuse
-    frontend = await folder_fleet.frontend(readable, sharing=sharing)  # type: ignore[arg-type]
+    frontend = await folder_fleet.frontend(readable, sharing=sharing)
     fresh = frontend.tenant(tenant)
     assert (await fresh.info(sha256(data))).size == 100
     assert [info.digest for info in await fresh.list()] == [sha256(data)]
@@ -204,7 +204,7 @@ async def test_nothing_is_promised_to_who_is_missed(
     sightings = Sightings(folder_fleet.store, new_nonce)
     assert sightings.miss(tenant, sightings.token(tenant), None)
     store.before = full
-    fresh = (await folder_fleet.frontend(store)).tenant(tenant)  # type: ignore[arg-type]
+    fresh = (await folder_fleet.frontend(store)).tenant(tenant)
     await refused(StatusCode.RESOURCE_EXHAUSTED, fresh.info(sha256(b"x" * 100)))
     assert await fresh.read(sha256(b"x" * 100)) == b"x" * 100
     store.before = nothing

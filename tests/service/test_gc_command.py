@@ -29,9 +29,9 @@ from tests.servers.process import wait_until
 from tests.servers.redis import redis_server
 from tests.servers.s3 import S3Server
 from tests.service.collector.world import World
-from tests.service.counting import CountingStore
 from tests.service.processes import COMMAND, environment, run, serving
 from tests.storage.edited import edited
+from tests.stores.counting import CountingStore
 
 DAY = 24 * 3600.0
 

@@ -26,10 +26,10 @@ from storage.keys import DELETING, hold_digest, uuid7
 from storage.port import Entry, ObjectStore
 from storage.records import new_nonce
 from storage.snapshots import Snapshots
-from tests.service.collector.memory_store import MemoryStore
-from tests.service.counting import CountingStore
 from tests.service.fleet import Fleet, eventually
-from tests.storage.faults import flipped
+from tests.stores.counting import CountingStore
+from tests.stores.faults import flipped
+from tests.stores.memory import MemoryStore
 
 PAGE = 1000
 MIB = 2**20
@@ -39,11 +39,11 @@ class Pages(CountingStore):
     """A store in memory that counts each page of a listing, as S3's are asked for."""
 
     def __init__(self) -> None:
-        super().__init__(MemoryStore())  # type: ignore[arg-type]
+        super().__init__(MemoryStore())
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
         """As the port says."""
-        entries = list(self._store.list(prefix, start_after))
+        entries = list(self.inner.list(prefix, start_after))
         for at in range(0, max(1, len(entries)), PAGE):
             self.calls.append(("list", prefix))
             self.before("list", prefix)
@@ -213,7 +213,7 @@ def test_a_snapshot_of_any_age(before: list[tuple[str, int]], since: list[tuple[
 async def _any_age(before: list[tuple[str, int]], since: list[tuple[str, int]]) -> None:
     store, workers = Pages(), Workers(2, 1)
     fill(store, 60)
-    holds, snapshots = Holds(store, uuid7, new_nonce), Snapshots(store, new_nonce, 2_000)  # type: ignore[arg-type]
+    holds, snapshots = Holds(store, uuid7, new_nonce), Snapshots(store, new_nonce, 2_000)
     for operation, number in before:
         change(store, operation, number)
     writing = snapshots.begin("a")
@@ -246,15 +246,15 @@ def change(store: Any, operation: str, number: int) -> None:
 async def test_a_hold_that_a_snapshot_has_wrong(store: Pages, workers: Workers) -> None:
     """A body that isn't the hold's by its own sum is fetched, whatever the chunk's sum says."""
     keys = fill(store, 30)
-    holds = Holds(store, uuid7, new_nonce)  # type: ignore[arg-type]
+    holds = Holds(store, uuid7, new_nonce)
     wanted = truth(store)
-    writing = Snapshots(store, new_nonce).begin("a")  # type: ignore[arg-type]
+    writing = Snapshots(store, new_nonce).begin("a")
     for key in sorted(keys):
         named = holds.named(key)
         other = replace(named.hold, digest=Digest.of(b"another"))
         writing.add([replace(named, hold=other)])
     writing.finish()
-    reading = HoldReading("a", holds, workers, Snapshots(store, new_nonce), page=10)  # type: ignore[arg-type]
+    reading = HoldReading("a", holds, workers, Snapshots(store, new_nonce), page=10)
     assert [info async for infos in told(reading) for info in infos] == wanted
     assert {hold_digest(key) for key in keys} == {info.digest for info in wanted}
 
@@ -386,7 +386,7 @@ async def test_a_frontend_that_was_just_started(
     assert len(wanted) == PAGE + 100
     await eventually(lambda: not len(one.running.frontend.background))
     counting = CountingStore(folder_store)
-    other = await folder_fleet.frontend(counting)  # type: ignore[arg-type]
+    other = await folder_fleet.frontend(counting)
     assert await other.tenant(tenant).list() == wanted
     assert counting.operations("holds/") == ["list"]
     assert counting.operations("snapshots/") == ["list", "get", "get"]

@@ -26,10 +26,10 @@ from storage.kept_holds import KeptHolds
 from storage.keys import hold_digest, hold_prefix, tenant_prefix, uuid7
 from storage.port import Entry, Fetched
 from storage.records import new_nonce
-from tests.service.collector.memory_store import START, MemoryStore
 from tests.service.collector.world import World
-from tests.service.counting import CountingStore
 from tests.service.fleet import Fleet, refused, sha256
+from tests.stores.counting import CountingStore
+from tests.stores.memory import START, MemoryStore
 
 HELLO = sha256(b"hello")
 PAGE = 1000
@@ -157,7 +157,7 @@ async def counted(catalogue: Catalogue, tenant: str) -> int:
 async def test_what_a_list_costs() -> None:
     """A first List costs its pages and a GET per hold; later ones their pages and what changed."""
     store, workers = Pages(), Workers(4, 2)
-    holds = Holds(store, uuid7, new_nonce)  # type: ignore[arg-type]
+    holds = Holds(store, uuid7, new_nonce)
     digests = [Digest.of(b"%d" % number) for number in range(2500)]
     keys = [holds.make("a", a_hold(digest)) for digest in digests]
     for digest in digests[:100]:
@@ -248,8 +248,8 @@ async def test_filters_of_a_list_run_beside_the_loop() -> None:
 def test_changes_take_no_more_room() -> None:
     """A hold that is changed again and again takes one place in what is remembered."""
     kept, store = KeptHolds(MIB), MemoryStore()
-    holds = Holds(store, uuid7, new_nonce, kept)  # type: ignore[arg-type]
-    world = World(CountingStore(store))  # type: ignore[arg-type]
+    holds = Holds(store, uuid7, new_nonce, kept)
+    world = World(CountingStore(store))
     digest = world.commit("a", b"hello")
     sizes = set()
     with ThreadPoolExecutor(2) as pool:

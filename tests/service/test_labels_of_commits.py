@@ -18,8 +18,8 @@ from protos import content_pb2 as pb
 from storage.keys import hold_digest
 from storage.port import ObjectStore
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.fleet import Fleet, Stream, Tenant, refused, sha256
+from tests.stores.counting import CountingStore
 
 MIB = 2**20
 SIZES = [300, 300_000, 9 * MIB]

@@ -18,8 +18,8 @@ from storage.keys import DELETING
 from storage.port import ObjectStore
 from tests.servers.redis import RedisServer
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore, nothing
 from tests.service.fleet import Fleet, refused, sha256
+from tests.stores.counting import CountingStore, nothing
 
 
 @pytest.mark.parametrize("how", ["deadline", "cancel"])

@@ -12,8 +12,8 @@ from holdfast.digests import Digest
 from holdfast.errors import Unavailable
 from protos import content_pb2 as pb
 from storage.port import ObjectStore
-from tests.service.counting import CountingStore
 from tests.service.fleet import Fleet, sha256
+from tests.stores.counting import CountingStore
 
 HELLO = sha256(b"hello")
 

@@ -21,7 +21,7 @@ from tests.servers.redis import RedisServer
 from tests.servers.s3 import minio_server
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Frontend, eventually, sha256
-from tests.storage.faults import Wrapped
+from tests.stores.wrapped import Wrapped
 
 MIB = 2**20
 

@@ -15,8 +15,8 @@ from storage.folder import FolderStore
 from storage.own_data import SIGHT_LASTS
 from storage.port import ObjectStore
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore, nothing
 from tests.service.fleet import Fleet, Frontend, Stream, Tenant, eventually, refused, sha256
+from tests.stores.counting import CountingStore, nothing
 
 MIB = 2**20
 Left = Callable[[Tenant, bytes], Awaitable[Stream]]
@@ -215,7 +215,7 @@ async def test_a_damaged_commit_in_redis(
     client = frontend.tenant(tenant)
     await frozen(client, store, fill(100_000), "put")
     redis = frontend.running.redis
-    await redis.hset(Keys(tenant).ingest("ref"), "frozen", "{")  # type: ignore[misc]
+    await redis.hset(Keys(tenant).ingest("ref"), "frozen", "{")
     if ends == "abort":
         await client.abort("ref")
     else:

@@ -12,7 +12,7 @@ from storage.records import State
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, sha256
 from tests.service.scrubbing import record_of
-from tests.service.tampering import Tampering, cut, flipped, once
+from tests.stores.tampering import Tampering, cut, flipped, once
 
 MIB = 2**20
 
@@ -27,7 +27,7 @@ async def test_read(
 ) -> None:
     """An object that is well, of which one reply was wrong, is read; the misread is counted."""
     tampering = Tampering(folder_store)
-    frontend = await folder_fleet.frontend(tampering)  # type: ignore[arg-type]
+    frontend = await folder_fleet.frontend(tampering)
     client, data = frontend.tenant(tenant), fill(MIB)
     await client.commit("ref", data)
     tampering.alter = once("data/", fault)
@@ -42,7 +42,7 @@ async def test_reading_back(
 ) -> None:
     """A commit that reads its bytes back for another digest isn't dropped for one wrong reply."""
     tampering = Tampering(folder_store)
-    frontend = await folder_fleet.frontend(tampering)  # type: ignore[arg-type]
+    frontend = await folder_fleet.frontend(tampering)
     data = fill(9 * MIB)
     digest = f"sha512:{hashlib.sha512(data).hexdigest()}"
     tampering.alter = once("data/")

@@ -23,9 +23,9 @@ from service.overload import LONGEST, SHORTEST, Gate, Kind
 from storage.port import ObjectStore
 from tests.servers.s3 import S3Server
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.fleet import DEADLINE, HEADER, Fleet, Frontend, Tenant, eventually, sha256
 from tests.service.wire import counted_wire
+from tests.stores.counting import CountingStore
 
 MIB = 2**20
 HELLO = sha256(b"hello")

@@ -16,8 +16,8 @@ from storage.port import ObjectStore
 from storage.records import BLOCK_SIZE
 from tests.coordination.fleet import Clock
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.test_block_cache import stored
+from tests.stores.counting import CountingStore
 
 ROOM = 4
 
@@ -134,7 +134,7 @@ async def test_each_block_is_fetched_once(folder_store: ObjectStore, fill: Fill,
     """Readers of differing speeds, one of them slow, have each block fetched once."""
     counting, workers = CountingStore(folder_store), Workers(8, 1)
     budget = (MAX_AHEAD + 1 + ROOM) * BLOCK_SIZE
-    cache = BlockCache(counting, workers, budget, 4)  # type: ignore[arg-type]
+    cache = BlockCache(counting, workers, budget, 4)
     cache.pace = Pace(ROOM, Clock())
     record = stored(counting, fill(24 * BLOCK_SIZE))
     chance = random.Random(seed)  # noqa: S311 -- speeds, no secret

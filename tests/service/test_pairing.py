@@ -24,9 +24,9 @@ from storage.pairing import PAIRED, Kept, Paired, look, pair
 from storage.port import IfAbsent, ObjectStore
 from storage.records import new_nonce
 from tests.servers.redis import RedisServer
-from tests.service.counting import CountingStore
 from tests.service.processes import LISTEN, refusal, run, serving
 from tests.storage.edited import newer
+from tests.stores.counting import CountingStore
 
 
 @dataclass

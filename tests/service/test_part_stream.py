@@ -16,11 +16,11 @@ from storage.own_data import NEVER_SEEN
 from storage.port import Condition, ObjectStore, Written
 from storage.records import INLINE_LIMIT
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import MIB, Bench, bench, commit, stat, stream_of, write
 from tests.storage.blobs_fixture import BODY, live
-from tests.storage.faults import Wrapped
+from tests.stores.counting import CountingStore
+from tests.stores.wrapped import Wrapped
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from service import presence
 from service.background import Background, end
 from service.presence import ABREAST, BELIEVED, LONGEST_ANSWER, PAUSE, RENEWED, Presence, moment
 from storage.keys import HOLDS, TENANTS, missing_key, seen_key
-from tests.service.counting import CountingStore, nothing
 from tests.service.fleet import Fleet, eventually, refused, sha256
+from tests.stores.counting import CountingStore, nothing
 
 HELLO = sha256(b"hello")
 
@@ -235,7 +235,7 @@ def test_clocks() -> None:
 async def test_one_object_an_hour(fleet: Fleet, tenant: str) -> None:
     """A tenant's RPCs cost one small PUT per frontend and hour, before the first of them."""
     store = CountingStore(fleet.store)
-    frontends = [await fleet.frontend(store) for _ in range(2)]  # type: ignore[arg-type]
+    frontends = [await fleet.frontend(store) for _ in range(2)]
     for frontend in frontends:
         client = frontend.tenant(tenant)
         for _ in range(3):
@@ -259,7 +259,7 @@ async def test_every_promise_is_preceded(folder_fleet: Fleet, tenant: str, call:
             raise Unavailable("the store is away")
 
     store.before = away
-    client = (await folder_fleet.frontend(store)).tenant(tenant)  # type: ignore[arg-type]
+    client = (await folder_fleet.frontend(store)).tenant(tenant)
     calls = {
         "info": lambda: client.info(HELLO),
         "update": lambda: client.update(HELLO, {}),
@@ -273,7 +273,7 @@ async def test_every_promise_is_preceded(folder_fleet: Fleet, tenant: str, call:
 async def test_a_list_that_took_hours_isnt_told(folder_fleet: Fleet, tenant: str) -> None:
     """Holds that were listed before a machine was suspended for hours aren't told of after it."""
     store, ahead = CountingStore(folder_fleet.store), [0.0]
-    frontend = await folder_fleet.frontend(store)  # type: ignore[arg-type]
+    frontend = await folder_fleet.frontend(store)
     known = frontend.running.frontend.presence
     known._clock = lambda: tuple(now + ahead[0] for now in moment())
     client = frontend.tenant(tenant)

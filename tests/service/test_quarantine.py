@@ -17,9 +17,9 @@ from storage import blocks
 from storage.port import NoSuchKey, ObjectStore
 from storage.records import Records, State, new_nonce
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore, nothing
 from tests.service.fleet import Fleet, Frontend, Tenant, eventually, refused, sha256
 from tests.service.scrubbing import Clock, commit, delete_data, edit_data, record_of, truncate_data
+from tests.stores.counting import CountingStore, nothing
 
 MIB = 2**20
 SIZE = 100_000
@@ -107,7 +107,7 @@ class Shelf:
 async def shelf(folder_store: ObjectStore, folder_fleet: Fleet, fill: Fill, tenant: str) -> Shelf:
     """A blob that is one object."""
     counting = CountingStore(folder_store)
-    frontend = await folder_fleet.frontend(counting)  # type: ignore[arg-type]
+    frontend = await folder_fleet.frontend(counting)
     client, data = frontend.tenant(tenant), fill(SIZE)
     await client.commit("ref", data)
     return Shelf(counting, frontend, client, data)
@@ -219,7 +219,7 @@ async def test_where_no_mark_can_be_made(
 ) -> None:
     """Damage that can't be marked is remembered: Info says NOT_FOUND, and a commit heals."""
     counting = CountingStore(folder_store)
-    frontend = await folder_fleet.frontend(counting)  # type: ignore[arg-type]
+    frontend = await folder_fleet.frontend(counting)
     client, other = frontend.tenant(f"{tenant}-a"), frontend.tenant(f"{tenant}-b")
     data = fill(SIZE)
     digest = sha256(data)
@@ -253,7 +253,7 @@ async def test_parts_where_no_mark_can_be_made(
 ) -> None:
     """A commit of parts isn't given up for bytes that are known to be bad, though unmarked."""
     counting = CountingStore(folder_store)
-    frontend = await folder_fleet.frontend(counting)  # type: ignore[arg-type]
+    frontend = await folder_fleet.frontend(counting)
     client, data = frontend.tenant(f"{tenant}-a"), fill(9 * MIB)
     await client.commit("ref", data)
     old = record_of(folder_store, sha256(data)).data_key
@@ -331,7 +331,7 @@ async def test_the_brake_is_let_go(
 ) -> None:
     """An hour after its last marks a process marks again; what failed is tried again, too."""
     counting, clock = CountingStore(folder_store), Clock()
-    frontend = await folder_fleet.frontend(counting)  # type: ignore[arg-type]
+    frontend = await folder_fleet.frontend(counting)
     quarantine = frontend.running.frontend.reader._quarantine
     quarantine._clock = clock
     client = frontend.tenant(tenant)

@@ -10,8 +10,8 @@ from grpc import StatusCode
 from protos import content_pb2 as pb
 from storage.port import ObjectStore
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.fleet import Fleet, eventually, refused, sha256
+from tests.stores.counting import CountingStore
 
 MIB = 2**20
 

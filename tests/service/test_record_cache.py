@@ -13,8 +13,8 @@ from service.workers import Workers
 from storage.keys import record_key
 from storage.port import ObjectStore
 from storage.records import Records, State, new_nonce
-from tests.service.counting import CountingStore
 from tests.storage.blobs_fixture import DIGEST, live
+from tests.stores.counting import CountingStore
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Desk:
 async def desk(folder_store: ObjectStore) -> AsyncIterator[Desk]:
     """A cache that knows of nothing yet."""
     store, workers = CountingStore(folder_store), Workers(2, 1)
-    records = Records(store)  # type: ignore[arg-type]
+    records = Records(store)
     desk = Desk(store, records, RecordCache(records, workers, lambda: desk.now))
     yield desk
     await workers.close(10.0)

@@ -21,8 +21,8 @@ from storage.records import State
 from storage.reserve import PIECES, PREFIX, Reserve, ReservedStore
 from tests.service.collector.world import AGES, Later, World
 from tests.service.conftest import Fill
-from tests.service.filling import QuotaStore
 from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256
+from tests.stores.quota import QuotaStore
 
 MIB = 2**20
 SIZE = 64 * 1024
@@ -53,7 +53,7 @@ def store(quota: QuotaStore) -> ReservedStore:
 @pytest.fixture
 async def client(folder_fleet: Fleet, store: ReservedStore, tenant: str) -> Tenant:
     """A tenant of a frontend on that store."""
-    return (await folder_fleet.frontend(store)).tenant(tenant)  # type: ignore[arg-type]
+    return (await folder_fleet.frontend(store)).tenant(tenant)
 
 
 def kept(store: ObjectStore) -> int:
@@ -133,7 +133,7 @@ async def test_a_tenant_is_given_up(
     quota.fill()
     tending, report = reserved(quota, tending=True), Report(dry_run=False)
     settings, stop = Settings(data_dir=tmp_path), threading.Event()
-    async with tools(settings, tending, redis_url, AGES, stop=stop) as opened:  # type: ignore[arg-type]
+    async with tools(settings, tending, redis_url, AGES, stop=stop) as opened:
         await opened.collect(AGES, report, Orders(tenants_gone=(tenant,)))
     assert report.ok, report.errors
     assert await client.list() == []

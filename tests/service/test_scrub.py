@@ -22,7 +22,6 @@ from storage.keys import record_key
 from storage.port import ObjectStore
 from storage.records import BLOCK_SIZE, FORMAT, Records, State, new_nonce
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.scrubbing import (
     Damage,
     commit,
@@ -39,6 +38,7 @@ from tests.service.scrubbing import (
     truncate_data,
 )
 from tests.storage.edited import newer
+from tests.stores.counting import CountingStore
 
 DAMAGES = {
     Kind.DATA_MISSING: delete_data,
@@ -232,7 +232,7 @@ def test_dry_run(folder_store: ObjectStore, fill: Fill, kind: Kind) -> None:
     digest = commit(folder_store, fill(100_000))
     DAMAGES[kind](folder_store, digest)
     counting, forgotten = CountingStore(folder_store), []
-    report = scrub(counting, dry_run=True, forget=lambda: forgotten.append(1))  # type: ignore[arg-type]
+    report = scrub(counting, dry_run=True, forget=lambda: forgotten.append(1))
     assert [(f.kind, f.action) for f in report.findings] == [(kind, Action.WOULD_MARK)]
     assert not {"put", "delete"} & set(counting.operations())
     assert forgotten == []
@@ -245,7 +245,7 @@ def test_shallow(folder_store: ObjectStore, fill: Fill) -> None:
     truncate_data(folder_store, short)
     edit_data(folder_store, edited)
     counting = CountingStore(folder_store)
-    report = scrub(counting, shallow=True)  # type: ignore[arg-type]
+    report = scrub(counting, shallow=True)
     assert found(report) == {str(lost): Kind.DATA_MISSING, str(short): Kind.DATA_SIZE}
     assert counting.fetched("data/") == 0
     assert found(scrub(folder_store))[str(edited)] == Kind.BLOCK_SUM

@@ -12,8 +12,8 @@ from service.scrub.report import Action, Report
 from storage.port import NoSuchKey, ObjectStore
 from storage.records import State
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore, nothing
 from tests.service.scrubbing import commit, delete_data, record_of, scrub
+from tests.stores.counting import CountingStore, nothing
 
 
 @pytest.fixture

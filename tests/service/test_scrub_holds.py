@@ -9,7 +9,6 @@ from storage.keys import DELETING, hold_prefix
 from storage.port import ObjectStore
 from storage.records import Records, State, new_nonce
 from storage.tenants import holding_tenants
-from tests.service.counting import CountingStore
 from tests.service.scrubbing import (
     commit,
     found,
@@ -17,6 +16,7 @@ from tests.service.scrubbing import (
     scrub,
 )
 from tests.storage.edited import newer
+from tests.stores.counting import CountingStore
 
 
 def test_holds_without_content(store: ObjectStore) -> None:
@@ -62,7 +62,7 @@ def test_many_holds_on_one_digest(folder_store: ObjectStore) -> None:
     for n in range(20):
         lone_hold(folder_store, b"absent", f"t{n}")
     counting = CountingStore(folder_store)
-    assert len(scrub(counting, hold_age=-60).findings) == 1  # type: ignore[arg-type]
+    assert len(scrub(counting, hold_age=-60).findings) == 1
     assert counting.operations("blobs/").count("get") == 1
 
 

@@ -17,7 +17,6 @@ from storage.keys import HOLDS
 from storage.port import ObjectStore
 from storage.records import BLOCK_SIZE, State
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.scrubbing import (
     Clock,
     commit,
@@ -30,12 +29,13 @@ from tests.service.scrubbing import (
     scrub,
 )
 from tests.storage.edited import edited, newer
+from tests.stores.counting import CountingStore
 
 
 def stopping_after(store: ObjectStore, count: int) -> tuple[Any, CountingStore]:
     """Means that stop the scrub when so many records were read."""
     counting = CountingStore(store)
-    with_stop = means(counting)  # type: ignore[arg-type]
+    with_stop = means(counting)
     left = [count]
 
     def stop(name: str, key: str) -> None:
@@ -85,7 +85,7 @@ def test_stopped_in_the_holds(folder_store: ObjectStore) -> None:
     for n in range(5):
         lone_hold(folder_store, b"absent%d" % n, "a")
     counting = CountingStore(folder_store)
-    with_stop = means(counting)  # type: ignore[arg-type]
+    with_stop = means(counting)
     counting.after = lambda name, key: (
         with_stop.stop.set() if name == "head" and key.startswith(HOLDS) else None
     )
@@ -107,7 +107,7 @@ def test_a_crash_goes_on_from_the_cursor(folder_store: ObjectStore, fill: Fill) 
 
     counting.before = die
     with pytest.raises(SystemError):
-        scrub(counting, clock=clock, workers=1)  # type: ignore[arg-type]
+        scrub(counting, clock=clock, workers=1)
     cursor = load(folder_store)
     assert cursor is not None
     assert cursor.after in digests[1:4]
@@ -124,7 +124,7 @@ def test_store_away(folder_store: ObjectStore, fill: Fill) -> None:
 
     counting.before = fail
     with pytest.raises(Unavailable):
-        scrub(counting, workers=1)  # type: ignore[arg-type]
+        scrub(counting, workers=1)
     cursor = load(folder_store)
     assert cursor is not None
     assert cursor.after is not None
@@ -188,7 +188,7 @@ def test_two_at_once(folder_store: ObjectStore, fill: Fill) -> None:
             other[0] = scrub(folder_store)
 
     counting.before = overtake
-    one = scrub(counting, workers=1)  # type: ignore[arg-type]
+    one = scrub(counting, workers=1)
     assert {f.digest for f in one.findings} == {str(digest) for digest in digests[:3]}
     assert {f.digest for f in other[0].findings} == {str(digest) for digest in digests[:3]}
     states = [record_of(folder_store, digest).state for digest in digests]

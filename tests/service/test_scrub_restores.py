@@ -12,7 +12,6 @@ from service.scrub.report import Action, Kind, Report
 from storage.port import ObjectStore
 from storage.records import BLOCK_SIZE, Records, Seen, State, new_nonce
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore, nothing
 from tests.service.scrubbing import (
     commit,
     delete_data,
@@ -23,6 +22,7 @@ from tests.service.scrubbing import (
     scrub,
     truncate_data,
 )
+from tests.stores.counting import CountingStore, nothing
 
 
 def mark(store: ObjectStore, digest: Digest, state: State = State.CORRUPT) -> Seen:
@@ -108,7 +108,7 @@ def test_never_over_a_newer_record(folder_store: ObjectStore, fill: Fill, state:
             newer.append(mark(folder_store, digest, state).record)
 
     counting.before = interfere
-    report = scrub(counting)  # type: ignore[arg-type]
+    report = scrub(counting)
     assert told(report) == []
     assert record_of(folder_store, digest) == newer[0]
 

@@ -8,7 +8,6 @@ from service.scrub.report import Action, Kind
 from storage.port import ObjectStore
 from storage.records import BLOCK_SIZE, Records, State, new_nonce
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore
 from tests.service.scrubbing import (
     commit,
     delete_data,
@@ -16,7 +15,8 @@ from tests.service.scrubbing import (
     record_of,
     scrub,
 )
-from tests.service.tampering import Tampering, once
+from tests.stores.counting import CountingStore
+from tests.stores.tampering import Tampering, once
 
 
 @pytest.mark.parametrize("prefix", ["data/", "blobs/"])
@@ -25,7 +25,7 @@ def test_flipped_on_the_way(folder_store: ObjectStore, fill: Fill, prefix: str) 
     digest = commit(folder_store, fill(2 * BLOCK_SIZE))
     tampering = Tampering(folder_store)
     tampering.alter = once(prefix)
-    report = scrub(tampering)  # type: ignore[arg-type]
+    report = scrub(tampering)
     assert report.well
     assert report.counts.misreads == 1
     assert record_of(folder_store, digest).state is State.LIVE
@@ -46,7 +46,7 @@ def test_data_seen_late(folder_store: ObjectStore, fill: Fill) -> None:
 
     tampering = Tampering(folder_store)
     tampering.before_head = appear
-    report = scrub(tampering)  # type: ignore[arg-type]
+    report = scrub(tampering)
     assert report.well
     assert report.counts.misreads == 1
 
@@ -65,7 +65,7 @@ def test_healed_meanwhile(folder_store: ObjectStore, fill: Fill) -> None:
 
     tampering = Tampering(folder_store)
     tampering.before_head = heal
-    assert scrub(tampering).well  # type: ignore[arg-type]
+    assert scrub(tampering).well
     record = record_of(folder_store, digest)
     assert record.state is State.LIVE
     assert record.data_key != old
@@ -86,7 +86,7 @@ def test_never_over_a_newer_record(folder_store: ObjectStore, fill: Fill, state:
             newer.append(records.write(seen.record.turned(state, new_nonce()), seen))
 
     counting.before = interfere
-    report = scrub(counting)  # type: ignore[arg-type]
+    report = scrub(counting)
     record = record_of(folder_store, digest)
     if state is State.TOMBSTONE:
         assert report.well
@@ -109,6 +109,6 @@ def test_a_record_that_never_settles(folder_store: ObjectStore, fill: Fill) -> N
             records.write(seen.record.turned(State.LIVE, new_nonce()), seen)
 
     counting.before = interfere
-    [finding] = scrub(counting).findings  # type: ignore[arg-type]
+    [finding] = scrub(counting).findings
     assert finding.action is Action.LEFT
     assert record_of(folder_store, digest).state is State.LIVE

@@ -20,9 +20,9 @@ from service.phases import NEXT, Phase, following
 from service.sessions import Sessions
 from service.write_messages import Action, Message
 from storage.port import ObjectStore
-from tests.service.counting import CountingStore
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import Bench, bench, commit, stat, stream_of, write
+from tests.stores.counting import CountingStore
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ async def put_ingests(redis_url: str, tenant: str, refs: list[str]) -> None:
             async with client.pipeline(transaction=False) as pipe:
                 for number, ref in enumerate(refs[start : start + 5000], start):
                     fields = {"data_key": f"data/{number}", "offset": number, "updated_at": number}
-                    pipe.hset(keys.ingest(ref), mapping=fields)  # type: ignore[arg-type]
+                    pipe.hset(keys.ingest(ref), mapping=fields)
                     pipe.zadd(keys.index, {ref: number})
                 await pipe.execute()
     finally:

@@ -12,9 +12,9 @@ from coordination.leases import TTL
 from protos import content_pb2 as pb
 from storage.keys import RECORDS
 from storage.s3_clock import ServerClock
-from tests.service.counting import CountingStore
 from tests.service.fleet import Fleet, refused, sha256
 from tests.storage.scripted import Reply
+from tests.stores.counting import CountingStore
 
 pytestmark = pytest.mark.skipif(
     not hasattr(time, "CLOCK_BOOTTIME"), reason="only Linux tells that it was suspended"
@@ -56,7 +56,7 @@ async def test_a_record_that_was_read_before(
 ) -> None:
     """A record that was believed for half a minute is read again after a night's sleep."""
     counting = CountingStore(folder_fleet.store)
-    client = (await folder_fleet.frontend(store=counting)).tenant(tenant)  # type: ignore[arg-type]
+    client = (await folder_fleet.frontend(store=counting)).tenant(tenant)
     await client.commit("ref", b"hello")
     await client.read(HELLO)
     before = len(counting.operations(RECORDS))

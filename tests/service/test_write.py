@@ -444,7 +444,7 @@ async def test_message_limit(folder_fleet: Fleet, tenant: str, size: int, code: 
             )
             with contextlib.suppress(grpc.RpcError):
                 list(call)
-            return call.code()  # type: ignore[no-any-return, attr-defined]
+            return call.code()
 
     assert await asyncio.to_thread(write) is code
 

@@ -26,7 +26,7 @@ from tests.storage.blobs_fixture import (
     shop_on,
     stored,
 )
-from tests.storage.faults import Interrupted, LosingReplies, Recording
+from tests.stores.faults import Interrupted, LosingReplies, Recording
 
 RECORD = record_key(DIGEST)
 HOLDS = hold_prefix("a", DIGEST)

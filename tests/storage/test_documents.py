@@ -24,7 +24,7 @@ from storage.records import INLINE_LIMIT, Record, State
 from storage.sightings import Sightings
 from tests.storage.blobs_fixture import DIGEST, hold, live, shop_on
 from tests.storage.edited import edited, newer
-from tests.storage.faults import FlippedReplies, Recording, flipped
+from tests.stores.faults import FlippedReplies, Recording, flipped
 
 HOLD_KEY = hold_prefix("a", DIGEST) + "name"
 NUMBERS = st.integers(0, 2**62)

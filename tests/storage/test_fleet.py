@@ -11,8 +11,8 @@ from holdfast.errors import OutcomeUnknown, Unavailable, UnsupportedFormat
 from storage.fleet import ATTEMPTS, LIFETIME, declare_lifetime, longest_lifetime
 from storage.folder import FolderStore
 from storage.port import ObjectStore
-from tests.service.counting import CountingStore
 from tests.storage.edited import newer
+from tests.stores.counting import CountingStore
 
 
 def test_the_longest_life_counts(object_store: ObjectStore) -> None:

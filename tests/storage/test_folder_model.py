@@ -147,5 +147,5 @@ FolderModel.TestCase.settings = settings(
 )
 
 
-class TestFolderModel(FolderModel.TestCase):  # type: ignore[name-defined,misc]
+class TestFolderModel(FolderModel.TestCase):
     """The folder gives what the model gives, for any sequence of operations."""

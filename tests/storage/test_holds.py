@@ -18,7 +18,7 @@ from storage.keys import DELETING, hold_prefix
 from storage.port import NoSuchKey, ObjectStore
 from tests.storage.blobs_fixture import DIGEST, NOW, hold, shop_on
 from tests.storage.edited import edited
-from tests.storage.faults import Interrupted, LosingReplies, Recording
+from tests.stores.faults import Interrupted, LosingReplies, Recording
 
 PREFIX = hold_prefix("a", DIGEST)
 

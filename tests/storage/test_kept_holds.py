@@ -15,8 +15,8 @@ from storage.kept_holds import OVERHEAD, KeptHolds
 from storage.keys import DELETING, hold_prefix, name_after, uuid7
 from storage.port import Entry, ObjectStore
 from storage.records import new_nonce
-from tests.service.counting import CountingStore
 from tests.storage.blobs_fixture import DIGEST, NOW, hold, shop_on
+from tests.stores.counting import CountingStore
 
 MIB = 2**20
 
@@ -24,7 +24,7 @@ MIB = 2**20
 def reading(store: ObjectStore, budget: int = 64 * MIB) -> tuple[Holds, CountingStore]:
     """Holds as a frontend has them, and what is asked of the store."""
     counting = CountingStore(store)
-    return Holds(counting, uuid7, new_nonce, KeptHolds(budget)), counting  # type: ignore[arg-type]
+    return Holds(counting, uuid7, new_nonce, KeptHolds(budget)), counting
 
 
 def listed(holds: Holds) -> list[list[Named]]:

@@ -14,7 +14,7 @@ from storage.own_data import LOOKS, SIGHT_LASTS, Lifetime, OwnData, Sight
 from storage.port import ObjectStore
 from storage.records import Record
 from tests.storage.blobs_fixture import BODY, DIGEST, NOW, Shop, live, shop_on, stored
-from tests.storage.faults import Recording
+from tests.stores.faults import Recording
 
 FOR_EVER = Lifetime(0.0, float("inf"))
 LATER = SIGHT_LASTS + 1

@@ -18,7 +18,7 @@ from holdfast.errors import (
 from storage.folder import FolderStore
 from storage.port import Condition, ConditionFailed, Entry, NoSuchKey, ObjectStore, Part, Written
 from storage.probe import Report, deletes_conditionally, probe
-from tests.storage.faults import Wrapped
+from tests.stores.wrapped import Wrapped
 
 ON_THE_WAY = "bytes checked on the way"
 

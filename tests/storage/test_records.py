@@ -25,7 +25,7 @@ from storage.records import (
 )
 from tests.storage.blobs_fixture import BODY, DIGEST, live
 from tests.storage.edited import edited
-from tests.storage.faults import Interrupted, LosingReplies
+from tests.stores.faults import Interrupted, LosingReplies
 
 KEY = record_key(DIGEST)
 

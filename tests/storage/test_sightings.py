@@ -15,7 +15,7 @@ from storage.sightings import FORMAT, Sightings
 from storage.tenants import Tenant, known_tenants
 from tests.storage.blobs_fixture import hold, shop_on
 from tests.storage.edited import edited, newer
-from tests.storage.faults import LosingReplies
+from tests.stores.faults import LosingReplies
 
 NAMES = ["a.b", "a", "a-b", "a0", "ab", "a_b", "b"]
 """Their folders sort otherwise than they do."""

@@ -14,11 +14,11 @@ from storage.keys import snapshot_prefix, uuid7
 from storage.port import Entry, ObjectStore
 from storage.records import new_nonce
 from storage.snapshots import COMPLETE, Snapshots, newest_of, unpacked
-from tests.service.collector.memory_store import MemoryStore
-from tests.service.counting import CountingStore
 from tests.storage.blobs_fixture import NOW, hold
 from tests.storage.edited import edited
-from tests.storage.faults import flipped
+from tests.stores.counting import CountingStore
+from tests.stores.faults import flipped
+from tests.stores.memory import MemoryStore
 
 CHUNK = 1000
 """Bytes of a chunk in these tests: two holds of this size fit."""
@@ -31,7 +31,7 @@ class Died(BaseException):
 @pytest.fixture
 def store() -> CountingStore:
     """A store in memory, with hooks."""
-    return CountingStore(MemoryStore())  # type: ignore[arg-type]
+    return CountingStore(MemoryStore())
 
 
 def fill(store: ObjectStore, number: int) -> list[Entry]:
@@ -73,18 +73,18 @@ def test_what_was_written_is_found(object_store: ObjectStore) -> None:
 
 def test_each_chunk_is_read_once(store: CountingStore) -> None:
     """Looked up in order, holds cost a listing, the end and their chunks, each read once."""
-    entries = fill(store, 20)  # type: ignore[arg-type]
-    snapshots = write(store, entries)  # type: ignore[arg-type]
+    entries = fill(store, 20)
+    snapshots = write(store, entries)
     store.calls.clear()
     assert None not in bodies(snapshots, entries)
-    chunks = len(objects(store)) - 1  # type: ignore[arg-type]
+    chunks = len(objects(store)) - 1
     assert sorted(store.operations()[:-1]) == ["get"] * (chunks + 1) + ["list"]
 
 
 def test_only_the_listed_key_and_etag_count(store: CountingStore) -> None:
     """A hold under another ETag, another name, or before all others isn't in a snapshot."""
-    first, *entries = fill(store, 5)  # type: ignore[arg-type]
-    snapshots = write(store, entries)  # type: ignore[arg-type]
+    first, *entries = fill(store, 5)
+    snapshots = write(store, entries)
     strange = [
         replace(entries[1], etag="another"),
         replace(entries[1], key=entries[1].key + "0"),
@@ -96,8 +96,8 @@ def test_only_the_listed_key_and_etag_count(store: CountingStore) -> None:
 
 def test_each_flipped_bit(store: CountingStore) -> None:
     """A chunk with any bit flipped is damage."""
-    write(store, fill(store, 1))  # type: ignore[arg-type]
-    chunk, _ = objects(store)  # type: ignore[arg-type]
+    write(store, fill(store, 1))
+    chunk, _ = objects(store)
     body = store.get(chunk).body
     assert len(unpacked(chunk, body)) == 1
     for bit in range(8 * len(body)):
@@ -125,7 +125,7 @@ def test_a_chunk_that_is_no_good(
     store: CountingStore, harm: Callable[[ObjectStore, str], None]
 ) -> None:
     """Of an absent or damaged chunk nothing is found, and of all others everything."""
-    inner: ObjectStore = store  # type: ignore[assignment]
+    inner: ObjectStore = store
     entries = fill(inner, 6)
     snapshots = write(inner, entries)
     before = bodies(snapshots, entries)
@@ -140,7 +140,7 @@ def test_an_end_that_is_no_good(
     store: CountingStore, harm: Callable[[ObjectStore, str], None]
 ) -> None:
     """Without its end, or with a damaged one, a snapshot is none."""
-    inner: ObjectStore = store  # type: ignore[assignment]
+    inner: ObjectStore = store
     entries = fill(inner, 3)
     snapshots = write(inner, entries)
     harm(inner, objects(inner)[-1])
@@ -152,7 +152,7 @@ def test_an_end_that_is_no_good(
 )
 def test_an_end_of_another_kind(store: CountingStore, changes: dict[str, object]) -> None:
     """An end of a newer version, or that names no chunks, is as good as none."""
-    inner: ObjectStore = store  # type: ignore[assignment]
+    inner: ObjectStore = store
     snapshots = write(inner, fill(inner, 3))
     end = objects(inner)[-1]
     inner.put(end, edited(inner.get(end).body, **changes))
@@ -161,7 +161,7 @@ def test_an_end_of_another_kind(store: CountingStore, changes: dict[str, object]
 
 def test_a_newer_one_replaces_it(store: CountingStore) -> None:
     """A newer snapshot sorts after what any clock has named, and the older ones go."""
-    inner: ObjectStore = store  # type: ignore[assignment]
+    inner: ObjectStore = store
     entries = fill(inner, 3)
     ahead = snapshot_prefix("a") + uuid7(4_000_000_000_000)
     for key in (f"{ahead}/000000", f"{ahead}/{COMPLETE}", snapshot_prefix("a") + "strange"):
@@ -175,9 +175,9 @@ def test_a_newer_one_replaces_it(store: CountingStore) -> None:
 
 def test_one_that_is_replaced_while_it_is_looked_for(store: CountingStore) -> None:
     """Whoever comes too late for a snapshot's end finds the one that has replaced it."""
-    inner: ObjectStore = store  # type: ignore[assignment]
+    inner: ObjectStore = store
     entries = fill(inner, 3)
-    snapshots, behind = write(inner, entries), store._store
+    snapshots, behind = write(inner, entries), store.inner
     old = objects(inner)[-1]
 
     def replaced(operation: str, key: str) -> None:
@@ -210,8 +210,8 @@ def writes(store: CountingStore) -> Iterator[int]:
 
 def test_killed_at_each_request(store: CountingStore) -> None:
     """Wherever a writer dies, readers find the snapshot before it, or its own."""
-    inner: ObjectStore = store  # type: ignore[assignment]
-    behind = store._store
+    inner: ObjectStore = store
+    behind = store.inner
     old = fill(behind, 6)
     write(behind, old)
     new = fill(behind, 9)
@@ -232,7 +232,7 @@ def test_killed_at_each_request(store: CountingStore) -> None:
 
 def test_giving_up(store: CountingStore) -> None:
     """What a writer gives up goes, and nothing else."""
-    inner: ObjectStore = store  # type: ignore[assignment]
+    inner: ObjectStore = store
     entries = fill(inner, 6)
     snapshots, holds = write(inner, entries), Holds(inner, uuid7, new_nonce)
     before = objects(inner)
@@ -245,7 +245,7 @@ def test_giving_up(store: CountingStore) -> None:
 
 def test_what_has_a_line_end_is_left_out(store: CountingStore) -> None:
     """A hold that can't be a line, since a store made its ETag so, is left to be fetched."""
-    inner: ObjectStore = store  # type: ignore[assignment]
+    inner: ObjectStore = store
     entries = fill(inner, 3)
     snapshots, holds = Snapshots(inner, new_nonce), Holds(inner, uuid7, new_nonce)
     writing = snapshots.begin("a")
@@ -258,7 +258,7 @@ def test_what_has_a_line_end_is_left_out(store: CountingStore) -> None:
 
 def test_unknown_fields_are_kept(store: CountingStore) -> None:
     """What a newer version has added to a hold is in its snapshot, too."""
-    inner: ObjectStore = store  # type: ignore[assignment]
+    inner: ObjectStore = store
     (entry,) = fill(inner, 1)
     inner.put(entry.key, edited(inner.get(entry.key).body, later="x"))
     (entry,) = inner.list(entry.key)

@@ -14,10 +14,10 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from protos import content_pb2 as pb
-from tests.faults.faulty_store import FaultyStore
 from tests.faults.plans import EVERYTHING, Plan, Point, Strike
 from tests.faults.stage import Stage
 from tests.service.fleet import Tenant, sha256
+from tests.stores.faulty import FaultyStore
 
 Step = Callable[[Stage], Awaitable[None]]
 

@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from storage.port import ObjectStore
-from tests.faults.faulty_store import FaultyStore
 from tests.faults.grounds import kinds_of
 from tests.faults.machine.whims import RedisWhims, Whims
 from tests.servers.redis_proxy import redis_proxy
 from tests.servers.redis_topologies import port_of
 from tests.service.fleet import Fleet, Frontend
+from tests.stores.faulty import FaultyStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 
 from storage.port import ObjectStore
 from tests.service.collector.world import Later, World, memory_world
-from tests.service.counting import CountingStore
+from tests.stores.counting import CountingStore
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from storage.keys import DATA, HOLDS, RECORDS, record_digest
 from storage.port import Entry, Fetched
 from storage.records import Record, State
 from storage.spool import LIMIT
-from tests.service.collector.memory_store import START, MemoryStore
 from tests.service.collector.world import OLD, World, counts
+from tests.stores.memory import START, MemoryStore
 
 HELD = 300_000
 """Three times what a spool keeps in memory."""

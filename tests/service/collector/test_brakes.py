@@ -14,9 +14,9 @@ from service.collector.report import Fate, Kind
 from storage.keys import DATA, HOLDS, RECORDS, TAILS, record_digest, tail_key, uuid7
 from storage.port import Entry
 from storage.records import State
-from tests.service.collector.memory_store import MemoryStore, SteppingStore
 from tests.service.collector.world import APART, World
-from tests.service.counting import nothing
+from tests.stores.counting import nothing
+from tests.stores.memory import MemoryStore, SteppingStore
 
 LIMITS = Limits(few=3, few_bytes=50, dead_few=3, records_few=3)
 """Floors that a store of twenty blobs is above."""
@@ -53,7 +53,7 @@ class Hiding(MemoryStore):
 def hiding(world: World, below: str, keep: int, *, shuffled: bool = False) -> World:
     """The same store, with listings below a prefix of so many entries."""
     store = Hiding()
-    store.__dict__.update(world.store._store.__dict__)
+    store.__dict__.update(world.memory.__dict__)
     store.below, store.keep, store.shuffled = below, keep, shuffled
     shown = World(SteppingStore(store), world.ages)
     shown.store.page = 1000

@@ -12,9 +12,9 @@ import pytest
 from holdfast.digests import Digest
 from storage.keys import DELETING, HOLDS, RECORDS, hold_prefix, tail_key, uuid7
 from storage.records import State
-from tests.service.collector.memory_store import MemoryStore
 from tests.service.collector.world import EAGER, OLD, Killed, World, memory_world
-from tests.service.counting import nothing
+from tests.stores.counting import nothing
+from tests.stores.memory import MemoryStore
 
 HELD = (b"held", b"held by two", b"condemned, held")
 """What was acknowledged to somebody who hasn't deleted it."""

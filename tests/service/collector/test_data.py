@@ -13,8 +13,8 @@ from storage.fleet import declare_lifetime
 from storage.keys import DATA, RECORDS, record_key
 from storage.records import State
 from tests.service.collector.world import EAGER, World, counts
-from tests.service.counting import nothing
 from tests.storage.edited import newer
+from tests.stores.counting import nothing
 
 
 def test_garbage_goes_and_data_stays(old_world: World) -> None:

@@ -9,8 +9,8 @@ from service.collector.report import Fate, Kind
 from storage.keys import DELETING, HOLDS
 from storage.records import State
 from tests.service.collector.world import World, counts
-from tests.service.counting import nothing
 from tests.storage.edited import newer
+from tests.stores.counting import nothing
 
 BODY = b"half deleted"
 DIGEST = Digest.of(BODY)
@@ -105,7 +105,7 @@ def test_a_late_mark_costs_no_content(world: World) -> None:
 def test_a_delete_beside_it_leaves_what_can_be_deleted(marked: World) -> None:
     """Whenever the tenant deletes beside the collector, at most a hold that it sees is left."""
     marked.grow_old(HOLDS)
-    pristine = marked.store._store.copy()
+    pristine = marked.memory.copy()
     marked.collect()
     for number in range(len(marked.store.calls)):
         world = World(type(marked.store)(pristine.copy()))

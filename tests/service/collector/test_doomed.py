@@ -15,8 +15,8 @@ from service.settings import DOOM_MINIMUM, load
 from storage.keys import DATA, RECORDS, data_key, record_key, uuid7
 from storage.port import Entry, Fetched
 from storage.records import Record
-from tests.service.collector.memory_store import MemoryStore, SteppingStore
 from tests.service.collector.world import APART, OLD, Later, World, counts, memory_world
+from tests.stores.memory import MemoryStore, SteppingStore
 
 DAY = 24 * 3600.0
 MARGIN = 60.0
@@ -35,7 +35,7 @@ def named(world: World) -> World:
 
 def later(world: World, seconds: float) -> None:
     """Lets time pass in a store in memory."""
-    world.store._store.time += seconds
+    world.memory.time += seconds
 
 
 class Liar(MemoryStore):
@@ -63,7 +63,7 @@ class Liar(MemoryStore):
 def lying(world: World, **lies: Any) -> World:
     """The same store, as a liar shows it."""
     liar = Liar()
-    liar.__dict__.update(world.store._store.__dict__)
+    liar.__dict__.update(world.memory.__dict__)
     for name, lie in lies.items():
         setattr(liar, name, lie)
     shown = World(SteppingStore(liar), world.ages)

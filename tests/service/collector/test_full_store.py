@@ -6,7 +6,7 @@ from holdfast.errors import ResourceExhausted
 from storage.keys import TAILS, tail_key, uuid7
 from storage.records import State
 from tests.service.collector.world import APART, World
-from tests.service.counting import nothing
+from tests.stores.counting import nothing
 
 
 def full(operation: str, key: str) -> None:

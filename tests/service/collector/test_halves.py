@@ -12,9 +12,9 @@ import pytest
 from holdfast.digests import Digest
 from holdfast.errors import Aborted
 from storage.records import State
-from tests.service.collector.memory_store import MemoryStore
 from tests.service.collector.world import EAGER, OLD, World, memory_world
-from tests.service.counting import nothing
+from tests.stores.counting import nothing
+from tests.stores.memory import MemoryStore
 
 BODY = b"content"
 DIGEST = Digest.of(BODY)
@@ -128,7 +128,7 @@ def test_halves_between_all_requests(name: str, state: State) -> None:
         said.add(acknowledged)
         for _ in range(2):
             # What a later collector finds, when the records are older than its grace.
-            world.store._store.time += 7200
+            world.memory.time += 7200
             assert world.collect().ok
         if acknowledged:
             assert world.read(DIGEST) == BODY, f"lost between {first} and {second}"

@@ -29,8 +29,8 @@ from storage.port import ObjectStore
 from tests.servers.redis import RedisServer
 from tests.service.collector.world import AGES, EAGER, OLD, Later, World, counts
 from tests.service.conftest import Fill
-from tests.service.counting import CountingStore, nothing
 from tests.service.fleet import Fleet, Frontend, eventually, refused, sha256
+from tests.stores.counting import CountingStore, nothing
 
 MIB = 2**20
 LANDED = AGES.landing + 60
@@ -159,7 +159,7 @@ async def frozen(site: Site, tenant: str, data: bytes) -> None:
         if operation == "put" and key.startswith(RECORDS):
             raise Unavailable("no reply")
 
-    frontend = await site.fleet.frontend(store)  # type: ignore[arg-type]
+    frontend = await site.fleet.frontend(store)
     stream = frontend.tenant(tenant).write("ref")
     await stream.write_all(data)
     store.before = refuse

@@ -7,8 +7,8 @@ from service.collector.known import PAGES, Known
 from service.collector.report import Fate, Kind
 from storage.keys import RECORDS, record_key
 from storage.records import State
-from tests.service.collector.memory_store import MemoryStore
 from tests.service.collector.world import World, memory_world
+from tests.stores.memory import MemoryStore
 
 
 def reads(world: World) -> int:
@@ -84,9 +84,9 @@ def test_a_tombstone_goes_where_a_delete_can_be_conditional() -> None:
     world.grow_old()
     for _ in range(4):  # buried, read and its data doomed, read and deleted, known
         world.collect()
-        world.store._store.time += 2 * 3600
+        world.memory.time += 2 * 3600
     assert world.state(gone) is State.TOMBSTONE
-    world.store._store.time += world.ages.data
+    world.memory.time += world.ages.data
     report = world.collect()
     assert report.ok, report.errors
     assert report.count(Kind.RECORDS, Fate.REMOVED) == 1
@@ -109,8 +109,8 @@ def buried(world: World) -> Digest:
     world.grow_old()
     for _ in range(4):
         world.collect()
-        world.store._store.time += 2 * 3600
-    world.store._store.time += world.ages.data
+        world.memory.time += 2 * 3600
+    world.memory.time += world.ages.data
     return gone
 
 
@@ -151,8 +151,8 @@ def test_a_tombstone_that_is_written_over_stays() -> None:
     world.grow_old()
     for _ in range(4):
         world.collect()
-        world.store._store.time += 2 * 3600
-    world.store._store.time += world.ages.data
+        world.memory.time += 2 * 3600
+    world.memory.time += world.ages.data
 
     def commit(operation: str, key: str) -> None:
         if operation == "delete_if" and key == record_key(gone):

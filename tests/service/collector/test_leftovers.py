@@ -9,7 +9,7 @@ from storage.port import MIN_PART_SIZE
 from storage.records import new_nonce
 from storage.snapshots import COMPLETE, Snapshots
 from tests.service.collector.world import Later, World, counts
-from tests.service.counting import nothing
+from tests.stores.counting import nothing
 
 
 def test_old_tails_go(world: World) -> None:
@@ -125,7 +125,7 @@ def test_an_upload_that_will_not_end_keeps_no_other(world: World) -> None:
             raise Unavailable("parts of it keep arriving")
 
     world.store.before = refuse
-    world.store._store = Later(world.store._store)
+    world.store.inner = Later(world.store.inner)
     report = world.collect()
     assert report.count(Kind.UPLOADS, Fate.ABORTED) == 2
     assert [upload.key for upload in world.store.list_uploads("")] == [keys[1]]

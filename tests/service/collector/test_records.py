@@ -11,8 +11,8 @@ from service.collector.report import Fate, Kind
 from storage.keys import DELETING, RECORDS, record_key
 from storage.records import FORMAT, State
 from tests.service.collector.world import APART, World, counts, looked
-from tests.service.counting import nothing
 from tests.storage.edited import edited
+from tests.stores.counting import nothing
 
 
 def test_unheld_is_buried(old_world: World) -> None:

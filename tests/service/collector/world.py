@@ -35,7 +35,8 @@ from storage.own_data import Lifetime, OwnData, Sight
 from storage.port import ObjectStore
 from storage.records import Record, Records, State, block_count, new_nonce
 from storage.spool import Spools
-from tests.service.collector.memory_store import MemoryStore, SteppingStore
+from tests.stores.memory import MemoryStore, SteppingStore
+from tests.stores.wrapped import Wrapped
 
 OLD = 10 * 24 * 3600.0
 """Seconds: older than every limit in these tests."""
@@ -59,19 +60,16 @@ class Killed(BaseException):
     """The process died: no code of it runs any more."""
 
 
-class Later:
+class Later(Wrapped):
     """A store whose clock is ahead, so that all that is in it is old."""
 
-    def __init__(self, store: ObjectStore, ahead: float = OLD) -> None:
-        self._store = store
+    def __init__(self, inner: ObjectStore, ahead: float = OLD) -> None:
+        super().__init__(inner)
         self.ahead = ahead
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
     def now(self) -> float:
         """The store's clock, and what it is ahead."""
-        return self._store.now() + self.ahead
+        return self.inner.now() + self.ahead
 
 
 @dataclass
@@ -94,7 +92,14 @@ class World:
 
     def beside(self) -> World:
         """The same store, seen by somebody whom no hook sees."""
-        return World(self.store._store, self.ages)
+        return World(self.store.inner, self.ages)
+
+    @property
+    def memory(self) -> MemoryStore:
+        """The store in memory, behind what counts."""
+        inner = self.store.inner
+        assert isinstance(inner, MemoryStore)
+        return inner
 
     # -- what tenants do
 
@@ -178,7 +183,7 @@ class World:
 
     def grow_old(self, *prefixes: str, seconds: float = OLD) -> None:
         """Makes all that is in a store in memory, or below some prefixes, `seconds` older."""
-        self.store._store.grow_old(prefixes or ("",), seconds)
+        self.memory.grow_old(prefixes or ("",), seconds)
 
     # -- what collectors do
 

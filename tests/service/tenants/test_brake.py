@@ -12,9 +12,9 @@ from service.tenants.brake import DROPPED, FEW, Braked
 from service.tenants.expiry import Expiry, Rules, Verdict
 from storage.folder import FolderStore
 from tests.service.collector.world import World
-from tests.service.counting import CountingStore
 from tests.service.processes import run
 from tests.service.tenants.test_expiry import DAY, RULES, Place
+from tests.stores.counting import CountingStore
 
 FLEET = 100
 BY_LIST = Rules(grace=DAY, existing=frozenset({"t1"}))
@@ -68,7 +68,7 @@ async def test_accept(place: Place) -> None:
     """With somebody's word they are all dropped."""
     await age(place, FLEET)
     expiry = Expiry(
-        place.store,  # type: ignore[arg-type]
+        place.store,
         place.sightings,
         RULES,
         place.give_up,
@@ -106,7 +106,7 @@ async def test_a_small_fleet() -> None:
 async def test_a_rehearsal_shows_it(place: Place) -> None:
     """Without --apply it says of each what would become of it, and then that it would stop."""
     await age(place, FLEET)
-    expiry = Expiry(place.store, place.sightings, RULES, None)  # type: ignore[arg-type]
+    expiry = Expiry(place.store, place.sightings, RULES, None)
     looking = expiry.look()
     for _ in range(FLEET):
         assert (await anext(looking)).verdict is Verdict.DROPPED

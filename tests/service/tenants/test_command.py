@@ -18,8 +18,8 @@ from storage.keys import HOLDS, SNAPSHOTS, missing_key, seen_key, snapshot_prefi
 from storage.records import new_nonce
 from storage.sightings import Sightings
 from tests.service.collector.world import World
-from tests.service.counting import CountingStore
 from tests.service.processes import COMMAND, environment, run
+from tests.stores.counting import CountingStore
 
 DAY = 24 * 3600
 

@@ -14,9 +14,9 @@ from service.tenants.gone import Gone
 from storage.keys import missing_key, seen_key
 from storage.records import new_nonce
 from storage.sightings import Sightings
-from tests.service.collector.memory_store import MemoryStore
 from tests.service.collector.world import World
-from tests.service.counting import CountingStore
+from tests.stores.counting import CountingStore
+from tests.stores.memory import MemoryStore
 
 DAY = 24 * 3600.0
 RULES = Rules(grace=DAY, unseen_for=30 * DAY)
@@ -27,9 +27,9 @@ class Place:
 
     def __init__(self) -> None:
         self.memory = MemoryStore()
-        self.store = CountingStore(self.memory)  # type: ignore[arg-type]
+        self.store = CountingStore(self.memory)
         self.world = World(self.store)
-        self.sightings = Sightings(self.store, new_nonce)  # type: ignore[arg-type]
+        self.sightings = Sightings(self.store, new_nonce)
         self.dropped: list[str] = []
         self.returns = False
         self.found = False
@@ -59,7 +59,7 @@ class Place:
 
     async def look(self, rules: Rules = RULES, *, apply: bool = True) -> list[Outcome]:
         give_up = self.give_up if apply else None
-        expiry = Expiry(self.store, self.sightings, rules, give_up)  # type: ignore[arg-type]
+        expiry = Expiry(self.store, self.sightings, rules, give_up)
         return [outcome async for outcome in expiry.look()]
 
     async def verdicts(self, rules: Rules = RULES, *, apply: bool = True) -> Mapping[str, Verdict]:

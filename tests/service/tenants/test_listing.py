@@ -14,9 +14,9 @@ from storage.keys import DELETING, HOLDS, TENANTS
 from storage.port import Entry, ObjectStore
 from storage.records import new_nonce
 from storage.sightings import Sightings
-from tests.service.collector.memory_store import START, MemoryStore
 from tests.service.collector.world import World
-from tests.service.counting import CountingStore
+from tests.stores.counting import CountingStore
+from tests.stores.memory import START, MemoryStore
 
 HELD = 1_000_000
 
@@ -30,8 +30,8 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def summaries(
     store: ObjectStore | CountingStore, pool: ThreadPoolExecutor, *, sizes: bool = True
 ) -> dict[str, Summary]:
-    sightings = Sightings(store, new_nonce)  # type: ignore[arg-type]
-    listed = Listing(store, sightings, pool, sizes=sizes).summaries()  # type: ignore[arg-type]
+    sightings = Sightings(store, new_nonce)
+    listed = Listing(store, sightings, pool, sizes=sizes).summaries()
     return {summary.tenant: summary for summary in listed}
 
 
@@ -64,7 +64,7 @@ def test_what_is_told(store: ObjectStore, pool: ThreadPoolExecutor) -> None:
 
 def test_one_hold_of_many_is_read(pool: ThreadPoolExecutor) -> None:
     """For sizes one hold of each digest is read; without sizes none is."""
-    store = CountingStore(MemoryStore())  # type: ignore[arg-type]
+    store = CountingStore(MemoryStore())
     world = World(store)
     for number in range(20):
         for body in (b"one", b"four"):
@@ -81,7 +81,7 @@ def test_one_hold_of_many_is_read(pool: ThreadPoolExecutor) -> None:
 
 def test_what_cant_be_read(pool: ThreadPoolExecutor) -> None:
     """Damaged holds, and marks that are left alone, are counted as unread."""
-    store = CountingStore(MemoryStore())  # type: ignore[arg-type]
+    store = CountingStore(MemoryStore())
     world = World(store)
     for body in (b"damaged", b"marked", b"good"):
         world.commit("a", body)
@@ -103,7 +103,7 @@ def test_memory_of_sizes_is_bounded(
     """However many digests there are, only so many sizes are remembered; the sums stay right."""
     monkeypatch.setattr(listing, "REMEMBERED", 3)
     monkeypatch.setattr(listing, "BATCH", 2)
-    world = World(CountingStore(MemoryStore()))  # type: ignore[arg-type]
+    world = World(CountingStore(MemoryStore()))
     for tenant in ("a", "b"):
         for number in range(10):
             world.commit(tenant, b"x" * number)
@@ -128,7 +128,7 @@ def test_a_million_holds(pool: ThreadPoolExecutor) -> None:
     """A million holds are counted in little memory, tenant by tenant."""
     tracemalloc.start()
     try:
-        found = summaries(Endless(), pool, sizes=False)  # type: ignore[arg-type]
+        found = summaries(Endless(), pool, sizes=False)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -25,9 +25,9 @@ from service.tenants.gone import Gone
 from storage.keys import HOLDS
 from storage.records import State, new_nonce
 from storage.sightings import Sightings
-from tests.service.collector.memory_store import MemoryStore
 from tests.service.collector.world import AGES, World
-from tests.service.counting import CountingStore, nothing
+from tests.stores.counting import CountingStore, nothing
+from tests.stores.memory import MemoryStore
 
 BODIES: Final = (b"one", b"two")
 TENANT: Final = "node-1"
@@ -59,7 +59,7 @@ async def dropping(store: CountingStore, redis_url: str, folder: Path) -> AsyncI
     """What gives up all that a tenant has."""
     report, stop = Report(dry_run=False), threading.Event()
     settings = Settings(data_dir=folder, threads=4)
-    async with tools(settings, store, redis_url, AGES, stop=stop) as opened:  # type: ignore[arg-type]
+    async with tools(settings, store, redis_url, AGES, stop=stop) as opened:
         with opened.run(AGES, report, Orders()) as run:
             yield lambda gone: give_up(run, opened.knowledge, TENANT, gone)
 
@@ -67,11 +67,11 @@ async def dropping(store: CountingStore, redis_url: str, folder: Path) -> AsyncI
 def furnished() -> MemoryStore:
     """A store in which the tenant, and another one, hold the blobs."""
     memory = MemoryStore()
-    world = World(CountingStore(memory))  # type: ignore[arg-type]
+    world = World(CountingStore(memory))
     for body in BODIES:
         world.commit(TENANT, body)
         world.commit("other", body)
-    Sightings(memory, new_nonce).touch(TENANT)  # type: ignore[arg-type]
+    Sightings(memory, new_nonce).touch(TENANT)
     return memory
 
 
@@ -94,18 +94,18 @@ class Comeback:
         del operation, key
         with self._lock:
             if self.count == self._at["seen"]:
-                self._back(Sightings(self._memory, new_nonce))  # type: ignore[arg-type]
+                self._back(Sightings(self._memory, new_nonce))
             if self.count == self._at["asks"]:
-                self._ask(World(CountingStore(self._memory)), self.told)  # type: ignore[arg-type]
+                self._ask(World(CountingStore(self._memory)), self.told)
             self.count += 1
 
 
 async def drop_all(redis_url: str, folder: Path) -> tuple[int, MemoryStore]:
     """How many requests it takes where nobody comes back, and what is left."""
     memory = furnished()
-    store = CountingStore(memory)  # type: ignore[arg-type]
+    store = CountingStore(memory)
     async with dropping(store, redis_url, folder) as drop:
-        assert await drop(Gone.from_now_on(Sightings(store, new_nonce), TENANT))  # type: ignore[arg-type]
+        assert await drop(Gone.from_now_on(Sightings(store, new_nonce), TENANT))
     return len(store.calls), memory
 
 
@@ -149,15 +149,15 @@ async def losses(
         if asks_at < seen_at:
             continue
         memory = furnished()
-        store = CountingStore(memory)  # type: ignore[arg-type]
-        gone = gone_of(Sightings(store, new_nonce))  # type: ignore[arg-type]
+        store = CountingStore(memory)
+        gone = gone_of(Sightings(store, new_nonce))
         comeback = Comeback(memory, seen_at, asks_at, ask, back)
         store.calls.clear()
         async with dropping(store, redis_url, folder) as drop:
             store.before = comeback.before
             await drop(gone)
             store.before = nothing
-        world = World(CountingStore(memory))  # type: ignore[arg-type]
+        world = World(CountingStore(memory))
         kept = [digest for digest in comeback.told if world.blobs.held(TENANT, digest)]
         if kept != comeback.told:
             lost.append((seen_at, asks_at))

@@ -34,7 +34,7 @@ from storage.port import (
     Written,
 )
 from tests.faults.plans import EVERYTHING, Plan
-from tests.storage.faults import Wrapped
+from tests.stores.wrapped import Wrapped
 
 Result = TypeVar("Result")
 

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from storage.port import Fetched, ObjectStore
+from storage.port import Entry, Fetched, ObjectStore
+from tests.stores.wrapped import Wrapped
 
 
-class Tampering:
+class Tampering(Wrapped):
     """A store that does something of the test's before or after a request."""
 
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
         self.alter: Callable[[str, Fetched], Fetched] = lambda _, fetched: fetched
         self.before_head: Callable[[str], None] = lambda _: None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
-        return self.alter(key, self._store.get(key, offset, length))
+        return self.alter(key, self.inner.get(key, offset, length))
 
-    def head(self, key: str) -> Any:
+    def head(self, key: str) -> Entry:
         self.before_head(key)
-        return self._store.head(key)
+        return self.inner.head(key)
 
 
 Alter = Callable[[str, Fetched], Fetched]

@@ -6,7 +6,7 @@ import threading
 
 from holdfast.errors import ResourceExhausted
 from storage.port import Body, Condition, ObjectStore, Part, Written, pieces
-from tests.storage.faults import Wrapped
+from tests.stores.wrapped import Wrapped
 
 
 class QuotaStore(Wrapped):
