@@ -164,7 +164,7 @@ def test_a_clock_that_is_always_days_ahead(world: World) -> None:
 
 def test_less_than_an_hour_is_refused() -> None:
     """Two runs can't be nearer to each other than the wait that commits count on."""
-    with pytest.raises(Exception, match="HOLDFAST_GC_DOOM"):
+    with pytest.raises(Exception, match="--gc-doom"):
         load(gc_doom=DOOM_MINIMUM - 1)
     assert Ages.of(load(), 0.0).doom == DAY
 
