@@ -98,7 +98,7 @@ def _settled(store: FleetStore) -> Passed:
     return _passed("gc, unchanged", store, lambda: collect(store), formulas.unchanged(left))
 
 
-def _passed(name: str, store: FleetStore, work: Callable[[], None], expected: Requests) -> Passed:
+def _passed(name: str, store: FleetStore, work: Callable[[], object], expected: Requests) -> Passed:
     store.start_over()
     before, begun = _memory("VmRSS", reset=True), time.monotonic()
     work()
@@ -156,7 +156,7 @@ def scrub(store: FleetStore, *, shallow: bool) -> None:
     assert report.well, report
 
 
-def _some(requests: Requests) -> dict[str, int]:
+def _some(requests: Requests) -> dict[str, float]:
     return {kind: number for kind, number in requests.s3.items() if number}
 
 

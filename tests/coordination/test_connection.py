@@ -81,7 +81,7 @@ def _binaries() -> dict[str, str]:
     return found
 
 
-@pytest.fixture(params=_binaries().values(), ids=_binaries())
+@pytest.fixture(params=list(_binaries().values()), ids=list(_binaries()))
 def versions(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[RedisServer]:

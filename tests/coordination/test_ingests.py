@@ -10,10 +10,12 @@ import pytest
 from coordination.ingest import Change, Done, Dropped
 from coordination.keys import TENANTS
 from coordination.leases import Lease
+from coordination.scripts import Argument
 from holdfast.errors import Aborted, Unavailable
 from tests.coordination.fleet import DIGEST, NOW, PART, Frontend, frontend
 
 Write = Callable[[Frontend, Lease], Awaitable[object]]
+Values = dict[str, Argument]
 
 CHANGES: dict[str, Write] = {
     "save": lambda one, lease: one.ingests.save(lease, "a", Change({"offset": 99}), NOW),
@@ -51,9 +53,15 @@ async def test_a_held_ref(one: Frontend) -> None:
 async def test_what_is_kept(one: Frontend) -> None:
     """Another stream finds parts, tail, hash and offset as the last checkpoint left them."""
     lease, _ = await one.open("ref", "n1", "a")
-    values = {"offset": 8, "upload_id": "up", "hash": "h8", "boundary_hash": "h8", "begun": "1.5"}
+    values: Values = {
+        "offset": 8,
+        "upload_id": "up",
+        "hash": "h8",
+        "boundary_hash": "h8",
+        "begun": "1.5",
+    }
     await one.ingests.checkpoint(lease, "a", 1, PART, change=Change(values), now_ns=NOW)
-    tail = {"offset": 10, "tail_key": "t", "tail_size": 2, "hash": "h10", "crc": 7}
+    tail: Values = {"offset": 10, "tail_key": "t", "tail_size": 2, "hash": "h10", "crc": 7}
     await one.ingests.save(lease, "a", Change({**tail, "crc_filled": 2}), NOW + 10**9)
     assert await one.ingests.release(one.tenant, "ref", "n1")
     _, ingest = await one.open("ref", "n2", "b")
@@ -212,7 +220,7 @@ async def test_a_new_key_for_a_small_object(one: Frontend) -> None:
 async def test_a_rewind(one: Frontend, parts: int, boundary: str) -> None:
     """A rewind drops the tail and later parts, and takes up the hash at the boundary."""
     lease, _ = await one.open("ref", "n1", "a")
-    full = {"offset": 8, "hash": "h8", "boundary_hash": boundary}
+    full: Values = {"offset": 8, "hash": "h8", "boundary_hash": boundary}
     await one.ingests.checkpoint(lease, "a", 1, PART, change=Change(full), now_ns=NOW)
     change = Change({"offset": 12, "tail_key": "t", "tail_size": 4, "crc": 5, "crc_filled": 4})
     await one.ingests.save(lease, "a", change, NOW)

@@ -94,7 +94,7 @@ REPLIES = {
 }
 
 
-@pytest.fixture(params=REPLIES.values(), ids=REPLIES)
+@pytest.fixture(params=list(REPLIES.values()), ids=list(REPLIES))
 async def stranger(
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[tuple[int, type[Exception]]]:

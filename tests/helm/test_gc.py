@@ -17,8 +17,8 @@ pytestmark = pytest.mark.helm
 
 def pod_of(rendered: Rendered) -> dict[str, Any]:
     """The CronJob's pod spec."""
-    spec: dict[str, Any] = rendered.cronjob("gc")["jobTemplate"]["spec"]["template"]
-    return spec["spec"]
+    spec: dict[str, Any] = rendered.cronjob("gc")["jobTemplate"]["spec"]["template"]["spec"]
+    return spec
 
 
 def test_one_run_at_a_time(helm: Helm) -> None:

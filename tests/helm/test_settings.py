@@ -91,7 +91,7 @@ def test_values_are_bounded_like_the_settings() -> None:
 
 def test_the_notes_say_what_matters(helm: Helm) -> None:
     """After an installation the notes warn of a port that nobody may use, or nobody guards."""
-    peers = {"clients": [{"podSelector": {}}]}
+    peers: dict[str, Any] = {"clients": [{"podSelector": {}}]}
     assert "nobody can connect" in helm.notes()
     assert "WARNING" not in helm.notes(networkPolicy=peers)
     unguarded = helm.notes(listener={"insecure": True}, networkPolicy={"enabled": False})

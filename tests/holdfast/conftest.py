@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -65,11 +66,11 @@ def connect(clock: Clock) -> Iterator[Connect]:
     """Opens a store on some frontends, closed when the test ends."""
     stores = []
 
-    def connect(*frontends: FakeFrontend, tenant: str = "a", **options: float) -> ContentStore:
+    def connect(*frontends: FakeFrontend, tenant: str = "a", **options: Any) -> ContentStore:
         store = ContentStore(
             [frontend.target for frontend in frontends],
             tenant=tenant,
-            options=ClientOptions(**options),  # type: ignore[arg-type]
+            options=ClientOptions(**options),
             clock=clock,
             sleep=clock.sleep,
         )

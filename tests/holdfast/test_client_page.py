@@ -20,7 +20,8 @@ def rows(pattern: str) -> list[tuple[str, ...]]:
 
 def test_every_option_is_on_the_page_with_its_default() -> None:
     """The table has each knob of the client once, in order, with its default."""
-    documented = dict(rows(r"^\| `(\w+)` \| ([\w.]+) \|"))
+    found = rows(r"^\| `(\w+)` \| ([\w.]+) \|")
+    documented = {row[0]: row[1] for row in found}
     fields = {field.name: field.default for field in dataclasses.fields(ClientOptions)}
     assert documented == {
         name: str(default) if isinstance(default, bool) else f"{default:.10g}"

@@ -436,4 +436,4 @@ def test_a_few_bytes_that_are_cut_are_named(store: ContentStore, tmp_path: Path)
             return super().read(size)
 
     with Shrinking(str(path)) as source, pytest.raises(FailedPrecondition, match="byte 5 of 17"):
-        store.push(source)  # type: ignore[arg-type]
+        store.push(source)

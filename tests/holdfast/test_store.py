@@ -247,7 +247,7 @@ def test_importing_the_package_loads_no_client() -> None:
 def test_the_package_has_nothing_else() -> None:
     """A misspelt name is an AttributeError, as with any module."""
     with pytest.raises(AttributeError, match="ContentStor'"):
-        _ = holdfast.ContentStor
+        _ = holdfast.ContentStor  # type: ignore[attr-defined]
 
 
 def test_bytes_go_in_and_out_at_once(store: ContentStore) -> None:
@@ -336,7 +336,8 @@ def test_a_proxy_is_used_and_named_where_it_is_asked_for(
 
 def test_what_is_tried_again_is_told(frontend: FakeFrontend, state: State, clock: Clock) -> None:
     """Whoever wants to know hears the reason of each wait, before it."""
-    digest, said = state.hold("a", b"abc"), []
+    digest = state.hold("a", b"abc")
+    said: list[BaseException] = []
     frontend.call_faults += [Fault(1, details="draining")] * 2
     with ContentStore(
         frontend.target, tenant="a", clock=clock, sleep=clock.sleep, waiting=said.append

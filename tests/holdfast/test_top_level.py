@@ -53,11 +53,12 @@ def test_the_client_is_loaded_when_it_is_asked_for() -> None:
 def test_a_name_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     """A misspelt name fails at run time and before, in a type checker."""
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        _ = holdfast.nonsense  # type: ignore[attr-defined, unused-ignore]
+        _ = holdfast.nonsense  # type: ignore[attr-defined]
     code = tmp_path / "code.py"
     code.write_text("import holdfast\nholdfast.ContentStore\nholdfast.nonsense\n")
-    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", "--cache-dir", tmp_path]
-    done = subprocess.run([*command, code], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "mypy", "--follow-imports=silent"]
+    command += ["--cache-dir", str(tmp_path), str(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = [line for line in done.stdout.splitlines() if "error" in line and "code.py" in line]
     assert len(found) == 1
     assert 'no attribute "nonsense"' in found[0]

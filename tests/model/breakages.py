@@ -14,6 +14,7 @@ from service.catalogue import Catalogue
 from service.collector import records as collector_records
 from service.collector import survey, sweep, tombstones
 from service.collector.deletes import BrokenDeletes
+from service.collector.holds import list_holds
 from service.commit import Commits
 from storage.blobs import Blobs
 from storage.compaction import Compaction
@@ -224,7 +225,7 @@ def trust_the_cache(patch: Patch) -> None:
 
 
 def list_once(patch: Patch) -> None:
-    list_holds, listed = collector_records.list_holds, []
+    listed: list[Any] = []
 
     def once(run: Any, *arguments: Any, **options: Any) -> Any:
         if not listed:
@@ -232,7 +233,7 @@ def list_once(patch: Patch) -> None:
         return listed[0]
 
     patch.setattr("service.collector.survey.list_holds", once)
-    patch.setattr(collector_records, "list_holds", once)
+    patch.setattr("service.collector.records.list_holds", once)
 
 
 def bury_live(patch: Patch) -> None:
@@ -260,10 +261,10 @@ def bury_unread(patch: Patch) -> None:
     as_read, paired = collector_records.as_read, collector_records.Burial._paired
 
     def call(burial: Any, candidates: Any, _first: Any) -> None:
-        lines = map(collector_records.Candidate.decode, candidates.sorted())
+        lines = map(survey.Candidate.decode, candidates.sorted())
         kept = {candidate.key: as_read(burial._run, candidate) for candidate in lines}
         patch.setattr(collector_records, "as_read", lambda _run, c: kept[c.key])
-        held = collector_records.list_holds(burial._run, count=False)
+        held = list_holds(burial._run, count=False)
         burial._run.do(burial._settle, paired(burial, candidates, held.names))
 
     patch.setattr(collector_records.Burial, "__call__", call)
@@ -271,7 +272,7 @@ def bury_unread(patch: Patch) -> None:
 
 def read_records_first(patch: Patch) -> None:
     def late(run: Any) -> Any:
-        doomed, held = survey._doomed(run), survey.list_holds(run, run.spools.new(), count=True)
+        doomed, held = survey._doomed(run), list_holds(run, run.spools.new(), count=True)
         for entry in list(run.store.list("blobs/")):
             run.records.read(record_digest(entry.key))
         considered, count, size = survey._list_data(run)

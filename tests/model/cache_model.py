@@ -212,7 +212,7 @@ class CacheModel:
         return (redis.gen, redis.server, redis.token, hit), world
 
     def _run_hold_fill(self, world: CacheWorld, request: Request) -> Step:
-        redis, (gen, server, token) = world.redis, request.body  # type: ignore[misc]
+        redis, (gen, server, token) = world.redis, request.body
         refused = (
             (self.rules.gen and gen != redis.gen)
             or (self.rules.server and server != redis.server)
@@ -284,6 +284,7 @@ class CacheModel:
     def at_rest(self, world: CacheWorld) -> str | None:
         """Nothing: misses are harmless."""
         del world
+        return None
 
 
 def caching(

@@ -106,7 +106,7 @@ class _Search:
     def run(self) -> Outcome:
         began = time.process_time()
         slots = tuple((slot.operations, IDLE, False) for slot in self.model.slots)
-        first = _State(self._world(self.model.first()), slots, (), (), tuple(self.model.faults))
+        first = _State(self._world(self.model.first()), slots, (), (), self.model.faults)
         came: dict[_State, tuple[_State, str] | None] = {first: None}
         queue = deque([first])
         steps = 0

@@ -218,6 +218,7 @@ def publish(rules: Rules, record: Record, name: str) -> Reading:
             return "created"
         keeps = yield from as_good(rules, seen)
         if keeps:
+            assert seen is not None
             outcome, current = yield from pardon(rules, seen, f"{name}p{attempt}")
         elif seen is not None and seen.key == record.key and rules.refuses_dead_bytes:
             return "aborted"

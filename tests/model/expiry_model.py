@@ -143,7 +143,7 @@ class ExpiryModel:
         stands = world.missing.name if world.missing else ABSENT
         if request.condition != stands:
             return FAILED, world
-        seen, name = request.body  # type: ignore[misc]
+        seen, name = request.body
         return OK, world._replace(missing=Missing(seen, name, 0))
 
     def _delete_missing(self, world: ExpiryWorld, _request: Request) -> Step:

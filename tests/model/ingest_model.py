@@ -216,13 +216,13 @@ class IngestModel:
         return OK, after
 
     def _run_restart(self, world: IngestWorld, request: Request) -> Step:
-        key, fresh = request.body  # type: ignore[misc]
+        key, fresh = request.body
         if not self._may(world, request, key):
             return FAILED, world
         return self._written(world, request, Ingest(fresh))
 
     def _run_checkpoint(self, world: IngestWorld, request: Request) -> Step:
-        key, number, name = request.body  # type: ignore[misc]
+        key, number, name = request.body
         ingest = world.redis.ingest
         if ingest is None or not self._may(world, request, key) or number > len(ingest.parts):
             return FAILED, world
@@ -231,7 +231,7 @@ class IngestModel:
         return self._written(world, request, ingest._replace(parts=(*ingest.parts, name)))
 
     def _run_freeze(self, world: IngestWorld, request: Request) -> Step:
-        key, parts, single = request.body  # type: ignore[misc]
+        key, parts, single = request.body
         ingest = world.redis.ingest
         if ingest is not None and ingest.frozen == parts and ingest.key == key:
             return OK, world
@@ -279,10 +279,10 @@ class IngestModel:
     def _put_data(self, world: IngestWorld, request: Request) -> Step:
         key = str(request.name)
         objects = {**dict(world.objects), key: request.body}
-        return OK, world._replace(objects=frozenset(objects.items()))  # type: ignore[arg-type]
+        return OK, world._replace(objects=frozenset(objects.items()))
 
     def _put_part_data(self, world: IngestWorld, request: Request) -> Step:
-        key, (number, body) = str(request.name), request.body  # type: ignore[misc]
+        key, (number, body) = str(request.name), request.body
         if world.stored(key) is not None:
             return FAILED, world
         others = {part for part in world.uploaded if part[:2] != (key, number)}
@@ -313,7 +313,7 @@ class IngestModel:
     def _put_record(self, world: IngestWorld, request: Request) -> Step:
         if world.record is not None:
             return OK, world
-        return OK, world._replace(record=request.body)  # type: ignore[arg-type]
+        return OK, world._replace(record=request.body)
 
     # -- what else happens, and what must be so
 
@@ -340,6 +340,7 @@ class IngestModel:
     def at_rest(self, world: IngestWorld) -> str | None:
         """What is left of an ingest is the collector's: see model A."""
         del world
+        return None
 
 
 def ingesting(rules: IngestRules, faults: Faults, single: bool, aborts: bool) -> IngestModel:

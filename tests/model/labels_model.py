@@ -57,7 +57,7 @@ class LabelsModel(CacheModel):
         if (request.op, request.kind) == ("put", "labels"):
             return [(OK, (cache, labelled._replace(stored=str(request.name))))]
         if request.kind == "hold_fill":
-            ticket, labels = request.body  # type: ignore[misc]
+            ticket, labels = request.body
             ((reply, after),) = super().apply(cache, request._replace(body=ticket), late)
             if after != cache:
                 labelled = labelled._replace(filled=str(labels))

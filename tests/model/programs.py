@@ -27,20 +27,22 @@ class Request(NamedTuple):
         name: which key, in the model's short names.
         condition: None, `ABSENT`, or the value that a compare-and-swap replaces.
         body: what is written, or a script's arguments.
+
+    The types of the last three are each model's own; they are hashable, as a request is.
     """
 
     op: str
     kind: str
-    name: Hashable = None
-    condition: Hashable = None
-    body: Hashable = None
+    name: Any = None
+    condition: Any = None
+    body: Any = None
 
 
 class Note(NamedTuple):
-    """No request: something that the checker is to know at this point."""
+    """No request: something that the checker is to know at this point; `of` is hashable."""
 
     what: str
-    of: Hashable = None
+    of: Any = None
 
 
 class Call(NamedTuple):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tests.model.programs import Call, Note, Request
 
-Step = tuple[Any, Hashable]
+Step = tuple[Any, Any]
+"""A reply, and the world after it; both are hashable, and of each model's own types."""
 
 
 class Slot(NamedTuple):
@@ -38,8 +39,15 @@ class Faults(NamedTuple):
 class Model(Protocol):
     """What a model tells the checker. Worlds are hashable and never changed."""
 
-    slots: Sequence[Slot]
-    faults: Faults
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """Who does what."""
+        ...
+
+    @property
+    def faults(self) -> Faults:
+        """How often each fault may happen."""
+        ...
 
     def first(self) -> Any:
         """The world at the beginning."""

@@ -114,7 +114,7 @@ class StorageModel:
         """Takes in what a tenant was told."""
         if note.what == "delete":
             return world._replace(acknowledged=world.acknowledged - {tenant})
-        world = world._replace(promised=world.promised.union(note.of or ()))  # type: ignore[arg-type]
+        world = world._replace(promised=world.promised.union(note.of or ()))
         if not binding:
             return world
         return world._replace(acknowledged=world.acknowledged | {tenant})
@@ -197,7 +197,7 @@ class StorageModel:
         return world.doomed, world  # None: all that is asked about
 
     def _put_doomed(self, world: World, request: Request, _late: bool) -> Step:
-        return OK, world._replace(doomed=request.name)  # type: ignore[arg-type]
+        return OK, world._replace(doomed=request.name)
 
     def _complete_upload_data(self, world: World, request: Request, _late: bool) -> Step:
         key = str(request.name)
@@ -210,7 +210,7 @@ class StorageModel:
         return OK, world._replace(uploads=world.uploads - {str(request.name)})
 
     def _put_hold(self, world: World, request: Request, _late: bool) -> Step:
-        tenant, name = request.name  # type: ignore[misc]
+        tenant, name = request.name
         if request.condition == ABSENT and (tenant, name) in world.holds:
             return FAILED, world
         return OK, world._replace(holds=world.holds | {(tenant, name)})
@@ -247,7 +247,7 @@ class StorageModel:
         tenant = str(request.name)
         if any(other == tenant for other, _ in world.frozen):
             return FAILED, world
-        record, kind = request.body  # type: ignore[misc]
+        record, kind = request.body
         return OK, world._replace(
             frozen=world.frozen | {(tenant, Frozen(record, kind))},
             uploads=world.uploads | ({record.key} if kind == "parts" else set()),

@@ -39,7 +39,7 @@ def write(rules: Rules, record: Record, over: Record | None, lifetime: str = "")
 
     `lifetime` names own data, which is watched (`Watch`) before every send.
     """
-    condition = ABSENT if over is None else over
+    condition: str | Record | None = ABSENT if over is None else over
     if not rules.compares:
         condition = None
     for _attempt in range(ATTEMPTS):

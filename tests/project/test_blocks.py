@@ -17,6 +17,7 @@ from holdfast.cli.app import app
 from holdfast.digests import Digest
 from service.settings import Settings
 from tests.project import pages
+from tests.project.repository import ROOT
 from tests.project.shell import Seen, Shell, shell
 from tests.project.shown import Step, console, matches, script, with_digests
 from tests.project.test_docs import COMMAND_LINE
@@ -96,7 +97,7 @@ NOT_HERE = {
 """What a line has that isn't run, and why."""
 ENDLESS: dict[str, Seen] = {"--loop": lambda printed: "\n" in printed}
 """What a line has that runs until it is told to stop, and when that is here."""
-NAMES = [str(path.relative_to(pages.ROOT)) for path in pages.pages()]
+NAMES = [str(path.relative_to(ROOT)) for path in pages.pages()]
 
 
 def runnable(page: str) -> list[tuple[str, str]]:

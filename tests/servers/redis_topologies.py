@@ -89,7 +89,8 @@ def redis_cluster(folder: Path) -> Iterator[Cluster]:
 
         def joined(port: int) -> bool:
             info = admin(port).execute_command("CLUSTER INFO")
-            return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(NODES)
+            known: str = info["cluster_known_nodes"]
+            return info["cluster_state"] == "ok" and known == str(NODES)
 
         wait_until(lambda: all(joined(port) for port in ports), "the cluster")
         yield cluster

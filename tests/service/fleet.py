@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -22,6 +22,7 @@ from storage.port import ObjectStore
 
 HEADER = "x-holdfast-tenant"
 DEADLINE = 30.0
+Message = TypeVar("Message")
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Fleet:
     settings: Mapping[str, Any]
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
-    async def frontend(self, store: ObjectStore | None = None, **settings: object) -> Frontend:
+    async def frontend(self, store: ObjectStore | None = None, **settings: Any) -> Frontend:
         """Starts one more frontend; `store` stands in for the shared one."""
         own = AsyncExitStack()
         await self.stack.enter_async_context(own)
@@ -122,7 +123,7 @@ class Tenant:
         """Status."""
         return (await self.stub.Status(pb.StatusRequest(ref=ref), **self._options())).status
 
-    async def statuses(self, *filters: str) -> list[pb.Status]:
+    async def statuses(self, *filters: str) -> Sequence[pb.Status]:
         """ListStatuses."""
         request = pb.ListStatusesRequest(filters=filters)
         return list((await self.stub.ListStatuses(request, **self._options())).statuses)
@@ -216,7 +217,7 @@ async def refused(code: grpc.StatusCode, call: Any) -> str:
     return caught.value.details() or ""
 
 
-async def drained(stream: AsyncIterator[object]) -> list[object]:
+async def drained(stream: AsyncIterable[Message]) -> list[Message]:
     """All messages of a stream."""
     return [message async for message in stream]
 

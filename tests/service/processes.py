@@ -120,7 +120,7 @@ def serving(
     *,
     arguments: Sequence[str] = (),
     prefix: Sequence[str] = (),
-    **settings: object,
+    **settings: Any,
 ) -> Iterator[Served]:
     """Runs `holdfast serve` until the block is left, which kills it if it still runs.
 

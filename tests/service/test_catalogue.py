@@ -148,7 +148,7 @@ async def test_list_in_messages(folder_fleet: Fleet, tenant: str) -> None:
     for body in bodies:
         await client.commit("ref", body)
     stream = client.stub.List(pb.ListContentRequest(), metadata=client.metadata)
-    sizes = [len(message.info) for message in await drained(stream)]  # type: ignore[attr-defined]
+    sizes = [len(message.info) for message in await drained(stream)]
     assert sizes == [LIST_BATCH, 20]
 
 

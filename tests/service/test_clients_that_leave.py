@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -44,7 +45,7 @@ def under_way(served: Served, rpc: str) -> bool:
     return f'holdfast_rpcs_under_way{{rpc="{rpc}"}} 0.0' not in served.http("/metrics")[1]
 
 
-async def leave(call: grpc.aio.UnaryStreamCall, messages: int) -> None:
+async def leave(call: grpc.aio.UnaryStreamCall[Any, Any], messages: int) -> None:
     """Takes some messages, and goes away."""
     for _ in range(messages):
         await call.read()

@@ -26,9 +26,9 @@ def at_every_write(test: Test) -> Test:
     writes = [("put", "holds/", 9 * MIB), ("complete_upload", "data/", 9 * MIB)]
     records = [("put", "blobs/", size) for size in (100, 100_000, 9 * MIB)]
     moments = pytest.mark.parametrize("moment", ["before", "after"])
-    return moments(
-        pytest.mark.parametrize(("operation", "prefix", "size"), [*writes, *records])(test)
-    )
+    places = pytest.mark.parametrize(("operation", "prefix", "size"), [*writes, *records])
+    marked: Test = moments(places(test))
+    return marked
 
 
 def failing(operation: str, prefix: str, error: HoldfastError, times: int = 1) -> Hook:

@@ -409,7 +409,10 @@ async def test_frontends_on_one_machine(
     folder_fleet: Fleet, tmp_path: Path, fill: Fill, tenant: str
 ) -> None:
     """What one frontend has read, another one that is started on the folder has without a fetch."""
-    settings = {"disk_cache_budget": 2**30, "disk_cache_dir": str(tmp_path / "blocks")}
+    settings: dict[str, Any] = {
+        "disk_cache_budget": 2**30,
+        "disk_cache_dir": str(tmp_path / "blocks"),
+    }
     data = fill(BLOCK_SIZE + 100_000)
     one = await folder_fleet.frontend(**settings)
     client = one.tenant(tenant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import grpc
@@ -20,6 +21,7 @@ from tests.service.fleet import HEADER, Fleet, Tenant, eventually, sha256
 from tests.service.processes import serving
 
 MIB = 2**20
+ReadCall = grpc.aio.UnaryStreamCall[pb.ReadContentRequest, pb.ReadContentResponse]
 READERS = 512
 """As many Reads as a frontend lets in by default."""
 
@@ -44,25 +46,27 @@ def test_messages_of_many_are_small() -> None:
 @given(st.lists(st.integers(0, READERS - 1), max_size=300))
 def test_bound(turns: list[int]) -> None:
     """However readers come, stand still and go, no more is handed over than is promised."""
-    outflow, kept = Outflow(SIZE // 8), dict[int, object]()
+    outflow, kept = Outflow(SIZE // 8), dict[int, AbstractContextManager[None]]()
     for reader in turns:
         if held := kept.pop(reader, None):
-            held.__exit__(None, None, None)  # type: ignore[attr-defined]
+            held.__exit__(None, None, None)
         else:
             kept[reader] = held = outflow.handing(outflow.message())
             held.__enter__()
         assert outflow.handed <= SIZE // 8 + len(kept) * LEAST
     for held in kept.values():
-        held.__exit__(None, None, None)  # type: ignore[attr-defined]
+        held.__exit__(None, None, None)
     assert outflow.handed == 0
 
 
-async def stalled(client: Tenant, digest: str) -> grpc.aio.UnaryStreamCall:  # type: ignore[type-arg]
+async def stalled(client: Tenant, digest: str) -> ReadCall:
     """A Read whose client takes one message and stops."""
     call = client.stub.Read(
         pb.ReadContentRequest(digest=digest), metadata=client.metadata, timeout=120
     )
-    assert (await call.read()).data  # type: ignore[union-attr]
+    first = await call.read()
+    assert isinstance(first, pb.ReadContentResponse)
+    assert first.data
     return call
 
 

@@ -58,7 +58,7 @@ class Clients:
             timeout=0.001 if ending == "late" else DEADLINE,
         )
         if ending in {"well", "error", "late", "half-closed"}:
-            async for _ in call:
+            async for _message in call:
                 pass
         else:
             await self._leave(call, ending)

@@ -185,7 +185,7 @@ async def resumed(ground: Ground, ref: str, fill: Fill) -> None:
 async def scarce(ground: Ground, ref: str, fill: Fill) -> None:
     """Streams that have more half parts together than the buffers hold."""
     half = fill(3 * MIB)
-    half_parts = [
+    half_parts: list[dict[str, Any]] = [
         {"action": pb.WRITE, "data": half},
         {"action": pb.STAT},
         {"action": pb.WRITE, "offset": len(half), "data": half},

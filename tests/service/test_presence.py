@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from operator import eq
 
 import pytest
 from grpc import StatusCode
@@ -172,7 +175,7 @@ async def test_the_idle_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     attending = asyncio.create_task(desk.presence.attend(["a"]))
     for hours in range(1, 4):
-        await eventually(lambda hours=hours: desk.noted == ["a"] * hours)
+        await eventually(partial(eq, desk.noted, ["a"] * hours))
         desk.boot += RENEWED
     await end([attending])
 
@@ -260,7 +263,7 @@ async def test_every_promise_is_preceded(folder_fleet: Fleet, tenant: str, call:
 
     store.before = away
     client = (await folder_fleet.frontend(store)).tenant(tenant)
-    calls = {
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
         "info": lambda: client.info(HELLO),
         "update": lambda: client.update(HELLO, {}),
         "list": client.list,

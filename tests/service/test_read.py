@@ -93,7 +93,9 @@ async def test_a_client_that_goes_away(folder_fleet: Fleet, fill: Fill, tenant: 
     data = fill(30 * MIB)
     await client.commit("ref", data)
     call = client.stub.Read(pb.ReadContentRequest(digest=sha256(data)), metadata=client.metadata)
-    assert (await call.read()).data == data[:MIB]
+    first = await call.read()
+    assert isinstance(first, pb.ReadContentResponse)
+    assert first.data == data[:MIB]
     call.cancel()
     under_way = frontend.running.frontend.metrics.registry
     await eventually(

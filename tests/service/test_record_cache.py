@@ -37,8 +37,8 @@ async def desk(folder_store: ObjectStore) -> AsyncIterator[Desk]:
     """A cache that knows of nothing yet."""
     store, workers = CountingStore(folder_store), Workers(2, 1)
     records = Records(store)
-    desk = Desk(store, records, RecordCache(records, workers, lambda: desk.now))
-    yield desk
+    one: Desk = Desk(store, records, RecordCache(records, workers, lambda: one.now))
+    yield one
     await workers.close(10.0)
 
 

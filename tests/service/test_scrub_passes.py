@@ -180,7 +180,8 @@ def test_two_at_once(folder_store: ObjectStore, fill: Fill) -> None:
     digests = [commit(folder_store, body) for body in bodies]
     for digest in digests[:3]:
         edit_data(folder_store, digest)
-    counting, other = CountingStore(folder_store), []
+    counting = CountingStore(folder_store)
+    other: list[Any] = []
 
     def overtake(name: str, key: str) -> None:
         if name == "put" and key.startswith("blobs/") and not other:

@@ -6,7 +6,7 @@ import pytest
 
 from service.scrub.report import Action, Kind
 from storage.port import ObjectStore
-from storage.records import BLOCK_SIZE, Records, State, new_nonce
+from storage.records import BLOCK_SIZE, Records, Seen, State, new_nonce
 from tests.service.conftest import Fill
 from tests.service.scrubbing import (
     commit,
@@ -77,7 +77,7 @@ def test_never_over_a_newer_record(folder_store: ObjectStore, fill: Fill, state:
     digest = commit(folder_store, fill(100_000))
     delete_data(folder_store, digest)
     records, counting = Records(folder_store), CountingStore(folder_store)
-    newer = []
+    newer: list[Seen] = []
 
     def interfere(name: str, key: str) -> None:
         if name == "put" and key.startswith("blobs/") and not newer:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -72,7 +73,7 @@ async def test_folder_in_use(tmp_path: Path) -> None:
 
 async def test_shared_folder(tmp_path: Path, redis_url: str, tenant: str) -> None:
     """With one Redis URL, any number of frontends share a folder."""
-    settings = {"data_dir": tmp_path / "data", "redis_url": redis_url}
+    settings: dict[str, Any] = {"data_dir": tmp_path / "data", "redis_url": redis_url}
     with serving(tmp_path / "1", **settings) as one, serving(tmp_path / "2", **settings) as two:
         async with connected(one.address, tenant) as client:
             await client.commit("ref", b"hello")
@@ -211,7 +212,7 @@ async def test_unix_socket(socket_folder: Path, tmp_path: Path, redis_url: str) 
     path = socket_folder / "node.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(os.fspath(path))
-    settings = {
+    settings: dict[str, Any] = {
         "data_dir": tmp_path / "data",
         "redis_url": redis_url,
         "listen": f"unix://{path}?tenant=node-a&mode=0660",
@@ -237,7 +238,7 @@ def test_an_idle_node_is_there(socket_folder: Path, tmp_path: Path, redis_url: s
 async def test_drain(tmp_path: Path, redis_url: str, tenant: str, fill: Fill) -> None:
     """On SIGTERM new streams are refused, running ones end, and the exit code is 0."""
     data = fill(9 * MIB)
-    settings = {"data_dir": tmp_path / "data", "redis_url": redis_url}
+    settings: dict[str, Any] = {"data_dir": tmp_path / "data", "redis_url": redis_url}
     with serving(tmp_path / "1", **settings) as one, serving(tmp_path / "2", **settings) as two:
         async with connected(one.address, tenant) as client:
             stream = client.write("ref")
@@ -257,7 +258,11 @@ async def test_drain_of_a_stream_that_stays(
 ) -> None:
     """A stream that doesn't end within the grace is made durable and its ref released."""
     data = fill(9 * MIB)
-    settings = {"data_dir": tmp_path / "data", "redis_url": redis_url, "drain_grace": 0.2}
+    settings: dict[str, Any] = {
+        "data_dir": tmp_path / "data",
+        "redis_url": redis_url,
+        "drain_grace": 0.2,
+    }
     with serving(tmp_path / "1", **settings) as one, serving(tmp_path / "2", **settings) as two:
         async with connected(one.address, tenant) as client:
             stream = client.write("ref")
@@ -283,7 +288,7 @@ async def test_killed_in_mid_stream(
     data, part = fill(64 * MIB), 8 * MIB
     seed = random.Random(unique)  # noqa: S311 -- the point of the kill
     sent = seed.randrange(1, 63) * MIB + seed.randrange(MIB)
-    settings: dict[str, object] = {"redis_url": redis_url, "lease_ttl": 3}
+    settings: dict[str, Any] = {"redis_url": redis_url, "lease_ttl": 3}
     if backend == "minio":
         server = request.getfixturevalue("minio")
         settings |= {
@@ -341,7 +346,7 @@ async def stat_or_locked(stream: Stream) -> int:
 async def test_full_disk(tmp_path: Path, redis_url: str, tenant: str, fill: Fill) -> None:
     """A disk that takes no more is RESOURCE_EXHAUSTED; what is small goes on, nothing is lost."""
     data = fill(20 * MIB)
-    settings = {"data_dir": tmp_path / "data", "redis_url": redis_url}
+    settings: dict[str, Any] = {"data_dir": tmp_path / "data", "redis_url": redis_url}
     limited = ("prlimit", "--fsize=6000000")
     with serving(tmp_path / "1", prefix=limited, **settings) as served:
         async with connected(served.address, tenant) as client:
@@ -388,7 +393,10 @@ async def test_embedded_redis_dies(tmp_path: Path) -> None:
 async def test_redis_away_at_start(tmp_path: Path, tenant: str) -> None:
     """A frontend that starts without its Redis reads, and writes when it comes."""
     port = free_port()
-    settings = {"data_dir": tmp_path / "data", "redis_url": f"redis://127.0.0.1:{port}/0"}
+    settings: dict[str, Any] = {
+        "data_dir": tmp_path / "data",
+        "redis_url": f"redis://127.0.0.1:{port}/0",
+    }
     with redis_server(tmp_path, port), serving(tmp_path / "1", **settings) as served:
         async with connected(served.address, tenant) as client:
             await client.commit("ref", b"hello")

@@ -320,10 +320,11 @@ async def test_close_beside_a_message(desk: Bench) -> None:
 async def test_phases(desk: Bench) -> None:
     """A session goes from open to what it ends as."""
     session = await desk.open()
-    assert session.phase is Phase.OPEN
+    phases = [session.phase]
     await write(session, b"hello")
     await commit(session)
-    assert session.phase is Phase.COMMITTED
+    phases.append(session.phase)
+    assert phases == [Phase.OPEN, Phase.COMMITTED]
     assert NEXT[Phase.COMMITTED] == set()
     with pytest.raises(AssertionError, match="can't become"):
         following(session.phase, Phase.OPEN)

@@ -61,7 +61,7 @@ async def test_a_thread_knows_the_deadline() -> None:
 
     def seconds() -> float | None:
         deadline = deadlines.current()
-        return deadline and deadline.seconds
+        return deadline.seconds if deadline else None
 
     assert await workers.store(seconds) == 600.0
     with deadlines.within(300.0):

@@ -440,7 +440,7 @@ async def test_message_limit(folder_fleet: Fleet, tenant: str, size: int, code: 
         ) as channel:
             messages = iter([pb.WriteContentRequest(action=pb.WRITE, ref="a", data=bytes(size))])
             call = content_pb2_grpc.ContentStub(channel).Write(
-                messages, metadata=[(HEADER, tenant)], timeout=DEADLINE
+                messages, metadata=((HEADER, tenant),), timeout=DEADLINE
             )
             with contextlib.suppress(grpc.RpcError):
                 list(call)

@@ -8,6 +8,7 @@ import random
 import secrets
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -221,7 +222,7 @@ async def play(folder: Path, redis_url: str, script: list[tuple[str, object]]) -
             await getattr(played, "break_off" if name == "break" else name)(argument)
         await played.ended()
         for desk in desks:
-            await eventually(lambda desk=desk: desk.whole)
+            await eventually(partial(getattr, desk, "whole"))
             assert desk.path.leases.held == 0
 
 

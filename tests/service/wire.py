@@ -63,11 +63,11 @@ class Wire:
     other: Tenant
     s3: Ledger
     redis: Ledger
-    bytes: bytes
+    body: bytes
 
     def content(self, size: int) -> bytes:
         """The bytes of a blob, which no other run has."""
-        return self.bytes[:size]
+        return self.body[:size]
 
     def digest(self, size: int) -> str:
         """Its digest."""

@@ -13,7 +13,7 @@ from storage.blobs import Outcome
 from storage.folder import FolderStore
 from storage.keys import DELETING, data_key, hold_prefix, record_key, uuid7
 from storage.own_data import Lifetime, OwnData, Sight
-from storage.port import ObjectStore
+from storage.port import Entry, ObjectStore
 from storage.records import Record, State, new_nonce
 from tests.storage.blobs_fixture import (
     BODY,
@@ -126,7 +126,7 @@ def test_order_of_a_delete(folder_store: FolderStore) -> None:
 
 def test_hold_is_durable_before_the_record(folder_store: FolderStore) -> None:
     """When a commit's record is written its hold is listed."""
-    listed = []
+    listed: list[Entry] = []
     store = Interrupted(folder_store, RECORD, lambda: listed.extend(folder_store.list(HOLDS)))
     commit(shop_on(store), stored(folder_store))
     assert len(listed) == 1

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -266,12 +267,10 @@ def test_full_disk(root: Path, operation: str) -> None:
         store.put("data/a", b"old")
         upload, parts = uploaded(store, "data/b", b"one", b"two")
         actions: dict[str, Callable[[], object]] = {
-            "put": lambda store=store: store.put("data/a", b"new"),
-            "create": lambda store=store: store.create_upload("data/c"),
-            "part": lambda store=store, u=upload: store.put_part("data/b", u, 1, b"newer"),
-            "complete": lambda store=store, u=upload, p=parts: store.complete_upload(
-                "data/b", u, p
-            ),
+            "put": partial(store.put, "data/a", b"new"),
+            "create": partial(store.create_upload, "data/c"),
+            "part": partial(store.put_part, "data/b", upload, 1, b"newer"),
+            "complete": partial(store.complete_upload, "data/b", upload, parts),
         }
         error = None
         with fails(step) as plan:
@@ -539,7 +538,11 @@ def test_replaced_object_is_never_absent(root: Path, kind: str) -> None:
         assert store.head("data/a").size == 1000
         assert [entry.key for entry in store.list("data/")] == ["data/a"]
 
-    until_done(lambda: [write(number) for number in range(60)] and None, check)
+    def write_all() -> None:
+        for number in range(60):
+            write(number)
+
+    until_done(write_all, check)
 
 
 def test_parts_sent_again_while_completing(root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from unittest import TestCase
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -147,5 +148,5 @@ FolderModel.TestCase.settings = settings(
 )
 
 
-class TestFolderModel(FolderModel.TestCase):
-    """The folder gives what the model gives, for any sequence of operations."""
+TestFolderModel: type[TestCase] = FolderModel.TestCase
+"""The folder gives what the model gives, for any sequence of operations."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ def of_a_file(mode: int) -> bool:
 
 
 @pytest.fixture
-def fail_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fail]:
+def fail_once(monkeypatch: pytest.MonkeyPatch) -> Fail:
     """Makes one fsync fail; the next of the same file or folder says OK, as Linux does."""
     fsync, failed = os.fsync, list[int]()
     wanted: list[Callable[[int], bool]] = []
@@ -67,14 +67,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-@pytest.mark.parametrize("condition", [None, IfAbsent(), "match"])
+@pytest.mark.parametrize("given", [None, IfAbsent(), "match"])
 def test_what_was_not_synced_is_not_believed(
-    root: Path, fail_once: Fail, condition: Condition | None
+    root: Path, fail_once: Fail, given: Condition | str | None
 ) -> None:
     """After a failed sync no later look confirms the write, by this process or another one."""
     store = opened(root)
-    if condition == "match":
-        condition = IfMatch(store.put(KEY, b"before").etag)
+    condition = IfMatch(store.put(KEY, b"before").etag) if isinstance(given, str) else given
     failed = fail_once(of_a_folder)
     with pytest.raises(OutcomeUnknown):
         store.put(KEY, b"body", condition)

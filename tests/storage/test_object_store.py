@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,7 @@ from holdfast.errors import DataLoss
 from storage.folder import FolderStore
 from storage.port import (
     MIN_PART_SIZE,
+    Buffer,
     Condition,
     ConditionFailed,
     IfAbsent,
@@ -310,12 +312,12 @@ def test_one_winner(object_store: ObjectStore, kind: str) -> None:
         condition: Condition = (
             IfAbsent() if kind == "create" else IfMatch(object_store.put(key, b"start").etag)
         )
-        winners = race(lambda n, key=key, held=condition: put_if(object_store, key, n, held))
+        winners = race(partial(put_if, object_store, key, condition))
         assert len(winners) == 1
         assert object_store.get(key).body == b"%d" % winners[0]
 
 
-def put_if(store: ObjectStore, key: str, number: int, condition: Condition) -> bool:
+def put_if(store: ObjectStore, key: str, condition: Condition, number: int) -> bool:
     try:
         store.put(key, b"%d" % number, condition)
     except ConditionFailed:
@@ -393,7 +395,7 @@ def test_parts_are_listed(object_store: ObjectStore) -> None:
 def test_a_part_in_pieces(object_store: ObjectStore) -> None:
     """A part that is given in several pieces is stored as if it were one."""
     upload = object_store.create_upload("data/a").id
-    pieces = [b"one", memoryview(b"-two-")[1:4], bytearray(b"three"), b""]
+    pieces: list[Buffer] = [b"one", memoryview(b"-two-")[1:4], bytearray(b"three"), b""]
     part = object_store.put_part("data/a", upload, 1, pieces)
     assert (part.number, part.size) == (1, 11)
     assert object_store.list_parts("data/a", upload) == [part]

@@ -109,7 +109,7 @@ def test_meaning_of_replies(
         (boto.ConnectTimeoutError(endpoint_url="u", error="e"), Unavailable, Unavailable),
         (boto.ReadTimeoutError(endpoint_url="u", error="e"), Unavailable, OutcomeUnknown),
         (boto.ConnectionClosedError(endpoint_url="u", error="e"), Unavailable, OutcomeUnknown),
-        (boto.SSLError(endpoint_url="u", error="e"), Unavailable, OutcomeUnknown),
+        (boto.SSLError(endpoint_url="u", error=OSError("e")), Unavailable, OutcomeUnknown),
         (ResponseParserError(SECRET_KEY), Unavailable, OutcomeUnknown),
         (boto.ParamValidationError(report=SECRET_KEY), ConfigurationError, ConfigurationError),
     ],

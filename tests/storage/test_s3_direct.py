@@ -20,7 +20,7 @@ import pytest
 
 from holdfast import deadlines
 from holdfast.errors import ConfigurationError, OutcomeUnknown, PermissionDenied, Unavailable
-from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey
+from storage.port import Body, ConditionFailed, IfAbsent, IfMatch, NoSuchKey
 from storage.s3 import BODY_ATTEMPTS, S3Settings, S3Store
 from storage.s3_direct import PIECE, _content, _stale
 from tests.servers.certificate import self_signed
@@ -230,7 +230,8 @@ def test_a_conditional_put_leaves_time_for_a_look() -> None:
 def test_large_bodies_go_out_in_pieces() -> None:
     """The patience of a socket is with each piece of a body: one that moves on goes on."""
     body = bytes(range(256)) * 4096
-    for whole in (body, [body[:300_000], memoryview(body)[300_000:]]):
+    bodies: list[Body] = [body, [body[:300_000], memoryview(body)[300_000:]]]
+    for whole in bodies:
         content = _content(whole)
         assert content is not None
         assert not isinstance(content, bytes)

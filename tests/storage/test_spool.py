@@ -46,11 +46,20 @@ def test_it_can_be_read_twice_at_once() -> None:
         assert [next(one), next(one), next(other), next(one)] == [b"0", b"1", b"0", b"2"]
 
 
+def first_letter(line: bytes) -> bytes:
+    return line[:1]
+
+
+def letter_of(numbered: tuple[bytes, int]) -> bytes:
+    return numbered[0]
+
+
 @given(left=LINES, right=LINES)
 def test_a_join_pairs_what_is_on_both_sides(left: list[bytes], right: list[bytes]) -> None:
     """A join gives every item of both sides in order, paired where both have it."""
     ours, theirs = sorted(set(left)), sorted(set(right))
-    pairs = list(joined(ours, theirs, bytes, bytes))
+    pairing = joined(ours, theirs, bytes, bytes)
+    pairs = list(pairing)
     assert [a for a, _ in pairs if a is not None] == ours
     assert [b for _, b in pairs if b is not None] == theirs
     assert {a for a, b in pairs if a is not None and b is not None} == set(ours) & set(theirs)
@@ -59,8 +68,9 @@ def test_a_join_pairs_what_is_on_both_sides(left: list[bytes], right: list[bytes
 
 def test_a_join_by_parts_of_items() -> None:
     """A join goes by keys; of several items with one key, one is paired."""
-    pairs = list(joined([(b"a", 1), (b"b", 2)], [b"b x", b"b y"], lambda i: i[0], lambda r: r[:1]))
-    assert pairs == [((b"a", 1), None), ((b"b", 2), b"b x"), (None, b"b y")]
+    left, right = [(b"a", 1), (b"b", 2)], [b"b x", b"b y"]
+    pairing = joined(left, right, letter_of, first_letter)
+    assert list(pairing) == [((b"a", 1), None), ((b"b", 2), b"b x"), (None, b"b y")]
 
 
 def test_a_line_is_one_line() -> None:

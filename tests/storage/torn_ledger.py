@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import pytest
 
 from storage.folder import FolderStore
 from storage.port import (
+    Body,
     Condition,
     Entry,
     Fetched,
     NoSuchKey,
     NoSuchUpload,
-    ObjectStore,
     Part,
-    PendingUpload,
     Upload,
     Written,
+    pieces,
 )
 from tests.storage.torn_disk import Log
-
-Result = TypeVar("Result")
+from tests.stores.wrapped import Result, Wrapped
 
 
 @dataclass
@@ -67,11 +65,11 @@ class Call:
     end: int | None = None
 
 
-class Ledger(ObjectStore):
+class Ledger(Wrapped):
     """A folder store that keeps count of what it was asked and what it answered."""
 
     def __init__(self, store: FolderStore, log: Log, calls: list[Call] | None = None) -> None:
-        self._store = store
+        super().__init__(store)
         self._log = log
         self.calls: list[Call] = calls if calls is not None else []
 
@@ -103,7 +101,7 @@ class Ledger(ObjectStore):
 
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
         return self._call(
-            lambda: self._store.put(key, body, condition),
+            lambda: self.inner.put(key, body, condition),
             lambda to: to.may_be(key, body),
             lambda to, _: to.is_now(key, body),
         )
@@ -111,14 +109,14 @@ class Ledger(ObjectStore):
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
         """What somebody has read as a whole is as good as answered: others count on it."""
         return self._call(
-            lambda: self._store.get(key, offset, length),
+            lambda: self.inner.get(key, offset, length),
             lambda _: None,
             lambda to, found: to.is_now(key, found.body) if length is None else None,
         )
 
     def head(self, key: str) -> Entry:
-        entry = self._store.head(key)
-        body = self._store.get(key).body
+        entry = self.inner.head(key)
+        body = self.inner.get(key).body
         self.calls.append(
             Call(
                 len(self._log.operations),
@@ -131,13 +129,10 @@ class Ledger(ObjectStore):
 
     def delete(self, key: str) -> None:
         self._call(
-            lambda: self._store.delete(key),
+            lambda: self.inner.delete(key),
             lambda to: to.may_be(key, None),
             lambda to, _: to.is_now(key, None),
         )
-
-    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
-        return self._store.list(prefix, start_after)
 
     def create_upload(self, key: str) -> Upload:
         def under_way(to: Expected) -> None:
@@ -146,20 +141,19 @@ class Ledger(ObjectStore):
         def answered(to: Expected, made: Upload) -> None:
             to.uploads[made.id] = Pending(key)
 
-        return self._call(lambda: self._store.create_upload(key), under_way, answered)
+        return self._call(lambda: self.inner.create_upload(key), under_way, answered)
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> Part:
+    def put_part(
+        self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
+    ) -> Part:
         def answered(to: Expected, part: Part) -> None:
-            to.uploads[upload_id].parts[number] = (part, body)
+            to.uploads[upload_id].parts[number] = (part, b"".join(pieces(body)))
 
         return self._call(
-            lambda: self._store.put_part(key, upload_id, number, body),
+            lambda: self.inner.put_part(key, upload_id, number, body, sums),
             lambda to: to.uploads[upload_id].parts.pop(number, None) and None,
             answered,
         )
-
-    def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        return self._store.list_parts(key, upload_id)
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
         def under_way(to: Expected) -> None:
@@ -172,7 +166,7 @@ class Ledger(ObjectStore):
             to.gone.add(upload_id)
 
         return self._call(
-            lambda: self._store.complete_upload(key, upload_id, parts), under_way, answered
+            lambda: self.inner.complete_upload(key, upload_id, parts), under_way, answered
         )
 
     def abort_upload(self, key: str, upload_id: str) -> None:
@@ -184,29 +178,7 @@ class Ledger(ObjectStore):
             to.uploads.pop(upload_id, None)
             to.gone.add(upload_id)
 
-        self._call(lambda: self._store.abort_upload(key, upload_id), under_way, answered)
-
-    def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
-        return self._store.list_uploads(prefix)
-
-    @property
-    def up(self) -> bool:
-        return self._store.up
-
-    def throttled(self) -> int:
-        return self._store.throttled()
-
-    def composite_etag(self, parts: Sequence[Part]) -> str | None:
-        return self._store.composite_etag(parts)
-
-    def now(self) -> float:
-        return self._store.now()
-
-    def check_access(self) -> None:
-        self._store.check_access()
-
-    def close(self) -> None:
-        self._store.close()
+        self._call(lambda: self.inner.abort_upload(key, upload_id), under_way, answered)
 
 
 def check(store: FolderStore, expected: Expected) -> None:

@@ -82,7 +82,7 @@ def half_of_the_records(prefix: str, entry: Entry) -> bool:
     return prefix == RECORDS and entry.key > f"{RECORDS}sha256/8"
 
 
-LIES = {
+LIES: dict[str, dict[str, Any]] = {
     "flipped": {"flips": True},
     "an empty listing": {"hides": hidden_records},
     "half a listing": {"hides": half_of_the_records},

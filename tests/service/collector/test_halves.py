@@ -46,7 +46,8 @@ def between(world: World, first: int, second: int, halves: tuple[Half, Half]) ->
     The second half is given what the first returned. A collector that makes fewer
     requests meets the rest when it has ended.
     """
-    made, handed = 0, None
+    made = 0
+    handed: Any = None
     done: list[Any] = []
 
     def meddle(operation: str, key: str) -> None:

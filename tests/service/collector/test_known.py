@@ -15,7 +15,8 @@ def reads(world: World) -> int:
     """How many records a collection reads."""
     world.store.calls.clear()
     assert world.collect().ok
-    return world.store.operations(RECORDS).count("get")
+    asked: list[str] = world.store.operations(RECORDS)
+    return asked.count("get")
 
 
 def stocked(count: int = 40, store: MemoryStore | None = None) -> World:

@@ -7,7 +7,7 @@ a place where it asks for the blob.
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import product
@@ -32,6 +32,7 @@ from tests.stores.memory import MemoryStore
 BODIES: Final = (b"one", b"two")
 TENANT: Final = "node-1"
 Told = list[Digest]
+GiveUp = Callable[[Callable[[], bool]], Awaitable[bool]]
 Ask = Callable[[World, Told], None]
 Return = Callable[[Sightings], None]
 """What a frontend, or another expiry, does to the store when a tenant is back."""
@@ -55,7 +56,7 @@ def commit(world: World, told: Told) -> None:
 
 
 @asynccontextmanager
-async def dropping(store: CountingStore, redis_url: str, folder: Path) -> AsyncIterator[Callable]:
+async def dropping(store: CountingStore, redis_url: str, folder: Path) -> AsyncIterator[GiveUp]:
     """What gives up all that a tenant has."""
     report, stop = Report(dry_run=False), threading.Event()
     settings = Settings(data_dir=folder, threads=4)
