@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pydoc
@@ -14,6 +15,8 @@ import pytest
 
 import holdfast
 from holdfast import errors
+
+TYPED = Path(__file__).parent.parent / "typing" / "api.py"
 
 
 @pytest.mark.parametrize("name", holdfast.__all__)
@@ -32,6 +35,17 @@ def test_every_error_and_client_name_is_at_the_top_level() -> None:
     }
     client = importlib.import_module("holdfast.client")
     assert tree | set(client.__all__) <= set(holdfast.__all__)
+
+
+def test_every_name_has_its_types_checked() -> None:
+    """The type checker is shown how each public name is used, and none that isn't there."""
+    tree = ast.parse(TYPED.read_text("utf-8"))
+    [used] = [
+        {alias.name for alias in node.names}
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module == "holdfast"
+    ]
+    assert used == set(holdfast.__all__)
 
 
 def test_the_version_is_the_distributions() -> None:

@@ -12,12 +12,13 @@ import pytest
 from coordination.scripts import Argument, Scripts
 from holdfast.errors import OutcomeUnknown, Unavailable
 from storage.keys import DELETING
-from storage.port import IfAbsent, IfMatch, ObjectStore
+from storage.port import Condition, IfMatch, ObjectStore, Written
+from tests.stores.wrapped import Result, Wrapped
 
 KINDS = {"blobs": "record", "holds": "hold", "data": "data"}
 SIGHTINGS = {"tenants", "seen", "missing"}
-ASKED = {"put", "get", "head", "delete", "delete_if", "list", "complete_upload"}
-"""What the models know of; parts and tails come before a commit and are model C's."""
+ASKED = {"get", "head", "delete", "list", "complete_upload"}
+"""What the models know of, besides what has a condition; parts and tails come before a commit and are model C's."""
 SCRIPTS = {
     *("freeze", "forget", "hold_look_up", "hold_fill"),
     *("change_begin", "change_confirm", "change_end"),
@@ -55,7 +56,7 @@ def losing(wanted: Made, what: str, times: int = 1) -> Lose:
     return lose
 
 
-class RecordingStore:
+class RecordingStore(Wrapped):
     """Hands every call on to a store, and writes down what the models know of.
 
     `lose` says of a request whether it is lost ("request"), its reply is ("reply"),
@@ -67,30 +68,34 @@ class RecordingStore:
 
     sightings = False
 
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
         self._lock = threading.Lock()
         self.made: list[Made] = []
         self.lose: Lose = lambda _made: ""
 
-    def __getattr__(self, name: str) -> Any:
-        operation = getattr(self._store, name)
-        if name not in ASKED:
-            return operation
+    def request(self, operation: str, key: str, call: Callable[[], Result]) -> Result:
+        return self._carry_out(_made(operation, key), call) if operation in ASKED else call()
 
-        def call(key: str, *args: Any, **kwargs: Any) -> Any:
-            made = _made(name, key, args)
-            if made.kind in SIGHTINGS and not self.sightings:
-                made = made._replace(kind="")
-            lost = self.write_down(made) if made.kind else ""
-            if lost == "request":
-                raise OutcomeUnknown("the request was lost")
-            result = operation(key, *args, **kwargs)
-            if lost:
-                raise OutcomeUnknown("the reply was lost")
-            return result
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        made = _made("put", key)._replace(condition=type(condition).__name__ if condition else "")
+        if made.kind == "record":
+            made = made._replace(state=str(json.loads(body)["state"]))
+        return self._carry_out(made, lambda: self.inner.put(key, body, condition))
 
-        return call
+    def delete_if(self, key: str, etag: str) -> None:
+        made = _made("delete", key)._replace(condition=IfMatch.__name__)
+        self._carry_out(made, lambda: self.inner.delete_if(key, etag))
+
+    def _carry_out(self, made: Made, call: Callable[[], Result]) -> Result:
+        watched = made.kind and (self.sightings or made.kind not in SIGHTINGS)
+        lost = self.write_down(made) if watched else ""
+        if lost == "request":
+            raise OutcomeUnknown("the request was lost")
+        result = call()
+        if lost:
+            raise OutcomeUnknown("the reply was lost")
+        return result
 
     def write_down(self, made: Made) -> str:
         """Notes a request; returns what is to be lost of it."""
@@ -117,14 +122,9 @@ class RecordingStore:
         monkeypatch.setattr(Scripts, "run", watched)
 
 
-def _made(op: str, key: str, args: Sequence[Any]) -> Made:
-    condition = next((given for given in args if isinstance(given, IfAbsent | IfMatch)), None)
+def _made(op: str, key: str) -> Made:
     folder, _, rest = key.partition("/")
     kind = "mark" if key.endswith(DELETING) else KINDS.get(folder, "")
     if folder == "tenants":
         kind = rest.rpartition("/")[2] or folder
-    state = str(json.loads(args[0])["state"]) if (op, kind) == ("put", "record") else ""
-    given = type(condition).__name__ if condition else ""
-    if op == "delete_if":
-        op, given = "delete", IfMatch.__name__
-    return Made(op, kind, given, state, key.removesuffix(DELETING))
+    return Made(op, kind, name=key.removesuffix(DELETING))

@@ -94,10 +94,9 @@ class Place:
     @asynccontextmanager
     async def dropping(self) -> AsyncIterator[Any]:
         """What gives up all that a tenant has."""
-        store: Any = self.recording
         settings = Settings(**{**self.fleet.settings, "threads": 4})
         report, stop = Report(dry_run=False), threading.Event()
-        async with tools(settings, store, self.fleet.redis_url, AGES, stop=stop) as opened:
+        async with tools(settings, self.recording, self.fleet.redis_url, AGES, stop=stop) as opened:
             with opened.run(AGES, report, Orders()) as run:
 
                 async def give(tenant: str, gone: Gone) -> bool:
@@ -107,12 +106,11 @@ class Place:
 
     async def look(self, *, misses: bool = True, grace: float = 0.0) -> Verdict:
         """One look of an expiry, recorded."""
-        store: Any = self.recording
         existing = frozenset({"nobody"} if misses else {self.tenant})
-        sightings = Sightings(store, new_nonce)
+        sightings = Sightings(self.recording, new_nonce)
         async with self.dropping() as give:
             self.start()
-            expiry = Expiry(store, sightings, Rules(grace, existing=existing), give)
+            expiry = Expiry(self.recording, sightings, Rules(grace, existing=existing), give)
             [outcome] = [outcome async for outcome in expiry.look()]
         return outcome.verdict
 

@@ -1,0 +1,1 @@
+"""Code for the type checker alone: it is checked, and never run."""
