@@ -169,7 +169,8 @@ def look(
     if fits and runs > 1:
         return before, runs
     spared = holds and not old
-    if spared and fits and not (before.state == CONDEMNED and rules.reads_condemned):
+    condemned = before is not None and before.state == CONDEMNED
+    if spared and fits and not (condemned and rules.reads_condemned):
         return None, runs
     if spared and known and not fits and not rules.reads_changed:
         return None, runs

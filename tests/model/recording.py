@@ -18,7 +18,8 @@ from tests.stores.wrapped import Result, Wrapped
 KINDS = {"blobs": "record", "holds": "hold", "data": "data"}
 SIGHTINGS = {"tenants", "seen", "missing"}
 ASKED = {"get", "head", "delete", "list", "complete_upload"}
-"""What the models know of, besides what has a condition; parts and tails come before a commit and are model C's."""
+"""What the models know of, besides what has a condition. Parts and tails come before a commit and
+are model C's."""
 SCRIPTS = {
     *("freeze", "forget", "hold_look_up", "hold_fill"),
     *("change_begin", "change_confirm", "change_end"),

@@ -153,7 +153,7 @@ class StorageModel:
         return (record is not None, known and (*known, bool(fits))), world
 
     def _put_known(self, world: World, request: Request, _late: bool) -> Step:
-        return OK, world._replace(known=request.name)  # type: ignore[arg-type]
+        return OK, world._replace(known=request.name)
 
     def _list_age(self, world: World, request: Request, _late: bool) -> Step:
         return not self.ages or world.age(str(request.name)) == OLD, world

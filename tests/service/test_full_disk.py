@@ -130,7 +130,7 @@ async def client(disk: Disk, redis_url: str, tenant: str, tmp_path: Path) -> Asy
     """A tenant of a frontend on that store."""
     store = reserved(disk)
     store.reserve.keep()
-    fleet = Fleet(store, redis_url, {"data_dir": tmp_path, "suspend_grace": 20.0})  # type: ignore[arg-type]
+    fleet = Fleet(store, redis_url, {"data_dir": tmp_path, "suspend_grace": 20.0})
     async with fleet.stack:
         yield (await fleet.frontend()).tenant(tenant)
 

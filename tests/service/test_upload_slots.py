@@ -18,7 +18,7 @@ class Store:
     def __init__(self, most: int) -> None:
         self.asked = 0
         self.slots = UploadSlots(most, lambda: self.asked)
-        self.parts: list[AbstractAsyncContextManager[None]] = []
+        self.parts: list[AbstractAsyncContextManager[object]] = []
 
     async def begin(self, count: int = 1) -> None:
         """Begins parts."""
