@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
@@ -45,6 +51,16 @@ class S3Server:
         )
         client.create_bucket(Bucket=self.bucket)
         client.close()
+
+
+def set_quota(s3: S3Server, size: int) -> None:
+    """Gives a MinIO's bucket a quota of `size` bytes, as `mc quota set` does."""
+    url = f"{s3.endpoint}/minio/admin/v3/set-bucket-quota?bucket={s3.bucket}"
+    body = json.dumps({"quota": size, "quotatype": "hard"}).encode()
+    asked = AWSRequest("PUT", url, {"X-Amz-Content-Sha256": sha256(body).hexdigest()}, body)
+    SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "s3", "us-east-1").add_auth(asked)
+    request = urllib.request.Request(url, body, dict(asked.headers), method="PUT")  # noqa: S310 -- loopback
+    urllib.request.urlopen(request).close()  # noqa: S310
 
 
 class OneAtATime:
