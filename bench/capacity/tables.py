@@ -122,7 +122,7 @@ def rewritten(page: str) -> str:
         begin, end = f"<!-- {name} -->\n", "\n<!-- end -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
         made = begin + table() + end
-        page, found = pattern.subn(lambda _, made=made: made, page)  # type: ignore[misc]
+        page, found = pattern.subn(made.replace("\\", r"\\"), page)
         if found != 1:
             raise ValueError(f"{found} places for the table {name!r}, not one")
     return page

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tests.model.expiry_programs import ExpiryRules, ask, expire, find, sweep
 from tests.model.programs import ABSENT, OK, Call, Note, Request
-from tests.model.protocol import Faults, Slot, Step
+from tests.model.protocol import Faults, Slot, Step, alone
 from tests.model.storage_rules import FAILED
 
 FORGOTTEN = 2
@@ -213,22 +213,12 @@ class ExpiryModel:
     def at_rest(self, world: ExpiryWorld) -> str | None:
         """A tenant that stays away loses all: by a look, and one that is the grace later."""
         for turn in ("y", "z"):
-            world = self._alone(world, Call(expire, (self.rules, turn)))
+            world = alone(self, world, Call(expire, (self.rules, turn)))
             for _ in range(self.rules.grace):
                 world = world.older()
         if world.holds or world.marks:
             return f"{sorted(world.holds | world.marks)} of a tenant that stays away are left"
         return None
-
-    def _alone(self, world: ExpiryWorld, call: Call) -> ExpiryWorld:
-        running = call.program(*call.arguments)
-        try:
-            asks = next(running)
-            while True:
-                ((reply, world),) = self.apply(world, asks, False)
-                asks = running.send(reply)
-        except StopIteration:
-            return world
 
 
 def returning(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tests.model.programs import Call, Note, Request
 
+World = TypeVar("World")
 Step = tuple[Any, Any]
 """A reply, and the world after it; both are hashable, and of each model's own types."""
 
@@ -76,3 +77,15 @@ class Model(Protocol):
     def at_rest(self, world: Any) -> str | None:
         """What is wrong with a world in which everything has ended, if anything."""
         ...
+
+
+def alone(model: Model, world: World, call: Call) -> World:
+    """The world after a program that runs by itself, whose requests have one outcome each."""
+    running = call.program(*call.arguments)
+    try:
+        asks = next(running)
+        while True:
+            ((reply, world),) = model.apply(world, asks, late=False)
+            asks = running.send(reply)
+    except StopIteration:
+        return world

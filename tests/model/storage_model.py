@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tests.model.collector_programs import collect, collect_data, sweep_marks
 from tests.model.programs import ABSENT, OK, Call, Note, Request
-from tests.model.protocol import Faults, Slot, Step
+from tests.model.protocol import Faults, Slot, Step, alone
 from tests.model.storage_rules import (
     CORRUPT,
     FAILED,
@@ -337,9 +337,9 @@ class StorageModel:
         world = world._replace(ages=frozenset((key, OLD) for key in keys), uploads=frozenset())
         for turn in ("x", "y", "z"):
             for tenant in tenants if self.rules.sweeps_marks else ():
-                world = self._alone(world, Call(sweep_marks, (self.rules, tenant, turn)))
-            world = self._alone(world, Call(collect, (self.rules, tenants, turn)))
-            world = self._alone(world, Call(collect_data, (self.rules, turn)))
+                world = alone(self, world, Call(sweep_marks, (self.rules, tenant, turn)))
+            world = alone(self, world, Call(collect, (self.rules, tenants, turn)))
+            world = alone(self, world, Call(collect_data, (self.rules, turn)))
         if world.marks:
             return f"the marks {sorted(world.marks)} stay, and their tenants don't see the holds"
         if world.holds:
@@ -347,16 +347,6 @@ class StorageModel:
         if world.record and world.record.state in READABLE:
             return f"nobody holds the digest, and its record stays {world.record.state}"
         return f"nobody names the data {sorted(world.data)}, and it stays" if world.data else None
-
-    def _alone(self, world: World, call: Call) -> World:
-        running = call.program(*call.arguments)
-        try:
-            asks = next(running)
-            while True:
-                ((reply, world),) = self.apply(world, asks, False)
-                asks = running.send(reply)
-        except StopIteration:
-            return world
 
 
 def _damaged(world: World) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.servers.process import START_TIMEOUT
@@ -110,9 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, registry: Registry, *arguments: object) -> None:
+    def __init__(self, registry: Registry, *arguments: Any) -> None:
         self.registry = registry
-        super().__init__(*arguments)  # type: ignore[arg-type]
+        super().__init__(*arguments)
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path

@@ -11,7 +11,7 @@ from holdfast.errors import ConfigurationError
 from holdfast.values import MAX_LABEL_BYTES, MAX_LABELS
 from protos import content_pb2 as pb
 from service.listeners import parse
-from tests.service.fleet import HEADER, Fleet, eventually, refused, sha256
+from tests.service.fleet import HEADER, Fleet, Tenant, eventually, refused, sha256
 from tests.stores.counting import CountingStore
 
 HELLO = sha256(b"hello")
@@ -141,8 +141,8 @@ async def test_one_byte_at_a_time(folder_fleet: Fleet, tenant: str) -> None:
     assert await client.read(sha256(data)) == data
 
 
-async def _offset_is(client: object, ref: str, offset: int) -> bool:
-    return bool((await client.status(ref)).offset == offset)  # type: ignore[attr-defined]
+async def _offset_is(client: Tenant, ref: str, offset: int) -> bool:
+    return (await client.status(ref)).offset == offset
 
 
 async def test_filters_that_are_too_much(folder_fleet: Fleet, tenant: str) -> None:

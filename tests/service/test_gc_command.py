@@ -11,6 +11,7 @@ import subprocess
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -286,7 +287,7 @@ def test_a_loop_runs_until_it_is_told_to_stop(world: World, tmp_path: Path) -> N
 @pytest.mark.parametrize("dry", [True, False])
 def test_on_a_bucket(moto: S3Server, tmp_path: Path, unique: str, dry: bool) -> None:
     """On a bucket it collects; a dry run doesn't even probe it, since a probe writes."""
-    settings = {
+    settings: dict[str, Any] = {
         "s3_bucket": moto.bucket,
         "s3_endpoint": moto.endpoint,
         "s3_prefix": f"{unique}/",
@@ -296,7 +297,7 @@ def test_on_a_bucket(moto: S3Server, tmp_path: Path, unique: str, dry: bool) -> 
     with (
         # A collector walks all of a Redis: other tests' tenants must not be in it.
         redis_server(tmp_path) as redis_url,
-        closing(open_store(Settings(redis_url=redis_url, **settings))) as store,  # type: ignore[arg-type]
+        closing(open_store(Settings(redis_url=redis_url, **settings))) as store,
     ):
         world = World(CountingStore(store))
         digest = world.commit("a", b"unheld")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,11 @@ async def test_filters_of_a_list_run_beside_the_loop() -> None:
     assert await workers.close(30.0)
 
 
+def numbered(number: int, _: Mapping[str, str]) -> dict[str, str]:
+    """New labels, of one length."""
+    return {"n": f"{number:03}"}
+
+
 def test_changes_take_no_more_room() -> None:
     """A hold that is changed again and again takes one place in what is remembered."""
     kept, store = KeptHolds(MIB), MemoryStore()
@@ -255,7 +261,7 @@ def test_changes_take_no_more_room() -> None:
     with ThreadPoolExecutor(2) as pool:
         for number in range(50):
             found = pool.submit(holds.find, "a", digest).result()
-            holds.relabel(found, lambda _, n=number: {"n": f"{n:03}"}, 10**18 + number)  # type: ignore[misc]
+            holds.relabel(found, partial(numbered, number), 10**18 + number)
             holds.find("a", digest)
             sizes.add(kept.size)
     assert len(sizes) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from holdfast.errors import InvalidArgument
@@ -36,7 +38,7 @@ def test_times_keep_their_nanoseconds(ns: int) -> None:
         ({"action": Action.WRITE}, False),
     ],
 )
-def test_repeated_commit(fields: dict[str, object], repeats: bool) -> None:
+def test_repeated_commit(fields: dict[str, Any], repeats: bool) -> None:
     """A COMMIT repeats an earlier one if nothing that it says differs."""
-    message = Message(**{"action": Action.COMMIT, **fields})  # type: ignore[arg-type]
+    message = Message(**{"action": Action.COMMIT, **fields})
     assert message.repeats(DIGEST, 5) is repeats

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpc import StatusCode
@@ -14,7 +15,7 @@ from protos import content_pb2 as pb
 from storage.port import ObjectStore
 from tests.servers.redis import RedisServer
 from tests.service.conftest import Fill
-from tests.service.fleet import Fleet, eventually, refused, sha256
+from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256
 
 MIB = 2**20
 HELLO = sha256(b"hello")
@@ -39,6 +40,23 @@ async def own_fleet(
         yield fleet
 
 
+async def reads_on(client: Tenant) -> None:
+    """What is committed can be read as before."""
+    assert await client.read(HELLO) == b"hello"
+    assert dict((await client.info(HELLO)).labels) == {"k": "v"}
+    assert [info.digest for info in await client.list()] == [HELLO]
+
+
+def what_needs_redis(client: Tenant) -> Iterator[Coroutine[Any, Any, object]]:
+    """Calls that can't be answered without Redis, to be waited for one by one."""
+    yield client.write("ref").send(pb.STAT)
+    yield client.delete(HELLO)
+    yield client.status("ref")
+    yield client.statuses()
+    yield client.abort("ref")
+    yield client.update(HELLO, {})
+
+
 async def test_rights_taken_away(own_fleet: Fleet, redis: RedisServer) -> None:
     """Without rights in Redis, what needs it says so; reading goes on; all goes on with them."""
     frontend = await own_fleet.frontend()
@@ -46,17 +64,8 @@ async def test_rights_taken_away(own_fleet: Fleet, redis: RedisServer) -> None:
     await client.commit("ref", b"hello", labels={"k": "v"})
     with Redis.from_url(redis.url) as administrator:
         administrator.acl_setuser("default", categories=["-@all"], commands=["+acl"])
-        assert await client.read(HELLO) == b"hello"
-        assert dict((await client.info(HELLO)).labels) == {"k": "v"}
-        assert [info.digest for info in await client.list()] == [HELLO]
-        for call in (
-            client.write("ref").send(pb.STAT),
-            client.delete(HELLO),
-            client.status("ref"),
-            client.statuses(),
-            client.abort("ref"),
-            client.update(HELLO, {}),
-        ):
+        await reads_on(client)
+        for call in what_needs_redis(client):
             assert "Redis refuses" in await refused(StatusCode.PERMISSION_DENIED, call)
         administrator.acl_setuser("default", categories=["+@all"])
     assert not any(loop.done() for loop in frontend.running.loops)
@@ -74,17 +83,8 @@ async def test_reading_goes_on(own_fleet: Fleet, redis: RedisServer, how: str) -
         redis.stop()
     else:
         redis.signal(signal.SIGSTOP)
-    assert await client.read(HELLO) == b"hello"
-    assert dict((await client.info(HELLO)).labels) == {"k": "v"}
-    assert [info.digest for info in await client.list()] == [HELLO]
-    for call in (
-        client.write("ref").send(pb.STAT),
-        client.delete(HELLO),
-        client.status("ref"),
-        client.statuses(),
-        client.abort("ref"),
-        client.update(HELLO, {}),
-    ):
+    await reads_on(client)
+    for call in what_needs_redis(client):
         assert "Redis" in await refused(StatusCode.UNAVAILABLE, call)
     if how == "killed":
         redis.start()

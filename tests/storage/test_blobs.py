@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,7 @@ from storage.blobs import Outcome
 from storage.folder import FolderStore
 from storage.keys import DELETING, data_key, hold_prefix, record_key, uuid7
 from storage.own_data import Lifetime, OwnData, Sight
-from storage.port import Entry, ObjectStore
+from storage.port import Condition, Entry, ObjectStore, Written
 from storage.records import Record, State, new_nonce
 from tests.storage.blobs_fixture import (
     BODY,
@@ -338,12 +337,12 @@ def test_commit_against_a_rival(folder_store: FolderStore, rival: State) -> None
 class AlwaysLater(Recording):
     """Somebody else changes the record before every write of ours."""
 
-    def put(self, key: str, body: bytes, condition: object = None) -> object:  # type: ignore[override]
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
         if key == RECORD:
             state = State.TOMBSTONE
             other = live().turned(state, new_nonce())
             self.inner.put(key, other.encode())
-        return self.inner.put(key, body, condition)  # type: ignore[arg-type]
+        return self.inner.put(key, body, condition)
 
 
 def test_commit_that_always_loses(folder_store: FolderStore) -> None:
@@ -450,10 +449,10 @@ def test_pardon_that_always_loses(folder_store: FolderStore) -> None:
     become(shop, State.CONDEMNED)
 
     class Condemned(AlwaysLater):
-        def put(self, key: str, body: bytes, condition: object = None) -> object:  # type: ignore[override]
+        def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
             if key == RECORD:
                 become(shop, State.CONDEMNED)
-            return self.inner.put(key, body, condition)  # type: ignore[arg-type]
+            return self.inner.put(key, body, condition)
 
     with pytest.raises(Unavailable, match="concurrent changes"):
         shop_on(Condemned(folder_store)).blobs.held("a", DIGEST)
@@ -497,15 +496,11 @@ def test_commit_that_dies(folder_store: FolderStore, step: int) -> None:
     """A commit that dies at any request is done when it is carried out again."""
 
     class Dies(Recording):
-        def _count(self) -> None:
+        def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+            written = super().put(key, body, condition)
             if len(self.requests) > step:
                 raise OutcomeUnknown("died")
-
-        def put(self, key: str, body: bytes, condition: object = None) -> object:  # type: ignore[override]
-            written: Callable[[], object] = lambda: super(Dies, self).put(key, body, condition)  # type: ignore[arg-type]  # noqa: E731
-            result = written()
-            self._count()
-            return result
+            return written
 
     record = live(data_key(uuid7()))
     folder_store.put(record.data_key, BODY)

@@ -11,9 +11,10 @@ from storage.compaction import Compaction
 from storage.folder import FolderStore
 from storage.holds import FEW, Holds, merged
 from storage.keys import DELETING, hold_prefix
-from storage.port import ConditionFailed, NoSuchKey
+from storage.port import Condition, ConditionFailed, NoSuchKey, Written
 from storage.records import new_nonce
 from tests.storage.blobs_fixture import DIGEST, NOW, hold, shop_on
+from tests.stores.wrapped import Wrapped
 
 PREFIX = hold_prefix("a", DIGEST)
 MANY = FEW + 3
@@ -63,17 +64,15 @@ def test_what_stays_must_have_no_mark(folder_store: FolderStore) -> None:
     holds = shop_on(folder_store).holds
     crowd(holds)
 
-    class MarkedMeanwhile:
-        def __getattr__(self, name: str) -> object:
-            return getattr(folder_store, name)
-
-        def put(self, key: str, *rest: object) -> object:
+    class MarkedMeanwhile(Wrapped):
+        def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
             newest = f"{PREFIX}{MANY - 1:02}"
             if key.endswith(DELETING):
                 folder_store.put(newest + DELETING, b"")
-            return folder_store.put(key, *rest)  # type: ignore[arg-type]
+            return super().put(key, body, condition)
 
-    assert not Compaction(MarkedMeanwhile(), holds, new_nonce, "a", DIGEST).mark()  # type: ignore[arg-type]
+    store = MarkedMeanwhile(folder_store)
+    assert not Compaction(store, holds, new_nonce, "a", DIGEST).mark()
     assert len([name for name in names(folder_store) if not name.endswith(DELETING)]) == MANY
 
 

@@ -11,7 +11,7 @@ from storage.blobs import Outcome
 from storage.folder import FolderStore
 from storage.keys import record_key
 from storage.own_data import LOOKS, SIGHT_LASTS, Lifetime, OwnData, Sight
-from storage.port import ObjectStore
+from storage.port import Condition, Entry, ObjectStore, Written
 from storage.records import Record
 from tests.storage.blobs_fixture import BODY, DIGEST, NOW, Shop, live, shop_on, stored
 from tests.stores.faults import Recording
@@ -117,12 +117,12 @@ def test_every_send_is_preceded(folder_store: FolderStore, clock: Clock) -> None
     record = stored(folder_store)
 
     class Slow(Recording):
-        def put(self, key: str, body: bytes, condition: object = None) -> object:  # type: ignore[override]
+        def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
             if key == record_key(DIGEST):
                 clock.now += LATER
                 folder_store.delete(record.data_key)
                 raise OutcomeUnknown("no reply")
-            return super().put(key, body, condition)  # type: ignore[arg-type]
+            return super().put(key, body, condition)
 
     with pytest.raises(Aborted):
         publish(shop_on(Slow(folder_store), clock), record, Sight(clock()))
@@ -134,7 +134,7 @@ def test_a_process_that_sleeps_looks_again(folder_store: FolderStore, clock: Clo
     record = stored(folder_store)
 
     class Sleeping(Recording):
-        def head(self, key: str) -> object:  # type: ignore[override]
+        def head(self, key: str) -> Entry:
             entry = super().head(key)
             if looks(self, record) == 1:
                 clock.now += LATER
@@ -150,7 +150,7 @@ def test_answers_that_always_come_too_late(folder_store: FolderStore, clock: Clo
     record = stored(folder_store)
 
     class Hanging(Recording):
-        def head(self, key: str) -> object:  # type: ignore[override]
+        def head(self, key: str) -> Entry:
             clock.now += LATER
             return super().head(key)
 
@@ -167,7 +167,7 @@ def test_a_life_that_ends_during_the_last_look(folder_store: FolderStore, clock:
         def now(self) -> float:
             return clock()
 
-        def head(self, key: str) -> object:  # type: ignore[override]
+        def head(self, key: str) -> Entry:
             entry = super().head(key)
             clock.now += LATER if looks(self, record) < LOOKS else 10.0
             return entry

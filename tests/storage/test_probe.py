@@ -16,7 +16,16 @@ from holdfast.errors import (
     Unavailable,
 )
 from storage.folder import FolderStore
-from storage.port import Condition, ConditionFailed, Entry, NoSuchKey, ObjectStore, Part, Written
+from storage.port import (
+    Condition,
+    ConditionFailed,
+    Entry,
+    NoSuchKey,
+    ObjectStore,
+    Part,
+    PendingUpload,
+    Written,
+)
 from storage.probe import Report, deletes_conditionally, probe
 from tests.stores.wrapped import Wrapped
 
@@ -131,7 +140,7 @@ class Truncating(Wrapped):
 class BlindToUploads(Wrapped):
     """Lists no uploads."""
 
-    def list_uploads(self, prefix: str) -> Iterator[object]:  # type: ignore[override]
+    def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
         del prefix
         return iter(())
 

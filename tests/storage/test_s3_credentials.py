@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from holdfast.errors import PermissionDenied
 from storage.port import IfAbsent, ObjectStore, Part
+from tests.storage.credentials import issued_by
 from tests.storage.scripted import Reply, Script, error, scripted
 
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -31,21 +31,12 @@ CALLS: dict[str, tuple[Callable[[ObjectStore], object], Reply]] = {
 @pytest.fixture
 def issued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Credentials from a program that names each it gives by a number: token-1, token-2."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    issuer, config = tmp_path / "issuer.py", tmp_path / "config"
-    ends = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).isoformat()
-    issuer.write_text(
-        "import json, pathlib, sys\n"
-        "given = pathlib.Path(sys.argv[0] + '.given')\n"
+    program = (
         "number = int(given.read_text()) + 1 if given.exists() else 1\n"
         "given.write_text(str(number))\n"
-        "print(json.dumps(dict(Version=1, AccessKeyId='a', SecretAccessKey='s',"
-        f" SessionToken=f'token-{{number}}', Expiration='{ends}')))\n"
+        "token = f'token-{number}'"
     )
-    config.write_text(f"[default]\ncredential_process = {sys.executable} {issuer}\n")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    issued_by(program, dt.timedelta(hours=1), tmp_path, monkeypatch)
 
 
 def tokens(script: Script) -> list[str]:

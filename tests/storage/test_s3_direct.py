@@ -6,10 +6,10 @@ import datetime as dt
 import select
 import socket
 import ssl
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -25,6 +25,7 @@ from storage.s3 import BODY_ATTEMPTS, S3Settings, S3Store
 from storage.s3_direct import PIECE, _content, _stale
 from tests.servers.certificate import self_signed
 from tests.servers.process import wait_until
+from tests.storage.credentials import issued_by
 from tests.storage.scripted import Reply, error, scripted
 
 WRITTEN = Reply(headers={"ETag": '"e1"', "Date": "Tue, 24 Nov 2026 12:00:00 GMT"})
@@ -171,19 +172,18 @@ def test_an_idle_connection_that_was_closed() -> None:
         store.close()
 
 
+def impatient(server: socket.socket) -> S3Store:
+    """A store that asks once, and waits a quarter of a second for what a server says."""
+    endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+    settings = S3Settings("bucket", endpoint, path_style=True, attempts=1)
+    return S3Store(replace(settings, read_timeout=0.25, longest_pause=0.01))
+
+
 @pytest.mark.parametrize("body", [b"x", bytes(32 * 2**20)], ids=["small", "never taken"])
 def test_a_server_that_is_silent(body: bytes) -> None:
     """A request that gets no reply, or isn't even taken, ends when its time is over."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        chosen = S3Settings(
-            "bucket",
-            f"http://127.0.0.1:{server.getsockname()[1]}",
-            path_style=True,
-            attempts=1,
-            read_timeout=0.25,
-            longest_pause=0.01,
-        )
-        store = S3Store(chosen)
+        store = impatient(server)
         with pytest.raises(OutcomeUnknown):
             store.put("a", body, IfAbsent())
         with pytest.raises(Unavailable):
@@ -256,15 +256,7 @@ def test_a_body_that_does_not_come() -> None:
 
         held: list[socket.socket] = []
         thread.submit(answer)
-        chosen = S3Settings(
-            "bucket",
-            f"http://127.0.0.1:{server.getsockname()[1]}",
-            path_style=True,
-            attempts=1,
-            read_timeout=0.25,
-            longest_pause=0.01,
-        )
-        store = S3Store(chosen)
+        store = impatient(server)
         with pytest.raises(Unavailable, match="broke off"):
             store.get("a")
         store.close()
@@ -313,21 +305,8 @@ def test_credentials_that_cannot_be_refreshed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where temporary credentials run out and no new ones are given, every request says so."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    once, config = tmp_path / "once.py", tmp_path / "config"
-    soon = (dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)).isoformat()
-    once.write_text(
-        "import json, pathlib, sys\n"
-        "path = pathlib.Path(sys.argv[0] + '.used')\n"
-        "if path.exists(): sys.exit('no more')\n"
-        "path.touch()\n"
-        "print(json.dumps(dict(Version=1, AccessKeyId='a', SecretAccessKey='s',"
-        f" SessionToken='t', Expiration='{soon}')))\n"
-    )
-    config.write_text(f"[default]\ncredential_process = {sys.executable} {once}\n")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    once = "if given.exists(): sys.exit('no more')\ngiven.touch()\ntoken = 't'"
+    issued_by(once, dt.timedelta(minutes=5), tmp_path, monkeypatch)
     with scripted(WRITTEN) as script:
         store = script.store()
         for call in (

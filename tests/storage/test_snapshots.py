@@ -222,7 +222,9 @@ def test_killed_at_each_request(store: CountingStore) -> None:
         except Died:
             deaths += 1
         readers = Snapshots(behind, new_nonce)
-        found = [entry for entry in new if readers.newest("a").body(entry)]  # type: ignore[union-attr]
+        newest = readers.newest("a")
+        assert newest is not None
+        found = [entry for entry in new if newest.body(entry)]
         assert found == new or set(found) == set(old)
     assert deaths > 8
     assert {key.split("/")[2] for key in objects(behind)} == {

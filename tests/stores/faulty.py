@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, ResourceExhausted, Unavailable
 from storage.port import (
@@ -30,13 +29,10 @@ from storage.port import (
     ObjectStore,
     Part,
     PendingUpload,
-    Upload,
     Written,
 )
 from tests.faults.plans import EVERYTHING, Plan
-from tests.stores.wrapped import Wrapped
-
-Result = TypeVar("Result")
+from tests.stores.wrapped import Result, Wrapped
 
 READS = ("before", EVERYTHING)
 WRITES = ("before", "after", "late", "twice", "full", EVERYTHING)
@@ -65,6 +61,9 @@ class FaultyStore(Wrapped):
     def __init__(self, inner: ObjectStore, plan: Plan) -> None:
         super().__init__(inner)
         self.plan = plan
+
+    def request(self, operation: str, key: str, call: Callable[[], Result]) -> Result:
+        return self._do(operation, key, call)
 
     def _do(
         self,
@@ -113,12 +112,6 @@ class FaultyStore(Wrapped):
             return replace(fetched, body=body)
         return fetched
 
-    def head(self, key: str) -> Entry:
-        return self._do("head", key, lambda: self.inner.head(key))
-
-    def delete(self, key: str) -> None:
-        self._do("delete", key, lambda: self.inner.delete(key))
-
     def delete_if(self, key: str, etag: str) -> None:
         self._do("delete_if", key, lambda: self.inner.delete_if(key, etag), once=True)
 
@@ -136,9 +129,6 @@ class FaultyStore(Wrapped):
             raise Unavailable(f"a fault: listing {prefix}")
         yield from items
 
-    def create_upload(self, key: str) -> Upload:
-        return self._do("create_upload", key, lambda: self.inner.create_upload(key))
-
     def put_part(
         self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
     ) -> Part:
@@ -147,17 +137,15 @@ class FaultyStore(Wrapped):
 
         return self._do("put_part", key, call, upload_id=upload_id)
 
-    def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        return self._do("list_parts", key, lambda: self.inner.list_parts(key, upload_id))
-
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
         def call() -> Written:
             return self.inner.complete_upload(key, upload_id, parts)
 
         return self._do("complete_upload", key, call, once=True, upload_id=upload_id)
 
-    def abort_upload(self, key: str, upload_id: str) -> None:
-        self._do("abort_upload", key, lambda: self.inner.abort_upload(key, upload_id))
+    def refuses_changed(self, key: str) -> bool | None:
+        """Never struck: it is how a store is tried out, before anything rests on it."""
+        return self.inner.refuses_changed(key)
 
 
 def _doubled(call: Callable[[], Result], *, second: bool) -> Result:

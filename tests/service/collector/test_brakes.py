@@ -206,8 +206,8 @@ def test_an_honest_run_takes_back_what_a_lie_condemned(size: int) -> None:
     assert world.read(digest) == b"x" * size
 
 
-def test_a_pardon_that_failed_is_made_up_for() -> None:
-    """What a lie condemned is pardoned after a run that couldn't, even if no data is old."""
+def condemned_by_a_lie() -> tuple[World, Digest]:
+    """A store with a held blob that was condemned, since a listing showed no holds."""
     store = Hiding()
     world = World(SteppingStore(store), APART)
     digest = world.commit("a", b"x")
@@ -215,6 +215,13 @@ def test_a_pardon_that_failed_is_made_up_for() -> None:
     store.below = HOLDS
     world.collect()
     store.below = ""
+    assert world.state(digest) is State.CONDEMNED
+    return world, digest
+
+
+def test_a_pardon_that_failed_is_made_up_for() -> None:
+    """What a lie condemned is pardoned after a run that couldn't, even if no data is old."""
+    world, digest = condemned_by_a_lie()
     world.store.before = no_record
     assert not world.collect().ok
     assert world.state(digest) is State.CONDEMNED
@@ -225,16 +232,9 @@ def test_a_pardon_that_failed_is_made_up_for() -> None:
 
 def test_a_pardon_needs_no_page() -> None:
     """What a lie condemned is pardoned by the next run, even if what was known of it is lost."""
-    store = Hiding()
-    world = World(SteppingStore(store), APART)
-    digest = world.commit("a", b"x")
-    store.grow_old((RECORDS,), 2 * 24 * 3600.0)
-    store.below = HOLDS
-    world.collect()
-    assert world.state(digest) is State.CONDEMNED
-    store.below = ""
+    world, digest = condemned_by_a_lie()
     for page in world.keys(PAGES):
-        store.delete(page)
+        world.memory.delete(page)
     assert world.collect().ok
     assert world.state(digest) is State.LIVE
 

@@ -15,6 +15,7 @@ from service.settings import DOOM_MINIMUM, load
 from storage.keys import DATA, RECORDS, data_key, record_key, uuid7
 from storage.port import Entry, Fetched
 from storage.records import Record
+from storage.spool import Spool
 from tests.service.collector.world import APART, OLD, Later, World, counts, memory_world
 from tests.stores.memory import MemoryStore, SteppingStore
 
@@ -226,7 +227,7 @@ def test_a_damaged_list_dooms_nothing(damage: Callable[[World], None], left: int
 def test_the_newest_list_counts() -> None:
     """Of two complete lists, as a crash may leave them, the one that was stored last counts."""
     world = doomed_world()
-    doomed = Doomed(world.store, lambda: None)  # type: ignore[arg-type, return-value]
+    doomed = Doomed(world.store, Spool)
     # Written by a collector whose own clock is years behind: its name sorts first.
     doomed.save("00000000-0000-7000-8000-000000000000", [])
     assert counts(world.collect(), Kind.DATA) == {"doomed": 3}

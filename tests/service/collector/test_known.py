@@ -77,17 +77,23 @@ def test_damaged_pages_cost_reads_and_nothing_else() -> None:
     assert [reads(world) for _ in range(3)] == [40, 40, 0]
 
 
-def test_a_tombstone_goes_where_a_delete_can_be_conditional() -> None:
-    """A tombstone that two runs have read goes when it is older than G and its data is gone."""
-    world = stocked(2)
+def buried(world: World) -> Digest:
+    """A blob whose tombstone is old, known, and without its data."""
     gone = world.commit("a", b"gone")
     world.blobs.drop("a", gone)
     world.grow_old()
     for _ in range(4):  # buried, read and its data doomed, read and deleted, known
         world.collect()
         world.memory.time += 2 * 3600
-    assert world.state(gone) is State.TOMBSTONE
     world.memory.time += world.ages.data
+    return gone
+
+
+def test_a_tombstone_goes_where_a_delete_can_be_conditional() -> None:
+    """A tombstone that two runs have read goes when it is older than G and its data is gone."""
+    world = stocked(2)
+    gone = buried(world)
+    assert world.state(gone) is State.TOMBSTONE
     report = world.collect()
     assert report.ok, report.errors
     assert report.count(Kind.RECORDS, Fate.REMOVED) == 1
@@ -101,18 +107,6 @@ class Careless(MemoryStore):
         """Deletes whatever is there."""
         del etag
         self.delete(key)
-
-
-def buried(world: World) -> Digest:
-    """A blob whose tombstone is old, known, and without its data."""
-    gone = world.commit("a", b"gone")
-    world.blobs.drop("a", gone)
-    world.grow_old()
-    for _ in range(4):
-        world.collect()
-        world.memory.time += 2 * 3600
-    world.memory.time += world.ages.data
-    return gone
 
 
 def test_a_tombstone_stays_where_no_delete_is_conditional() -> None:
@@ -147,13 +141,7 @@ def test_a_flipped_count_of_runs_is_not_believed() -> None:
 def test_a_tombstone_that_is_written_over_stays() -> None:
     """A commit just before its tombstone is removed keeps its record."""
     world = stocked(2)
-    gone = world.commit("a", b"gone")
-    world.blobs.drop("a", gone)
-    world.grow_old()
-    for _ in range(4):
-        world.collect()
-        world.memory.time += 2 * 3600
-    world.memory.time += world.ages.data
+    gone = buried(world)
 
     def commit(operation: str, key: str) -> None:
         if operation == "delete_if" and key == record_key(gone):

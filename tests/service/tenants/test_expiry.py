@@ -111,7 +111,9 @@ async def test_a_rehearsal_writes_nothing(place: Place) -> None:
     assert await place.verdicts(apply=False) == {"old": Verdict.FOUND}
     assert not {"put", "delete"} & set(place.store.operations())
     assert place.dropped == []
-    assert before.get(missing_key("old")).entry.etag == place.sightings.missing("old").etag  # type: ignore[union-attr]
+    missing = place.sightings.missing("old")
+    assert missing is not None
+    assert before.get(missing_key("old")).entry.etag == missing.etag
 
 
 async def test_whoever_was_seen_isnt_missing(place: Place) -> None:
