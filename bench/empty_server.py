@@ -18,8 +18,8 @@ from google.protobuf.empty_pb2 import Empty
 
 from protos import content_pb2 as pb
 from protos import content_pb2_grpc
-from service import wire
-from service.content import SERVICE
+from service.rpc import wire
+from service.rpc.content import SERVICE
 
 MESSAGE = 2**20
 """Bytes of a message of a long Read at most, as a frontend sends them."""

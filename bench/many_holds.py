@@ -26,7 +26,7 @@ from protos import content_pb2 as pb
 from protos import content_pb2_grpc
 from service.frontend import run_frontend
 from service.listeners import parse
-from service.server import OPTIONS, Servers
+from service.rpc.server import OPTIONS, Servers
 from service.settings import Settings
 from storage.folder import FolderStore
 from storage.holds import Hold, Holds

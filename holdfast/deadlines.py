@@ -1,7 +1,7 @@
 """Until when something is wanted: carried from a call to every request that is made for it.
 
     with within(10.0):          the tasks that are begun inside inherit it, threads get it from
-        …                       `service.workers`, and each request asks how much is `left()`
+        …                       the workers that run them, and each request asks what is `left()`
 
 Inside one another the earliest counts. What is done for others too, or for nobody in
 particular, is `unbounded()`: one caller's impatience must not end it.

@@ -18,7 +18,7 @@
 
 Messages say what was asked, what was found and what to do. Foreign exceptions
 are translated where they enter: `storage.s3`, `storage.folder` and
-`coordination.connection`; `service.status_codes` maps this tree to gRPC and
+`coordination.connection`; `service.rpc.status_codes` maps this tree to gRPC and
 `holdfast.client` maps it back.
 """
 

@@ -18,7 +18,7 @@ from typing import Final
 
 import PyInstaller.__main__
 
-from service.commands import serve  # noqa: F401 -- fails early where the environment isn't whole
+from service.commands.serve import serve  # noqa: F401 -- fails early where the environment isn't whole
 
 ROOT: Final = Path(__file__).parent.parent
 NAME: Final = "holdfast"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from service.setting_texts import default, kind
+from service.commands.setting_texts import default, kind
 from service.settings import Settings
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "settings.md"

@@ -31,12 +31,12 @@ from holdfast.errors import (
 from holdfast.tasks import begin
 from service.backends import PROBE_DEADLINE, STORE_FOLDER, open_store
 from service.core import owner
-from service.disk_cache import look
 from service.listeners import Listener, parse
 from service.pairing import PLANS, Pairing
-from service.server import free_socket
+from service.process.workers import Workers
+from service.reading.disk_cache import look
+from service.rpc.server import free_socket
 from service.settings import Settings
-from service.workers import Workers
 from storage.folder import FolderStore
 from storage.port import ObjectStore
 from storage.probe import probe as probe_store

@@ -15,24 +15,24 @@ from coordination.leases import MARGIN, Leases
 from coordination.releases import Releases
 from coordination.scripts import Scripts
 from holdfast.clocks import uptime
-from service.allocator import give_back
-from service.background import end, loop_of
-from service.block_cache import BlockCache
-from service.budget import BufferBudget
-from service.content import Frontend
 from service.core import Core, open_core
-from service.disk_cache import disk_cache
-from service.intake import SIZE, Intake
-from service.outflow import Outflow
-from service.overload import Most, Overload
+from service.holdings.presence import Presence
+from service.ingest.budget import BufferBudget
+from service.ingest.intake import SIZE, Intake
+from service.ingest.sessions import Sessions
+from service.ingest.write_path import Limits, WritePath
 from service.pairing import Pairing, pairing_of
-from service.presence import Presence
-from service.quarantine import Quarantine
-from service.reader import Reader, RecordCache
-from service.sessions import Sessions
+from service.process.allocator import give_back
+from service.process.background import end, loop_of
+from service.process.trimming import Trimming
+from service.reading.block_cache import BlockCache
+from service.reading.disk_cache import disk_cache
+from service.reading.quarantine import Quarantine
+from service.reading.reader import Reader, RecordCache
+from service.rpc.content import Frontend
+from service.rpc.outflow import Outflow
+from service.rpc.overload import Most, Overload
 from service.settings import Settings
-from service.trimming import Trimming
-from service.write_path import Limits, WritePath
 from storage.keys import uuid7
 from storage.port import ObjectStore
 from storage.records import new_nonce

@@ -33,7 +33,7 @@ from coordination.target import place
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError, HoldfastError, Unavailable, because
 from service.core import Core, owner
-from service.workers import Workers
+from service.process.workers import Workers
 from storage.pairing import PAIRED, Kept, Paired, look, pair
 from storage.port import ObjectStore
 from storage.records import new_nonce

@@ -20,16 +20,16 @@ from holdfast.deadlines import within
 from holdfast.errors import Unavailable, because
 from holdfast.tasks import begin
 from service.backends import checked_store, embedded_redis
-from service.background import end, loop_of
 from service.frontend import Running, run_frontend
-from service.http import SideDoor
 from service.listeners import parse
-from service.notify import READY, STOPPING, notify
 from service.pairing import Pairing
-from service.room import attend
-from service.server import Servers
+from service.process.background import end, loop_of
+from service.process.http import SideDoor
+from service.process.notify import READY, STOPPING, notify
+from service.process.room import attend
+from service.process.signals import stop_signal
+from service.rpc.server import Servers
 from service.settings import Settings
-from service.signals import stop_signal
 from storage.fleet import declare_lifetime
 from storage.reserve import ReservedStore
 

@@ -15,12 +15,12 @@ import sys
 import threading
 import time
 
-from service import logs
 from service.backends import checked_store
 from service.collector.ages import Ages
 from service.collector.assembly import Orders, tools
 from service.collector.brakes import ACCEPTABLE
 from service.collector.report import Report
+from service.process import logs
 from service.settings import load
 from storage.fleet import longest_lifetime
 

@@ -1,6 +1,6 @@
 """From gRPC's status codes to our errors: the one place that knows both.
 
-`service.status_codes` is the other direction.
+`service.rpc.status_codes` is the other direction.
 """
 
 from __future__ import annotations

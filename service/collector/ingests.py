@@ -22,10 +22,10 @@ from coordination.ingests import Ingests
 from coordination.stale import Announced, StaleIngests
 from coordination.stale import Fate as Found
 from holdfast.errors import HoldfastError, Unavailable
-from service.catalogue import Catalogue
 from service.collector.report import Fate, Kind
 from service.collector.run import Run
-from service.commit import Commits
+from service.holdings.catalogue import Catalogue
+from service.ingest.commit import Commits
 from storage.holds import Holds
 from storage.keys import hold_digest
 from storage.port import Entry

@@ -15,8 +15,8 @@ from service.backends import running_redis, tended_store
 from service.collector.ages import Ages
 from service.collector.assembly import Orders, tools
 from service.collector.report import Report
+from service.process.signals import stop_signal
 from service.settings import Settings
-from service.signals import stop_signal
 from storage.fleet import longest_lifetime
 from storage.port import ObjectStore
 

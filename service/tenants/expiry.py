@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from holdfast.errors import HoldfastError, because
-from service.presence import BELIEVED, LONGEST_ANSWER
+from service.holdings.presence import BELIEVED, LONGEST_ANSWER
 from service.tenants.brake import Plan
 from service.tenants.gone import Gone
 from storage.port import ObjectStore

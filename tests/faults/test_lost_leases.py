@@ -16,8 +16,8 @@ from coordination.ingests import Ingests
 from coordination.keys import LOST
 from coordination.leases import Lease, Leases
 from coordination.scripts import Scripts
-from service.background import end
-from service.sessions import Sessions
+from service.ingest.sessions import Sessions
+from service.process.background import end
 from tests.coordination.fleet import NOW, Clock
 from tests.faults.plans import Plan, Point, Strike
 from tests.servers.redis_proxy import FAULTS, PUBLISHED, Words, redis_proxy

@@ -10,12 +10,12 @@ import pytest
 from coordination.hold_cache import Announcement, HoldCache
 from coordination.ingests import Ingests
 from holdfast.digests import Digest
-from service.catalogue import Catalogue
 from service.collector import records as collector_records
 from service.collector import survey, sweep, tombstones
 from service.collector.deletes import BrokenDeletes
 from service.collector.holds import list_holds
-from service.commit import Commits
+from service.holdings.catalogue import Catalogue
+from service.ingest.commit import Commits
 from storage.blobs import Blobs
 from storage.compaction import Compaction
 from storage.holds import Holds, merged

@@ -1,4 +1,4 @@
-"""What a commit asks of the store and of Redis, as in `service/commit.py`."""
+"""What a commit asks of the store and of Redis, as in `service/ingest/commit.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader and a scrub ask that meet damage, as in `service/quarantine.py` and `scrub/`.
+"""What a reader and a scrub ask that meet damage, as in `reading/quarantine.py` and `scrub/`.
 
 That bytes are read in blocks makes no difference: "first" is the reading after which the
 code reads again, and what it says may be wrong where the bytes are good.

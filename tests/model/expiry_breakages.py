@@ -10,8 +10,8 @@ import pytest
 from coordination.hold_cache import Announcement, HoldCache
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError
-from service.catalogue import Catalogue
-from service.presence import Moment, Presence
+from service.holdings.catalogue import Catalogue
+from service.holdings.presence import Moment, Presence
 from service.tenants.gone import Gone
 from storage.holds import Holds
 from storage.keys import DELETING

@@ -1,6 +1,6 @@
 """Model D: what a frontend asks for a tenant that comes back, and an expiry that drops it.
 
-Named after, and reading like, `service/presence.py`, `service/tenants/`,
+Named after, and reading like, `service/holdings/presence.py`, `service/tenants/`,
 `Catalogue.give_up` and `storage/sightings.py`. What stands in a process's memory, and
 how old it is, is asked of the world too: ages change while programs wait.
 """

@@ -1,7 +1,7 @@
 """What the code asks of the store, and in which order: one program per operation.
 
 Each is named after, and reads like, the code that it stands for (`storage/blobs.py`,
-`storage/records.py`, `storage/holds.py`, `service/catalogue.py`); commits are in
+`storage/records.py`, `storage/holds.py`, `service/holdings/catalogue.py`); commits are in
 `commit_programs.py`. `Rules` holds what must be so; a test breaks each one and sees
 that the checker notices. The programs also say which orders of requests the code may
 issue.

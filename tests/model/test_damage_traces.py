@@ -9,7 +9,7 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.digests import Digest
-from service.quarantine import Outcome, Quarantine
+from service.reading.quarantine import Outcome, Quarantine
 from service.scrub.brake import Brake
 from service.scrub.caches import Caches
 from service.scrub.examination import Examiner

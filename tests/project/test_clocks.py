@@ -16,8 +16,8 @@ ONLY_PAUSES: Final = {
     "holdfast/client/protocol.py": "how long calls are tried again",
     "holdfast/client/store.py": "how long calls are tried again",
     "holdfast/clocks.py": "where there is no better one",
-    "service/block_cache.py": "how fast readers move",
-    "service/disk_cache.py": "how long a failing disk is left alone",
+    "service/reading/block_cache.py": "how fast readers move",
+    "service/reading/disk_cache.py": "how long a failing disk is left alone",
     "service/scrub/run.py": "how fast it reads, and how often it saves",
 }
 """Where a suspended machine makes no difference but a longer pause, and of what."""

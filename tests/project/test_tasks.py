@@ -93,7 +93,7 @@ def test_tasks_are_begun_in_one_place() -> None:
         if path != TASKS
         for line in begun(tree)
     ]
-    assert found == [], f"use {TASKS}, or service/background.py"
+    assert found == [], f"use {TASKS}, or service/process/background.py"
 
 
 def test_reasons_are_worded_in_one_place() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from holdfast.digests import Digest
-from service.block_files import cost
+from service.reading.block_files import cost
 from storage import blocks
 from storage.records import Record, State
 

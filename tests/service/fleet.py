@@ -16,7 +16,7 @@ from protos import content_pb2 as pb
 from protos import content_pb2_grpc
 from service.frontend import Running, run_frontend
 from service.listeners import parse
-from service.server import OPTIONS, Servers
+from service.rpc.server import OPTIONS, Servers
 from service.settings import Settings
 from storage.port import ObjectStore
 

@@ -20,7 +20,7 @@ from typing import Any
 import grpc
 
 from protos import content_pb2_grpc
-from service.server import OPTIONS
+from service.rpc.server import OPTIONS
 from tests.servers.process import wait_until
 from tests.service.fleet import HEADER, Tenant
 

@@ -12,7 +12,7 @@ from coordination.arrivals import Arrivals
 from coordination.connection import open_client
 from holdfast.digests import Digest
 from protos import content_pb2 as pb
-from service.absences import ABSENCE_TTL, REMEMBERED, Absences
+from service.holdings.absences import ABSENCE_TTL, REMEMBERED, Absences
 from storage.port import ObjectStore
 from tests.servers.process import free_port
 from tests.service.conftest import Fill

@@ -10,8 +10,8 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
-from service.block_cache import TRACKED, BlockCache
-from service.workers import Workers
+from service.process.workers import Workers
+from service.reading.block_cache import TRACKED, BlockCache
 from storage import blocks
 from storage.port import NoSuchKey, ObjectStore
 from storage.records import BLOCK_SIZE, Record, State

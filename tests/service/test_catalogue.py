@@ -9,7 +9,7 @@ from grpc import StatusCode
 
 from holdfast.digests import Digest
 from protos import content_pb2 as pb
-from service.hold_reading import LIST_BATCH
+from service.holdings.hold_reading import LIST_BATCH
 from storage.keys import record_key
 from storage.records import FORMAT
 from tests.service.conftest import Fill

@@ -13,8 +13,8 @@ from coordination.hold_cache import Found, HoldCache
 from coordination.keys import Keys
 from holdfast.digests import Digest
 from holdfast.errors import NotFound, Unavailable
-from service.catalogue import CACHE_PAUSE, Catalogue
 from service.core import Core, open_core
+from service.holdings.catalogue import CACHE_PAUSE, Catalogue
 from service.settings import Settings
 from storage.keys import DELETING
 from storage.port import ObjectStore

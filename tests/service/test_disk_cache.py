@@ -18,11 +18,11 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from holdfast.errors import ConfigurationError, Unavailable
-from service.block_cache import BlockCache
-from service.block_files import BlockFiles
-from service.disk_cache import MOST_WRITING, REST, DiskCache, look
+from service.process.workers import Workers
+from service.reading.block_cache import BlockCache
+from service.reading.block_files import BlockFiles
+from service.reading.disk_cache import MOST_WRITING, REST, DiskCache, look
 from service.settings import Settings
-from service.workers import Workers
 from storage.port import ObjectStore
 from storage.records import BLOCK_SIZE, Record
 from tests.service.conftest import Fill

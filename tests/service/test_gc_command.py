@@ -17,10 +17,10 @@ import pytest
 from rich.console import Console
 
 from holdfast.digests import Digest
-from service import gc_command
 from service.backends import STORE_FOLDER, open_store
 from service.collector.report import Fate, Kind, Report
-from service.rehearsal import SHOWN
+from service.commands import gc as gc_command
+from service.commands.rehearsal import SHOWN
 from service.settings import Settings
 from storage.fleet import declare_lifetime
 from storage.folder import FolderStore

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from holdfast.digests import Digest
 from holdfast.errors import PermissionDenied, ResourceExhausted, Unavailable
 from holdfast.values import Info
-from service.background import Background
-from service.hold_reading import FETCHED, HoldReading
-from service.snapshots import LEAST, PAUSE, SnapshotKeeper
-from service.workers import Workers
+from service.holdings.hold_reading import FETCHED, HoldReading
+from service.holdings.snapshots import LEAST, PAUSE, SnapshotKeeper
+from service.process.background import Background
+from service.process.workers import Workers
 from storage.holds import Hold, Holds, merged
 from storage.kept_holds import KeptHolds
 from storage.keys import DELETING, hold_digest, uuid7

@@ -19,9 +19,9 @@ from holdfast.digests import Digest
 from holdfast.filters import Filter
 from holdfast.values import Info
 from protos import content_pb2 as pb
-from service.catalogue import Catalogue
-from service.hold_reading import LIST_BATCH
-from service.workers import Workers
+from service.holdings.catalogue import Catalogue
+from service.holdings.hold_reading import LIST_BATCH
+from service.process.workers import Workers
 from storage.holds import Hold, Holds
 from storage.kept_holds import KeptHolds
 from storage.keys import hold_digest, hold_prefix, tenant_prefix, uuid7

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from holdfast.errors import ConfigurationError
-from service.http import SideDoor
-from service.metrics import Metrics
+from service.process.http import SideDoor
+from service.process.metrics import Metrics
 
 
 class Door:

@@ -14,9 +14,9 @@ import pytest
 from protos import content_pb2 as pb
 from protos import content_pb2_grpc
 from service import frontend as wiring
-from service import intake as intake_module
-from service.intake import SILENCE, UNKNOWN, WINDOW, Admission, Intake
-from service.server import OPTIONS
+from service.ingest import intake as intake_module
+from service.ingest.intake import SILENCE, UNKNOWN, WINDOW, Admission, Intake
+from service.rpc.server import OPTIONS
 from tests.service.fleet import HEADER, Fleet, Tenant, eventually
 from tests.service.processes import serving
 

@@ -231,7 +231,7 @@ async def test_a_commit_that_never_ends(
     size: int,
 ) -> None:
     """A COMMIT whose frontend died stops no other: that one is OK, also once it is finished."""
-    monkeypatch.setattr("service.turns.PATIENCE", 0.0)
+    monkeypatch.setattr("service.ingest.turns.PATIENCE", 0.0)
     data, dying = fill(size), CountingStore(folder_store)
     one, two = await folder_fleet.frontend(dying), await folder_fleet.frontend()
     first, second = [await sent(f.tenant(tenant), f"ref-{f.port}", data) for f in (one, two)]

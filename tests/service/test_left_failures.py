@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from holdfast.errors import DataLoss, Unavailable
 from protos import content_pb2 as pb
-from service.background import Background, loop_of
+from service.process.background import Background, loop_of
 from storage.port import Body, Condition, Fetched, ObjectStore, Part, Upload, Written
 from storage.s3 import S3Settings, S3Store
 from tests.servers.redis import RedisServer

@@ -10,8 +10,8 @@ import pytest
 from holdfast.digests import Digest
 from holdfast.values import MAX_LABEL_BYTES, Info
 from protos import content_pb2 as pb
-from service import messages
-from service.messages import LARGEST_LIST
+from service.rpc import messages
+from service.rpc.messages import LARGEST_LIST
 from storage.holds import Hold, Holds
 from storage.keys import uuid7
 from storage.port import ObjectStore

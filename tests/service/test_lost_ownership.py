@@ -9,8 +9,8 @@ import pytest
 
 from coordination.keys import Keys
 from holdfast.errors import Aborted
-from service.session import Session
-from service.write_messages import Action, Message
+from service.ingest.session import Session
+from service.ingest.write_messages import Action, Message
 from storage.port import ObjectStore
 from tests.service.conftest import Fill
 from tests.service.fleet import eventually, sha256

@@ -8,8 +8,8 @@ import pytest
 
 from holdfast.errors import InvalidArgument
 from protos import content_pb2 as pb
-from service import messages
-from service.write_messages import Action, Message
+from service.ingest.write_messages import Action, Message
+from service.rpc import messages
 
 DIGEST = f"sha256:{'1' * 64}"
 

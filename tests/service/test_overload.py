@@ -18,8 +18,8 @@ from holdfast import ContentStore
 from holdfast.errors import PUSHBACK
 from protos import content_pb2 as pb
 from protos import content_pb2_grpc
-from service import overload as overload_module
-from service.overload import LONGEST, SHORTEST, Gate, Kind
+from service.rpc import overload as overload_module
+from service.rpc.overload import LONGEST, SHORTEST, Gate, Kind
 from storage.port import ObjectStore
 from tests.servers.s3 import S3Server
 from tests.service.conftest import Fill

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.block_cache import MAX_AHEAD, BlockCache
-from service.pace import GRACE, MOVING, REACH, SHARE, Pace, Reading
-from service.workers import Workers
+from service.process.workers import Workers
+from service.reading.block_cache import MAX_AHEAD, BlockCache
+from service.reading.pace import GRACE, MOVING, REACH, SHARE, Pace, Reading
 from storage.port import ObjectStore
 from storage.records import BLOCK_SIZE
 from tests.coordination.fleet import Clock

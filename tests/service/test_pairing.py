@@ -17,7 +17,7 @@ from coordination.target import place
 from holdfast.errors import ConfigurationError, Unavailable, UnsupportedFormat
 from service import serve
 from service.pairing import CONFIRM, GLANCE, POLL, TURN, WITNESS, Pairing
-from service.workers import Workers
+from service.process.workers import Workers
 from storage.folder import FolderStore
 from storage.keys import uuid7
 from storage.pairing import PAIRED, Kept, Paired, look, pair

@@ -12,9 +12,17 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.errors import Unavailable
-from service import presence
-from service.background import Background, end
-from service.presence import ABREAST, BELIEVED, LONGEST_ANSWER, PAUSE, RENEWED, Presence, moment
+from service.holdings import presence
+from service.holdings.presence import (
+    ABREAST,
+    BELIEVED,
+    LONGEST_ANSWER,
+    PAUSE,
+    RENEWED,
+    Presence,
+    moment,
+)
+from service.process.background import Background, end
 from storage.keys import HOLDS, TENANTS, missing_key, seen_key
 from tests.service.fleet import Fleet, eventually, refused, sha256
 from tests.stores.counting import CountingStore, nothing

@@ -12,7 +12,7 @@ from grpc import StatusCode
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, PermissionDenied, ResourceExhausted, Unavailable
 from protos import content_pb2 as pb
-from service.quarantine import AGAIN, MOST, PERIOD
+from service.reading.quarantine import AGAIN, MOST, PERIOD
 from storage import blocks
 from storage.port import NoSuchKey, ObjectStore
 from storage.records import Records, State, new_nonce

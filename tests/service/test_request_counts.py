@@ -11,7 +11,7 @@ import pytest
 
 from bench.capacity.counts import COUNTS
 from protos import content_pb2 as pb
-from service.sessions import PROGRESS_INTERVAL
+from service.ingest.sessions import PROGRESS_INTERVAL
 from tests.servers.s3 import S3Server
 from tests.service.request_cases import CASES
 from tests.service.wire import PARTS, PROGRESS, Wire, counted_wire

@@ -12,9 +12,9 @@ from grpc import StatusCode
 
 from holdfast.errors import ResourceExhausted
 from protos import content_pb2 as pb
-from service import room
 from service.collector.assembly import Orders, tools
 from service.collector.report import Report
+from service.process import room
 from service.settings import Settings
 from storage.port import IfAbsent, IfMatch, ObjectStore
 from storage.records import State

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from protos import content_pb2 as pb
-from service.content import SERVICE
+from service.rpc.content import SERVICE
 from tests.servers.resetting_client import resets
 from tests.service.fleet import HEADER, Fleet, eventually, sha256
 

@@ -15,10 +15,10 @@ from coordination.keys import Keys
 from coordination.leases import Leases
 from coordination.scripts import Scripts
 from holdfast.errors import Aborted, Unavailable
-from service.background import end
-from service.phases import NEXT, Phase, following
-from service.sessions import Sessions
-from service.write_messages import Action, Message
+from service.ingest.phases import NEXT, Phase, following
+from service.ingest.sessions import Sessions
+from service.ingest.write_messages import Action, Message
+from service.process.background import end
 from storage.port import ObjectStore
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import Bench, bench, commit, stat, stream_of, write
@@ -52,7 +52,7 @@ async def test_progress_is_told(desk: Bench) -> None:
 
 async def test_an_end_under_way_is_waited_for(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever opens a ref whose last stream is just ending here waits for that, and is let in."""
-    monkeypatch.setattr("service.sessions.NOTICED", 0.0)
+    monkeypatch.setattr("service.ingest.sessions.NOTICED", 0.0)
     session = await desk.open()
     await write(session, b"hello")
     ending, go = asyncio.Event(), asyncio.Event()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import errors
-from service.status_codes import CODES, code_of, details_of
+from service.rpc.status_codes import CODES, code_of, details_of
 from storage.port import ConditionFailed, InvalidPart, NoSuchKey, NoSuchUpload
 
 TREE = [

@@ -11,8 +11,8 @@ from coordination.connection import open_client
 from coordination.keys import Keys
 from holdfast.filters import Filter
 from holdfast.values import Status
-from service import statuses
-from service.server import MAX_MESSAGE
+from service.rpc import statuses
+from service.rpc.server import MAX_MESSAGE
 from tests.service.fleet import Fleet
 
 MANY, LENGTH = 16_000, 1000

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from holdfast.errors import HoldfastError, InvalidArgument
 from protos import content_pb2 as pb
-from service import messages, wire
-from service.write_messages import Action, Message
+from service.ingest.write_messages import Action, Message
+from service.rpc import messages, wire
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 OFFSETS = st.integers(0, 2**63 - 1)

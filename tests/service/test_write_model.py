@@ -22,8 +22,8 @@ from holdfast.errors import (
     HoldfastError,
     OutOfRange,
 )
-from service.session import Session
-from service.write_messages import Action, Message, Reply
+from service.ingest.session import Session
+from service.ingest.write_messages import Action, Message, Reply
 from storage.folder import FolderStore
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import MIB, Bench, bench, stream_of

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.digests import Digest
-from service.content import Frontend
 from service.frontend import run_frontend
-from service.part_stream import PartStream
-from service.session import Session
+from service.ingest.part_stream import PartStream
+from service.ingest.session import Session
+from service.ingest.write_messages import Action, Message, Reply
+from service.ingest.write_path import WritePath
+from service.rpc.content import Frontend
 from service.settings import Settings
-from service.write_messages import Action, Message, Reply
-from service.write_path import WritePath
 from storage.port import ObjectStore
 
 MIB = 2**20

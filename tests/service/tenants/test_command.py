@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.errors import InvalidArgument
 from service.backends import STORE_FOLDER
-from service.tenants_command import seconds
+from service.commands.tenants import seconds
 from storage.folder import FolderStore
 from storage.keys import HOLDS, SNAPSHOTS, missing_key, seen_key, snapshot_prefix
 from storage.records import new_nonce

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import Unavailable
-from service.presence import BELIEVED, LONGEST_ANSWER
+from service.holdings.presence import BELIEVED, LONGEST_ANSWER
 from service.tenants.expiry import LEAST_GRACE, Expiry, Outcome, Rules, Verdict
 from service.tenants.gone import Gone
 from storage.keys import missing_key, seen_key

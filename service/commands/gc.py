@@ -1,0 +1,172 @@
+"""`holdfast gc`: runs the collector and prints what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.live import Live
+from rich.text import Text
+
+from holdfast.cli.output import console, print_json, print_table, size
+from holdfast.errors import InvalidArgument
+from holdfast.values import check_tenant
+from service.collector import loop
+from service.collector.assembly import Orders
+from service.collector.brakes import ACCEPTABLE, Brake
+from service.collector.report import Report
+from service.commands.doomed_table import show_doomed
+from service.commands.options import with_settings
+from service.commands.rehearsal import Rehearsal
+from service.process import logs
+from service.settings import load
+from service.tenants.consent import consent, refuse_unknown
+
+REFRESH = 4
+"""Redraws of the progress line per second."""
+
+
+@with_settings
+def gc(
+    options: Mapping[str, Any],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Look, say what would be done, change nothing.")
+    ] = False,
+    every: Annotated[
+        float | None,
+        typer.Option("--loop", min=1.0, help="Run again after about so many seconds, for ever."),
+    ] = None,
+    tenant_gone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tenant-gone",
+            metavar="NAME",
+            help="Give up all holds and ingests of a tenant that will not come back; repeatable.",
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask about --tenant-gone.")] = False,
+    accept: Annotated[
+        str,
+        typer.Option(
+            metavar="BRAKE[,BRAKE]",
+            help="Go on, this once, though these brakes were tripped: "
+            f"{', '.join(sorted(ACCEPTABLE))}.",
+        ),
+    ] = "",
+    doomed: Annotated[
+        bool, typer.Option("--doomed", help="Only list the data that is doomed, and since when.")
+    ] = False,
+    spool_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--spool-dir", help="Folder for sorting listings: about 100 bytes for each hold."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Remove what nobody holds any more, and what crashes have left."""
+    settings = load(**options)
+    # What is done is in the report; a loop is a service, and logs as one.
+    logs.configure(settings.log_level if every else "warning", settings.log_format)
+    if doomed:
+        show_doomed(settings, spool_dir, as_json=as_json)
+        return
+    if every and accept:
+        raise InvalidArgument(
+            "--accept is for one run: somebody must have looked; leave out --loop"
+        )
+    orders = Orders(
+        dry_run=dry_run,
+        accept=_brakes(accept),
+        tenants_gone=tuple(check_tenant(name) for name in tenant_gone or ()),
+        spool_dir=spool_dir,
+    )
+    if orders.tenants_gone:
+        refuse_unknown(settings, orders.tenants_gone)
+        consent(orders.tenants_gone, yes=yes or dry_run)
+    with ExitStack() as screen:
+        progress = _progress(screen)
+        ended = _json if as_json else _table
+
+        def begin(report: Report) -> None:
+            if dry_run:
+                rehearsal = Rehearsal(as_json=as_json)
+                report.taken = rehearsal
+                screen.callback(rehearsal.show)
+            progress(report)
+
+        def finish(report: Report) -> None:
+            screen.pop_all().close()
+            ended(report)
+
+        done = uvloop.run(loop.collect(settings, orders, every=every, began=begin, ended=finish))
+    if not done:
+        raise typer.Exit(1)
+
+
+def _brakes(names: str) -> frozenset[Brake]:
+    """The brakes that are named.
+
+    Raises:
+        InvalidArgument: one isn't, or can't be accepted.
+    """
+    given = {name.strip() for name in names.split(",")} - {""}
+    if unknown := given - ACCEPTABLE:
+        raise InvalidArgument(
+            f"--accept {', '.join(sorted(unknown))}: the brakes that can be accepted are "
+            f"{', '.join(sorted(ACCEPTABLE))}"
+        )
+    return frozenset(map(Brake, given))
+
+
+def _progress(screen: ExitStack) -> Callable[[Report], None]:
+    """Shows how far a run is, if standard error is a terminal."""
+    where = console(stderr=True)
+
+    def show(report: Report) -> None:
+        if where.is_terminal:
+            line = lambda: Text(_line(report))  # noqa: E731 -- a renderable, asked again and again
+            live = Live(
+                get_renderable=line,
+                console=where,
+                refresh_per_second=REFRESH,
+                transient=True,
+                redirect_stdout=False,  # it may be a pipe that waits for JSON
+            )
+            screen.enter_context(live)
+
+    return show
+
+
+def _line(report: Report) -> str:
+    """How far a run is."""
+    counts = {}
+    for kind, fate, tally in report.rows():
+        if fate.value == "seen":
+            counts[kind.value] = tally.count
+    seen = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    return f"{report.doing}: {seen} seen" if seen else report.doing
+
+
+def _json(report: Report) -> None:
+    print_json(report.as_json())
+
+
+def _table(report: Report) -> None:
+    rows = [
+        (kind.value, fate.text, f"{tally.count:,}", size(tally.bytes) if tally.bytes else "")
+        for kind, fate, tally in report.rows()
+    ]
+    if rows:
+        print_table(("", "what", "count", "bytes"), rows)
+    would = "would free" if report.dry_run else "freed"
+    typer.echo(f"{would} {size(report.freed)}")
+    for said in report.errors:
+        typer.echo(f"error: {said}", err=True)
+    if report.error_count > len(report.errors):
+        typer.echo(f"and {report.error_count - len(report.errors)} more errors", err=True)

@@ -1,0 +1,131 @@
+"""`holdfast scrub`: reads what is stored, and says whether all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
+from holdfast.cli.output import print_json, print_table, size
+from holdfast.digests import Digest
+from holdfast.errors import InvalidArgument, shorten
+from service.commands.options import with_settings
+from service.process import logs
+from service.scrub import run
+from service.scrub.passes import Orders
+from service.scrub.report import Report
+from service.settings import load
+
+RATE: Final = "100MiB"
+"""Bytes per second: a terabyte in three hours, and little beside what a node pulls."""
+WORKERS: Final = 4
+"""Enough to keep to the rate where a request takes 100 ms."""
+PAUSE: Final = 3600.0
+
+
+@with_settings
+def scrub(
+    options: Mapping[str, Any],
+    *,
+    rate: Annotated[
+        str, typer.Option(help="Bytes of data read per second, as 100MiB; 0: no limit.")
+    ] = RATE,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Blobs read at once; each takes some 10 MiB.")
+    ] = WORKERS,
+    looped: Annotated[
+        bool, typer.Option("--loop/--once", help="Begin again after each pass, for ever.")
+    ] = False,
+    pause: Annotated[
+        float, typer.Option(min=1.0, help="Seconds between two passes of a loop.")
+    ] = PAUSE,
+    begin: Annotated[
+        str, typer.Option("--from", metavar="DIGEST", help="Begin there, not where it stopped.")
+    ] = "",
+    shallow: Annotated[
+        bool, typer.Option("--shallow", help="Only look whether data is there; don't read it.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Mark nothing, write nothing; begin at the start.")
+    ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="The damage is real: mark all of it, however much.")
+    ] = False,
+    spool_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--spool-dir", help="Folder for sorting listings: about 250 bytes for each hold."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Verify all that is stored, and quarantine what is damaged; exits with 1 if anything is."""
+    settings = load(**options)
+    logs.configure(settings.log_level if looped else "warning", settings.log_format)
+    limit, first = _bytes(rate), Digest.parse(begin) if begin else None
+    passes = 0
+
+    def ordered(hold_age: float) -> Orders:
+        nonlocal passes
+        passes += 1
+        return Orders(
+            rate=limit,
+            workers=workers,
+            hold_age=hold_age,
+            begin=first if passes == 1 else None,
+            shallow=shallow,
+            dry_run=dry_run,
+            accept=accept,
+            spool_dir=spool_dir,
+        )
+
+    ended = _json if as_json else _table
+    if not run.scrub(settings, ordered, ended, pause=pause if looped else None):
+        raise typer.Exit(1)
+
+
+def _bytes(text: str) -> int:
+    try:
+        return TypeAdapter(ByteSize).validate_python(text)
+    except ValidationError:
+        raise InvalidArgument(
+            f"--rate {shorten(text)} isn't a size; give bytes per second, as 100MiB"
+        ) from None
+
+
+def _json(report: Report) -> None:
+    print_json(report.as_json())
+
+
+def _table(report: Report) -> None:
+    if report.findings:
+        print_table(
+            ("what", "digest", "at", "done", "found"),
+            ((f.kind.value, f.digest, f.key, f.action.value, f.detail) for f in report.findings),
+        )
+    if report.untold:
+        typer.echo(f"and {report.untold} more, of which earlier runs or the log told")
+    counts = report.counts
+    typer.echo(
+        f"{counts.records:,} records, {counts.holds:,} holds, {size(counts.bytes)} read in "
+        f"{report.seconds:.1f} s ({size(round(report.rate))}/s)"
+    )
+    typer.echo(f"{_verdict(report)}{': stopped before the end' if report.stopped else ''}")
+    if report.brake:
+        typer.echo(f"stopped marking: {report.brake}", err=True)
+    if report.caches_late:
+        typer.echo(
+            "Redis can't be reached: frontends may say for an hour or longer that what was "
+            "quarantined is there; the next scrub sees to it",
+            err=True,
+        )
+
+
+def _verdict(report: Report) -> str:
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.found.items()))
+    if report.well:
+        return f"all is well{f' ({kinds})' if kinds else ''}"
+    return f"not all is well: {kinds}"

@@ -1,0 +1,225 @@
+"""`holdfast tenants`: who holds what, and the end of those who are gone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import typer
+import uvloop
+
+from holdfast.cli.output import print_json, size
+from holdfast.errors import InvalidArgument, because, shorten
+from holdfast.values import check_tenant
+from service.collector.report import Fate, Kind
+from service.commands.options import with_settings
+from service.process import logs
+from service.settings import load
+from service.tenants import run
+from service.tenants.brake import Braked
+from service.tenants.consent import consent, refuse_unknown
+from service.tenants.existing import existing
+from service.tenants.expiry import LEAST_GRACE, Outcome, Rules, Verdict
+from service.tenants.listing import Summary
+
+app = typer.Typer(
+    name="tenants",
+    help="Who holds what, and the end of tenants that are gone.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
+SAYS: Final = {
+    Verdict.KEPT: ("is there", "is there"),
+    Verdict.FOUND: ("is there again", "is there again"),
+    Verdict.MISSING: ("would be marked missing", "marked missing"),
+    Verdict.WAITING: ("missing", "missing"),
+    Verdict.DROPPED: ("would be dropped", "dropped"),
+    Verdict.RETURNED: ("", "came back while it was being dropped; kept"),
+    Verdict.FAILED: ("failed", "failed"),
+}
+"""What a rehearsal says of a verdict, and what is said when it was carried out."""
+LINE: Final = "{:<40} {:>9} {:>10} {:<16} {}"
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+
+
+@app.command("list")
+@with_settings
+def list_tenants(
+    options: Mapping[str, Any],
+    *,
+    sizes: Annotated[
+        bool,
+        typer.Option(
+            "--sizes/--no-sizes", help="Read a hold of each digest for its size, or don't."
+        ),
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """List all tenants: how many digests each holds, their bytes, when it was last seen."""
+    settings = load(**options)
+    logs.configure("warning", settings.log_format)
+    if not as_json:
+        typer.echo(LINE.format("TENANT", "DIGESTS", "BYTES", "SEEN", "").rstrip())
+    for summary in run.summaries(settings, sizes=sizes):
+        if as_json:
+            print_json(summary.as_json())
+        else:
+            typer.echo(_line(summary))
+
+
+@app.command("drop")
+@with_settings
+def drop(
+    options: Mapping[str, Any],
+    *,
+    tenant: Annotated[str, typer.Argument(metavar="NAME", help="The tenant.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give up all holds and ingests of a tenant that will not come back."""
+    check_tenant(tenant)
+    settings = load(**options)
+    logs.configure("warning", settings.log_format)
+    refuse_unknown(settings, [tenant])
+    consent([tenant], yes=yes)
+    report, complete = uvloop.run(run.drop(settings, tenant))
+    given = report.count(Kind.HOLDS, Fate.GIVEN_UP)
+    dropped = report.count(Kind.INGESTS, Fate.DROPPED)
+    if as_json:
+        told = {"tenant": tenant, "digests": given, "ingests": dropped, "complete": complete}
+        print_json(told)
+    else:
+        typer.echo(f"{tenant}: gave up {given} digests, dropped {dropped} ingests")
+    if not complete:
+        typer.echo(
+            f"{tenant} was seen meanwhile and keeps the rest: stop its node and try again", err=True
+        )
+        raise typer.Exit(1)
+
+
+@app.command("expire")
+@with_settings
+def expire(
+    options: Mapping[str, Any],
+    *,
+    unseen_for: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Gone: not seen for so long, as 30d.")
+    ] = None,
+    exist: Annotated[
+        str | None,
+        typer.Option(
+            "--existing",
+            metavar="SOURCE",
+            help="Gone: not named by a file, stdin (-), or the nodes of this cluster (kubernetes).",
+        ),
+    ] = None,
+    grace: Annotated[
+        str, typer.Option(metavar="AGE", help="From the first look to the one that drops.")
+    ] = "24h",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Only these tenants, as 'node-*'; repeatable."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Never these tenants; repeatable."),
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Do it; otherwise only say what would be done.")
+    ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Really so many are gone: drop them all.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Give up what tenants hold that are gone: missed at one run, dropped at a later one."""
+    rules = _rules(unseen_for, exist, grace, only or [], keep or [])
+    settings = load(**options)
+    logs.configure("warning", settings.log_format)
+    failed = False
+
+    def tell(outcome: Outcome) -> None:
+        nonlocal failed
+        failed |= outcome.verdict is Verdict.FAILED
+        if as_json:
+            print_json(_object(outcome, apply))
+        elif outcome.verdict is not Verdict.KEPT:
+            typer.echo(_sentence(outcome, apply))
+
+    try:
+        uvloop.run(run.expire(settings, rules, tell, apply=apply, accept=accept))
+    except Braked as braked:
+        if as_json:
+            print_json({"stopped": because(braked), "applied": False})
+        raise
+    if failed:
+        raise typer.Exit(1)
+
+
+def _rules(
+    unseen_for: str | None, exist: str | None, grace: str, only: list[str], keep: list[str]
+) -> Rules:
+    if not unseen_for and not exist:
+        raise InvalidArgument("say who is gone: --unseen-for AGE, --existing SOURCE, or both")
+    pause = seconds("--grace", grace)
+    if pause < LEAST_GRACE:
+        raise InvalidArgument(
+            f"--grace {grace} is unsafe: it must be {LEAST_GRACE / UNITS['h']:g}h at least, since "
+            "frontends note only from time to time that a tenant is there"
+        )
+    return Rules(
+        grace=pause,
+        unseen_for=seconds("--unseen-for", unseen_for) if unseen_for else None,
+        existing=existing(exist) if exist else None,
+        only=tuple(only),
+        keep=tuple(keep),
+    )
+
+
+def seconds(option: str, text: str) -> float:
+    """A time as `30d`, in s.
+
+    Raises:
+        InvalidArgument: it isn't one.
+    """
+    found = re.fullmatch(r"(\d{1,9})([smhd])", text, re.ASCII)
+    if not found or not int(found[1]):
+        raise InvalidArgument(f"{option} {shorten(text)} isn't a time; use 30d, 12h, 90m or 600s")
+    return float(int(found[1]) * UNITS[found[2]])
+
+
+def _line(summary: Summary) -> str:
+    unknown = f", {summary.unread} unread" if summary.unread else ""
+    bytes_held = "" if summary.bytes is None else size(summary.bytes)
+    missing = f"missing since {_moment(summary.missing_since)}" if summary.missing_since else ""
+    line = LINE.format(
+        summary.tenant, summary.digests, bytes_held, _moment(summary.seen_at), missing + unknown
+    )
+    return line.rstrip()
+
+
+def _sentence(outcome: Outcome, applied: bool) -> str:
+    says = SAYS[outcome.verdict][applied]
+    due = f", to be dropped from {_moment(outcome.due_at)} on" if outcome.due_at else ""
+    why = f": {outcome.why}" if outcome.why else ""
+    return f"{outcome.tenant}: {says}{due}{why} (last seen: {_moment(outcome.seen_at)})"
+
+
+def _object(outcome: Outcome, applied: bool) -> dict[str, Any]:
+    return {
+        "tenant": outcome.tenant,
+        "verdict": outcome.verdict.value,
+        "applied": applied,
+        "seen_at": outcome.seen_at,
+        "due_at": outcome.due_at,
+        "why": outcome.why,
+    }
+
+
+def _moment(at: float | None) -> str:
+    return "never" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}"

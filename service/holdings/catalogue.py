@@ -1,0 +1,326 @@
+"""What a tenant holds: Info, Update, List and Delete, over the cache and the store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+
+from coordination.hold_cache import HoldCache, Ticket
+from holdfast.digests import Digest
+from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Unavailable, because, shorten
+from holdfast.values import Info, check_labels
+from service.holdings.absences import Absences
+from service.holdings.hold_reading import HoldReading, Loaded
+from service.process.workers import Workers
+from storage.blobs import Blobs
+from storage.holds import Holds, Relabel, merged
+
+log = structlog.get_logger(__name__)
+
+Infos = list[Info]
+CACHE_PAUSE: Final = 1.0
+"""Seconds for which the cache isn't asked after Redis has failed: reading goes on."""
+
+
+class Catalogue:
+    """The holds of all tenants, as the RPCs see them."""
+
+    def __init__(
+        self,
+        *,
+        blobs: Blobs,
+        holds: Holds,
+        cache: HoldCache,
+        absences: Absences,
+        workers: Workers,
+        shared: bool,
+        now_ns: Callable[[], int],
+        clock: Callable[[], float],
+        reading: Callable[[str], HoldReading] | None = None,
+    ) -> None:
+        """Puts a catalogue together.
+
+        Args:
+            blobs: records and holds.
+            holds: for listing.
+            cache: of holds.
+            absences: told of what isn't there.
+            workers: for what blocks.
+            shared: whether a tenant may take what the fleet has.
+            now_ns: the time, in ns since 1970.
+            clock: never set back, in s, those of a suspended machine included.
+            reading: begins a reading of all that a tenant holds; None: one without snapshots.
+        """
+        self._blobs = blobs
+        self._holds = holds
+        self._cache = cache
+        self._absences = absences
+        self._workers = workers
+        self._now_ns = now_ns
+        self._clock = clock
+        self._cache_back = 0.0
+        self._reading = reading or (lambda tenant: HoldReading(tenant, holds, workers))
+        self.shared = shared
+
+    async def info(self, tenant: str, digest: Digest) -> Info:
+        """What this tenant holds; under `shared` it takes what the fleet has.
+
+        Raises:
+            NotFound: neither, or the bytes are damaged or gone.
+        """
+        entry, ticket = await self._look_up(tenant, digest)
+        if entry is not None and not self._blobs.doubtful(digest):
+            return _decode(digest, entry)
+        info = await self._workers.store(self._find, tenant, digest)
+        if info is None:
+            if entry is not None:
+                await self._disbelieve(tenant, digest)
+            raise NotFound(f"content {digest} not found")
+        await self._fill(tenant, digest, ticket, info)
+        return info
+
+    async def held(self, tenant: str, digest: Digest) -> bool:
+        """Whether this tenant holds a digest whose bytes are there: nothing needs to be sent.
+
+        The cache's word isn't enough: what it remembers may be gone or damaged by now,
+        and who is told that it holds the bytes keeps them to itself.
+        """
+        entry, ticket = await self._look_up(tenant, digest)
+        if entry is not None:
+            if await self._workers.store(self._blobs.whole, digest):
+                return True
+            await self._disbelieve(tenant, digest)
+            return False
+        return await self._find_and_fill(tenant, digest, ticket)
+
+    async def may_read(self, tenant: str, digest: Digest) -> bool:
+        """Whether this tenant has a hold on a digest; its bytes may be damaged, or gone."""
+        entry, ticket = await self._look_up(tenant, digest)
+        return (
+            entry is not None
+            or await self._find_and_fill(tenant, digest, ticket)
+            or await self._workers.store(self._blobs.claimed, tenant, digest)
+        )
+
+    async def _find_and_fill(self, tenant: str, digest: Digest, ticket: Ticket | None) -> bool:
+        info = await self._workers.store(self._find_own, tenant, digest)
+        if info is not None:
+            await self._fill(tenant, digest, ticket, info)
+        return info is not None
+
+    async def _disbelieve(self, tenant: str, digest: Digest) -> None:
+        try:
+            await self.forget(tenant, digest)
+        except HoldfastError as error:
+            self._pause(error)
+
+    def _known(self, digest: Digest) -> bool:
+        """Without a record nobody holds it: that is one request for most new content."""
+        known = self._blobs.known(digest)
+        self._absences.note(digest, absent=not known)
+        return known
+
+    def _find_own(self, tenant: str, digest: Digest) -> Info | None:
+        if not self._known(digest):
+            return None
+        found = self._blobs.held(tenant, digest)
+        return found[0] if found else None
+
+    def _find(self, tenant: str, digest: Digest) -> Info | None:
+        if not self._known(digest):
+            return None
+        found = self._blobs.held(tenant, digest)
+        if found is None and self.shared:
+            found = self._blobs.adopt(tenant, digest, self._now_ns(), {})
+        return found[0] if found else None
+
+    async def _look_up(self, tenant: str, digest: Digest) -> tuple[str | None, Ticket | None]:
+        if self._clock() < self._cache_back:
+            return None, None
+        if self._cache_back:
+            # One request finds out whether Redis is back; the others don't wait for it.
+            self._cache_back = self._clock() + CACHE_PAUSE
+        try:
+            found = await self._cache.look_up(tenant, digest)
+        except HoldfastError as error:
+            self._pause(error)
+            return None, None
+        self._cache_back = 0.0
+        return found.entry, found.ticket
+
+    async def _fill(self, tenant: str, digest: Digest, ticket: Ticket | None, info: Info) -> None:
+        if ticket is None:
+            return
+        try:
+            await self._cache.fill(tenant, digest, ticket, _encode(info))
+        except HoldfastError as error:
+            self._pause(error)
+
+    def _pause(self, error: HoldfastError) -> None:
+        self._cache_back = self._clock() + CACHE_PAUSE
+        log.debug("Redis fails; holds are looked up in the store", reason=because(error))
+
+    async def forget(self, tenant: str, digest: Digest) -> None:
+        """Drops what the cache says: the labels have changed."""
+        async with self._cache.changing(tenant, digest, delete=False):
+            pass
+
+    @contextmanager
+    def _asked(self, what: str, patience: float | None) -> Iterator[Callable[[], None]]:
+        """Gives what tells a thread that its client has given up: it raises Unavailable."""
+        deadline = None if patience is None else self._clock() + patience
+        given_up = threading.Event()
+
+        def still_wanted() -> None:
+            if given_up.is_set() or (deadline is not None and self._clock() >= deadline):
+                raise Unavailable(f"{what} was given up; nothing was changed")
+
+        try:
+            yield still_wanted
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+
+    async def update(
+        self,
+        tenant: str,
+        digest: Digest,
+        labels: Mapping[str, str],
+        paths: list[str],
+        patience: float | None = None,
+    ) -> Info:
+        """Changes labels.
+
+        Args:
+            tenant: whose hold it is.
+            digest: of the blob.
+            labels: the new values.
+            paths: `labels` (or nothing) replaces all, `labels.<key>` sets one.
+            patience: seconds for which the client waits; None: for ever. One that has
+                given up may have set other labels since, and those mustn't go: it is asked
+                before each write, which itself fails over a newer one.
+
+        Raises:
+            InvalidArgument: another path, or labels that are too large.
+            NotFound: this tenant doesn't hold it.
+            Unavailable: Redis or the store can't be reached, or it took too long.
+        """
+        change, now_ns = relabelling(labels, paths), self._now_ns()
+        with self._asked(f"the update of {digest}", patience) as still_wanted:
+
+            def wanted(old: Mapping[str, str]) -> Mapping[str, str]:
+                still_wanted()
+                return change(old)
+
+            async with self._cache.changing(tenant, digest, delete=False):
+                info = await self._workers.store(
+                    self._blobs.relabel, tenant, digest, wanted, now_ns
+                )
+        if info is None:
+            raise NotFound(f"content {digest} not found")
+        return info
+
+    async def delete(self, tenant: str, digest: Digest, patience: float | None = None) -> None:
+        """Gives up this tenant's hold; not having one is no error.
+
+        Args:
+            tenant: whose hold it is.
+            digest: the blob.
+            patience: seconds for which the client waits; None: for ever. One that has
+                given up may have asked elsewhere, and committed the blob again since:
+                that hold mustn't go. A frontend may have been stopped for that long.
+
+        Raises:
+            Unavailable: Redis or the store can't be reached, or it took too long.
+        """
+        with self._asked(f"the delete of {digest}", patience) as still_wanted:
+            async with self._cache.changing(tenant, digest, delete=True) as announced:
+                keys = await self._workers.store(self._holds.mark, tenant, digest, still_wanted)
+                if keys:
+                    await announced.confirm()
+                    await self._workers.store(self._holds.unlink, keys)
+
+    async def give_up(self, tenant: str, digest: Digest, gone: Callable[[], bool]) -> bool:
+        """Deletes the holds of a tenant that doesn't know of it; False if it is back.
+
+        The tenant is looked for after its holds are marked. Whoever has told it since then
+        that it holds the digest has noted before that it is there, and saw the marks.
+
+        Args:
+            tenant: who is said to be gone.
+            digest: the blob.
+            gone: whether the store still says so; called in a thread.
+
+        Raises:
+            Unavailable: Redis or the store can't be reached.
+        """
+        async with self._cache.changing(tenant, digest, delete=True) as announced:
+            if not await self._workers.store(gone):
+                return False
+            keys = await self._workers.store(self._holds.mark, tenant, digest)
+            if not keys:
+                return True
+            await announced.confirm()
+            if not await self._workers.store(gone):
+                await self._workers.store(self._holds.take_back, tenant, keys)
+                return False
+            await self._workers.store(self._holds.unlink, keys)
+        return True
+
+    async def list(self, tenant: str, matches: Callable[[Info], bool]) -> AsyncIterator[list[Info]]:
+        """What this tenant holds and `matches`, in order of digest, some at a time."""
+        reading = self._reading(tenant)
+
+        def chosen(loaded: Iterable[Loaded]) -> Infos:
+            # In a thread: patterns are a stranger's, and may take a while.
+            return [info for info in map(merged, filter(None, loaded)) if matches(info)]
+
+        try:
+            async for loaded in reading.batches():
+                if matching := await self._workers.store(chosen, loaded):
+                    yield matching
+        finally:
+            reading.end()
+
+
+def relabelling(labels: Mapping[str, str], paths: list[str]) -> Relabel:
+    """What an update mask does to labels.
+
+    Raises:
+        InvalidArgument: a path that can't be changed, or labels that are too large.
+    """
+    keys = []
+    for path in paths:
+        if path == "labels":
+            continue
+        prefix, _, key = path.partition(".")
+        if prefix != "labels" or not key:
+            raise InvalidArgument(
+                f"update mask path {shorten(path)} can't be changed; use 'labels' or 'labels.<key>'"
+            )
+        keys.append(key)
+    replace_all = not paths or "labels" in paths
+    check_labels(labels)
+
+    def change(old: Mapping[str, str]) -> Mapping[str, str]:
+        new = dict(labels) if replace_all else {**old, **{key: labels.get(key, "") for key in keys}}
+        kept = {key: value for key, value in new.items() if value}
+        return check_labels(kept)
+
+    return change
+
+
+def _encode(info: Info) -> str:
+    fields = [info.size, info.created_at_ns, info.updated_at_ns, dict(info.labels)]
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def _decode(digest: Digest, entry: str) -> Info:
+    size, created_at_ns, updated_at_ns, labels = json.loads(entry)
+    return Info(digest, size, created_at_ns, updated_at_ns, labels)

@@ -1,0 +1,95 @@
+"""Compacts holds in the background, where somebody has met many of one tenant on one digest."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from coordination.hold_cache import Announcement, HoldCache
+from holdfast.digests import Digest
+from service.process.background import Background
+from service.process.workers import Workers
+from storage.compaction import Compaction
+from storage.holds import Holds
+from storage.keys import NewName, uuid7
+from storage.port import ConditionFailed, NoSuchKey, ObjectStore
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE: Final = 16
+"""Compactions under way at most; what comes beyond that comes again when it is met again."""
+ATTEMPTS: Final = 10
+"""How often it is asked whether a change of the same holds has ended."""
+PAUSE: Final = 0.2
+"""Seconds in between."""
+
+
+class Compactions:
+    """The compactions of one frontend."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        cache: HoldCache,
+        workers: Workers,
+        background: Background,
+        new_nonce: NewName,
+    ) -> None:
+        """Nothing is compacted yet. To be made in the loop that the compactions run in."""
+        self._store = store
+        self._cache = cache
+        self._workers = workers
+        self._background = background
+        self._new_nonce = new_nonce
+        self._holds = Holds(store, uuid7, new_nonce)
+        self._loop = asyncio.get_running_loop()
+        self._under_way: set[tuple[str, Digest]] = set()
+
+    def crowded(self, tenant: str, digest: Digest) -> None:
+        """Begins to compact a tenant's holds on a digest; called in any thread."""
+        self._loop.call_soon_threadsafe(self._begin, tenant, digest)
+
+    def _begin(self, tenant: str, digest: Digest) -> None:
+        if (tenant, digest) not in self._under_way and len(self._under_way) < AT_ONCE:
+            self._under_way.add((tenant, digest))
+            self._background.start(self._in_the_background(tenant, digest))
+
+    async def _in_the_background(self, tenant: str, digest: Digest) -> None:
+        try:
+            await self.compact(tenant, digest)
+        finally:
+            self._under_way.discard((tenant, digest))
+
+    async def compact(self, tenant: str, digest: Digest) -> bool:
+        """Compacts a tenant's holds on a digest; False: they are few, or being changed.
+
+        An Update that began before the marks may still write over a marked hold, so nothing is
+        deleted while one is announced; one that begins later sees only the hold that stays.
+
+        Raises:
+            Unavailable, OutcomeUnknown: the store or Redis fails; a collector ends what is marked.
+        """
+        steps = Compaction(self._store, self._holds, self._new_nonce, tenant, digest)
+        store = self._workers.store
+        async with self._cache.changing(tenant, digest, delete=False) as announced:
+            try:
+                if not await announced.alone() or not await store(steps.mark):
+                    return False
+                if not await _alone(announced):
+                    log.info("holds not compacted; they are being changed", tenant=tenant)
+                    return False
+                await store(steps.unlink)
+            except (ConditionFailed, NoSuchKey):
+                return False  # somebody was faster
+        return True
+
+
+async def _alone(announced: Announcement) -> bool:
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            await asyncio.sleep(PAUSE)
+        if await announced.alone():
+            return True
+    return False

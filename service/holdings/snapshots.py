@@ -1,0 +1,105 @@
+"""Writes snapshots of what tenants hold, in the background, where a List had to fetch many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from holdfast.errors import HoldfastError, because
+from service.holdings.hold_reading import HoldReading
+from service.process.background import Background, end
+from service.process.workers import Workers
+from storage.holds import Holds
+from storage.snapshots import Snapshots, Writing
+
+log = structlog.get_logger(__name__)
+
+LEAST: Final = 300
+"""Digests that a List had to fetch, at least, before a snapshot is worth writing."""
+SHARE: Final = 10
+"""One in so many of what it has listed, at least: the others it found in memory or in the last
+snapshot."""
+PAUSE: Final = 600.0
+"""Seconds from one snapshot of a tenant's holds to the next one, at least."""
+ABREAST: Final = 8
+"""Holds fetched at once: in the background, a quarter of the threads by default."""
+
+
+class SnapshotKeeper:
+    """The snapshots that one frontend writes, one at a time."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        holds: Holds,
+        workers: Workers,
+        background: Background,
+        clock: Callable[[], float],
+    ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            snapshots: in the store.
+            holds: of tenants.
+            workers: for what blocks.
+            background: where snapshots are written.
+            clock: never set back, in s.
+        """
+        self._snapshots = snapshots
+        self._holds = holds
+        self._workers = workers
+        self._background = background
+        self._clock = clock
+        self._begun: dict[str, float] = {}
+        self._under_way: asyncio.Task[bool] | None = None
+
+    def reading(self, tenant: str) -> HoldReading:
+        """A reading for a List, by which it is decided whether a snapshot is written."""
+        return HoldReading(tenant, self._holds, self._workers, self._snapshots, self._consider)
+
+    def _consider(self, reading: HoldReading) -> None:
+        if not reading.large or reading.fetched < max(LEAST, reading.listed / SHARE):
+            return
+        if self._under_way is not None and not self._under_way.done():
+            return
+        now = self._clock()
+        self._begun = {name: at for name, at in self._begun.items() if now - at < PAUSE}
+        if reading.tenant not in self._begun:
+            self._begun[reading.tenant] = now
+            self._under_way = self._background.start(self.write(reading.tenant))
+
+    async def write(self, tenant: str) -> bool:
+        """Writes a snapshot of all that a tenant holds; False: the store wouldn't have it.
+
+        It reads all anew, in its own time: the client of the List may have gone away, and
+        what that has fetched is in memory, as far as it fits.
+        """
+        writing = None
+        try:
+            writing = await self._workers.store(self._snapshots.begin, tenant)
+            reading = HoldReading(
+                tenant, self._holds, self._workers, self._snapshots, abreast=ABREAST
+            )
+            async for loaded in reading.batches():
+                found = [named for holds in loaded for named in holds]
+                await self._workers.bulk(writing.add, found)
+            await self._workers.bulk(writing.finish)
+        except HoldfastError as error:
+            log.debug("snapshot of holds not written", tenant=tenant, reason=because(error))
+            if writing is not None:
+                await self._give_up(writing)
+            return False
+        return True
+
+    async def _give_up(self, writing: Writing) -> None:
+        with suppress(HoldfastError):  # a collector removes what is left
+            await self._workers.bulk(writing.give_up)
+
+    async def close(self) -> None:
+        """Ends what is under way: a snapshot is no reason to wait."""
+        if self._under_way is not None:
+            await end([self._under_way])

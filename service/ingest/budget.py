@@ -1,0 +1,322 @@
+"""The bytes that all streams of a process may buffer together.
+
+    a part's bytes come      → taken as they come, while half of the budget stays free
+    less than that is free   → the rest of the part is promised at once, or waited for
+    the part is full         → its bytes are its own, given back when it is stored
+    the stream's client rests while others wait → the part is spilled into a tail object
+
+Whoever has the promise of a whole part finishes it without waiting for anybody, and a part
+is half of the budget at most. So streams never wait for each other, each with a piece of a
+part, and none has to spill but those whose clients are silent. Those in the middle of a
+part are served before those that begin one, because they give back more than they take;
+beyond that, first come first served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from holdfast.errors import ResourceExhausted
+from service.process.permits import Permit
+
+SILENCE: Final = 1.0
+"""Seconds without a message after which a stream spills its part, if others wait: longer than
+a client that sends needs between two messages."""
+LONGEST_SILENCE: Final = 64.0
+"""Seconds that it grows to: it is doubled by each spill of one part, so that a slow client's
+part isn't written and read back with each of its messages."""
+PATIENCE: Final = 10.0
+"""Seconds that a client may rest during one part in all, if others wait …"""
+SLOWEST: Final = 2**20
+"""… and one second more for each so many bytes that it sent: a client that drips a few bytes now
+and then must not keep others waiting for ever."""
+
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+
+
+class Holder(Protocol):
+    """A stream that buffers bytes."""
+
+    async def spill(self) -> None:
+        """Makes the buffered bytes durable elsewhere and gives them back."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Ask:
+    """A share that waits: for `amount` bytes now and `rest` bytes of its part later."""
+
+    share: Share
+    amount: int
+    rest: int
+    since: float
+    turn: asyncio.Future[None]
+
+    @property
+    def claim(self) -> int:
+        """Bytes that must be free."""
+        return self.amount + self.rest
+
+
+class Share:
+    """One stream's part of the budget: what its unfinished part has, and is promised.
+
+    Its calls to `take` come one at a time. Once closed it takes nothing, and has nothing.
+
+    Attributes:
+        held: bytes that it has.
+        promised: bytes more that it may take without waiting.
+        resting_since: when its client's turn began, in s; None while it is the frontend's.
+        rested: seconds of its client's turns since the part began, the one under way not included.
+        silence: seconds of its client's silence after which it spills, if others wait.
+    """
+
+    __slots__ = (
+        *("_budget", "closed", "held", "holder", "promised"),
+        *("rested", "resting_since", "silence"),
+    )
+
+    def __init__(self, budget: BufferBudget, holder: Holder, now: float) -> None:
+        self._budget = budget
+        self.holder = holder
+        self.held = self.promised = 0
+        self.closed = False
+        self.resting_since: float | None = now
+        self.rested = 0.0
+        self.silence = SILENCE
+
+    @property
+    def spillable(self) -> int:
+        """Bytes that a spill would give back now."""
+        return self.held + self.promised
+
+    async def take(self, amount: int, rest: int = 0) -> None:
+        """Waits for `amount` bytes.
+
+        Args:
+            amount: bytes that come now.
+            rest: bytes that its part may still take after them. Where the budget is scarce
+                they are waited for, too, and promised.
+
+        Raises:
+            ResourceExhausted: more than there are in all.
+        """
+        if not self.take_at_once(amount):
+            await self._budget.wait(self, amount, rest)
+
+    def take_at_once(self, amount: int) -> bool:
+        """Takes bytes that were promised, or are plentiful; returns whether it did."""
+        return self.closed or self._budget.give(self, amount)
+
+    def give_back(self, amount: int) -> None:
+        """Gives bytes back."""
+        if amount and not self.closed:
+            self.held -= amount
+            self._budget.release(amount)
+
+    def renounce(self) -> None:
+        """Gives back what it was promised: its part won't be finished soon."""
+        unused, self.promised = self.promised, 0
+        if unused:
+            self._budget.release(unused)
+
+    def cut(self) -> Permit:
+        """Its part is full: the bytes are the permit's from now on, which gives them back."""
+        cut, self.held = self.held, 0
+        self.rested, self.silence = 0.0, SILENCE
+        self.renounce()
+        return Permit(lambda: self._budget.release(cut))
+
+    def work(self) -> None:
+        """It is the frontend's turn: the stream isn't asked to spill."""
+        if self.resting_since is not None:
+            self.rested += self._budget.now() - self.resting_since
+            self.resting_since = None
+
+    def due(self, since: float) -> float:
+        """When it has to spill, in s, if its client goes on to rest since `since`."""
+        slow = PATIENCE + self.held / SLOWEST - self.rested
+        return since + max(0.0, min(self.silence, slow))
+
+    def rest(self) -> None:
+        """It is the client's turn."""
+        if not self.closed:
+            self._budget.rests(self)
+
+    def close(self) -> None:
+        """Ends it: all of it is given back, and what waits is let go, with nothing."""
+        held, self.closed = self.held, True
+        self.held = 0
+        self._budget.leave(self)
+        self._budget.release(held)
+        self.renounce()
+
+
+class BufferBudget:
+    """A number of bytes, given out in order of asking."""
+
+    def __init__(self, size: int, spawn: Spawn, clock: Callable[[], float]) -> None:
+        """All of it is free.
+
+        Args:
+            size: bytes in all; a part may have half of them.
+            spawn: runs a spill in the background.
+            clock: never set back, in s, those of a suspended machine included.
+        """
+        self.size = size
+        self.free = size
+        self._spawn = spawn
+        self._clock = clock
+        self._waiting: list[_Ask] = []
+        self._shares: set[Share] = set()
+        self._spilling: set[Share] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self.spills = 0
+
+    def now(self) -> float:
+        """The time, in s of a clock that is never set back."""
+        return self._clock()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
+    @property
+    def shares(self) -> int:
+        """How many streams have a share."""
+        return len(self._shares)
+
+    def join(self, holder: Holder) -> Share:
+        """A share for a stream."""
+        share = Share(self, holder, self._clock())
+        self._shares.add(share)
+        return share
+
+    def leave(self, share: Share) -> None:
+        """Forgets a share; what waits for it goes on with nothing."""
+        self._shares.discard(share)
+        self._spilling.discard(share)
+        for ask in [ask for ask in self._waiting if ask.share is share]:
+            self._waiting.remove(ask)
+            if not ask.turn.done():
+                ask.turn.set_result(None)
+        self._hand_out()
+
+    def give(self, share: Share, amount: int) -> bool:
+        """Gives what was promised, or half of the budget is free without; whether it did."""
+        more = amount - share.promised
+        if more > 0 and (self._waiting or self.free - more < self.size // 2):
+            return False
+        self.free -= max(more, 0)
+        share.promised -= min(amount, share.promised)
+        share.held += amount
+        return True
+
+    async def wait(self, share: Share, amount: int, rest: int) -> None:
+        """Waits until a share has `amount` bytes, and the promise of `rest`.
+
+        Raises:
+            ResourceExhausted: more than there are in all.
+        """
+        rest = min(rest, self.size // 2 - amount) if rest else 0
+        if amount > self.size:
+            raise ResourceExhausted(
+                f"{amount} bytes must be buffered at once, and HOLDFAST_BUFFER_BUDGET is "
+                f"{self.size}; raise it"
+            )
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ask = _Ask(share, amount, max(rest, 0), self._clock(), turn)
+        self._waiting.append(ask)
+        self._hand_out()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if ask in self._waiting:
+                self._waiting.remove(ask)
+                self._hand_out()
+            else:
+                share.give_back(amount)
+            raise
+
+    def release(self, amount: int) -> None:
+        """Gives bytes back."""
+        self.free += amount
+        self._hand_out()
+
+    def rests(self, share: Share) -> None:
+        """A stream's client is on."""
+        share.resting_since = self._clock()
+        if self._waiting and self._timer is None:
+            self.relieve()
+
+    # -- who is next
+
+    def _hand_out(self) -> None:
+        while (ask := next(self._servable(), None)) is not None:
+            self._waiting.remove(ask)
+            share = ask.share
+            # What was promised before is part of the claim.
+            self.free -= ask.claim - share.promised
+            share.held += ask.amount
+            share.promised = ask.rest
+            if not ask.turn.done():
+                ask.turn.set_result(None)
+        self.relieve()
+
+    def _servable(self) -> Iterator[_Ask]:
+        """Those who can be served, the next one first."""
+        begun = [ask for ask in self._waiting if ask.share.held]
+        yield from (ask for ask in begun if self._lacks(ask) <= 0)
+        if not begun and self._waiting and self._lacks(self._waiting[0]) <= 0:
+            yield self._waiting[0]
+
+    def _lacks(self, ask: _Ask) -> int:
+        return ask.claim - ask.share.promised - self.free
+
+    # -- spills
+
+    def relieve(self) -> None:
+        """Has silent streams spill as much as the next in the queue lacks, and looks again."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if not self._waiting:
+            return
+        now = self._clock()
+        head = next((ask for ask in self._waiting if ask.share.held), self._waiting[0])
+        lacking = self._lacks(head) - sum(share.spillable for share in self._spilling)
+        due = []
+        for since, share in self._resting():
+            if lacking <= 0:
+                return
+            if share.due(since) <= now:
+                lacking -= share.spillable
+                self._spill(share)
+            else:
+                due.append(share.due(since))
+        if lacking > 0 and due:
+            pause = max(0.0, min(due) - now)
+            self._timer = asyncio.get_running_loop().call_later(pause, self.relieve)
+
+    def _resting(self) -> list[tuple[float, Share]]:
+        """Those who could spill, whose clients have been silent for longest first."""
+        resting = [
+            (share.resting_since, share)
+            for share in self._shares - self._spilling
+            if share.resting_since is not None and share.spillable
+        ]
+        return sorted(resting, key=lambda one: one[0])
+
+    def _spill(self, share: Share) -> None:
+        self.spills += 1
+        share.rested, share.silence = 0.0, min(2 * share.silence, LONGEST_SILENCE)
+        self._spilling.add(share)
+        self._spawn(share.holder.spill()).add_done_callback(lambda _: self._spilled(share))
+
+    def _spilled(self, share: Share) -> None:
+        self._spilling.discard(share)
+        self.relieve()

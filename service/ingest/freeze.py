@@ -1,0 +1,58 @@
+"""What a commit will write, put together once its bytes are durable or at hand.
+
+inline (≤ 64 KiB)   in the record
+one object          put early already, or its body is sent beside the hold
+parts               all stored; the upload is completed beside the hold
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from service.ingest.commit import FrozenCommit, as_stored
+from service.ingest.part_stream import PartStream
+from storage.records import INLINE_LIMIT, Record
+
+
+async def prepare(
+    stream: PartStream,
+    record: Record,
+    labels: Mapping[str, str],
+    *,
+    hold_nonce: str,
+    sealed: bool,
+) -> tuple[FrozenCommit, bytes | None]:
+    """Makes all parts durable; returns the commit, and the body that is still to be put.
+
+    Raises:
+        Aborted: the lease, the upload or the tail is lost.
+        Unavailable, ResourceExhausted: the store or Redis fails.
+    """
+    inline, body, complete = None, None, False
+    if stream.multipart:
+        await stream.finish()
+        complete = sealed
+    elif stream.offset <= INLINE_LIMIT:
+        inline = await stream.body()
+    elif stream.single_put_sent or stream.durable:
+        # A tail that an earlier stream left lasts until the bytes are stored elsewhere: a
+        # frozen commit that can't store them has lost it.
+        await stream.put_single()
+        complete = True
+    else:
+        body = await stream.body()
+    frozen = FrozenCommit(
+        record=replace(
+            record, data_key=stream.data_key, block_sums=stream.block_sums(), inline=inline
+        ),
+        labels=labels,
+        now_ns=record.created_at_ns,
+        hold_nonce=hold_nonce,
+        upload_id=stream.upload_id,
+        parts=tuple(as_stored(stream.parts)),
+        complete=complete,
+        begun=stream.begun,
+        sight=stream.sight,
+    )
+    return frozen, body

@@ -1,0 +1,182 @@
+"""What was received of the part that isn't full yet: in memory, or in a tail object.
+
+A tail is written when a stream ends early, or when buffers are short; the next
+writer reads it back before it goes on. What is read back is held against the sums
+in the checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from coordination.ingest import Change, Ingest
+from coordination.scripts import Argument
+from holdfast.errors import Aborted, DataLoss, NotFound, because
+from service.ingest.writing import Writing
+from storage import blocks
+from storage.blocks import RunningSum
+from storage.keys import tail_key
+
+COPIED: Final = 64 * 2**10
+"""Pieces below this many bytes are copied together: each object has its own overhead,
+and a diff sends thousands of 240-byte messages."""
+COPY_CHUNK: Final = 2**20
+"""Bytes up to which pieces are copied together."""
+
+
+@dataclass(slots=True)
+class PartBuffer:
+    """The bytes of one part.
+
+    Attributes:
+        chunks: the bytes, in order, where they are in memory.
+        size: how many bytes there are, wherever they are.
+        sums: of the blocks that are full.
+        tail: key of the tail object that the checkpoint names, "" if none.
+        in_memory: False while the bytes are in the tail object only.
+    """
+
+    chunks: list[memoryview | bytearray] = field(default_factory=list)
+    size: int = 0
+    sums: bytes = b""
+    tail: str = ""
+    in_memory: bool = True
+
+    @classmethod
+    def of(cls, ingest: Ingest) -> PartBuffer:
+        """What an earlier stream left."""
+        if not ingest.tail_key:
+            return cls()
+        sums = bytes.fromhex(ingest.tail_sums)
+        return cls([], ingest.tail_size, sums, ingest.tail_key, in_memory=False)
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that it has in memory."""
+        return self.size if self.in_memory else 0
+
+    @property
+    def spilled(self) -> int:
+        """Bytes that have to be read back before it can be used."""
+        return 0 if self.in_memory else self.size
+
+    def append(self, data: bytes, start: int, stop: int, sums: bytes) -> None:
+        """Adds `data[start:stop]`, and the sums of the blocks that it filled."""
+        piece = memoryview(data)[start:stop]
+        # A view keeps its whole message in memory: a small share of one is copied too.
+        if len(piece) < COPIED or 2 * len(piece) < len(data):
+            last = self.chunks[-1] if self.chunks else None
+            if isinstance(last, bytearray) and len(last) + len(piece) <= COPY_CHUNK:
+                last += piece
+            else:
+                self.chunks.append(bytearray(piece))
+        else:
+            self.chunks.append(piece)
+        self.size += len(piece)
+        self.sums += sums
+
+    def body(self) -> bytes:
+        """The bytes in one piece, which takes the place of the others in memory."""
+        body = b"".join(self.chunks)
+        self.chunks = [memoryview(body)]
+        return body
+
+    def take(self) -> list[memoryview | bytearray]:
+        """The bytes, which are the caller's from now on."""
+        taken, self.chunks = self.chunks, []
+        return taken
+
+    def give_up(self) -> int:
+        """Drops the bytes from memory; returns how many they were."""
+        freed = self.reserved
+        self.chunks, self.in_memory = [], False
+        return freed
+
+
+class Tails:
+    """Writes and reads the tails of one stream."""
+
+    def __init__(self, writing: Writing) -> None:
+        self._writing = writing
+
+    async def write(self, buffer: PartBuffer) -> None:
+        """Makes a buffer durable in a new tail object, and says so in the checkpoint.
+
+        Raises:
+            Aborted: the lease is lost.
+            Unavailable, ResourceExhausted: the store or Redis fails.
+        """
+        writing, path = self._writing, self._writing.path
+        key, old = tail_key(path.new_name()), buffer.tail
+        async with path.upload_slots.slot() as slot:
+            writing.check()
+            body = buffer.body()
+            await path.workers.send((slot,), path.store.put, key, body)
+        path.stored(len(body))
+        writing.check()
+        values: dict[str, Argument] = {
+            "tail_key": key,
+            "tail_size": buffer.size,
+            "tail_sums": buffer.sums.hex(),
+            "offset": writing.offset,
+            "live": writing.offset,
+            "hash": writing.saved_hash(),
+            "crc": writing.running.value,
+            "crc_filled": writing.running.filled,
+        }
+        await path.ingests.save(writing.lease, writing.data_key, Change(values), path.now_ns())
+        buffer.tail, writing.durable = key, writing.offset
+        self.discard(old)
+
+    async def load(self, buffer: PartBuffer, parts: int, boundary: int) -> None:
+        """Reads a buffer back, or takes the ingest back to its last part boundary.
+
+        Args:
+            buffer: whose bytes are in its tail object.
+            parts: how many parts are full.
+            boundary: where the last of them ends.
+
+        Raises:
+            Aborted: the tail is gone, or damaged twice; the client goes on at `boundary`.
+        """
+        writing, path = self._writing, self._writing.path
+        try:
+            body = await self._fetch(buffer)
+        except (NotFound, DataLoss) as error:
+            await path.ingests.rewind(writing.lease, writing.data_key, parts, boundary)
+            writing.fail(
+                Aborted(
+                    f"the bytes after {boundary} are lost ({because(error)}); ask STAT and go "
+                    "on from there"
+                )
+            )
+            writing.check()
+        buffer.chunks, buffer.in_memory = [memoryview(body)], True
+
+    async def _fetch(self, buffer: PartBuffer) -> bytes:
+        """The bytes of a tail, read once more if they are damaged: that may be the reply alone.
+
+        Raises:
+            NotFound: it is gone.
+            DataLoss: both times they weren't what was written.
+        """
+        path = self._writing.path
+        try:
+            body = (await path.workers.bulk(path.store.get, buffer.tail)).body
+            self._compare(buffer, body)
+        except DataLoss:
+            body = (await path.workers.bulk(path.store.get, buffer.tail)).body
+            self._compare(buffer, body)
+        return body
+
+    def _compare(self, buffer: PartBuffer, body: bytes) -> None:
+        sums, running = blocks.extend(RunningSum(), body)
+        if (len(body), sums, running) != (buffer.size, buffer.sums, self._writing.running):
+            raise DataLoss(f"{buffer.tail} isn't what was written")
+
+    def discard(self, key: str) -> None:
+        """Deletes a tail that no checkpoint names any more, in the background."""
+        if key:
+            path = self._writing.path
+            path.background.start(path.workers.store(path.store.delete, key))

@@ -1,0 +1,402 @@
+"""The bytes of one ingest: hashed as they come, cut into parts, stored in parallel.
+
+    received → hashed and summed → part full → stored → checkpointed (in order)
+                                 ↘ stream ends, or buffers are short → tail
+
+A checkpoint says what is durable: the parts so far, the hash at their end, the
+tail. Everything after it is in memory only and is sent again by the client if
+this process dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from coordination.ingest import Ingest, StoredPart
+from coordination.leases import Lease
+from holdfast.digests import Digest
+from holdfast.errors import Aborted, DataLoss, FailedPrecondition, HoldfastError, shorten
+from holdfast.tasks import begin
+from service.ingest.hashing import new_hash
+from service.ingest.part_buffer import PartBuffer, Tails
+from service.ingest.part_uploads import PartUploads
+from service.ingest.write_path import WritePath
+from service.ingest.writing import INLINE_HASHING, Writing
+from storage import blocks
+from storage.keys import data_key
+from storage.own_data import NEVER_SEEN, Sight
+from storage.port import MAX_PARTS
+from storage.records import INLINE_LIMIT
+
+
+class PartStream:
+    """One writer's bytes. Its calls come one at a time; `spill` may come beside them."""
+
+    def __init__(self, path: WritePath, lease: Lease, ingest: Ingest, total: int) -> None:
+        """Takes up an ingest where its durable part ends.
+
+        Raises:
+            DataLoss: the saved hash state, or the checkpoint, is damaged.
+        """
+        self._path = path
+        self._writing = writing = Writing.resume(path, lease, ingest)
+        self._tails = Tails(writing)
+        self._uploads = PartUploads(writing, self._tails, ingest)
+        self._buffer = PartBuffer.of(ingest)
+        stored = sum(part.size for part in self._uploads.parts) + self._buffer.size
+        if stored != ingest.offset:
+            raise DataLoss(
+                f"ref {shorten(ingest.ref)}: its parts and tail have {stored} bytes, its "
+                f"checkpoint says {ingest.offset}; abort it and start over"
+            )
+        # A short last part is stored, and its bytes aren't here: nothing can follow it.
+        self._closed = self._uploads.last_is_short
+        self._lock = asyncio.Lock()
+        self._early: asyncio.Task[None] | None = None
+        self._single_put = False
+        self.sight = NEVER_SEEN
+        self.total = total
+        self.share = path.budget.join(self)
+
+    # -- what it knows
+
+    @property
+    def offset(self) -> int:
+        """Bytes received."""
+        return self._writing.offset
+
+    @property
+    def durable(self) -> int:
+        """Bytes that another stream could go on from."""
+        return self._writing.durable
+
+    @property
+    def data_key(self) -> str:
+        """Where the bytes go in the store."""
+        return self._writing.data_key
+
+    @property
+    def upload_id(self) -> str:
+        """Of the upload, "" before there is one."""
+        return self._uploads.upload_id
+
+    @property
+    def parts(self) -> list[StoredPart]:
+        """The parts that are stored, in order."""
+        return self._uploads.parts
+
+    @property
+    def begun(self) -> float | None:
+        """When the data key was first used, in s by the store's clock."""
+        return self._uploads.begun
+
+    @property
+    def multipart(self) -> bool:
+        """Whether parts were sent: the blob doesn't fit one."""
+        return self._uploads.next > 1
+
+    @property
+    def single_put_sent(self) -> bool:
+        """Whether the blob was sent as one object."""
+        return self._single_put
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm that is hashed with, or "" if no hash is known."""
+        return self._writing.hash.algorithm if self._writing.hash else ""
+
+    @property
+    def hashed(self) -> Digest | None:
+        """The digest of the bytes so far; None after a resumption without a saved hash."""
+        return self._writing.hash.digest() if self._writing.hash else None
+
+    def use_algorithm(self, algorithm: str) -> None:
+        """Hashes by another algorithm, as long as there are no bytes."""
+        if self.offset == 0 and self.algorithm != algorithm:
+            self._writing.hash = new_hash(algorithm)
+
+    def block_sums(self) -> bytes:
+        """The sums of all blocks; only when nothing more comes."""
+        if self.multipart:
+            return self._uploads.block_sums
+        return self._buffer.sums + blocks.finish(self._writing.running)
+
+    # -- bytes come
+
+    async def receive(self, data: bytes, begin: int = 0) -> None:
+        """Takes bytes at the end; returns when they are hashed and their part is under way.
+
+        Args:
+            data: has the bytes.
+            begin: where in it they begin.
+
+        Raises:
+            Aborted: the lease, the upload or the tail is lost.
+            FailedPrecondition: more than the parts of an upload can hold.
+            Unavailable, ResourceExhausted: the store or Redis fails.
+        """
+        self._writing.check()
+        if self._closed:
+            await self._reopen_closed()
+        await self._settle_early()
+        taken = begin
+        while taken < len(data):
+            taken = await self._receive_piece(data, taken)
+
+    async def _receive_piece(self, data: bytes, start: int) -> int:
+        """Takes as many bytes as the part has room for; returns where it has stopped."""
+        stop = min(len(data), start + self._room())
+        await self._reserve(stop - start)
+        taken = start
+        try:
+            sums = await self._writing.digest(data, start, stop)
+            self._buffer.append(data, start, stop, sums)
+            taken = stop
+            if self._buffer.size == self._writing.part_size:
+                buffer, self._buffer = self._buffer, PartBuffer()
+                await self._uploads.send_full(buffer, self.share.cut())
+        finally:
+            self._lock.release()
+            self.share.give_back(stop - taken)
+        return taken
+
+    def receive_at_once(self, data: bytes, begin: int = 0) -> bool:
+        """Takes a small piece that needs no waiting for anything; False: `receive` must.
+
+        It doesn't fill its part, whose size is chosen, and no early last part is sent.
+
+        Raises:
+            as `receive`.
+        """
+        writing, stop = self._writing, len(data)
+        size = stop - begin
+        writing.check()
+        waits = (
+            size > INLINE_HASHING
+            or self._buffer.size + size >= writing.part_size
+            or self._closed
+            or self._early is not None
+            or self._buffer.spilled
+            or self._lock.locked()
+            or not self.share.take_at_once(size)
+        )
+        if waits:
+            return False
+        self._buffer.append(data, begin, stop, writing.digest_at_once(data, begin, stop))
+        return True
+
+    def _room(self) -> int:
+        """Bytes that the part still takes: more than 0, or 0 if a tail just fills it."""
+        writing = self._writing
+        if not writing.part_size:
+            # A tail may come from a frontend, or a total, with larger parts.
+            writing.part_size = self._path.choose_part_size(self.total, self._buffer.size)
+        if self._uploads.next > MAX_PARTS:
+            raise FailedPrecondition(
+                f"the blob is larger than {MAX_PARTS} parts of {writing.part_size} bytes; declare "
+                "its total in the first message, or raise HOLDFAST_PART_SIZE"
+            )
+        return writing.part_size - self._buffer.size
+
+    async def _reserve(self, amount: int) -> None:
+        """Waits for buffer space, a tail's included, and returns with the lock held."""
+        while True:
+            spilled = self._buffer.spilled
+            await self.share.take(amount + spilled, self._rest(amount))
+            try:
+                await self._lock.acquire()
+            except BaseException:
+                self.share.give_back(amount + spilled)
+                raise
+            if spilled == self._buffer.spilled:
+                break
+            self._lock.release()
+            self.share.give_back(amount + spilled)
+        try:
+            self._writing.check()
+            if spilled:
+                await self._tails.load(self._buffer, *self._uploads.full)
+        except BaseException:
+            self._lock.release()
+            self.share.give_back(amount + spilled)
+            raise
+
+    def _rest(self, amount: int) -> int:
+        """Bytes that the part takes, as far as anybody knows, after the next `amount`.
+
+        None after what makes the end of the blob, which comes with no amount.
+        """
+        if not amount:
+            return 0
+        rest = self._writing.part_size - self._buffer.size - amount
+        lacking = self.total - self.offset - amount
+        return min(rest, lacking) if lacking >= 0 else rest
+
+    # -- the last, short part
+
+    async def send_early(self) -> None:
+        """Begins to store what is left, because the declared total is reached.
+
+        The bytes stay here: if more come after all, the part is sent again.
+        """
+        async with self._lock:
+            if self._early or self._closed or not self._buffer.reserved:
+                return
+            if self.multipart:
+                self._early = await self._uploads.send_short(self._buffer)
+            elif self.offset > INLINE_LIMIT:
+                self._send_single()
+
+    def _send_single(self) -> None:
+        self._single_put = True
+        self._early = begin(self._put_single())
+
+    async def _put_single(self) -> None:
+        path = self._path
+        try:
+            async with path.upload_slots.slot() as slot:
+                self._writing.check()
+                body, sent = self._buffer.body(), path.blobs.clock()
+                written = await path.workers.send((slot,), path.store.put, self.data_key, body)
+            path.stored(len(body))
+            self._uploads.begun, self.sight = written.date, Sight(sent, written.etag)
+        except asyncio.CancelledError as error:
+            self._writing.fail(error)
+            raise
+        except Exception as error:  # noqa: BLE001 -- it is logged, and fails the stream
+            self._writing.fail(error)
+
+    async def _settle_early(self) -> None:
+        """More bytes come after the declared total: takes back the early last part."""
+        if self._early is None:
+            return
+        await asyncio.wait([self._early])
+        self._writing.check()
+        if self._single_put:
+            # The object must never change, so the longer blob takes another name.
+            fresh = data_key(self._path.new_name())
+            await self._path.ingests.rekey(self._writing.lease, self.data_key, fresh)
+            self._writing.data_key, self._uploads.begun = fresh, None
+            self._single_put, self.sight = False, NEVER_SEEN
+        self._early = None
+
+    async def _reopen_closed(self) -> None:
+        """More bytes come, but the short last part is stored and its bytes aren't here."""
+        writing, (full, boundary) = self._writing, self._uploads.full
+        await self._path.ingests.rewind(writing.lease, writing.data_key, full, boundary)
+        writing.fail(
+            Aborted(
+                f"the bytes after {boundary} can't be added to any more (the declared total was "
+                "reached before the stream broke); ask STAT and go on from there"
+            )
+        )
+        writing.check()
+
+    # -- the end
+
+    async def finish(self) -> None:
+        """Stores all that was received, in parts.
+
+        Raises:
+            as `receive`.
+        """
+        self._writing.check()
+        if self._buffer.size and not self._early and not self._closed:
+            await self._reserve(0)
+            try:
+                self._early = await self._uploads.send_short(self._buffer)
+            finally:
+                self._lock.release()
+        await self._settle()
+        self._writing.check()
+        if self.durable != self.offset:
+            self._writing.fail(
+                HoldfastError(f"of {self.offset} bytes only {self.durable} are in parts")
+            )
+            self._writing.check()
+
+    async def put_single(self) -> None:
+        """Stores a blob that fits one part as one object, if that isn't done yet."""
+        if self._early is None:
+            await self._reserve(0)
+            try:
+                self._send_single()
+            finally:
+                self._lock.release()
+        await self._settle()
+        self._writing.check()
+
+    async def body(self) -> bytes:
+        """All bytes, where they fit one part."""
+        await self._reserve(0)
+        try:
+            return self._buffer.body()
+        finally:
+            self._lock.release()
+
+    async def _settle(self) -> None:
+        await self._uploads.settle()
+        if self._early:
+            await asyncio.wait([self._early])
+
+    async def spill(self) -> None:
+        """Makes the unfinished part durable in a tail object and gives its buffer back.
+
+        An error is kept and fails the stream at its next message. What has failed
+        already is given up: nobody can go on with it.
+        """
+        async with self._lock:
+            if not self._buffer.reserved:
+                self.share.renounce()
+                return
+            try:
+                await self._settle()
+                self._writing.check()
+                if self.offset != self.durable:
+                    await self._tails.write(self._buffer)
+            except HoldfastError as error:
+                self._writing.fail(error)
+            except BaseException as error:
+                self._writing.fail(error)
+                raise
+            finally:
+                if self.durable == self.offset and not self._buffer.tail and self.multipart:
+                    self._closed = True  # the short last part holds them
+                self.share.give_back(self._buffer.give_up())
+                self.share.renounce()
+
+    async def suspend(self) -> None:
+        """Makes durable what was received, so that another stream can go on.
+
+        Raises:
+            as `receive`; then the durable offset says where to go on.
+        """
+        await self._settle()
+        self._writing.check()
+        async with self._lock:
+            if self._buffer.in_memory and self.offset != self.durable:
+                await self._tails.write(self._buffer)
+
+    def discard_tail(self) -> None:
+        """The ingest has ended: its tail isn't needed any more."""
+        self._tails.discard(self._buffer.tail)
+
+    def abandon(self) -> None:
+        """Ends it at once: what is under way is cancelled, and all its buffer space given back.
+
+        What is still being carried out beside it fails at its next step.
+        """
+        self._writing.fail(Aborted("the stream has ended; ask STAT where to go on"))
+        if self._early:
+            self._early.cancel()
+        self._uploads.cancel()
+        self.share.close()
+
+    async def close(self) -> None:
+        """Ends it, and waits until nothing of it is under way any more."""
+        self.abandon()
+        await self._uploads.close()
+        async with self._lock:
+            self._buffer = PartBuffer()
+        await self._uploads.close()  # a part that `receive` sent just before it noticed
+        await self._settle()

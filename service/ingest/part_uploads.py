@@ -1,0 +1,232 @@
+"""Parts on their way: stored in parallel, checkpointed in order.
+
+    full, or last → stored → all before it checkpointed → checkpointed
+
+The upload is created with the first part. A checkpoint names it, the parts so far
+and the hash at their end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from coordination.ingest import Change, Ingest, StoredPart
+from coordination.scripts import Argument
+from holdfast.errors import Aborted, DataLoss, HoldfastError
+from holdfast.tasks import begin, failure, wait_for_end
+from service.ingest.part_buffer import PartBuffer, Tails
+from service.ingest.writing import Writing
+from service.process.permits import NONE, Permit
+from storage import blocks
+from storage.keys import data_key
+from storage.port import Body, NoSuchUpload, Upload
+
+TAIL_FIELDS: Final = ("tail_key", "tail_size", "tail_sums")
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A part on its way, and everything that is true at its end.
+
+    A full one owns its buffer, and the room that its bytes take; a short one leaves both to
+    the stream, because more bytes may come after all.
+    """
+
+    number: int
+    buffer: PartBuffer
+    sums: bytes
+    end: int
+    hash_state: str
+    full: bool
+    room: Permit
+
+
+class PartUploads:
+    """The parts of one stream's upload."""
+
+    def __init__(self, writing: Writing, tails: Tails, ingest: Ingest) -> None:
+        self._writing = writing
+        self._tails = tails
+        self.upload_id = ingest.upload_id
+        self.begun = ingest.begun
+        self.parts = list(ingest.parts)
+        if ingest.tail_key and self.last_is_short:
+            # It was sent early, then more bytes came: the tail has its bytes too.
+            self.parts.pop()
+        self._next = len(self.parts) + 1
+        self._in_flight = asyncio.Semaphore(writing.path.limits.parts_in_flight)
+        # Those that have not ended, in order.
+        self._jobs: list[asyncio.Task[None]] = []
+        self._creation: asyncio.Task[Upload] | None = None
+        # Whether Redis may know of the upload: then it is the ingest's, not ours to drop.
+        self._named = bool(ingest.upload_id)
+
+    @property
+    def next(self) -> int:
+        """The number of the part that isn't full yet, from 1."""
+        return self._next
+
+    @property
+    def last_is_short(self) -> bool:
+        """Whether the last stored part is shorter than a full one."""
+        return bool(self.parts) and self.parts[-1].size != self._writing.part_size
+
+    @property
+    def full(self) -> tuple[int, int]:
+        """How many full parts are stored, and where the last of them ends."""
+        full = self.parts[:-1] if self.last_is_short else self.parts
+        return len(full), sum(part.size for part in full)
+
+    @property
+    def block_sums(self) -> bytes:
+        """The sums of all blocks that are stored."""
+        return b"".join(part.block_sums for part in self.parts)
+
+    async def send_full(self, buffer: PartBuffer, room: Permit) -> None:
+        """Takes over a full buffer; returns when its part may be stored.
+
+        Args:
+            buffer: the bytes.
+            room: what they take of the budget; it is given back when they are stored.
+        """
+        try:
+            await self._start(self._outgoing(buffer, buffer.sums, room, full=True))
+        except BaseException:
+            room.release()
+            raise
+
+    async def send_short(self, buffer: PartBuffer) -> asyncio.Task[None]:
+        """Begins to store the last part; its bytes stay in the buffer."""
+        sums = buffer.sums + blocks.finish(self._writing.running)
+        return await self._start(self._outgoing(buffer, sums, NONE, full=False))
+
+    def _outgoing(self, buffer: PartBuffer, sums: bytes, room: Permit, *, full: bool) -> Outgoing:
+        writing, number = self._writing, self._next
+        self._next += full
+        return Outgoing(number, buffer, sums, writing.offset, writing.saved_hash(), full, room)
+
+    async def _start(self, part: Outgoing) -> asyncio.Task[None]:
+        try:
+            await self._in_flight.acquire()
+        except asyncio.CancelledError as error:
+            self._writing.fail(error)
+            raise
+        previous = self._jobs[-1] if self._jobs else None
+        job = begin(self._run(part, previous))
+        job.add_done_callback(lambda job: self._ended(part, job))
+        self._jobs.append(job)
+        return job
+
+    def _ended(self, part: Outgoing, job: asyncio.Task[None]) -> None:
+        """Takes back what a job had, whether it was begun or not, and notes its failure."""
+        self._jobs.remove(job)
+        self._in_flight.release()
+        part.room.release()
+        if job.cancelled():
+            self._writing.fail(asyncio.CancelledError())
+        elif error := failure(job):
+            self._writing.fail(error)
+
+    async def _run(self, part: Outgoing, previous: asyncio.Task[None] | None) -> None:
+        try:
+            stored = await self._store(part)
+            if previous:
+                await asyncio.wait([previous])
+            self._writing.check()
+            await self._checkpoint(part, stored)
+        except (DataLoss, NoSuchUpload):  # a disk has lost it, or the store has dropped it
+            self._writing.fail(self._writing.failure or await self._upload_gone())
+
+    async def _store(self, part: Outgoing) -> StoredPart:
+        writing, path = self._writing, self._writing.path
+        upload = await self._ensure_upload()
+        async with path.upload_slots.slot() as slot:
+            writing.check()
+            # Whole parts go out as they came; a short one may be added to after all.
+            body: Body = part.buffer.body() if not part.full else part.buffer.take()
+            stored = await path.workers.send(
+                (part.room, slot),
+                path.store.put_part,
+                writing.data_key,
+                upload,
+                part.number,
+                body,
+                part.sums,
+            )
+        path.stored(stored.size)
+        return StoredPart(stored.etag, stored.size, part.sums)
+
+    async def _ensure_upload(self) -> str:
+        """The upload's id; it is created with the first part."""
+        if not self.upload_id:
+            path = self._writing.path
+            if self._creation is None:
+                self._creation = begin(
+                    path.workers.store(path.store.create_upload, self._writing.data_key)
+                )
+            upload = await wait_for_end(self._creation)
+            self.upload_id, self.begun = upload.id, upload.date
+        return self.upload_id
+
+    async def _checkpoint(self, part: Outgoing, stored: StoredPart) -> None:
+        writing, path = self._writing, self._writing.path
+        values: dict[str, Argument] = {
+            "upload_id": self.upload_id,
+            "begun": repr(self.begun),
+            "part_size": writing.part_size,
+            "offset": part.end,
+            "live": writing.offset,
+            "hash": part.hash_state,
+            "crc": 0,
+            "crc_filled": 0,
+        }
+        if part.full:
+            values["boundary_hash"] = part.hash_state
+        self._named = True
+        await path.ingests.checkpoint(
+            writing.lease,
+            writing.data_key,
+            part.number,
+            stored,
+            change=Change(values, TAIL_FIELDS),
+            now_ns=path.now_ns(),
+        )
+        self.parts[part.number - 1 :] = [stored]
+        writing.durable = part.end
+        self._tails.discard(part.buffer.tail)
+        part.buffer.tail = ""
+
+    async def _upload_gone(self) -> HoldfastError:
+        """An upload that a lifecycle rule took: the client has to start over."""
+        writing, path = self._writing, self._writing.path
+        try:
+            await path.ingests.restart(
+                writing.lease, writing.data_key, data_key(path.new_name()), path.now_ns()
+            )
+        except HoldfastError as error:
+            return error
+        return Aborted("the store has dropped the upload; ask STAT and start over at offset 0")
+
+    async def settle(self) -> None:
+        """Waits for all parts on their way; what has failed is noted then."""
+        while self._jobs:
+            await asyncio.wait(self._jobs)
+
+    def cancel(self) -> None:
+        """Breaks off what is on its way."""
+        for job in self._jobs:
+            job.cancel()
+
+    async def close(self) -> None:
+        """Cancels what is on its way, and drops an upload that no checkpoint names."""
+        self.cancel()
+        await self.settle()
+        creation, self._creation = self._creation, None
+        if creation and not self._named:
+            self._writing.path.background.start(self._drop(creation))
+
+    async def _drop(self, creation: asyncio.Task[Upload]) -> None:
+        path, upload = self._writing.path, await creation
+        await path.workers.store(path.store.abort_upload, self._writing.data_key, upload.id)

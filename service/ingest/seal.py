@@ -1,0 +1,60 @@
+"""A digest that wasn't hashed on the way: the object is completed, then read back.
+
+A sealed ingest is complete but not committed. Nothing can be added to it; COMMIT
+may be tried again, and a WRITE at offset 0 begins anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from coordination.ingest import Change
+from coordination.leases import Lease
+from holdfast.digests import Digest
+from service.ingest.commit import Commits, as_stored
+from service.ingest.part_stream import PartStream
+from service.ingest.write_path import WritePath
+from storage import blocks
+from storage.records import Record, State
+
+
+async def seal(path: WritePath, commits: Commits, lease: Lease, stream: PartStream) -> None:
+    """Completes the object of an upload, so that it can be read.
+
+    Raises:
+        InvalidPart: a part is gone; nothing was completed.
+        NoSuchUpload: the upload is gone and there is no object.
+        Aborted: the lease is lost.
+        Unavailable: no definite outcome, or Redis can't be reached.
+    """
+    await stream.finish()
+    parts = tuple(as_stored(stream.parts))
+    stream.sight = await commits.complete_upload(stream.data_key, stream.upload_id, parts)
+    await path.ingests.save(lease, stream.data_key, Change({"sealed": "1"}), path.now_ns())
+
+
+async def read_back(path: WritePath, lease: Lease, stream: PartStream, algorithm: str) -> Digest:
+    """The digest of a sealed ingest's bytes, each block held against its sum.
+
+    Raises:
+        Aborted: the lease is lost.
+        DataLoss: the object isn't what was sent, by two readings.
+        NoSuchKey: the object is gone.
+    """
+    running = hashlib.new(algorithm)
+    sealed = Record(
+        digest=Digest.of(b""),
+        state=State.LIVE,
+        size=stream.offset,
+        created_at_ns=0,
+        data_key=stream.data_key,
+        block_sums=stream.block_sums(),
+        nonce="",
+    )
+    for block in blocks.spans(sealed):
+        lease.check()
+        body = await path.workers.bulk(
+            blocks.fetch_surely, path.store, sealed, block.index, path.misread
+        )
+        await path.workers.hash(running.update, body)
+    return Digest(algorithm, running.hexdigest())

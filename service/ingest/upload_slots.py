@@ -1,0 +1,88 @@
+"""How many parts are on their way to the store at once, over all streams.
+
+    a part is through        → a little more, up to what is configured
+    the store asks for less  → half as many, at least one
+
+This is additive increase and multiplicative decrease, as in TCP (RFC 5681): frontends that
+share a store come to share what it bears, without knowing of each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from service.process.permits import Permit
+
+
+class UploadSlots:
+    """Slots for parts, given out in order of asking."""
+
+    def __init__(self, most: int, throttled: Callable[[], int]) -> None:
+        """As many as are allowed.
+
+        Args:
+            most: parts at once.
+            throttled: how often the store has asked for less so far.
+        """
+        self._most = most
+        self._throttled = throttled
+        self._allowed = float(most)
+        self._heard = throttled()
+        self._under_way = 0
+        self._cuts = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def allowed(self) -> int:
+        """How many may be under way now."""
+        return int(self._allowed)
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[Permit]:
+        """Waits for a slot, and holds it, unless what is done under it takes it over."""
+        await self._acquire()
+        slot = Permit(partial(self._free, self._cuts))
+        try:
+            yield slot
+        finally:
+            slot.release()
+
+    def _free(self, cuts: int) -> None:
+        self._under_way -= 1
+        self._learn(cuts)
+        self._hand_out()
+
+    async def _acquire(self) -> None:
+        if not self._waiting and self._under_way < self.allowed:
+            self._under_way += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._under_way -= 1
+                self._hand_out()
+            raise
+
+    def _hand_out(self) -> None:
+        while self._waiting and self._under_way < self.allowed:
+            turn = self._waiting.popleft()
+            if not turn.cancelled():
+                self._under_way += 1
+                turn.set_result(None)
+
+    def _learn(self, cuts: int) -> None:
+        """Draws the conclusion from a part that was begun after so many cuts."""
+        heard, self._heard = self._heard, self._throttled()
+        if self._heard == heard:
+            self._allowed = min(self._most, self._allowed + 1 / self._allowed)
+        elif cuts == self._cuts:
+            # What was on its way at the last cut says nothing of what is allowed since.
+            self._cuts += 1
+            self._allowed = max(1.0, self._allowed / 2)

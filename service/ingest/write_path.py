@@ -1,0 +1,85 @@
+"""What all writers of a process share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from coordination.ingests import Ingests
+from coordination.leases import Leases
+from coordination.releases import Releases
+from holdfast.errors import FailedPrecondition
+from service.holdings.absences import Absences
+from service.ingest.budget import BufferBudget
+from service.ingest.upload_slots import UploadSlots
+from service.process.background import Background
+from service.process.workers import Workers
+from storage.blobs import Blobs
+from storage.keys import NewName
+from storage.port import MAX_PARTS, ObjectStore
+from storage.records import BLOCK_SIZE
+
+MIB: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds one writer.
+
+    Attributes:
+        part_size: bytes of a part where no total was declared; a multiple of 4 MiB.
+        parts_in_flight: parts of one stream that are uploaded at once.
+        suspend_grace: seconds for making durable what a broken stream left.
+    """
+
+    part_size: int = 8 * MIB
+    parts_in_flight: int = 4
+    suspend_grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class WritePath:
+    """The parts that ingest sessions are put together from.
+
+    `hashed` and `stored` count bytes: hashed, and sent to the store. `misread` counts blocks
+    that a second reading has found to be well.
+    """
+
+    store: ObjectStore
+    blobs: Blobs
+    ingests: Ingests
+    leases: Leases
+    releases: Releases
+    absences: Absences
+    workers: Workers
+    background: Background
+    budget: BufferBudget
+    upload_slots: UploadSlots
+    limits: Limits
+    now_ns: Callable[[], int]
+    clock: Callable[[], float]
+    new_name: NewName
+    new_nonce: NewName
+    hashed: Callable[[int], None]
+    stored: Callable[[int], None]
+    misread: Callable[[], None]
+
+    def choose_part_size(self, total: int, received: int = 0) -> int:
+        """Bytes of a part for a blob of `total` bytes (0: unknown).
+
+        Args:
+            total: what was declared.
+            received: bytes of the first part that are there already.
+
+        Raises:
+            FailedPrecondition: parts so large that they don't fit the buffers.
+        """
+        smallest = max(-(-total // MAX_PARTS), received)
+        size = max(self.limits.part_size, -(-smallest // BLOCK_SIZE) * BLOCK_SIZE)
+        if 2 * size > self.budget.size:
+            raise FailedPrecondition(
+                f"a blob of {total} bytes takes parts of {size} bytes, and twice that must fit "
+                f"HOLDFAST_BUFFER_BUDGET ({self.budget.size} bytes); raise it"
+            )
+        return size

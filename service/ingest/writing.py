@@ -1,0 +1,128 @@
+"""How far one stream's writing is: what its buffer, its parts and its tail share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Self
+
+import structlog
+
+from coordination.ingest import Ingest
+from coordination.leases import Lease
+from holdfast.digests import CANONICAL, Digest
+from holdfast.errors import Aborted, HoldfastError
+from service.ingest.hashing import ContentHash, load_hash, new_hash
+from service.ingest.write_path import WritePath
+from storage import blocks
+from storage.blocks import RunningSum
+
+log = structlog.get_logger(__name__)
+
+INLINE_HASHING: Final = 32 * 2**10
+"""Bytes up to which hashing on the loop is cheaper than handing it to a thread."""
+
+
+@dataclass(slots=True)
+class Writing:
+    """One stream's writing of one ingest.
+
+    Attributes:
+        path: what all writers share.
+        lease: the right to write.
+        data_key: where the bytes go in the store.
+        offset: bytes received, hashed and summed.
+        durable: bytes of them that Redis and the store have.
+        part_size: bytes of a full part, 0 before it is chosen.
+        hash: of the bytes up to `offset`; None after a resumption without a saved one.
+        running: the sum of the block that isn't full yet.
+        failure: what has ended the writing, for good.
+    """
+
+    path: WritePath
+    lease: Lease
+    data_key: str
+    offset: int
+    durable: int
+    part_size: int
+    hash: ContentHash | None
+    running: RunningSum
+    failure: HoldfastError | None = None
+
+    @classmethod
+    def resume(cls, path: WritePath, lease: Lease, ingest: Ingest) -> Self:
+        """Takes up an ingest where its durable bytes end.
+
+        Raises:
+            DataLoss: the saved hash state is damaged.
+        """
+        running: ContentHash | None
+        if ingest.offset == 0:
+            algorithm = Digest.parse(ingest.expected).algorithm if ingest.expected else CANONICAL
+            running = new_hash(algorithm)
+        else:
+            running = load_hash(ingest.hash) if ingest.hash else None
+        return cls(
+            path=path,
+            lease=lease,
+            data_key=ingest.data_key,
+            offset=ingest.offset,
+            durable=ingest.offset,
+            part_size=ingest.part_size,
+            hash=running,
+            running=RunningSum(ingest.crc, ingest.crc_filled),
+        )
+
+    def check(self) -> None:
+        """Forbids going on after a failure, or without the lease.
+
+        Raises:
+            HoldfastError: what has failed.
+            Aborted: the lease is lost.
+        """
+        if self.failure:
+            raise self.failure
+        self.lease.check()
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the writing; the first failure is the one that is told."""
+        if self.failure:
+            return
+        if isinstance(error, HoldfastError):
+            self.failure = error
+        elif isinstance(error, asyncio.CancelledError):
+            self.failure = Aborted("the stream was cancelled; ask STAT where to go on")
+        else:
+            log.error("a writer fails unexpectedly", exc_info=error)
+            self.failure = HoldfastError("writing failed; the frontend's log says why")
+
+    def saved_hash(self) -> str:
+        """The state of the hash at `offset`, or "" where it can't be saved."""
+        return self.hash.save() if self.hash else ""
+
+    async def digest(self, data: bytes, start: int, stop: int) -> bytes:
+        """Hashes and sums `data[start:stop]` on; returns the sums of the blocks it filled."""
+        if stop - start <= INLINE_HASHING:
+            return self.digest_at_once(data, start, stop)
+        try:
+            summed = await self.path.workers.hash(self._digest, data, start, stop)
+        except BaseException as error:
+            # The thread may hash on: the hash and the offset no longer belong together.
+            self.fail(error)
+            raise
+        return self._digested(summed, stop - start)
+
+    def digest_at_once(self, data: bytes, start: int, stop: int) -> bytes:
+        """As `digest`, on the loop: at most `INLINE_HASHING` bytes."""
+        return self._digested(self._digest(data, start, stop), stop - start)
+
+    def _digested(self, summed: tuple[bytes, RunningSum], size: int) -> bytes:
+        sums, self.running = summed
+        self.path.hashed(size)
+        self.offset += size
+        return sums
+
+    def _digest(self, data: bytes, start: int, stop: int) -> tuple[bytes, RunningSum]:
+        if self.hash:
+            self.hash.update(data, start, stop)
+        return blocks.extend(self.running, memoryview(data)[start:stop])

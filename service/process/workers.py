@@ -1,0 +1,221 @@
+"""The thread pools in which everything that blocks is done.
+
+A call that nobody waits for any more can't be broken off: its thread is busy until the
+store answers, and counts as busy until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar
+
+import structlog
+
+from holdfast.deadlines import current, unbounded, within
+from holdfast.errors import Unavailable
+from service.process.permits import Permit
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
+
+RESERVED: Final = 4
+"""One in so many of the threads that wait for the store never moves parts or blocks, so that
+small requests don't wait behind them."""
+HASHING_YIELDS: Final = 10
+"""Added to the niceness of the threads that hash: they compute without a pause, and small calls
+wait for a core behind them. Within one container only: Linux weighs containers by their shares."""
+
+
+class Workers:
+    """Two bounded pools: one that waits for the store, one that hashes."""
+
+    def __init__(
+        self, store_threads: int, hash_threads: int, call_deadline: float | None = None
+    ) -> None:
+        """Makes the pools; threads begin with the first calls.
+
+        Args:
+            store_threads: that wait for the store.
+            hash_threads: that compute.
+            call_deadline: seconds that one small call to the store may take; None: any time.
+        """
+        self._call_deadline = call_deadline
+        self._store = ThreadPoolExecutor(store_threads, "store")
+        self._store_threads = store_threads
+        self._asked = 0
+        reserved = max(1, store_threads // RESERVED)
+        self._bulk = asyncio.Semaphore(max(1, store_threads - reserved))
+        self._hash = ThreadPoolExecutor(hash_threads, "hash", initializer=_yield_to_others)
+
+    @property
+    def queued(self) -> int:
+        """How many calls wait for a thread that asks the store."""
+        return max(0, self._asked - self._store_threads)
+
+    async def store(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Runs a small call that waits for the object store, its wait for a thread included.
+
+        Raises:
+            Unavailable: its deadline is over, or that of what it is done for.
+        """
+        with within(self._call_deadline):
+            return await self._in_time(partial(call, *args, **kwargs))
+
+    async def patient(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Runs a call that takes as long as it takes, however impatient who began it is.
+
+        The store's own bound is how long it may be silent.
+        """
+        with unbounded():
+            return await self._in_time(partial(call, *args, **kwargs))
+
+    async def bulk(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Runs a call that moves a part or a block; some threads are always left for others.
+
+        It goes on for as long as bytes move.
+        """
+        await self._bulk.acquire()
+        with unbounded():
+            return await self._in_time(partial(call, *args, **kwargs), self._bulk.release)
+
+    async def send(
+        self,
+        held: Sequence[Permit],
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """As `bulk`; what is held for it, like room for its bytes, is the call's from now on.
+
+        It is given back when no thread is busy with the call any more.
+        """
+        releases = [permit.move().release for permit in held]
+        try:
+            await self._bulk.acquire()
+        except BaseException:
+            for release in releases:
+                release()
+            raise
+        with unbounded():
+            return await self._in_time(
+                partial(call, *args, **kwargs), self._bulk.release, *releases
+            )
+
+    async def _in_time(self, call: Callable[[], Result], *gives_back: Callable[[], None]) -> Result:
+        """Runs a call in a thread, under the deadline that is in force here.
+
+        A call that has begun ends by itself: its requests know of the deadline. One that
+        still waits for a thread then never begins.
+
+        Args:
+            call: what blocks.
+            gives_back: called when no thread is busy with it any more, however that ends.
+        """
+        loop, deadline, overdue = asyncio.get_running_loop(), current(), False
+        self._asked += 1
+        running: Future[Result] | None = None
+        try:
+            running = started = self._store.submit(copy_context().run, call)
+
+            def expire() -> None:
+                nonlocal overdue
+                overdue = started.cancel()
+
+            timer = None if deadline is None else loop.call_later(deadline.left, expire)
+            try:
+                return await asyncio.wrap_future(started)
+            finally:
+                if timer is not None:
+                    timer.cancel()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not overdue or deadline is None or (task and task.cancelling()):
+                raise
+            raise Unavailable(
+                f"no thread that asks the store came free within {deadline.seconds:.3g} s: too "
+                "many requests wait for one; try again"
+            ) from None
+        finally:
+            free = partial(self._free, gives_back)
+            if running is None or running.done():
+                free()
+            else:
+                running.add_done_callback(partial(_call_in, loop, free))
+
+    def _free(self, gives_back: Collection[Callable[[], None]]) -> None:
+        self._asked -= 1
+        for give_back in gives_back:
+            give_back()
+
+    async def hash(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Runs a call that computes with the GIL released."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._hash, partial(call, *args, **kwargs))
+
+    async def close(self, grace: float) -> bool:
+        """Ends the pools: calls that are queued are not begun.
+
+        Calls under way are waited for, at most `grace` seconds, and never by the
+        loop itself. Returns whether all of them have ended.
+        """
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def join() -> None:
+            for pool in (self._store, self._hash):
+                pool.shutdown(cancel_futures=True)
+            with suppress(RuntimeError):  # the loop has given up waiting, and is closed
+                loop.call_soon_threadsafe(ended.set)
+
+        threading.Thread(target=join, name="workers-close", daemon=True).start()
+        try:
+            async with asyncio.timeout(grace):
+                await ended.wait()
+        except TimeoutError:
+            log.warning("threads are still busy with the store", seconds=grace)
+            return False
+        return True
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None], _: Future[Any]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody counts any more
+        loop.call_soon_threadsafe(call)
+
+
+def _yield_to_others() -> None:
+    """Lets every other thread have a core before this one."""
+    if sys.platform == "linux":  # elsewhere niceness is the whole process's
+        thread = threading.get_native_id()
+        with suppress(OSError):  # a sandbox may forbid it, and would keep the pool from starting
+            niceness = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, niceness + HASHING_YIELDS)

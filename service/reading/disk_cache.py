@@ -1,0 +1,253 @@
+"""The block cache on disk, below the one in memory: faster than the store, never trusted.
+
+A block that can't be had from here, for whatever reason, comes from the store; one that
+came from there is written in the background, or not at all. A disk that fails is left
+alone for a while, and never fails a read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+from pydantic import ByteSize
+
+from holdfast.checks import Check
+from holdfast.errors import ConfigurationError, DataLoss, because
+from holdfast.tasks import begin, failure
+from service.process.metrics import Metrics
+from service.reading.block_files import LAYOUT, BlockFiles, usage_of
+from service.settings import Settings
+from storage.records import Record
+
+log = structlog.get_logger(__name__)
+
+READERS: Final = 4
+"""Threads that read: enough for the queue of a fast disk."""
+MOST_WRITING: Final = 8
+"""Blocks that wait to be written at most: 32 MiB, kept from being given back."""
+PATIENCE: Final = 5.0
+"""Seconds after which a read counts as failed: the store is faster then."""
+REST: Final = 30.0
+"""Seconds for which a disk that failed is left alone."""
+CLOSING: Final = 2.0
+"""Seconds for the block that is being written at the end."""
+
+
+class _Spell:
+    """A time in which the disk fails: it has one line in the log when it begins, one at its end."""
+
+    def __init__(self, doing: str, clock: Callable[[], float]) -> None:
+        self._doing = doing
+        self._clock = clock
+        self._until = 0.0
+        self.failing = False
+
+    @property
+    def rests(self) -> bool:
+        """Whether the disk is to be left alone."""
+        return self.failing and self._clock() < self._until
+
+    def failed(self, error: BaseException) -> None:
+        """Begins a spell, or makes it longer."""
+        if not self.failing:
+            log.warning(
+                "the disk cache fails; blocks come from the store",
+                doing=self._doing,
+                reason=because(error),
+            )
+        self.failing = True
+        self._until = self._clock() + REST
+
+    def worked(self) -> None:
+        """Ends the spell; what was begun before it says nothing."""
+        if self.failing and not self.rests:
+            self.failing = False
+            log.info("the disk cache works again", doing=self._doing)
+
+
+class DiskCache:
+    """Blocks on disk, read and written in threads of its own."""
+
+    def __init__(
+        self, files: BlockFiles, clock: Callable[[], float], patience: float = PATIENCE
+    ) -> None:
+        """Touches nothing yet.
+
+        Args:
+            files: where the blocks are.
+            clock: seconds, monotonic.
+            patience: seconds after which a read counts as failed.
+        """
+        self._files = files
+        self._patience = patience
+        self._readers = ThreadPoolExecutor(READERS, "disk-read")
+        self._writer = ThreadPoolExecutor(1, "disk-write")
+        self._reading, self._writing = _Spell("reading", clock), _Spell("writing", clock)
+        self._pending: set[asyncio.Task[Any]] = set()
+        self._closed = False
+        self.hits = self.misses = self.damaged = self.dropped = self.errors = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that all files count for, when this process last wrote one."""
+        return self._files.used
+
+    @property
+    def evicted(self) -> int:
+        """Blocks that this process has removed to make room."""
+        return self._files.evicted
+
+    async def start(self) -> None:
+        """Makes the folder; what is in it is counted in the background.
+
+        Raises:
+            ConfigurationError: the folder can't be made, or can't be written to.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._writer, self._files.prepare)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the folder of the disk cache can't be used: {because(error)}; name another "
+                "one with HOLDFAST_DISK_CACHE_DIR, or set HOLDFAST_DISK_CACHE_BUDGET to 0"
+            ) from error
+        self._begin(self._take_stock)
+
+    def _take_stock(self) -> None:
+        if self._files.recount() and (missing := self._files.missing()):
+            log.warning(
+                "the disk has less room than the disk cache's budget",
+                missing=ByteSize(missing).human_readable(),
+            )
+
+    async def read(self, record: Record, index: int) -> bytes | None:
+        """A block, verified; None if it must come from the store."""
+        body = None
+        if not self._reading.rests:
+            body = await self._attempt(record, index)
+        if body is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return body
+
+    async def _attempt(self, record: Record, index: int) -> bytes | None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._patience):
+                body = await loop.run_in_executor(self._readers, self._files.read, record, index)
+        except DataLoss:
+            self.damaged += 1
+            return None
+        except OSError as error:  # a timeout is one, too
+            self.errors += 1
+            self._reading.failed(error)
+            return None
+        self._reading.worked()
+        return body
+
+    def write(self, record: Record, index: int, body: bytes) -> None:
+        """Keeps a verified block, soon; drops it where the disk isn't up to it."""
+        if self._closed or self._writing.rests or len(self._pending) >= MOST_WRITING:
+            self.dropped += 1
+            return
+        self._begin(self._write, record, index, body)
+
+    def _write(self, record: Record, index: int, body: bytes) -> bool:
+        if self._writing.failing:
+            self._files.prepare()  # somebody may have removed the folder
+        return self._files.write(record, index, body)
+
+    def _begin(self, call: Callable[..., bool | None], *args: object) -> None:
+        writing = begin(self._in_its_turn(call, *args))
+        self._pending.add(writing)
+        writing.add_done_callback(self._ended)
+
+    async def _in_its_turn(self, call: Callable[..., bool | None], *args: object) -> bool | None:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, call, *args)
+
+    def _ended(self, writing: asyncio.Task[bool | None]) -> None:
+        self._pending.discard(writing)
+        if writing.cancelled():
+            return
+        error = failure(writing)
+        if error is not None:
+            self.errors += 1
+            self._writing.failed(error)
+            return
+        self._writing.worked()
+        if writing.result() is False:
+            self.dropped += 1
+
+    async def close(self) -> None:
+        """Gives up what isn't written; the block under way is waited for, for 2 s at most."""
+        self._closed = True
+        for pool in (self._readers, self._writer):
+            pool.shutdown(wait=False, cancel_futures=True)
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=CLOSING)
+        for writing in list(self._pending):
+            writing.cancel()
+
+
+@asynccontextmanager
+async def disk_cache(settings: Settings, metrics: Metrics) -> AsyncIterator[DiskCache | None]:
+    """The cache that `settings` ask for, with its figures; None if they ask for none.
+
+    Raises:
+        ConfigurationError: its folder can't be made, or can't be written to.
+    """
+    if not settings.disk_cache_budget:
+        yield None
+        return
+    files = BlockFiles(settings.disk_cache_folder, settings.disk_cache_budget, time.time_ns)
+    disk = DiskCache(files, time.monotonic)
+    try:
+        await disk.start()
+        _gauges(metrics, disk)
+        yield disk
+    finally:
+        await disk.close()
+
+
+def _gauges(metrics: Metrics, disk: DiskCache) -> None:
+    metrics.gauge("holdfast_disk_cache_bytes", "Blocks on disk.", lambda: disk.size)
+    metrics.gauge("holdfast_disk_cache_hits", "Blocks found on disk.", lambda: disk.hits)
+    metrics.gauge("holdfast_disk_cache_misses", "Blocks not found there.", lambda: disk.misses)
+    metrics.gauge("holdfast_disk_cache_damaged", "Damaged files removed.", lambda: disk.damaged)
+    metrics.gauge("holdfast_disk_cache_dropped", "Blocks not written.", lambda: disk.dropped)
+    metrics.gauge("holdfast_disk_cache_evicted", "Blocks removed for room.", lambda: disk.evicted)
+    metrics.gauge("holdfast_disk_cache_errors", "Failures of the disk.", lambda: disk.errors)
+
+
+def look(settings: Settings) -> Iterator[Check]:
+    """Looks at the folder, for `holdfast doctor`, and changes nothing."""
+    if not settings.disk_cache_budget:
+        return
+    folder = settings.disk_cache_folder
+    name = f"disk cache {folder}"
+    there = (folder / LAYOUT).absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        advice = "let this user write there, or name another one with HOLDFAST_DISK_CACHE_DIR"
+        found = f"{there} isn't a folder that this user can write to"
+        yield Check(name, ok=False, essential=True, found=found, advice=advice)
+        return
+    disk, budget = os.statvfs(there), settings.disk_cache_budget
+    free, used = ByteSize(disk.f_bavail * disk.f_frsize), ByteSize(usage_of(folder))
+    yield Check(
+        name,
+        ok=free + used >= budget,
+        essential=False,
+        found=f"{used.human_readable()} of {budget.human_readable()} used, "
+        f"{free.human_readable()} free on the disk",
+        advice="make room, or lower HOLDFAST_DISK_CACHE_BUDGET",
+    )

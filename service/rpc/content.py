@@ -1,0 +1,314 @@
+"""The Content service: nine RPCs, each handed on to who knows how."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, TypeVar, cast
+
+import grpc
+import structlog
+from google.protobuf.empty_pb2 import Empty
+
+from coordination.ingests import Ingests
+from holdfast.deadlines import begin
+from holdfast.digests import Digest
+from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Overloaded, shorten
+from holdfast.filters import Filter
+from holdfast.values import check_ref
+from protos import content_pb2 as pb
+from protos import content_pb2_grpc
+from service.holdings.catalogue import Catalogue
+from service.holdings.presence import Presence
+from service.ingest.commit import Commits
+from service.ingest.intake import Intake
+from service.ingest.session import Session
+from service.ingest.sessions import Sessions
+from service.ingest.write_messages import Message
+from service.listeners import Listener
+from service.process.background import Background
+from service.process.metrics import Metrics
+from service.reading.reader import Reader
+from service.rpc import messages, wire
+from service.rpc.outflow import Outflow
+from service.rpc.overload import Overload
+from service.rpc.patience import bounded
+from service.rpc.status_codes import code_of, details_of, trailers_of
+from service.rpc.statuses import statuses
+
+log = structlog.get_logger(__name__)
+
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["Content"].full_name
+Context = grpc.aio.ServicerContext[Any, Any]
+Response = TypeVar("Response")
+
+INTERNAL: Final = "an error inside this frontend; its log says more. Try again, or another frontend"
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """What the RPCs work on. `call_deadline`: seconds for those that move no bytes."""
+
+    catalogue: Catalogue
+    reader: Reader
+    ingests: Ingests
+    commits: Commits
+    sessions: Sessions
+    presence: Presence
+    intake: Intake
+    outflow: Outflow
+    overload: Overload
+    background: Background
+    metrics: Metrics
+    call_deadline: float
+
+
+class ContentServicer(content_pb2_grpc.ContentServicer):
+    """The RPCs of one listener."""
+
+    def __init__(self, frontend: Frontend, listener: Listener) -> None:
+        self._frontend = frontend
+        self._listener = listener
+
+    def _tenant(self, context: Context) -> str:
+        metadata = cast("list[tuple[str, str | bytes]]", context.invocation_metadata() or ())
+        tenant = self._listener.tenant_of(metadata)
+        self._frontend.presence.mention(tenant)
+        return tenant
+
+    async def _answer(
+        self, context: Context, rpc: str, work: Coroutine[Any, Any, Response]
+    ) -> Response:
+        """Waits for an answer, as long as it may take; an error of ours becomes a status."""
+        deadline = self._frontend.call_deadline
+        try:
+            with self._frontend.overload.admit(rpc), self._frontend.metrics.watch(rpc):
+                async with bounded(rpc, deadline, context.time_remaining()):
+                    return await work
+        except Exception as error:  # noqa: BLE001 -- what isn't ours is logged and told as INTERNAL
+            work.close()  # it wasn't begun, if there is too much under way
+            await self._refuse(context, rpc, error)
+
+    async def _refuse(self, context: Context, rpc: str, error: Exception) -> NoReturn:
+        """Ends an RPC with a status; what isn't an error of ours tells nothing of itself."""
+        if isinstance(error, HoldfastError):
+            code, details, trailers = code_of(error), details_of(error), trailers_of(error)
+        else:
+            code, details, trailers = grpc.StatusCode.INTERNAL, INTERNAL, ()
+        self._frontend.metrics.refused(rpc, code)
+        if code is grpc.StatusCode.INTERNAL:
+            log.error("an error without a status", rpc=rpc, exc_info=error)
+        await context.abort(code, details, trailers)
+
+    async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
+        """What the tenant holds of one digest."""
+
+        async def work() -> pb.InfoResponse:
+            tenant, digest = self._tenant(context), Digest.parse(request.digest)
+            async with self._frontend.presence.promising(tenant):
+                found = await self._frontend.catalogue.info(tenant, digest)
+            return pb.InfoResponse(info=messages.info(found))
+
+        return await self._answer(context, "Info", work())
+
+    async def Update(self, request: pb.UpdateRequest, context: Context) -> pb.UpdateResponse:
+        """Changes the labels of the tenant's hold."""
+
+        async def work() -> pb.UpdateResponse:
+            tenant, digest = self._tenant(context), Digest.parse(request.info.digest)
+            async with self._frontend.presence.promising(tenant):
+                updated = await self._frontend.catalogue.update(
+                    tenant,
+                    digest,
+                    dict(request.info.labels),
+                    list(request.update_mask.paths),
+                    context.time_remaining(),
+                )
+            return pb.UpdateResponse(info=messages.info(updated))
+
+        return await self._answer(context, "Update", work())
+
+    async def List(
+        self, request: pb.ListContentRequest, context: Context
+    ) -> AsyncIterator[pb.ListContentResponse]:
+        """The tenant's holds."""
+        try:
+            with self._frontend.overload.admit("List"), self._frontend.metrics.watch("List"):
+                begin(context.time_remaining())
+                tenant = self._tenant(context)
+                matches = Filter.parse(request.filters).matches_info
+                noted = await self._frontend.presence.note(tenant)
+                async for batch in self._frontend.catalogue.list(tenant, matches):
+                    for message in messages.listed(batch):
+                        self._frontend.presence.in_time(noted)
+                        yield message
+        except Exception as error:  # noqa: BLE001 -- as in `_answer`
+            await self._refuse(context, "List", error)
+
+    async def Delete(self, request: pb.DeleteContentRequest, context: Context) -> Empty:
+        """Gives up the tenant's hold."""
+
+        async def work() -> Empty:
+            tenant, digest = self._tenant(context), Digest.parse(request.digest)
+            await self._frontend.catalogue.delete(tenant, digest, context.time_remaining())
+            return Empty()
+
+        return await self._answer(context, "Delete", work())
+
+    async def Read(  # type: ignore[override]  # encoded, see `register`
+        self, request: pb.ReadContentRequest, context: Context
+    ) -> AsyncIterator[bytes]:
+        """The bytes of a blob."""
+        try:
+            with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
+                begin(context.time_remaining())
+                pieces = self._frontend.reader.read(
+                    self._tenant(context),
+                    Digest.parse(request.digest),
+                    request.offset,
+                    request.size,
+                )
+                async for offset, piece in pieces:
+                    with piece:
+                        size, message = len(piece), wire.read_response(offset, piece)
+                    self._frontend.metrics.bytes_read(size)
+                    with self._frontend.outflow.handing(size):
+                        yield message
+        except Exception as error:  # noqa: BLE001 -- as in `_answer`
+            await self._refuse(context, "Read", error)
+
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
+        """How far one ingest is."""
+
+        async def work() -> pb.StatusResponse:
+            tenant, ref = self._tenant(context), check_ref(request.ref)
+            ingest = await self._frontend.ingests.find(tenant, ref)
+            if ingest is None:
+                raise NotFound(f"ref {shorten(ref)} not found: nothing is being written under it")
+            return pb.StatusResponse(status=messages.status(ingest.status(ingest.live)))
+
+        return await self._answer(context, "Status", work())
+
+    async def ListStatuses(
+        self, request: pb.ListStatusesRequest, context: Context
+    ) -> pb.ListStatusesResponse:
+        """How far the tenant's ingests are."""
+
+        async def work() -> pb.ListStatusesResponse:
+            matches = Filter.parse(request.filters).matches_status
+            return await statuses(self._frontend.ingests.each(self._tenant(context)), matches)
+
+        return await self._answer(context, "ListStatuses", work())
+
+    async def Abort(self, request: pb.AbortRequest, context: Context) -> Empty:
+        """Drops an ingest."""
+
+        async def work() -> Empty:
+            tenant, ref = self._tenant(context), check_ref(request.ref)
+            await self._frontend.commits.abort(tenant, ref)
+            return Empty()
+
+        return await self._answer(context, "Abort", work())
+
+    async def Write(
+        self,
+        request_iterator: AsyncIterator[pb.WriteContentRequest],  # noqa: ARG002 -- see `_next`
+        context: Context,
+    ) -> AsyncIterator[pb.WriteContentResponse]:
+        """Writes one ref, message by message."""
+        session, tenant = None, ""
+        presence, admission = self._frontend.presence, self._frontend.intake.stream()
+        try:
+            with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
+                # Nothing here keeps a message while the next one is waited for.
+                while True:
+                    await (session.admit(admission) if session else admission.ask(None))
+                    message = await _next(context)
+                    if message is None:
+                        break
+                    promised = session.promised if session else 0
+                    admission.came(message.size, promised=promised)
+                    if session is None:
+                        # In answer to a message: a stream that is ended before has no status.
+                        tenant = self._tenant(context)
+                        session = await self._begin(tenant, message)
+                    reply = session.handle_at_once(message)
+                    if reply is None:
+                        async with presence.promising(tenant):
+                            reply = await self._carry(session.handle(message))
+                    else:
+                        presence.mention(tenant)
+                    self._frontend.metrics.bytes_written(message.size)
+                    del message
+                    admission.handled()
+                    if reply.last:
+                        await self._close(session)
+                    yield messages.write_response(reply)
+                    if reply.last:
+                        return
+        except Exception as error:  # noqa: BLE001 -- as in `_answer`
+            if isinstance(error, Overloaded):
+                await self._frontend.overload.hear(context.read)
+            await self._close(session)
+            await self._refuse(context, "Write", error)
+        finally:
+            admission.handled()
+            await self._close(session)
+
+    async def _begin(self, tenant: str, message: Message) -> Session:
+        if not message.ref:
+            raise InvalidArgument("first message must have a reference")
+        message.check()
+        return await self._open(tenant, message.ref)
+
+    async def _open(self, tenant: str, ref: str) -> Session:
+        background = self._frontend.background
+        opening = background.carry(self._frontend.sessions.open(tenant, ref))
+        try:
+            return await background.wait(opening)
+        except asyncio.CancelledError:
+            # Nobody waits for it any more, and it may have taken the ref by now.
+            opening.add_done_callback(self._close_opened)
+            raise
+
+    def _close_opened(self, opening: asyncio.Task[Session]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self._frontend.sessions.close(opening.result())
+
+    async def _carry(self, work: Coroutine[Any, Any, Response]) -> Response:
+        """Waits for work that is carried to its end even if the client goes away.
+
+        Broken off half-way it could leave the hash ahead of the offset; what was
+        received is kept instead.
+        """
+        return await self._frontend.background.finish(work)
+
+    async def _close(self, session: Session | None) -> None:
+        if session is not None:
+            await self._frontend.background.wait(self._frontend.sessions.close(session))
+
+
+def register(servicer: ContentServicer, server: grpc.aio.Server) -> None:
+    """Serves the nine RPCs; the messages that carry bytes are left to `service.rpc.wire`."""
+    content_pb2_grpc.add_ContentServicer_to_server(servicer, server)
+    carriers = {
+        "Read": grpc.unary_stream_rpc_method_handler(
+            servicer.Read, request_deserializer=pb.ReadContentRequest.FromString
+        ),
+        "Write": grpc.stream_stream_rpc_method_handler(
+            servicer.Write,
+            response_serializer=pb.WriteContentResponse.SerializeToString,
+        ),
+    }
+    server.add_registered_method_handlers(SERVICE, carriers)
+
+
+async def _next(context: Context) -> Message | None:
+    """The next message of a write stream, or None at its end.
+
+    It is read from the context, because gRPC's iterator keeps the last message, up
+    to 16 MiB, while it waits for the next one.
+    """
+    request = await context.read()
+    return None if request is grpc.aio.EOF else wire.read_write_request(request)

@@ -1,0 +1,97 @@
+"""Between the wire's messages and our values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from holdfast.errors import InvalidArgument
+from holdfast.values import Info, Status
+from protos import content_pb2 as pb
+from service.ingest.write_messages import Action, Message, Reply
+
+NS = 10**9
+LARGEST_LIST: Final = 2**20
+"""Bytes of a List message at most: clients refuse more than 16 MiB, and others less."""
+FRAME: Final = 6
+"""Bytes that an entry takes in its list beside its own."""
+
+
+def timestamp(ns: int) -> Timestamp:
+    """A time in ns since 1970, as the wire has it."""
+    return Timestamp(seconds=ns // NS, nanos=ns % NS)
+
+
+def info(value: Info) -> pb.Info:
+    """A hold, as the wire has it."""
+    return pb.Info(
+        digest=str(value.digest),
+        size=value.size,
+        created_at=timestamp(value.created_at_ns),
+        updated_at=timestamp(value.updated_at_ns),
+        labels=dict(value.labels),
+    )
+
+
+def listed(values: Iterable[Info]) -> Iterator[pb.ListContentResponse]:
+    """Holds as messages of 1 MiB at most; a hold that is larger alone has one of its own."""
+    response, room = pb.ListContentResponse(), LARGEST_LIST
+    for value in values:
+        entry = info(value)
+        size = entry.ByteSize() + FRAME
+        if size > room and response.info:
+            yield response
+            response, room = pb.ListContentResponse(), LARGEST_LIST
+        response.info.append(entry)
+        room -= size
+    if response.info:
+        yield response
+
+
+def status(value: Status) -> pb.Status:
+    """An ingest, as the wire has it."""
+    return pb.Status(
+        started_at=timestamp(value.started_at_ns),
+        updated_at=timestamp(value.updated_at_ns),
+        ref=value.ref,
+        offset=value.offset,
+        total=value.total,
+        expected=value.expected,
+    )
+
+
+def write_request(request: pb.WriteContentRequest) -> Message:
+    """One message of a write stream.
+
+    Raises:
+        InvalidArgument: an action that nobody knows.
+    """
+    try:
+        action = Action(request.action)
+    except ValueError:
+        raise InvalidArgument(
+            f"unknown action {request.action}; use STAT (0), WRITE (1), COMMIT (2) or ABORT (3)"
+        ) from None
+    return Message(
+        action=action,
+        ref=request.ref,
+        total=request.total,
+        expected=request.expected,
+        offset=request.offset,
+        data=request.data,
+        labels=request.labels,
+    )
+
+
+def write_response(reply: Reply) -> pb.WriteContentResponse:
+    """The answer to one message of a write stream."""
+    return pb.WriteContentResponse(
+        action=pb.WriteAction.ValueType(reply.action.value),
+        started_at=timestamp(reply.started_at_ns),
+        updated_at=timestamp(reply.updated_at_ns),
+        offset=reply.offset,
+        total=reply.total,
+        digest=reply.digest,
+    )

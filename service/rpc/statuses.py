@@ -1,0 +1,45 @@
+"""The statuses of a tenant's ingests, as many as a client takes in one message.
+
+The API has one reply for all of them, and clients refuse one of more than 16 MiB. An
+error would end each pass of containerd's own collector, which asks before it aborts what
+is left behind: so it is told of those that moved longest ago, and of the others later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import structlog
+
+from coordination.ingest import Ingest
+from holdfast.values import Status
+from protos import content_pb2 as pb
+from service.rpc import messages
+
+log = structlog.get_logger(__name__)
+
+LARGEST: Final = 15 * 2**20
+"""Bytes of statuses in a reply: some 70,000 as containerd's refs are."""
+
+
+async def statuses(
+    ingests: AsyncIterator[list[Ingest]], matches: Callable[[Status], bool]
+) -> pb.ListStatusesResponse:
+    """What matches, in the order given, until a reply is full."""
+    response, room = pb.ListStatusesResponse(), LARGEST
+
+    def chosen(batch: list[Ingest]) -> list[pb.Status]:
+        # In a thread: patterns are a stranger's, and may take a while.
+        found = (ingest.status(ingest.live) for ingest in batch)
+        return [messages.status(status) for status in found if matches(status)]
+
+    async for batch in ingests:
+        for status in await asyncio.to_thread(chosen, batch):
+            room -= status.ByteSize() + messages.FRAME
+            if room < 0:
+                log.warning("statuses are left out: more than a message holds")
+                return response
+            response.statuses.append(status)
+    return response
