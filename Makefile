@@ -82,7 +82,7 @@ format: $(READY) ## Formats, and repairs what can be repaired.
 # Into folder $(1).
 define generate
 $(WITH_PATH) $(RUN)/python -m grpc_tools.protoc -I. --python_out=$(1) \
-  --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) protos/content.proto
+  --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) holdfast/protos/content.proto
 endef
 
 ##@ What is generated, and releases
@@ -95,7 +95,7 @@ protos: $(READY) ## Generates protos/*_pb2* again.
 protos-check: $(READY) ## Fails where protos/*_pb2* isn't what `make protos` would make.
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(call generate,$$scratch); \
-	for made in "$$scratch"/protos/*_pb2*; do \
+	for made in "$$scratch"/holdfast/protos/*_pb2*; do \
 	  diff -u "protos/$${made##*/}" "$$made" || \
 	    { echo "protos/$${made##*/} is not current; run 'make protos'" >&2; exit 1; }; \
 	done; echo "protos are current"
@@ -108,9 +108,9 @@ settings: $(READY) ## Writes the table in docs/settings.md again.
 lock: ## Makes the lock files again; UPGRADE=--upgrade for newer versions.
 	test -x $(LOCK_VENV)/bin/pip-compile || { $(PYTHON) -m venv $(LOCK_VENV) && \
 	  $(LOCK_VENV)/bin/pip install --quiet $(PIP_TOOLS); }
-	$(COMPILE) --extra dev --extra embedded \
+	$(COMPILE) --extra server --extra dev --extra embedded \
 	  --output-file requirements-dev.lock pyproject.toml requirements.in requirements-dev.in
-	$(COMPILE) --constraint requirements-dev.lock \
+	$(COMPILE) --extra server --constraint requirements-dev.lock \
 	  --output-file requirements.lock pyproject.toml requirements.in
 
 .PHONY: changelog

@@ -16,10 +16,10 @@ import grpc
 import uvloop
 from google.protobuf.empty_pb2 import Empty
 
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
-from service.rpc import wire
-from service.rpc.content import SERVICE
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
+from holdfast.service.rpc import wire
+from holdfast.service.rpc.content import SERVICE
 
 MESSAGE = 2**20
 """Bytes of a message of a long Read at most, as a frontend sends them."""

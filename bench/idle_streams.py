@@ -19,8 +19,8 @@ import grpc
 from redis import Redis
 
 from bench.compare.peers import TENANT, Frontend, Peers
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
 
 KIB = 2**10
 STREAMS = 1000

@@ -20,19 +20,19 @@ from typing import Any, Final
 
 import grpc
 
-from coordination.embedded import EmbeddedRedis
+from holdfast.coordination.embedded import EmbeddedRedis
 from holdfast.digests import Digest
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
-from service.frontend import run_frontend
-from service.listeners import parse
-from service.rpc.server import OPTIONS, Servers
-from service.settings import Settings
-from storage.folder import FolderStore
-from storage.holds import Hold, Holds
-from storage.keys import uuid7
-from storage.port import Entry, Fetched
-from storage.records import new_nonce
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
+from holdfast.service.frontend import run_frontend
+from holdfast.service.listeners import parse
+from holdfast.service.rpc.server import OPTIONS, Servers
+from holdfast.service.settings import Settings
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.holds import Hold, Holds
+from holdfast.storage.keys import uuid7
+from holdfast.storage.port import Entry, Fetched
+from holdfast.storage.records import new_nonce
 
 HOLDS: Final = 100_000
 TENANT: Final = "bench"

@@ -19,15 +19,15 @@ from typing import Any
 
 import grpc
 
-from coordination.embedded import EmbeddedRedis
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
-from service.frontend import run_frontend
-from service.listeners import parse
-from service.rpc.server import OPTIONS, Servers
-from service.settings import Settings
-from storage.folder import FolderStore
-from storage.port import Condition, Fetched, Written
+from holdfast.coordination.embedded import EmbeddedRedis
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
+from holdfast.service.frontend import run_frontend
+from holdfast.service.listeners import parse
+from holdfast.service.rpc.server import OPTIONS, Servers
+from holdfast.service.settings import Settings
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import Condition, Fetched, Written
 
 MIB = 2**20
 TIB = 2**40

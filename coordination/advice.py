@@ -7,9 +7,9 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
-from coordination.connection import Client
-from coordination.probe import RESP, first_words, speaks_tls
-from coordination.target import Target
+from holdfast.coordination.connection import Client
+from holdfast.coordination.probe import RESP, first_words, speaks_tls
+from holdfast.coordination.target import Target
 from holdfast.errors import HoldfastError, PermissionDenied
 
 PASSWORD: Final = re.compile("WRONGPASS|NOAUTH|[Aa]uthentication|password|AUTH")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from coordination.connection import Client, translated
-from coordination.keys import arrived
+from holdfast.coordination.connection import Client, translated
+from holdfast.coordination.keys import arrived
 from holdfast.digests import Digest
 
 ARRIVED_TTL_MS: Final = 60 * 60 * 1000

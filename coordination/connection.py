@@ -20,9 +20,9 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
-from coordination.sentinel import master
-from coordination.target import Target
 from holdfast import deadlines
+from holdfast.coordination.sentinel import master
+from holdfast.coordination.target import Target
 from holdfast.errors import (
     ConfigurationError,
     HoldfastError,

@@ -22,8 +22,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from coordination.keys import Keys
-from coordination.scripts import Scripts, text
+from holdfast.coordination.keys import Keys
+from holdfast.coordination.scripts import Scripts, text
 from holdfast.deadlines import unbounded
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable

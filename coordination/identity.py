@@ -5,9 +5,9 @@ Whether a store and a Redis belong together is `service.pairing`'s to find out.
 
 from __future__ import annotations
 
-from coordination.connection import Client, translated
-from coordination.keys import confirmed, known
-from coordination.scripts import Scripts, text
+from holdfast.coordination.connection import Client, translated
+from holdfast.coordination.keys import confirmed, known
+from holdfast.coordination.scripts import Scripts, text
 
 
 class Identity:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from coordination.scripts import Argument
+from holdfast.coordination.scripts import Argument
 from holdfast.values import Status
 
 

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from coordination.connection import Client, Subscription, translated
-from coordination.ingest import Change, Done, Dropped, Ingest, Opened, StoredPart, Turn
-from coordination.keys import LOST, TENANTS, Keys
-from coordination.leases import Lease, lost
-from coordination.scripts import Scripts, pairs, text
+from holdfast.coordination.connection import Client, Subscription, translated
+from holdfast.coordination.ingest import Change, Done, Dropped, Ingest, Opened, StoredPart, Turn
+from holdfast.coordination.keys import LOST, TENANTS, Keys
+from holdfast.coordination.leases import Lease, lost
+from holdfast.coordination.scripts import Scripts, pairs, text
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable, shorten
 

@@ -16,8 +16,8 @@ from typing import Final
 
 import structlog
 
-from coordination.keys import Keys
-from coordination.scripts import Scripts
+from holdfast.coordination.keys import Keys
+from holdfast.coordination.scripts import Scripts
 from holdfast.errors import Aborted, HoldfastError, Unavailable, shorten
 
 log = structlog.get_logger(__name__)

@@ -12,15 +12,15 @@ from typing import Any, Final
 from redis import exceptions as redis_errors
 from redis.asyncio.cluster import RedisCluster
 
-from coordination.connection import Client, translated
-from coordination.hold_cache import HoldCache
-from coordination.ingest import Change, StoredPart
-from coordination.ingests import Ingests
-from coordination.keys import LOST, TENANTS, Keys
-from coordination.leases import Leases
-from coordination.scripts import Scripts
 from holdfast.checks import Check
 from holdfast.clocks import uptime
+from holdfast.coordination.connection import Client, translated
+from holdfast.coordination.hold_cache import HoldCache
+from holdfast.coordination.ingest import Change, StoredPart
+from holdfast.coordination.ingests import Ingests
+from holdfast.coordination.keys import LOST, TENANTS, Keys
+from holdfast.coordination.leases import Leases
+from holdfast.coordination.scripts import Scripts
 from holdfast.digests import Digest
 from holdfast.errors import ConfigurationError, HoldfastError, PermissionDenied, because, shorten
 

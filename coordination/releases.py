@@ -14,8 +14,8 @@ from itertools import islice
 
 import structlog
 
-from coordination.ingests import Ingests
-from coordination.leases import BATCH, RETRIES
+from holdfast.coordination.ingests import Ingests
+from holdfast.coordination.leases import BATCH, RETRIES
 from holdfast.errors import HoldfastError, because
 
 log = structlog.get_logger(__name__)

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from redis.exceptions import NoScriptError
 
-from coordination.connection import DEADLINE, Client, master_of, translated
 from holdfast.backend import Backend
+from holdfast.coordination.connection import DEADLINE, Client, master_of, translated
 
 Argument = str | bytes | int
 
@@ -49,7 +49,7 @@ NAMES: Final = (
 @cache
 def source(name: str) -> str:
     """The text of a script."""
-    return (resources.files("coordination") / "lua" / f"{name}.lua").read_text("utf-8")
+    return (resources.files(__package__) / "lua" / f"{name}.lua").read_text("utf-8")
 
 
 @cache

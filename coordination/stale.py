@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from coordination.connection import Client, translated
-from coordination.ingest import Ingest
-from coordination.keys import TENANTS, Keys
-from coordination.scripts import Scripts, pairs, text
+from holdfast.coordination.connection import Client, translated
+from holdfast.coordination.ingest import Ingest
+from holdfast.coordination.keys import TENANTS, Keys
+from holdfast.coordination.scripts import Scripts, pairs, text
 
 BATCH: Final = 500
 """Refs read at once."""

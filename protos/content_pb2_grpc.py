@@ -4,7 +4,7 @@ import grpc
 import warnings
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
-from protos import content_pb2 as protos_dot_content__pb2
+from holdfast.protos import content_pb2 as holdfast_dot_protos_dot_content__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -19,7 +19,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in protos/content_pb2_grpc.py depends on'
+        + ' but the generated code in holdfast/protos/content_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -38,47 +38,47 @@ class ContentStub:
         """
         self.Info = channel.unary_unary(
                 '/containerd.services.content.v1.Content/Info',
-                request_serializer=protos_dot_content__pb2.InfoRequest.SerializeToString,
-                response_deserializer=protos_dot_content__pb2.InfoResponse.FromString,
+                request_serializer=holdfast_dot_protos_dot_content__pb2.InfoRequest.SerializeToString,
+                response_deserializer=holdfast_dot_protos_dot_content__pb2.InfoResponse.FromString,
                 _registered_method=True)
         self.Update = channel.unary_unary(
                 '/containerd.services.content.v1.Content/Update',
-                request_serializer=protos_dot_content__pb2.UpdateRequest.SerializeToString,
-                response_deserializer=protos_dot_content__pb2.UpdateResponse.FromString,
+                request_serializer=holdfast_dot_protos_dot_content__pb2.UpdateRequest.SerializeToString,
+                response_deserializer=holdfast_dot_protos_dot_content__pb2.UpdateResponse.FromString,
                 _registered_method=True)
         self.List = channel.unary_stream(
                 '/containerd.services.content.v1.Content/List',
-                request_serializer=protos_dot_content__pb2.ListContentRequest.SerializeToString,
-                response_deserializer=protos_dot_content__pb2.ListContentResponse.FromString,
+                request_serializer=holdfast_dot_protos_dot_content__pb2.ListContentRequest.SerializeToString,
+                response_deserializer=holdfast_dot_protos_dot_content__pb2.ListContentResponse.FromString,
                 _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/containerd.services.content.v1.Content/Delete',
-                request_serializer=protos_dot_content__pb2.DeleteContentRequest.SerializeToString,
+                request_serializer=holdfast_dot_protos_dot_content__pb2.DeleteContentRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
         self.Read = channel.unary_stream(
                 '/containerd.services.content.v1.Content/Read',
-                request_serializer=protos_dot_content__pb2.ReadContentRequest.SerializeToString,
-                response_deserializer=protos_dot_content__pb2.ReadContentResponse.FromString,
+                request_serializer=holdfast_dot_protos_dot_content__pb2.ReadContentRequest.SerializeToString,
+                response_deserializer=holdfast_dot_protos_dot_content__pb2.ReadContentResponse.FromString,
                 _registered_method=True)
         self.Status = channel.unary_unary(
                 '/containerd.services.content.v1.Content/Status',
-                request_serializer=protos_dot_content__pb2.StatusRequest.SerializeToString,
-                response_deserializer=protos_dot_content__pb2.StatusResponse.FromString,
+                request_serializer=holdfast_dot_protos_dot_content__pb2.StatusRequest.SerializeToString,
+                response_deserializer=holdfast_dot_protos_dot_content__pb2.StatusResponse.FromString,
                 _registered_method=True)
         self.ListStatuses = channel.unary_unary(
                 '/containerd.services.content.v1.Content/ListStatuses',
-                request_serializer=protos_dot_content__pb2.ListStatusesRequest.SerializeToString,
-                response_deserializer=protos_dot_content__pb2.ListStatusesResponse.FromString,
+                request_serializer=holdfast_dot_protos_dot_content__pb2.ListStatusesRequest.SerializeToString,
+                response_deserializer=holdfast_dot_protos_dot_content__pb2.ListStatusesResponse.FromString,
                 _registered_method=True)
         self.Write = channel.stream_stream(
                 '/containerd.services.content.v1.Content/Write',
-                request_serializer=protos_dot_content__pb2.WriteContentRequest.SerializeToString,
-                response_deserializer=protos_dot_content__pb2.WriteContentResponse.FromString,
+                request_serializer=holdfast_dot_protos_dot_content__pb2.WriteContentRequest.SerializeToString,
+                response_deserializer=holdfast_dot_protos_dot_content__pb2.WriteContentResponse.FromString,
                 _registered_method=True)
         self.Abort = channel.unary_unary(
                 '/containerd.services.content.v1.Content/Abort',
-                request_serializer=protos_dot_content__pb2.AbortRequest.SerializeToString,
+                request_serializer=holdfast_dot_protos_dot_content__pb2.AbortRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
 
@@ -155,47 +155,47 @@ def add_ContentServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Info': grpc.unary_unary_rpc_method_handler(
                     servicer.Info,
-                    request_deserializer=protos_dot_content__pb2.InfoRequest.FromString,
-                    response_serializer=protos_dot_content__pb2.InfoResponse.SerializeToString,
+                    request_deserializer=holdfast_dot_protos_dot_content__pb2.InfoRequest.FromString,
+                    response_serializer=holdfast_dot_protos_dot_content__pb2.InfoResponse.SerializeToString,
             ),
             'Update': grpc.unary_unary_rpc_method_handler(
                     servicer.Update,
-                    request_deserializer=protos_dot_content__pb2.UpdateRequest.FromString,
-                    response_serializer=protos_dot_content__pb2.UpdateResponse.SerializeToString,
+                    request_deserializer=holdfast_dot_protos_dot_content__pb2.UpdateRequest.FromString,
+                    response_serializer=holdfast_dot_protos_dot_content__pb2.UpdateResponse.SerializeToString,
             ),
             'List': grpc.unary_stream_rpc_method_handler(
                     servicer.List,
-                    request_deserializer=protos_dot_content__pb2.ListContentRequest.FromString,
-                    response_serializer=protos_dot_content__pb2.ListContentResponse.SerializeToString,
+                    request_deserializer=holdfast_dot_protos_dot_content__pb2.ListContentRequest.FromString,
+                    response_serializer=holdfast_dot_protos_dot_content__pb2.ListContentResponse.SerializeToString,
             ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
-                    request_deserializer=protos_dot_content__pb2.DeleteContentRequest.FromString,
+                    request_deserializer=holdfast_dot_protos_dot_content__pb2.DeleteContentRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'Read': grpc.unary_stream_rpc_method_handler(
                     servicer.Read,
-                    request_deserializer=protos_dot_content__pb2.ReadContentRequest.FromString,
-                    response_serializer=protos_dot_content__pb2.ReadContentResponse.SerializeToString,
+                    request_deserializer=holdfast_dot_protos_dot_content__pb2.ReadContentRequest.FromString,
+                    response_serializer=holdfast_dot_protos_dot_content__pb2.ReadContentResponse.SerializeToString,
             ),
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
-                    request_deserializer=protos_dot_content__pb2.StatusRequest.FromString,
-                    response_serializer=protos_dot_content__pb2.StatusResponse.SerializeToString,
+                    request_deserializer=holdfast_dot_protos_dot_content__pb2.StatusRequest.FromString,
+                    response_serializer=holdfast_dot_protos_dot_content__pb2.StatusResponse.SerializeToString,
             ),
             'ListStatuses': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStatuses,
-                    request_deserializer=protos_dot_content__pb2.ListStatusesRequest.FromString,
-                    response_serializer=protos_dot_content__pb2.ListStatusesResponse.SerializeToString,
+                    request_deserializer=holdfast_dot_protos_dot_content__pb2.ListStatusesRequest.FromString,
+                    response_serializer=holdfast_dot_protos_dot_content__pb2.ListStatusesResponse.SerializeToString,
             ),
             'Write': grpc.stream_stream_rpc_method_handler(
                     servicer.Write,
-                    request_deserializer=protos_dot_content__pb2.WriteContentRequest.FromString,
-                    response_serializer=protos_dot_content__pb2.WriteContentResponse.SerializeToString,
+                    request_deserializer=holdfast_dot_protos_dot_content__pb2.WriteContentRequest.FromString,
+                    response_serializer=holdfast_dot_protos_dot_content__pb2.WriteContentResponse.SerializeToString,
             ),
             'Abort': grpc.unary_unary_rpc_method_handler(
                     servicer.Abort,
-                    request_deserializer=protos_dot_content__pb2.AbortRequest.FromString,
+                    request_deserializer=holdfast_dot_protos_dot_content__pb2.AbortRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
@@ -225,8 +225,8 @@ class Content:
             request,
             target,
             '/containerd.services.content.v1.Content/Info',
-            protos_dot_content__pb2.InfoRequest.SerializeToString,
-            protos_dot_content__pb2.InfoResponse.FromString,
+            holdfast_dot_protos_dot_content__pb2.InfoRequest.SerializeToString,
+            holdfast_dot_protos_dot_content__pb2.InfoResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -252,8 +252,8 @@ class Content:
             request,
             target,
             '/containerd.services.content.v1.Content/Update',
-            protos_dot_content__pb2.UpdateRequest.SerializeToString,
-            protos_dot_content__pb2.UpdateResponse.FromString,
+            holdfast_dot_protos_dot_content__pb2.UpdateRequest.SerializeToString,
+            holdfast_dot_protos_dot_content__pb2.UpdateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -279,8 +279,8 @@ class Content:
             request,
             target,
             '/containerd.services.content.v1.Content/List',
-            protos_dot_content__pb2.ListContentRequest.SerializeToString,
-            protos_dot_content__pb2.ListContentResponse.FromString,
+            holdfast_dot_protos_dot_content__pb2.ListContentRequest.SerializeToString,
+            holdfast_dot_protos_dot_content__pb2.ListContentResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -306,7 +306,7 @@ class Content:
             request,
             target,
             '/containerd.services.content.v1.Content/Delete',
-            protos_dot_content__pb2.DeleteContentRequest.SerializeToString,
+            holdfast_dot_protos_dot_content__pb2.DeleteContentRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
@@ -333,8 +333,8 @@ class Content:
             request,
             target,
             '/containerd.services.content.v1.Content/Read',
-            protos_dot_content__pb2.ReadContentRequest.SerializeToString,
-            protos_dot_content__pb2.ReadContentResponse.FromString,
+            holdfast_dot_protos_dot_content__pb2.ReadContentRequest.SerializeToString,
+            holdfast_dot_protos_dot_content__pb2.ReadContentResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -360,8 +360,8 @@ class Content:
             request,
             target,
             '/containerd.services.content.v1.Content/Status',
-            protos_dot_content__pb2.StatusRequest.SerializeToString,
-            protos_dot_content__pb2.StatusResponse.FromString,
+            holdfast_dot_protos_dot_content__pb2.StatusRequest.SerializeToString,
+            holdfast_dot_protos_dot_content__pb2.StatusResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -387,8 +387,8 @@ class Content:
             request,
             target,
             '/containerd.services.content.v1.Content/ListStatuses',
-            protos_dot_content__pb2.ListStatusesRequest.SerializeToString,
-            protos_dot_content__pb2.ListStatusesResponse.FromString,
+            holdfast_dot_protos_dot_content__pb2.ListStatusesRequest.SerializeToString,
+            holdfast_dot_protos_dot_content__pb2.ListStatusesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -414,8 +414,8 @@ class Content:
             request_iterator,
             target,
             '/containerd.services.content.v1.Content/Write',
-            protos_dot_content__pb2.WriteContentRequest.SerializeToString,
-            protos_dot_content__pb2.WriteContentResponse.FromString,
+            holdfast_dot_protos_dot_content__pb2.WriteContentRequest.SerializeToString,
+            holdfast_dot_protos_dot_content__pb2.WriteContentResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -441,7 +441,7 @@ class Content:
             request,
             target,
             '/containerd.services.content.v1.Content/Abort',
-            protos_dot_content__pb2.AbortRequest.SerializeToString,
+            holdfast_dot_protos_dot_content__pb2.AbortRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,

@@ -10,7 +10,7 @@ that every client of that API talks to Holdfast unchanged. The text is ours.
 from collections import abc as _abc
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
-from protos import content_pb2 as _content_pb2
+from holdfast.protos import content_pb2 as _content_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys

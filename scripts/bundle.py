@@ -18,11 +18,11 @@ from typing import Final
 
 import PyInstaller.__main__
 
-from service.commands.serve import serve  # noqa: F401 -- fails early where the environment isn't whole
+from holdfast.service.commands.serve import serve  # noqa: F401 -- fails early where the environment isn't whole
 
 ROOT: Final = Path(__file__).parent.parent
 NAME: Final = "holdfast"
-OWN: Final = ("holdfast", "storage", "coordination", "service", "protos")
+OWN: Final = ("holdfast",)
 SERVICES: Final = {"s3", "sso", "sso-oidc", "signin", "sts"}
 """What botocore must know: S3, and where credentials come from. It knows some 400."""
 

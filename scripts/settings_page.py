@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from service.commands.setting_texts import default, kind
-from service.settings import Settings
+from holdfast.service.commands.setting_texts import default, kind
+from holdfast.service.settings import Settings
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "settings.md"
 HEADER: Final = "| name | value | default | what it does |"

@@ -9,17 +9,17 @@ from typing import Final
 
 import structlog
 
-from coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.backend import Change
 from holdfast.checks import require
+from holdfast.coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.deadlines import within
 from holdfast.errors import PermissionDenied, Unavailable
-from service.settings import Settings
-from storage.folder import FolderStore
-from storage.port import ObjectStore
-from storage.probe import probe
-from storage.reserve import Reserve, ReservedStore
-from storage.s3 import S3Settings, S3Store
+from holdfast.service.settings import Settings
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.probe import probe
+from holdfast.storage.reserve import Reserve, ReservedStore
+from holdfast.storage.s3 import S3Settings, S3Store
 
 log = structlog.get_logger(__name__)
 

@@ -17,35 +17,35 @@ from typing import Final
 
 import structlog
 
-from coordination.arrivals import Arrivals
-from coordination.connection import Client, close_client, open_client
-from coordination.hold_cache import HoldCache
-from coordination.ingests import Ingests
-from coordination.scripts import Scripts
 from holdfast.backend import Backend
 from holdfast.clocks import uptime
+from holdfast.coordination.arrivals import Arrivals
+from holdfast.coordination.connection import Client, close_client, open_client
+from holdfast.coordination.hold_cache import HoldCache
+from holdfast.coordination.ingests import Ingests
+from holdfast.coordination.scripts import Scripts
 from holdfast.errors import DataLoss, because
-from service.backends import tell
-from service.holdings.absences import Absences
-from service.holdings.catalogue import Catalogue
-from service.holdings.compaction import Compactions
-from service.holdings.snapshots import SnapshotKeeper
-from service.ingest.commit import Commits
-from service.ingest.commit_path import CommitPath
-from service.ingest.turns import Turns
-from service.ingest.upload_slots import UploadSlots
-from service.process.background import Background
-from service.process.metrics import Metrics
-from service.process.workers import Workers
-from service.settings import Settings
-from storage.blobs import Blobs
-from storage.damage import KnownDamage
-from storage.holds import Holds
-from storage.kept_holds import KeptHolds
-from storage.keys import uuid7
-from storage.port import ObjectStore
-from storage.records import Records, new_nonce
-from storage.snapshots import Snapshots
+from holdfast.service.backends import tell
+from holdfast.service.holdings.absences import Absences
+from holdfast.service.holdings.catalogue import Catalogue
+from holdfast.service.holdings.compaction import Compactions
+from holdfast.service.holdings.snapshots import SnapshotKeeper
+from holdfast.service.ingest.commit import Commits
+from holdfast.service.ingest.commit_path import CommitPath
+from holdfast.service.ingest.turns import Turns
+from holdfast.service.ingest.upload_slots import UploadSlots
+from holdfast.service.process.background import Background
+from holdfast.service.process.metrics import Metrics
+from holdfast.service.process.workers import Workers
+from holdfast.service.settings import Settings
+from holdfast.storage.blobs import Blobs
+from holdfast.storage.damage import KnownDamage
+from holdfast.storage.holds import Holds
+from holdfast.storage.kept_holds import KeptHolds
+from holdfast.storage.keys import uuid7
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Records, new_nonce
+from holdfast.storage.snapshots import Snapshots
 
 log = structlog.get_logger(__name__)
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from coordination.advice import advice, causes_of
-from coordination.connection import Client, close_client, open_client
-from coordination.embedded import EmbeddedRedis, socket_url
-from coordination.identity import Identity
-from coordination.probe import probe as probe_redis
-from coordination.probe import skew
-from coordination.scripts import Scripts
-from coordination.target import place
 from holdfast.checks import Check
 from holdfast.clocks import uptime
+from holdfast.coordination.advice import advice, causes_of
+from holdfast.coordination.connection import Client, close_client, open_client
+from holdfast.coordination.embedded import EmbeddedRedis, socket_url
+from holdfast.coordination.identity import Identity
+from holdfast.coordination.probe import probe as probe_redis
+from holdfast.coordination.probe import skew
+from holdfast.coordination.scripts import Scripts
+from holdfast.coordination.target import place
 from holdfast.deadlines import within
 from holdfast.errors import (
     ConfigurationError,
@@ -28,19 +28,19 @@ from holdfast.errors import (
     Unavailable,
     because,
 )
+from holdfast.service.backends import PROBE_DEADLINE, STORE_FOLDER, open_store
+from holdfast.service.core import owner
+from holdfast.service.listeners import Listener, parse
+from holdfast.service.pairing import PLANS, Pairing
+from holdfast.service.process.workers import Workers
+from holdfast.service.reading.disk_cache import look
+from holdfast.service.rpc.server import free_socket
+from holdfast.service.settings import Settings
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.probe import probe as probe_store
+from holdfast.storage.records import new_nonce
 from holdfast.tasks import begin
-from service.backends import PROBE_DEADLINE, STORE_FOLDER, open_store
-from service.core import owner
-from service.listeners import Listener, parse
-from service.pairing import PLANS, Pairing
-from service.process.workers import Workers
-from service.reading.disk_cache import look
-from service.rpc.server import free_socket
-from service.settings import Settings
-from storage.folder import FolderStore
-from storage.port import ObjectStore
-from storage.probe import probe as probe_store
-from storage.records import new_nonce
 
 PLAIN: Final = (
     "that port speaks no TLS, or its certificate isn't trusted: use http:// in "

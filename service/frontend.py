@@ -10,33 +10,33 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from coordination.connection import Client, close_client, open_client
-from coordination.leases import MARGIN, Leases
-from coordination.releases import Releases
-from coordination.scripts import Scripts
 from holdfast.clocks import uptime
-from service.core import Core, open_core
-from service.holdings.presence import Presence
-from service.ingest.budget import BufferBudget
-from service.ingest.intake import SIZE, Intake
-from service.ingest.sessions import Sessions
-from service.ingest.write_path import Limits, WritePath
-from service.pairing import Pairing, pairing_of
-from service.process.allocator import give_back
-from service.process.background import end, loop_of
-from service.process.trimming import Trimming
-from service.reading.block_cache import BlockCache
-from service.reading.disk_cache import disk_cache
-from service.reading.quarantine import Quarantine
-from service.reading.reader import Reader, RecordCache
-from service.rpc.content import Frontend
-from service.rpc.outflow import Outflow
-from service.rpc.overload import Most, Overload
-from service.settings import Settings
-from storage.keys import uuid7
-from storage.port import ObjectStore
-from storage.records import new_nonce
-from storage.sightings import Sightings
+from holdfast.coordination.connection import Client, close_client, open_client
+from holdfast.coordination.leases import MARGIN, Leases
+from holdfast.coordination.releases import Releases
+from holdfast.coordination.scripts import Scripts
+from holdfast.service.core import Core, open_core
+from holdfast.service.holdings.presence import Presence
+from holdfast.service.ingest.budget import BufferBudget
+from holdfast.service.ingest.intake import SIZE, Intake
+from holdfast.service.ingest.sessions import Sessions
+from holdfast.service.ingest.write_path import Limits, WritePath
+from holdfast.service.pairing import Pairing, pairing_of
+from holdfast.service.process.allocator import give_back
+from holdfast.service.process.background import end, loop_of
+from holdfast.service.process.trimming import Trimming
+from holdfast.service.reading.block_cache import BlockCache
+from holdfast.service.reading.disk_cache import disk_cache
+from holdfast.service.reading.quarantine import Quarantine
+from holdfast.service.reading.reader import Reader, RecordCache
+from holdfast.service.rpc.content import Frontend
+from holdfast.service.rpc.outflow import Outflow
+from holdfast.service.rpc.overload import Most, Overload
+from holdfast.service.settings import Settings
+from holdfast.storage.keys import uuid7
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import new_nonce
+from holdfast.storage.sightings import Sightings
 
 LEASE_POOL: Final = 8
 """Connections for renewals alone: a lease must not wait behind bulk work."""

@@ -28,15 +28,15 @@ from typing import Final
 
 import structlog
 
-from coordination.identity import Identity
-from coordination.target import place
 from holdfast.clocks import uptime
+from holdfast.coordination.identity import Identity
+from holdfast.coordination.target import place
 from holdfast.errors import ConfigurationError, HoldfastError, Unavailable, because
-from service.core import Core, owner
-from service.process.workers import Workers
-from storage.pairing import PAIRED, Kept, Paired, look, pair
-from storage.port import ObjectStore
-from storage.records import new_nonce
+from holdfast.service.core import Core, owner
+from holdfast.service.process.workers import Workers
+from holdfast.storage.pairing import PAIRED, Kept, Paired, look, pair
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import new_nonce
 
 log = structlog.get_logger(__name__)
 

@@ -12,26 +12,26 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from coordination.connection import Client
-from coordination.embedded import EmbeddedRedis
-from coordination.probe import probe
 from holdfast.checks import require
+from holdfast.coordination.connection import Client
+from holdfast.coordination.embedded import EmbeddedRedis
+from holdfast.coordination.probe import probe
 from holdfast.deadlines import within
 from holdfast.errors import Unavailable, because
+from holdfast.service.backends import checked_store, embedded_redis
+from holdfast.service.frontend import Running, run_frontend
+from holdfast.service.listeners import parse
+from holdfast.service.pairing import Pairing
+from holdfast.service.process.background import end, loop_of
+from holdfast.service.process.http import SideDoor
+from holdfast.service.process.notify import READY, STOPPING, notify
+from holdfast.service.process.room import attend
+from holdfast.service.process.signals import stop_signal
+from holdfast.service.rpc.server import Servers
+from holdfast.service.settings import Settings
+from holdfast.storage.fleet import declare_lifetime
+from holdfast.storage.reserve import ReservedStore
 from holdfast.tasks import begin
-from service.backends import checked_store, embedded_redis
-from service.frontend import Running, run_frontend
-from service.listeners import parse
-from service.pairing import Pairing
-from service.process.background import end, loop_of
-from service.process.http import SideDoor
-from service.process.notify import READY, STOPPING, notify
-from service.process.room import attend
-from service.process.signals import stop_signal
-from service.rpc.server import Servers
-from service.settings import Settings
-from storage.fleet import declare_lifetime
-from storage.reserve import ReservedStore
 
 log = structlog.get_logger(__name__)
 

@@ -18,8 +18,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.environment import CLIENT, PREFIX, TESTS, advice, strangers
 from holdfast.errors import ConfigurationError, InvalidArgument, because, shorten
-from service.listeners import parse
-from storage.records import BLOCK_SIZE
+from holdfast.service.listeners import parse
+from holdfast.storage.records import BLOCK_SIZE
 
 MIB = 2**20
 EMBEDDED_LISTEN = "tcp://127.0.0.1:9000?tenant-header=x-holdfast-tenant"

@@ -19,13 +19,13 @@ from typing import Final, TypeGuard
 
 from holdfast.digests import Digest
 from holdfast.errors import Aborted, DataLoss, Unavailable
+from holdfast.storage.damage import KnownDamage
+from holdfast.storage.holds import Hold, Holds, Relabel, merged
+from holdfast.storage.keys import NewName
+from holdfast.storage.own_data import OwnData, Watch
+from holdfast.storage.port import NoSuchKey, ObjectStore
+from holdfast.storage.records import LostRace, Record, Records, Seen, State
 from holdfast.values import Info
-from storage.damage import KnownDamage
-from storage.holds import Hold, Holds, Relabel, merged
-from storage.keys import NewName
-from storage.own_data import OwnData, Watch
-from storage.port import NoSuchKey, ObjectStore
-from storage.records import LostRace, Record, Records, Seen, State
 
 ATTEMPTS: Final = 16
 """How often a commit or a pardon looks again when another write came first."""

@@ -13,8 +13,8 @@ from typing import Final
 import crc32c
 
 from holdfast.errors import DataLoss, because
-from storage.port import ObjectStore
-from storage.records import BLOCK_SIZE, Record
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import BLOCK_SIZE, Record
 
 Buffer = bytes | bytearray | memoryview
 SUM_SIZE: Final = 4

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from holdfast.digests import Digest
-from storage.holds import FEW, Holds, Named, speaking
-from storage.keys import DELETING, NewName, hold_prefix
-from storage.port import IfMatch, NoSuchKey, ObjectStore
+from holdfast.storage.holds import FEW, Holds, Named, speaking
+from holdfast.storage.keys import DELETING, NewName, hold_prefix
+from holdfast.storage.port import IfMatch, NoSuchKey, ObjectStore
 
 
 class Compaction:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from storage.records import BLOCK_SIZE, block_count
+from holdfast.storage.records import BLOCK_SIZE, block_count
 
 _POLYNOMIAL: Final = 0x82F63B78
 _ONE: Final = 1 << 31

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.digests import Digest
-from storage.records import Record
+from holdfast.storage.records import Record
 
 REMEMBERED: Final = 4096
 """Digests that are remembered at most, some 2 MiB: those found first go first."""

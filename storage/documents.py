@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 import crc32c
 
 from holdfast.errors import DataLoss, UnsupportedFormat, because, shorten
-from storage.port import Entry, ObjectStore
+from holdfast.storage.port import Entry, ObjectStore
 
 Document = Mapping[str, Any]
 Decoded = TypeVar("Decoded")

@@ -13,9 +13,16 @@ import secrets
 from typing import Final
 
 from holdfast.errors import OutcomeUnknown, Unavailable
-from storage import documents
-from storage.keys import FLEET
-from storage.port import Condition, ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
+from holdfast.storage import documents
+from holdfast.storage.keys import FLEET
+from holdfast.storage.port import (
+    Condition,
+    ConditionFailed,
+    IfAbsent,
+    IfMatch,
+    NoSuchKey,
+    ObjectStore,
+)
 
 LIFETIME: Final = f"{FLEET}ingest-lifetime"
 FORMAT: Final = 2

@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from holdfast.errors import ConfigurationError, DataLoss, HoldfastError, ResourceExhausted, because
-from storage.folder_files import Files, translated
-from storage.folder_objects import HEADER, Objects, parts_folder
-from storage.folder_trust import FAILED
-from storage.folder_uploads import Uploads, composite, lock_of
-from storage.port import (
+from holdfast.storage.folder_files import Files, translated
+from holdfast.storage.folder_objects import HEADER, Objects, parts_folder
+from holdfast.storage.folder_trust import FAILED
+from holdfast.storage.folder_uploads import Uploads, composite, lock_of
+from holdfast.storage.port import (
     Body,
     Condition,
     ConditionFailed,

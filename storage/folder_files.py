@@ -25,8 +25,8 @@ from holdfast.errors import (
     Unavailable,
     because,
 )
-from storage.folder_trust import Trust
-from storage.port import Buffer
+from holdfast.storage.folder_trust import Trust
+from holdfast.storage.port import Buffer
 
 LOCKS: Final = 256
 """Lock files: enough that writers of different keys seldom meet."""

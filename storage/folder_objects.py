@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from holdfast.errors import DataLoss
-from storage.folder_files import lock_folder
-from storage.port import Entry, NoSuchKey
+from holdfast.storage.folder_files import lock_folder
+from holdfast.storage.port import Entry, NoSuchKey
 
 HEADER: Final = b"holdfast1 %s\n"
 MAGIC: Final = b"holdfast1 "

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.errors import DataLoss, OutcomeUnknown, because
-from storage.folder_files import Files, translated
-from storage.folder_objects import MANIFEST, parts_folder
-from storage.port import Body, InvalidPart, NoSuchUpload, Part, PendingUpload, pieces
+from holdfast.storage.folder_files import Files, translated
+from holdfast.storage.folder_objects import MANIFEST, parts_folder
+from holdfast.storage.port import Body, InvalidPart, NoSuchUpload, Part, PendingUpload, pieces
 
 META: Final = "meta.json"
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})

@@ -17,11 +17,18 @@ from typing import Any, Final
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, OutcomeUnknown, Unavailable, UnsupportedFormat
+from holdfast.storage import documents
+from holdfast.storage.kept_holds import KeptHolds
+from holdfast.storage.keys import (
+    DELETING,
+    NewName,
+    hold_digest,
+    hold_prefix,
+    name_after,
+    tenant_prefix,
+)
+from holdfast.storage.port import ConditionFailed, Entry, IfAbsent, IfMatch, NoSuchKey, ObjectStore
 from holdfast.values import Info
-from storage import documents
-from storage.kept_holds import KeptHolds
-from storage.keys import DELETING, NewName, hold_digest, hold_prefix, name_after, tenant_prefix
-from storage.port import ConditionFailed, Entry, IfAbsent, IfMatch, NoSuchKey, ObjectStore
 
 FORMAT: Final = 2
 ATTEMPTS: Final = 5

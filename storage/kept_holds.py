@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from storage.port import Entry
+from holdfast.storage.port import Entry
 
 OVERHEAD: Final = 400
 """Bytes that an entry takes beside its key and its body, measured with CPython 3.11."""

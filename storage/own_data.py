@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.errors import Aborted, DataLoss, Unavailable, because
-from storage.port import NoSuchKey, ObjectStore
-from storage.records import Record
+from holdfast.storage.port import NoSuchKey, ObjectStore
+from holdfast.storage.records import Record
 
 SIGHT_LASTS: Final = 900.0
 """Seconds for which data counts as there once it was seen complete. With the 15 minutes in

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.errors import OutcomeUnknown
-from storage import documents
-from storage.keys import FLEET
-from storage.port import (
+from holdfast.storage import documents
+from holdfast.storage.keys import FLEET
+from holdfast.storage.port import (
     Condition,
     ConditionFailed,
     IfAbsent,

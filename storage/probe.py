@@ -24,8 +24,8 @@ from holdfast.errors import (
     Unavailable,
     because,
 )
-from storage.keys import uuid7
-from storage.port import (
+from holdfast.storage.keys import uuid7
+from holdfast.storage.port import (
     MIN_PART_SIZE,
     Condition,
     ConditionFailed,

@@ -21,9 +21,9 @@ import crc32c
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, InvalidArgument, OutcomeUnknown, Unavailable, because, shorten
-from storage import documents
-from storage.keys import DATA, record_key
-from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
+from holdfast.storage import documents
+from holdfast.storage.keys import DATA, record_key
+from holdfast.storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchKey, ObjectStore
 
 FORMAT: Final = 2
 BLOCK_SIZE: Final = 4 * 2**20

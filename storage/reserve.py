@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from holdfast.errors import ResourceExhausted
-from storage.keys import DATA, FLEET, HOLDS, RECORDS, SNAPSHOTS, TAILS
-from storage.port import (
+from holdfast.storage.keys import DATA, FLEET, HOLDS, RECORDS, SNAPSHOTS, TAILS
+from holdfast.storage.port import (
     Body,
     Condition,
     Entry,

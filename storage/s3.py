@@ -13,7 +13,7 @@ import crc32c
 from botocore import exceptions as boto
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable, because
-from storage.port import (
+from holdfast.storage.port import (
     Condition,
     ConditionFailed,
     Entry,
@@ -22,15 +22,15 @@ from storage.port import (
     NoSuchKey,
     Written,
 )
-from storage.s3_bodies import Described, ends_early, whole
-from storage.s3_checksums import BodySum
-from storage.s3_client import bare, foreign, quoted
-from storage.s3_direct import Answer
-from storage.s3_errors import ChangedOnTheWay, status_of, translated
-from storage.s3_listing import Progress
-from storage.s3_settings import S3Settings
-from storage.s3_strangers import NotS3, about, understood
-from storage.s3_uploads import Uploads
+from holdfast.storage.s3_bodies import Described, ends_early, whole
+from holdfast.storage.s3_checksums import BodySum
+from holdfast.storage.s3_client import bare, foreign, quoted
+from holdfast.storage.s3_direct import Answer
+from holdfast.storage.s3_errors import ChangedOnTheWay, status_of, translated
+from holdfast.storage.s3_listing import Progress
+from holdfast.storage.s3_settings import S3Settings
+from holdfast.storage.s3_strangers import NotS3, about, understood
+from holdfast.storage.s3_uploads import Uploads
 
 __all__ = ["S3Settings", "S3Store"]
 

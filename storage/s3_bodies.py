@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from holdfast.errors import DataLoss
-from storage.port import Entry, Fetched
-from storage.s3_client import bare
-from storage.s3_clock import ServerClock
-from storage.s3_strangers import NotS3
+from holdfast.storage.port import Entry, Fetched
+from holdfast.storage.s3_client import bare
+from holdfast.storage.s3_clock import ServerClock
+from holdfast.storage.s3_strangers import NotS3
 
 
 @dataclass(frozen=True, slots=True)

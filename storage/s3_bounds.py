@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib3.util import Timeout
 
 from holdfast import deadlines
-from storage.s3_circuit import Circuit, patience
-from storage.s3_settings import S3Settings
+from holdfast.storage.s3_circuit import Circuit, patience
+from holdfast.storage.s3_settings import S3Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from storage.s3_errors import ChangedOnTheWay
+from holdfast.storage.s3_errors import ChangedOnTheWay
 
 HEADER: Final = "x-amz-checksum-crc32c"
 ALGORITHM: Final = "CRC32C"

@@ -22,16 +22,16 @@ from botocore.config import Config
 from holdfast.backend import Backend, Change
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError, because
-from storage.port import Body
-from storage.s3_bounds import ASKS_FOR_LESS, bound
-from storage.s3_checksums import SEND_ATTEMPTS
-from storage.s3_circuit import Circuit
-from storage.s3_clock import ServerClock
-from storage.s3_credentials import renew_refused
-from storage.s3_direct import NOTHING, Answer, DirectRequests
-from storage.s3_errors import ChangedOnTheWay, translated
-from storage.s3_settings import S3Settings
-from storage.s3_strangers import about, objection, understood, watch
+from holdfast.storage.port import Body
+from holdfast.storage.s3_bounds import ASKS_FOR_LESS, bound
+from holdfast.storage.s3_checksums import SEND_ATTEMPTS
+from holdfast.storage.s3_circuit import Circuit
+from holdfast.storage.s3_clock import ServerClock
+from holdfast.storage.s3_credentials import renew_refused
+from holdfast.storage.s3_direct import NOTHING, Answer, DirectRequests
+from holdfast.storage.s3_errors import ChangedOnTheWay, translated
+from holdfast.storage.s3_settings import S3Settings
+from holdfast.storage.s3_strangers import about, objection, understood, watch
 
 PLAIN: Final = frozenset(
     {HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_FOUND}

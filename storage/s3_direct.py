@@ -39,9 +39,9 @@ from botocore.httpsession import where
 from botocore.parsers import create_parser
 from botocore.utils import get_environ_proxies
 
-from storage.port import Body, Buffer, pieces
-from storage.s3_circuit import Circuit, patience
-from storage.s3_settings import S3Settings
+from holdfast.storage.port import Body, Buffer, pieces
+from holdfast.storage.s3_circuit import Circuit, patience
+from holdfast.storage.s3_settings import S3Settings
 
 NOTHING: Final[Mapping[str, str]] = {}
 PIECE: Final = 256 * 1024

@@ -29,9 +29,9 @@ from holdfast.errors import (
     because,
     shorten,
 )
-from storage.port import ConditionFailed, InvalidPart, NoSuchKey, NoSuchUpload
-from storage.s3_circuit import NotSent, spent
-from storage.s3_strangers import ADVICE, NotS3
+from holdfast.storage.port import ConditionFailed, InvalidPart, NoSuchKey, NoSuchUpload
+from holdfast.storage.s3_circuit import NotSent, spent
+from holdfast.storage.s3_strangers import ADVICE, NotS3
 
 FULL: Final = frozenset(
     {

@@ -9,8 +9,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
-from storage import blocks, crc
-from storage.port import (
+from holdfast.storage import blocks, crc
+from holdfast.storage.port import (
     Body,
     InvalidPart,
     NoSuchUpload,
@@ -20,11 +20,11 @@ from storage.port import (
     Written,
     pieces,
 )
-from storage.s3_checksums import ALGORITHM, BodySum, is_marked, marked, unmarked
-from storage.s3_client import Bucket, bare, quoted
-from storage.s3_errors import status_of, translated
-from storage.s3_listing import Progress
-from storage.s3_strangers import about, understood
+from holdfast.storage.s3_checksums import ALGORITHM, BodySum, is_marked, marked, unmarked
+from holdfast.storage.s3_client import Bucket, bare, quoted
+from holdfast.storage.s3_errors import status_of, translated
+from holdfast.storage.s3_listing import Progress
+from holdfast.storage.s3_strangers import about, understood
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef

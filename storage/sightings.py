@@ -16,9 +16,9 @@ from itertools import groupby
 from typing import Final
 
 from holdfast.errors import DataLoss, OutcomeUnknown
-from storage import documents
-from storage.keys import TENANTS, NewName, missing_key, seen_key
-from storage.port import ConditionFailed, Entry, IfAbsent, IfMatch, NoSuchKey, ObjectStore
+from holdfast.storage import documents
+from holdfast.storage.keys import TENANTS, NewName, missing_key, seen_key
+from holdfast.storage.port import ConditionFailed, Entry, IfAbsent, IfMatch, NoSuchKey, ObjectStore
 
 FORMAT: Final = 2
 

@@ -18,10 +18,10 @@ from typing import Final
 import crc32c
 
 from holdfast.errors import DataLoss, HoldfastError
-from storage import documents
-from storage.holds import Named
-from storage.keys import NewName, name_after, snapshot_prefix, tenant_prefix, uuid7
-from storage.port import Entry, NoSuchKey, ObjectStore
+from holdfast.storage import documents
+from holdfast.storage.holds import Named
+from holdfast.storage.keys import NewName, name_after, snapshot_prefix, tenant_prefix, uuid7
+from holdfast.storage.port import Entry, NoSuchKey, ObjectStore
 
 FORMAT: Final = 2
 COMPLETE: Final = "complete"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.errors import InvalidArgument
+from holdfast.storage.keys import HOLDS
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.sightings import Sighted, Sightings
+from holdfast.storage.spool import joined
 from holdfast.values import check_tenant
-from storage.keys import HOLDS
-from storage.port import ObjectStore
-from storage.sightings import Sighted, Sightings
-from storage.spool import joined
 
 AFTER_SLASH: Final = chr(ord("/") + 1)
 """What follows all keys below a folder."""

@@ -13,11 +13,11 @@ from typing import Final
 
 from bench.capacity.formulas import PAGE, Size
 from holdfast.digests import Digest
-from storage.blocks import sums_of
-from storage.holds import Hold
-from storage.keys import HOLDS, data_key, hold_digest, hold_prefix, record_key
-from storage.port import Condition, Entry, Fetched, NoSuchKey, PendingUpload, Written
-from storage.records import Record, State
+from holdfast.storage.blocks import sums_of
+from holdfast.storage.holds import Hold
+from holdfast.storage.keys import HOLDS, data_key, hold_digest, hold_prefix, record_key
+from holdfast.storage.port import Condition, Entry, Fetched, NoSuchKey, PendingUpload, Written
+from holdfast.storage.records import Record, State
 from tests.stores.memory import START, MemoryStore
 
 INLINE_EVERY: Final = 4

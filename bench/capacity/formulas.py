@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.capacity.requests import Requests
-from service.collector.known import LINES
+from holdfast.service.collector.known import LINES
 
 PAGE: Final = 1000
 """Keys of one page of a listing."""

@@ -12,18 +12,18 @@ from typing import Final
 from bench.capacity import formulas
 from bench.capacity.fleet import Fleet, FleetStore
 from bench.capacity.requests import Requests
-from service.collector.ages import Ages
-from service.collector.brakes import ACCEPTABLE
-from service.collector.report import Report
-from service.collector.run import Run
-from service.collector.sweep import sweep_store
-from service.scrub.passes import Means, Orders, Pass
-from storage.fleet import longest_lifetime
-from storage.holds import Holds, merged
-from storage.kept_holds import KeptHolds
-from storage.keys import DATA, uuid7
-from storage.records import Records, new_nonce
-from storage.spool import Spools
+from holdfast.service.collector.ages import Ages
+from holdfast.service.collector.brakes import ACCEPTABLE
+from holdfast.service.collector.report import Report
+from holdfast.service.collector.run import Run
+from holdfast.service.collector.sweep import sweep_store
+from holdfast.service.scrub.passes import Means, Orders, Pass
+from holdfast.storage.fleet import longest_lifetime
+from holdfast.storage.holds import Holds, merged
+from holdfast.storage.kept_holds import KeptHolds
+from holdfast.storage.keys import DATA, uuid7
+from holdfast.storage.records import Records, new_nonce
+from holdfast.storage.spool import Spools
 
 DAY: Final = 24 * 3600.0
 AGES: Final = Ages(grace=3600.0, data=2 * DAY, read_grace=3600.0, ingest_lifetime=DAY)

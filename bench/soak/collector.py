@@ -15,14 +15,14 @@ import sys
 import threading
 import time
 
-from service.backends import checked_store
-from service.collector.ages import Ages
-from service.collector.assembly import Orders, tools
-from service.collector.brakes import ACCEPTABLE
-from service.collector.report import Report
-from service.process import logs
-from service.settings import load
-from storage.fleet import longest_lifetime
+from holdfast.service.backends import checked_store
+from holdfast.service.collector.ages import Ages
+from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.brakes import ACCEPTABLE
+from holdfast.service.collector.report import Report
+from holdfast.service.process import logs
+from holdfast.service.settings import load
+from holdfast.storage.fleet import longest_lifetime
 
 DATA_AGE = 150.0
 """Seconds; ten times what a soak's ingest takes, and more than it may."""

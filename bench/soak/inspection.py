@@ -17,12 +17,12 @@ from bench.soak.oracle import Oracle, State
 from bench.soak.stage import LEASE, TENANTS, Stage
 from holdfast import ContentStore
 from holdfast.errors import HoldfastError
-from service.backends import open_store
-from service.settings import load
-from storage.keys import DATA, DELETING, HOLDS, RECORDS, TAILS, record_digest
-from storage.port import ObjectStore
-from storage.records import Records
-from storage.records import State as RecordState
+from holdfast.service.backends import open_store
+from holdfast.service.settings import load
+from holdfast.storage.keys import DATA, DELETING, HOLDS, RECORDS, TAILS, record_digest
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Records
+from holdfast.storage.records import State as RecordState
 from tests.servers.process import wait_until
 
 ROUNDS = 5

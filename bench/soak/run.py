@@ -18,8 +18,8 @@ from bench.soak.inspection import leftovers, settle, verify
 from bench.soak.oracle import Oracle
 from bench.soak.stage import Stage, Vitals
 from bench.soak.troubles import Troubles, troubles
-from service.core import HASH_THREADS
-from service.settings import Settings
+from holdfast.service.core import HASH_THREADS
+from holdfast.service.settings import Settings
 
 MIB = 2**20
 ACTORS = {"writer": 6, "reader": 3, "adopter": 1, "labeller": 1, "deleter": 1, "lister": 1}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.soak.views import Views
 from holdfast.digests import Digest
-from storage.keys import DATA, TAILS, hold_prefix, record_key
+from holdfast.storage.keys import DATA, TAILS, hold_prefix, record_key
 from tests.servers.process import free_port, listens, wait_until
 from tests.servers.redis import binary
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server, minio_binary

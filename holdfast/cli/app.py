@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated, Any, Final
 
 import typer
@@ -14,7 +14,7 @@ import typer.main
 from holdfast.cli import content, demo, ingests, node, transfers
 from holdfast.cli.exit_codes import ERROR, INTERRUPTED, exit_code
 from holdfast.cli.options import Address, RetryFor, Target, Tenant
-from holdfast.errors import HoldfastError, because
+from holdfast.errors import ConfigurationError, HoldfastError, because
 
 JOINING: Final = "holdfast.commands"
 """Entry points of commands that need more than the client."""
@@ -27,12 +27,19 @@ class Commands(typer.core.TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401
         """The commands' names, in order."""
-        return [*super().list_commands(ctx), *sorted(entry_points(group=JOINING).names)]
+        joining = sorted(entry_points(group=JOINING), key=lambda entry: entry.name)
+        there = [entry.name for entry in joining if _loaded(entry) is not None]
+        return [*super().list_commands(ctx), *there]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
         """A command; one that joins is loaded when it is asked for."""
         for joining in entry_points(group=JOINING, name=cmd_name):
-            loaded = joining.load()
+            loaded = _loaded(joining)
+            if loaded is None:
+                raise ConfigurationError(
+                    f"`holdfast {cmd_name}` needs packages that the client doesn't: "
+                    f"pip install 'holdfast[{','.join(joining.extras)}]'"
+                )
             if isinstance(loaded, typer.Typer):
                 return typer.main.get_command(loaded)
             alone = typer.Typer(add_completion=False)
@@ -55,6 +62,16 @@ class Commands(typer.core.TyperGroup):
                 traceback.print_exc()
             typer.echo(f"holdfast: {_line(error)}", err=True)
             raise typer.Exit(exit_code(error)) from None
+
+
+def _loaded(joining: EntryPoint) -> Any:  # noqa: ANN401 -- a function, or an application of typer's
+    """What an entry point names; None where packages that it needs aren't installed."""
+    try:
+        return joining.load()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "holdfast":
+            raise
+        return None
 
 
 def _line(error: Exception) -> str:

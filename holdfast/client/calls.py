@@ -9,8 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.client.frontends import Frontends
 from holdfast.digests import Digest
+from holdfast.protos import content_pb2 as pb
 from holdfast.values import Info, Labels, Status, check_labels
-from protos import content_pb2 as pb
 
 NS = 10**9
 

@@ -16,8 +16,8 @@ from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exceptio
 from holdfast.client.protocol import MAX_MESSAGE, ClientOptions, Patience
 from holdfast.client.status_codes import Status, error_of
 from holdfast.errors import FailedPrecondition, HoldfastError, Overloaded, Unavailable
-from protos import content_pb2 as pb
-from protos.content_pb2_grpc import ContentStub
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos.content_pb2_grpc import ContentStub
 
 Response = TypeVar("Response")
 Metadata = tuple[tuple[str, str], ...]

@@ -28,7 +28,7 @@ from holdfast.errors import (
     Unavailable,
     shorten,
 )
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 
 MIB: Final = 2**20
 MAX_MESSAGE: Final = 16 * MIB

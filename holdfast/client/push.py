@@ -18,8 +18,8 @@ from holdfast.client.upload import Committed, Progress, Upload
 from holdfast.client.writer import Writer
 from holdfast.digests import CANONICAL, Digest
 from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, because, shorten
+from holdfast.protos import content_pb2 as pb
 from holdfast.values import check_labels, check_ref, no_labels
-from protos import content_pb2 as pb
 
 CHUNK: Final = 2**20
 """Bytes that are read and hashed at once."""

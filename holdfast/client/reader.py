@@ -16,7 +16,7 @@ from holdfast.client.frontends import Connection, Frontends, retryable
 from holdfast.client.protocol import check_piece
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, Unavailable
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

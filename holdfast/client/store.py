@@ -22,8 +22,8 @@ from holdfast.client.writer import Writer
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, NotFound
 from holdfast.filters import Filter
+from holdfast.protos import content_pb2 as pb
 from holdfast.values import Info, Status, check_ref, check_tenant
-from protos import content_pb2 as pb
 
 TENANT_HEADER: Final = "x-holdfast-tenant"
 

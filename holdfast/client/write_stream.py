@@ -12,7 +12,7 @@ from holdfast.client import protocol
 from holdfast.client.frontends import Connection, Frontends
 from holdfast.client.protocol import InFlight
 from holdfast.errors import OutcomeUnknown, Unavailable
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 
 Reply = pb.WriteContentResponse | grpc.RpcError | None
 """A reply, an error, or the end of the stream."""

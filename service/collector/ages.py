@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from holdfast.errors import ConfigurationError, because
-from service.settings import DOOM_MINIMUM, REQUEST_LANDING, Settings, check_data_age
+from holdfast.service.settings import DOOM_MINIMUM, REQUEST_LANDING, Settings, check_data_age
 
 DATA_SLACK: Final = 24 * 3600.0
 """Seconds of G beyond the longest life of an ingest where none is set: a day, in which

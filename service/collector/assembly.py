@@ -14,24 +14,24 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from coordination.stale import StaleIngests
+from holdfast.coordination.stale import StaleIngests
 from holdfast.errors import Unavailable
-from service.collector.ages import Ages
-from service.collector.brakes import Brake
-from service.collector.collector import collect_once
-from service.collector.ingests import Knowledge
-from service.collector.report import Report
-from service.collector.run import Run
-from service.core import Core, open_core
-from service.pairing import pairing_of
-from service.settings import Settings
-from storage.fleet import longest_lifetime
-from storage.holds import Holds
-from storage.keys import uuid7
-from storage.port import ObjectStore
-from storage.records import Records, new_nonce
-from storage.snapshots import Snapshots
-from storage.spool import LIMIT, Spools
+from holdfast.service.collector.ages import Ages
+from holdfast.service.collector.brakes import Brake
+from holdfast.service.collector.collector import collect_once
+from holdfast.service.collector.ingests import Knowledge
+from holdfast.service.collector.report import Report
+from holdfast.service.collector.run import Run
+from holdfast.service.core import Core, open_core
+from holdfast.service.pairing import pairing_of
+from holdfast.service.settings import Settings
+from holdfast.storage.fleet import longest_lifetime
+from holdfast.storage.holds import Holds
+from holdfast.storage.keys import uuid7
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Records, new_nonce
+from holdfast.storage.snapshots import Snapshots
+from holdfast.storage.spool import LIMIT, Spools
 
 
 @dataclass(frozen=True, slots=True)

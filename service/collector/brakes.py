@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from holdfast.errors import HoldfastError
-from service.collector.census import Census
+from holdfast.service.collector.census import Census
 
 
 class Brake(StrEnum):

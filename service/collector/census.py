@@ -12,9 +12,9 @@ import secrets
 from dataclasses import dataclass
 from typing import Final, Self
 
-from storage import documents
-from storage.keys import COLLECTOR
-from storage.port import NoSuchKey, ObjectStore
+from holdfast.storage import documents
+from holdfast.storage.keys import COLLECTOR
+from holdfast.storage.port import NoSuchKey, ObjectStore
 
 KEY: Final = f"{COLLECTOR}census"
 FORMAT: Final = 2

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 
+from holdfast.service.collector.ingests import IngestSweep, Knowledge, give_up
+from holdfast.service.collector.run import Run, Stopped
+from holdfast.service.collector.sweep import sweep_store
 from holdfast.tasks import begin, wait_for_end
-from service.collector.ingests import IngestSweep, Knowledge, give_up
-from service.collector.run import Run, Stopped
-from service.collector.sweep import sweep_store
 
 
 async def collect_once(run: Run, knowledge: Knowledge, tenants_gone: tuple[str, ...] = ()) -> None:

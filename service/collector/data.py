@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.errors import FailedPrecondition
-from service.collector.doomed import Doom, Doomed
-from service.collector.reading import READ_GRACE
-from service.collector.report import Fate, Kind
-from service.collector.run import Run
-from service.collector.survey import Survey, considered
-from storage.spool import halves, joined
+from holdfast.service.collector.doomed import Doom, Doomed
+from holdfast.service.collector.reading import READ_GRACE
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.run import Run
+from holdfast.service.collector.survey import Survey, considered
+from holdfast.storage.spool import halves, joined
 
 
 class DataSweep:

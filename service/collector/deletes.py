@@ -15,13 +15,13 @@ from dataclasses import replace
 from typing import Final
 
 from holdfast.errors import DataLoss, UnsupportedFormat
-from service.collector.report import Fate, Kind
-from service.collector.run import Run
-from storage import documents
-from storage.holds import Hold, Holds
-from storage.keys import DELETING, hold_digest, hold_prefix
-from storage.port import NoSuchKey
-from storage.spool import Spool
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.run import Run
+from holdfast.storage import documents
+from holdfast.storage.holds import Hold, Holds
+from holdfast.storage.keys import DELETING, hold_digest, hold_prefix
+from holdfast.storage.port import NoSuchKey
+from holdfast.storage.spool import Spool
 
 TENANT: Final = 1
 """Which part of a hold's key names its tenant."""

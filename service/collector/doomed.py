@@ -24,11 +24,11 @@ from itertools import groupby
 from typing import Final
 
 from holdfast.errors import DataLoss, ResourceExhausted
-from service.collector.lines import chunks, sealed, unsealed
-from storage import documents
-from storage.keys import COLLECTOR
-from storage.port import Entry, NoSuchKey, ObjectStore
-from storage.spool import Spool
+from holdfast.service.collector.lines import chunks, sealed, unsealed
+from holdfast.storage import documents
+from holdfast.storage.keys import COLLECTOR
+from holdfast.storage.port import Entry, NoSuchKey, ObjectStore
+from holdfast.storage.spool import Spool
 
 LISTS: Final = f"{COLLECTOR}doomed/"
 CLOCK: Final = f"{COLLECTOR}clock"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
-from service.collector.report import Fate, Kind
-from service.collector.run import Run
-from storage.keys import DELETING, HOLDS, hold_digest, proper, record_key
-from storage.spool import Spool
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.run import Run
+from holdfast.storage.keys import DELETING, HOLDS, hold_digest, proper, record_key
+from holdfast.storage.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,20 +17,20 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from coordination.ingest import Ingest
-from coordination.ingests import Ingests
-from coordination.stale import Announced, StaleIngests
-from coordination.stale import Fate as Found
+from holdfast.coordination.ingest import Ingest
+from holdfast.coordination.ingests import Ingests
+from holdfast.coordination.stale import Announced, StaleIngests
+from holdfast.coordination.stale import Fate as Found
 from holdfast.errors import HoldfastError, Unavailable
-from service.collector.report import Fate, Kind
-from service.collector.run import Run
-from service.holdings.catalogue import Catalogue
-from service.ingest.commit import Commits
-from storage.holds import Holds
-from storage.keys import hold_digest
-from storage.port import Entry
-from storage.sightings import Sightings
-from storage.snapshots import Snapshots
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.run import Run
+from holdfast.service.holdings.catalogue import Catalogue
+from holdfast.service.ingest.commit import Commits
+from holdfast.storage.holds import Holds
+from holdfast.storage.keys import hold_digest
+from holdfast.storage.port import Entry
+from holdfast.storage.sightings import Sightings
+from holdfast.storage.snapshots import Snapshots
 
 LATELY: Final = 30 * 24 * 3600.0
 """Seconds on top of twice L in which a tenant must have been seen to be looked for."""

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.errors import HoldfastError
-from service.collector.lines import sealed, unsealed
-from storage.keys import COLLECTOR, RECORDS
-from storage.port import ObjectStore
-from storage.records import Seen, State
+from holdfast.service.collector.lines import sealed, unsealed
+from holdfast.storage.keys import COLLECTOR, RECORDS
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Seen, State
 
 PAGES: Final = f"{COLLECTOR}known/"
 LINES: Final = 16_000

@@ -7,12 +7,12 @@ from itertools import groupby
 from typing import Final
 
 from holdfast.errors import Unavailable
-from service.collector.report import Fate, Kind
-from service.collector.run import Run
-from storage.keys import DATA, SNAPSHOTS, TAILS, tenant_prefix
-from storage.port import Entry, PendingUpload
-from storage.probe import PREFIX as PROBE
-from storage.snapshots import name_of, newest_of
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.run import Run
+from holdfast.storage.keys import DATA, SNAPSHOTS, TAILS, tenant_prefix
+from holdfast.storage.port import Entry, PendingUpload
+from holdfast.storage.probe import PREFIX as PROBE
+from holdfast.storage.snapshots import name_of, newest_of
 
 UPLOADS_OF: Final = (DATA, PROBE)
 OBJECTS_OF: Final = (TAILS, PROBE)

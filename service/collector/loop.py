@@ -10,15 +10,15 @@ from collections.abc import Callable
 import structlog
 
 from holdfast.errors import HoldfastError
+from holdfast.service.backends import running_redis, tended_store
+from holdfast.service.collector.ages import Ages
+from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.report import Report
+from holdfast.service.process.signals import stop_signal
+from holdfast.service.settings import Settings
+from holdfast.storage.fleet import longest_lifetime
+from holdfast.storage.port import ObjectStore
 from holdfast.tasks import begin
-from service.backends import running_redis, tended_store
-from service.collector.ages import Ages
-from service.collector.assembly import Orders, tools
-from service.collector.report import Report
-from service.process.signals import stop_signal
-from service.settings import Settings
-from storage.fleet import longest_lifetime
-from storage.port import ObjectStore
 
 log = structlog.get_logger(__name__)
 

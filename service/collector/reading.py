@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from holdfast.errors import DataLoss, HoldfastError, UnsupportedFormat
-from service.collector.known import Known, Learnt, Pages
-from service.collector.report import Fate, Kind
-from service.collector.run import Run
-from service.collector.survey import Candidate, Survey
-from storage.keys import RECORDS, record_digest
-from storage.port import Entry
-from storage.records import State
-from storage.spool import joined, line_of
+from holdfast.service.collector.known import Known, Learnt, Pages
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.run import Run
+from holdfast.service.collector.survey import Candidate, Survey
+from holdfast.storage.keys import RECORDS, record_digest
+from holdfast.storage.port import Entry
+from holdfast.storage.records import State
+from holdfast.storage.spool import joined, line_of
 
 PLAIN: Final = "n"
 """Protected by a record that is live, condemned or corrupt …"""

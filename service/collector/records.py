@@ -20,14 +20,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from holdfast.errors import UnsupportedFormat
-from service.collector.brakes import Brake, Tripped, shorter
-from service.collector.holds import Held, list_holds
-from service.collector.report import Fate, Kind
-from service.collector.run import Run
-from service.collector.survey import Candidate
-from storage.keys import data_key, record_digest
-from storage.records import LostRace, Record, Seen, State
-from storage.spool import Spool, joined
+from holdfast.service.collector.brakes import Brake, Tripped, shorter
+from holdfast.service.collector.holds import Held, list_holds
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.run import Run
+from holdfast.service.collector.survey import Candidate
+from holdfast.storage.keys import data_key, record_digest
+from holdfast.storage.records import LostRace, Record, Seen, State
+from holdfast.storage.spool import Spool, joined
 
 
 def pardon(run: Run, condemned: Spool) -> None:

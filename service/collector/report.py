@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from holdfast.errors import because, shorten
-from service.collector.brakes import Tripped
+from holdfast.service.collector.brakes import Tripped
 
 Taken = Callable[["Kind", "Fate", int, str], None]
 """Called with what a run takes: its kind, what becomes of it, its bytes, its name."""

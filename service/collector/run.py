@@ -13,13 +13,13 @@ from typing import TypeVar
 import structlog
 
 from holdfast.errors import HoldfastError, because
-from service.collector.ages import Ages
-from service.collector.brakes import ACCEPTABLE, Brake, Braked, Limits, Tripped
-from service.collector.report import Report
-from storage.keys import NewName
-from storage.port import Entry, ObjectStore
-from storage.records import Records
-from storage.spool import Spools
+from holdfast.service.collector.ages import Ages
+from holdfast.service.collector.brakes import ACCEPTABLE, Brake, Braked, Limits, Tripped
+from holdfast.service.collector.report import Report
+from holdfast.storage.keys import NewName
+from holdfast.storage.port import Entry, ObjectStore
+from holdfast.storage.records import Records
+from holdfast.storage.spool import Spools
 
 log = structlog.get_logger(__name__)
 

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from holdfast.errors import DataLoss, UnsupportedFormat
-from service.collector.brakes import Plan
-from service.collector.doomed import Doom, Doomed, Newest
-from service.collector.holds import Held, list_holds
-from service.collector.report import Fate, Kind
-from service.collector.run import Run
-from storage.keys import DATA, proper
-from storage.spool import Spool, halves, line_of
+from holdfast.service.collector.brakes import Plan
+from holdfast.service.collector.doomed import Doom, Doomed, Newest
+from holdfast.service.collector.holds import Held, list_holds
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.run import Run
+from holdfast.storage.keys import DATA, proper
+from holdfast.storage.spool import Spool, halves, line_of
 
 
 @dataclass(frozen=True, slots=True)

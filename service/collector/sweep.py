@@ -7,17 +7,17 @@ told of, and the others run, since each is safe by itself; after a brake none do
 from __future__ import annotations
 
 from holdfast.errors import DataLoss, UnsupportedFormat
-from service.collector.brakes import Braked, tripped
-from service.collector.census import Census
-from service.collector.data import DataSweep
-from service.collector.deletes import BrokenDeletes
-from service.collector.leftovers import abort_uploads, sweep_snapshots, sweep_tails
-from service.collector.reading import Reading
-from service.collector.records import Burial, Condemnation, pardon
-from service.collector.report import Fate, Kind
-from service.collector.run import Run
-from service.collector.survey import Survey, begin
-from service.collector.tombstones import remove_tombstones
+from holdfast.service.collector.brakes import Braked, tripped
+from holdfast.service.collector.census import Census
+from holdfast.service.collector.data import DataSweep
+from holdfast.service.collector.deletes import BrokenDeletes
+from holdfast.service.collector.leftovers import abort_uploads, sweep_snapshots, sweep_tails
+from holdfast.service.collector.reading import Reading
+from holdfast.service.collector.records import Burial, Condemnation, pardon
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.run import Run
+from holdfast.service.collector.survey import Survey, begin
+from holdfast.service.collector.tombstones import remove_tombstones
 
 
 def sweep_store(run: Run) -> None:

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.errors import OutcomeUnknown
-from service.collector.report import Fate, Kind
-from service.collector.run import Run
-from service.collector.survey import Candidate, Survey, considered
-from storage.keys import record_digest
-from storage.port import ConditionFailed
-from storage.probe import deletes_conditionally
-from storage.spool import halves, joined
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.run import Run
+from holdfast.service.collector.survey import Candidate, Survey, considered
+from holdfast.storage.keys import record_digest
+from holdfast.storage.port import ConditionFailed
+from holdfast.storage.probe import deletes_conditionally
+from holdfast.storage.spool import halves, joined
 
 
 def remove_tombstones(run: Run, survey: Survey) -> None:

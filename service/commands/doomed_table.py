@@ -8,10 +8,10 @@ from pathlib import Path
 import typer
 
 from holdfast.cli.output import print_json, size
-from service.backends import tended_store
-from service.collector.doomed import Doomed
-from service.settings import REQUEST_LANDING, Settings
-from storage.spool import Spools
+from holdfast.service.backends import tended_store
+from holdfast.service.collector.doomed import Doomed
+from holdfast.service.settings import REQUEST_LANDING, Settings
+from holdfast.storage.spool import Spools
 
 
 def show_doomed(settings: Settings, spool_dir: Path | None, *, as_json: bool) -> None:

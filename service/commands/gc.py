@@ -14,17 +14,17 @@ from rich.text import Text
 
 from holdfast.cli.output import console, print_json, print_table, size
 from holdfast.errors import InvalidArgument
+from holdfast.service.collector import loop
+from holdfast.service.collector.assembly import Orders
+from holdfast.service.collector.brakes import ACCEPTABLE, Brake
+from holdfast.service.collector.report import Report
+from holdfast.service.commands.doomed_table import show_doomed
+from holdfast.service.commands.options import with_settings
+from holdfast.service.commands.rehearsal import Rehearsal
+from holdfast.service.process import logs
+from holdfast.service.settings import load
+from holdfast.service.tenants.consent import consent, refuse_unknown
 from holdfast.values import check_tenant
-from service.collector import loop
-from service.collector.assembly import Orders
-from service.collector.brakes import ACCEPTABLE, Brake
-from service.collector.report import Report
-from service.commands.doomed_table import show_doomed
-from service.commands.options import with_settings
-from service.commands.rehearsal import Rehearsal
-from service.process import logs
-from service.settings import load
-from service.tenants.consent import consent, refuse_unknown
 
 REFRESH = 4
 """Redraws of the progress line per second."""

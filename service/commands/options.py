@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_origin
 
 import typer
 
-from service.commands import setting_texts
-from service.settings import Settings
+from holdfast.service.commands import setting_texts
+from holdfast.service.settings import Settings
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:

@@ -6,7 +6,7 @@ import typer
 
 from holdfast.cli.output import print_json, size
 from holdfast.errors import shorten
-from service.collector.report import Fate, Kind
+from holdfast.service.collector.report import Fate, Kind
 
 SHOWN = 20
 """Things that are shown to people; programs are told of all."""

@@ -12,12 +12,12 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 from holdfast.cli.output import print_json, print_table, size
 from holdfast.digests import Digest
 from holdfast.errors import InvalidArgument, shorten
-from service.commands.options import with_settings
-from service.process import logs
-from service.scrub import run
-from service.scrub.passes import Orders
-from service.scrub.report import Report
-from service.settings import load
+from holdfast.service.commands.options import with_settings
+from holdfast.service.process import logs
+from holdfast.service.scrub import run
+from holdfast.service.scrub.passes import Orders
+from holdfast.service.scrub.report import Report
+from holdfast.service.settings import load
 
 RATE: Final = "100MiB"
 """Bytes per second: a terabyte in three hours, and little beside what a node pulls."""

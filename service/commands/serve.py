@@ -13,12 +13,12 @@ import uvloop
 
 from holdfast.checks import Check
 from holdfast.cli.output import print_table
-from service import doctor as examination
-from service import serve as frontend
-from service.commands.options import with_settings
-from service.process import logs
-from service.process.allocator import few_heaps
-from service.settings import load
+from holdfast.service import doctor as examination
+from holdfast.service import serve as frontend
+from holdfast.service.commands.options import with_settings
+from holdfast.service.process import logs
+from holdfast.service.process.allocator import few_heaps
+from holdfast.service.settings import load
 
 
 @with_settings

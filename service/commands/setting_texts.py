@@ -10,7 +10,7 @@ from typing import Final, Literal
 from pydantic import ByteSize
 from pydantic.fields import FieldInfo
 
-from service.settings import default_data_dir
+from holdfast.service.settings import default_data_dir
 
 _METAVARS: Final[dict[object, str]] = {
     ByteSize: "SIZE",

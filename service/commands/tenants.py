@@ -12,17 +12,17 @@ import uvloop
 
 from holdfast.cli.output import print_json, size
 from holdfast.errors import InvalidArgument, because, shorten
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.commands.options import with_settings
+from holdfast.service.process import logs
+from holdfast.service.settings import load
+from holdfast.service.tenants import run
+from holdfast.service.tenants.brake import Braked
+from holdfast.service.tenants.consent import consent, refuse_unknown
+from holdfast.service.tenants.existing import existing
+from holdfast.service.tenants.expiry import LEAST_GRACE, Outcome, Rules, Verdict
+from holdfast.service.tenants.listing import Summary
 from holdfast.values import check_tenant
-from service.collector.report import Fate, Kind
-from service.commands.options import with_settings
-from service.process import logs
-from service.settings import load
-from service.tenants import run
-from service.tenants.brake import Braked
-from service.tenants.consent import consent, refuse_unknown
-from service.tenants.existing import existing
-from service.tenants.expiry import LEAST_GRACE, Outcome, Rules, Verdict
-from service.tenants.listing import Summary
 
 app = typer.Typer(
     name="tenants",

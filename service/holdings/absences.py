@@ -19,7 +19,7 @@ from typing import Final
 
 import structlog
 
-from coordination.arrivals import Arrivals
+from holdfast.coordination.arrivals import Arrivals
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, because
 

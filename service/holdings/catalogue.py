@@ -11,15 +11,15 @@ from typing import Final
 
 import structlog
 
-from coordination.hold_cache import HoldCache, Ticket
+from holdfast.coordination.hold_cache import HoldCache, Ticket
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Unavailable, because, shorten
+from holdfast.service.holdings.absences import Absences
+from holdfast.service.holdings.hold_reading import HoldReading, Loaded
+from holdfast.service.process.workers import Workers
+from holdfast.storage.blobs import Blobs
+from holdfast.storage.holds import Holds, Relabel, merged
 from holdfast.values import Info, check_labels
-from service.holdings.absences import Absences
-from service.holdings.hold_reading import HoldReading, Loaded
-from service.process.workers import Workers
-from storage.blobs import Blobs
-from storage.holds import Holds, Relabel, merged
 
 log = structlog.get_logger(__name__)
 

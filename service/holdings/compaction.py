@@ -7,14 +7,14 @@ from typing import Final
 
 import structlog
 
-from coordination.hold_cache import Announcement, HoldCache
+from holdfast.coordination.hold_cache import Announcement, HoldCache
 from holdfast.digests import Digest
-from service.process.background import Background
-from service.process.workers import Workers
-from storage.compaction import Compaction
-from storage.holds import Holds
-from storage.keys import NewName, uuid7
-from storage.port import ConditionFailed, NoSuchKey, ObjectStore
+from holdfast.service.process.background import Background
+from holdfast.service.process.workers import Workers
+from holdfast.storage.compaction import Compaction
+from holdfast.storage.holds import Holds
+from holdfast.storage.keys import NewName, uuid7
+from holdfast.storage.port import ConditionFailed, NoSuchKey, ObjectStore
 
 log = structlog.get_logger(__name__)
 

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import chain, islice
 from typing import Final
 
-from service.process.workers import Workers
-from storage.holds import Holds, Named
-from storage.port import Entry
-from storage.snapshots import Snapshot, Snapshots
+from holdfast.service.process.workers import Workers
+from holdfast.storage.holds import Holds, Named
+from holdfast.storage.port import Entry
+from holdfast.storage.snapshots import Snapshot, Snapshots
 
 Group = list[Entry]
 """What is below one digest."""

@@ -24,8 +24,8 @@ import structlog
 from holdfast.clocks import uptime
 from holdfast.deadlines import unbounded
 from holdfast.errors import HoldfastError, Unavailable, because
+from holdfast.service.process.background import Background
 from holdfast.tasks import failure, wait_for_end
-from service.process.background import Background
 
 log = structlog.get_logger(__name__)
 

@@ -10,11 +10,11 @@ from typing import Final
 import structlog
 
 from holdfast.errors import HoldfastError, because
-from service.holdings.hold_reading import HoldReading
-from service.process.background import Background, end
-from service.process.workers import Workers
-from storage.holds import Holds
-from storage.snapshots import Snapshots, Writing
+from holdfast.service.holdings.hold_reading import HoldReading
+from holdfast.service.process.background import Background, end
+from holdfast.service.process.workers import Workers
+from holdfast.storage.holds import Holds
+from holdfast.storage.snapshots import Snapshots, Writing
 
 log = structlog.get_logger(__name__)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from holdfast.errors import ResourceExhausted
-from service.process.permits import Permit
+from holdfast.service.process.permits import Permit
 
 SILENCE: Final = 1.0
 """Seconds without a message after which a stream spills its part, if others wait: longer than

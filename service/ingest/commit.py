@@ -23,8 +23,8 @@ from typing import Final, TypeVar
 
 import structlog
 
-from coordination.ingest import Done, Ingest, StoredPart
-from coordination.leases import Lease
+from holdfast.coordination.ingest import Done, Ingest, StoredPart
+from holdfast.coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import (
     Aborted,
@@ -37,14 +37,14 @@ from holdfast.errors import (
     because,
     shorten,
 )
-from service.ingest.commit_path import CommitPath
-from service.ingest.turns import Turns, already_held
-from storage.blobs import Committed
-from storage.holds import Hold
-from storage.keys import record_key
-from storage.own_data import NEVER_SEEN, Lifetime, OwnData, Sight
-from storage.port import InvalidPart, NoSuchKey, NoSuchUpload, Part
-from storage.records import Record
+from holdfast.service.ingest.commit_path import CommitPath
+from holdfast.service.ingest.turns import Turns, already_held
+from holdfast.storage.blobs import Committed
+from holdfast.storage.holds import Hold
+from holdfast.storage.keys import record_key
+from holdfast.storage.own_data import NEVER_SEEN, Lifetime, OwnData, Sight
+from holdfast.storage.port import InvalidPart, NoSuchKey, NoSuchUpload, Part
+from holdfast.storage.records import Record
 
 log = structlog.get_logger(__name__)
 

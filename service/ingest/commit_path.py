@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from coordination.ingests import Ingests
-from service.holdings.absences import Absences
-from service.ingest.upload_slots import UploadSlots
-from service.process.background import Background
-from service.process.workers import Workers
-from storage.blobs import Blobs
-from storage.port import ObjectStore
-from storage.records import Records
+from holdfast.coordination.ingests import Ingests
+from holdfast.service.holdings.absences import Absences
+from holdfast.service.ingest.upload_slots import UploadSlots
+from holdfast.service.process.background import Background
+from holdfast.service.process.workers import Workers
+from holdfast.storage.blobs import Blobs
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Records
 
 
 @dataclass(frozen=True, slots=True)

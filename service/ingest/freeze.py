@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from service.ingest.commit import FrozenCommit, as_stored
-from service.ingest.part_stream import PartStream
-from storage.records import INLINE_LIMIT, Record
+from holdfast.service.ingest.commit import FrozenCommit, as_stored
+from holdfast.service.ingest.part_stream import PartStream
+from holdfast.storage.records import INLINE_LIMIT, Record
 
 
 async def prepare(

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from coordination.ingest import Change, Ingest
-from coordination.scripts import Argument
+from holdfast.coordination.ingest import Change, Ingest
+from holdfast.coordination.scripts import Argument
 from holdfast.errors import Aborted, DataLoss, NotFound, because
-from service.ingest.writing import Writing
-from storage import blocks
-from storage.blocks import RunningSum
-from storage.keys import tail_key
+from holdfast.service.ingest.writing import Writing
+from holdfast.storage import blocks
+from holdfast.storage.blocks import RunningSum
+from holdfast.storage.keys import tail_key
 
 COPIED: Final = 64 * 2**10
 """Pieces below this many bytes are copied together: each object has its own overhead,

@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import asyncio
 
-from coordination.ingest import Ingest, StoredPart
-from coordination.leases import Lease
+from holdfast.coordination.ingest import Ingest, StoredPart
+from holdfast.coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import Aborted, DataLoss, FailedPrecondition, HoldfastError, shorten
+from holdfast.service.ingest.hashing import new_hash
+from holdfast.service.ingest.part_buffer import PartBuffer, Tails
+from holdfast.service.ingest.part_uploads import PartUploads
+from holdfast.service.ingest.write_path import WritePath
+from holdfast.service.ingest.writing import INLINE_HASHING, Writing
+from holdfast.storage import blocks
+from holdfast.storage.keys import data_key
+from holdfast.storage.own_data import NEVER_SEEN, Sight
+from holdfast.storage.port import MAX_PARTS
+from holdfast.storage.records import INLINE_LIMIT
 from holdfast.tasks import begin
-from service.ingest.hashing import new_hash
-from service.ingest.part_buffer import PartBuffer, Tails
-from service.ingest.part_uploads import PartUploads
-from service.ingest.write_path import WritePath
-from service.ingest.writing import INLINE_HASHING, Writing
-from storage import blocks
-from storage.keys import data_key
-from storage.own_data import NEVER_SEEN, Sight
-from storage.port import MAX_PARTS
-from storage.records import INLINE_LIMIT
 
 
 class PartStream:

@@ -12,16 +12,16 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from coordination.ingest import Change, Ingest, StoredPart
-from coordination.scripts import Argument
+from holdfast.coordination.ingest import Change, Ingest, StoredPart
+from holdfast.coordination.scripts import Argument
 from holdfast.errors import Aborted, DataLoss, HoldfastError
+from holdfast.service.ingest.part_buffer import PartBuffer, Tails
+from holdfast.service.ingest.writing import Writing
+from holdfast.service.process.permits import NONE, Permit
+from holdfast.storage import blocks
+from holdfast.storage.keys import data_key
+from holdfast.storage.port import Body, NoSuchUpload, Upload
 from holdfast.tasks import begin, failure, wait_for_end
-from service.ingest.part_buffer import PartBuffer, Tails
-from service.ingest.writing import Writing
-from service.process.permits import NONE, Permit
-from storage import blocks
-from storage.keys import data_key
-from storage.port import Body, NoSuchUpload, Upload
 
 TAIL_FIELDS: Final = ("tail_key", "tail_size", "tail_sums")
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 
-from coordination.ingest import Change
-from coordination.leases import Lease
+from holdfast.coordination.ingest import Change
+from holdfast.coordination.leases import Lease
 from holdfast.digests import Digest
-from service.ingest.commit import Commits, as_stored
-from service.ingest.part_stream import PartStream
-from service.ingest.write_path import WritePath
-from storage import blocks
-from storage.records import Record, State
+from holdfast.service.ingest.commit import Commits, as_stored
+from holdfast.service.ingest.part_stream import PartStream
+from holdfast.service.ingest.write_path import WritePath
+from holdfast.storage import blocks
+from holdfast.storage.records import Record, State
 
 
 async def seal(path: WritePath, commits: Commits, lease: Lease, stream: PartStream) -> None:

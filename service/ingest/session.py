@@ -17,10 +17,10 @@ from typing import NoReturn
 
 import structlog
 
-from coordination.ingest import Change, Done, Ingest
-from coordination.ingests import Locked
-from coordination.leases import Lease
-from coordination.scripts import Argument
+from holdfast.coordination.ingest import Change, Done, Ingest
+from holdfast.coordination.ingests import Locked
+from holdfast.coordination.leases import Lease
+from holdfast.coordination.scripts import Argument
 from holdfast.digests import Digest
 from holdfast.errors import (
     Aborted,
@@ -34,21 +34,21 @@ from holdfast.errors import (
     because,
     shorten,
 )
+from holdfast.service.holdings.absences import ABSENCE_TTL
+from holdfast.service.holdings.catalogue import Catalogue
+from holdfast.service.ingest.commit import Commits
+from holdfast.service.ingest.freeze import prepare
+from holdfast.service.ingest.intake import Admission
+from holdfast.service.ingest.part_stream import PartStream
+from holdfast.service.ingest.phases import Phase, following
+from holdfast.service.ingest.seal import read_back, seal
+from holdfast.service.ingest.turns import already_held
+from holdfast.service.ingest.write_messages import Action, Message, Reply
+from holdfast.service.ingest.write_path import WritePath
+from holdfast.storage.keys import data_key
+from holdfast.storage.port import InvalidPart, NoSuchKey, NoSuchUpload
+from holdfast.storage.records import Record, State
 from holdfast.values import check_ref
-from service.holdings.absences import ABSENCE_TTL
-from service.holdings.catalogue import Catalogue
-from service.ingest.commit import Commits
-from service.ingest.freeze import prepare
-from service.ingest.intake import Admission
-from service.ingest.part_stream import PartStream
-from service.ingest.phases import Phase, following
-from service.ingest.seal import read_back, seal
-from service.ingest.turns import already_held
-from service.ingest.write_messages import Action, Message, Reply
-from service.ingest.write_path import WritePath
-from storage.keys import data_key
-from storage.port import InvalidPart, NoSuchKey, NoSuchUpload
-from storage.records import Record, State
 
 log = structlog.get_logger(__name__)
 

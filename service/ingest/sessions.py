@@ -9,12 +9,12 @@ from typing import Final
 
 import structlog
 
-from coordination.ingests import LostNonces
+from holdfast.coordination.ingests import LostNonces
 from holdfast.errors import HoldfastError, Unavailable, because
-from service.holdings.catalogue import Catalogue
-from service.ingest.commit import Commits
-from service.ingest.session import Session
-from service.ingest.write_path import WritePath
+from holdfast.service.holdings.catalogue import Catalogue
+from holdfast.service.ingest.commit import Commits
+from holdfast.service.ingest.session import Session
+from holdfast.service.ingest.write_path import WritePath
 
 log = structlog.get_logger(__name__)
 

@@ -22,12 +22,12 @@ from typing import Final
 
 import structlog
 
-from coordination.ingest import Turn
-from coordination.leases import Lease
+from holdfast.coordination.ingest import Turn
+from holdfast.coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import AlreadyExists
-from service.ingest.commit_path import CommitPath
-from storage.records import Record
+from holdfast.service.ingest.commit_path import CommitPath
+from holdfast.storage.records import Record
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from service.process.permits import Permit
+from holdfast.service.process.permits import Permit
 
 
 class UploadSlots:

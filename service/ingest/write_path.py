@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from coordination.ingests import Ingests
-from coordination.leases import Leases
-from coordination.releases import Releases
+from holdfast.coordination.ingests import Ingests
+from holdfast.coordination.leases import Leases
+from holdfast.coordination.releases import Releases
 from holdfast.errors import FailedPrecondition
-from service.holdings.absences import Absences
-from service.ingest.budget import BufferBudget
-from service.ingest.upload_slots import UploadSlots
-from service.process.background import Background
-from service.process.workers import Workers
-from storage.blobs import Blobs
-from storage.keys import NewName
-from storage.port import MAX_PARTS, ObjectStore
-from storage.records import BLOCK_SIZE
+from holdfast.service.holdings.absences import Absences
+from holdfast.service.ingest.budget import BufferBudget
+from holdfast.service.ingest.upload_slots import UploadSlots
+from holdfast.service.process.background import Background
+from holdfast.service.process.workers import Workers
+from holdfast.storage.blobs import Blobs
+from holdfast.storage.keys import NewName
+from holdfast.storage.port import MAX_PARTS, ObjectStore
+from holdfast.storage.records import BLOCK_SIZE
 
 MIB: Final = 2**20
 

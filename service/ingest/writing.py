@@ -8,14 +8,14 @@ from typing import Final, Self
 
 import structlog
 
-from coordination.ingest import Ingest
-from coordination.leases import Lease
+from holdfast.coordination.ingest import Ingest
+from holdfast.coordination.leases import Lease
 from holdfast.digests import CANONICAL, Digest
 from holdfast.errors import Aborted, HoldfastError
-from service.ingest.hashing import ContentHash, load_hash, new_hash
-from service.ingest.write_path import WritePath
-from storage import blocks
-from storage.blocks import RunningSum
+from holdfast.service.ingest.hashing import ContentHash, load_hash, new_hash
+from holdfast.service.ingest.write_path import WritePath
+from holdfast.storage import blocks
+from holdfast.storage.blocks import RunningSum
 
 log = structlog.get_logger(__name__)
 

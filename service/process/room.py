@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from holdfast.errors import HoldfastError, because
-from storage.reserve import Reserve
+from holdfast.storage.reserve import Reserve
 
 log = structlog.get_logger(__name__)
 

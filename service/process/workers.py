@@ -21,7 +21,7 @@ import structlog
 
 from holdfast.deadlines import current, unbounded, within
 from holdfast.errors import Unavailable
-from service.process.permits import Permit
+from holdfast.service.process.permits import Permit
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

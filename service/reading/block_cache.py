@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.deadlines import unbounded
+from holdfast.service.process.workers import Workers
+from holdfast.service.reading.disk_cache import DiskCache
+from holdfast.service.reading.pace import Pace
+from holdfast.storage import blocks
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import BLOCK_SIZE, Record, block_count
 from holdfast.tasks import begin, failure, wait_for_end
-from service.process.workers import Workers
-from service.reading.disk_cache import DiskCache
-from service.reading.pace import Pace
-from storage import blocks
-from storage.port import ObjectStore
-from storage.records import BLOCK_SIZE, Record, block_count
 
 MAX_AHEAD: Final = 8
 """Blocks that are read ahead at most: 32 MiB."""

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.errors import DataLoss
-from storage import blocks
-from storage.records import BLOCK_SIZE, Record
+from holdfast.storage import blocks
+from holdfast.storage.records import BLOCK_SIZE, Record
 
 LAYOUT: Final = "v1"
 FOLDER_MODE: Final = 0o700

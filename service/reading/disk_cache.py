@@ -20,11 +20,11 @@ from pydantic import ByteSize
 
 from holdfast.checks import Check
 from holdfast.errors import ConfigurationError, DataLoss, because
+from holdfast.service.process.metrics import Metrics
+from holdfast.service.reading.block_files import LAYOUT, BlockFiles, usage_of
+from holdfast.service.settings import Settings
+from holdfast.storage.records import Record
 from holdfast.tasks import begin, failure
-from service.process.metrics import Metrics
-from service.reading.block_files import LAYOUT, BlockFiles, usage_of
-from service.settings import Settings
-from storage.records import Record
 
 log = structlog.get_logger(__name__)
 

@@ -19,14 +19,14 @@ from typing import Final
 
 import structlog
 
-from coordination.hold_cache import HoldCache
+from holdfast.coordination.hold_cache import HoldCache
 from holdfast.errors import HoldfastError, because
-from service.process.background import Background
-from service.process.workers import Workers
-from storage.damage import KnownDamage
-from storage.port import ObjectStore
-from storage.records import LostRace, Record, Records, State
-from storage.tenants import holding_tenants
+from holdfast.service.process.background import Background
+from holdfast.service.process.workers import Workers
+from holdfast.storage.damage import KnownDamage
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import LostRace, Record, Records, State
+from holdfast.storage.tenants import holding_tenants
 
 log = structlog.get_logger(__name__)
 

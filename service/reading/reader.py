@@ -9,12 +9,12 @@ from typing import Final
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, NotFound, OutOfRange, Unavailable
-from service.holdings.catalogue import Catalogue
-from service.process.workers import Workers
-from service.reading.block_cache import BlockCache
-from service.reading.quarantine import Quarantine
-from storage.port import NoSuchKey
-from storage.records import BLOCK_SIZE, Record, Records, State
+from holdfast.service.holdings.catalogue import Catalogue
+from holdfast.service.process.workers import Workers
+from holdfast.service.reading.block_cache import BlockCache
+from holdfast.service.reading.quarantine import Quarantine
+from holdfast.storage.port import NoSuchKey
+from holdfast.storage.records import BLOCK_SIZE, Record, Records, State
 
 RECORD_TTL: Final = 30.0
 """Seconds for which a record is believed without asking: bytes never change, but a

@@ -11,31 +11,31 @@ import grpc
 import structlog
 from google.protobuf.empty_pb2 import Empty
 
-from coordination.ingests import Ingests
+from holdfast.coordination.ingests import Ingests
 from holdfast.deadlines import begin
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Overloaded, shorten
 from holdfast.filters import Filter
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
+from holdfast.service.holdings.catalogue import Catalogue
+from holdfast.service.holdings.presence import Presence
+from holdfast.service.ingest.commit import Commits
+from holdfast.service.ingest.intake import Intake
+from holdfast.service.ingest.session import Session
+from holdfast.service.ingest.sessions import Sessions
+from holdfast.service.ingest.write_messages import Message
+from holdfast.service.listeners import Listener
+from holdfast.service.process.background import Background
+from holdfast.service.process.metrics import Metrics
+from holdfast.service.reading.reader import Reader
+from holdfast.service.rpc import messages, wire
+from holdfast.service.rpc.outflow import Outflow
+from holdfast.service.rpc.overload import Overload
+from holdfast.service.rpc.patience import bounded
+from holdfast.service.rpc.status_codes import code_of, details_of, trailers_of
+from holdfast.service.rpc.statuses import statuses
 from holdfast.values import check_ref
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
-from service.holdings.catalogue import Catalogue
-from service.holdings.presence import Presence
-from service.ingest.commit import Commits
-from service.ingest.intake import Intake
-from service.ingest.session import Session
-from service.ingest.sessions import Sessions
-from service.ingest.write_messages import Message
-from service.listeners import Listener
-from service.process.background import Background
-from service.process.metrics import Metrics
-from service.reading.reader import Reader
-from service.rpc import messages, wire
-from service.rpc.outflow import Outflow
-from service.rpc.overload import Overload
-from service.rpc.patience import bounded
-from service.rpc.status_codes import code_of, details_of, trailers_of
-from service.rpc.statuses import statuses
 
 log = structlog.get_logger(__name__)
 

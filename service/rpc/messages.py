@@ -8,9 +8,9 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.errors import InvalidArgument
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.ingest.write_messages import Action, Message, Reply
 from holdfast.values import Info, Status
-from protos import content_pb2 as pb
-from service.ingest.write_messages import Action, Message, Reply
 
 NS = 10**9
 LARGEST_LIST: Final = 2**20

@@ -17,10 +17,10 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from holdfast.errors import ConfigurationError, because
+from holdfast.service.listeners import Listener
+from holdfast.service.process.background import end
+from holdfast.service.rpc.content import SERVICE, ContentServicer, Frontend, register
 from holdfast.tasks import begin
-from service.listeners import Listener
-from service.process.background import end
-from service.rpc.content import SERVICE, ContentServicer, Frontend, register
 
 log = structlog.get_logger(__name__)
 

@@ -13,10 +13,10 @@ from typing import Final
 
 import structlog
 
-from coordination.ingest import Ingest
+from holdfast.coordination.ingest import Ingest
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.rpc import messages
 from holdfast.values import Status
-from protos import content_pb2 as pb
-from service.rpc import messages
 
 log = structlog.get_logger(__name__)
 

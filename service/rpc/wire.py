@@ -16,9 +16,9 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from holdfast.errors import InvalidArgument, because
-from protos import content_pb2 as pb
-from service.ingest.write_messages import Action, Message
-from service.rpc import messages
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.ingest.write_messages import Action, Message
+from holdfast.service.rpc import messages
 
 PLAIN_WRITE: Final = b"\x08\x01"
 """Field 1, action: WRITE."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from service.scrub.abreast import Stopped
+from holdfast.service.scrub.abreast import Stopped
 
 MOST: Final = 10
 """Records that are marked among the last `AMONG`: 1 %, and in a smaller store as many. Disks

@@ -16,12 +16,12 @@ from typing import Final
 
 import structlog
 
-from coordination.connection import open_client
-from coordination.hold_cache import HoldCache
-from coordination.scripts import Scripts
+from holdfast.coordination.connection import open_client
+from holdfast.coordination.hold_cache import HoldCache
+from holdfast.coordination.scripts import Scripts
 from holdfast.errors import HoldfastError, Unavailable, because
-from storage.port import ObjectStore
-from storage.tenants import holding_tenants
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.tenants import holding_tenants
 
 log = structlog.get_logger(__name__)
 

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, InvalidArgument, because
-from storage import documents
-from storage.port import NoSuchKey, ObjectStore
+from holdfast.storage import documents
+from holdfast.storage.port import NoSuchKey, ObjectStore
 
 Key = TypeVar("Key")
 CURSOR: Final = "scrub/cursor"

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, because
-from service.scrub.pace import Pace
-from service.scrub.report import Kind, Report
-from storage import blocks
-from storage.blocks import Span
-from storage.port import NoSuchKey, ObjectStore
-from storage.records import Record
+from holdfast.service.scrub.pace import Pace
+from holdfast.service.scrub.report import Kind, Report
+from holdfast.storage import blocks
+from holdfast.storage.blocks import Span
+from holdfast.storage.port import NoSuchKey, ObjectStore
+from holdfast.storage.records import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ from typing import Final
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, UnsupportedFormat, because
-from service.scrub.abreast import Abreast
-from service.scrub.report import Action, Finding, Kind, Report
-from storage.holds import Holds
-from storage.keys import DELETING, HOLDS, hold_digest, proper, record_digest, record_key
-from storage.port import Entry, NoSuchKey, ObjectStore
-from storage.records import Records, State
-from storage.spool import Spool, Spools, halves, line_of
+from holdfast.service.scrub.abreast import Abreast
+from holdfast.service.scrub.report import Action, Finding, Kind, Report
+from holdfast.storage.holds import Holds
+from holdfast.storage.keys import DELETING, HOLDS, hold_digest, proper, record_digest, record_key
+from holdfast.storage.port import Entry, NoSuchKey, ObjectStore
+from holdfast.storage.records import Records, State
+from holdfast.storage.spool import Spool, Spools, halves, line_of
 
 TOLD: Final = 10
 """Holds on one digest that are looked at; more are of no more use."""

@@ -18,12 +18,12 @@ import structlog
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, UnsupportedFormat, because
-from service.scrub.brake import Brake, Braked
-from service.scrub.caches import Caches
-from service.scrub.examination import Damage, Examiner
-from service.scrub.report import Action, Finding, Kind, Report
-from storage.keys import record_digest, record_key
-from storage.records import LostRace, Record, Records, Seen, State
+from holdfast.service.scrub.brake import Brake, Braked
+from holdfast.service.scrub.caches import Caches
+from holdfast.service.scrub.examination import Damage, Examiner
+from holdfast.service.scrub.report import Action, Finding, Kind, Report
+from holdfast.storage.keys import record_digest, record_key
+from holdfast.storage.records import LostRace, Record, Records, Seen, State
 
 log = structlog.get_logger(__name__)
 

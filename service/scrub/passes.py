@@ -11,20 +11,20 @@ from typing import Final
 
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError
-from service.scrub.abreast import Abreast, Stopped
-from service.scrub.brake import Brake
-from service.scrub.caches import Caches
-from service.scrub.cursor import Cursor, Phase, load, remove, save
-from service.scrub.examination import Examiner
-from service.scrub.held import HoldsWalk
-from service.scrub.inspection import Inspector
-from service.scrub.pace import Pace
-from service.scrub.report import Counts, Report
-from storage.holds import Holds
-from storage.keys import RECORDS, NewName, record_key
-from storage.port import ObjectStore
-from storage.records import Records
-from storage.spool import Spools
+from holdfast.service.scrub.abreast import Abreast, Stopped
+from holdfast.service.scrub.brake import Brake
+from holdfast.service.scrub.caches import Caches
+from holdfast.service.scrub.cursor import Cursor, Phase, load, remove, save
+from holdfast.service.scrub.examination import Examiner
+from holdfast.service.scrub.held import HoldsWalk
+from holdfast.service.scrub.inspection import Inspector
+from holdfast.service.scrub.pace import Pace
+from holdfast.service.scrub.report import Counts, Report
+from holdfast.storage.holds import Holds
+from holdfast.storage.keys import RECORDS, NewName, record_key
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Records
+from holdfast.storage.spool import Spools
 
 SAVE_EVERY: Final = 30.0
 """Seconds between two saves of the cursor: what a crash makes the next run read again."""

@@ -12,17 +12,17 @@ from types import FrameType
 
 import structlog
 
-from coordination.embedded import EmbeddedRedis, socket_url
+from holdfast.coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.errors import Unavailable, because
-from service.backends import open_store
-from service.scrub.caches import forget_holds
-from service.scrub.passes import Means, Orders, Pass
-from service.scrub.report import Report
-from service.settings import REQUEST_LANDING, Settings
-from storage.fleet import longest_lifetime
-from storage.keys import uuid7
-from storage.port import ObjectStore
-from storage.records import new_nonce
+from holdfast.service.backends import open_store
+from holdfast.service.scrub.caches import forget_holds
+from holdfast.service.scrub.passes import Means, Orders, Pass
+from holdfast.service.scrub.report import Report
+from holdfast.service.settings import REQUEST_LANDING, Settings
+from holdfast.storage.fleet import longest_lifetime
+from holdfast.storage.keys import uuid7
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import new_nonce
 
 log = structlog.get_logger(__name__)
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import typer
 
 from holdfast.errors import InvalidArgument, NotFound
-from service.backends import tended_store
-from service.settings import Settings
-from storage.keys import seen_key, tenant_prefix
-from storage.port import NoSuchKey, ObjectStore
+from holdfast.service.backends import tended_store
+from holdfast.service.settings import Settings
+from holdfast.storage.keys import seen_key, tenant_prefix
+from holdfast.storage.port import NoSuchKey, ObjectStore
 
 
 def refuse_unknown(settings: Settings, tenants: Iterable[str]) -> None:

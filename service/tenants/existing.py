@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.errors import InvalidArgument
+from holdfast.service.tenants import kubernetes
+from holdfast.service.tenants.kubernetes import Cluster
 from holdfast.values import check_tenant
-from service.tenants import kubernetes
-from service.tenants.kubernetes import Cluster
 
 STDIN: Final = "-"
 KUBERNETES: Final = "kubernetes"

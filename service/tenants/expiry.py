@@ -21,12 +21,12 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from holdfast.errors import HoldfastError, because
-from service.holdings.presence import BELIEVED, LONGEST_ANSWER
-from service.tenants.brake import Plan
-from service.tenants.gone import Gone
-from storage.port import ObjectStore
-from storage.sightings import Missing, Sightings
-from storage.tenants import Tenant, known_tenants
+from holdfast.service.holdings.presence import BELIEVED, LONGEST_ANSWER
+from holdfast.service.tenants.brake import Plan
+from holdfast.service.tenants.gone import Gone
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.sightings import Missing, Sightings
+from holdfast.storage.tenants import Tenant, known_tenants
 
 LEAST_GRACE: Final = 2 * (BELIEVED + LONGEST_ANSWER)
 """Seconds between two looks at least: within half of it, whoever was promised something

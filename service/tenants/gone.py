@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from storage.sightings import Sightings
+from holdfast.storage.sightings import Sightings
 
 
 @dataclass(frozen=True, slots=True)

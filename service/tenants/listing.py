@@ -14,13 +14,13 @@ from itertools import groupby, islice
 from typing import Any, Final
 
 from holdfast.errors import DataLoss, UnsupportedFormat
-from storage import documents
-from storage.holds import Hold
-from storage.keys import DELETING, HOLDS, hold_digest
-from storage.port import Entry, NoSuchKey, ObjectStore
-from storage.sightings import Sighted, Sightings
-from storage.spool import joined
-from storage.tenants import is_tenant, order_of
+from holdfast.storage import documents
+from holdfast.storage.holds import Hold
+from holdfast.storage.keys import DELETING, HOLDS, hold_digest
+from holdfast.storage.port import Entry, NoSuchKey, ObjectStore
+from holdfast.storage.sightings import Sighted, Sightings
+from holdfast.storage.spool import joined
+from holdfast.storage.tenants import is_tenant, order_of
 
 REMEMBERED: Final = 200_000
 """Digests whose sizes are remembered: some 50 MB."""

@@ -8,19 +8,19 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from service.backends import running_redis, tended_store
-from service.collector.ages import Ages
-from service.collector.assembly import Orders, tools
-from service.collector.ingests import give_up
-from service.collector.report import Report
-from service.settings import Settings
-from service.tenants.expiry import Expiry, GiveUp, Outcome, Rules
-from service.tenants.gone import Gone
-from service.tenants.listing import Listing, Summary
-from storage.fleet import longest_lifetime
-from storage.port import ObjectStore
-from storage.records import new_nonce
-from storage.sightings import Sightings
+from holdfast.service.backends import running_redis, tended_store
+from holdfast.service.collector.ages import Ages
+from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.ingests import give_up
+from holdfast.service.collector.report import Report
+from holdfast.service.settings import Settings
+from holdfast.service.tenants.expiry import Expiry, GiveUp, Outcome, Rules
+from holdfast.service.tenants.gone import Gone
+from holdfast.service.tenants.listing import Listing, Summary
+from holdfast.storage.fleet import longest_lifetime
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import new_nonce
+from holdfast.storage.sightings import Sightings
 
 
 def summaries(settings: Settings, *, sizes: bool) -> Iterator[Summary]:

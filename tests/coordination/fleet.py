@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from coordination.connection import Client, open_client
-from coordination.hold_cache import HoldCache
-from coordination.ingest import Change, Ingest, StoredPart
-from coordination.ingests import Ingests
-from coordination.keys import TENANTS, Keys
-from coordination.leases import Lease, Leases
-from coordination.scripts import Scripts
+from holdfast.coordination.connection import Client, open_client
+from holdfast.coordination.hold_cache import HoldCache
+from holdfast.coordination.ingest import Change, Ingest, StoredPart
+from holdfast.coordination.ingests import Ingests
+from holdfast.coordination.keys import TENANTS, Keys
+from holdfast.coordination.leases import Lease, Leases
+from holdfast.coordination.scripts import Scripts
 from holdfast.digests import Digest
 
 NOW = 1_700_000_000_000_000_000

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from coordination.arrivals import ARRIVED_TTL_MS, Arrivals
-from coordination.connection import Client, open_client
-from coordination.keys import arrived
+from holdfast.coordination.arrivals import ARRIVED_TTL_MS, Arrivals
+from holdfast.coordination.connection import Client, open_client
+from holdfast.coordination.keys import arrived
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
 from tests.servers.process import free_port

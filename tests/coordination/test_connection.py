@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from redis import exceptions as redis_errors
 
-from coordination.connection import (
+from holdfast import deadlines
+from holdfast.backend import IN_A_ROW, SILENT, Backend, Change
+from holdfast.coordination.connection import (
     DEADLINE,
     POOL_SIZE,
     close_client,
@@ -21,11 +23,9 @@ from coordination.connection import (
     translate,
     translated,
 )
-from coordination.keys import Keys
-from coordination.probe import probe
-from coordination.scripts import Scripts
-from holdfast import deadlines
-from holdfast.backend import IN_A_ROW, SILENT, Backend, Change
+from holdfast.coordination.keys import Keys
+from holdfast.coordination.probe import probe
+from holdfast.coordination.scripts import Scripts
 from holdfast.errors import (
     HoldfastError,
     PermissionDenied,

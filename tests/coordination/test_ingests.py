@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from coordination.ingest import Change, Done, Dropped
-from coordination.keys import TENANTS
-from coordination.leases import Lease
-from coordination.scripts import Argument
+from holdfast.coordination.ingest import Change, Done, Dropped
+from holdfast.coordination.keys import TENANTS
+from holdfast.coordination.leases import Lease
+from holdfast.coordination.scripts import Argument
 from holdfast.errors import Aborted, Unavailable
 from tests.coordination.fleet import DIGEST, NOW, PART, Frontend, frontend
 
@@ -418,7 +418,7 @@ async def test_listing(alone: Frontend) -> None:
 
 async def test_listing_in_pieces(alone: Frontend, monkeypatch: pytest.MonkeyPatch) -> None:
     """More refs than are read at once are listed all the same, each once."""
-    monkeypatch.setattr("coordination.ingests.REFS", 2)
+    monkeypatch.setattr("holdfast.coordination.ingests.REFS", 2)
     refs = [f"ref-{number}" for number in range(5)]
     for ref in refs:
         await alone.open(ref, ref, ref)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import structlog
 
-from coordination.leases import BATCH, MARGIN, RENEWALS, TTL, Leases
-from coordination.scripts import Scripts
+from holdfast.coordination.leases import BATCH, MARGIN, RENEWALS, TTL, Leases
+from holdfast.coordination.scripts import Scripts
 from holdfast.errors import Aborted, Unavailable
 from tests.coordination.fleet import NOW, Clock, Frontend
 

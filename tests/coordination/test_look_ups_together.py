@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from coordination.connection import Client
-from coordination.hold_cache import TOGETHER, HoldCache
-from coordination.scripts import Argument, Scripts
+from holdfast.coordination.connection import Client
+from holdfast.coordination.hold_cache import TOGETHER, HoldCache
+from holdfast.coordination.scripts import Argument, Scripts
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
 from tests.coordination.fleet import DIGEST, Frontend

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from coordination.ingest import Change, Done
-from coordination.leases import Lease
-from coordination.scripts import _sha
+from holdfast.coordination.ingest import Change, Done
+from holdfast.coordination.leases import Lease
+from holdfast.coordination.scripts import _sha
 from tests.coordination.fleet import DIGEST, NOW, Frontend, frontend
 from tests.servers.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.servers.redis_topologies import port_of

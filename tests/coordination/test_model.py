@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coordination.ingest import Change, Done
-from coordination.leases import Lease
+from holdfast.coordination.ingest import Change, Done
+from holdfast.coordination.leases import Lease
 from holdfast.errors import Aborted, Unavailable
 from tests.coordination.fleet import NOW, PART, Frontend, frontend
 

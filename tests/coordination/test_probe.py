@@ -10,10 +10,10 @@ from threading import Thread
 
 import pytest
 
-from coordination.connection import open_client
-from coordination.keys import TENANTS
-from coordination.probe import TENANT, _look_at, probe
 from holdfast.checks import Check, require
+from holdfast.coordination.connection import open_client
+from holdfast.coordination.keys import TENANTS
+from holdfast.coordination.probe import TENANT, _look_at, probe
 from holdfast.errors import ConfigurationError, Unavailable
 from tests.coordination.fleet import frontend
 from tests.servers.redis import RedisServer

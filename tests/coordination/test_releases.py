@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import structlog
 
-from coordination.leases import BATCH, RETRIES, TTL
-from coordination.releases import Releases
+from holdfast.coordination.leases import BATCH, RETRIES, TTL
+from holdfast.coordination.releases import Releases
 from holdfast.errors import Unavailable
 from tests.coordination.fleet import Clock, Frontend
 

@@ -8,7 +8,7 @@ from importlib import resources
 import pytest
 from redis.exceptions import NoScriptError
 
-from coordination.scripts import NAMES, pairs, source
+from holdfast.coordination.scripts import NAMES, pairs, source
 from tests.coordination.fleet import Frontend
 
 HEADER = re.compile(
@@ -19,7 +19,7 @@ HEADER = re.compile(
 
 def test_all_are_known() -> None:
     """Every script beside the module is one that it can run, and the other way round."""
-    files = [path.name for path in (resources.files("coordination") / "lua").iterdir()]
+    files = [path.name for path in (resources.files("holdfast.coordination") / "lua").iterdir()]
     assert sorted(files) == [f"{name}.lua" for name in NAMES]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coordination.connection import open_client
-from coordination.target import Target, place
+from holdfast.coordination.connection import open_client
+from holdfast.coordination.target import Target, place
 from holdfast.errors import ConfigurationError
 
 

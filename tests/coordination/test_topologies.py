@@ -8,10 +8,16 @@ from contextlib import suppress
 
 from redis.crc import key_slot
 
-from coordination.connection import POOL_SIZE, Client, close_client, open_client, translated
-from coordination.ingest import Change, Done
-from coordination.keys import TENANTS, Keys
-from coordination.probe import probe
+from holdfast.coordination.connection import (
+    POOL_SIZE,
+    Client,
+    close_client,
+    open_client,
+    translated,
+)
+from holdfast.coordination.ingest import Change, Done
+from holdfast.coordination.keys import TENANTS, Keys
+from holdfast.coordination.probe import probe
 from holdfast.errors import Unavailable
 from tests.coordination.fleet import DIGEST, NOW, Frontend, frontend
 from tests.servers.redis_topologies import Cluster, Watched, admin

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from coordination.keys import Keys
-from coordination.scripts import NAMES, _sha
-from storage.folder import FolderStore
-from storage.port import ObjectStore
+from holdfast.coordination.keys import Keys
+from holdfast.coordination.scripts import NAMES, _sha
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import ObjectStore
 from tests.faults.plans import EVERYTHING, Plan
 from tests.faults.stage import Backends
 from tests.servers.redis_proxy import FAULTS, Words, redis_proxy

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
-from storage.s3 import S3Settings, S3Store
+from holdfast.storage.s3 import S3Settings, S3Store
 from tests.faults.plans import EVERYTHING, Plan
 from tests.faults.stage import Backends
 from tests.servers.s3 import S3Server

@@ -15,16 +15,16 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from holdfast.errors import HoldfastError
-from protos import content_pb2 as pb
-from service.collector.ages import Ages
-from service.collector.report import Report
-from service.collector.run import Run as Collection
-from service.collector.sweep import sweep_store
-from storage.fleet import longest_lifetime
-from storage.keys import DATA, TAILS, uuid7
-from storage.port import ObjectStore
-from storage.records import Records, new_nonce
-from storage.spool import Spools
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.collector.ages import Ages
+from holdfast.service.collector.report import Report
+from holdfast.service.collector.run import Run as Collection
+from holdfast.service.collector.sweep import sweep_store
+from holdfast.storage.fleet import longest_lifetime
+from holdfast.storage.keys import DATA, TAILS, uuid7
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Records, new_nonce
+from holdfast.storage.spool import Spools
 from tests.faults.plans import Plan, Strike
 from tests.service.fleet import Fleet, Frontend, Tenant, eventually, sha256
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from protos import content_pb2 as pb
-from storage.folder import FolderStore
-from storage.port import ObjectStore
-from storage.s3 import S3Settings, S3Store
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.s3 import S3Settings, S3Store
 from tests.coordination.fleet import frontend
 from tests.faults.machine.base import Opening
 from tests.faults.machine.contents import Contents

@@ -11,8 +11,8 @@ import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
-from protos import content_pb2 as pb
-from storage.keys import HOLDS
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.keys import HOLDS
 from tests.faults.plans import Plan, Point, Strike
 from tests.faults.s3_wire import S3Wire, below, s3_wire
 from tests.servers.s3 import S3Server

@@ -11,13 +11,13 @@ from typing import Any, cast
 
 import pytest
 
-from coordination.connection import Client, open_client
-from coordination.ingests import Ingests
-from coordination.keys import LOST
-from coordination.leases import Lease, Leases
-from coordination.scripts import Scripts
-from service.ingest.sessions import Sessions
-from service.process.background import end
+from holdfast.coordination.connection import Client, open_client
+from holdfast.coordination.ingests import Ingests
+from holdfast.coordination.keys import LOST
+from holdfast.coordination.leases import Lease, Leases
+from holdfast.coordination.scripts import Scripts
+from holdfast.service.ingest.sessions import Sessions
+from holdfast.service.process.background import end
 from tests.coordination.fleet import NOW, Clock
 from tests.faults.plans import Plan, Point, Strike
 from tests.servers.redis_proxy import FAULTS, PUBLISHED, Words, redis_proxy

@@ -13,13 +13,13 @@ import pytest
 from grpc import StatusCode
 from redis.asyncio import Redis
 
-from coordination.connection import open_client
-from coordination.ingests import Ingests
-from coordination.keys import Keys
-from coordination.leases import MARGIN, TTL, Lease, Leases
-from coordination.scripts import Scripts
-from protos import content_pb2 as pb
-from service.frontend import LEASE_POOL
+from holdfast.coordination.connection import open_client
+from holdfast.coordination.ingests import Ingests
+from holdfast.coordination.keys import Keys
+from holdfast.coordination.leases import MARGIN, TTL, Lease, Leases
+from holdfast.coordination.scripts import Scripts
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.frontend import LEASE_POOL
 from tests.coordination.fleet import NOW, Clock
 from tests.faults.flows.flow import LABELS, push
 from tests.faults.grounds import RedisWire, renewals_of

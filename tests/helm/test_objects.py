@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 from pydantic import ByteSize, TypeAdapter
 
-from service.settings import Settings
+from holdfast.service.settings import Settings
 from tests.helm.chart import CHART, Helm
 
 pytestmark = pytest.mark.helm

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.listeners import parse
-from service.settings import Settings, load
+from holdfast.service.listeners import parse
+from holdfast.service.settings import Settings, load
 from tests.helm.chart import CHART, Helm
 from tests.helm.test_objects import SETS, VALUE_SETS
 

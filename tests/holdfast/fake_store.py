@@ -18,9 +18,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from holdfast.digests import Digest
 from holdfast.errors import PUSHBACK, HoldfastError
 from holdfast.filters import Filter
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
 from holdfast.values import Info, Status
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
 
 Code = grpc.StatusCode
 MIB = 2**20

@@ -639,7 +639,7 @@ def test_the_client_s_commands_load_no_frontend() -> None:
     """Pushing must not pay for, or need, what a frontend imports."""
     code = (
         "import sys, holdfast.cli\n"
-        "print([m for m in ('boto3', 'redis', 'service') if m in sys.modules])"
+        "print([m for m in ('boto3', 'redis', 'holdfast.service') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -27,7 +27,7 @@ from holdfast.client.protocol import (
 )
 from holdfast.client.replay import ReplayBuffer
 from holdfast.client.status_codes import ERRORS, error_of
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 
 
 @pytest.mark.parametrize(

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from coordination.hold_cache import Announcement, HoldCache
-from coordination.ingests import Ingests
+from holdfast.coordination.hold_cache import Announcement, HoldCache
+from holdfast.coordination.ingests import Ingests
 from holdfast.digests import Digest
-from service.collector import records as collector_records
-from service.collector import survey, sweep, tombstones
-from service.collector.deletes import BrokenDeletes
-from service.collector.holds import list_holds
-from service.holdings.catalogue import Catalogue
-from service.ingest.commit import Commits
-from storage.blobs import Blobs
-from storage.compaction import Compaction
-from storage.holds import Holds, merged
-from storage.keys import DELETING, hold_prefix, record_digest, record_key
-from storage.own_data import OwnData, Sight
-from storage.records import Records, Seen, State
+from holdfast.service.collector import records as collector_records
+from holdfast.service.collector import survey, sweep, tombstones
+from holdfast.service.collector.deletes import BrokenDeletes
+from holdfast.service.collector.holds import list_holds
+from holdfast.service.holdings.catalogue import Catalogue
+from holdfast.service.ingest.commit import Commits
+from holdfast.storage.blobs import Blobs
+from holdfast.storage.compaction import Compaction
+from holdfast.storage.holds import Holds, merged
+from holdfast.storage.keys import DELETING, hold_prefix, record_digest, record_key
+from holdfast.storage.own_data import OwnData, Sight
+from holdfast.storage.records import Records, Seen, State
 from tests.model.recording import RecordingStore
 
 Patch = pytest.MonkeyPatch
@@ -232,8 +232,8 @@ def list_once(patch: Patch) -> None:
             listed.append(list_holds(run, *arguments, **options))
         return listed[0]
 
-    patch.setattr("service.collector.survey.list_holds", once)
-    patch.setattr("service.collector.records.list_holds", once)
+    patch.setattr("holdfast.service.collector.survey.list_holds", once)
+    patch.setattr("holdfast.service.collector.records.list_holds", once)
 
 
 def bury_live(patch: Patch) -> None:
@@ -280,7 +280,7 @@ def read_records_first(patch: Patch) -> None:
         return replace(found, doomed=doomed, held=held, considered=considered, data=count + size)
 
     begin = survey.begin
-    patch.setattr("service.collector.sweep.begin", late)
+    patch.setattr("holdfast.service.collector.sweep.begin", late)
 
 
 def finish_deletes(patch: Patch) -> None:

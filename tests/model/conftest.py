@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.folder import FolderStore
+from holdfast.storage.folder import FolderStore
 from tests.model.recording import RecordingStore
 from tests.model.worlds import SIZES
 from tests.service.fleet import Fleet

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from coordination.hold_cache import Announcement, HoldCache
+from holdfast.coordination.hold_cache import Announcement, HoldCache
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError
-from service.holdings.catalogue import Catalogue
-from service.holdings.presence import Moment, Presence
-from service.tenants.gone import Gone
-from storage.holds import Holds
-from storage.keys import DELETING
+from holdfast.service.holdings.catalogue import Catalogue
+from holdfast.service.holdings.presence import Moment, Presence
+from holdfast.service.tenants.gone import Gone
+from holdfast.storage.holds import Holds
+from holdfast.storage.keys import DELETING
 
 Patch = pytest.MonkeyPatch
 

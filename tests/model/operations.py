@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from holdfast.digests import Digest
-from storage.compaction import Compaction
-from storage.folder import FolderStore
-from storage.holds import Holds
-from storage.keys import DELETING, uuid7
-from storage.records import State, new_nonce
+from holdfast.storage.compaction import Compaction
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.holds import Holds
+from holdfast.storage.keys import DELETING, uuid7
+from holdfast.storage.records import State, new_nonce
 from tests.model.cache_model import CacheModel, CacheRules, CacheWorld, Redis
 from tests.model.cache_model import delete as delete_announced
 from tests.model.cache_model import info as info_cached

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from coordination.scripts import Argument, Scripts
+from holdfast.coordination.scripts import Argument, Scripts
 from holdfast.errors import OutcomeUnknown, Unavailable
-from storage.keys import DELETING
-from storage.port import Condition, IfMatch, ObjectStore, Written
+from holdfast.storage.keys import DELETING
+from holdfast.storage.port import Condition, IfMatch, ObjectStore, Written
 from tests.stores.wrapped import Result, Wrapped
 
 KINDS = {"blobs": "record", "holds": "hold", "data": "data"}

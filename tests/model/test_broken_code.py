@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from storage.records import State
+from holdfast.storage.records import State
 from tests.model.breakages import (
     adopt_unread,
     announce_late,

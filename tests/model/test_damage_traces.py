@@ -9,16 +9,16 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.digests import Digest
-from service.reading.quarantine import Outcome, Quarantine
-from service.scrub.brake import Brake
-from service.scrub.caches import Caches
-from service.scrub.examination import Examiner
-from service.scrub.inspection import Inspector
-from service.scrub.pace import Pace
-from service.scrub.report import Report
-from storage import blocks
-from storage.keys import record_key
-from storage.records import LostRace, Record, Records, Seen, State, new_nonce
+from holdfast.service.reading.quarantine import Outcome, Quarantine
+from holdfast.service.scrub.brake import Brake
+from holdfast.service.scrub.caches import Caches
+from holdfast.service.scrub.examination import Examiner
+from holdfast.service.scrub.inspection import Inspector
+from holdfast.service.scrub.pace import Pace
+from holdfast.service.scrub.report import Report
+from holdfast.storage import blocks
+from holdfast.storage.keys import record_key
+from holdfast.storage.records import LostRace, Record, Records, Seen, State, new_nonce
 from tests.model.damage_programs import read, scrub
 from tests.model.programs import Call
 from tests.model.recording import RecordingStore, losing

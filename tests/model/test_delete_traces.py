@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from grpc import StatusCode
 
-from protos import content_pb2
-from storage.folder import FolderStore
-from storage.holds import Holds
-from storage.keys import DELETING, hold_digest, uuid7
-from storage.records import State, new_nonce
+from holdfast.protos import content_pb2
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.holds import Holds
+from holdfast.storage.keys import DELETING, hold_digest, uuid7
+from holdfast.storage.records import State, new_nonce
 from tests.model.cache_model import CacheModel, CacheRules, CacheWorld, Redis
 from tests.model.cache_model import delete as delete_announced
 from tests.model.cache_model import held as held_cached

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from service.collector.assembly import Orders, tools
-from service.collector.ingests import give_up
-from service.collector.report import Report
-from service.settings import Settings
-from service.tenants.expiry import Expiry, Rules, Verdict
-from service.tenants.gone import Gone
-from storage.holds import Holds
-from storage.keys import HOLDS, hold_digest, missing_key, uuid7
-from storage.records import new_nonce
-from storage.sightings import Sightings
+from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.ingests import give_up
+from holdfast.service.collector.report import Report
+from holdfast.service.settings import Settings
+from holdfast.service.tenants.expiry import Expiry, Rules, Verdict
+from holdfast.service.tenants.gone import Gone
+from holdfast.storage.holds import Holds
+from holdfast.storage.keys import HOLDS, hold_digest, missing_key, uuid7
+from holdfast.storage.records import new_nonce
+from holdfast.storage.sightings import Sightings
 from tests.model.breakages import never_confirm
 from tests.model.expiry_breakages import (
     believe_anything,

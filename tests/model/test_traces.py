@@ -9,8 +9,8 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.digests import Digest
-from protos import content_pb2 as pb
-from storage.records import Records, State
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.records import Records, State
 from tests.model.commit_programs import commit_unnamed, redrive
 from tests.model.programs import Call
 from tests.model.recording import Made, RecordingStore, losing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.digests import Digest
-from storage.records import Records, State
+from holdfast.storage.records import Records, State
 from tests.model.programs import Call
 from tests.model.protocol import Faults
 from tests.model.recording import Made, RecordingStore

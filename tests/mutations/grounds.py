@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from tests.mutations.mutation import Mutation
-from tests.project.repository import ROOT, files
+from tests.project.repository import check_out
 
 PATIENCE = 420.0
 """Seconds after which tests that don't end count as failed: broken code may wait for ever."""
@@ -38,10 +37,7 @@ class Grounds:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for path in files():
-            target = folder / path.relative_to(ROOT)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, target)
+        check_out(folder)
 
     @contextmanager
     def broken(self, mutation: Mutation) -> Iterator[None]:

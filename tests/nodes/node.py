@@ -14,8 +14,8 @@ from pathlib import Path
 
 import grpc
 
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
 from tests.nodes.programs import ISOLATED, Programs
 from tests.servers.process import wait_until
 from tests.service.processes import run

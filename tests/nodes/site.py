@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from service.backends import STORE_FOLDER
-from storage.folder_objects import MANIFEST
+from holdfast.service.backends import STORE_FOLDER
+from holdfast.storage.folder_objects import MANIFEST
 from tests.nodes.node import Node
 from tests.nodes.programs import Programs
 from tests.servers.redis import redis_server

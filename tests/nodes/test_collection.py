@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.nodes.images import MIB, Image
 from tests.nodes.node import PATIENCE, Node
 from tests.servers.process import wait_until

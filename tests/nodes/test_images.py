@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.nodes.images import ARCHITECTURE, OTHER, Image
 from tests.nodes.node import Node
 from tests.servers.registry import Registry

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 import pytest
 import redis
 
-from coordination.keys import Keys
-from service.settings import Settings
+from holdfast.coordination.keys import Keys
+from holdfast.service.settings import Settings
 from tests.nodes.images import MIB, Image, make_image
 from tests.nodes.node import CtrError, Node
 from tests.nodes.programs import GENERATIONS, programs

@@ -9,11 +9,11 @@ from functools import partial
 
 import pytest
 
-from service.backends import open_store
-from service.settings import DOOM_MINIMUM, Settings
-from storage.keys import COLLECTOR, RECORDS, TENANTS, record_digest
-from storage.port import ObjectStore
-from storage.records import Records, State
+from holdfast.service.backends import open_store
+from holdfast.service.settings import DOOM_MINIMUM, Settings
+from holdfast.storage.keys import COLLECTOR, RECORDS, TENANTS, record_digest
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Records, State
 from tests.nodes.images import ARCHITECTURE, Image
 from tests.nodes.node import Node
 from tests.nodes.programs import GENERATIONS, programs

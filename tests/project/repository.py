@@ -25,6 +25,21 @@ def files() -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
+def links() -> list[Path]:
+    """The folders of the repository that are packages of `holdfast`, as it links to them."""
+    return [path for path in (ROOT / "holdfast").iterdir() if path.is_symlink()]
+
+
+def check_out(folder: Path) -> None:
+    """Copies the project into a folder: its files and links, and nothing that was made."""
+    for path in files():
+        target = folder / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+    for link in links():
+        (folder / link.relative_to(ROOT)).symlink_to(link.readlink())
+
+
 def version() -> str:
     """The version that pyproject.toml states."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))

@@ -15,7 +15,7 @@ import typer.main
 
 from holdfast.cli.app import app
 from holdfast.digests import Digest
-from service.settings import Settings
+from holdfast.service.settings import Settings
 from tests.project import pages
 from tests.project.repository import ROOT
 from tests.project.shell import Seen, Shell, shell

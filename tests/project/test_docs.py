@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import typer.main
 
-from coordination import keys as redis_keys
-from coordination import scripts
 from holdfast.cli.app import app
+from holdfast.coordination import keys as redis_keys
+from holdfast.coordination import scripts
 from holdfast.digests import Digest
-from storage import keys as store_keys
-from storage.holds import Hold
-from storage.records import Record
+from holdfast.storage import keys as store_keys
+from holdfast.storage.holds import Hold
+from holdfast.storage.records import Record
 from tests.project import pages
 from tests.project.repository import ROOT
 

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from holdfast.cli.app import app
-from service.listeners import parse
-from service.settings import load
+from holdfast.service.listeners import parse
+from holdfast.service.settings import load
 from tests.project import pages
 
 PAGE = pages.text("docs/containerd.md")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from holdfast.service.settings import Settings
 from scripts import settings_page
-from service.settings import Settings
 
 
 def test_the_table_is_that_of_the_code() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.folder import FolderStore
-from storage.port import ObjectStore
-from storage.s3 import S3Settings, S3Store
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.s3 import S3Settings, S3Store
 from tests.service.fleet import Fleet
 
 Fill = Callable[[int], bytes]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from holdfast.digests import Digest
-from service.reading.block_files import cost
-from storage import blocks
-from storage.records import Record, State
+from holdfast.service.reading.block_files import cost
+from holdfast.storage import blocks
+from holdfast.storage.records import Record, State
 
 
 def record_of(data: bytes, key: str) -> Record:

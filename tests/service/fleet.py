@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import grpc
 import pytest
 
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
-from service.frontend import Running, run_frontend
-from service.listeners import parse
-from service.rpc.server import OPTIONS, Servers
-from service.settings import Settings
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
+from holdfast.service.frontend import Running, run_frontend
+from holdfast.service.listeners import parse
+from holdfast.service.rpc.server import OPTIONS, Servers
+from holdfast.service.settings import Settings
+from holdfast.storage.port import ObjectStore
 
 HEADER = "x-holdfast-tenant"
 DEADLINE = 30.0

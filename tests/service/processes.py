@@ -19,8 +19,8 @@ from typing import Any
 
 import grpc
 
-from protos import content_pb2_grpc
-from service.rpc.server import OPTIONS
+from holdfast.protos import content_pb2_grpc
+from holdfast.service.rpc.server import OPTIONS
 from tests.servers.process import wait_until
 from tests.service.fleet import HEADER, Tenant
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from grpc import StatusCode
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.service.fleet import refused
 from tests.service.wire import INLINE, MIB, OBJECT, PARTS, Case, Wire
 from tests.service.write_request_cases import WRITE_CASES

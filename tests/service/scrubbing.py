@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.digests import Digest
-from service.scrub.passes import Means, Orders, Pass
-from service.scrub.report import Report
-from storage.blobs import Blobs
-from storage.blocks import sums_of
-from storage.holds import Hold, Holds
-from storage.keys import data_key, record_key, uuid7
-from storage.own_data import Lifetime, OwnData, Sight
-from storage.port import ObjectStore
-from storage.records import INLINE_LIMIT, Record, Records, State, new_nonce
+from holdfast.service.scrub.passes import Means, Orders, Pass
+from holdfast.service.scrub.report import Report
+from holdfast.storage.blobs import Blobs
+from holdfast.storage.blocks import sums_of
+from holdfast.storage.holds import Hold, Holds
+from holdfast.storage.keys import data_key, record_key, uuid7
+from holdfast.storage.own_data import Lifetime, OwnData, Sight
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import INLINE_LIMIT, Record, Records, State, new_nonce
 from tests.storage.edited import edited
 
 Damage = Callable[[ObjectStore, Digest], None]

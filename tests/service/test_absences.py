@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 from grpc import StatusCode
 
-from coordination.arrivals import Arrivals
-from coordination.connection import open_client
+from holdfast.coordination.arrivals import Arrivals
+from holdfast.coordination.connection import open_client
 from holdfast.digests import Digest
-from protos import content_pb2 as pb
-from service.holdings.absences import ABSENCE_TTL, REMEMBERED, Absences
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.holdings.absences import ABSENCE_TTL, REMEMBERED, Absences
+from holdfast.storage.port import ObjectStore
 from tests.servers.process import free_port
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Frontend, Stream, Tenant, eventually, refused, sha256

@@ -8,9 +8,9 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.errors import ConfigurationError
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.listeners import parse
 from holdfast.values import MAX_LABEL_BYTES, MAX_LABELS
-from protos import content_pb2 as pb
-from service.listeners import parse
 from tests.service.fleet import HEADER, Fleet, Tenant, eventually, refused, sha256
 from tests.stores.counting import CountingStore
 

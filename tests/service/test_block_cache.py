@@ -10,11 +10,11 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
-from service.process.workers import Workers
-from service.reading.block_cache import TRACKED, BlockCache
-from storage import blocks
-from storage.port import NoSuchKey, ObjectStore
-from storage.records import BLOCK_SIZE, Record, State
+from holdfast.service.process.workers import Workers
+from holdfast.service.reading.block_cache import TRACKED, BlockCache
+from holdfast.storage import blocks
+from holdfast.storage.port import NoSuchKey, ObjectStore
+from holdfast.storage.records import BLOCK_SIZE, Record, State
 from tests.service.conftest import Fill
 from tests.service.fleet import eventually
 from tests.stores.counting import CountingStore

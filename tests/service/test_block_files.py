@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from holdfast.errors import DataLoss
-from service.reading.block_files import LEAST_COST, BlockFiles
-from storage.records import BLOCK_SIZE, Record
+from holdfast.service.reading.block_files import LEAST_COST, BlockFiles
+from holdfast.storage.records import BLOCK_SIZE, Record
 from tests.service.disk_blocks import costs, kept, record_of, unfinished, usage
 from tests.service.failing_disk import BROKEN, FORBIDDEN, failing
 

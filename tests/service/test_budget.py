@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from holdfast.errors import ResourceExhausted
-from service.ingest.budget import PATIENCE, SILENCE, SLOWEST, BufferBudget, Share
+from holdfast.service.ingest.budget import PATIENCE, SILENCE, SLOWEST, BufferBudget, Share
 from tests.coordination.fleet import Clock
 
 SIZE = 100

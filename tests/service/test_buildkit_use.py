@@ -14,7 +14,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.service.conftest import Fill
 from tests.service.fleet import DEADLINE, HEADER, Fleet, Frontend, Tenant, refused, sha256
 

@@ -11,7 +11,7 @@ from bench.capacity.load import DAY, Day, bill
 from bench.capacity.load import FLEETS as FLEETS_OF_NODES
 from bench.capacity.passes import Passed, collect, passes
 from bench.capacity.requests import Requests
-from service.collector.report import Kind
+from holdfast.service.collector.report import Kind
 from tests.project import pages
 from tests.service.collector.world import counts
 

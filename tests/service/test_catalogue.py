@@ -8,10 +8,10 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.digests import Digest
-from protos import content_pb2 as pb
-from service.holdings.hold_reading import LIST_BATCH
-from storage.keys import record_key
-from storage.records import FORMAT
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.holdings.hold_reading import LIST_BATCH
+from holdfast.storage.keys import record_key
+from holdfast.storage.records import FORMAT
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, drained, refused, sha256
 from tests.storage.edited import edited

@@ -9,15 +9,15 @@ from typing import NoReturn
 import pytest
 from redis import Redis
 
-from coordination.hold_cache import Found, HoldCache
-from coordination.keys import Keys
+from holdfast.coordination.hold_cache import Found, HoldCache
+from holdfast.coordination.keys import Keys
 from holdfast.digests import Digest
 from holdfast.errors import NotFound, Unavailable
-from service.core import Core, open_core
-from service.holdings.catalogue import CACHE_PAUSE, Catalogue
-from service.settings import Settings
-from storage.keys import DELETING
-from storage.port import ObjectStore
+from holdfast.service.core import Core, open_core
+from holdfast.service.holdings.catalogue import CACHE_PAUSE, Catalogue
+from holdfast.service.settings import Settings
+from holdfast.storage.keys import DELETING
+from holdfast.storage.port import ObjectStore
 from tests.service.collector.world import World
 from tests.stores.counting import CountingStore
 from tests.stores.memory import MemoryStore

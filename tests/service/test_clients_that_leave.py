@@ -11,11 +11,11 @@ import grpc
 import pytest
 
 from holdfast.digests import Digest
-from protos import content_pb2 as pb
-from storage.folder import FolderStore
-from storage.holds import Hold, Holds
-from storage.keys import uuid7
-from storage.records import new_nonce
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.holds import Hold, Holds
+from holdfast.storage.keys import uuid7
+from holdfast.storage.records import new_nonce
 from tests.servers.process import wait_until
 from tests.service.conftest import Fill
 from tests.service.fleet import Tenant, sha256

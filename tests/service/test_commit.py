@@ -10,8 +10,8 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
-from protos import content_pb2 as pb
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.port import ObjectStore
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Stream, eventually, refused, sha256
 from tests.stores.counting import CountingStore

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from storage.holds import Hold, Holds
-from storage.keys import hold_prefix, uuid7
-from storage.port import ObjectStore
-from storage.records import new_nonce
+from holdfast.storage.holds import Hold, Holds
+from holdfast.storage.keys import hold_prefix, uuid7
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import new_nonce
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, eventually, sha256
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.service.fleet import HEADER, Fleet, Frontend, eventually, refused, sha256
 
 HELLO = sha256(b"hello")

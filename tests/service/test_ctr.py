@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.service.conftest import Fill
 from tests.service.fleet import sha256
 from tests.service.processes import connected, serving

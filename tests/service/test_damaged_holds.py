@@ -7,8 +7,8 @@ from grpc import StatusCode
 from structlog.testing import capture_logs
 
 from holdfast.digests import Digest
-from protos import content_pb2 as pb
-from storage.keys import hold_prefix
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.keys import hold_prefix
 from tests.service.fleet import Fleet, Frontend, Tenant, refused, sha256
 from tests.storage.edited import newer
 

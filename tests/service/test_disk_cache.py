@@ -18,13 +18,13 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from holdfast.errors import ConfigurationError, Unavailable
-from service.process.workers import Workers
-from service.reading.block_cache import BlockCache
-from service.reading.block_files import BlockFiles
-from service.reading.disk_cache import MOST_WRITING, REST, DiskCache, look
-from service.settings import Settings
-from storage.port import ObjectStore
-from storage.records import BLOCK_SIZE, Record
+from holdfast.service.process.workers import Workers
+from holdfast.service.reading.block_cache import BlockCache
+from holdfast.service.reading.block_files import BlockFiles
+from holdfast.service.reading.disk_cache import MOST_WRITING, REST, DiskCache, look
+from holdfast.service.settings import Settings
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import BLOCK_SIZE, Record
 from tests.service.conftest import Fill
 from tests.service.disk_blocks import kept, record_of, unfinished
 from tests.service.failing_disk import BROKEN, FORBIDDEN, FULL, at_open, failing, hanging

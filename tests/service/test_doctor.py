@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from holdfast.checks import Check
 from holdfast.errors import Unavailable
-from service.backends import checked_store
-from service.doctor import examine
-from service.settings import Settings
+from holdfast.service.backends import checked_store
+from holdfast.service.doctor import examine
+from holdfast.service.settings import Settings
 from tests.service.processes import LISTEN
 
 

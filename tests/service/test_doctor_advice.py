@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from coordination.connection import Client, close_client, open_client
-from coordination.identity import Identity
-from coordination.probe import skew
-from coordination.scripts import Scripts
-from coordination.target import place
 from holdfast.checks import Check
-from service.doctor import examine
-from service.settings import Settings
-from storage.folder import FolderStore
-from storage.pairing import Kept, Paired, look, pair
+from holdfast.coordination.connection import Client, close_client, open_client
+from holdfast.coordination.identity import Identity
+from holdfast.coordination.probe import skew
+from holdfast.coordination.scripts import Scripts
+from holdfast.coordination.target import place
+from holdfast.service.doctor import examine
+from holdfast.service.settings import Settings
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.pairing import Kept, Paired, look, pair
 from tests.servers.certificate import self_signed
 from tests.servers.redis import RedisServer
 from tests.servers.s3 import S3Server

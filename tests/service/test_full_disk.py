@@ -17,12 +17,12 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.errors import ResourceExhausted, Unavailable
-from protos import content_pb2 as pb
-from storage.folder import FolderStore
-from storage.keys import uuid7
-from storage.port import ObjectStore
-from storage.reserve import PIECES, PREFIX, Reserve, ReservedStore
-from storage.s3 import S3Settings, S3Store
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.keys import uuid7
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.reserve import PIECES, PREFIX, Reserve, ReservedStore
+from holdfast.storage.s3 import S3Settings, S3Store
 from tests.servers.process import wait_until
 from tests.servers.s3 import S3Server, minio_binary, minio_server, set_quota
 from tests.service.collector.world import AGES, Later, World

@@ -9,10 +9,10 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.errors import HoldfastError, PermissionDenied, ResourceExhausted, Unavailable
-from protos import content_pb2 as pb
-from storage.port import ObjectStore
-from storage.records import new_nonce
-from storage.sightings import Sightings
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import new_nonce
+from holdfast.storage.sightings import Sightings
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Stream, Tenant, eventually, refused, sha256
 from tests.stores.counting import CountingStore, nothing

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from holdfast.errors import Overloaded
-from protos import content_pb2
-from service.rpc.overload import KINDS, LONGEST, QUEUING, SPELL, Kind, Most, Overload
+from holdfast.protos import content_pb2
+from holdfast.service.rpc.overload import KINDS, LONGEST, QUEUING, SPELL, Kind, Most, Overload
 
 
 class Doors:
@@ -83,7 +83,7 @@ def test_a_line_for_each_spell() -> None:
 
 async def test_few_refused_streams_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of streams that are refused only so many wait for a message; others end at once."""
-    monkeypatch.setattr("service.rpc.overload.ANSWERED", 2)
+    monkeypatch.setattr("holdfast.service.rpc.overload.ANSWERED", 2)
     doors, message = Doors(), asyncio.Event()
     heard = [asyncio.create_task(doors.overload.hear(message.wait)) for _ in range(3)]
     await asyncio.wait(heard, return_when=asyncio.FIRST_COMPLETED)

@@ -17,15 +17,15 @@ import pytest
 from rich.console import Console
 
 from holdfast.digests import Digest
-from service.backends import STORE_FOLDER, open_store
-from service.collector.report import Fate, Kind, Report
-from service.commands import gc as gc_command
-from service.commands.rehearsal import SHOWN
-from service.settings import Settings
-from storage.fleet import declare_lifetime
-from storage.folder import FolderStore
-from storage.keys import HOLDS, record_key
-from storage.records import FORMAT, State
+from holdfast.service.backends import STORE_FOLDER, open_store
+from holdfast.service.collector.report import Fate, Kind, Report
+from holdfast.service.commands import gc as gc_command
+from holdfast.service.commands.rehearsal import SHOWN
+from holdfast.service.settings import Settings
+from holdfast.storage.fleet import declare_lifetime
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.keys import HOLDS, record_key
+from holdfast.storage.records import FORMAT, State
 from tests.servers.process import wait_until
 from tests.servers.redis import redis_server
 from tests.servers.s3 import S3Server

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
-from service.ingest import hashing
-from service.ingest.hashing import load_hash, new_hash
+from holdfast.service.ingest import hashing
+from holdfast.service.ingest.hashing import load_hash, new_hash
 
 ALGORITHMS = ["sha256", "sha384", "sha512"]
 algorithms = st.sampled_from(ALGORITHMS)

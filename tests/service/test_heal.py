@@ -11,13 +11,13 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.digests import Digest
-from protos import content_pb2 as pb
-from service.scrub.caches import forget_holds
-from service.scrub.passes import Pass
-from service.scrub.report import Report
-from storage.keys import record_key
-from storage.port import ObjectStore
-from storage.records import State
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.scrub.caches import forget_holds
+from holdfast.service.scrub.passes import Pass
+from holdfast.service.scrub.report import Report
+from holdfast.storage.keys import record_key
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import State
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Tenant, refused, sha256
 from tests.service.scrubbing import edit_record, flip, means, ordered, record_of

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 
 from holdfast.digests import Digest
 from holdfast.errors import PermissionDenied, ResourceExhausted, Unavailable
+from holdfast.service.holdings.hold_reading import FETCHED, HoldReading
+from holdfast.service.holdings.snapshots import LEAST, PAUSE, SnapshotKeeper
+from holdfast.service.process.background import Background
+from holdfast.service.process.workers import Workers
+from holdfast.storage.holds import Hold, Holds, merged
+from holdfast.storage.kept_holds import KeptHolds
+from holdfast.storage.keys import DELETING, hold_digest, uuid7
+from holdfast.storage.port import Entry, ObjectStore
+from holdfast.storage.records import new_nonce
+from holdfast.storage.snapshots import Snapshots
 from holdfast.values import Info
-from service.holdings.hold_reading import FETCHED, HoldReading
-from service.holdings.snapshots import LEAST, PAUSE, SnapshotKeeper
-from service.process.background import Background
-from service.process.workers import Workers
-from storage.holds import Hold, Holds, merged
-from storage.kept_holds import KeptHolds
-from storage.keys import DELETING, hold_digest, uuid7
-from storage.port import Entry, ObjectStore
-from storage.records import new_nonce
-from storage.snapshots import Snapshots
 from tests.service.fleet import Fleet, eventually
 from tests.stores.counting import CountingStore
 from tests.stores.faults import flipped

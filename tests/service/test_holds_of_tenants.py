@@ -17,16 +17,16 @@ from grpc import StatusCode
 
 from holdfast.digests import Digest
 from holdfast.filters import Filter
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.holdings.catalogue import Catalogue
+from holdfast.service.holdings.hold_reading import LIST_BATCH
+from holdfast.service.process.workers import Workers
+from holdfast.storage.holds import Hold, Holds
+from holdfast.storage.kept_holds import KeptHolds
+from holdfast.storage.keys import hold_digest, hold_prefix, tenant_prefix, uuid7
+from holdfast.storage.port import Entry, Fetched
+from holdfast.storage.records import new_nonce
 from holdfast.values import Info
-from protos import content_pb2 as pb
-from service.holdings.catalogue import Catalogue
-from service.holdings.hold_reading import LIST_BATCH
-from service.process.workers import Workers
-from storage.holds import Hold, Holds
-from storage.kept_holds import KeptHolds
-from storage.keys import hold_digest, hold_prefix, tenant_prefix, uuid7
-from storage.port import Entry, Fetched
-from storage.records import new_nonce
 from tests.service.collector.world import World
 from tests.service.fleet import Fleet, refused, sha256
 from tests.stores.counting import CountingStore

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from holdfast.errors import ConfigurationError
-from service.process.http import SideDoor
-from service.process.metrics import Metrics
+from holdfast.service.process.http import SideDoor
+from holdfast.service.process.metrics import Metrics
 
 
 class Door:

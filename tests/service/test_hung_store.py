@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 
 from holdfast.backend import IN_A_ROW, SILENT
 from holdfast.clocks import uptime
-from protos import content_pb2 as pb
-from service.backends import tell
-from storage.s3 import S3Settings, S3Store
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.backends import tell
+from holdfast.storage.s3 import S3Settings, S3Store
 from tests.servers.hanging_proxy import Hanging, hanging_proxy
 from tests.servers.s3 import S3Server
 from tests.service.conftest import Fill

@@ -11,12 +11,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
-from service import frontend as wiring
-from service.ingest import intake as intake_module
-from service.ingest.intake import SILENCE, UNKNOWN, WINDOW, Admission, Intake
-from service.rpc.server import OPTIONS
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
+from holdfast.service import frontend as wiring
+from holdfast.service.ingest import intake as intake_module
+from holdfast.service.ingest.intake import SILENCE, UNKNOWN, WINDOW, Admission, Intake
+from holdfast.service.rpc.server import OPTIONS
 from tests.service.fleet import HEADER, Fleet, Tenant, eventually
 from tests.service.processes import serving
 

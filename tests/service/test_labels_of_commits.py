@@ -11,12 +11,12 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from coordination.ingest import Turn
-from coordination.ingests import Ingests
+from holdfast.coordination.ingest import Turn
+from holdfast.coordination.ingests import Ingests
 from holdfast.errors import OutcomeUnknown, Unavailable
-from protos import content_pb2 as pb
-from storage.keys import hold_digest
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.keys import hold_digest
+from holdfast.storage.port import ObjectStore
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Stream, Tenant, refused, sha256
 from tests.stores.counting import CountingStore
@@ -231,7 +231,7 @@ async def test_a_commit_that_never_ends(
     size: int,
 ) -> None:
     """A COMMIT whose frontend died stops no other: that one is OK, also once it is finished."""
-    monkeypatch.setattr("service.ingest.turns.PATIENCE", 0.0)
+    monkeypatch.setattr("holdfast.service.ingest.turns.PATIENCE", 0.0)
     data, dying = fill(size), CountingStore(folder_store)
     one, two = await folder_fleet.frontend(dying), await folder_fleet.frontend()
     first, second = [await sent(f.tenant(tenant), f"ref-{f.port}", data) for f in (one, two)]

@@ -13,9 +13,9 @@ from redis import Redis
 
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
-from protos import content_pb2 as pb
-from storage.keys import DELETING
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.keys import DELETING
+from holdfast.storage.port import ObjectStore
 from tests.servers.redis import RedisServer
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, refused, sha256

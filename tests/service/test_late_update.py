@@ -10,8 +10,8 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
-from protos import content_pb2 as pb
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.port import ObjectStore
 from tests.service.fleet import Fleet, sha256
 from tests.stores.counting import CountingStore
 

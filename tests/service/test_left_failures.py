@@ -13,10 +13,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from holdfast.errors import DataLoss, Unavailable
-from protos import content_pb2 as pb
-from service.process.background import Background, loop_of
-from storage.port import Body, Condition, Fetched, ObjectStore, Part, Upload, Written
-from storage.s3 import S3Settings, S3Store
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.process.background import Background, loop_of
+from holdfast.storage.port import Body, Condition, Fetched, ObjectStore, Part, Upload, Written
+from holdfast.storage.s3 import S3Settings, S3Store
 from tests.servers.redis import RedisServer
 from tests.servers.s3 import minio_server
 from tests.service.conftest import Fill

@@ -8,14 +8,14 @@ from itertools import pairwise
 import pytest
 
 from holdfast.digests import Digest
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.rpc import messages
+from holdfast.service.rpc.messages import LARGEST_LIST
+from holdfast.storage.holds import Hold, Holds
+from holdfast.storage.keys import uuid7
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import new_nonce
 from holdfast.values import MAX_LABEL_BYTES, Info
-from protos import content_pb2 as pb
-from service.rpc import messages
-from service.rpc.messages import LARGEST_LIST
-from storage.holds import Hold, Holds
-from storage.keys import uuid7
-from storage.port import ObjectStore
-from storage.records import new_nonce
 from tests.service.fleet import Fleet
 
 LABELS = {f"label-{number:02}": "v" * (MAX_LABEL_BYTES - 8) for number in range(64)}

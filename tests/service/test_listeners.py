@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.errors import ConfigurationError, InvalidArgument, PermissionDenied
-from service.listeners import DEFAULT_MODE, MAX_SOCKET_PATH, parse
+from holdfast.service.listeners import DEFAULT_MODE, MAX_SOCKET_PATH, parse
 
 
 def test_unix_socket() -> None:

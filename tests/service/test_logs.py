@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from service.process.logs import GRPC, worth_telling
+from holdfast.service.process.logs import GRPC, worth_telling
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 
-from coordination.keys import Keys
+from holdfast.coordination.keys import Keys
 from holdfast.errors import Unavailable
-from protos import content_pb2 as pb
-from storage.folder import FolderStore
-from storage.own_data import SIGHT_LASTS
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.own_data import SIGHT_LASTS
+from holdfast.storage.port import ObjectStore
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Frontend, Stream, Tenant, eventually, refused, sha256
 from tests.stores.counting import CountingStore, nothing

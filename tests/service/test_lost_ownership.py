@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from coordination.keys import Keys
+from holdfast.coordination.keys import Keys
 from holdfast.errors import Aborted
-from service.ingest.session import Session
-from service.ingest.write_messages import Action, Message
-from storage.port import ObjectStore
+from holdfast.service.ingest.session import Session
+from holdfast.service.ingest.write_messages import Action, Message
+from holdfast.storage.port import ObjectStore
 from tests.service.conftest import Fill
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import MIB, Bench, bench, commit, stat, stream_of, write

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from holdfast.errors import InvalidArgument
-from protos import content_pb2 as pb
-from service.ingest.write_messages import Action, Message
-from service.rpc import messages
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.ingest.write_messages import Action, Message
+from holdfast.service.rpc import messages
 
 DIGEST = f"sha256:{'1' * 64}"
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from storage.port import Fetched, ObjectStore
-from storage.records import State
+from holdfast.storage.port import Fetched, ObjectStore
+from holdfast.storage.records import State
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, sha256
 from tests.service.scrubbing import record_of

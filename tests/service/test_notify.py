@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.process.notify import READY, notify
+from holdfast.service.process.notify import READY, notify
 from tests.service.processes import serving
 
 PATIENCE = 60.0

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
-from service.process.trimming import BURST, GONE, Trimming
-from service.rpc.outflow import LARGEST, LEAST, SHARE, SIZE, Outflow
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
+from holdfast.service.process.trimming import BURST, GONE, Trimming
+from holdfast.service.rpc.outflow import LARGEST, LEAST, SHARE, SIZE, Outflow
 from tests.service.conftest import Fill
 from tests.service.fleet import HEADER, Fleet, Tenant, eventually, sha256
 from tests.service.processes import serving

@@ -16,11 +16,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from holdfast import ContentStore
 from holdfast.errors import PUSHBACK
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
-from service.rpc import overload as overload_module
-from service.rpc.overload import LONGEST, SHORTEST, Gate, Kind
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
+from holdfast.service.rpc import overload as overload_module
+from holdfast.service.rpc.overload import LONGEST, SHORTEST, Gate, Kind
+from holdfast.storage.port import ObjectStore
 from tests.servers.s3 import S3Server
 from tests.service.conftest import Fill
 from tests.service.fleet import DEADLINE, HEADER, Fleet, Frontend, Tenant, eventually, sha256

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.service.conftest import Fill
 from tests.service.fleet import DEADLINE, Fleet, Tenant, eventually, sha256
 

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.process.workers import Workers
-from service.reading.block_cache import MAX_AHEAD, BlockCache
-from service.reading.pace import GRACE, MOVING, REACH, SHARE, Pace, Reading
-from storage.port import ObjectStore
-from storage.records import BLOCK_SIZE
+from holdfast.service.process.workers import Workers
+from holdfast.service.reading.block_cache import MAX_AHEAD, BlockCache
+from holdfast.service.reading.pace import GRACE, MOVING, REACH, SHARE, Pace, Reading
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import BLOCK_SIZE
 from tests.coordination.fleet import Clock
 from tests.service.conftest import Fill
 from tests.service.test_block_cache import stored

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from coordination.connection import close_client, open_client
-from coordination.identity import Identity
-from coordination.scripts import Scripts
-from coordination.target import place
+from holdfast.coordination.connection import close_client, open_client
+from holdfast.coordination.identity import Identity
+from holdfast.coordination.scripts import Scripts
+from holdfast.coordination.target import place
 from holdfast.errors import ConfigurationError, Unavailable, UnsupportedFormat
-from service import serve
-from service.pairing import CONFIRM, GLANCE, POLL, TURN, WITNESS, Pairing
-from service.process.workers import Workers
-from storage.folder import FolderStore
-from storage.keys import uuid7
-from storage.pairing import PAIRED, Kept, Paired, look, pair
-from storage.port import IfAbsent, ObjectStore
-from storage.records import new_nonce
+from holdfast.service import serve
+from holdfast.service.pairing import CONFIRM, GLANCE, POLL, TURN, WITNESS, Pairing
+from holdfast.service.process.workers import Workers
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.keys import uuid7
+from holdfast.storage.pairing import PAIRED, Kept, Paired, look, pair
+from holdfast.storage.port import IfAbsent, ObjectStore
+from holdfast.storage.records import new_nonce
 from tests.servers.redis import RedisServer
 from tests.service.processes import LISTEN, refusal, run, serving
 from tests.storage.edited import newer

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from holdfast.errors import Aborted, AlreadyExists, FailedPrecondition, HoldfastError, Unavailable
-from service.ingest.part_buffer import COPIED, COPY_CHUNK, PartBuffer
-from service.ingest.session import Session
-from service.ingest.write_messages import Action, Message
-from storage.own_data import NEVER_SEEN
-from storage.port import Condition, ObjectStore, Written
-from storage.records import INLINE_LIMIT
+from holdfast.service.ingest.part_buffer import COPIED, COPY_CHUNK, PartBuffer
+from holdfast.service.ingest.session import Session
+from holdfast.service.ingest.write_messages import Action, Message
+from holdfast.storage.own_data import NEVER_SEEN
+from holdfast.storage.port import Condition, ObjectStore, Written
+from holdfast.storage.records import INLINE_LIMIT
 from tests.service.conftest import Fill
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import MIB, Bench, bench, commit, stat, stream_of, write
@@ -319,7 +319,7 @@ async def test_more_parts_than_an_upload_has(
     desk: Bench, fill: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A blob past the last part number is refused, naming the setting, and kept up to there."""
-    monkeypatch.setattr("service.ingest.part_stream.MAX_PARTS", 1)
+    monkeypatch.setattr("holdfast.service.ingest.part_stream.MAX_PARTS", 1)
     session = await desk.open()
     with pytest.raises(FailedPrecondition, match="HOLDFAST_PART_SIZE"):
         await write(session, fill(9 * MIB))
@@ -420,7 +420,7 @@ async def test_lost_stream_gives_its_buffer_up(desk: Bench, fill: Fill) -> None:
 
 async def test_many_half_parts(desk: Bench, fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty streams that hold half a part each, and rest, get through a budget of four parts."""
-    monkeypatch.setattr("service.ingest.budget.SILENCE", 0.01)
+    monkeypatch.setattr("holdfast.service.ingest.budget.SILENCE", 0.01)
     sessions = [await desk.open(f"ref-{number}") for number in range(40)]
     base = fill(5 * MIB)
     blobs = [bytes([number]) + base for number in range(40)]

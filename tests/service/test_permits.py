@@ -12,12 +12,12 @@ import grpc
 import pytest
 
 from holdfast.errors import HoldfastError
-from protos import content_pb2 as pb
-from service.frontend import Running, run_frontend
-from service.listeners import parse
-from service.rpc.content import ContentServicer
-from service.settings import Settings
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.frontend import Running, run_frontend
+from holdfast.service.listeners import parse
+from holdfast.service.rpc.content import ContentServicer
+from holdfast.service.settings import Settings
+from holdfast.storage.port import ObjectStore
 from tests.service.cancelling import Steps
 from tests.service.conftest import Fill
 from tests.service.fleet import eventually, sha256
@@ -232,5 +232,5 @@ async def test_all_is_given_back(
     ground: Ground, fill: Fill, flow: Flow, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flow is cancelled point by point, and nothing of what it had acquired is left behind."""
-    monkeypatch.setattr("service.ingest.budget.SILENCE", 0.0)
+    monkeypatch.setattr("holdfast.service.ingest.budget.SILENCE", 0.0)
     assert await cancelled_everywhere(ground, flow, fill, stride) > 10

@@ -12,8 +12,8 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.errors import Unavailable
-from service.holdings import presence
-from service.holdings.presence import (
+from holdfast.service.holdings import presence
+from holdfast.service.holdings.presence import (
     ABREAST,
     BELIEVED,
     LONGEST_ANSWER,
@@ -22,8 +22,8 @@ from service.holdings.presence import (
     Presence,
     moment,
 )
-from service.process.background import Background, end
-from storage.keys import HOLDS, TENANTS, missing_key, seen_key
+from holdfast.service.process.background import Background, end
+from holdfast.storage.keys import HOLDS, TENANTS, missing_key, seen_key
 from tests.service.fleet import Fleet, eventually, refused, sha256
 from tests.stores.counting import CountingStore, nothing
 

@@ -11,11 +11,11 @@ from grpc import StatusCode
 
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, PermissionDenied, ResourceExhausted, Unavailable
-from protos import content_pb2 as pb
-from service.reading.quarantine import AGAIN, MOST, PERIOD
-from storage import blocks
-from storage.port import NoSuchKey, ObjectStore
-from storage.records import Records, State, new_nonce
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.reading.quarantine import AGAIN, MOST, PERIOD
+from holdfast.storage import blocks
+from holdfast.storage.port import NoSuchKey, ObjectStore
+from holdfast.storage.records import Records, State, new_nonce
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Frontend, Tenant, eventually, refused, sha256
 from tests.service.scrubbing import Clock, commit, delete_data, edit_data, record_of, truncate_data

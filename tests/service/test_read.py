@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from grpc import StatusCode
 
-from protos import content_pb2 as pb
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.port import ObjectStore
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, eventually, refused, sha256
 from tests.stores.counting import CountingStore

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import pytest
 
 from holdfast.digests import Digest
-from service.process.workers import Workers
-from service.reading.reader import RECORD_OVERHEAD, RECORD_TTL, RecordCache
-from storage.keys import record_key
-from storage.port import ObjectStore
-from storage.records import Records, State, new_nonce
+from holdfast.service.process.workers import Workers
+from holdfast.service.reading.reader import RECORD_OVERHEAD, RECORD_TTL, RecordCache
+from holdfast.storage.keys import record_key
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Records, State, new_nonce
 from tests.storage.blobs_fixture import DIGEST, live
 from tests.stores.counting import CountingStore
 
@@ -82,7 +82,7 @@ async def test_what_cant_be_read_by_isnt_kept(desk: Desk, state: State | None) -
 
 async def test_records_take_bounded_memory(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that were read first make room for others."""
-    monkeypatch.setattr("service.reading.reader.RECORD_BUDGET", 3 * RECORD_OVERHEAD)
+    monkeypatch.setattr("holdfast.service.reading.reader.RECORD_BUDGET", 3 * RECORD_OVERHEAD)
     records = [replace(live(), digest=Digest.of(bytes([number]))) for number in range(4)]
     for record in records:
         desk.records.write(record, None)

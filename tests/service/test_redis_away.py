@@ -11,8 +11,8 @@ import pytest
 from grpc import StatusCode
 from redis import Redis
 
-from protos import content_pb2 as pb
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.port import ObjectStore
 from tests.servers.redis import RedisServer
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.capacity.counts import COUNTS
-from protos import content_pb2 as pb
-from service.ingest.sessions import PROGRESS_INTERVAL
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.ingest.sessions import PROGRESS_INTERVAL
 from tests.servers.s3 import S3Server
 from tests.service.request_cases import CASES
 from tests.service.wire import PARTS, PROGRESS, Wire, counted_wire

@@ -11,14 +11,14 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.errors import ResourceExhausted
-from protos import content_pb2 as pb
-from service.collector.assembly import Orders, tools
-from service.collector.report import Report
-from service.process import room
-from service.settings import Settings
-from storage.port import IfAbsent, IfMatch, ObjectStore
-from storage.records import State
-from storage.reserve import PIECES, PREFIX, Reserve, ReservedStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.report import Report
+from holdfast.service.process import room
+from holdfast.service.settings import Settings
+from holdfast.storage.port import IfAbsent, IfMatch, ObjectStore
+from holdfast.storage.records import State
+from holdfast.storage.reserve import PIECES, PREFIX, Reserve, ReservedStore
 from tests.service.collector.world import AGES, Later, World
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-from protos import content_pb2 as pb
-from service.rpc.content import SERVICE
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.rpc.content import SERVICE
 from tests.servers.resetting_client import resets
 from tests.service.fleet import HEADER, Fleet, eventually, sha256
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from holdfast.digests import Digest
 from holdfast.errors import UnsupportedFormat
-from service.scrub.report import Action, Kind
-from storage.blocks import sums_of
-from storage.folder import FolderStore
-from storage.keys import record_key
-from storage.port import ObjectStore
-from storage.records import BLOCK_SIZE, FORMAT, Records, State, new_nonce
+from holdfast.service.scrub.report import Action, Kind
+from holdfast.storage.blocks import sums_of
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.keys import record_key
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import BLOCK_SIZE, FORMAT, Records, State, new_nonce
 from tests.service.conftest import Fill
 from tests.service.scrubbing import (
     Damage,

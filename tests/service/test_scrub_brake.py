@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from service.scrub.brake import AMONG, MOST, Brake, Braked
-from service.scrub.cursor import load
-from service.scrub.report import Action, Report
-from storage.port import NoSuchKey, ObjectStore
-from storage.records import State
+from holdfast.service.scrub.brake import AMONG, MOST, Brake, Braked
+from holdfast.service.scrub.cursor import load
+from holdfast.service.scrub.report import Action, Report
+from holdfast.storage.port import NoSuchKey, ObjectStore
+from holdfast.storage.records import State
 from tests.service.conftest import Fill
 from tests.service.scrubbing import commit, delete_data, record_of, scrub
 from tests.stores.counting import CountingStore, nothing

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 
-from service.scrub.brake import MOST
-from service.scrub.cursor import load
-from service.scrub.report import Kind
-from storage.folder import FolderStore
+from holdfast.service.scrub.brake import MOST
+from holdfast.service.scrub.cursor import load
+from holdfast.service.scrub.report import Kind
+from holdfast.storage.folder import FolderStore
 from tests.servers.process import free_port, wait_until
 from tests.service.fleet import refused
 from tests.service.processes import COMMAND, connected, environment, run, serving

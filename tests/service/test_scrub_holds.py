@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from service.scrub.report import Action, Kind
-from storage.keys import DELETING, hold_prefix
-from storage.port import ObjectStore
-from storage.records import Records, State, new_nonce
-from storage.tenants import holding_tenants
+from holdfast.service.scrub.report import Action, Kind
+from holdfast.storage.keys import DELETING, hold_prefix
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Records, State, new_nonce
+from holdfast.storage.tenants import holding_tenants
 from tests.service.scrubbing import (
     commit,
     found,

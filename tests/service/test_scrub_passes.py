@@ -9,13 +9,13 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable, UnsupportedFormat
-from service.scrub.cursor import CURSOR, FORMAT, Cursor, load, save
-from service.scrub.pace import Pace
-from service.scrub.passes import Pass
-from service.scrub.report import Kind
-from storage.keys import HOLDS
-from storage.port import ObjectStore
-from storage.records import BLOCK_SIZE, State
+from holdfast.service.scrub.cursor import CURSOR, FORMAT, Cursor, load, save
+from holdfast.service.scrub.pace import Pace
+from holdfast.service.scrub.passes import Pass
+from holdfast.service.scrub.report import Kind
+from holdfast.storage.keys import HOLDS
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import BLOCK_SIZE, State
 from tests.service.conftest import Fill
 from tests.service.scrubbing import (
     Clock,

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from holdfast.digests import Digest
-from service.scrub.report import Action, Kind, Report
-from storage.port import ObjectStore
-from storage.records import BLOCK_SIZE, Records, Seen, State, new_nonce
+from holdfast.service.scrub.report import Action, Kind, Report
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import BLOCK_SIZE, Records, Seen, State, new_nonce
 from tests.service.conftest import Fill
 from tests.service.scrubbing import (
     commit,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from service.scrub.report import Action, Kind
-from storage.port import ObjectStore
-from storage.records import BLOCK_SIZE, Records, Seen, State, new_nonce
+from holdfast.service.scrub.report import Action, Kind
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import BLOCK_SIZE, Records, Seen, State, new_nonce
 from tests.service.conftest import Fill
 from tests.service.scrubbing import (
     commit,

@@ -18,7 +18,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.servers.process import free_port, listens, wait_until
 from tests.servers.redis import redis_server
 from tests.servers.s3 import S3Server

@@ -8,9 +8,9 @@ from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from protos import content_pb2_grpc
-from service.listeners import parse
-from service.rpc.content import SERVICE
+from holdfast.protos import content_pb2_grpc
+from holdfast.service.listeners import parse
+from holdfast.service.rpc.content import SERVICE
 from tests.service.fleet import Fleet, Tenant, refused, sha256
 
 HELLO = sha256(b"hello")

@@ -9,17 +9,17 @@ from typing import Any, cast
 
 import pytest
 
-from coordination.connection import open_client
-from coordination.ingests import Ingests
-from coordination.keys import Keys
-from coordination.leases import Leases
-from coordination.scripts import Scripts
+from holdfast.coordination.connection import open_client
+from holdfast.coordination.ingests import Ingests
+from holdfast.coordination.keys import Keys
+from holdfast.coordination.leases import Leases
+from holdfast.coordination.scripts import Scripts
 from holdfast.errors import Aborted, Unavailable
-from service.ingest.phases import NEXT, Phase, following
-from service.ingest.sessions import Sessions
-from service.ingest.write_messages import Action, Message
-from service.process.background import end
-from storage.port import ObjectStore
+from holdfast.service.ingest.phases import NEXT, Phase, following
+from holdfast.service.ingest.sessions import Sessions
+from holdfast.service.ingest.write_messages import Action, Message
+from holdfast.service.process.background import end
+from holdfast.storage.port import ObjectStore
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import Bench, bench, commit, stat, stream_of, write
 from tests.stores.counting import CountingStore
@@ -52,7 +52,7 @@ async def test_progress_is_told(desk: Bench) -> None:
 
 async def test_an_end_under_way_is_waited_for(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever opens a ref whose last stream is just ending here waits for that, and is let in."""
-    monkeypatch.setattr("service.ingest.sessions.NOTICED", 0.0)
+    monkeypatch.setattr("holdfast.service.ingest.sessions.NOTICED", 0.0)
     session = await desk.open()
     await write(session, b"hello")
     ending, go = asyncio.Event(), asyncio.Event()
@@ -162,7 +162,7 @@ def unforgotten(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases last an hour, so that no test passes because one has run out."""
     monkeypatch.setattr(desk.path.leases, "ttl", 3600.0)
     monkeypatch.setattr(desk.path.releases, "_ttl", 3600.0)
-    monkeypatch.setattr("coordination.releases.RETRIES", 360_000)
+    monkeypatch.setattr("holdfast.coordination.releases.RETRIES", 360_000)
 
 
 async def frozen(desk: Bench, store: CountingStore) -> None:

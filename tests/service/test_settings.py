@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from holdfast.cli.app import app
 from holdfast.environment import CLIENT
 from holdfast.errors import ConfigurationError
-from service.settings import EMBEDDED_LISTEN, Settings, default_data_dir, load
+from holdfast.service.settings import EMBEDDED_LISTEN, Settings, default_data_dir, load
 
 SECRET = "hunter2"
 

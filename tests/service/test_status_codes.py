@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import errors
-from service.rpc.status_codes import CODES, code_of, details_of
-from storage.port import ConditionFailed, InvalidPart, NoSuchKey, NoSuchUpload
+from holdfast.service.rpc.status_codes import CODES, code_of, details_of
+from holdfast.storage.port import ConditionFailed, InvalidPart, NoSuchKey, NoSuchUpload
 
 TREE = [
     kind

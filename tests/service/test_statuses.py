@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from coordination import ingests as coordination_ingests
-from coordination.connection import open_client
-from coordination.keys import Keys
+from holdfast.coordination import ingests as coordination_ingests
+from holdfast.coordination.connection import open_client
+from holdfast.coordination.keys import Keys
 from holdfast.filters import Filter
+from holdfast.service.rpc import statuses
+from holdfast.service.rpc.server import MAX_MESSAGE
 from holdfast.values import Status
-from service.rpc import statuses
-from service.rpc.server import MAX_MESSAGE
 from tests.service.fleet import Fleet
 
 MANY, LENGTH = 16_000, 1000

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from grpc import StatusCode
 
-from storage.s3 import S3Settings, S3Store
+from holdfast.storage.s3 import S3Settings, S3Store
 from tests.servers.s3 import S3Server
 from tests.servers.s3_proxy import STRANGERS, s3_proxy
 from tests.service.fleet import Fleet, refused, sha256

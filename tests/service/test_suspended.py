@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from grpc import StatusCode
 
-from coordination.leases import TTL
-from protos import content_pb2 as pb
-from storage.keys import RECORDS
-from storage.s3_clock import ServerClock
+from holdfast.coordination.leases import TTL
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.keys import RECORDS
+from holdfast.storage.s3_clock import ServerClock
 from tests.service.fleet import Fleet, refused, sha256
 from tests.storage.scripted import Reply
 from tests.stores.counting import CountingStore

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from grpc import StatusCode
 
-from coordination.ingests import Ingests
+from holdfast.coordination.ingests import Ingests
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
-from protos import content_pb2 as pb
-from storage.folder import FolderStore
-from storage.records import Records, State, new_nonce
+from holdfast.protos import content_pb2 as pb
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.records import Records, State, new_nonce
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, refused, sha256
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ingest.upload_slots import UploadSlots
+from holdfast.service.ingest.upload_slots import UploadSlots
 
 
 class Store:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import HoldfastError, InvalidArgument
-from protos import content_pb2 as pb
-from service.ingest.write_messages import Action, Message
-from service.rpc import messages, wire
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.ingest.write_messages import Action, Message
+from holdfast.service.rpc import messages, wire
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 OFFSETS = st.integers(0, 2**63 - 1)

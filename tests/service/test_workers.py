@@ -10,9 +10,9 @@ import pytest
 
 from holdfast import deadlines
 from holdfast.errors import Unavailable
-from service.process.background import Background, end
-from service.process.permits import Permit
-from service.process.workers import HASHING_YIELDS, Workers
+from holdfast.service.process.background import Background, end
+from holdfast.service.process.permits import Permit
+from holdfast.service.process.workers import HASHING_YIELDS, Workers
 
 
 async def test_calls_run_in_threads() -> None:

@@ -10,9 +10,9 @@ import grpc
 import pytest
 from grpc import StatusCode
 
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
 from holdfast.values import MAX_LABEL_BYTES, MAX_REF_BYTES
-from protos import content_pb2 as pb
-from protos import content_pb2_grpc
 from tests.service.conftest import Fill
 from tests.service.fleet import DEADLINE, HEADER, Fleet, eventually, refused, sha256
 

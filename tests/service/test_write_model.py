@@ -22,9 +22,9 @@ from holdfast.errors import (
     HoldfastError,
     OutOfRange,
 )
-from service.ingest.session import Session
-from service.ingest.write_messages import Action, Message, Reply
-from storage.folder import FolderStore
+from holdfast.service.ingest.session import Session
+from holdfast.service.ingest.write_messages import Action, Message, Reply
+from holdfast.storage.folder import FolderStore
 from tests.service.fleet import eventually, sha256
 from tests.service.writers import MIB, Bench, bench, stream_of
 

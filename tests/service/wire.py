@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from coordination.connection import open_client
-from coordination.scripts import NAMES, source
-from storage.s3 import S3Settings, S3Store
+from holdfast.coordination.connection import open_client
+from holdfast.coordination.scripts import NAMES, source
+from holdfast.storage.s3 import S3Settings, S3Store
 from tests.faults import s3_wire
 from tests.faults.grounds import kinds_of
 from tests.servers.redis_proxy import Words, redis_proxy

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.digests import Digest
-from service.frontend import run_frontend
-from service.ingest.part_stream import PartStream
-from service.ingest.session import Session
-from service.ingest.write_messages import Action, Message, Reply
-from service.ingest.write_path import WritePath
-from service.rpc.content import Frontend
-from service.settings import Settings
-from storage.port import ObjectStore
+from holdfast.service.frontend import run_frontend
+from holdfast.service.ingest.part_stream import PartStream
+from holdfast.service.ingest.session import Session
+from holdfast.service.ingest.write_messages import Action, Message, Reply
+from holdfast.service.ingest.write_path import WritePath
+from holdfast.service.rpc.content import Frontend
+from holdfast.service.settings import Settings
+from holdfast.storage.port import ObjectStore
 
 MIB = 2**20
 

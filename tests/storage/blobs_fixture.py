@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from holdfast.digests import Digest
-from storage.blobs import Blobs
-from storage.blocks import sums_of
-from storage.holds import Hold, Holds
-from storage.keys import data_key, uuid7
-from storage.own_data import Lifetime, OwnData, Sight
-from storage.port import ObjectStore
-from storage.records import Record, Records, State, new_nonce
+from holdfast.storage.blobs import Blobs
+from holdfast.storage.blocks import sums_of
+from holdfast.storage.holds import Hold, Holds
+from holdfast.storage.keys import data_key, uuid7
+from holdfast.storage.own_data import Lifetime, OwnData, Sight
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Record, Records, State, new_nonce
 
 BODY = b"the bytes of a blob"
 DIGEST = Digest.of(BODY)

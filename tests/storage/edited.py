@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from storage import documents
+from holdfast.storage import documents
 
 
 def edited(body: bytes, **fields: Any) -> bytes:

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from storage.s3 import S3Settings, S3Store
+from holdfast.storage.s3 import S3Settings, S3Store
 
 
 @dataclass

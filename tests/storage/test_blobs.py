@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import Aborted, OutcomeUnknown, Unavailable
-from storage.blobs import Outcome
-from storage.folder import FolderStore
-from storage.keys import DELETING, data_key, hold_prefix, record_key, uuid7
-from storage.own_data import Lifetime, OwnData, Sight
-from storage.port import Condition, Entry, ObjectStore, Written
-from storage.records import Record, State, new_nonce
+from holdfast.storage.blobs import Outcome
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.keys import DELETING, data_key, hold_prefix, record_key, uuid7
+from holdfast.storage.own_data import Lifetime, OwnData, Sight
+from holdfast.storage.port import Condition, Entry, ObjectStore, Written
+from holdfast.storage.records import Record, State, new_nonce
 from tests.storage.blobs_fixture import (
     BODY,
     DIGEST,

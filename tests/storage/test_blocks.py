@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
-from storage.blocks import RunningSum, check, extend, fetch, finish, spans, sums_of
-from storage.folder import FolderStore
-from storage.port import NoSuchKey
-from storage.records import BLOCK_SIZE, Record
+from holdfast.storage.blocks import RunningSum, check, extend, fetch, finish, spans, sums_of
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import NoSuchKey
+from holdfast.storage.records import BLOCK_SIZE, Record
 from tests.storage.blobs_fixture import BODY, live, stored
 
 LARGE = bytes(range(251)) * (2 * BLOCK_SIZE // 251) + b"the rest of it"

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import pytest
 
+from holdfast.storage.compaction import Compaction
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.holds import FEW, Holds, merged
+from holdfast.storage.keys import DELETING, hold_prefix
+from holdfast.storage.port import Condition, ConditionFailed, NoSuchKey, Written
+from holdfast.storage.records import new_nonce
 from holdfast.values import Info
-from storage.compaction import Compaction
-from storage.folder import FolderStore
-from storage.holds import FEW, Holds, merged
-from storage.keys import DELETING, hold_prefix
-from storage.port import Condition, ConditionFailed, NoSuchKey, Written
-from storage.records import new_nonce
 from tests.storage.blobs_fixture import DIGEST, NOW, hold, shop_on
 from tests.stores.wrapped import Wrapped
 

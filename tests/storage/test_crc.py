@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import crc
-from storage.blocks import sums_of
-from storage.records import BLOCK_SIZE
+from holdfast.storage import crc
+from holdfast.storage.blocks import sums_of
+from holdfast.storage.records import BLOCK_SIZE
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from holdfast.digests import Digest
-from storage.blocks import sums_of
-from storage.damage import REMEMBERED, REMEMBERED_FOR, KnownDamage
-from storage.records import Record, State
+from holdfast.storage.blocks import sums_of
+from holdfast.storage.damage import REMEMBERED, REMEMBERED_FOR, KnownDamage
+from holdfast.storage.records import Record, State
 
 
 class Clock:

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, UnsupportedFormat
-from service.scrub.cursor import Cursor
-from storage import documents, fleet
-from storage.blocks import sums_of
-from storage.folder import FolderStore
-from storage.holds import Hold
-from storage.keys import data_key, hold_prefix, missing_key, record_key
-from storage.port import NoSuchKey
-from storage.records import INLINE_LIMIT, Record, State
-from storage.sightings import Sightings
+from holdfast.service.scrub.cursor import Cursor
+from holdfast.storage import documents, fleet
+from holdfast.storage.blocks import sums_of
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.holds import Hold
+from holdfast.storage.keys import data_key, hold_prefix, missing_key, record_key
+from holdfast.storage.port import NoSuchKey
+from holdfast.storage.records import INLINE_LIMIT, Record, State
+from holdfast.storage.sightings import Sightings
 from tests.storage.blobs_fixture import DIGEST, hold, live, shop_on
 from tests.storage.edited import edited, newer
 from tests.stores.faults import FlippedReplies, Recording, flipped

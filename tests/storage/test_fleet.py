@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 
 from holdfast.errors import OutcomeUnknown, Unavailable, UnsupportedFormat
-from storage.fleet import ATTEMPTS, LIFETIME, declare_lifetime, longest_lifetime
-from storage.folder import FolderStore
-from storage.port import ObjectStore
+from holdfast.storage.fleet import ATTEMPTS, LIFETIME, declare_lifetime, longest_lifetime
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import ObjectStore
 from tests.storage.edited import newer
 from tests.stores.counting import CountingStore
 

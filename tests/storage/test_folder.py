@@ -30,9 +30,9 @@ from holdfast.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from storage.folder import FORMAT, FolderStore
-from storage.folder_files import Files, translate
-from storage.port import (
+from holdfast.storage.folder import FORMAT, FolderStore
+from holdfast.storage.folder_files import Files, translate
+from holdfast.storage.port import (
     ConditionFailed,
     IfAbsent,
     IfMatch,
@@ -466,7 +466,7 @@ def test_remembering_what_is_durable_is_bounded(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only so many objects are remembered as durable; others are synced again when read."""
-    monkeypatch.setattr("storage.folder.MOST_SURE", 2)
+    monkeypatch.setattr("holdfast.storage.folder.MOST_SURE", 2)
     opened(root)
     files = Syncs(root)
     store = FolderStore(root, files=files)

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from storage.folder import FolderStore
-from storage.port import (
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import (
     ConditionFailed,
     IfAbsent,
     IfMatch,

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ConfigurationError, OutcomeUnknown, Unavailable
-from storage.folder import SETTLED, FolderStore
-from storage.folder_files import Files
-from storage.folder_trust import FAILED, Trust
-from storage.port import Condition, IfAbsent, IfMatch, NoSuchKey
-from storage.records import Records
+from holdfast.storage.folder import SETTLED, FolderStore
+from holdfast.storage.folder_files import Files
+from holdfast.storage.folder_trust import FAILED, Trust
+from holdfast.storage.port import Condition, IfAbsent, IfMatch, NoSuchKey
+from holdfast.storage.records import Records
 from tests.storage.blobs_fixture import DIGEST, live
 
 KEY = "blobs/sha256/aa"

@@ -12,10 +12,10 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, Unavailable, UnsupportedFormat
-from storage.folder import FolderStore
-from storage.holds import Hold, Holds, merged
-from storage.keys import DELETING, hold_prefix
-from storage.port import NoSuchKey, ObjectStore
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.holds import Hold, Holds, merged
+from holdfast.storage.keys import DELETING, hold_prefix
+from holdfast.storage.port import NoSuchKey, ObjectStore
 from tests.storage.blobs_fixture import DIGEST, NOW, hold, shop_on
 from tests.storage.edited import edited
 from tests.stores.faults import Interrupted, LosingReplies, Recording

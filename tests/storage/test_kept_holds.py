@@ -9,12 +9,12 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
-from storage.folder import FolderStore
-from storage.holds import Hold, Holds, Named, merged
-from storage.kept_holds import OVERHEAD, KeptHolds
-from storage.keys import DELETING, hold_prefix, name_after, uuid7
-from storage.port import Entry, ObjectStore
-from storage.records import new_nonce
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.holds import Hold, Holds, Named, merged
+from holdfast.storage.kept_holds import OVERHEAD, KeptHolds
+from holdfast.storage.keys import DELETING, hold_prefix, name_after, uuid7
+from holdfast.storage.port import Entry, ObjectStore
+from holdfast.storage.records import new_nonce
 from tests.storage.blobs_fixture import DIGEST, NOW, hold, shop_on
 from tests.stores.counting import CountingStore
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
-from storage import keys
+from holdfast.storage import keys
 
 DIGEST = Digest.of(b"x", "sha512")
 

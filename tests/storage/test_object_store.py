@@ -12,8 +12,8 @@ from functools import partial
 import pytest
 
 from holdfast.errors import DataLoss
-from storage.folder import FolderStore
-from storage.port import (
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import (
     MIN_PART_SIZE,
     Buffer,
     Condition,
@@ -26,7 +26,7 @@ from storage.port import (
     ObjectStore,
     Part,
 )
-from storage.probe import deletes_conditionally
+from holdfast.storage.probe import deletes_conditionally
 
 UNKNOWN_ETAG = "0123456789abcdef0123456789abcdef"
 WRITERS = 16

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from holdfast.errors import Aborted, OutcomeUnknown, Unavailable
-from storage.blobs import Outcome
-from storage.folder import FolderStore
-from storage.keys import record_key
-from storage.own_data import LOOKS, SIGHT_LASTS, Lifetime, OwnData, Sight
-from storage.port import Condition, Entry, ObjectStore, Written
-from storage.records import Record
+from holdfast.storage.blobs import Outcome
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.keys import record_key
+from holdfast.storage.own_data import LOOKS, SIGHT_LASTS, Lifetime, OwnData, Sight
+from holdfast.storage.port import Condition, Entry, ObjectStore, Written
+from holdfast.storage.records import Record
 from tests.storage.blobs_fixture import BODY, DIGEST, NOW, Shop, live, shop_on, stored
 from tests.stores.faults import Recording
 

@@ -15,8 +15,8 @@ from holdfast.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from storage.folder import FolderStore
-from storage.port import (
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import (
     Condition,
     ConditionFailed,
     Entry,
@@ -26,7 +26,7 @@ from storage.port import (
     PendingUpload,
     Written,
 )
-from storage.probe import Report, deletes_conditionally, probe
+from holdfast.storage.probe import Report, deletes_conditionally, probe
 from tests.stores.wrapped import Wrapped
 
 ON_THE_WAY = "bytes checked on the way"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from holdfast.errors import Aborted, DataLoss, Unavailable, UnsupportedFormat
-from storage.folder import FolderStore
-from storage.keys import record_key
-from storage.port import ObjectStore
-from storage.records import (
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.keys import record_key
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import (
     BLOCK_SIZE,
     LostRace,
     Record,

@@ -17,7 +17,7 @@ from holdfast.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from storage.port import (
+from holdfast.storage.port import (
     ConditionFailed,
     IfAbsent,
     IfMatch,
@@ -27,9 +27,9 @@ from storage.port import (
     ObjectStore,
     Part,
 )
-from storage.s3 import S3Settings, S3Store
-from storage.s3_errors import translate
-from storage.s3_uploads import ABORT_ATTEMPTS
+from holdfast.storage.s3 import S3Settings, S3Store
+from holdfast.storage.s3_errors import translate
+from holdfast.storage.s3_uploads import ABORT_ATTEMPTS
 from tests.servers.process import free_port
 from tests.servers.s3 import SECRET_KEY, S3Server
 from tests.storage.conftest import with_prefix

@@ -9,11 +9,11 @@ import crc32c
 import pytest
 
 from holdfast.errors import OutcomeUnknown, Unavailable
-from storage.blocks import sums_of
-from storage.port import IfAbsent, IfMatch, InvalidPart, Part
-from storage.records import BLOCK_SIZE
-from storage.s3 import S3Store
-from storage.s3_checksums import HEADER, SEND_ATTEMPTS
+from holdfast.storage.blocks import sums_of
+from holdfast.storage.port import IfAbsent, IfMatch, InvalidPart, Part
+from holdfast.storage.records import BLOCK_SIZE
+from holdfast.storage.s3 import S3Store
+from holdfast.storage.s3_checksums import HEADER, SEND_ATTEMPTS
 from tests.servers.s3 import S3Server
 from tests.storage.conftest import with_prefix
 from tests.storage.scripted import Reply, error, scripted

@@ -7,7 +7,7 @@ from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
 from holdfast import deadlines
 from holdfast.backend import IN_A_ROW, SILENT, Backend
-from storage.s3_circuit import EARNEST, RETRIED, STALLED, Circuit, NotSent
+from holdfast.storage.s3_circuit import EARNEST, RETRIED, STALLED, Circuit, NotSent
 
 SILENCE = ReadTimeoutError(endpoint_url="s3", error="no answer")
 

@@ -8,7 +8,7 @@ from email.utils import formatdate
 import pytest
 
 from holdfast.errors import Unavailable
-from storage.s3_clock import AGREE, ServerClock
+from holdfast.storage.s3_clock import AGREE, ServerClock
 from tests.storage.scripted import Reply
 
 NOON = 1_800_000_000.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import PermissionDenied
-from storage.port import IfAbsent, ObjectStore, Part
+from holdfast.storage.port import IfAbsent, ObjectStore, Part
 from tests.storage.credentials import issued_by
 from tests.storage.scripted import Reply, Script, error, scripted
 

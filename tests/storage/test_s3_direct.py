@@ -20,9 +20,9 @@ import pytest
 
 from holdfast import deadlines
 from holdfast.errors import ConfigurationError, OutcomeUnknown, PermissionDenied, Unavailable
-from storage.port import Body, ConditionFailed, IfAbsent, IfMatch, NoSuchKey
-from storage.s3 import BODY_ATTEMPTS, S3Settings, S3Store
-from storage.s3_direct import PIECE, _content, _stale
+from holdfast.storage.port import Body, ConditionFailed, IfAbsent, IfMatch, NoSuchKey
+from holdfast.storage.s3 import BODY_ATTEMPTS, S3Settings, S3Store
+from holdfast.storage.s3_direct import PIECE, _content, _stale
 from tests.servers.certificate import self_signed
 from tests.servers.process import wait_until
 from tests.storage.credentials import issued_by

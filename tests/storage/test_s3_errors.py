@@ -6,8 +6,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, ResourceExhausted, Unavailable
-from storage.port import NoSuchKey
-from storage.s3_errors import MISTAKEN, TRANSIENT, _transient, translate
+from holdfast.storage.port import NoSuchKey
+from holdfast.storage.s3_errors import MISTAKEN, TRANSIENT, _transient, translate
 
 
 def reply(code: str, status: int, message: str = "m") -> ClientError:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from holdfast.errors import Unavailable
-from storage.s3_listing import EMPTY_PAGES, Progress
+from holdfast.storage.s3_listing import EMPTY_PAGES, Progress
 from tests.storage.scripted import Reply, Script, scripted
 
 WHEN = "2026-11-24T12:00:00Z"

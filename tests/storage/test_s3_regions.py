@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from holdfast.errors import ConfigurationError, Unavailable
-from storage.port import IfAbsent, ObjectStore
+from holdfast.storage.port import IfAbsent, ObjectStore
 from tests.storage.scripted import Reply, error, scripted
 
 MD5 = "0123456789abcdef0123456789abcdef"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from holdfast.errors import OutcomeUnknown, PermissionDenied, Unavailable
-from storage.port import ConditionFailed, IfAbsent, IfMatch, ObjectStore, Part
-from storage.s3_strangers import objection
+from holdfast.storage.port import ConditionFailed, IfAbsent, IfMatch, ObjectStore, Part
+from holdfast.storage.s3_strangers import objection
 from tests.storage.scripted import Reply, error, scripted
 
 MD5 = "0123456789abcdef0123456789abcdef"

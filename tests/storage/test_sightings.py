@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import DataLoss, UnsupportedFormat
-from storage.folder import FolderStore
-from storage.keys import HOLDS, TENANTS, missing_key, seen_key
-from storage.port import ObjectStore
-from storage.records import new_nonce
-from storage.sightings import FORMAT, Sightings
-from storage.tenants import Tenant, known_tenants
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.keys import HOLDS, TENANTS, missing_key, seen_key
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import new_nonce
+from holdfast.storage.sightings import FORMAT, Sightings
+from holdfast.storage.tenants import Tenant, known_tenants
 from tests.storage.blobs_fixture import hold, shop_on
 from tests.storage.edited import edited, newer
 from tests.stores.faults import LosingReplies

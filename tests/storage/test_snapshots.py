@@ -9,11 +9,11 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
-from storage.holds import Hold, Holds
-from storage.keys import snapshot_prefix, uuid7
-from storage.port import Entry, ObjectStore
-from storage.records import new_nonce
-from storage.snapshots import COMPLETE, Snapshots, newest_of, unpacked
+from holdfast.storage.holds import Hold, Holds
+from holdfast.storage.keys import snapshot_prefix, uuid7
+from holdfast.storage.port import Entry, ObjectStore
+from holdfast.storage.records import new_nonce
+from holdfast.storage.snapshots import COMPLETE, Snapshots, newest_of, unpacked
 from tests.storage.blobs_fixture import NOW, hold
 from tests.storage.edited import edited
 from tests.stores.counting import CountingStore

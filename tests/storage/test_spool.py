@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import ConfigurationError, ResourceExhausted
-from storage.spool import FAN_IN, Spool, Spools, joined
+from holdfast.storage.spool import FAN_IN, Spool, Spools, joined
 
 LINES = st.lists(st.binary(max_size=4).filter(lambda line: b"\n" not in line), max_size=60)
 

@@ -19,7 +19,7 @@ from random import Random
 
 import pytest
 
-from storage.folder import FolderStore
+from holdfast.storage.folder import FolderStore
 from tests.storage.blobs_fixture import DIGEST, shop_on
 from tests.storage.torn_disk import Crash, Log, Sync, Tree, materialised
 from tests.storage.torn_ledger import Ledger, check
@@ -68,7 +68,7 @@ def _opened(root: Path) -> FolderStore:
 def _few_locks() -> Iterator[None]:
     """A handful of lock files, in which nothing is kept, instead of 256."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storage.folder_files.LOCKS", 2)
+        patch.setattr("holdfast.storage.folder_files.LOCKS", 2)
         yield
 
 

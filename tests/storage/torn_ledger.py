@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from storage.folder import FolderStore
-from storage.port import (
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.port import (
     Body,
     Condition,
     Entry,

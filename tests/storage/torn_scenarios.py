@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchUpload, Part
-from storage.records import State
+from holdfast.storage.port import ConditionFailed, IfAbsent, IfMatch, NoSuchUpload, Part
+from holdfast.storage.records import State
 from tests.storage.blobs_fixture import BODY, DIGEST, JUST_STORED, NOW, Shop, hold, live, shop_on
 from tests.storage.torn_ledger import Ledger
 

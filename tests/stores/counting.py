@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from storage.port import Fetched, ObjectStore
+from holdfast.storage.port import Fetched, ObjectStore
 from tests.stores.wrapped import Result, Wrapped
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from holdfast.errors import OutcomeUnknown
-from storage.port import Condition, Fetched, ObjectStore, Written
+from holdfast.storage.port import Condition, Fetched, ObjectStore, Written
 from tests.stores.wrapped import Result, Wrapped
 
 

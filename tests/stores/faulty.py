@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, ResourceExhausted, Unavailable
-from storage.port import (
+from holdfast.storage.port import (
     Body,
     Condition,
     Entry,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import NoReturn
 
-from storage.port import (
+from holdfast.storage.port import (
     Body,
     Condition,
     ConditionFailed,

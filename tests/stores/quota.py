@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from holdfast.errors import ResourceExhausted
-from storage.port import Body, Condition, ObjectStore, Part, Written, pieces
+from holdfast.storage.port import Body, Condition, ObjectStore, Part, Written, pieces
 from tests.stores.wrapped import Wrapped
 
 

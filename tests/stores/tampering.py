@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from storage.port import Entry, Fetched, ObjectStore
+from holdfast.storage.port import Entry, Fetched, ObjectStore
 from tests.stores.wrapped import Wrapped
 
 

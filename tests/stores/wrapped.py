@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from storage.port import (
+from holdfast.storage.port import (
     Body,
     Condition,
     Entry,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.faults.flows.flow import INLINE, LABELS, PART, PARTS, SINGLE, Flow, Step, push
 from tests.faults.stage import Held, Stage, persist
 from tests.service.fleet import Tenant, sha256

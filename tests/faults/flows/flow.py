@@ -13,7 +13,7 @@ import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.faults.plans import EVERYTHING, Plan, Point, Strike
 from tests.faults.stage import Stage
 from tests.service.fleet import Tenant, sha256

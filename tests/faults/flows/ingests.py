@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grpc import StatusCode
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.faults.flows.flow import (
     LABELS,
     PART,

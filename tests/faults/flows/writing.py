@@ -7,7 +7,7 @@ import hashlib
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.faults.flows.flow import (
     INLINE,
     LABELS,

@@ -20,7 +20,7 @@ from grpc.aio import AioRpcError
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
 
-from storage.port import ObjectStore
+from holdfast.storage.port import ObjectStore
 from tests.faults.machine.member import Member
 from tests.faults.machine.oracle import BLOBS, REFS, TENANTS, Model, Writer
 from tests.faults.machine.whims import STORE_FAULTS, Whims

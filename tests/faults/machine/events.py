@@ -39,7 +39,7 @@ class Events(Base):
                     if inspect.isawaitable(landed):
                         self.run(landed)
                 except Exception as error:  # noqa: BLE001 -- it comes too late
-                    assert type(error).__module__ in {"storage.port", "holdfast.errors"}  # noqa: PT017
+                    assert type(error).__module__ in {"holdfast.storage.port", "holdfast.errors"}  # noqa: PT017
 
     @rule(frontend=frontends)
     def kill_frontend(self, frontend: int) -> None:

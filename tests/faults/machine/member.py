@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-from storage.port import ObjectStore
+from holdfast.storage.port import ObjectStore
 from tests.faults.grounds import kinds_of
 from tests.faults.machine.whims import RedisWhims, Whims
 from tests.servers.redis_proxy import redis_proxy

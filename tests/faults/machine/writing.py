@@ -6,7 +6,7 @@ from grpc import StatusCode
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from protos import content_pb2 as pb
+from holdfast.protos import content_pb2 as pb
 from tests.faults.machine.base import Base, blobs, frontends, refs, spoilt, tenants
 from tests.faults.machine.oracle import BLOBS, DIGESTS, Writer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.port import ObjectStore
+from holdfast.storage.port import ObjectStore
 from tests.service.collector.world import Later, World, memory_world
 from tests.stores.counting import CountingStore
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from holdfast.errors import ConfigurationError
-from service.collector.ages import DATA_SLACK, Ages
-from service.settings import CLOCK_MARGIN, REQUEST_LANDING, Settings, load
+from holdfast.service.collector.ages import DATA_SLACK, Ages
+from holdfast.service.settings import CLOCK_MARGIN, REQUEST_LANDING, Settings, load
 
 DAY = 24 * 3600.0
 

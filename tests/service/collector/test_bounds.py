@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.collector.report import Kind
-from storage.keys import DATA, HOLDS, RECORDS, record_digest
-from storage.port import Entry, Fetched
-from storage.records import Record, State
-from storage.spool import LIMIT
+from holdfast.service.collector.report import Kind
+from holdfast.storage.keys import DATA, HOLDS, RECORDS, record_digest
+from holdfast.storage.port import Entry, Fetched
+from holdfast.storage.records import Record, State
+from holdfast.storage.spool import LIMIT
 from tests.service.collector.world import OLD, World, counts
 from tests.stores.memory import START, MemoryStore
 

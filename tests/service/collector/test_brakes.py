@@ -8,12 +8,12 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import ResourceExhausted
-from service.collector.brakes import Brake, Limits, Plan, tripped
-from service.collector.known import PAGES
-from service.collector.report import Fate, Kind
-from storage.keys import DATA, HOLDS, RECORDS, TAILS, record_digest, tail_key, uuid7
-from storage.port import Entry
-from storage.records import State
+from holdfast.service.collector.brakes import Brake, Limits, Plan, tripped
+from holdfast.service.collector.known import PAGES
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.storage.keys import DATA, HOLDS, RECORDS, TAILS, record_digest, tail_key, uuid7
+from holdfast.storage.port import Entry
+from holdfast.storage.records import State
 from tests.service.collector.world import APART, World
 from tests.stores.counting import nothing
 from tests.stores.memory import MemoryStore, SteppingStore

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from holdfast.digests import Digest
-from storage.keys import DELETING, HOLDS, RECORDS, hold_prefix, tail_key, uuid7
-from storage.records import State
+from holdfast.storage.keys import DELETING, HOLDS, RECORDS, hold_prefix, tail_key, uuid7
+from holdfast.storage.records import State
 from tests.service.collector.world import EAGER, OLD, Killed, World, memory_world
 from tests.stores.counting import nothing
 from tests.stores.memory import MemoryStore

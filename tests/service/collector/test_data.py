@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from holdfast.digests import Digest
-from service.collector.brakes import Brake
-from service.collector.report import Fate, Kind
-from storage.fleet import declare_lifetime
-from storage.keys import DATA, RECORDS, record_key
-from storage.records import State
+from holdfast.service.collector.brakes import Brake
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.storage.fleet import declare_lifetime
+from holdfast.storage.keys import DATA, RECORDS, record_key
+from holdfast.storage.records import State
 from tests.service.collector.world import EAGER, World, counts
 from tests.storage.edited import newer
 from tests.stores.counting import nothing

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from holdfast.digests import Digest
-from service.collector.report import Fate, Kind
-from storage.keys import DELETING, HOLDS
-from storage.records import State
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.storage.keys import DELETING, HOLDS
+from holdfast.storage.records import State
 from tests.service.collector.world import World, counts
 from tests.storage.edited import newer
 from tests.stores.counting import nothing

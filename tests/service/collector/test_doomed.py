@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from service.collector.ages import Ages
-from service.collector.doomed import LISTS, Doomed
-from service.collector.report import Fate, Kind
-from service.settings import DOOM_MINIMUM, load
-from storage.keys import DATA, RECORDS, data_key, record_key, uuid7
-from storage.port import Entry, Fetched
-from storage.records import Record
-from storage.spool import Spool
+from holdfast.service.collector.ages import Ages
+from holdfast.service.collector.doomed import LISTS, Doomed
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.settings import DOOM_MINIMUM, load
+from holdfast.storage.keys import DATA, RECORDS, data_key, record_key, uuid7
+from holdfast.storage.port import Entry, Fetched
+from holdfast.storage.records import Record
+from holdfast.storage.spool import Spool
 from tests.service.collector.world import APART, OLD, Later, World, counts, memory_world
 from tests.stores.memory import MemoryStore, SteppingStore
 
@@ -240,7 +240,7 @@ def test_lists_of_many_chunks(world: World) -> None:
     keys = [world.put_data(b"garbage %d" % number).data_key for number in range(10)]
     world.grow_old()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.collector.lines.chunks.__defaults__", (150,))
+        patch.setattr("holdfast.service.collector.lines.chunks.__defaults__", (150,))
         world.collect()
     assert len(world.keys(LISTS)) > 3
     later(world, OLD)

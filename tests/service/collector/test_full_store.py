@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from holdfast.errors import ResourceExhausted
-from storage.keys import TAILS, tail_key, uuid7
-from storage.records import State
+from holdfast.storage.keys import TAILS, tail_key, uuid7
+from holdfast.storage.records import State
 from tests.service.collector.world import APART, World
 from tests.stores.counting import nothing
 

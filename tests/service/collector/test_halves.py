@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import Aborted
-from storage.records import State
+from holdfast.storage.records import State
 from tests.service.collector.world import EAGER, OLD, World, memory_world
 from tests.stores.counting import nothing
 from tests.stores.memory import MemoryStore

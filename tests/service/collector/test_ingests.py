@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from coordination.connection import open_client
-from coordination.keys import TENANTS, Keys
-from coordination.scripts import Scripts
-from coordination.stale import StaleIngests
+from holdfast.coordination.connection import open_client
+from holdfast.coordination.keys import TENANTS, Keys
+from holdfast.coordination.scripts import Scripts
+from holdfast.coordination.stale import StaleIngests
 from holdfast.errors import Unavailable
-from protos import content_pb2 as pb
-from service.collector.ages import Ages
-from service.collector.assembly import Orders, tools
-from service.collector.ingests import LATELY
-from service.collector.report import Fate, Kind, Report
-from service.settings import Settings
-from storage.folder import FolderStore
-from storage.keys import DATA, HOLDS, RECORDS, TAILS
-from storage.port import ObjectStore
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.collector.ages import Ages
+from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.ingests import LATELY
+from holdfast.service.collector.report import Fate, Kind, Report
+from holdfast.service.settings import Settings
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.keys import DATA, HOLDS, RECORDS, TAILS
+from holdfast.storage.port import ObjectStore
 from tests.servers.redis import RedisServer
 from tests.service.collector.world import AGES, EAGER, OLD, Later, World, counts
 from tests.service.conftest import Fill

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from holdfast.digests import Digest
-from service.collector.known import PAGES, Known
-from service.collector.report import Fate, Kind
-from storage.keys import RECORDS, record_key
-from storage.records import State
+from holdfast.service.collector.known import PAGES, Known
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.storage.keys import RECORDS, record_key
+from holdfast.storage.records import State
 from tests.service.collector.world import World, memory_world
 from tests.stores.memory import MemoryStore
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from holdfast.errors import Unavailable
-from service.collector.report import Fate, Kind
-from storage.keys import HOLDS, SNAPSHOTS, TAILS, data_key, tail_key, uuid7
-from storage.port import MIN_PART_SIZE
-from storage.records import new_nonce
-from storage.snapshots import COMPLETE, Snapshots
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.storage.keys import HOLDS, SNAPSHOTS, TAILS, data_key, tail_key, uuid7
+from holdfast.storage.port import MIN_PART_SIZE
+from holdfast.storage.records import new_nonce
+from holdfast.storage.snapshots import COMPLETE, Snapshots
 from tests.service.collector.world import Later, World, counts
 from tests.stores.counting import nothing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.collector.lines import chunks, sealed, unsealed
+from holdfast.service.collector.lines import chunks, sealed, unsealed
 
 TEXT = "data/0199-x 4711 12.5 \u00e9"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from holdfast.digests import Digest
-from service.collector.brakes import Brake
-from service.collector.records import Burial, Condemnation
-from service.collector.report import Fate, Kind
-from storage.keys import DELETING, RECORDS, record_key
-from storage.records import FORMAT, State
+from holdfast.service.collector.brakes import Brake
+from holdfast.service.collector.records import Burial, Condemnation
+from holdfast.service.collector.report import Fate, Kind
+from holdfast.storage.keys import DELETING, RECORDS, record_key
+from holdfast.storage.records import FORMAT, State
 from tests.service.collector.world import APART, World, counts, looked
 from tests.storage.edited import edited
 from tests.stores.counting import nothing

@@ -8,9 +8,9 @@ import threading
 import pytest
 
 from holdfast.errors import Unavailable
-from service.collector.report import MAX_ERRORS, Fate, Kind, Report
-from service.collector.run import Stopped
-from service.collector.sweep import sweep_store
+from holdfast.service.collector.report import MAX_ERRORS, Fate, Kind, Report
+from holdfast.service.collector.run import Stopped
+from holdfast.service.collector.sweep import sweep_store
 from tests.service.collector.world import World
 
 

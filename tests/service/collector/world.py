@@ -10,17 +10,16 @@ from functools import partial
 from typing import Any
 
 from holdfast.digests import Digest
-from holdfast.values import Info
-from service.collector.ages import Ages
-from service.collector.reading import Reading
-from service.collector.report import Fate, Kind, Report
-from service.collector.run import Run
-from service.collector.survey import Survey, begin
-from service.collector.sweep import sweep_store
-from storage.blobs import Blobs, Committed
-from storage.fleet import longest_lifetime
-from storage.holds import Hold, Holds
-from storage.keys import (
+from holdfast.service.collector.ages import Ages
+from holdfast.service.collector.reading import Reading
+from holdfast.service.collector.report import Fate, Kind, Report
+from holdfast.service.collector.run import Run
+from holdfast.service.collector.survey import Survey, begin
+from holdfast.service.collector.sweep import sweep_store
+from holdfast.storage.blobs import Blobs, Committed
+from holdfast.storage.fleet import longest_lifetime
+from holdfast.storage.holds import Hold, Holds
+from holdfast.storage.keys import (
     COLLECTOR,
     DATA,
     HOLDS,
@@ -31,10 +30,11 @@ from storage.keys import (
     record_digest,
     uuid7,
 )
-from storage.own_data import Lifetime, OwnData, Sight
-from storage.port import ObjectStore
-from storage.records import Record, Records, State, block_count, new_nonce
-from storage.spool import Spools
+from holdfast.storage.own_data import Lifetime, OwnData, Sight
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.records import Record, Records, State, block_count, new_nonce
+from holdfast.storage.spool import Spools
+from holdfast.values import Info
 from tests.stores.memory import MemoryStore, SteppingStore
 from tests.stores.wrapped import Wrapped
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from service.backends import STORE_FOLDER
-from service.tenants.brake import DROPPED, FEW, Braked
-from service.tenants.expiry import Expiry, Rules, Verdict
-from storage.folder import FolderStore
+from holdfast.service.backends import STORE_FOLDER
+from holdfast.service.tenants.brake import DROPPED, FEW, Braked
+from holdfast.service.tenants.expiry import Expiry, Rules, Verdict
+from holdfast.storage.folder import FolderStore
 from tests.service.collector.world import World
 from tests.service.processes import run
 from tests.service.tenants.test_expiry import DAY, RULES, Place

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import InvalidArgument
-from service.backends import STORE_FOLDER
-from service.commands.tenants import seconds
-from storage.folder import FolderStore
-from storage.keys import HOLDS, SNAPSHOTS, missing_key, seen_key, snapshot_prefix
-from storage.records import new_nonce
-from storage.sightings import Sightings
+from holdfast.service.backends import STORE_FOLDER
+from holdfast.service.commands.tenants import seconds
+from holdfast.storage.folder import FolderStore
+from holdfast.storage.keys import HOLDS, SNAPSHOTS, missing_key, seen_key, snapshot_prefix
+from holdfast.storage.records import new_nonce
+from holdfast.storage.sightings import Sightings
 from tests.service.collector.world import World
 from tests.service.processes import COMMAND, environment, run
 from tests.stores.counting import CountingStore

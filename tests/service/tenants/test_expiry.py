@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import Unavailable
-from service.holdings.presence import BELIEVED, LONGEST_ANSWER
-from service.tenants.expiry import LEAST_GRACE, Expiry, Outcome, Rules, Verdict
-from service.tenants.gone import Gone
-from storage.keys import missing_key, seen_key
-from storage.records import new_nonce
-from storage.sightings import Sightings
+from holdfast.service.holdings.presence import BELIEVED, LONGEST_ANSWER
+from holdfast.service.tenants.expiry import LEAST_GRACE, Expiry, Outcome, Rules, Verdict
+from holdfast.service.tenants.gone import Gone
+from holdfast.storage.keys import missing_key, seen_key
+from holdfast.storage.records import new_nonce
+from holdfast.storage.sightings import Sightings
 from tests.service.collector.world import World
 from tests.stores.counting import CountingStore
 from tests.stores.memory import MemoryStore

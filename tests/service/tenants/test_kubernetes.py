@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from holdfast.errors import ConfigurationError, InvalidArgument, PermissionDenied, Unavailable
-from service.tenants import existing, kubernetes
-from service.tenants.kubernetes import Cluster
+from holdfast.service.tenants import existing, kubernetes
+from holdfast.service.tenants.kubernetes import Cluster
 from tests.servers.certificate import self_signed
 
 TOKEN = "a-token"

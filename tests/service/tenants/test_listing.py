@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.tenants import listing
-from service.tenants.listing import Listing, Summary
-from storage.keys import DELETING, HOLDS, TENANTS
-from storage.port import Entry, ObjectStore
-from storage.records import new_nonce
-from storage.sightings import Sightings
+from holdfast.service.tenants import listing
+from holdfast.service.tenants.listing import Listing, Summary
+from holdfast.storage.keys import DELETING, HOLDS, TENANTS
+from holdfast.storage.port import Entry, ObjectStore
+from holdfast.storage.records import new_nonce
+from holdfast.storage.sightings import Sightings
 from tests.service.collector.world import World
 from tests.stores.counting import CountingStore
 from tests.stores.memory import START, MemoryStore

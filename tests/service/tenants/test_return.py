@@ -17,14 +17,14 @@ from typing import Final
 import pytest
 
 from holdfast.digests import Digest
-from service.collector.assembly import Orders, tools
-from service.collector.ingests import give_up
-from service.collector.report import Report
-from service.settings import Settings
-from service.tenants.gone import Gone
-from storage.keys import HOLDS
-from storage.records import State, new_nonce
-from storage.sightings import Sightings
+from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.ingests import give_up
+from holdfast.service.collector.report import Report
+from holdfast.service.settings import Settings
+from holdfast.service.tenants.gone import Gone
+from holdfast.storage.keys import HOLDS
+from holdfast.storage.records import State, new_nonce
+from holdfast.storage.sightings import Sightings
 from tests.service.collector.world import AGES, World
 from tests.stores.counting import CountingStore, nothing
 from tests.stores.memory import MemoryStore
