@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from holdfast.service.backends import open_store
+from holdfast.service.settings import Settings
+from holdfast.storage.records import new_nonce
+from holdfast.storage.sightings import Sightings
 from tests.project import pages
 from tests.servers.process import free_port
 from tests.servers.s3 import S3Server
@@ -53,7 +58,7 @@ def well(moto: S3Server, redis_url: str, unique: str, tmp_path: Path) -> Mapping
         "redis_url": redis_url,
         "data_dir": tmp_path,
         "disk_cache_budget": "64MiB",
-        "disk_cache_dir": tmp_path / "blocks",
+        "disk_cache_dir": str(tmp_path / "blocks"),
         "listen": f"tcp://127.0.0.1:{free_port()}?tenant=somebody",
         "http": f"127.0.0.1:{free_port()}",
         "call_deadline": 2,
@@ -74,6 +79,13 @@ def broken(taken: str, tmp_path: Path) -> Mapping[str, Mapping[str, object]]:
         "listeners": {"listen": f"tcp://{taken}?tenant=somebody"},
         "HTTP port": {"http": taken},
     }
+
+
+@pytest.fixture(autouse=True)
+def _somebody(well: Mapping[str, object]) -> None:
+    """A tenant that was seen: only such can be dropped."""
+    with closing(open_store(Settings.model_validate(well))) as store:
+        Sightings(store, new_nonce).touch("somebody")
 
 
 def command(name: str, tmp_path: Path) -> list[str]:
