@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import (
@@ -73,6 +73,7 @@ class Script:
         self.turn = 0
         self.session: Session | None = None
         self.opened_done: tuple[str, int] | None = None
+        self.totals: set[int] = set()
 
     async def opened(self) -> Session:
         """The stream that is open, or a new one on the other frontend."""
@@ -80,6 +81,7 @@ class Script:
             self.turn += 1
             self.session = await self.desk.open()
             self.opened_done = self.model.done if not self.model.data else None
+            self.totals = {self.model.total}
         return self.session
 
     @property
@@ -112,12 +114,19 @@ class Script:
         assert reply.digest in {"", sha256(self.model.data)}
 
     async def stat(self, total: int) -> None:
-        self.model.total = total or self.model.total
+        await self._announce(total)
         self.agree(await self.send(Message(Action.STAT, total=total)))
 
     async def announced(self, size: int) -> None:
-        self.model.total = len(self.model.data) + size or self.model.total
-        await self._write(size, total=len(self.model.data) + size)
+        total = len(self.model.data) + size
+        await self._announce(total)
+        await self._write(size, total=total)
+
+    async def _announce(self, total: int) -> None:
+        """Takes down what a message to the stream is going to announce; 0: nothing."""
+        await self.opened()
+        self.model.total = total or self.model.total
+        self.totals.add(self.model.total)
 
     async def write(self, size: int) -> None:
         await self._write(size)
@@ -130,12 +139,15 @@ class Script:
         if model.sealed and size and at:
             assert isinstance(reply, FailedPrecondition), reply
         elif isinstance(reply, Aborted):
-            # A short last part can't be added to: the client goes on at the last full one.
+            # A short last part can't be added to: the client goes on at the last full one, and
+            # may have to announce again what it has announced to this stream.
             assert "ask STAT" in str(reply)
-            kept = (await (await self.opened()).handle(Message(Action.STAT))).offset
-            assert kept % (4 * MIB) == 0
-            assert at - kept < 8 * MIB
-            model.data = model.data[:kept]
+            totals = self.totals
+            found = await (await self.opened()).handle(Message(Action.STAT))
+            assert found.offset % (4 * MIB) == 0
+            assert at - found.offset < 8 * MIB
+            assert found.total in totals
+            model.data, model.total = model.data[: found.offset], found.total
         else:
             model.data += message.data
             self.agree(reply)
@@ -235,6 +247,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+@example([("announced", 9 * MIB), ("break", 0), ("announced", 1), ("stat", 0)])
 @given(st.lists(messages, max_size=14))
 def test_any_sequence(folder: Path, redis_url: str, script: list[tuple[str, object]]) -> None:
     """Whatever the order, offsets, digests, totals and errors are those of the contract."""
