@@ -1,1 +1,4 @@
-"""All tenants of a fleet: who they are, what they hold, and who of them is gone."""
+"""All tenants of a fleet: who they are, what they hold, and who of them is gone.
+
+May import the collector, core and all below them.
+"""

@@ -1,0 +1,57 @@
+"""The rooms of service are those that docs/architecture.md draws, on the floors that it draws."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Final
+
+import pytest
+
+from tests.project import pages
+from tests.project.repository import ROOT, required_text
+
+SERVICE: Final = ROOT / "service"
+PAGE: Final = pages.text("docs/architecture.md")
+
+
+def floors() -> list[set[str]]:
+    """The floors that import-linter holds, the highest first."""
+    project = tomllib.loads(required_text("pyproject.toml"))
+    [layers] = (
+        contract["layers"]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract.get("containers") == ["holdfast.service"]
+    )
+    return [set(re.split(r"[ |]+", layer)) for layer in layers]
+
+
+def rooms() -> set[str]:
+    """The rooms and the modules beside them."""
+    found = {path.parent.name for path in SERVICE.glob("*/__init__.py")}
+    return found | {path.stem for path in SERVICE.glob("*.py")} - {"__init__"}
+
+
+def test_the_picture_is_the_contract() -> None:
+    """The picture has the floors that are enforced, in their order, and each room once."""
+    [picture] = pages.blocks(pages.section(PAGE, "Rooms"), "")
+    drawn = [set(re.split(r" · ", line.split("  ")[0])) for line in picture.splitlines()]
+    assert drawn == floors()
+    assert set().union(*drawn) == rooms()
+
+
+@pytest.mark.parametrize("room", sorted(path.parent.name for path in SERVICE.glob("*/__init__.py")))
+def test_a_room_says_what_lives_there(room: str) -> None:
+    """Each room's first lines say what lives there and what it may import."""
+    text = (SERVICE / room / "__init__.py").read_text("utf-8")
+    assert "may import" in text.lower()
+
+
+def test_the_ways_lead_through_files_that_are_there() -> None:
+    """Each file that the walk from room to room names is there."""
+    named = re.findall(r"`(\w+/\w+\.py)`", pages.section(PAGE, "From room to room"))
+    assert len(named) > 15
+    missing = [
+        name for name in named if not ((SERVICE / name).is_file() or (ROOT / name).is_file())
+    ]
+    assert missing == []
