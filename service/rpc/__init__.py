@@ -1,5 +1,5 @@
-"""What clients speak to: the nine RPCs, their messages and status codes, and the gRPC servers.
+"""The wire: the nine RPCs, their messages and status codes, and the gRPC servers.
 
-May import every room that serves them (ingest, reading, holdings, process); no program imports
-more of it than its servers.
+This room may import every room that serves the RPCs (ingest, reading, holdings, process). Programs
+import only its servers.
 """

@@ -1,4 +1,4 @@
-"""The Content service: nine RPCs, each handed on to who knows how."""
+"""The Content service: nine RPCs, each passed on to the part that carries it out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ INTERNAL: Final = "an error inside this frontend; its log says more. Try again, 
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """What the RPCs work on. `call_deadline`: seconds for those that move no bytes."""
+    """The parts that the RPCs use. `call_deadline` is in seconds, for RPCs that move no bytes."""
 
     catalogue: Catalogue
     reader: Reader
@@ -80,18 +80,18 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     async def _answer(
         self, context: Context, rpc: str, work: Coroutine[Any, Any, Response]
     ) -> Response:
-        """Waits for an answer, as long as it may take; an error of ours becomes a status."""
+        """Waits for the answer within the call's deadline; an error becomes a status."""
         deadline = self._frontend.call_deadline
         try:
             with self._frontend.overload.admit(rpc), self._frontend.metrics.watch(rpc):
                 async with bounded(rpc, deadline, context.time_remaining()):
                     return await work
-        except Exception as error:  # noqa: BLE001 -- what isn't ours is logged and told as INTERNAL
-            work.close()  # it wasn't begun, if there is too much under way
+        except Exception as error:  # noqa: BLE001 -- others' errors are logged and sent as INTERNAL
+            work.close()  # if the call was refused as one too many, its work was never begun
             await self._refuse(context, rpc, error)
 
     async def _refuse(self, context: Context, rpc: str, error: Exception) -> NoReturn:
-        """Ends an RPC with a status; what isn't an error of ours tells nothing of itself."""
+        """Ends an RPC with a status; an error that isn't one of ours is sent without details."""
         if isinstance(error, HoldfastError):
             code, details, trailers = code_of(error), details_of(error), trailers_of(error)
         else:
@@ -102,7 +102,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         await context.abort(code, details, trailers)
 
     async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
-        """What the tenant holds of one digest."""
+        """Returns the tenant's hold on one digest."""
 
         async def work() -> pb.InfoResponse:
             tenant, digest = self._tenant(context), Digest.parse(request.digest)
@@ -132,7 +132,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     async def List(
         self, request: pb.ListContentRequest, context: Context
     ) -> AsyncIterator[pb.ListContentResponse]:
-        """The tenant's holds."""
+        """Streams the tenant's holds."""
         try:
             with self._frontend.overload.admit("List"), self._frontend.metrics.watch("List"):
                 begin(context.time_remaining())
@@ -147,7 +147,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             await self._refuse(context, "List", error)
 
     async def Delete(self, request: pb.DeleteContentRequest, context: Context) -> Empty:
-        """Gives up the tenant's hold."""
+        """Deletes the tenant's hold."""
 
         async def work() -> Empty:
             tenant, digest = self._tenant(context), Digest.parse(request.digest)
@@ -159,7 +159,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     async def Read(  # type: ignore[override]  # encoded, see `register`
         self, request: pb.ReadContentRequest, context: Context
     ) -> AsyncIterator[bytes]:
-        """The bytes of a blob."""
+        """Streams the bytes of a blob."""
         try:
             with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
                 begin(context.time_remaining())
@@ -179,7 +179,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             await self._refuse(context, "Read", error)
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
-        """How far one ingest is."""
+        """Returns the progress of one ingest."""
 
         async def work() -> pb.StatusResponse:
             tenant, ref = self._tenant(context), check_ref(request.ref)
@@ -193,7 +193,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     async def ListStatuses(
         self, request: pb.ListStatusesRequest, context: Context
     ) -> pb.ListStatusesResponse:
-        """How far the tenant's ingests are."""
+        """Returns the progress of the tenant's ingests."""
 
         async def work() -> pb.ListStatusesResponse:
             matches = Filter.parse(request.filters).matches_status
@@ -221,7 +221,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         presence, admission = self._frontend.presence, self._frontend.intake.stream()
         try:
             with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
-                # Nothing here keeps a message while the next one is waited for.
+                # No message may be kept in memory here while the next one is awaited.
                 while True:
                     await (session.admit(admission) if session else admission.ask(None))
                     message = await _next(context)
@@ -230,7 +230,8 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
                     promised = session.promised if session else 0
                     admission.came(message.size, promised=promised)
                     if session is None:
-                        # In answer to a message: a stream that is ended before has no status.
+                        # Errors must follow a message: the client of a stream that ends before
+                        # its first message gets no status.
                         tenant = self._tenant(context)
                         session = await self._begin(tenant, message)
                     reply = session.handle_at_once(message)
@@ -268,7 +269,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         try:
             return await background.wait(opening)
         except asyncio.CancelledError:
-            # Nobody waits for it any more, and it may have taken the ref by now.
+            # Nobody waits for the session any more, but it may have acquired the ref's lease.
             opening.add_done_callback(self._close_opened)
             raise
 
@@ -277,10 +278,10 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             self._frontend.sessions.close(opening.result())
 
     async def _carry(self, work: Coroutine[Any, Any, Response]) -> Response:
-        """Waits for work that is carried to its end even if the client goes away.
+        """Waits for work that runs to its end even if the client goes away.
 
-        Broken off half-way it could leave the hash ahead of the offset; what was
-        received is kept instead.
+        If the work were interrupted, the hash could be left ahead of the offset. Instead,
+        what was received is kept.
         """
         return await self._frontend.background.finish(work)
 
@@ -290,7 +291,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
 
 
 def register(servicer: ContentServicer, server: grpc.aio.Server) -> None:
-    """Serves the nine RPCs; the messages that carry bytes are left to `service.rpc.wire`."""
+    """Serves the nine RPCs; `service.rpc.wire` encodes the messages that carry bytes."""
     content_pb2_grpc.add_ContentServicer_to_server(servicer, server)
     carriers = {
         "Read": grpc.unary_stream_rpc_method_handler(
@@ -305,10 +306,10 @@ def register(servicer: ContentServicer, server: grpc.aio.Server) -> None:
 
 
 async def _next(context: Context) -> Message | None:
-    """The next message of a write stream, or None at its end.
+    """Returns the next message of a write stream, or None at its end.
 
-    It is read from the context, because gRPC's iterator keeps the last message, up
-    to 16 MiB, while it waits for the next one.
+    The message is read from the context, because gRPC's iterator keeps the previous
+    message, up to 16 MiB, while it waits for the next one.
     """
     request = await context.read()
     return None if request is grpc.aio.EOF else wire.read_write_request(request)

@@ -1,4 +1,4 @@
-"""Between the wire's messages and our values."""
+"""Converts between the wire's messages and our values."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from holdfast.values import Info, Status
 
 NS = 10**9
 LARGEST_LIST: Final = 2**20
-"""Bytes of a List message at most: clients refuse more than 16 MiB, and others less."""
+"""Largest List message, in bytes: clients refuse more than 16 MiB, and some refuse less."""
 FRAME: Final = 6
-"""Bytes that an entry takes in its list beside its own."""
+"""Bytes that a list adds to each entry's own."""
 
 
 def timestamp(ns: int) -> Timestamp:
-    """A time in ns since 1970, as the wire has it."""
+    """Encodes a time in ns since 1970 for the wire."""
     return Timestamp(seconds=ns // NS, nanos=ns % NS)
 
 
 def info(value: Info) -> pb.Info:
-    """A hold, as the wire has it."""
+    """Encodes a hold for the wire."""
     return pb.Info(
         digest=str(value.digest),
         size=value.size,
@@ -36,7 +36,7 @@ def info(value: Info) -> pb.Info:
 
 
 def listed(values: Iterable[Info]) -> Iterator[pb.ListContentResponse]:
-    """Holds as messages of 1 MiB at most; a hold that is larger alone has one of its own."""
+    """Packs holds into messages of 1 MiB at most; a hold larger than that has its own message."""
     response, room = pb.ListContentResponse(), LARGEST_LIST
     for value in values:
         entry = info(value)
@@ -51,7 +51,7 @@ def listed(values: Iterable[Info]) -> Iterator[pb.ListContentResponse]:
 
 
 def status(value: Status) -> pb.Status:
-    """An ingest, as the wire has it."""
+    """Encodes the status of an ingest for the wire."""
     return pb.Status(
         started_at=timestamp(value.started_at_ns),
         updated_at=timestamp(value.updated_at_ns),
@@ -63,10 +63,10 @@ def status(value: Status) -> pb.Status:
 
 
 def write_request(request: pb.WriteContentRequest) -> Message:
-    """One message of a write stream.
+    """Decodes one message of a write stream.
 
     Raises:
-        InvalidArgument: an action that nobody knows.
+        InvalidArgument: the action is unknown.
     """
     try:
         action = Action(request.action)
@@ -86,7 +86,7 @@ def write_request(request: pb.WriteContentRequest) -> Message:
 
 
 def write_response(reply: Reply) -> pb.WriteContentResponse:
-    """The answer to one message of a write stream."""
+    """Encodes the reply to one message of a write stream."""
     return pb.WriteContentResponse(
         action=pb.WriteAction.ValueType(reply.action.value),
         started_at=timestamp(reply.started_at_ns),

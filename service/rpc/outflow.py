@@ -1,10 +1,10 @@
-"""What Reads have handed to gRPC and their clients haven't taken: a bound on it, of all Reads.
+"""Bounds the bytes, over all Reads, that gRPC has and clients haven't received yet.
 
-gRPC keeps a message until its client makes room for it, and our own bytes of it beside its own.
-A client that stops reading keeps that for as long as it likes, and nobody can tell it from one
-that is slow; so nobody ever waits here for another one's message. Instead messages become smaller
-the more is handed over: a few fast readers get messages of 1 MiB, hundreds that stand still keep
-little more than `SIZE` together.
+gRPC keeps a message, our bytes and its own copy, until its client makes room. A client that stops
+reading can occupy that memory for as long as it likes, and can't be distinguished from a slow one;
+so no Read ever waits for another Read's client. Instead, the more bytes gRPC has, the smaller the
+next messages are: a few fast readers get messages of 1 MiB, while hundreds of readers that have
+stopped occupy little more than `SIZE` together.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from contextlib import contextmanager
 from typing import Final
 
 SIZE: Final = 32 * 2**20
-"""Bytes that are handed over before all further messages are of the least size."""
+"""Bytes that gRPC may have before all further messages are of the smallest size."""
 LARGEST: Final = 2**20
-"""Bytes of a Read message at most."""
+"""Largest Read message, in bytes."""
 LEAST: Final = 32 * 2**10
-"""Bytes of a message that a Read may always hand over: what containerd asks for at once."""
+"""Bytes of a message that a Read may always send: containerd asks for that much at once."""
 SHARE: Final = 4
-"""A message takes no more than this part of what is left: the ones that follow get some, too."""
+"""A message uses at most one part in this many of what is left, so that later ones get some."""
 
 
 class Outflow:
-    """How much is handed over.
+    """Counts the bytes that gRPC has.
 
     Attributes:
-        handed: bytes of messages that gRPC has and that no client has made room for.
+        handed: bytes of messages that gRPC has and whose clients haven't made room for them.
     """
 
     def __init__(self, size: int = SIZE) -> None:
-        """Nothing is handed over.
+        """Begins with no bytes handed to gRPC.
 
         Args:
-            size: bytes beyond which messages are of the least size.
+            size: bytes beyond which messages are of the smallest size.
         """
         self._size = size
         self.handed = 0
 
     def message(self) -> int:
-        """Bytes of the next message, at most."""
+        """Returns the largest size of the next message, in bytes."""
         share = (self._size - self.handed) // SHARE
         return LARGEST if share >= LARGEST else max(LEAST, share - share % LEAST)
 

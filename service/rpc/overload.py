@@ -1,12 +1,12 @@
-"""What is refused before it begins: beyond a limit, more at once only makes all of it slow.
+"""Refuses RPCs before they begin: beyond a limit, further concurrent ones only slow all down.
 
     RPC → counted, by its kind → carried out → uncounted, however it ended
-        └ as many are under way as may be, or the store's threads have too long a queue
-          → RESOURCE_EXHAUSTED, with the time after which to try again
+        └ the limit of its kind is reached, or too many calls queue for the store's threads
+          → RESOURCE_EXHAUSTED, with the time after which to retry
 
-Only what hasn't begun is refused, before it has cost a request to Redis or the store. What
-has begun (an open stream's messages, its commit, its checkpoints, its end) never is. Nor
-are health checks and reflection, which don't come by here.
+An RPC is refused only before it has begun, and before it has cost a request to Redis or the
+store. Work that has begun (an open stream's messages, its commit, its checkpoints, its end) is
+never refused. Health checks and reflection don't pass through here.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from holdfast.errors import Overloaded
 log = structlog.get_logger(__name__)
 
 SHORTEST, LONGEST = 0.5, 1.5
-"""Seconds between which clients are told to wait: not all of them come back at once."""
+"""Bounds of the pause, in seconds, that a refused client is asked for: at random, so that clients
+don't all return at once."""
 SPELL: Final = 60.0
 """Seconds without a refusal after which the next one is logged again."""
 FIRST_MESSAGE: Final = 5.0
-"""Seconds for which the message is waited for, in answer to which a stream is refused."""
+"""Seconds to wait for a stream's first message, so that the refusal can answer it."""
 ANSWERED: Final = 256
-"""Streams at most that are refused in answer to a message; beyond, at once."""
+"""Most streams whose first message is awaited; further ones are refused at once."""
 
 
 class Kind(StrEnum):
-    """What is counted together, and the setting that bounds it."""
+    """RPCs that are counted together; each kind is named as the setting that bounds it."""
 
     STREAMS = "streams"
     READS = "reads"
@@ -50,12 +51,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
 }
 QUEUING: Final = frozenset({"Write", "Update", "List", "Delete"})
-"""RPCs that can't do without one of the store's threads; the others may."""
+"""RPCs that always need one of the store's threads; the others may do without."""
 
 
 @dataclass(frozen=True, slots=True)
 class Most:
-    """How many of each kind may be under way; `calls` is also the longest queue."""
+    """How many of each kind may be under way; `calls` also bounds the queue for threads."""
 
     streams: int
     reads: int
@@ -63,7 +64,7 @@ class Most:
 
 
 class Gate:
-    """The entrance of one kind: `with gate:` counts."""
+    """The entrance of one kind: `with gate:` counts one RPC."""
 
     __slots__ = ("_refusal", "kind", "limit", "under_way")
 
@@ -74,10 +75,10 @@ class Gate:
         self.under_way = 0
 
     def __enter__(self) -> None:
-        """Lets one in.
+        """Admits an RPC.
 
         Raises:
-            Overloaded: as many are under way as may be.
+            Overloaded: the limit is reached.
         """
         if self.under_way >= self.limit:
             raise self._refusal(
@@ -88,12 +89,12 @@ class Gate:
         self.under_way += 1
 
     def __exit__(self, *_: object) -> None:
-        """Lets one out."""
+        """Counts an RPC as ended."""
         self.under_way -= 1
 
 
 class QueueGate:
-    """The same entrance for what has to queue for the store's threads."""
+    """The same entrance for RPCs that need one of the store's threads."""
 
     __slots__ = ("_gate", "_longest", "_queued", "_refusal")
 
@@ -110,10 +111,10 @@ class QueueGate:
         self._refusal = refusal
 
     def __enter__(self) -> None:
-        """Lets one in.
+        """Admits an RPC.
 
         Raises:
-            Overloaded: the queue is too long, or as `Gate`.
+            Overloaded: the queue is too long, or the limit of `Gate` is reached.
         """
         if self._queued() >= self._longest:
             raise self._refusal(
@@ -124,12 +125,12 @@ class QueueGate:
         self._gate.__enter__()
 
     def __exit__(self, *_: object) -> None:
-        """Lets one out."""
+        """Counts an RPC as ended."""
         self._gate.__exit__()
 
 
 class Overload:
-    """What is under way at one frontend, and what is refused."""
+    """Counts the RPCs under way at one frontend, and refuses those beyond the limits."""
 
     def __init__(
         self,
@@ -140,14 +141,14 @@ class Overload:
         clock: Callable[[], float],
         spread: Callable[[float, float], float],
     ) -> None:
-        """Nothing is under way.
+        """Begins with nothing under way.
 
         Args:
             most: the limits.
-            queued: how many requests wait for a thread that asks the store.
+            queued: returns how many requests wait for one of the store's threads.
             refused: counts refusals, by kind.
             clock: monotonic, in s.
-            spread: a number between two, at random.
+            spread: returns a random number between two.
         """
         self._refused = refused
         self._clock = clock
@@ -163,9 +164,9 @@ class Overload:
         }
 
     def admit(self, rpc: str) -> Gate | QueueGate:
-        """The entrance for an RPC: `with overload.admit(rpc):` surrounds it.
+        """Returns the entrance for an RPC: `with overload.admit(rpc):` surrounds it.
 
-        Entering raises Overloaded where there is too much under way already.
+        Entering raises Overloaded if too much is under way already.
         """
         return self._entrances[rpc]
 
@@ -179,9 +180,9 @@ class Overload:
         return Overloaded(f"{reason}; try again in {pause:.1f} s, or another frontend", pause)
 
     async def hear(self, first: Callable[[], Awaitable[object]]) -> None:
-        """Waits, a moment, for a refused stream's first message.
+        """Waits briefly for a refused stream's first message.
 
-        A client that is still sending when its stream ends doesn't see its status.
+        A client that is still sending when its stream ends doesn't see the stream's status.
 
         Args:
             first: waits for the message.

@@ -1,7 +1,8 @@
-"""How long a call may take: as long as the setting says, or its client waits if that is less.
+"""Bounds how long a call may take: by the setting, or by the client's deadline if it is shorter.
 
-What it asks of the store and of Redis knows of it (`holdfast.deadlines`), and fails in time
-with an error that says what was waited for. What else may keep a call is ended here.
+The requests that a call makes to the store and to Redis know its deadline
+(`holdfast.deadlines`), and fail in time with an error that names what they waited for. Whatever
+else delays a call is ended here.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from holdfast.deadlines import within
 from holdfast.errors import Unavailable
 
 LATER: Final = 0.5
-"""Seconds after a call's deadline in which what it waits for may say so itself."""
+"""Seconds after a call's deadline, in which the request it waits for may report its own error."""
 
 
 @asynccontextmanager
 async def bounded(call: str, seconds: float, client: float | None) -> AsyncIterator[None]:
-    """Ends what is done inside when its time is over.
+    """Cancels the body of the `with` when its time is over.
 
     Args:
-        call: what it is, for the error.
-        seconds: that it may take.
+        call: the call's name, for the error.
+        seconds: the longest that it may take.
         client: seconds for which its client waits; None: for ever.
 
     Raises:
-        Unavailable: it has taken too long.
+        Unavailable: the call has taken too long.
     """
     bound = seconds if client is None else min(seconds, client)
     timeout = asyncio.timeout(bound + LATER)

@@ -25,16 +25,16 @@ from holdfast.tasks import begin
 log = structlog.get_logger(__name__)
 
 MAX_MESSAGE: Final = 16 * 2**20
-"""Bytes of a message at most, as containerd has it."""
+"""Largest message, in bytes: containerd's own limit."""
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    # Two servers on one port would share its clients by chance, unseen.
+    # Without this, two servers on one port would share its clients at random, unnoticed.
     ("grpc.so_reuseport", 0),
-    # Of a stream that isn't read from, gRPC would keep some MiB else, outside of all budgets.
+    # Otherwise gRPC would keep some MiB for each stream that isn't read from, outside all budgets.
     ("grpc.http2.bdp_probe", 0),
-    # What waits to be looked at is refused by us, with a hint when to come back (overload.py):
-    # past these, gRPC's core drops it as CANCELLED, which no client tries again.
+    # overload.py refuses calls beyond the limits, and says when to retry. Beyond these two, gRPC's
+    # core would drop waiting calls as CANCELLED, which no client retries.
     ("grpc.server.max_pending_requests", 2**30),
     ("grpc.server.max_pending_requests_hard_limit", 2**30),
     # A client whose machine has died is noticed within a minute.
@@ -45,7 +45,7 @@ OPTIONS: Final = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 STOP_PATIENCE: Final = 10.0
-"""Seconds after the grace in which a server must have ended all calls."""
+"""Seconds, after the grace, within which a server must have ended all calls."""
 
 
 class Servers:
@@ -58,10 +58,10 @@ class Servers:
         self.ports: dict[str, int] = {}
 
     async def listen(self, listener: Listener) -> int:
-        """Begins to serve on a listener; returns its TCP port, or 0.
+        """Begins to serve on a listener; returns its TCP port, or 0 for a unix socket.
 
         Raises:
-            ConfigurationError: the address is taken or can't be bound.
+            ConfigurationError: the address is in use or can't be bound.
         """
         server = grpc.aio.server(options=OPTIONS)
         register(ContentServicer(self._frontend, listener), server)
@@ -75,7 +75,7 @@ class Servers:
         return port
 
     async def ready(self) -> None:
-        """Tells health checks that requests are welcome."""
+        """Makes health checks report that requests are accepted."""
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
@@ -93,7 +93,7 @@ class Servers:
 def _bind(server: grpc.aio.Server, listener: Listener) -> int:
     if listener.scheme == "unix":
         free_socket(listener)
-    # A socket must not be open to others for the moment before its mode is set.
+    # Otherwise the socket would be open to others until its mode is set.
     previous = os.umask(0o777 & ~listener.mode)
     try:
         port = server.add_insecure_port(listener.address)
@@ -110,10 +110,10 @@ def _bind(server: grpc.aio.Server, listener: Listener) -> int:
 
 
 def free_socket(listener: Listener) -> None:
-    """Makes way where a dead server left its socket.
+    """Removes a socket that a dead server has left at the listener's path.
 
     Raises:
-        ConfigurationError: somebody listens there, or it isn't a socket.
+        ConfigurationError: another server listens there, or the file isn't a socket.
     """
     path = Path(listener.path)
     try:

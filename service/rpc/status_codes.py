@@ -1,4 +1,4 @@
-"""From our errors to gRPC's status codes: the one place that knows both."""
+"""Maps our errors to gRPC's status codes: the only place that knows both."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CODES: Final[tuple[tuple[type[errors.HoldfastError], grpc.StatusCode], ...]] = (
     (errors.ConfigurationError, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.UnsupportedFormat, grpc.StatusCode.FAILED_PRECONDITION),
 )
-"""The first class that fits counts: subclasses stand before their bases."""
+"""The first class that matches is used, so subclasses precede their bases."""
 
 
 def code_of(error: errors.HoldfastError) -> grpc.StatusCode:
-    """The status code of an error; INTERNAL for one that has no place in the contract."""
+    """Returns the status code of an error; INTERNAL if the error isn't in `CODES`."""
     for kind, code in CODES:
         if isinstance(error, kind):
             return code
@@ -35,7 +35,7 @@ def code_of(error: errors.HoldfastError) -> grpc.StatusCode:
 
 
 def details_of(error: errors.HoldfastError) -> str:
-    """The text of an error, at most 1 KiB in UTF-8: it travels in HTTP/2 trailers."""
+    """Returns an error's text, cut to 1 KiB of UTF-8, because it travels in HTTP/2 trailers."""
     encoded = because(error).encode("utf-8", "replace")
     if len(encoded) <= errors.MAX_MESSAGE:
         return encoded.decode()
@@ -43,7 +43,7 @@ def details_of(error: errors.HoldfastError) -> str:
 
 
 def trailers_of(error: errors.HoldfastError) -> tuple[tuple[str, str], ...]:
-    """What goes with the status: when to try again, for clients whose gRPC does so."""
+    """Returns the trailers of a status: when to retry, for clients whose gRPC retries."""
     if isinstance(error, errors.Overloaded):
         return ((errors.PUSHBACK, str(round(error.pause * 1000))),)
     return ()

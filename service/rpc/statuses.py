@@ -1,8 +1,9 @@
-"""The statuses of a tenant's ingests, as many as a client takes in one message.
+"""The statuses of a tenant's ingests, as many as fit into one message.
 
-The API has one reply for all of them, and clients refuse one of more than 16 MiB. An
-error would end each pass of containerd's own collector, which asks before it aborts what
-is left behind: so it is told of those that moved longest ago, and of the others later.
+The API has a single reply for all of them, and clients refuse a reply of more than 16 MiB. An
+error would end each pass of containerd's own collector, which lists the statuses before it aborts
+abandoned ingests. So the reply has the ingests that moved longest ago; once these are aborted, a
+later reply has the others.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from holdfast.values import Status
 log = structlog.get_logger(__name__)
 
 LARGEST: Final = 15 * 2**20
-"""Bytes of statuses in a reply: some 70,000 as containerd's refs are."""
+"""Bytes of statuses in a reply: some 70,000 statuses with refs like containerd's."""
 
 
 async def statuses(
     ingests: AsyncIterator[list[Ingest]], matches: Callable[[Status], bool]
 ) -> pb.ListStatusesResponse:
-    """What matches, in the order given, until a reply is full."""
+    """Returns the statuses that match, in the order given, until the reply is full."""
     response, room = pb.ListStatusesResponse(), LARGEST
 
     def chosen(batch: list[Ingest]) -> list[pb.Status]:
-        # In a thread: patterns are a stranger's, and may take a while.
+        # In a thread: clients choose the patterns, so matching may take a while.
         found = (ingest.status(ingest.live) for ingest in batch)
         return [messages.status(status) for status in found if matches(status)]
 

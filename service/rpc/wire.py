@@ -1,9 +1,9 @@
-"""The two messages that carry bytes, read and written with as few copies as can be.
+"""Decodes and encodes the two messages that carry bytes, with as few copies as possible.
 
-protobuf copies a field's bytes when it parses a message, and again when they are asked
-for; on the way out it copies them into the message, and then into its encoding. A plain
-WRITE, as there are one or thousands in each blob, is taken apart here instead, and a
-piece of a block is put behind its head at once. Everything else is protobuf's.
+protobuf copies a field's bytes when it parses a message, and again when the field is read. On
+the way out it copies the bytes into the message, and then into its encoding. So a plain WRITE,
+of which a blob has one or thousands, is parsed here instead, and a piece of a block is appended
+directly to its encoded header. protobuf handles everything else.
 
 Source: the encoding of protocol buffers (protobuf.dev, "Encoding"): each field is a tag,
 number << 3 | type, and a varint (type 0) or a length and bytes (type 2).
@@ -27,16 +27,16 @@ DATA: Final = 6 << 3 | 2
 READ_OFFSET: Final = b"\x08"
 READ_DATA: Final = b"\x12"
 LONGEST: Final = 9
-"""Bytes of a varint that is no negative number, at most."""
+"""Longest varint of a number that isn't negative, in bytes."""
 MORE: Final = 0x80
-"""In a byte of a varint: another one follows."""
+"""The bit of a varint's byte that says that another byte follows."""
 
 
 def read_write_request(raw: bytes) -> Message:
-    """One message of a write stream.
+    """Decodes one message of a write stream.
 
     Raises:
-        InvalidArgument: an action that nobody knows, or not a message at all.
+        InvalidArgument: the action is unknown, or the bytes aren't a message.
     """
     plain = _plain_write(raw)
     if plain is not None:
@@ -49,7 +49,7 @@ def read_write_request(raw: bytes) -> Message:
 
 
 def _plain_write(raw: bytes) -> Message | None:
-    """A WRITE of an offset and bytes, as they come from containerd; None: anything else."""
+    """Decodes a WRITE of just an offset and bytes, as containerd sends it; None: anything else."""
     if not raw.startswith(PLAIN_WRITE):
         return None
     try:
@@ -67,10 +67,10 @@ def _plain_write(raw: bytes) -> Message | None:
 
 
 def _varint(raw: bytes, place: int) -> tuple[int, int]:
-    """A number, and where it ends.
+    """Returns a number, and the index of the byte after it.
 
     Raises:
-        IndexError: it doesn't end, or is no positive int64.
+        IndexError: the number doesn't end, or doesn't fit a positive int64.
     """
     value = 0
     for number in range(LONGEST):
@@ -82,7 +82,7 @@ def _varint(raw: bytes, place: int) -> tuple[int, int]:
 
 
 def read_response(offset: int, piece: memoryview) -> bytes:
-    """A ReadContentResponse with a piece of a block, encoded."""
+    """Encodes a ReadContentResponse with a piece of a block."""
     head = READ_OFFSET + _encoded(offset) if offset else b""
     return b"".join((head, READ_DATA, _encoded(len(piece)), piece))
 
