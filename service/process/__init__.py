@@ -1,4 +1,4 @@
-"""What any process needs: threads, background work, permits, metrics, logs, signals.
+"""Parts that any process needs: threads, background work, permits, metrics, logs, signals.
 
-May import nothing of service but settings.
+This room may import nothing of service but settings.
 """

@@ -1,8 +1,9 @@
-"""How the C library hands out memory to threads.
+"""Limits how the C library divides memory among threads.
 
-glibc gives each of many threads a heap of its own, up to eight for every core, and what one
-has freed no other one uses: with dozens of threads that wait for the store that is more than
-a tenth of all memory. Two heaps are as fast: what takes long is done outside of them.
+glibc gives threads heaps of their own, up to eight for every core, and memory that was freed in
+one heap isn't used by threads of another. With dozens of threads that wait for the store, more
+than a tenth of all memory is wasted so. Two heaps are as fast, because threads spend little of
+outside of them.
 
 Source: mallopt(3), M_ARENA_MAX; malloc_trim(3).
 """
@@ -18,15 +19,15 @@ M_ARENA_MAX: Final = -8
 
 
 def few_heaps() -> None:
-    """Lets all threads share two heaps, where the C library is glibc; before there are any."""
+    """Makes all threads share two heaps, if the C library is glibc; call it before any thread."""
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 def give_back() -> None:
-    """Gives what is free in the heaps back to the system, where the C library is glibc.
+    """Returns free memory in the heaps to the system, if the C library is glibc.
 
-    It takes some ms, without the interpreter's lock.
+    This takes some ms, with the GIL released.
     """
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

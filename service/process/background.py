@@ -1,6 +1,6 @@
-"""Tasks that outlive the request that began them, and loops that live as long as the process.
+"""Tasks that outlive the request that began them, and loops that run as long as the process.
 
-What fails is told to whoever waits for it, and logged where nobody does.
+If a task fails, its waiter gets the error; if nobody waits for it, the error is logged.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 
 PATIENCE: Final = 1.0
-"""Seconds that a cancelled task gets to end before it is cancelled again."""
+"""Seconds that a cancelled task has to end before it is cancelled again."""
 ATTEMPTS: Final = 10
-"""How often a task is cancelled until it is left behind."""
+"""How often a task is cancelled before it is abandoned."""
 
 
 class Background:
-    """Tasks that outlive the request that began them, waited for at the end."""
+    """Tasks that outlive the request that began them; `drain` waits for them at the end."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -35,17 +35,17 @@ class Background:
         return len(self._tasks)
 
     def carry(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
-        """Runs `work` to its end even if who waits for it is cancelled; see `wait`."""
+        """Runs `work` to its end even if its waiter is cancelled; see `wait`."""
         task = begin(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def wait(self, task: asyncio.Task[Result]) -> Result:
-        """Waits for what is carried; if it fails when its waiter has left, that is logged.
+        """Waits for a task; if it fails after its waiter has left, the error is logged.
 
         Raises:
-            whatever the task does.
+            whatever the task raises.
         """
         try:
             return await wait_for_end(task)
@@ -54,24 +54,24 @@ class Background:
             raise
 
     async def finish(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Carries `work`, and waits for it.
+        """Runs `work` as `carry` does, and waits for it.
 
         Raises:
-            whatever it does.
+            whatever `work` raises.
         """
         return await self.wait(self.carry(work))
 
     def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
-        """Runs `work` for nobody in particular, in its own time; an error in it is logged."""
+        """Runs `work` without a deadline, and without a waiter; an error in it is logged."""
         with unbounded():
             task = self.carry(work)
         task.add_done_callback(_log_failure)
         return task
 
     async def drain(self, grace: float) -> int:
-        """Waits up to `grace` seconds; returns how many tasks were cancelled then.
+        """Waits up to `grace` seconds, then cancels the rest; returns how many tasks that was.
 
-        What the tasks start in turn is waited for too.
+        Tasks that these tasks start are waited for, too.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
@@ -83,11 +83,11 @@ class Background:
 
 
 def loop_of(doing: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Begins what goes on for as long as the process; that it failed is logged.
+    """Begins a loop that runs as long as the process; if it fails, the error is logged.
 
     Args:
-        doing: what it does, for the log.
-        work: to be cancelled at the end.
+        doing: what the loop does, for the log.
+        work: the loop; the caller cancels it at the end.
     """
 
     def ended(task: asyncio.Task[None]) -> None:
@@ -102,8 +102,8 @@ def loop_of(doing: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 async def end(tasks: Collection[asyncio.Task[Any]], attempts: int = ATTEMPTS) -> bool:
     """Cancels tasks until they have ended, at most `attempts` times; returns whether all have.
 
-    One cancellation isn't enough: `asyncio.wait_for` of Python 3.11, through which
-    redis-py sends, loses one that comes in the moment in which what it waits for is done.
+    One cancellation isn't enough: `asyncio.wait_for` of Python 3.11, through which redis-py
+    sends, loses a cancellation that arrives just when the awaited work is done.
     """
     for _ in range(attempts):
         running = [task for task in tasks if not task.done()]
@@ -121,7 +121,7 @@ def _log_failure(task: asyncio.Task[Any]) -> None:
 
 
 def _log_unheard(task: asyncio.Task[Any]) -> None:
-    """A failure of which the caller, who has left, isn't told: to be refused is usual."""
+    """Logs a failure whose caller has left; refusals are usual, so they are logged at debug."""
     error = failure(task)
     if isinstance(error, HoldfastError):
         log.debug("a call failed after its client had left", reason=because(error))

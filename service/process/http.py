@@ -18,7 +18,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class _Quiet(WSGIRequestHandler):
-    """Logs nothing: a probe a second says nothing."""
+    """Logs nothing: a line for each probe would be noise."""
 
     timeout = 10
 
@@ -27,7 +27,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 class _OverIPv6(ThreadingWSGIServer):
-    """The same on IPv6."""
+    """The same server on IPv6."""
 
     address_family = socket.AF_INET6
 
@@ -41,12 +41,12 @@ class SideDoor:
         """Begins to listen.
 
         Args:
-            address: `host:port` or `[host]:port`; port 0 takes a free one.
-            ready: whether new requests are welcome.
-            metrics: the figures, in Prometheus's text format.
+            address: `host:port` or `[host]:port`; port 0 means any free port.
+            ready: returns whether new requests are accepted.
+            metrics: returns the figures, in Prometheus's text format.
 
         Raises:
-            ConfigurationError: malformed address, or the port is taken.
+            ConfigurationError: the address is malformed, or the port is in use.
         """
         host, _, port = address.rpartition(":")
         server = _OverIPv6 if ":" in host else ThreadingWSGIServer
@@ -76,7 +76,7 @@ class SideDoor:
             status, body = "200 OK", self._metrics()
         else:
             status, body = "404 Not Found", b"try /livez, /readyz or /metrics\n"
-        start_response(status, list(TEXT))  # wsgiref adds to the list it is given
+        start_response(status, list(TEXT))  # wsgiref appends to the list that it gets
         return [body]
 
     def close(self) -> None:

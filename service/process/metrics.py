@@ -1,7 +1,7 @@
-"""What the frontend counts, in Prometheus's terms.
+"""The frontend's metrics, for Prometheus.
 
-Labels are RPC names and status codes only: nothing that a client chooses, so
-that their number stays bounded.
+Labels are only RPC names, status codes and other fixed words, never anything that a client
+chooses, so that the number of series stays bounded.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ class Metrics:
         )
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Adds a figure that is asked for when it is wanted."""
+        """Adds a gauge; `value` is called at each scrape."""
         Gauge(name, text, registry=self.registry).set_function(value)
 
     def backend(self, name: str, up: Callable[[], bool]) -> None:
-        """Adds whether a backend answers, as far as is known when it is wanted."""
+        """Adds the gauge of a backend; `up` says at each scrape whether it is known to answer."""
         self._backend_up.labels(name).set_function(up)
 
     @contextmanager
@@ -95,7 +95,7 @@ class Metrics:
             seconds.observe(time.perf_counter() - begun)
 
     def _of(self, rpc: str) -> tuple[Gauge, Counter, Histogram]:
-        """What is counted of one RPC: found anew for each call, it would cost as much again."""
+        """Returns an RPC's metrics; looking them up at each call would double the cost."""
         found = self._children.get(rpc)
         if found is None:
             found = self._children[rpc] = (
@@ -114,15 +114,15 @@ class Metrics:
         self._turned_away.labels(kind).inc()
 
     def bytes_read(self, amount: int) -> None:
-        """Counts bytes that went out."""
+        """Counts bytes that were sent to clients."""
         self._read.inc(amount)
 
     def bytes_written(self, amount: int) -> None:
-        """Counts bytes that came in."""
+        """Counts bytes that were received from clients."""
         self._written.inc(amount)
 
     def bytes_hashed(self, amount: int) -> None:
-        """Counts bytes whose digest was computed as they came."""
+        """Counts bytes that were hashed as they arrived."""
         self._hashed.inc(amount)
 
     def bytes_stored(self, amount: int) -> None:
@@ -130,11 +130,11 @@ class Metrics:
         self._stored.inc(amount)
 
     def hold_damaged(self) -> None:
-        """Counts a hold that couldn't be read, and was passed over."""
+        """Counts a hold that couldn't be read and was skipped."""
         self._damaged_holds.inc()
 
     def misread(self) -> None:
-        """Counts a block that didn't match its sum, and did when it was fetched again."""
+        """Counts a block that matched its sum only when it was fetched again."""
         self._misreads.inc()
 
     def damage(self, outcome: str) -> None:
@@ -142,5 +142,5 @@ class Metrics:
         self._damage.labels(outcome).inc()
 
     def exposition(self) -> bytes:
-        """All figures, in the text format."""
+        """Returns all figures, in Prometheus's text format."""
         return generate_latest(self.registry)

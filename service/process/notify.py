@@ -1,7 +1,7 @@
-"""Telling systemd that a frontend is ready, or stops: what `Type=notify` waits for.
+"""Notifies systemd that a frontend is ready, or is stopping, as `Type=notify` expects.
 
-Source: sd_notify(3). A datagram to the socket that NOTIFY_SOCKET names; a name that begins
-with `@` is one in the abstract namespace.
+Source: sd_notify(3). A notification is a datagram to the socket that NOTIFY_SOCKET names; a name
+that begins with `@` is in the abstract namespace.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STOPPING: Final = "STOPPING=1"
 
 
 def notify(state: str) -> None:
-    """Tells whoever started this process, if it asked to be told."""
+    """Sends `state` to the process's service manager, if there is one that asked for it."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -32,5 +32,5 @@ def notify(state: str) -> None:
             to.connect(address)
             to.sendall(state.encode())
     except OSError as error:
-        # It would rather wait in vain than lose a frontend that serves.
+        # A frontend that serves mustn't end only because systemd will wait in vain.
         log.warning("the service manager can't be told", state=state, reason=because(error))

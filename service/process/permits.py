@@ -1,8 +1,8 @@
-"""What is held for as long as something goes on: given back once, however that ends.
+"""Permits: resources that are held while some work runs, and released once, however it ends.
 
-A coroutine's `finally` isn't run if its task is cancelled before the first step, and one
-that waits may be cancelled while it waits. So what was acquired for a task has an owner
-that can't be skipped: the task's done callback, or the thread that does the work.
+A coroutine's `finally` isn't run if its task is cancelled before its first step, and a `finally`
+that waits may itself be cancelled. So what was acquired for a task is released by something that
+can't be skipped: the task's done callback, or the thread that does the work.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ Release = Callable[[], None]
 
 
 def nothing() -> None:
-    """Gives nothing back."""
+    """Releases nothing."""
 
 
 class Permit:
-    """Something that was acquired, and who gives it back."""
+    """A resource that was acquired, and the way to release it."""
 
     __slots__ = ("_give_back",)
 
     def __init__(self, give_back: Release) -> None:
-        """It is held from now on.
+        """Holds the resource from now on.
 
         Args:
-            give_back: called once, by `release`.
+            give_back: releases the resource; `release` calls it once.
         """
         self._give_back = give_back
 
     def release(self) -> None:
-        """Gives it back; after the first time there is nothing left to give."""
+        """Releases the resource; further calls do nothing."""
         give_back, self._give_back = self._give_back, nothing
         give_back()
 
     def move(self) -> Permit:
-        """The same permit for another owner; this one has nothing to give back any more."""
+        """Moves the resource to a new permit, and returns that; this one holds nothing any more."""
         moved = Permit(self._give_back)
         self._give_back = nothing
         return moved
 
 
 NONE: Final = Permit(nothing)
-"""Holds nothing."""
+"""A permit that holds nothing."""

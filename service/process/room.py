@@ -1,4 +1,4 @@
-"""A frontend keeps the store's reserve, and notices when others have had to use it."""
+"""Keeps the store's reserve, and notices when others have had to use it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from holdfast.storage.reserve import Reserve
 log = structlog.get_logger(__name__)
 
 INTERVAL: Final = 30.0
-"""Seconds between two looks: one small listing each. In that time others may still write new
-bytes into what one piece of the reserve has freed; there are more pieces."""
+"""Seconds between two looks, each of which is a small listing. Between looks, others may still
+write new bytes into the room that one piece of the reserve has freed; there are more pieces."""
 
 
 async def attend(reserve: Reserve, interval: float = INTERVAL) -> None:
-    """Makes what is absent of the reserve, for ever, and logs when the store is full.
+    """Replaces missing pieces of the reserve, in a loop, and logs when the store is full.
 
     Args:
-        reserve: of the store that is served.
+        reserve: the reserve of the store that is served.
         interval: seconds between two looks.
     """
     short = False

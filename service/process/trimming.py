@@ -1,9 +1,9 @@
-"""Gives memory back to the system when a burst is over.
+"""Returns memory to the system when a burst is over.
 
-What was freed stays with the process, as far as the C library's heaps are in pieces: after a
-few hundred Reads had been stopped and given up, half a GiB for as long as it ran. So what
-messages and buffers take is looked at now and then, and when most of the largest amount is gone
-the heaps are trimmed. A steady load never gets there: it would only ask for the memory again.
+The process keeps freed memory as far as the C library's heaps are fragmented: after a few hundred
+Reads had been stopped and given up, it kept half a GiB for as long as it ran. So the frontend
+checks regularly how much messages and buffers use, and trims the heaps once most of the peak is
+gone. A steady load never causes a trim, which would be useless: it needs the memory again.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 INTERVAL: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 BURST: Final = 16 * 2**20
-"""Bytes of a burst that is worth it."""
+"""Bytes of the smallest burst after which it pays to trim."""
 GONE: Final = 4
-"""A burst is over when less than this part of it is left."""
+"""A burst is over when no more than one part in this many of it is left."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 class Trimming:
-    """Looks at what is taken, and trims when it has become little."""
+    """Watches how much memory is in use, and trims the heaps when a burst is over."""
 
     def __init__(self, taken: Callable[[], int], trim: Callable[[], object]) -> None:
-        """Nothing was taken yet.
+        """Begins with no burst.
 
         Args:
-            taken: bytes that messages and buffers have at the moment.
-            trim: gives freed memory back; called in a thread.
+            taken: returns the bytes that messages and buffers use at the moment.
+            trim: returns freed memory to the system; called in a thread.
         """
         self._taken = taken
         self._trim = trim
         self._most = 0
 
     async def look(self) -> None:
-        """Trims if a burst is over."""
+        """Checks once, and trims if a burst is over."""
         taken = self._taken()
         self._most = max(self._most, taken)
         if self._most >= BURST and taken * GONE <= self._most:
@@ -45,7 +45,7 @@ class Trimming:
             await asyncio.to_thread(self._trim)
 
     async def keep(self, sleep: Sleep = asyncio.sleep) -> None:
-        """Looks for ever."""
+        """Checks in a loop."""
         while True:
             await sleep(INTERVAL)
             await self.look()

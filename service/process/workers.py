@@ -1,7 +1,7 @@
-"""The thread pools in which everything that blocks is done.
+"""The thread pools that run everything that blocks.
 
-A call that nobody waits for any more can't be broken off: its thread is busy until the
-store answers, and counts as busy until then.
+A blocking call can't be interrupted, even if nobody waits for it any more: its thread stays busy,
+and counts as busy, until the store answers.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 
 RESERVED: Final = 4
-"""One in so many of the threads that wait for the store never moves parts or blocks, so that
-small requests don't wait behind them."""
+"""One in this many of the store's threads never moves parts or blocks, so that small requests
+don't wait behind them."""
 HASHING_YIELDS: Final = 10
 """Added to the niceness of the threads that hash: they compute without a pause, and small calls
-wait for a core behind them. Within one container only: Linux weighs containers by their shares."""
+would wait for a core behind them. This acts within one container only, because Linux weighs
+containers by their shares."""
 
 
 class Workers:
-    """Two bounded pools: one that waits for the store, one that hashes."""
+    """Two bounded pools of threads: one waits for the store, one hashes."""
 
     def __init__(
         self, store_threads: int, hash_threads: int, call_deadline: float | None = None
     ) -> None:
-        """Makes the pools; threads begin with the first calls.
+        """Makes the pools; their threads start with the first calls.
 
         Args:
-            store_threads: that wait for the store.
-            hash_threads: that compute.
-            call_deadline: seconds that one small call to the store may take; None: any time.
+            store_threads: how many threads wait for the store.
+            hash_threads: how many threads hash.
+            call_deadline: seconds that a small call to the store may take; None: no limit.
         """
         self._call_deadline = call_deadline
         self._store = ThreadPoolExecutor(store_threads, "store")
@@ -59,7 +60,7 @@ class Workers:
 
     @property
     def queued(self) -> int:
-        """How many calls wait for a thread that asks the store."""
+        """How many calls wait for one of the store's threads."""
         return max(0, self._asked - self._store_threads)
 
     async def store(
@@ -68,10 +69,10 @@ class Workers:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Runs a small call that waits for the object store, its wait for a thread included.
+        """Runs a small call to the object store; its deadline includes the wait for a thread.
 
         Raises:
-            Unavailable: its deadline is over, or that of what it is done for.
+            Unavailable: the deadline of this call, or of the RPC that it serves, has passed.
         """
         with within(self._call_deadline):
             return await self._in_time(partial(call, *args, **kwargs))
@@ -82,9 +83,9 @@ class Workers:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Runs a call that takes as long as it takes, however impatient who began it is.
+        """Runs a call without a deadline, whatever the deadline of its caller.
 
-        The store's own bound is how long it may be silent.
+        The call is bounded only by how long the store may be silent.
         """
         with unbounded():
             return await self._in_time(partial(call, *args, **kwargs))
@@ -95,9 +96,9 @@ class Workers:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Runs a call that moves a part or a block; some threads are always left for others.
+        """Runs a call that moves a part or a block; some threads are always left for other calls.
 
-        It goes on for as long as bytes move.
+        The call may take as long as bytes move.
         """
         await self._bulk.acquire()
         with unbounded():
@@ -110,9 +111,9 @@ class Workers:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """As `bulk`; what is held for it, like room for its bytes, is the call's from now on.
+        """Runs a call as `bulk` does; permits for it, such as room for its bytes, pass to the call.
 
-        It is given back when no thread is busy with the call any more.
+        They are released when no thread is busy with the call any more.
         """
         releases = [permit.move().release for permit in held]
         try:
@@ -129,12 +130,12 @@ class Workers:
     async def _in_time(self, call: Callable[[], Result], *gives_back: Callable[[], None]) -> Result:
         """Runs a call in a thread, under the deadline that is in force here.
 
-        A call that has begun ends by itself: its requests know of the deadline. One that
-        still waits for a thread then never begins.
+        A call that has begun ends by itself, because its requests know the deadline. A call that
+        still waits for a thread when the deadline passes never begins.
 
         Args:
-            call: what blocks.
-            gives_back: called when no thread is busy with it any more, however that ends.
+            call: the call that blocks.
+            gives_back: called when no thread is busy with the call any more, however it ended.
         """
         loop, deadline, overdue = asyncio.get_running_loop(), current(), False
         self._asked += 1
@@ -183,10 +184,10 @@ class Workers:
         return await loop.run_in_executor(self._hash, partial(call, *args, **kwargs))
 
     async def close(self, grace: float) -> bool:
-        """Ends the pools: calls that are queued are not begun.
+        """Ends the pools: queued calls never begin.
 
-        Calls under way are waited for, at most `grace` seconds, and never by the
-        loop itself. Returns whether all of them have ended.
+        Waits at most `grace` seconds for calls under way, without blocking the loop.
+        Returns whether all of them have ended.
         """
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -194,7 +195,7 @@ class Workers:
         def join() -> None:
             for pool in (self._store, self._hash):
                 pool.shutdown(cancel_futures=True)
-            with suppress(RuntimeError):  # the loop has given up waiting, and is closed
+            with suppress(RuntimeError):  # the loop no longer waits, and is closed
                 loop.call_soon_threadsafe(ended.set)
 
         threading.Thread(target=join, name="workers-close", daemon=True).start()
@@ -208,14 +209,14 @@ class Workers:
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None], _: Future[Any]) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody counts any more
+    with suppress(RuntimeError):  # the loop is closed, so nobody needs the count
         loop.call_soon_threadsafe(call)
 
 
 def _yield_to_others() -> None:
-    """Lets every other thread have a core before this one."""
-    if sys.platform == "linux":  # elsewhere niceness is the whole process's
+    """Makes the calling thread yield its core to every other thread."""
+    if sys.platform == "linux":  # elsewhere, niceness belongs to the whole process
         thread = threading.get_native_id()
-        with suppress(OSError):  # a sandbox may forbid it, and would keep the pool from starting
+        with suppress(OSError):  # a sandbox may forbid it; the pool must start all the same
             niceness = os.getpriority(os.PRIO_PROCESS, thread)
             os.setpriority(os.PRIO_PROCESS, thread, niceness + HASHING_YIELDS)
