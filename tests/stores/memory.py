@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import NoReturn
@@ -28,6 +28,8 @@ from tests.stores.counting import CountingStore
 
 START = 2_000_000_000.0
 """Seconds since 1970: when such a store begins."""
+SHORT_PAGE = 2
+"""Entries of a page: few enough that small listings have several."""
 
 
 class MemoryStore(ObjectStore):
@@ -143,17 +145,18 @@ class MemoryStore(ObjectStore):
 
 
 class SteppingStore(CountingStore):
-    """Counts every page of a listing as a request, with its hooks."""
+    """Counts every page of a listing, of so many entries, as a request, with its hooks."""
 
-    page = 2
+    def __init__(self, inner: ObjectStore, page: int = SHORT_PAGE) -> None:
+        super().__init__(inner)
+        self.page = page
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
         """As the port says; a page shows what is there when it is asked for."""
-        whole: Callable[[str, str], Iterator[Entry]] = self.inner.list
         while True:
             self.calls.append(("list", prefix))
             self.before("list", prefix)
-            entries = list(islice(whole(prefix, start_after), self.page))
+            entries = list(islice(self.inner.list(prefix, start_after), self.page))
             self.after("list", prefix)
             yield from entries
             if len(entries) < self.page:

@@ -55,9 +55,7 @@ def hiding(world: World, below: str, keep: int, *, shuffled: bool = False) -> Wo
     store = Hiding()
     store.__dict__.update(world.memory.__dict__)
     store.below, store.keep, store.shuffled = below, keep, shuffled
-    shown = World(SteppingStore(store), world.ages)
-    shown.store.page = 1000
-    return shown
+    return World(SteppingStore(store, 1000), world.ages)
 
 
 def drop_half(world: World) -> World:

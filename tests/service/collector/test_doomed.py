@@ -67,9 +67,7 @@ def lying(world: World, **lies: Any) -> World:
     liar.__dict__.update(world.memory.__dict__)
     for name, lie in lies.items():
         setattr(liar, name, lie)
-    shown = World(SteppingStore(liar), world.ages)
-    shown.store.page = 1000
-    return shown
+    return World(SteppingStore(liar, 1000), world.ages)
 
 
 def hidden_records(prefix: str, entry: Entry) -> bool:

@@ -35,9 +35,7 @@ def _stocked(state: State) -> MemoryStore:
 
 def one_blob(state: State) -> World:
     """A store with one blob that nobody holds, old enough to go; a listing shows one a page."""
-    world = memory_world(_stocked(state).copy(), EAGER)
-    world.store.page = 1
-    return world
+    return memory_world(_stocked(state).copy(), EAGER, page=1)
 
 
 def between(world: World, first: int, second: int, halves: tuple[Half, Half]) -> Any:

@@ -115,7 +115,7 @@ async def test_a_stale_ingest_is_dropped(site: Site, tenant: str, fill: Fill) ->
     """An ingest that hasn't moved for longer than L goes, with its upload and its tail."""
     frontend = await site.frontend()
     await broken_off(frontend, tenant, fill(9 * MIB))
-    world = World(CountingStore(site.store))
+    world = World(site.store)
     assert len(list(site.store.list_uploads(DATA))) == len(world.keys(TAILS)) == 1
     rehearsed = await site.collect(Orders(dry_run=True), ahead=STALE)
     assert counts(rehearsed, Kind.INGESTS) == {"dropped": 1}
@@ -198,7 +198,7 @@ async def test_a_frozen_commit_that_is_too_old_is_thawed(
     client = (await site.frontend()).tenant(tenant)
     assert await client.statuses() == []
     await site.collect(store=Later(site.store), ages=EAGER, ahead=OLD)
-    world = World(CountingStore(site.store))
+    world = World(site.store)
     assert world.keys(DATA) == world.keys(RECORDS) == []
     # The hold that it may have made is the tenant's own to delete.
     await client.delete(sha256(fill(0)))
@@ -270,7 +270,7 @@ async def test_death_after_the_drop(site: Site, tenant: str, fill: Fill) -> None
     assert report.ok, report.errors
     assert counts(report, Kind.UPLOADS) == {"aborted": 1}
     assert counts(report, Kind.TAILS) == {"deleted": 1}
-    assert World(CountingStore(site.store)).keys() == []
+    assert World(site.store).keys() == []
 
 
 async def test_without_redis_the_store_is_collected(site: Site, tenant: str) -> None:
@@ -315,7 +315,7 @@ async def test_a_frozen_commit_of_a_tenant_that_is_gone(site: Site, tenant: str)
     await frozen(site, tenant, b"hello")
     report = await site.collect(Orders(tenants_gone=(tenant,)))
     assert report.ok, report.errors
-    assert World(CountingStore(site.store)).keys(HOLDS) == []
+    assert World(site.store).keys(HOLDS) == []
 
 
 async def test_ten_tenants(any_site: Site, tenant: str, fill: Fill) -> None:
@@ -339,7 +339,7 @@ async def test_ten_tenants(any_site: Site, tenant: str, fill: Fill) -> None:
     for _ in range(3):  # buried, doomed, deleted
         report = await any_site.collect(store=later, ages=EAGER, ahead=OLD)
         assert report.ok, report.errors
-    world = World(CountingStore(any_site.store))
+    world = World(any_site.store)
     # The one that had its bytes in its record goes at once, where that can be done safely.
     told = set(world.tell().values()) | {f"tombstone {len(blobs[0])}"}
     assert told == {f"tombstone {len(body)}" for body in blobs}

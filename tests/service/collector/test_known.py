@@ -15,14 +15,12 @@ def reads(world: World) -> int:
     """How many records a collection reads."""
     world.store.calls.clear()
     assert world.collect().ok
-    asked: list[str] = world.store.operations(RECORDS)
-    return asked.count("get")
+    return world.store.operations(RECORDS).count("get")
 
 
 def stocked(count: int = 40, store: MemoryStore | None = None) -> World:
     """A store with old blobs that are held."""
-    world = memory_world(store or MemoryStore())
-    world.store.page = 1000
+    world = memory_world(store, page=1000)
     for number in range(count):
         world.commit("a", b"%d" % number)
     world.grow_old()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,8 @@ from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import Record, Records, State, block_count, new_nonce
 from holdfast.storage.spool import Spools
 from holdfast.values import Info
-from tests.stores.memory import MemoryStore, SteppingStore
+from tests.stores.counting import CountingStore
+from tests.stores.memory import SHORT_PAGE, MemoryStore, SteppingStore
 from tests.stores.wrapped import Wrapped
 
 OLD = 10 * 24 * 3600.0
@@ -76,16 +77,19 @@ class Later(Wrapped):
 class World:
     """One store, seen by tenants and by collectors.
 
-    `store` counts, and its hooks see every request of whoever uses it.
+    `store` counts, and its hooks see every request of whoever uses it. It is what the world
+    was given, or lies before it.
     """
 
-    store: Any
+    given: InitVar[ObjectStore]
     ages: Ages = AGES
+    store: CountingStore = field(init=False)
     records: Records = field(init=False)
     holds: Holds = field(init=False)
     blobs: Blobs = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, given: ObjectStore) -> None:
+        self.store = given if isinstance(given, CountingStore) else CountingStore(given)
         self.records = Records(self.store)
         self.holds = Holds(self.store, uuid7, new_nonce)
         self.blobs = Blobs(self.store, self.records, self.holds, new_nonce, lambda: 0.0)
@@ -233,6 +237,8 @@ def counts(report: Report, kind: Kind) -> dict[str, int]:
     }
 
 
-def memory_world(store: MemoryStore | None = None, ages: Ages = AGES) -> World:
-    """A world in memory."""
-    return World(SteppingStore(store or MemoryStore()), ages)
+def memory_world(
+    store: MemoryStore | None = None, ages: Ages = AGES, page: int = SHORT_PAGE
+) -> World:
+    """A world in memory, whose listings show so many entries a page."""
+    return World(SteppingStore(store or MemoryStore(), page), ages)

@@ -103,7 +103,7 @@ def test_memory_of_sizes_is_bounded(
     """However many digests there are, only so many sizes are remembered; the sums stay right."""
     monkeypatch.setattr(listing, "REMEMBERED", 3)
     monkeypatch.setattr(listing, "BATCH", 2)
-    world = World(CountingStore(MemoryStore()))
+    world = World(MemoryStore())
     for tenant in ("a", "b"):
         for number in range(10):
             world.commit(tenant, b"x" * number)

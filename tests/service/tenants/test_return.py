@@ -68,7 +68,7 @@ async def dropping(store: CountingStore, redis_url: str, folder: Path) -> AsyncI
 def furnished() -> MemoryStore:
     """A store in which the tenant, and another one, hold the blobs."""
     memory = MemoryStore()
-    world = World(CountingStore(memory))
+    world = World(memory)
     for body in BODIES:
         world.commit(TENANT, body)
         world.commit("other", body)
@@ -97,7 +97,7 @@ class Comeback:
             if self.count == self._at["seen"]:
                 self._back(Sightings(self._memory, new_nonce))
             if self.count == self._at["asks"]:
-                self._ask(World(CountingStore(self._memory)), self.told)
+                self._ask(World(self._memory), self.told)
             self.count += 1
 
 
@@ -158,7 +158,7 @@ async def losses(
             store.before = comeback.before
             await drop(gone)
             store.before = nothing
-        world = World(CountingStore(memory))
+        world = World(memory)
         kept = [digest for digest in comeback.told if world.blobs.held(TENANT, digest)]
         if kept != comeback.told:
             lost.append((seen_at, asks_at))
