@@ -2,8 +2,8 @@
 
 glibc gives threads heaps of their own, up to eight for every core, and memory that was freed in
 one heap isn't used by threads of another. With dozens of threads that wait for the store, more
-than a tenth of all memory is wasted so. Two heaps are as fast, because threads spend little of
-outside of them.
+than a tenth of all memory is wasted. Two heaps are as fast, because the work that takes long is
+done outside of them.
 
 Source: mallopt(3), M_ARENA_MAX; malloc_trim(3).
 """

@@ -1,4 +1,4 @@
-"""Committed bytes on their way out: records, verified blocks in memory and on disk, damage.
+"""Reads of committed bytes: records, verified blocks in memory and on disk, and damage.
 
-May import holdings and process, and storage; it knows no protobuf and no writer.
+This room may import holdings, process and storage. It knows nothing of protobuf or of writers.
 """

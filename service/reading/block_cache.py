@@ -1,9 +1,9 @@
-"""Blocks of blobs, each verified once, fetched once however many want it.
+"""Blocks of blobs: each is verified once, and fetched once for all concurrent readers.
 
-A cache in memory with a byte budget: least recently used goes first. Below it there may
-be one on disk. Blocks are immutable (a data key is never used again), so nothing is
-ever invalidated. A block that doesn't match its sum is fetched once more before it counts
-as damaged.
+This is a cache in memory with a byte budget, which evicts the least recently used block first.
+Below it there may be a cache on disk. Blocks are immutable (a data key is never reused), so
+nothing is ever invalidated. A block that doesn't match its sum is fetched once more before it
+counts as damaged.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from holdfast.storage.records import BLOCK_SIZE, Record, block_count
 from holdfast.tasks import begin, failure, wait_for_end
 
 MAX_AHEAD: Final = 8
-"""Blocks that are read ahead at most: 32 MiB."""
+"""Most blocks that are read ahead: 32 MiB."""
 TRACKED: Final = 4096
-"""Blobs whose reading is watched for being sequential."""
+"""Blobs that are tracked to detect sequential reading."""
 
 BlockId = tuple[str, int]
 
 
 @dataclass(slots=True)
 class _Trail:
-    """Where reading of a blob went on last, and how far ahead it pays to read."""
+    """Where the last read of a blob ended, and how many blocks are read ahead from there."""
 
     end: int
     window: int
 
 
 class BlockCache:
-    """Verified blocks in memory, and the fetches that are under way."""
+    """Verified blocks in memory, and the fetches under way."""
 
     def __init__(
         self,
@@ -56,12 +56,12 @@ class BlockCache:
         """Makes an empty cache.
 
         Args:
-            store: where data objects are.
-            workers: for fetching.
-            budget: bytes that may be kept.
-            fetches: how many blocks are fetched at once.
-            disk: where blocks are looked for before they are fetched.
-            misread: called, in a thread, for a block that was well when it was fetched again.
+            store: has the data objects.
+            workers: run the fetches.
+            budget: bytes of blocks that may be kept.
+            fetches: how many blocks are fetched concurrently.
+            disk: is asked for a block before the block is fetched.
+            misread: called, in a thread, for a block that was intact when it was fetched again.
         """
         self._store = store
         self._workers = workers
@@ -82,7 +82,7 @@ class BlockCache:
         return self._size
 
     def cached(self, record: Record, index: int) -> bytes | None:
-        """A block that is in memory, without waiting."""
+        """Returns a block if it is in memory, without waiting; None if it isn't."""
         if record.inline is not None:
             return record.inline
         found = self._blocks.get((record.data_key, index))
@@ -92,24 +92,24 @@ class BlockCache:
         return found
 
     async def get(self, record: Record, index: int) -> bytes:
-        """A block, verified.
+        """Returns a verified block, from memory, the disk or the store.
 
         Raises:
             NoSuchKey: the data object is gone; read the record again.
-            DataLoss: the bytes are not those that were committed, by two readings.
+            DataLoss: the bytes were read twice, and aren't those that were committed.
         """
         found = self.cached(record, index)
         if found is not None:
             return found
         self.misses += 1
-        # A reader that goes away must not take the block from others that wait for it.
+        # A reader that goes away must not cancel the fetch that others wait for.
         return await wait_for_end(self._fetch(record, index))
 
     def _fetch(self, record: Record, index: int) -> asyncio.Task[bytes]:
         key = (record.data_key, index)
         task = self._fetching.get(key)
         if task is None:
-            with unbounded():  # others may want it, too
+            with unbounded():  # other readers may wait for it, too
                 task = begin(self._load(record, index))
             self._fetching[key] = task
             task.add_done_callback(lambda done: self._fetched(key, done))
@@ -130,7 +130,7 @@ class BlockCache:
     def _fetched(self, key: BlockId, task: asyncio.Task[bytes]) -> None:
         del self._fetching[key]
         if task.cancelled() or failure(task):
-            return  # whoever waits is told; a read-ahead in vain harms nobody
+            return  # those who wait get the error; a failed read-ahead harms nobody
         body = task.result()
         self._blocks[key] = body
         self._size += len(body)
@@ -139,10 +139,10 @@ class BlockCache:
             self._size -= len(old)
 
     def read(self, record: Record, start: int, stop: int) -> None:
-        """Notes that bytes are being read, and reads ahead if that goes in order.
+        """Notes that bytes are being read, and reads ahead if the reading is sequential.
 
-        Also across requests: containerd reads a layer by one request for every
-        32 KiB.
+        Sequential reading is detected across requests, too: containerd reads a layer with one
+        request for every 32 KiB.
         """
         if record.inline is not None:
             return
@@ -163,12 +163,12 @@ class BlockCache:
                 self._fetch(record, index)
 
     def _most_ahead(self) -> int:
-        """Less when many read: what is read ahead must still be there when it is wanted."""
+        """Returns fewer blocks the more are being fetched: they must not be evicted before use."""
         share = self._budget // (BLOCK_SIZE * max(1, len(self._fetching)))
         return max(1, min(MAX_AHEAD, share))
 
     async def close(self) -> None:
-        """Cancels what is being fetched."""
+        """Cancels the fetches under way."""
         tasks = list(self._fetching.values())
         for task in tasks:
             task.cancel()

@@ -1,13 +1,13 @@
-"""Blocks of blobs as files of one folder: verified when read, within a byte budget.
+"""Blocks of blobs as files in a folder: verified when they are read, within a byte budget.
 
-Below the folder that is configured:
+The layout below the configured folder:
 
-    v1/usage         bytes that the files count for, in decimal; who writes locks it
-    v1/tmp/<random>  a file that is being written; locked for as long as its writer lives
-    v1/<x>/<name>    a block; the name is the SHA-256 of its data key and its number
+    v1/usage         bytes that the files count for, in decimal; a writer locks this file
+    v1/tmp/<random>  a file that is being written, locked for as long as its writer lives
+    v1/<x>/<name>    a block; its name is the SHA-256 of its data key and its number
 
-Any number of processes may use one folder. Nothing is synced: after a power failure a
-file may hold anything, and its sum tells. A file's time of change is when it was used last.
+Any number of processes may use one folder. Nothing is synced: after a power failure a file may
+contain anything, but it won't match its sum. A file's modification time says when it was last used.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ LAYOUT: Final = "v1"
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 LEAST_COST: Final = 256 * 2**10
-"""Bytes that a file counts for at least: so a budget bounds the number of files, too."""
+"""Fewest bytes that a file counts for, so that the budget bounds the number of files, too."""
 SHARE: Final = 16
-"""What part of the budget is freed at once: counting all files pays then."""
+"""One part in this many of the budget is freed at once, so that it pays to count all files."""
 BATCH: Final = 16_384
-"""Files that one count can remove: a sixteenth of 1 TiB; some 4 MB of memory."""
+"""Most files that are removed after one count: a sixteenth of 1 TiB, listed in some 4 MB."""
 READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 CHANGE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def cost(size: int) -> int:
-    """Bytes of the budget that a file of `size` bytes counts for."""
+    """Returns how many bytes of the budget a file of `size` bytes counts for."""
     return max(size, LEAST_COST)
 
 
@@ -54,9 +54,9 @@ class BlockFiles:
         """Touches nothing yet.
 
         Args:
-            folder: made if need be; what is kept is in a folder of its own below it.
-            budget: bytes that all files, of all processes, may count for.
-            now_ns: nanoseconds since 1970.
+            folder: created if needed; the blocks are in a subfolder of it.
+            budget: bytes that the files of all processes together may count for.
+            now_ns: returns nanoseconds since 1970.
         """
         self._above = folder
         self._root = folder / LAYOUT
@@ -70,16 +70,16 @@ class BlockFiles:
         self.evicted = 0
 
     def prepare(self) -> None:
-        """Makes the folders, where they aren't there.
+        """Creates the folders that don't exist yet.
 
         Raises:
-            OSError: they can't be made or written to, or are somebody else's.
+            OSError: they can't be created or written to, or belong to another user.
         """
         self._above.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         with suppress(FileExistsError):
             self._root.mkdir(FOLDER_MODE)
         found = self._root.lstat()
-        # Sums are no seal: who can write here could make up bytes with the right one.
+        # Sums don't protect against forgery: whoever can write here can forge bytes that match.
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "not a folder of this user", str(self._root))
         if found.st_mode & 0o077:
@@ -89,15 +89,15 @@ class BlockFiles:
         os.close(os.open(self._usage, CHANGE | os.O_CREAT, FILE_MODE))
 
     def path(self, record: Record, index: int) -> Path:
-        """Where a block is, if it is there: a hash, so that nothing in a record is a path."""
+        """Returns a block's path: a hash, so that nothing in a record is used as a path."""
         name = hashlib.sha256(f"{record.data_key}\0{index}".encode()).hexdigest()
         return self._root / name[0] / name
 
     def read(self, record: Record, index: int) -> bytes | None:
-        """A block's bytes, verified; None if it isn't there. It counts as used now.
+        """Returns a block's bytes, verified; None if it isn't here. The block counts as used now.
 
         Raises:
-            DataLoss: the file wasn't that block, and is removed.
+            DataLoss: the file didn't match the block, and was removed.
             OSError: the disk fails.
         """
         path, block = self.path(record, index), blocks.span(record, index)
@@ -114,7 +114,7 @@ class BlockFiles:
         return body
 
     def _content(self, path: Path, length: int) -> bytes:
-        """A file's bytes; none if it isn't a file of that length."""
+        """Returns a file's bytes; empty if it isn't a regular file of that length."""
         try:
             descriptor = os.open(path, READ)
         except OSError as error:
@@ -133,14 +133,14 @@ class BlockFiles:
 
     def _touch(self, descriptor: int) -> None:
         now = self._now_ns()
-        with suppress(OSError):  # a disk that is read-only can still be read
+        with suppress(OSError):  # a read-only disk can still be read
             os.utime(descriptor, ns=(now, now))
 
     def write(self, record: Record, index: int, body: bytes) -> bool:
-        """Keeps a block; False if another process is just making room, or there is none.
+        """Writes a block; False if another process has the lock, or there is no room.
 
         Raises:
-            OSError: the disk fails; nothing of the file is left, as far as that can be.
+            OSError: the disk fails; the unfinished file is removed, if that is possible.
         """
         path = self.path(record, index)
         if self._holds(path, len(body)):
@@ -172,7 +172,7 @@ class BlockFiles:
         return stat.S_ISREG(found.st_mode) and found.st_size == length
 
     def recount(self) -> bool:
-        """Counts the files, and removes what is too much; False if another process is at it.
+        """Counts the files, and removes what exceeds the budget; False if another process does so.
 
         Raises:
             OSError: the disk fails.
@@ -182,7 +182,7 @@ class BlockFiles:
             return usage is not None and self._reserve(usage, 0)
 
     def missing(self) -> int:
-        """Bytes by which the disk has less room than the budget.
+        """Returns by how many bytes the disk has less room than the budget needs.
 
         Raises:
             OSError: the disk fails.
@@ -192,7 +192,7 @@ class BlockFiles:
 
     @contextmanager
     def _locked(self) -> Iterator[int | None]:
-        """Keeps other processes from writing; yields None where one does the same."""
+        """Locks out other processes' writers; yields None if one of them has the lock."""
         descriptor = os.open(self._usage, CHANGE | os.O_CREAT, FILE_MODE)
         try:
             yield descriptor if _taken(descriptor) else None
@@ -200,7 +200,7 @@ class BlockFiles:
             os.close(descriptor)
 
     def _reserve(self, usage: int, amount: int) -> bool:
-        """Counts bytes before they are written; False if there is no room for them."""
+        """Adds bytes to the usage before they are written; False if there is no room for them."""
         used = _number(os.pread(usage, 32, 0)) if self._counted else None
         if used is None or used + amount > self._budget:
             used = self._make_room(amount)
@@ -211,10 +211,10 @@ class BlockFiles:
         return fits
 
     def _make_room(self, amount: int) -> int:
-        """Counts all files; where they are too much, the least lately used go; the rest's cost."""
+        """Counts all files, removes the least recently used if need be; returns the rest's cost."""
         goal = self._budget - max(amount, self._budget // SHARE)
         while True:
-            # In this order: a file that is finished meanwhile counts twice, never not at all.
+            # In this order, a file that is finished meanwhile counts twice rather than not at all.
             used = self._sweep()
             counted, oldest = self._count()
             used += counted
@@ -231,7 +231,7 @@ class BlockFiles:
                 return used
 
     def _count(self) -> tuple[int, list[tuple[int, int, str]]]:
-        """What all files cost, and those used least lately: (used at in ns, cost, path)."""
+        """Returns all files' cost, and those used least recently: (used at in ns, cost, path)."""
         total = 0
 
         def files() -> Iterator[tuple[int, int, str]]:
@@ -245,7 +245,7 @@ class BlockFiles:
         return total, oldest
 
     def _sweep(self) -> int:
-        """Removes what dead writers left; the cost of what others are writing."""
+        """Removes what dead writers have left; returns the cost of files that are being written."""
         writing = 0
         for path, _ in _entries(self._temporary):
             if _in_use(path):
@@ -257,7 +257,7 @@ class BlockFiles:
 
 
 def usage_of(folder: Path) -> int:
-    """Bytes that the blocks in a folder count for, by its own account; 0 if there is none."""
+    """Returns the bytes that a folder's blocks count for, by its usage file; 0 if there is none."""
     try:
         return _number((folder / LAYOUT / "usage").read_bytes()) or 0
     except OSError:
@@ -269,7 +269,7 @@ def _number(text: bytes) -> int | None:
 
 
 def _created(path: Path) -> int:
-    """A new file, locked: whoever finds it can tell whether its writer lives."""
+    """Creates a file and locks it, so that other processes can see whether its writer lives."""
     descriptor = os.open(path, CREATE, FILE_MODE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -292,7 +292,7 @@ def _in_use(path: str) -> bool:
 
 
 def _taken(descriptor: int) -> bool:
-    """Locks an open file; False if somebody else has."""
+    """Locks an open file; False if another process has the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -301,7 +301,7 @@ def _taken(descriptor: int) -> bool:
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """The files in a folder, by path; what goes away meanwhile is passed over."""
+    """Yields the path and status of each file in a folder; skips files that vanish meanwhile."""
     with os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):

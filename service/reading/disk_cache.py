@@ -1,8 +1,8 @@
 """The block cache on disk, below the one in memory: faster than the store, never trusted.
 
-A block that can't be had from here, for whatever reason, comes from the store; one that
-came from there is written in the background, or not at all. A disk that fails is left
-alone for a while, and never fails a read.
+A block that can't be read from this cache, for whatever reason, is fetched from the store, and
+then written here in the background, or not at all. A disk that fails isn't used for a while, and
+never makes a read fail.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from holdfast.tasks import begin, failure
 log = structlog.get_logger(__name__)
 
 READERS: Final = 4
-"""Threads that read: enough for the queue of a fast disk."""
+"""Threads that read: enough to fill the queue of a fast disk."""
 MOST_WRITING: Final = 8
-"""Blocks that wait to be written at most: 32 MiB, kept from being given back."""
+"""Most blocks that wait to be written; they occupy 32 MiB of memory."""
 PATIENCE: Final = 5.0
-"""Seconds after which a read counts as failed: the store is faster then."""
+"""Seconds after which a read counts as failed, because the store is faster by then."""
 REST: Final = 30.0
-"""Seconds for which a disk that failed is left alone."""
+"""Seconds for which a disk that failed isn't used."""
 CLOSING: Final = 2.0
-"""Seconds for the block that is being written at the end."""
+"""Seconds that `close` waits for the block that is being written."""
 
 
 class _Spell:
-    """A time in which the disk fails: it has one line in the log when it begins, one at its end."""
+    """A period in which the disk fails; its beginning and its end are logged, once each."""
 
     def __init__(self, doing: str, clock: Callable[[], float]) -> None:
         self._doing = doing
@@ -51,11 +51,11 @@ class _Spell:
 
     @property
     def rests(self) -> bool:
-        """Whether the disk is to be left alone."""
+        """Whether the disk must not be used yet."""
         return self.failing and self._clock() < self._until
 
     def failed(self, error: BaseException) -> None:
-        """Begins a spell, or makes it longer."""
+        """Begins a spell, or prolongs it."""
         if not self.failing:
             log.warning(
                 "the disk cache fails; blocks come from the store",
@@ -66,14 +66,14 @@ class _Spell:
         self._until = self._clock() + REST
 
     def worked(self) -> None:
-        """Ends the spell; what was begun before it says nothing."""
+        """Ends the spell, unless the disk rests: the call that worked may have begun before it."""
         if self.failing and not self.rests:
             self.failing = False
             log.info("the disk cache works again", doing=self._doing)
 
 
 class DiskCache:
-    """Blocks on disk, read and written in threads of its own."""
+    """Blocks on disk, which are read and written in threads of their own."""
 
     def __init__(
         self, files: BlockFiles, clock: Callable[[], float], patience: float = PATIENCE
@@ -81,8 +81,8 @@ class DiskCache:
         """Touches nothing yet.
 
         Args:
-            files: where the blocks are.
-            clock: seconds, monotonic.
+            files: has the blocks.
+            clock: monotonic, in s.
             patience: seconds after which a read counts as failed.
         """
         self._files = files
@@ -96,7 +96,7 @@ class DiskCache:
 
     @property
     def size(self) -> int:
-        """Bytes that all files count for, when this process last wrote one."""
+        """Bytes that all files counted for when this process last wrote one."""
         return self._files.used
 
     @property
@@ -105,10 +105,10 @@ class DiskCache:
         return self._files.evicted
 
     async def start(self) -> None:
-        """Makes the folder; what is in it is counted in the background.
+        """Creates the folder, and begins to count its files in the background.
 
         Raises:
-            ConfigurationError: the folder can't be made, or can't be written to.
+            ConfigurationError: the folder can't be created or written to.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -128,7 +128,7 @@ class DiskCache:
             )
 
     async def read(self, record: Record, index: int) -> bytes | None:
-        """A block, verified; None if it must come from the store."""
+        """Returns a verified block; None if it must be fetched from the store."""
         body = None
         if not self._reading.rests:
             body = await self._attempt(record, index)
@@ -146,7 +146,7 @@ class DiskCache:
         except DataLoss:
             self.damaged += 1
             return None
-        except OSError as error:  # a timeout is one, too
+        except OSError as error:  # TimeoutError is an OSError, too
             self.errors += 1
             self._reading.failed(error)
             return None
@@ -154,7 +154,7 @@ class DiskCache:
         return body
 
     def write(self, record: Record, index: int, body: bytes) -> None:
-        """Keeps a verified block, soon; drops it where the disk isn't up to it."""
+        """Begins to write a verified block; drops it if the disk fails or is too slow."""
         if self._closed or self._writing.rests or len(self._pending) >= MOST_WRITING:
             self.dropped += 1
             return
@@ -187,7 +187,7 @@ class DiskCache:
             self.dropped += 1
 
     async def close(self) -> None:
-        """Gives up what isn't written; the block under way is waited for, for 2 s at most."""
+        """Drops blocks that wait to be written; waits 2 s at most for the one being written."""
         self._closed = True
         for pool in (self._readers, self._writer):
             pool.shutdown(wait=False, cancel_futures=True)
@@ -199,10 +199,10 @@ class DiskCache:
 
 @asynccontextmanager
 async def disk_cache(settings: Settings, metrics: Metrics) -> AsyncIterator[DiskCache | None]:
-    """The cache that `settings` ask for, with its figures; None if they ask for none.
+    """Runs the cache that `settings` ask for, and adds its metrics; None if they ask for none.
 
     Raises:
-        ConfigurationError: its folder can't be made, or can't be written to.
+        ConfigurationError: its folder can't be created or written to.
     """
     if not settings.disk_cache_budget:
         yield None
@@ -228,7 +228,7 @@ def _gauges(metrics: Metrics, disk: DiskCache) -> None:
 
 
 def look(settings: Settings) -> Iterator[Check]:
-    """Looks at the folder, for `holdfast doctor`, and changes nothing."""
+    """Checks the folder, for `holdfast doctor`, without changing anything."""
     if not settings.disk_cache_budget:
         return
     folder = settings.disk_cache_folder

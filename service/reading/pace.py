@@ -1,9 +1,9 @@
-"""Readers of one blob at once keep together, so that a block is fetched once for all of them.
+"""Keeps concurrent readers of one blob together, so that a block is fetched once for all of them.
 
-A reader that is further ahead of another than the cache holds would have its blocks dropped
-before the other gets there, and fetched again. So it waits for those just behind that move; not for
-one that stands still, nor for one whose blocks are gone already, and never for long: it is
-slowed by a fifth at most.
+If a reader were ahead of another by more than the cache holds, its blocks would be evicted before
+the other needs them, and fetched again. So it waits for moving readers just behind it. It doesn't
+wait for a reader that has stopped, nor for one whose blocks have been evicted already, and never
+for long: it is slowed by a fifth at most.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 REACH: Final = 8
-"""Blocks by which a reader falls behind until it isn't waited for any more."""
+"""Blocks, beyond what the cache holds, by which a reader may be behind and still be waited for."""
 MOVING: Final = 1.0
-"""Seconds without a step after which a reader is no longer waited for."""
+"""Seconds without a step after which others no longer wait for a reader."""
 GRACE: Final = 0.5
-"""Seconds that a reader may wait in all, beside its share."""
+"""Seconds that a reader may wait in all, in addition to its share."""
 SHARE: Final = 0.25
-"""Seconds that it may wait for each second since it began."""
+"""Seconds that a reader may wait for each second since it began."""
 
 
 class Reading:
-    """One reader of a blob: where it is, and how long it has waited."""
+    """One reader of a blob: its position, and how long it has waited."""
 
     __slots__ = ("_group", "begun", "index", "moved", "waited")
 
@@ -35,7 +35,7 @@ class Reading:
         self.waited = 0.0
 
     async def step(self, index: int) -> None:
-        """Comes to a block; returns when it may be fetched."""
+        """Moves to a block; returns once the block may be fetched."""
         await self._group.step(self, index)
 
 
@@ -58,7 +58,8 @@ class _Group:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, MOVING)):
                     await self._step.wait()
-            reading.moved = self._pace.now()  # it only waits: those ahead of it may wait for it
+            # It only waits, so it counts as moving: readers ahead may wait for it.
+            reading.moved = self._pace.now()
             reading.waited += reading.moved - began
 
     def _far_ahead(self, reading: Reading) -> bool:
@@ -70,7 +71,7 @@ class _Group:
         )
 
     def moved(self) -> None:
-        """Wakes those who wait: somebody made a step, or has gone."""
+        """Wakes the readers that wait, because one has moved or left."""
         self._step.set()
         self._step = asyncio.Event()
 
@@ -79,10 +80,10 @@ class Pace:
     """All readers of a frontend."""
 
     def __init__(self, blocks: int, clock: Callable[[], float]) -> None:
-        """Nobody reads.
+        """Begins without readers.
 
         Args:
-            blocks: how many the cache holds, beside those that are read ahead.
+            blocks: how many blocks the cache holds, without those that are read ahead.
             clock: monotonic, in s.
         """
         self._blocks = blocks
@@ -90,16 +91,16 @@ class Pace:
         self._groups: dict[str, _Group] = {}
 
     def now(self) -> float:
-        """The time, in s of a monotonic clock."""
+        """Returns the time, in s of a monotonic clock."""
         return self._clock()
 
     def room(self) -> int:
-        """Blocks that readers of one blob may be apart: what all blobs being read share."""
+        """Returns by how many blocks readers of one blob may be apart: its share of the cache."""
         return max(1, self._blocks // max(1, len(self._groups)))
 
     @contextmanager
     def reading(self, data_key: str, index: int) -> Iterator[Reading]:
-        """One more reader of a blob, who begins at block `index`, until the block is left."""
+        """Adds a reader of a blob, which begins at block `index`, for the body of the `with`."""
         group = self._groups.setdefault(data_key, _Group(self))
         reading = Reading(group, index, self._clock())
         group.readings.add(reading)

@@ -1,13 +1,14 @@
-"""Damage that a reader found: its record is marked as corrupt, as the scrub does it.
+"""Marks the record of damage that a reader found as corrupt, in the way that the scrub does.
 
-    bytes damaged twice → remembered → record read afresh: still names them → CAS to corrupt
-                                                                            → caches forget
+    bytes damaged twice → remembered → record read again: still names them → CAS to corrupt
+                                                                           → caches forget
 
-From the mark on Info says NOT_FOUND on all frontends, and whoever has the bytes heals them
-by a commit. The swap starts from the ETag of that fresh reading: it can't hit a newer record.
+Once the record is marked, Info answers NOT_FOUND on all frontends, and any client that has the
+bytes heals the blob by a commit. The swap is conditional on the ETag of the second read of the
+record, so it can't hit a newer record.
 
-A process with bad memory, or behind a broken proxy, finds damage everywhere. So one process
-marks only so many records in an hour; what is beyond it remembers for itself, and says so.
+A process with bad memory, or behind a broken proxy, finds damage everywhere. So one process marks
+only a few records in an hour. It remembers further damage without marking it, and logs that.
 """
 
 from __future__ import annotations
@@ -31,28 +32,28 @@ from holdfast.storage.tenants import holding_tenants
 log = structlog.get_logger(__name__)
 
 MOST: Final = 8
-"""Records that one process marks in `PERIOD`. Disks lose little at a time; a process that
-finds more is more likely ill itself than its store. The scrub finds the rest."""
+"""Most records that one process marks in `PERIOD`. Disks lose little at a time; if a process finds
+more, the process is more likely at fault than its store. The scrub finds the rest."""
 PERIOD: Final = 3600.0
 """Seconds over which marks are counted."""
 AGAIN: Final = 30.0
-"""Seconds after which a mark that failed is tried again, where the damage is met again."""
+"""Seconds after which a failed mark is retried, if the damage is met again."""
 ATTEMPTS: Final = 3
-"""How often a record that changes meanwhile is looked at again."""
+"""Attempts to mark a record that changes meanwhile."""
 
 
 class Outcome(StrEnum):
-    """What became of damage that was found."""
+    """What was done about damage that was found."""
 
     MARKED = "marked"
     MARKED_BEFORE = "marked_before"
-    """By a scrub or another frontend, a moment ago."""
+    """A scrub or another frontend has marked the record a moment ago."""
     CHANGED = "changed"
-    """The record names other bytes by now, or is gone."""
+    """The record now names other bytes, or is gone."""
     HELD_BACK = "held_back"
-    """Too much was marked in the last hour."""
+    """This process has marked too many records in the last hour."""
     FAILED = "failed"
-    """The store took no mark."""
+    """The mark couldn't be written."""
 
 
 class Quarantine:
@@ -73,13 +74,13 @@ class Quarantine:
         """Puts it together.
 
         Args:
-            store: where the records are.
-            cache: of holds, which is to forget what it says of what is marked.
-            known: remembers what was found.
-            workers: for what blocks.
-            background: for making caches forget.
-            counted: told of each outcome.
-            new_nonce: for records.
+            store: has the records.
+            cache: the cache of holds, which must forget marked digests.
+            known: remembers the damage that was found.
+            workers: run blocking calls.
+            background: runs the walk that makes caches forget.
+            counted: called with each outcome.
+            new_nonce: makes nonces for records.
             clock: monotonic, in s.
         """
         self._store = store
@@ -98,10 +99,10 @@ class Quarantine:
         self._walking = False
 
     async def damaged(self, record: Record) -> None:
-        """Takes in that the bytes which a record names were found damaged twice.
+        """Handles the bytes of a record that were found damaged twice.
 
-        It never fails: what can't be marked is remembered, and tried again when the
-        damage is met again. A caller that goes away doesn't end it.
+        It never fails: damage that can't be marked is remembered, and the mark is retried when
+        the damage is met again. If the caller goes away, the work continues.
         """
         now = self._clock()
         if now < self._tried.get(record.data_key, 0.0):
@@ -178,10 +179,10 @@ class Quarantine:
         return Outcome.FAILED
 
     async def _walk(self) -> None:
-        """Makes all caches forget what they said of what is marked.
+        """Makes all caches forget the marked digests.
 
-        The mark comes first: why nothing is left out then stands in docs/scrub.md. Until it
-        is done this process goes by no cache for those digests.
+        The mark is written first; docs/scrub.md explains why no entry is missed then. Until the
+        walk is done, this process trusts no cache for those digests.
         """
         try:
             while self._outdated:
@@ -193,7 +194,7 @@ class Quarantine:
                 for record in settled:
                     self._known.forget(record)
         except HoldfastError as error:
-            # The next damage that is met, or the next scrub, sees to it.
+            # The walk is repeated when damage is met again, or by the next scrub.
             log.warning("caches may remember what is marked", reason=because(error))
         finally:
             self._walking = False

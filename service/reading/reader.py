@@ -1,4 +1,4 @@
-"""Reading blobs: records from a short-lived cache, bytes from verified blocks."""
+"""Reads blobs: records from a short-lived cache, bytes from verified blocks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from holdfast.storage.port import NoSuchKey
 from holdfast.storage.records import BLOCK_SIZE, Record, Records, State
 
 RECORD_TTL: Final = 30.0
-"""Seconds for which a record is believed without asking: bytes never change, but a
-record can be marked corrupt."""
+"""Seconds for which a cached record is trusted: bytes never change, but a record can be marked
+corrupt."""
 RECORD_BUDGET: Final = 16 * 2**20
-"""Bytes of records kept: a record has 4 for every 4 MiB, or an inline blob."""
+"""Bytes of records kept: a record has 4 bytes for every 4 MiB of its blob, or an inline blob."""
 RECORD_OVERHEAD: Final = 1024
 
 
 class RecordCache:
-    """Records read lately, with a byte budget."""
+    """Records that were read recently, within a byte budget."""
 
     def __init__(self, records: Records, workers: Workers, clock: Callable[[], float]) -> None:
         self._records = records
@@ -35,21 +35,21 @@ class RecordCache:
         self._size = 0
 
     def cached(self, digest: Digest) -> Record | None:
-        """A record read less than 30 s ago."""
+        """Returns the record if it was read less than 30 s ago."""
         entry = self._kept.get(digest)
         if entry is None or self._clock() >= entry[0]:
             return None
         return entry[1]
 
     async def get(self, digest: Digest, *, fresh: bool = False) -> Record | None:
-        """The record of a digest; None if there is none."""
+        """Returns the record of a digest; None if there is none. `fresh` bypasses the cache."""
         found = None if fresh else self.cached(digest)
         if found is not None:
             return found
         seen = await self._workers.store(self._records.read, digest)
         self._drop(digest)
         if seen is None or not seen.record.readable:
-            # A commit may heal it at any moment: it isn't kept.
+            # A commit may heal it at any moment, so it isn't cached.
             return seen.record if seen else None
         self._kept[digest] = (self._clock() + RECORD_TTL, seen.record)
         self._size += _weight(seen.record)
@@ -58,7 +58,7 @@ class RecordCache:
         return seen.record
 
     def forget(self, digest: Digest) -> None:
-        """Reads the record afresh next time."""
+        """Drops a record, so that the next `get` reads it from the store."""
         self._drop(digest)
 
     def _drop(self, digest: Digest) -> None:
@@ -81,14 +81,14 @@ class Reader:
         quarantine: Quarantine,
         message_size: Callable[[], int],
     ) -> None:
-        """Nothing is read yet.
+        """Puts a reader together; it reads nothing yet.
 
         Args:
-            records: of all blobs.
-            cache: their blocks.
-            catalogue: who holds what.
-            quarantine: told of damage.
-            message_size: bytes of the next message, at most.
+            records: the cache of records.
+            cache: the cache of blocks.
+            catalogue: knows what tenants hold.
+            quarantine: marks damage.
+            message_size: returns the largest size of the next message, in bytes.
         """
         self._message_size = message_size
         self._records = records
@@ -101,19 +101,19 @@ class Reader:
     ) -> AsyncIterator[tuple[int, memoryview]]:
         """Yields (offset from the requested one, bytes), in order, without gaps.
 
-        Whoever takes a piece releases it before waiting for anything: a slow client must
-        not keep a whole block from being given back.
+        The caller must release a piece before it waits for anything, so that a slow client
+        doesn't keep a whole block in memory.
 
         Args:
-            tenant: who asks; needs a hold where contents aren't shared.
-            digest: of the blob.
-            offset: first byte; less than 0 counts as 0.
-            size: bytes; 0 or less, or past the end, means to the end.
+            tenant: the tenant that asks; it needs a hold if contents aren't shared.
+            digest: the digest of the blob.
+            offset: the first byte; less than 0 counts as 0.
+            size: how many bytes; 0 or less, or past the end, means to the end.
 
         Raises:
-            NotFound: no such blob, or it is gone.
+            NotFound: there is no such blob, or it is gone.
             OutOfRange: `offset` is past the end.
-            DataLoss: stored bytes are not those that were committed.
+            DataLoss: the stored bytes aren't those that were committed.
         """
         if not self._catalogue.shared and not await self._catalogue.may_read(tenant, digest):
             raise NotFound(f"content {digest} not found")
@@ -140,10 +140,10 @@ class Reader:
                 position = end
 
     async def _checked(self, tenant: str, record: Record, index: int) -> tuple[Record, bytes]:
-        """A block; where the bytes are damaged, what the cache says of them goes.
+        """Returns a block; if the bytes are damaged or gone, makes the caches forget the digest.
 
-        The next Info then looks at the store, says NOT_FOUND where bytes are gone,
-        and a commit of whoever has them heals it.
+        Then the next Info asks the store and answers NOT_FOUND if the bytes are gone, and a
+        commit by a client that has the bytes heals the blob.
         """
         try:
             return await self._block(tenant, record, index)
@@ -166,10 +166,10 @@ class Reader:
         return record
 
     async def _block(self, tenant: str, record: Record, index: int) -> tuple[Record, bytes]:
-        """A block; where the bytes are gone or damaged, the record may name others by now.
+        """Returns a block; if its bytes are gone or damaged, looks whether the record names others.
 
-        Damaged bytes were read twice by then. An object that is gone is looked for again,
-        after its record was read again.
+        Damaged bytes have already been read twice. If an object is gone, its record is read
+        again, and then the object that the record names.
         """
         try:
             return record, await self._cache.get(record, index)
