@@ -1,13 +1,13 @@
-"""Blobs: what it takes that a tenant holds a digest, in the order that is safe.
+"""Blobs: how a tenant comes to hold a digest and stops holding it, in the order that is safe.
 
     commit  data complete → hold confirmed → record live            → OK
-    adopt   hold confirmed → record read afresh: live (or pardoned) → OK
-    held    hold listed, no mark beside it → record read afresh     → yes
+    adopt   hold confirmed → record read again: live (or pardoned)  → OK
+    held    hold listed, no mark next to it → record read again     → yes
     delete  mark confirmed → hold deleted → mark deleted            → OK
 
-The order is what makes it safe against a collector that condemns a record which
-no hold names and buries it only after a second, newer listing of all holds:
-whoever answers OK has confirmed its hold before it saw the record live.
+This order is what protects blobs from the collector, which condemns a record that no hold
+names and buries it only after a second, newer listing of all holds: an operation answers OK
+only if its hold was confirmed before it saw the record live.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from holdfast.storage.records import LostRace, Record, Records, Seen, State
 from holdfast.values import Info
 
 ATTEMPTS: Final = 16
-"""How often a commit or a pardon looks again when another write came first."""
+"""How often a commit or a pardon tries again after another write came first."""
 
 
 class Outcome(Enum):
-    """What became of the bytes of a commit."""
+    """What happened to the bytes of a commit."""
 
     CREATED = "created"
-    """The record is live and names them."""
+    """The record is live and names these bytes."""
     REDUNDANT = "redundant"
-    """The digest was live already with other bytes; these are the collector's."""
+    """The digest was already live with another copy; the collector removes these bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Committed:
 
 
 class Blobs:
-    """Records and holds of one store, put together. Blocking; safe for many threads."""
+    """The records and holds of one store, combined. Blocking; safe for many threads."""
 
     def __init__(
         self,
@@ -63,16 +63,16 @@ class Blobs:
         *,
         damage: KnownDamage | None = None,
     ) -> None:
-        """Nothing is asked of the store yet.
+        """Makes no requests yet.
 
         Args:
             store: where records, holds and data are.
-            records: in that store.
-            holds: in that store.
-            new_nonce: for what is written.
-            clock: seconds, of which differences count, by which data was seen complete; it
-                goes on while a machine is suspended.
-            damage: bytes that mustn't be counted on, whatever their record says.
+            records: the records in that store.
+            holds: the holds in that store.
+            new_nonce: makes the nonces of what is written.
+            clock: measures how long ago data was seen complete, in s; only differences count, and
+                it runs on while a machine is suspended.
+            damage: bytes that must not be relied on, whatever their record says.
         """
         self.clock = clock
         self._store = store
@@ -84,8 +84,8 @@ class Blobs:
     def make_hold(self, tenant: str, hold: Hold, *, again: bool = False) -> str:
         """Makes a hold and returns its key, once it is durable: the first half of a commit.
 
-        With `again` somebody has begun to: one that is there without a mark counts, as for
-        whoever asks what is held. Otherwise each attempt would leave another one.
+        With `again`, an earlier attempt may already have made one: an existing hold without a
+        mark then counts. Otherwise each attempt would leave another hold.
         """
         if again:
             found = self._holds.find(tenant, hold.digest)
@@ -99,18 +99,18 @@ class Blobs:
     ) -> Committed:
         """Makes the record live: the second half of a commit.
 
-        The bytes must be complete and the hold confirmed. Safe to repeat, by
-        anybody, with the same record: its nonce tells one's own write.
+        The bytes must be complete and the hold confirmed. Any process may repeat this safely
+        with the same record, because the record's nonce identifies the write.
 
         Args:
             tenant: whose hold it is.
             record: live, naming the bytes; its nonce is the commit's.
-            own: what is known of the data object; None where the record carries the bytes itself.
+            own: what is known of the data object; None if the record carries the bytes itself.
             hold: what the hold says.
             hold_key: what `make_hold` returned.
 
         Raises:
-            Aborted: the ingest is too old, or its bytes aren't there any more.
+            Aborted: the ingest is too old, or its bytes are gone.
         """
         outcome, current = self._publish(record, own)
         found = self._holds.find(tenant, record.digest) if outcome is Outcome.REDUNDANT else []
@@ -122,16 +122,16 @@ class Blobs:
         return Committed(outcome, current, info, bool(earlier))
 
     def done_before(self, record: Record) -> bool:
-        """Whether this very commit took effect, whatever came of it since.
+        """Whether this same commit already took effect, whatever has happened since.
 
-        Nobody else names its data key, and its hold was confirmed before its record.
-        Carried out again, it would bring back a hold that its tenant deleted since.
+        No other commit names its data key, and its hold was confirmed before its record.
+        Repeating the commit would bring back a hold that its tenant has deleted since.
         """
         seen = self._records.read(record.digest)
         return bool(seen and seen.record.data_key == record.data_key)
 
     def _may_send(self, record: Record, own: OwnData | None) -> Callable[[], None]:
-        """What forbids a record whose own data may be gone, before every send of it."""
+        """The check that runs before each send of a record: it refuses if the data may be gone."""
         if record.inline is not None:
             return lambda: None
         if own is None:
@@ -165,7 +165,7 @@ class Blobs:
         return self._records.write(pardoned, seen).record
 
     def intact(self, record: Record) -> bool:
-        """Whether a record's bytes are there in their full size, and not known to be damaged."""
+        """Whether a record's bytes are present in full size and not known to be damaged."""
         if self._spoilt(record):
             return False
         if record.inline is not None:
@@ -182,21 +182,21 @@ class Blobs:
         return seen is not None and seen.record.readable and not self._spoilt(seen.record)
 
     def doubtful(self, digest: Digest) -> bool:
-        """Whether damage of it was found lately: what a cache says of it may be outdated."""
+        """Whether its bytes were found damaged recently, so that caches may be out of date."""
         return self._damage is not None and self._damage.concerns(digest)
 
     def agrees(self, own: Record) -> bool:
-        """Whether the record says the same of the bytes as those who have them at hand."""
+        """Whether the stored record describes the same bytes as `own`, whose bytes are at hand."""
         seen = self._records.read(own.digest)
         return seen is not None and _agree(seen.record, own)
 
     def whole(self, digest: Digest) -> bool:
-        """Whether the record is live, or pardoned now, and its bytes are there."""
+        """Whether the record is live, or has just been pardoned, and its bytes are present."""
         record = self.live(digest)
         return record is not None and self.intact(record)
 
     def live(self, digest: Digest) -> Record | None:
-        """The record, read afresh and pardoned if condemned; None if its bytes aren't to be had."""
+        """Reads the record again and pardons it if condemned; None if its bytes are unavailable."""
         for _ in range(ATTEMPTS):
             seen = self._records.read(digest)
             if not self._to_be_had(seen):
@@ -208,14 +208,14 @@ class Blobs:
         raise Unavailable(f"{digest}: lost to {ATTEMPTS} concurrent changes; try again")
 
     def known(self, digest: Digest) -> bool:
-        """Whether a record of the digest says that its bytes are to be had."""
+        """Whether the digest has a record that says its bytes are available."""
         return self._to_be_had(self._records.read(digest))
 
     def held(self, tenant: str, digest: Digest) -> tuple[Info, Record] | None:
         """What this tenant holds of a digest, or None.
 
-        A hold alone says nothing (a commit may have died behind it): the record
-        is read after it.
+        A hold alone proves nothing, because its commit may have died before the record was
+        written. So the record is read after the hold.
         """
         found = self._holds.find(tenant, digest)
         record = self.live(digest) if found else None
@@ -226,11 +226,10 @@ class Blobs:
     def adopt(
         self, tenant: str, digest: Digest, now_ns: int, labels: Mapping[str, str]
     ) -> tuple[Info, Record] | None:
-        """Makes this tenant hold what the fleet has; None if the fleet doesn't.
+        """Makes this tenant hold what the fleet has; None if the fleet doesn't have it.
 
-        The record is looked at first only to spare a hold in vain. A hold made
-        in vain all the same stays: taking it back could take it from another
-        operation that has counted on it.
+        The record is read first only to avoid a useless hold. If a hold turns out useless
+        anyway, it stays: removing it could remove it from another operation that relies on it.
         """
         seen = self._records.read(digest)
         if not self._to_be_had(seen) or not self.intact(seen.record):
@@ -241,7 +240,7 @@ class Blobs:
         return None if record is None else (_info_of(hold), record)
 
     def new_hold(self, digest: Digest, size: int, now_ns: int, labels: Mapping[str, str]) -> Hold:
-        """A hold as an operation at `now_ns` makes it."""
+        """The hold that an operation makes at `now_ns`."""
         return Hold(
             digest=digest,
             size=size,
@@ -253,11 +252,11 @@ class Blobs:
         )
 
     def claimed(self, tenant: str, digest: Digest) -> bool:
-        """Whether this tenant has a hold, whatever has become of the bytes."""
+        """Whether this tenant has a hold, whatever has happened to the bytes."""
         return bool(self._holds.find(tenant, digest))
 
     def relabel(self, tenant: str, digest: Digest, change: Relabel, now_ns: int) -> Info | None:
-        """Changes the labels of what this tenant holds; None if it doesn't hold it."""
+        """Changes the labels of what this tenant holds; None if it doesn't hold the digest."""
         found = self._holds.find(tenant, digest)
         if not found or self.live(digest) is None:
             return None
@@ -267,12 +266,12 @@ class Blobs:
             return None
 
     def drop(self, tenant: str, digest: Digest) -> int:
-        """Gives up this tenant's holds on a digest; returns how many there were."""
+        """Deletes this tenant's holds on a digest; returns how many there were."""
         return self._holds.drop(tenant, digest)
 
 
 def _refuse_dead_bytes(record: Record, seen: Seen | None) -> None:
-    """A record that says of our own bytes that they are gone, or bad, isn't revived on them."""
+    """Refuses to revive a record on our own bytes if it says that they are gone or damaged."""
     if seen is not None and seen.record.data_key == record.data_key:
         raise Aborted(
             f"{record.digest}: these bytes were committed before and are gone or damaged by now "
@@ -281,7 +280,7 @@ def _refuse_dead_bytes(record: Record, seen: Seen | None) -> None:
 
 
 def _agree(current: Record, own: Record) -> bool:
-    """Whether a record says the same of the bytes as those who have just hashed and summed them."""
+    """Whether a stored record describes the same bytes as one that was just computed from them."""
     return (current.size, current.block_sums) == (own.size, own.block_sums)
 
 

@@ -22,14 +22,14 @@ SUM_SIZE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class RunningSum:
-    """The checksum of a block that isn't full yet: its value and its bytes so far."""
+    """The checksum of a block that isn't full yet: its value and how many bytes it covers."""
 
     value: int = 0
     filled: int = 0
 
 
 def extend(running: RunningSum, data: Buffer) -> tuple[bytes, RunningSum]:
-    """Sums `data` on; returns the sums of the blocks it filled, and what runs on."""
+    """Continues a sum over `data`; returns the sums of the blocks it filled, and the new sum."""
     view = memoryview(data)
     full = bytearray()
     while view:
@@ -43,18 +43,18 @@ def extend(running: RunningSum, data: Buffer) -> tuple[bytes, RunningSum]:
 
 
 def finish(running: RunningSum) -> bytes:
-    """The sum of a last block that isn't full; nothing if there is none."""
+    """The sum of a last block that isn't full; empty if there is none."""
     return struct.pack(">I", running.value) if running.filled else b""
 
 
 def sums_of(data: Buffer) -> bytes:
-    """The block sums of a whole blob, or of whole blocks of one."""
+    """The block sums of a whole blob, or of several whole blocks."""
     full, rest = extend(RunningSum(), data)
     return full + finish(rest)
 
 
 def sums_of_pieces(pieces: Iterable[Buffer]) -> bytes:
-    """The block sums of bytes that are in several pieces."""
+    """The block sums of bytes given in several pieces."""
     full, running = b"", RunningSum()
     for piece in pieces:
         sums, running = extend(running, piece)
@@ -86,7 +86,7 @@ def spans(record: Record) -> Iterator[Span]:
 
 
 def check(record: Record, block: Span, body: Buffer) -> None:
-    """Holds a block's bytes against its sum.
+    """Checks a block's bytes against its sum.
 
     Raises:
         DataLoss: they are not the bytes that were committed.
@@ -123,19 +123,19 @@ def fetch(store: ObjectStore, record: Record, index: int) -> bytes:
 def fetch_surely(
     store: ObjectStore, record: Record, index: int, misread: Callable[[], None]
 ) -> bytes:
-    """Reads one block; damage is believed only where a second reading finds it too.
+    """Reads one block, and reads it again before it reports damage.
 
-    A bit may flip on the way, or a reply may break off, while the object is well.
+    A bit may flip in transit, or a reply may break off, while the object itself is intact.
 
     Args:
         store: where data objects are.
         record: of the blob.
         index: of the block.
-        misread: called where the second reading has found the block to be well.
+        misread: called if the second reading finds the block intact.
 
     Raises:
         NoSuchKey: the data object is gone; read the record again.
-        DataLoss: the bytes are not those that were committed, by both readings.
+        DataLoss: in both readings the bytes are not those that were committed.
     """
     try:
         return fetch(store, record, index)

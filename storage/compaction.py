@@ -1,14 +1,14 @@
-"""Many holds of one tenant on one digest become one: retries and races leave some.
+"""Merges the many holds that retries and races leave of one tenant on one digest into one.
 
-    newest takes over what all say → marks beside the others confirmed → newest listed, unmarked
+    newest takes over what all say → marks next to the others confirmed → newest listed, unmarked
     → no label is being changed → newest takes over once more → others deleted, then their marks
 
-No hold is made, so a Delete that runs meanwhile can't be undone by it. The one that stays is the
-one whose name sorts last: two compactions can't each delete what the other one keeps, and a
-listing under way that comes too late for the others comes in time for it. It is looked at after
-the marks: a Delete that has marked it, or a collector that is about to take it for the rest of
-one, is then seen, and nothing is deleted. Wherever this breaks off, what is marked and left is
-the collector's, as after a broken-off Delete.
+No hold is made, so a compaction can't undo a concurrent Delete. The hold that stays is the one
+whose name sorts last. So two compactions can't each delete what the other one keeps, and a
+concurrent listing that misses the others still reaches the one that stays. That one is checked
+after the marks are confirmed: if a Delete has marked it, or a collector is about to remove it
+as the remainder of a Delete, the compaction sees that and deletes nothing. If a compaction is
+interrupted, the collector removes the marked holds that are left, as after an interrupted Delete.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Compaction:
     def __init__(
         self, store: ObjectStore, holds: Holds, new_nonce: NewName, tenant: str, digest: Digest
     ) -> None:
-        """Asks nothing of the store yet."""
+        """Makes no requests yet."""
         self._store = store
         self._holds = holds
         self._new_nonce = new_nonce
@@ -38,11 +38,11 @@ class Compaction:
         self._newest = ""
 
     def mark(self) -> bool:
-        """Marks all but the newest, which says by then what all say; False: nothing is to be done.
+        """Merges all holds into the newest and marks the others; False if there is nothing to do.
 
         Raises:
             ConditionFailed, NoSuchKey: the newest is being changed or deleted; nothing is marked.
-            OutcomeUnknown, Unavailable: the store fails; what is marked stays so.
+            OutcomeUnknown, Unavailable: the store fails; what is marked stays marked.
         """
         found = sorted(self._find(), key=lambda named: named.key)
         if len(found) <= FEW:
@@ -56,11 +56,11 @@ class Compaction:
         return newest.key in listed and newest.key + DELETING not in listed
 
     def unlink(self) -> None:
-        """Deletes what is marked, once no label of it can be changed any more.
+        """Deletes the marked holds, once none of their labels can change any more.
 
         Raises:
             ConditionFailed, NoSuchKey: the newest is being changed or deleted; nothing is deleted.
-            OutcomeUnknown, Unavailable: the store fails; what is marked stays so.
+            OutcomeUnknown, Unavailable: the store fails; what is marked stays marked.
         """
         others = []
         for key in self._others:
@@ -72,7 +72,7 @@ class Compaction:
         self._holds.unlink(self._others)
 
     def _take_over(self, newest: Named, others: Sequence[Named]) -> None:
-        """The newest hold says what all say together."""
+        """Makes the newest hold say what all holds say together."""
         found = [*others, newest]
         voice = speaking(found).hold
         merged = replace(

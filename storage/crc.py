@@ -1,4 +1,4 @@
-"""The CRC32C of a whole, from the CRC32Cs of its blocks, without the bytes.
+"""Computes the CRC32C of a whole from the CRC32Cs of its blocks, without the bytes.
 
 A CRC is a remainder of polynomials over GF(2): appending n bytes multiplies it by x^8n.
 Polynomials of degree below 32 are numbers here, the highest bit for x^0.
@@ -31,7 +31,7 @@ def _product(one: int, other: int) -> int:
 
 
 def _doublings() -> tuple[int, ...]:
-    """x^8, x^16, x^32, …: what appending 1, 2, 4, … bytes multiplies by."""
+    """x^8, x^16, x^32, …: the factors for appending 1, 2, 4, … bytes."""
     power = _ONE >> 8
     found = [power]
     while len(found) < _LONGEST:
@@ -52,10 +52,10 @@ def joined(first: int, second: int, size: int) -> int:
 
 
 def of_blocks(sums: bytes, size: int) -> int:
-    """The CRC32C of `size` bytes, from the sums of their blocks as a record has them.
+    """The CRC32C of `size` bytes, from their block sums in the form that a record has.
 
     Raises:
-        ValueError: so many bytes don't have so many blocks.
+        ValueError: the number of sums doesn't match `size`.
     """
     if len(sums) != 4 * block_count(size):
         raise ValueError(f"{size} bytes don't have {len(sums) / 4:g} blocks")

@@ -1,9 +1,10 @@
-"""Damage that this process has found and that no record says yet. Bounded, and for a while.
+"""Damage that this process has found and no record says yet. Bounded in number and time.
 
-Whoever finds bytes damaged twice marks their record as corrupt, and everybody goes by that.
-Until the mark stands (the store may take no writes, or too much was marked lately), and until
-all caches have forgotten what they said before, this process at least doesn't go by those
-bytes: nobody is told that they are there, and no commit gives up its own bytes for them.
+When a process reads bytes twice and finds them damaged both times, it marks their record as
+corrupt, and everybody sees that. Until the mark is written (the store may refuse writes, or too
+many records were marked recently), and until all caches have forgotten the earlier state, at
+least this process doesn't rely on those bytes: it never reports them as present, and no commit
+discards its own bytes because of them.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from holdfast.digests import Digest
 from holdfast.storage.records import Record
 
 REMEMBERED: Final = 4096
-"""Digests that are remembered at most, some 2 MiB: those found first go first."""
+"""The most digests that are remembered, some 2 MiB; the oldest finds are dropped first."""
 REMEMBERED_FOR: Final = 3600.0
-"""Seconds after which damage must be found again: somebody may have restored the object."""
+"""Seconds after which damage is forgotten: somebody may have restored the object by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class KnownDamage:
     """Digests whose bytes were found to be damaged. Safe for many threads."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Knows of nothing yet.
+        """Begins with no known damage.
 
         Args:
             clock: monotonic, in s.
@@ -51,7 +52,7 @@ class KnownDamage:
         self._keep(record, marked=False)
 
     def marked(self, record: Record) -> None:
-        """The record itself says so now; caches may still say what they said before."""
+        """Notes that the record itself now says so; caches may still have its earlier state."""
         self._keep(record, marked=True)
 
     def _keep(self, record: Record, *, marked: bool) -> None:
@@ -64,14 +65,14 @@ class KnownDamage:
     def spoils(self, record: Record) -> bool:
         """Whether the bytes that a readable record names are known to be damaged.
 
-        A record that was marked and is readable again has been healed, or its bytes were
-        found to be good.
+        If a record was marked and is readable again, it has been healed, or its bytes were
+        found to be intact.
         """
         found = self._of(record.digest)
         return found is not None and not found.marked and found.data_key == record.data_key
 
     def concerns(self, digest: Digest) -> bool:
-        """Whether what caches say of a digest mustn't be believed."""
+        """Whether caches may be wrong about a digest."""
         return self._of(digest) is not None
 
     def _of(self, digest: Digest) -> _Found | None:
@@ -83,7 +84,7 @@ class KnownDamage:
             return found
 
     def forget(self, record: Record) -> None:
-        """What was found of a record's bytes is of no use any more."""
+        """Forgets what was found about a record's bytes."""
         with self._lock:
             found = self._found.get(record.digest)
             if found is not None and found.data_key == record.data_key:

@@ -1,16 +1,16 @@
-"""JSON documents that check themselves, as records and holds are stored.
+"""JSON documents that carry their own checksum: the stored form of records and holds.
 
 A document's last member is the CRC32C of all bytes before it, in eight lower-case
 hexadecimal digits:
 
     {"format":2,…,"sum":"0c92f6ab"}
 
-The rule is the same for all format versions, so a flipped bit is damage wherever it is,
-in `format` or in the sum itself too, and never looks like a newer version. Format 1 had no
-sum, and was never released: it is damage like anything else without one.
+The rule is the same for all format versions. So a flipped bit is detected as damage wherever
+it is, even in `format` or in the sum itself, and never looks like a newer version. Format 1 had
+no sum and was never released; like any document without a sum, it counts as damaged.
 
-A reader refuses a version that it doesn't know and keeps the fields that it
-doesn't know, so that an older frontend can't strip what a newer one added.
+A reader refuses a version that it doesn't know and keeps fields that it doesn't know, so
+that an older frontend can't strip what a newer one added.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Document = Mapping[str, Any]
 Decoded = TypeVar("Decoded")
 Decode = Callable[[str, bytes], Decoded]
 Misread = Callable[[DataLoss], None]
-"""Told what was wrong with a document that was whole when it was read once more."""
+"""Called with what was wrong with a document that was intact in the second reading."""
 
 SUM: Final = "sum"
 """The last member of each document; no field may have this name."""
@@ -37,7 +37,7 @@ _SEAL_SIZE: Final = len(_SEAL % 0)
 
 
 class Damaged(DataLoss):
-    """A document that can't be read; `entry` is the object's, None if that is torn itself."""
+    """A document that can't be read. `entry` is the object's; None if even the object is torn."""
 
     def __init__(self, message: str, entry: Entry | None) -> None:
         super().__init__(message)
@@ -50,18 +50,18 @@ def read(
     decode: Decode[Decoded],
     misread: Misread = lambda _: None,
 ) -> tuple[Decoded, Entry]:
-    """Reads a stored document, and once more if it is damaged: that may be the reply alone.
+    """Reads a stored document, and reads it again if it is damaged: perhaps only the reply was.
 
     Args:
         store: where it is.
         key: of the object.
         decode: makes a value of the key and the body.
-        misread: called if it was damaged the first time only.
+        misread: called if only the first reading was damaged.
 
     Raises:
-        NoSuchKey: there is none.
-        Damaged: both times.
-        UnsupportedFormat: of a newer format version.
+        NoSuchKey: there is no such object.
+        Damaged: both readings were damaged.
+        UnsupportedFormat: it has a newer format version.
     """
     try:
         return _read_once(store, key, decode)
@@ -91,7 +91,7 @@ def decode(key: str, body: bytes, newest: int) -> dict[str, Any]:
 
     Raises:
         DataLoss: its sum is wrong or missing, or it isn't a JSON object with a format version.
-        UnsupportedFormat: of a newer format version.
+        UnsupportedFormat: it has a newer format version.
     """
     head, seal = body[:-_SEAL_SIZE], body[-_SEAL_SIZE:]
     if seal != _seal(head):
@@ -112,7 +112,10 @@ def decode(key: str, body: bytes, newest: int) -> dict[str, Any]:
 
 
 def encode(document: Document) -> bytes:
-    """The bytes of a document: compact, keys in order, so that equal means equal; its sum last."""
+    """The bytes of a document, its sum last.
+
+    It is compact and its keys are sorted, so that equal documents have equal bytes.
+    """
     head = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()[:-1]
     return head + _seal(head)
 
@@ -125,7 +128,7 @@ def field(key: str, document: Document, name: str, kind: type) -> Any:  # noqa: 
     """One field of a document.
 
     Raises:
-        DataLoss: absent, or of another type.
+        DataLoss: the field is absent, or of another type.
     """
     value = document.get(name)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

@@ -2,9 +2,9 @@
 
     fleet/ingest-lifetime    the longest life of an ingest that any frontend allows, in s
 
-A frontend raises it before it serves. A collector takes data for garbage only when
-it is older than that, whatever its own settings say. It never sinks by itself:
-ingests that were begun under the longer life may still be there.
+A frontend raises this value before it serves. A collector treats data as garbage only if the
+data is older than that, whatever the collector's own settings say. The value is never lowered
+automatically, because ingests that began under the longer life may still exist.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from holdfast.storage.port import (
 LIFETIME: Final = f"{FLEET}ingest-lifetime"
 FORMAT: Final = 2
 ATTEMPTS: Final = 16
-"""How often it is raised while others raise it too."""
+"""How often a raise is tried while others raise the value concurrently."""
 
 
 def longest_lifetime(store: ObjectStore) -> float:
     """The longest life of an ingest, in s, that any frontend has declared; 0 if none has.
 
     Raises:
-        DataLoss: what is stored is damaged.
-        UnsupportedFormat: of a newer format version.
+        DataLoss: the stored value is damaged.
+        UnsupportedFormat: the stored value has a newer format version.
     """
     return _read(store)[0]
 
 
 def declare_lifetime(store: ObjectStore, seconds: float) -> float:
-    """Makes it known that ingests may live for `seconds`; returns the longest declared.
+    """Declares that ingests may live for `seconds`; returns the longest life declared.
 
     Raises:
-        DataLoss: what is stored is damaged.
-        UnsupportedFormat: of a newer format version.
-        Unavailable: it couldn't be confirmed.
+        DataLoss: the stored value is damaged.
+        UnsupportedFormat: the stored value has a newer format version.
+        Unavailable: the declaration couldn't be confirmed.
     """
     for _ in range(ATTEMPTS):
         longest, condition = _read(store)

@@ -6,14 +6,14 @@
     uploads/<id>/                     an upload under way: meta.json and <number>-<etag>
     tmp/  locks/                      not yet placed; one lock file per 1/256 of the keys
 
-The header line holds an ETag that is random for every write, so that an ETag is
-never seen again, and a torn file is noticed. So has each part; a completed upload's is
-computed from theirs. Bytes are never copied: completing an
-upload renames its folder, and reading maps ranges onto the part files. Where both a file
-and a folder of parts are there, the file counts: the other is what a crash left.
+The header line holds an ETag that is random for every write, so an ETag never returns and
+a torn file is noticed. Each part has a header line too, and a completed upload's ETag is
+computed from those of its parts. Bytes are never copied: completing an upload renames its
+folder, and reading maps ranges onto the part files. If both a file and a folder of parts
+exist, the file counts: a crash left the other behind.
 
-All changes of a key are made under its lock. Readers take none, unless they find
-nothing, or something half gone: then they look again under the lock.
+All changes of a key are made under its lock. Readers need no lock unless they find
+nothing, or something half removed: then they read again under the lock.
 
 Any number of processes of one machine may share a folder.
 """
@@ -50,11 +50,11 @@ from holdfast.storage.port import (
 
 FORMAT: Final = "holdfast-folder 1\n"
 STALE: Final = 24 * 3600.0
-"""Seconds after which a temporary file is nobody's any more."""
+"""Seconds after which no process uses a temporary file any more."""
 SETTLED: Final = 600.0
-"""Seconds after which the system has written out what nobody synced; it takes 30 or less."""
+"""Seconds after which the system has surely written out unsynced data; it needs 30 or less."""
 MOST_SURE: Final = 10_000
-"""ETags that are remembered as durable."""
+"""The most ETags that are remembered as durable."""
 _KEY: Final = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._=-]+(?:/[A-Za-z0-9._=-]+)*")
 _OURS: Final = frozenset({"FORMAT", FAILED, "tmp", "locks", "objects", "uploads"})
 
@@ -68,12 +68,12 @@ class FolderStore:
     def __init__(
         self, root: Path, clock: Callable[[], float] = time.time, files: Files | None = None
     ) -> None:
-        """Opens a folder; `check_access` makes it.
+        """Opens a folder; `check_access` creates it.
 
         Args:
             root: the folder.
             clock: the time, in s since 1970.
-            files: the file operations, where a test wants its own.
+            files: the file operations, if a test supplies its own.
         """
         self._root = root
         self._clock = clock
@@ -85,7 +85,7 @@ class FolderStore:
     # -- whole objects
 
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
-        """As the port says; a reply is never lost here."""
+        """See `ObjectStore`; a reply is never lost here."""
         path, etag = self._path(key), secrets.token_hex(16)
         with (
             translated(f"writing {key}"),
@@ -107,21 +107,21 @@ class FolderStore:
         except NoSuchKey:
             current = None
         except DataLoss:
-            current = ""  # torn; whoever has seen that may replace it
+            current = ""  # torn; a caller that has seen that may replace it
         if isinstance(condition, IfAbsent) and current is not None:
             raise ConditionFailed(f"{key} is there already")
         if isinstance(condition, IfMatch) and current != condition.etag:
             raise ConditionFailed(f"{key} has the ETag {current}, not {condition.etag}")
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
-        """As the port says. An object that is read as a whole is durable by then."""
+        """See `ObjectStore`. An object that was read as a whole is durable."""
         entry, body = self._settled(key, lambda: self._objects.read(key, offset, length))
         if length is None:
             self._make_sure(entry)
         return Fetched(entry, body, self._clock())
 
     def head(self, key: str) -> Entry:
-        """As the port says. The object is durable by then."""
+        """See `ObjectStore`. The object that is reported is durable."""
         entry = self._entry(key)
         self._make_sure(entry)
         return entry
@@ -130,9 +130,9 @@ class FolderStore:
         return self._settled(key, lambda: self._objects.entry(key))
 
     def _make_sure(self, entry: Entry) -> None:
-        """Syncs what somebody else may have put in place and died before syncing.
+        """Syncs an object that another process may have placed without syncing it before it died.
 
-        Whoever reads a record answers others by it, which may write nothing itself.
+        A reader answers others by a record that it has read, even if it writes nothing itself.
         """
         if entry.etag in self._sure:
             return
@@ -150,10 +150,10 @@ class FolderStore:
         self._sure.add(etag)
 
     def _settled(self, key: str, look: Callable[[], Result]) -> Result:
-        """Looks at an object; if it seems absent or damaged, once more under its lock.
+        """Looks at an object; if it seems absent or damaged, looks again under its lock.
 
-        One that is being replaced is in two places for a moment, and a reader who
-        looks at one place after the other can miss it in both.
+        An object that is being replaced is in two places for a moment, and a reader that
+        checks one place after the other can miss it in both.
         """
         self._path(key)
         with translated(f"reading {key}"):
@@ -164,26 +164,26 @@ class FolderStore:
                     return look()
 
     def delete(self, key: str) -> None:
-        """As the port says."""
+        """See `ObjectStore`."""
         path = self._path(key)
         with translated(f"deleting {key}"), self._files.locked(lock_of(key)):
             self._remove(path)
 
     def _remove(self, path: Path) -> None:
-        # The file last: parts below it are older and must not come back.
+        # The file goes last: the parts below it are older and must not come back.
         self._files.remove_tree(parts_folder(path))
         self._files.remove(path)
         self._files.remove_empty(path.parent, self._root / "objects")
 
     def delete_if(self, key: str, etag: str) -> None:
-        """As the port says; a reply is never lost here."""
+        """See `ObjectStore`; a reply is never lost here."""
         path = self._path(key)
         with translated(f"deleting {key}"), self._files.locked(lock_of(key)):
             self._check(key, IfMatch(etag))
             self._remove(path)
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
-        """As the port says; a folder is read when its turn comes."""
+        """See `ObjectStore`; each folder is read only when the listing reaches it."""
         keys = self._objects.keys(prefix, start_after)
         while True:
             with translated(f"listing {prefix or 'everything'}"):
@@ -195,15 +195,13 @@ class FolderStore:
             except NoSuchKey:
                 continue  # deleted since its folder was read
             except DataLoss:
-                entry = Entry(
-                    key, 0, "", self._clock()
-                )  # listed all the same, so that it can be deleted
+                entry = Entry(key, 0, "", self._clock())  # listed anyway, so that it can be deleted
             yield entry
 
     # -- uploads
 
     def create_upload(self, key: str) -> Upload:
-        """As the port says."""
+        """See `ObjectStore`."""
         self._path(key)
         now = self._clock()
         with translated(f"beginning an upload of {key}"):
@@ -212,62 +210,62 @@ class FolderStore:
     def put_part(
         self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
     ) -> Part:
-        """As the port says; sums are for a way that bytes don't go here."""
+        """See `ObjectStore`. The sums are ignored: the bytes don't travel, so they can't change."""
         del sums
         with translated(f"writing part {number} of {key}"):
             return self._uploads.put_part(key, upload_id, number, body)
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        """As the port says."""
+        """See `ObjectStore`."""
         with translated(f"listing the parts of {key}"):
             return self._uploads.parts(key, upload_id)
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
-        """As the port says; a reply is never lost here."""
+        """See `ObjectStore`; a reply is never lost here."""
         path, etag, now = self._path(key), composite(parts), self._clock()
         with translated(f"completing {key}"), self._files.locked(lock_of(key)):
             self._uploads.complete(key, upload_id, parts, path, etag=etag, now=now)
         return Written(etag, self._clock())
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """As the port says."""
+        """See `ObjectStore`."""
         with translated(f"aborting the upload of {key}"):
             self._uploads.abort(key, upload_id)
 
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
-        """As the port says."""
+        """See `ObjectStore`."""
         with translated("listing uploads"):
             yield from self._uploads.pending(prefix)
 
     def refuses_changed(self, key: str) -> bool | None:
-        """As the port says: bytes go no way here."""
+        """See `ObjectStore`: the bytes don't travel, so there is nothing to refuse."""
         del key
         return None
 
     @property
     def up(self) -> bool:
-        """As the port says: a folder is there, or fails at once."""
+        """See `ObjectStore`: a folder is present, or fails at once."""
         return True
 
     def throttled(self) -> int:
-        """As the port says: never."""
+        """See `ObjectStore`: a folder never throttles."""
         return 0
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
-        """As the port says: it is computed from those of the parts."""
+        """See `ObjectStore`: the ETag is computed from those of the parts."""
         return composite(parts)
 
     # -- the folder itself
 
     def now(self) -> float:
-        """This machine's clock: all who share the folder have it."""
+        """This machine's clock, which all processes that share the folder have in common."""
         return self._clock()
 
     def check_access(self) -> None:
-        """Makes the folder if need be.
+        """Creates the folder if necessary.
 
         Raises:
-            ConfigurationError: it can't be made or written, or holds something else.
+            ConfigurationError: it can't be created or written, or holds something else.
         """
         marker = self._root / "FORMAT"
         try:
@@ -290,7 +288,7 @@ class FolderStore:
             )
 
     def _mark(self, marker: Path) -> None:
-        """Says whose the folder is; one that is ours is opened on a full disk, too."""
+        """Marks the folder as ours; one that is marked already can be opened on a full disk too."""
         try:
             with translated("marking it"), self._files.temporary(FORMAT.encode()) as temporary:
                 if not marker.exists():
@@ -300,7 +298,7 @@ class FolderStore:
                 raise
 
     def _refuse_strangers(self, marker: Path) -> None:
-        """Refuses a folder of somebody else's; others may be making ours right now."""
+        """Refuses a folder that something else uses; a process may be creating ours right now."""
         if marker.exists() or not self._root.is_dir():
             return
         if {path.name for path in self._root.iterdir()} - _OURS:
@@ -309,7 +307,7 @@ class FolderStore:
             )
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Does nothing: nothing is kept open."""
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):

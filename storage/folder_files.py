@@ -29,13 +29,13 @@ from holdfast.storage.folder_trust import Trust
 from holdfast.storage.port import Buffer
 
 LOCKS: Final = 256
-"""Lock files: enough that writers of different keys seldom meet."""
+"""How many lock files there are: enough that writers of different keys seldom collide."""
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 
 
 def translate(error: OSError, doing: str) -> HoldfastError:
-    """The error of ours that an operating system error means."""
+    """The error of `holdfast.errors` that corresponds to an operating system error."""
     text = f"{doing}: {os.strerror(error.errno or 0)}"
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return ResourceExhausted(f"{text}; free some space on the disk of the data folder")
@@ -46,7 +46,7 @@ def translate(error: OSError, doing: str) -> HoldfastError:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turns operating system errors into the tree of `holdfast.errors`."""
+    """Turns operating system errors into those of `holdfast.errors`."""
     try:
         yield
     except OSError as error:
@@ -54,7 +54,7 @@ def translated(doing: str) -> Iterator[None]:
 
 
 def lock_folder(descriptor: int, kind: int) -> None:
-    """Locks an open folder, where the file system can: NFS can't, and needn't."""
+    """Locks an open folder if the file system can; NFS can't, and doesn't need it."""
     try:
         fcntl.flock(descriptor, kind)
     except OSError as error:
@@ -66,7 +66,7 @@ class Files:
     """Durable file operations below one folder. Safe for many threads and processes."""
 
     def __init__(self, root: Path, trust: Trust | None = None) -> None:
-        """Nothing is made yet; `trust` is a test's own."""
+        """Creates nothing yet; `trust` is for tests that supply their own."""
         self.trust = trust or Trust(root)
         self._root = root
         self._temporary = root / "tmp"
@@ -74,10 +74,10 @@ class Files:
         self._mutexes = [threading.Lock() for _ in range(LOCKS)]
 
     def prepare(self, *folders: str) -> None:
-        """Makes the folders and locks that are needed.
+        """Creates the folders and locks that are needed.
 
-        All locks are made beforehand: on a full disk none could be made, and
-        nothing could be deleted then.
+        All locks are created beforehand: on a full disk none could be created, and nothing
+        could be deleted then.
 
         Raises:
             Unavailable: the disk has failed to make something durable since the last boot.
@@ -87,9 +87,9 @@ class Files:
         below = [self._root / folder for folder in folders]
         for folder in (self._root, self._temporary, self._locks, *below):
             folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-        # `place` goes up to the root and no further. Who made it may have died before this.
+        # `place` syncs up to the root and no further, and the root's creator may have died.
         for folder in above | {self._root.parent}:
-            with suppress(PermissionError):  # who can't open it can't have made what is in it
+            with suppress(PermissionError):  # if we can't open it, its content isn't ours
                 self.sync_folder(folder)
         for index in range(LOCKS):
             os.close(self._open_lock(index))
@@ -101,7 +101,7 @@ class Files:
         except OSError as error:
             if error.errno not in {errno.EROFS, errno.EACCES}:
                 raise
-        return os.open(path, os.O_RDONLY)  # who may only read looks under the lock, too
+        return os.open(path, os.O_RDONLY)  # a process that may only read locks too
 
     @contextmanager
     def locked(self, number: int) -> Iterator[None]:
@@ -117,7 +117,7 @@ class Files:
 
     @contextmanager
     def temporary(self, *bodies: Buffer) -> Iterator[Path]:
-        """A synced file to be placed; what isn't placed in the block is removed."""
+        """Writes a synced file to be placed; removes it if the block ends without placing it."""
         path = self.write_temporary(*bodies)
         try:
             yield path
@@ -126,7 +126,7 @@ class Files:
 
     @contextmanager
     def temporary_folder(self) -> Iterator[Path]:
-        """A folder to be placed; if it isn't placed in the block it is removed."""
+        """Creates a folder to be placed; removes it if the block ends without placing it."""
         path = self._temporary / secrets.token_hex(16)
         path.mkdir(FOLDER_MODE)
         try:
@@ -136,10 +136,10 @@ class Files:
                 _remove_all(path)
 
     def write_temporary(self, *bodies: Buffer) -> Path:
-        """Writes a synced file that nobody knows yet.
+        """Writes a synced file that nothing refers to yet.
 
         Raises:
-            Unavailable: the disk can't be believed any more.
+            Unavailable: the disk can't be trusted any more.
         """
         self.trust.check()
         path = self._temporary / secrets.token_hex(16)
@@ -151,7 +151,7 @@ class Files:
                     view = view[os.write(descriptor, view) :]
             os.fsync(descriptor)
         except OSError:
-            # Never to be synced again: that would say OK of bytes that are lost.
+            # The file must not be synced again: that would report success for lost bytes.
             with suppress(HoldfastError):
                 self.remove(path)
             raise
@@ -160,15 +160,15 @@ class Files:
         return path
 
     def place(self, temporary: Path, path: Path) -> None:
-        """Renames a file or folder to where it belongs, durably.
+        """Renames a file or folder to its final place, durably.
 
-        The folder above `path` is made if need be, and made again if somebody who
-        cleans up empty folders takes it away in between. All folders above it are
-        synced: one that is there may have been made by somebody who hasn't yet.
+        The folder above `path` is created if necessary, and created again if a process that
+        removes empty folders removes it in between. All folders above it are synced, because
+        the process that created one of them may not have synced it yet.
 
         Raises:
             OutcomeUnknown: it is in place, but may not survive a power failure.
-            Unavailable: the disk can't be believed any more.
+            Unavailable: the disk can't be trusted any more.
         """
         self.trust.check()
         while True:
@@ -189,16 +189,16 @@ class Files:
             ) from error
 
     def sync_above(self, path: Path) -> None:
-        """Makes the entry of a file durable, and those of all folders down to it."""
+        """Makes the entry of a file durable, and the entries of all folders above it."""
         for folder in path.parents:
             self.sync_folder(folder)
             if folder == self._root:
                 return
 
     def _rename(self, temporary: Path, path: Path) -> None:
-        # Shared with other writers, but not with whoever lists: on some file systems
-        # (btrfs, tmpfs) a file renamed over another one moves to another place in
-        # its folder, and who is reading the folder misses it altogether.
+        # Writers share this lock, listings exclude it: on some file systems (btrfs,
+        # tmpfs) a file renamed over another one moves to another position in its
+        # folder, and a process that is reading the folder then misses it.
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             lock_folder(descriptor, fcntl.LOCK_SH)
@@ -207,10 +207,10 @@ class Files:
             os.close(descriptor)
 
     def sync_folder(self, folder: Path) -> bool:
-        """Makes the entries of a folder durable; False if it is gone, and needs nothing.
+        """Makes the entries of a folder durable; False if it is gone and there is nothing to sync.
 
         Raises:
-            Unavailable: the disk can't be believed any more.
+            Unavailable: the disk can't be trusted any more.
         """
         self.trust.check()
         try:
@@ -229,10 +229,11 @@ class Files:
     def remove(self, path: Path) -> bool:
         """Removes a file, durably; False if there is none.
 
-        That there is none is made durable too: who removed it may have died before.
+        Its absence is made durable too, because the process that removed it may have died
+        before its sync.
 
         Raises:
-            Unavailable: the disk can't be believed any more.
+            Unavailable: the disk can't be trusted any more.
         """
         self.trust.check()
         try:
@@ -247,10 +248,10 @@ class Files:
         return found
 
     def remove_tree(self, path: Path) -> bool:
-        """Removes a folder at once from where it was; False if there is none.
+        """Removes a folder from its place in one step; False if there is none.
 
         Raises:
-            Unavailable: the disk can't be believed any more.
+            Unavailable: the disk can't be trusted any more.
         """
         self.trust.check()
         doomed = self._temporary / secrets.token_hex(16)
@@ -263,7 +264,7 @@ class Files:
         return True
 
     def remove_empty(self, folder: Path, top: Path) -> None:
-        """Removes a folder and those above it, below `top`, as long as they are empty."""
+        """Removes a folder, and those above it up to `top`, as long as they are empty."""
         while folder != top:
             with suppress(FileNotFoundError):
                 try:
@@ -278,7 +279,7 @@ class Files:
         """Removes what dead processes left in the temporary folder.
 
         Args:
-            older_than: seconds since 1970; younger ones may be in use.
+            older_than: seconds since 1970; anything newer may be in use.
         """
         for entry in os.scandir(self._temporary):
             with suppress(FileNotFoundError):
@@ -291,7 +292,7 @@ class Files:
 
 
 def _remove_all(folder: Path) -> None:
-    """Removes a folder that somebody else may be sweeping at the same time."""
+    """Removes a folder that another process may be sweeping concurrently."""
 
     def failed(_: object, __: str, raised: tuple[object, BaseException, object]) -> None:
         if not isinstance(raised[1], FileNotFoundError):
@@ -301,12 +302,12 @@ def _remove_all(folder: Path) -> None:
 
 
 def _make(folder: Path) -> None:
-    """Makes a folder and those above it, whoever takes some of them away meanwhile."""
+    """Creates a folder and those above it, even if others remove some of them concurrently."""
     while True:
         try:
             folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         except FileExistsError:
-            # It was there when it was to be made, and isn't any more; or a file is.
+            # It existed when we tried to create it and is gone now; or a file is in its place.
             if any(above.exists() and not above.is_dir() for above in (folder, *folder.parents)):
                 raise
         else:

@@ -1,4 +1,4 @@
-"""Reading what the folder backend holds: files with a header, folders of parts."""
+"""Reads what the folder backend stores: files with a header, and folders of parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADER: Final = b"holdfast1 %s\n"
 MAGIC: Final = b"holdfast1 "
 HEADER_SIZE: Final = len(HEADER % (b"0" * 32))
 PARTS: Final = "~parts"
-"""No key has a tilde, so no key's folder can be taken for a parted object."""
+"""No key has a tilde, so no key's folder can be mistaken for a completed upload."""
 MANIFEST: Final = "manifest.json"
 _NOT_A_FILE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -32,7 +32,7 @@ def parts_folder(path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class _Parted:
-    """A completed upload: its part files, and where each ends in the object."""
+    """A completed upload: its part files, and the offset in the object where each ends."""
 
     entry: Entry
     folder: Path
@@ -41,7 +41,7 @@ class _Parted:
 
 
 class Objects:
-    """The objects below one folder, to read."""
+    """The objects below one folder, for reading."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -103,7 +103,7 @@ class Objects:
                 with (parted.folder / parted.names[index]).open("rb") as file:
                     piece = os.pread(file.fileno(), count, position - begin)
             except FileNotFoundError:
-                self._parted(key)  # deleted as a whole since: that is another error
+                self._parted(key)  # raises another error if the whole object was deleted since
                 raise DataLoss(f"object {key}: part {index + 1} is gone") from None
             if len(piece) != count:
                 raise DataLoss(f"object {key}: part {index + 1} is truncated")
@@ -113,7 +113,7 @@ class Objects:
         return parted.entry, pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def keys(self, prefix: str, start_after: str) -> Iterator[str]:
-        """Keys with a prefix, after another one, in order of the whole key."""
+        """The keys that begin with a prefix and sort after another key, in order of whole keys."""
         folder, _, _ = prefix.rpartition("/")
         yield from self._walk(f"{folder}/" if folder else "", prefix, start_after)
 
@@ -121,7 +121,7 @@ class Objects:
         for name in self._names(base):
             key = base + name
             if name.endswith("/"):
-                # Nothing below it can match, or all of it comes before start_after.
+                # Nothing below it can match, or all of it sorts before start_after.
                 outside = not key.startswith(prefix) and not prefix.startswith(key)
                 before = key < start_after and not start_after.startswith(key)
                 if not outside and not before:
@@ -130,14 +130,14 @@ class Objects:
                 yield key
 
     def _names(self, base: str) -> list[str]:
-        """What is in a folder: folders with a slash, so that they sort as keys do."""
+        """What is in a folder; folders end in a slash, so that they sort as keys do."""
         names = set()
         try:
             descriptor = os.open(self._root / base, os.O_RDONLY | os.O_DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):
             return []
         try:
-            # While it is read nothing is renamed in it: see `Files.place`.
+            # Nothing is renamed in the folder while it is read: see `Files.place`.
             lock_folder(descriptor, fcntl.LOCK_EX)
             with os.scandir(descriptor) as entries:
                 for entry in entries:

@@ -1,13 +1,13 @@
-"""Whether the folder's disk can still be believed when it says that something is durable.
+"""Whether the folder's disk can still be trusted when it reports that something is durable.
 
     fsync of a file fails, before it is placed  → it is removed; the next write is another file
-    fsync of a folder fails, after a change     → nothing new is believed until the next boot
+    fsync of a folder fails, after a change     → nothing new is trusted until the next boot
 
-Linux reports a failed write-back once: a second fsync of the same folder says OK though the
-entries it was to keep were dropped. Memory shows them all the same, to every process, and
-only a restart of the machine shows what is on the disk. So the failure is noted in a file
-beside the data, with the name of the boot: it is seen by all processes through the same
-memory, needn't be durable itself, and means nothing after the next boot.
+Linux reports a failed write-back once: a second fsync of the same folder succeeds although the
+entries it should have written were dropped. Memory still shows them, to every process, and
+only a restart of the machine shows what is really on the disk. So the failure is noted in a
+file next to the data, together with the name of the boot. All processes see that file through
+the same memory, so it needn't be durable itself, and it means nothing after the next boot.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def this_boot() -> str:
-    """What tells the machine's boots apart; "" where the system doesn't say."""
+    """A name that differs for each boot of the machine; "" if the system doesn't provide one."""
     try:
         return _BOOT.read_text("ascii").strip()
     except OSError:
@@ -43,11 +43,11 @@ class Trust:
         boot: Callable[[], str] = this_boot,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Nothing is read yet.
+        """Reads nothing yet.
 
         Args:
             root: the folder.
-            boot: the name of the machine's boot, where a test wants another one.
+            boot: the name of the machine's boot, if a test supplies its own.
             clock: the time, in s since 1970, as files have it.
         """
         self._root = root
@@ -57,10 +57,10 @@ class Trust:
         self._failed_at: float | None = None
 
     def lost(self) -> None:
-        """A folder couldn't be synced: nothing that is new may be believed from now on."""
+        """Notes that a folder couldn't be synced: nothing new may be trusted from now on."""
         if self._failed_at is None:
             self._failed_at = self._clock()
-            with suppress(OSError):  # this process knows; a disk that takes nothing tells others
+            with suppress(OSError):  # this process knows; others see that the disk refuses writes
                 self._tell()
 
     def _tell(self) -> None:
@@ -80,7 +80,7 @@ class Trust:
         return self._failed_at
 
     def check(self) -> None:
-        """Returns if the disk may be believed.
+        """Returns if the disk may be trusted.
 
         Raises:
             Unavailable: it has failed to make something durable.

@@ -1,8 +1,8 @@
 """Multipart uploads of the folder backend: one folder each, renamed when complete.
 
-All that changes an upload happens under its key's lock. So a part that is stored
-again can't take away the one that a completion has just found, and whoever comes
-after a completion or an abort finds the folder gone.
+Every change of an upload is made under its key's lock. So storing a part again can't remove
+the part that a completion has just found, and an operation that follows a completion or an
+abort finds the folder gone.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class _Meta:
 
 
 class Uploads:
-    """The uploads under way below one folder."""
+    """The unfinished uploads below one folder."""
 
     def __init__(self, root: Path, files: Files) -> None:
         self._root = root
         self._files = files
 
     def create(self, key: str, now: float) -> str:
-        """Begins an upload and returns its id: a folder with its meta, placed as one."""
+        """Begins an upload and returns its id; the folder and its meta appear in one step."""
         upload_id = secrets.token_hex(16)
         meta = json.dumps({"key": key, "initiated": now}).encode()
         with self._files.temporary_folder() as folder:
@@ -61,7 +61,7 @@ class Uploads:
         return upload_id
 
     def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
-        """Stores a part and removes an earlier one of its number.
+        """Stores a part and removes an earlier one with the same number.
 
         Raises:
             NoSuchUpload: completed, aborted or unknown.
@@ -73,7 +73,7 @@ class Uploads:
             self._files.locked(lock_of(key)),
         ):
             try:
-                # Not `place`: the folder must not be made again if it has gone.
+                # Not `place`: the folder must not be created again if it is gone.
                 temporary.rename(folder / _part_name(number, etag))
             except FileNotFoundError:
                 raise _no_upload(key, upload_id) from None
@@ -84,7 +84,7 @@ class Uploads:
         return Part(number, etag, sum(map(len, pieces(body))))
 
     def parts(self, key: str, upload_id: str) -> list[Part]:
-        """The parts that are there, by number.
+        """The parts that are stored, by number.
 
         Raises:
             NoSuchUpload: completed, aborted or unknown.
@@ -103,17 +103,17 @@ class Uploads:
             try:
                 size = (folder / name).stat().st_size
             except FileNotFoundError:
-                continue  # replaced since
+                continue  # replaced since it was listed
             parts.append(Part(int(number), etag, size))
         return parts
 
     def complete(
         self, key: str, upload_id: str, parts: Sequence[Part], path: Path, *, etag: str, now: float
     ) -> None:
-        """Makes the object at `path` of the upload's folder; the key is locked.
+        """Turns the upload's folder into the object at `path`; the caller has locked the key.
 
-        Nothing that an upload needs is removed before its folder is in place: a
-        crash leaves either an upload as it was, or an object.
+        Nothing that an upload needs is removed before its folder is in place: a crash leaves
+        either an unchanged upload or an object.
 
         Raises:
             NoSuchUpload: completed, aborted or unknown.
@@ -138,27 +138,27 @@ class Uploads:
         self._drop_leftovers(placed, parts)
 
     def _replace(self, folder: Path, placed: Path, names: list[str], manifest: Path) -> None:
-        """Puts new parts beside an object's old ones; its new manifest decides.
+        """Puts new parts next to an object's old ones; its new manifest then replaces the old one.
 
-        The folder itself can't be replaced in one step. The upload keeps its parts
-        until then, where the disk knows links.
+        The folder itself can't be replaced in one step. On file systems with hard links the
+        upload keeps its parts until then.
         """
         for name in names:
             try:
                 os.link(folder / name, placed / name)
             except FileExistsError:
-                continue  # a completion that died came this far
+                continue  # a completion that died got this far
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
                 (folder / name).rename(placed / name)
         self._files.sync_folder(placed)
         self._files.place(manifest, placed / MANIFEST)
-        with suppress(OSError):  # it is in place: an upload that stays is the collector's
+        with suppress(OSError):  # it is in place: the collector removes an upload that stays
             self._files.remove_tree(folder)
 
     def _drop_leftovers(self, placed: Path, parts: Sequence[Part]) -> None:
-        """Removes what no object needs; what stays goes when the object does."""
+        """Removes what no object needs; anything that stays is removed with the object."""
         wanted = {MANIFEST, *(_part_name(part.number, part.etag) for part in parts)}
         with suppress(OSError):
             for path in placed.iterdir():
@@ -180,19 +180,19 @@ class Uploads:
         return sizes
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Removes an upload, if it is there; one that a disk has damaged, too."""
+        """Removes an upload if it exists, even one that is damaged on disk."""
         try:
             self.check(key, upload_id)
         except NoSuchUpload:
-            self._files.sync_folder(self._root)  # who removed it may have died before this
+            self._files.sync_folder(self._root)  # its remover may have died before syncing
             return
         except DataLoss:
-            pass  # it can't say whose it is; nobody else has its random name
+            pass  # its key is unknown, but no other upload has its random name
         with self._files.locked(lock_of(key)):
             self._files.remove_tree(self._root / upload_id)
 
     def pending(self, prefix: str) -> Iterator[PendingUpload]:
-        """Uploads of keys with a prefix. One that is damaged has no key and isn't listed."""
+        """The uploads of keys with a prefix. A damaged one has no key and isn't listed."""
         for name in sorted(path.name for path in self._root.iterdir()):
             try:
                 meta = self._meta(name)
@@ -202,7 +202,7 @@ class Uploads:
                 yield PendingUpload(meta.key, name, meta.initiated)
 
     def check(self, key: str, upload_id: str) -> None:
-        """Makes sure that there is such an upload of that key.
+        """Checks that there is such an upload of that key.
 
         Raises:
             NoSuchUpload: there isn't.
@@ -224,7 +224,7 @@ class Uploads:
 
 
 def composite(parts: Sequence[Part]) -> str:
-    """The ETag of what these parts make: as random as theirs, and nobody else's."""
+    """The ETag of the object made of these parts: as random as theirs, and unique."""
     named = " ".join(_part_name(part.number, part.etag) for part in parts)
     return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 

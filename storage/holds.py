@@ -1,8 +1,7 @@
 """Holds: one tenant's claims on blobs, with its labels.
 
-Every operation that makes a hold makes one under a fresh name, and counts only
-on a hold whose creation it saw confirmed: a name that is there already may have
-a delete under way that still lands.
+Every operation that makes a hold uses a fresh name, and relies only on a hold whose creation
+the store has confirmed to it: if a name exists already, a delete of it may still be in flight.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ from holdfast.values import Info
 
 FORMAT: Final = 2
 ATTEMPTS: Final = 5
-"""How often a hold is sent, each time under a fresh name."""
+"""How often making a hold is tried, each time under a fresh name."""
 FEW: Final = 4
-"""Holds of one tenant on one digest that are left alone; more are compacted."""
+"""How many holds of one tenant on one digest are tolerated; more are compacted."""
 UPDATE_ATTEMPTS: Final = 32
 """How often a label update is merged with concurrent ones."""
 
@@ -46,15 +45,15 @@ Relabel = Callable[[Mapping[str, str]], Mapping[str, str]]
 Crowded = Callable[[str, Digest], None]
 Damaged = Callable[[DataLoss], None]
 Bodies = Callable[[Entry], bytes | None]
-"""Gives the body of a listed hold if it is known under the listed ETag."""
+"""Returns the body of a listed hold if it is known under the listed ETag."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
     """One hold, as stored: size in bytes, times in ns since 1970.
 
-    `labelled_at_ns` is 0 on a hold that was made without labels, so that it never
-    speaks against one that has them.
+    `labelled_at_ns` is 0 on a hold that was made without labels, so that it never overrides
+    one that has labels.
     """
 
     digest: Digest
@@ -147,15 +146,15 @@ class Holds:
         *,
         crowded: Crowded = lambda _tenant, _digest: None,
     ) -> None:
-        """Nothing is asked of the store yet.
+        """Makes no requests yet.
 
         Args:
             store: where holds are.
-            new_name: for holds.
-            new_nonce: for what is written.
-            kept: remembers what listings have fetched; None: nothing is.
-            damaged: told of each hold that is passed over because it can't be read.
-            crowded: told of a tenant and a digest where many holds were found.
+            new_name: makes the names of holds.
+            new_nonce: makes the nonces of what is written.
+            kept: remembers what listings have fetched; None: nothing is remembered.
+            damaged: called for each hold that is skipped because it can't be read.
+            crowded: called for a tenant and a digest with many holds.
         """
         self._store = store
         self._new_name = new_name
@@ -167,9 +166,9 @@ class Holds:
     def make(self, tenant: str, hold: Hold, name: str | None = None) -> str:
         """Makes a hold and returns its key, once the store has confirmed it.
 
-        Whatever isn't a clear yes is answered with another name: a hold that
-        landed unseen may be under deletion already. What is left behind is one
-        more hold of this tenant, which its own Delete takes.
+        After any other outcome it tries again under another name: a hold that was created
+        without confirmation may already be being deleted. What such an attempt leaves is one
+        more hold of this tenant, which the tenant's own Delete removes.
 
         Raises:
             Unavailable: no attempt was confirmed.
@@ -185,7 +184,7 @@ class Holds:
         raise Unavailable(f"hold on {hold.digest}: the store confirmed none of {ATTEMPTS} writes")
 
     def find(self, tenant: str, digest: Digest) -> list[Named]:
-        """This tenant's holds on a digest that no delete is marked beside."""
+        """This tenant's holds on a digest that have no delete mark."""
         entries = self._store.list(hold_prefix(tenant, digest))
         found = self.load([entry.key for entry in entries])
         if len(found) > FEW:
@@ -193,11 +192,11 @@ class Holds:
         return found
 
     def groups(self, tenant: str) -> Iterator[list[Entry]]:
-        """What is below each digest of a tenant, marks too, in order of digest.
+        """What is stored for each digest of a tenant, marks included, in order of digest.
 
-        Fetched as it is consumed, so memory stays bounded. It goes by the holds
-        alone: one whose record is gone comes too, so that its tenant can delete it.
-        What isn't a hold by its name is passed over: somebody else put it there.
+        It is fetched as it is consumed, so memory stays bounded. Only holds are read: one
+        whose record is gone is reported too, so that its tenant can delete it. An object whose
+        name isn't that of a hold is skipped, because somebody else put it there.
         """
         entries = self._store.list(tenant_prefix(tenant))
         for digest, group in groupby(entries, key=lambda entry: _digest_of(entry.key)):
@@ -205,10 +204,10 @@ class Holds:
                 yield list(group)
 
     def load(self, keys: list[str]) -> list[Named]:
-        """Those of one digest's listed holds that no delete is marked beside.
+        """The holds of one digest, out of its listed keys, that have no delete mark.
 
-        A damaged one counts as none: an error would hide all that the tenant holds. It is
-        listed all the same, so collectors count it, and its tenant's Delete takes it.
+        A damaged hold counts as none here: an error would hide all that the tenant holds. It is
+        still listed, so collectors count it, and its tenant's Delete removes it.
         """
         found = []
         for key in _unmarked(keys):
@@ -224,7 +223,7 @@ class Holds:
         """One hold.
 
         Raises:
-            NoSuchKey: there is none of that name.
+            NoSuchKey: there is no hold of that name.
             DataLoss: it is damaged.
             UnsupportedFormat: written by a newer version.
         """
@@ -237,11 +236,11 @@ class Holds:
     def remembered(
         self, group: list[Entry], elsewhere: Bodies = lambda _: None
     ) -> list[Named] | None:
-        """As `load`, without fetching one; None where something has changed or isn't known.
+        """As `load`, but fetches nothing; None if something has changed or isn't remembered.
 
         Args:
             group: what is listed below one digest.
-            elsewhere: asked for what isn't kept in memory; what it gives isn't kept either.
+            elsewhere: asked for what isn't in memory; what it returns isn't kept in memory.
         """
         found = []
         entries = {entry.key: entry for entry in group}
@@ -252,11 +251,11 @@ class Holds:
             try:
                 found.append(Named(key, entries[key].etag, Hold.decode(key, body)))
             except (DataLoss, UnsupportedFormat):
-                return None  # what stands in the store decides
+                return None  # what the store has decides
         return found
 
     def load_listed(self, group: list[Entry]) -> list[Named]:
-        """As `load`; what hasn't changed isn't fetched, and what is fetched is kept."""
+        """As `load`, but fetches only what has changed, and remembers what it fetches."""
         known = self.remembered(group)
         return self.load([entry.key for entry in group]) if known is None else known
 
@@ -269,16 +268,16 @@ class Holds:
         return Named(key, entry.etag, hold)
 
     def relabel(self, found: list[Named], change: Relabel, now_ns: int) -> Info:
-        """Changes the labels of what was found; concurrent changes are merged.
+        """Changes the labels of the given holds; concurrent changes are merged.
 
         Args:
             found: this tenant's holds on one digest, not empty.
-            change: gives the new labels for the old ones; called once per attempt.
+            change: computes the new labels from the old ones; called once per attempt.
             now_ns: becomes updated_at, in ns since 1970.
 
         Raises:
-            NoSuchKey: the hold was deleted meanwhile.
-            Unavailable: too many concurrent changes.
+            NoSuchKey: the hold was deleted concurrently.
+            Unavailable: there were too many concurrent changes.
         """
         target = speaking(found)
         others = [named for named in found if named.key != target.key]
@@ -304,9 +303,9 @@ class Holds:
         )
 
     def silence(self, found: Sequence[Named]) -> None:
-        """Takes their labels from holds that were made in vain: they stay, and say nothing.
+        """Removes the labels of holds that turned out useless; the holds themselves stay.
 
-        One that has changed meanwhile isn't touched: somebody has labelled it since.
+        A hold that has changed since isn't touched, because somebody has labelled it.
         """
         for named in found:
             if named.hold.labelled_at_ns:
@@ -319,15 +318,15 @@ class Holds:
     ) -> list[str]:
         """Marks this tenant's holds on a digest as being deleted; returns their keys.
 
-        The marks are confirmed before any hold goes, so that nobody counts on a hold
-        whose deletion may still land. A mark alone is the rest of a delete that was
-        broken off: its name comes too.
+        The marks are confirmed before any hold is deleted, so that nobody relies on a hold
+        whose deletion may still be in flight. A mark without a hold is left by an interrupted
+        delete: its name is returned too.
 
         Args:
             tenant: whose holds they are.
             digest: the blob.
-            still_wanted: called when the holds are listed, before any is marked; raises if
-                whoever asked has given up by then: they may have made a new one since.
+            still_wanted: called after the holds are listed and before any is marked; raises if
+                the client has given up by then, because it may have made a new hold since.
         """
         found = self._store.list(hold_prefix(tenant, digest))
         keys = sorted({entry.key.removesuffix(DELETING) for entry in found})
@@ -343,11 +342,11 @@ class Holds:
             self._store.delete(key + DELETING)
 
     def take_back(self, tenant: str, keys: Sequence[str]) -> None:
-        """Ends a delete of holds that are marked by one hold more, which stands for them.
+        """Cancels a delete of marked holds: makes one new hold that replaces them.
 
-        Their tenant may have been told, before they were marked, that it holds the
-        digest. They go, as they would have, once the new one is confirmed. Its name sorts
-        after theirs: a listing that comes too late for them comes in time for it.
+        The tenant may have been told, before they were marked, that it holds the digest. The
+        marked holds are deleted as planned, once the new one is confirmed. Its name sorts
+        after theirs, so a listing that misses them still reaches it.
 
         Raises:
             DataLoss: none can be read; they and their marks stay, for the collector.
@@ -378,7 +377,7 @@ class Holds:
 
 
 def _unmarked(keys: Sequence[str]) -> list[str]:
-    """The holds among one digest's keys that no mark stands beside."""
+    """The holds among one digest's keys that have no delete mark."""
     marked = {key.removesuffix(DELETING) for key in keys if key.endswith(DELETING)}
     return [key for key in keys if not key.endswith(DELETING) and key not in marked]
 

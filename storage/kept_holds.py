@@ -1,10 +1,11 @@
-"""Holds kept in memory under their ETags, so that a listing needn't fetch what hasn't changed.
+"""Holds kept in memory under their ETags, so that a listing fetches only what has changed.
 
-A listing names each hold's ETag, every write of a hold has a nonce of its own, and a
-name is never used twice: what has the key and the ETag is the hold that stands there.
+A listing reports each hold's ETag, every write of a hold has a nonce of its own, and a name is
+never used twice. So a kept body is current if its key and its ETag are those of the listing.
 
-Listings go round and round: where what was used longest ago makes room, it is just what
-comes next, and a little more than fits would leave nothing to be found. So any does.
+Listings pass over all holds again and again. The entry used longest ago is then just the one
+that is needed next, and if evicted, a cache that is slightly too small would never have a hit.
+So the entry to evict is chosen at random.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final
 from holdfast.storage.port import Entry
 
 OVERHEAD: Final = 400
-"""Bytes that an entry takes beside its key and its body, measured with CPython 3.11."""
+"""Bytes that an entry takes besides its key and its body, measured with CPython 3.11."""
 
 
 @dataclass(slots=True)
@@ -29,14 +30,14 @@ class _Kept:
 
 
 class KeptHolds:
-    """Bodies of holds with a byte budget; any make room for others. Safe for many threads."""
+    """Bodies of holds within a byte budget; evicts at random. Safe for many threads."""
 
     def __init__(self, budget: int, choose: Callable[[int], int] = random.randrange) -> None:
-        """Keeps nothing yet.
+        """Begins empty.
 
         Args:
             budget: bytes that all entries may take; 0: nothing is kept.
-            choose: a number below the one given, at random: which entry makes room.
+            choose: a random number below its argument: which entry is evicted.
         """
         self._budget = budget
         self._lock = threading.Lock()
@@ -47,17 +48,17 @@ class KeptHolds:
 
     @property
     def size(self) -> int:
-        """Bytes taken."""
+        """Bytes in use."""
         return self._size
 
     def get(self, entry: Entry) -> bytes | None:
-        """The body of a listed hold, if it is still the one that was kept."""
+        """The body of a listed hold, if it hasn't changed since it was kept."""
         with self._lock:
             found = self._kept.get(entry.key)
             return found.body if found and found.etag == entry.etag else None
 
     def put(self, key: str, etag: str, body: bytes) -> None:
-        """Keeps a body; others make room for it."""
+        """Keeps a body; evicts others until it fits."""
         weight = _weight(key, body)
         if weight > self._budget:
             return

@@ -2,15 +2,16 @@
 
 data/<uuid7>                                the bytes of one ingest
 blobs/<algorithm>/<hex>                     the record of a digest
-holds/<tenant>/<algorithm>/<hex>/<uuid7>    a hold; `….deleting` marks its end
-tails/<uuid7>                               less than a part, of a broken stream
+holds/<tenant>/<algorithm>/<hex>/<uuid7>    a hold; `….deleting` marks it as being deleted
+tails/<uuid7>                               less than a part, of an interrupted stream
 snapshots/<tenant>/<uuid7>/<n>, …/complete  what a List has read of a tenant's holds
                                             (storage.snapshots)
-tenants/<tenant>/seen, …/missing            who asked, and who is taken for gone (storage.sightings)
+tenants/<tenant>/seen, …/missing            when it made a request, since when it is missing
+                                            (storage.sightings)
 fleet/ingest-lifetime                       what all frontends agree on (storage.fleet)
 fleet/reserve-<n>                           room for Delete and gc in a full store (storage.reserve)
-scrub/cursor                                how far a scrub is (service.scrub)
-collector/census, …/clock, …/known, …/doomed   what one collection leaves to the next
+scrub/cursor                                how far a scrub has got (service.scrub)
+collector/census, …/clock, …/known, …/doomed   what one collection passes on to the next
                                             (service.collector)
 """
 
@@ -41,10 +42,10 @@ NewName = Callable[[], str]
 
 
 def uuid7(now_ms: int | None = None) -> str:
-    """A name that is never given out again and sorts by time.
+    """A unique name that sorts by time.
 
-    Source: RFC 9562, section 5.7. `now_ms` is the time in ms since 1970; 74 of
-    the 128 bits are random, so that clocks needn't agree.
+    Source: RFC 9562, section 5.7. `now_ms` is the time in ms since 1970. 74 of the 128 bits
+    are random, so names are unique even if clocks disagree.
     """
     moment = time.time_ns() // 10**6 if now_ms is None else now_ms
     bits = secrets.randbits(74)
@@ -55,7 +56,7 @@ def uuid7(now_ms: int | None = None) -> str:
 
 
 def name_after(name: str) -> str:
-    """A name as `uuid7` makes them that sorts after another one, whatever clock made that."""
+    """A name in the form of `uuid7` that sorts after `name`, whichever clock made that one."""
     try:
         moment = int(name[:8] + name[9:13], 16) + 1
     except ValueError:
@@ -64,17 +65,17 @@ def name_after(name: str) -> str:
 
 
 def proper(key: str) -> bool:
-    """Whether a listed key has only characters of ours; strangers may put what they like."""
+    """Whether a listed key has only characters that we use; other programs may use any."""
     return _PROPER.fullmatch(key) is not None
 
 
 def data_key(name: str) -> str:
-    """Where the bytes of one ingest go."""
+    """Where the bytes of one ingest are stored."""
     return DATA + name
 
 
 def tail_key(name: str) -> str:
-    """Where the unfinished part of a broken stream goes."""
+    """Where the unfinished part of an interrupted stream is stored."""
     return TAILS + name
 
 
@@ -97,32 +98,32 @@ def record_digest(key: str) -> Digest:
 
 
 def seen_key(tenant: str) -> str:
-    """What a frontend writes while a tenant asks for something."""
+    """The object that frontends write while a tenant makes requests."""
     return f"{TENANTS}{tenant}/seen"
 
 
 def missing_key(tenant: str) -> str:
-    """What is written when a tenant is first taken for gone."""
+    """The object that is written when a tenant is first found to be missing."""
     return f"{TENANTS}{tenant}/missing"
 
 
 def tenant_prefix(tenant: str) -> str:
-    """Below this are all holds of one tenant."""
+    """The prefix of all holds of one tenant."""
     return f"{HOLDS}{tenant}/"
 
 
 def snapshot_prefix(tenant: str) -> str:
-    """Below this are all snapshots of one tenant's holds."""
+    """The prefix of all snapshots of one tenant's holds."""
     return f"{SNAPSHOTS}{tenant}/"
 
 
 def hold_prefix(tenant: str, digest: Digest) -> str:
-    """Below this are one tenant's holds on one digest."""
+    """The prefix of one tenant's holds on one digest."""
     return f"{HOLDS}{tenant}/{digest.algorithm}/{digest.hex}/"
 
 
 def hold_digest(key: str) -> Digest:
-    """The digest that a hold's key, or its mark's, names.
+    """The digest that the key of a hold or of its mark names.
 
     Raises:
         DataLoss: it isn't the key of a hold.

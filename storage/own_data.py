@@ -5,8 +5,8 @@
           └─────── HEAD ◀──────┘
 
 A collector needs two runs, at least an hour apart, before it deletes data, however wrong
-its clock is. What was complete a quarter of that ago is therefore still there; of
-anything older, only another look can tell.
+its clock is. So data that was complete at most a quarter of an hour ago is still there. If
+it was seen longer ago, only another HEAD can show whether it is.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from holdfast.storage.port import NoSuchKey, ObjectStore
 from holdfast.storage.records import Record
 
 SIGHT_LASTS: Final = 900.0
-"""Seconds for which data counts as there once it was seen complete. With the 15 minutes in
-which a request can still land, that is half of what a collector waits between its two runs."""
+"""Seconds for which data counts as present after it was seen complete. Together with the
+15 minutes in which a request can still take effect, that is half of the time that a collector
+waits between its two runs."""
 LOOKS: Final = 3
-"""How often a look that came back too late is repeated."""
+"""How often a HEAD is repeated if its reply came too late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """How long an ingest may live, so that collectors can't take it for garbage.
+    """How long an ingest may live before collectors may treat it as garbage.
 
     Attributes:
         begun: when its data key was first used, by the store's clock, in s.
-        longest: seconds that it may take from then to its record.
+        longest: the most time, in s, that may pass from then until its record is written.
     """
 
     begun: float
     longest: float
 
     def check(self, store: ObjectStore) -> None:
-        """Forbids what would commit bytes that a collector may be deleting.
+        """Refuses to commit bytes that a collector may be deleting.
 
         Raises:
             Aborted: the ingest is too old.
@@ -54,12 +55,12 @@ class Lifetime:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """A data object was seen complete, by the reply to its write or by a HEAD.
+    """When and how a data object was seen complete, by the reply to its write or by a HEAD.
 
     Attributes:
-        at: a moment before which it wasn't looked at, in s by the clock of `Blobs`; None: this
+        at: a time no later than the look at it, in s by the clock of `Blobs`; None if this
             process hasn't seen it.
-        etag: what the object must have; "" where that isn't known.
+        etag: what the object's ETag must be; "" if that isn't known.
     """
 
     at: float | None = None
@@ -78,17 +79,17 @@ class OwnData:
 
 
 class Watch:
-    """Looks after one commit's data object until its record is sent. For one thread."""
+    """Checks one commit's data object until its record is sent. For one thread."""
 
     def __init__(
         self, store: ObjectStore, clock: Callable[[], float], record: Record, own: OwnData
     ) -> None:
-        """Nothing is asked of the store yet.
+        """Makes no requests yet.
 
         Args:
             store: where the object is.
-            clock: seconds, of which differences count; it goes on while a machine is suspended.
-            record: names the object, and says its size.
+            clock: in s, of which only differences count; it runs on while a machine is suspended.
+            record: names the object and its size.
             own: what is known of it.
         """
         self._store = store
@@ -102,7 +103,7 @@ class Watch:
 
         Raises:
             Aborted: the ingest is too old, or its bytes are gone or not what was stored.
-            Unavailable: the store can't be reached, or answers too late to rely on.
+            Unavailable: the store can't be reached, or its answer is too late to rely on.
         """
         for _ in range(LOOKS):
             self._own.lifetime.check(self._store)

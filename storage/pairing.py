@@ -1,11 +1,11 @@
 """Which Redis a store is used with, kept in the store.
 
-    fleet/redis    the store's own name, and what its Redis is known by
+    fleet/redis    the store's own name, and the identity of its Redis
 
-All frontends of a store must share one Redis: leases and the cache of holds are in it. The
-document is made by the first frontend, changed when its Redis has lost everything or is
-replaced, and written anew once a minute by one of those that use it. So whoever comes with
-another Redis sees that somebody is there. The protocol is `service.pairing`'s.
+All frontends of a store must share one Redis, which has the leases and the cache of holds. The
+first frontend writes the document. It is changed when that Redis has lost all its data or is
+replaced, and rewritten once a minute by one of the frontends that use it. So a frontend that is
+started with another Redis sees that the store is in use. The protocol is in `service.pairing`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Paired:
 
     Attributes:
         store: the store's own name, random: one Redis may know several stores.
-        redis: what its Redis is known by, random: it doesn't survive the loss of its data.
-        place: where that is, for people; no credentials.
+        redis: the random identity of its Redis; it is lost if Redis loses its data.
+        place: where that Redis is, for people; no credentials.
         by: the frontend that wrote this last, for people.
     """
 
@@ -48,11 +48,11 @@ class Paired:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The document, as a look found it.
+    """The document as it was read.
 
     Attributes:
-        paired: what it says; None: it isn't there, or damaged, and can be made anew.
-        etag: of the object; "" if it isn't there.
+        paired: what it says; None if it is absent or damaged, and can be written again.
+        etag: of the object; "" if it is absent.
         last_modified: of the object, by the store's clock, in s since 1970.
     """
 
@@ -62,7 +62,7 @@ class Kept:
 
     @property
     def unchanged(self) -> Condition:
-        """Under which it is written over only if nobody else has done so since."""
+        """The condition for replacing the document only if nobody else has since."""
         return IfMatch(self.etag) if self.etag else IfAbsent()
 
 
@@ -71,7 +71,7 @@ def look(store: ObjectStore) -> Kept:
 
     Raises:
         DataLoss: the object itself is torn.
-        UnsupportedFormat: of a newer format version.
+        UnsupportedFormat: it has a newer format version.
     """
     try:
         now, entry = documents.read(store, PAIRED, _decode)
@@ -85,7 +85,7 @@ def look(store: ObjectStore) -> Kept:
 
 
 def pair(store: ObjectStore, now: Paired, nonce: str, before: Kept) -> bool:
-    """Writes it over what a look found; False: it has changed, or the outcome isn't known."""
+    """Replaces the document that was read; False if it has changed or the outcome is unknown."""
     document = {
         "format": FORMAT,
         "store": now.store,

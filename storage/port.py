@@ -1,17 +1,17 @@
-"""What Holdfast asks of an object store: a dozen blocking operations.
+"""What Holdfast requires of an object store: a set of blocking operations.
 
 Implementations are safe to use from many threads. Keys are `/`-separated ASCII
 (`[A-Za-z0-9._=-]` in each part, which isn't `.` or `..`), and no key is the folder
 of another one: some stores lose objects below an object. Bodies are bytes, sizes and
 offsets are bytes, times are seconds since 1970 by the *store's* clock.
 
-Every operation raises, besides what its own docstring names:
+Every operation may also raise, besides the errors in its own docstring:
 
     Unavailable        the store can't be reached, or is throttling, after retries
     OutcomeUnknown     a conditional put or delete, or a complete, got no definite reply: it
-                       may have taken effect, now or later; look before acting
+                       may have taken effect, or may do so later; look before you act
     ResourceExhausted  bucket, disk or quota is full
-    PermissionDenied   the credentials don't allow it (a 403 is never absence)
+    PermissionDenied   the credentials don't allow it (a 403 never means absence)
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from typing import Final, Protocol
 from holdfast.errors import HoldfastError, NotFound
 
 MIN_PART_SIZE: Final = 5 * 2**20
-"""S3's smallest part, other than the last of an upload."""
+"""S3's smallest part in bytes, except for the last of an upload."""
 
 MAX_PARTS: Final = 10_000
-"""S3's most parts of one upload."""
+"""The most parts that S3 allows in one upload."""
 
 
 Buffer = bytes | bytearray | memoryview
 Body = bytes | Sequence[Buffer]
-"""Bytes in one piece, or in several, which nobody changes while they are sent."""
+"""Bytes in one piece or in several, which must not change while they are sent."""
 
 
 def pieces(body: Body) -> Sequence[Buffer]:
-    """A body's pieces."""
+    """The pieces of a body."""
     return (body,) if isinstance(body, bytes) else body
 
 
 class NoSuchKey(NotFound):
-    """There is no object of that name."""
+    """No object has that name."""
 
 
 class NoSuchUpload(NotFound):
-    """There is no such multipart upload: finished, aborted, or never made."""
+    """No such multipart upload exists: it is completed or aborted, or never existed."""
 
 
 class ConditionFailed(HoldfastError):  # noqa: N818 -- reads as the fact it is
-    """A conditional put or delete found another state than it asked for, and did nothing."""
+    """The condition of a put or delete didn't hold, so nothing was changed."""
 
 
 class InvalidPart(HoldfastError):  # noqa: N818 -- S3's own term
@@ -57,14 +57,14 @@ class InvalidPart(HoldfastError):  # noqa: N818 -- S3's own term
 
 @dataclass(frozen=True, slots=True)
 class IfMatch:
-    """Only if the object's ETag is this one; an absent object fails too."""
+    """Only if the object has this ETag; fails on an absent object too."""
 
     etag: str
 
 
 @dataclass(frozen=True, slots=True)
 class IfAbsent:
-    """Only if there is no object of that name."""
+    """Only if no object has that name."""
 
 
 Condition = IfMatch | IfAbsent
@@ -72,7 +72,7 @@ Condition = IfMatch | IfAbsent
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write tells: the new ETag, and the store's time of its reply."""
+    """The result of a write: the new ETag, and the time of the reply by the store's clock."""
 
     etag: str
     date: float
@@ -80,7 +80,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object of a listing, or the answer to a head."""
+    """One object in a listing, or the answer to a HEAD."""
 
     key: str
     size: int
@@ -109,7 +109,7 @@ class Upload:
 class Part:
     """A stored part of an upload, numbered from 1.
 
-    `sums` are those of its blocks, as a record has them; b"" where nobody said.
+    `sums` are those of its blocks, in the form that a record has; b"" if unknown.
     """
 
     number: int
@@ -122,8 +122,8 @@ class Part:
 class PendingUpload:
     """An upload that is neither completed nor aborted.
 
-    It is known by its key: the id is good for aborting it, but `create_upload` may have
-    given it another one.
+    Its key identifies it. The id can be used to abort it, but may differ from the one that
+    `create_upload` returned.
     """
 
     key: str
@@ -135,11 +135,11 @@ class ObjectStore(Protocol):
     """An object store: strongly consistent, with atomic conditional puts."""
 
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
-        """Writes a whole object. With a condition it is sent once, never retried.
+        """Writes a whole object. With a condition it is sent once and never retried.
 
         Raises:
             ConditionFailed: the condition didn't hold (IfMatch on an absent key too).
-            OutcomeUnknown: conditional, and no definite reply came.
+            OutcomeUnknown: it was conditional, and no definite reply arrived.
         """
         ...
 
@@ -147,7 +147,7 @@ class ObjectStore(Protocol):
         """Reads an object, or `length` bytes of it from `offset` (both within it).
 
         Raises:
-            NoSuchKey: there is none.
+            NoSuchKey: no object has that name.
             DataLoss: the object ends before the range does.
         """
         ...
@@ -156,35 +156,35 @@ class ObjectStore(Protocol):
         """Size, ETag and time of an object.
 
         Raises:
-            NoSuchKey: there is none.
+            NoSuchKey: no object has that name.
         """
         ...
 
     def delete(self, key: str) -> None:
-        """Removes an object; an absent one is no error."""
+        """Removes an object; succeeds if it is absent."""
         ...
 
     def delete_if(self, key: str, etag: str) -> None:
-        """Removes an object if its ETag is this one; sent once, never retried.
+        """Removes an object if it has this ETag; sent once and never retried.
 
-        Some servers ignore the condition and delete whatever is there: ask
-        `storage.probe.deletes_conditionally` before anything rests on it.
+        Some servers ignore the condition and delete any object: call
+        `storage.probe.deletes_conditionally` before you rely on it.
 
         Raises:
-            ConditionFailed: there is another object, or none.
-            OutcomeUnknown: no definite reply came.
+            ConditionFailed: the object has another ETag, or is absent.
+            OutcomeUnknown: no definite reply arrived.
         """
         ...
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
         """Objects whose keys begin with `prefix` and sort after `start_after`.
 
-        In UTF-8 order of the whole key, fetched page by page as it is consumed.
+        They are in UTF-8 order of the whole key, and fetched page by page as they are consumed.
         """
         ...
 
     def create_upload(self, key: str) -> Upload:
-        """Begins a multipart upload. A lost reply leaves one that nobody knows."""
+        """Begins a multipart upload. If the reply is lost, an upload stays that nobody knows."""
         ...
 
     def put_part(
@@ -193,12 +193,12 @@ class ObjectStore(Protocol):
         """Stores part `number` (from 1), replacing an earlier one of that number.
 
         Args:
-            key: of the object to be.
+            key: of the future object.
             upload_id: of the upload.
             number: of the part.
             body: the bytes.
-            sums: of the blocks of `body`, where they are known already: bytes that aren't
-                theirs any more are refused, if the store can.
+            sums: of the blocks of `body`, if they are already known: the store then refuses
+                bytes that have changed on the way, if it can.
 
         Raises:
             NoSuchUpload: completed, aborted or unknown.
@@ -216,49 +216,48 @@ class ObjectStore(Protocol):
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
         """Makes the object of exactly these parts, atomically. Sent once.
 
-        A store that was given sums with the parts may want them again here.
+        A store that received sums with the parts may require them again here.
 
         Raises:
             NoSuchUpload: completed (perhaps by a lost request of ours), aborted or unknown.
             InvalidPart: a part is absent or has another ETag.
-            OutcomeUnknown: no definite reply came.
+            OutcomeUnknown: no definite reply arrived.
         """
         ...
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """Drops an upload and its parts, those still in flight included; idempotent."""
+        """Drops an upload and its parts, including those in flight; idempotent."""
         ...
 
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
-        """Uploads under way below `prefix`, as far as the store tells.
+        """The unfinished uploads below `prefix`, as far as the store lists them.
 
-        MinIO forgets them in its listings when it restarts, and drops them itself
-        after a day.
+        MinIO no longer lists them after it restarts, and removes them itself after a day.
         """
         ...
 
     @property
     def up(self) -> bool:
-        """Whether the store answers, as far as is known without asking it."""
+        """Whether the store answers, as far as is known without a request."""
         ...
 
     def throttled(self) -> int:
-        """How often the store has asked for less, so far."""
+        """How many of its replies so far asked for fewer requests."""
         ...
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
-        """The ETag that completing these parts gives, where it can be computed."""
+        """The ETag of the object that these parts make, if it can be computed."""
         ...
 
     def refuses_changed(self, key: str) -> bool | None:
-        """Finds out, with an object `key`, whether bytes that change on the way are refused.
+        """Tests, with an object `key`, whether the store refuses bytes that change on the way.
 
-        None: nothing goes with bytes by which the store could notice.
+        None: no checksum is sent with the bytes, so the store can't notice.
         """
         ...
 
     def now(self) -> float:
-        """The store's clock: its last reply's date plus the time since.
+        """The store's clock: the date of its last reply plus the time since.
 
         Raises:
             Unavailable: its replies disagree about the time.
@@ -266,7 +265,7 @@ class ObjectStore(Protocol):
         ...
 
     def check_access(self) -> None:
-        """Finds out whether the store is there and answers.
+        """Checks that the store exists and answers.
 
         Raises:
             ConfigurationError: the bucket is missing, or the folder can't be used.
@@ -274,5 +273,5 @@ class ObjectStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back connections; nothing may be in flight."""
+        """Closes connections; nothing may be in flight."""
         ...

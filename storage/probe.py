@@ -1,8 +1,8 @@
-"""Whether a store does what Holdfast's safety rests on, found out by doing it.
+"""Tests whether a store behaves as Holdfast's safety requires.
 
-Some S3 servers ignore the conditions of a PUT, or check them without a lock. On
-those, two commits of one digest lose content, and nothing else would tell.
-Everything happens below a prefix of its own, which is emptied at the end.
+Some S3 servers ignore the conditions of a PUT, or check them without a lock. On those, two
+commits of one digest lose content, and nothing else would reveal it. Everything is written
+below a prefix of its own, which is emptied at the end.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from holdfast.storage.port import (
 PREFIX: Final = "probe/"
 WRITERS: Final = 16
 ROUNDS: Final = 3
-"""Of each kind of race: a store without a lock lets two writers win in most of them."""
+"""Rounds of each kind of race: a store without a lock lets two writers win in most of them."""
 SKEW: Final = 60.0
-"""Seconds between the clocks that are worth a remark."""
+"""Seconds between the clocks from which on the probe warns."""
 DANGEROUS_SKEW: Final = 600.0
-"""Seconds between the clocks at which S3 soon refuses signatures (at 900)."""
+"""Seconds between the clocks from which on the probe fails; at 900, S3 refuses signatures."""
 _WRONG_ETAG: Final = "0" * 32
 _UNCHECKED: Final = (
     "a bit that flips on the way to the store is found when the bytes are read, by DATA_LOSS: use "
@@ -56,7 +56,7 @@ _OTHER_STORE: Final = "use a store whose conditional PUTs are atomic: AWS S3, R2
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a probe found, in the order in which it looked."""
+    """What a probe found, in the order of its checks."""
 
     checks: tuple[Check, ...]
 
@@ -64,16 +64,16 @@ class Report:
 def probe(
     store: ObjectStore, essential_only: bool, clock: Callable[[], float] = time.time
 ) -> Report:
-    """Tries out what Holdfast needs of a store.
+    """Tests whether a store does what Holdfast needs.
 
     Args:
         store: any object store.
-        essential_only: leave out what Holdfast can start without.
+        essential_only: skip what Holdfast can start without.
         clock: this machine's, in s since 1970.
 
     Raises:
-        ConfigurationError: the bucket isn't there.
-        PermissionDenied: it can't even be looked into.
+        ConfigurationError: the bucket doesn't exist.
+        PermissionDenied: the credentials don't even allow a look into the bucket.
         Unavailable: the store can't be reached.
     """
     store.check_access()
@@ -141,7 +141,7 @@ def _permissions() -> str:
 
 
 class _Found(Exception):  # noqa: N818 -- an outcome of a check
-    """What a check found is not what it must be."""
+    """A check found something other than what is required."""
 
 
 def _try(name: str, look: Callable[[], str], advice: str, *, essential: bool = True) -> Check:
@@ -208,7 +208,7 @@ def _conditions(store: ObjectStore, prefix: str) -> str:
 
 
 def _races(store: ObjectStore, key: str, condition: Callable[[str], Condition]) -> str:
-    """Lets many writers race; exactly one may win, and its bytes must be there."""
+    """Lets many writers race; exactly one may win, and its bytes must be stored."""
     for number in range(ROUNDS):
         name = f"{key}-{number}"
         held = condition(name)
@@ -223,7 +223,7 @@ def _races(store: ObjectStore, key: str, condition: Callable[[str], Condition]) 
             except OutcomeUnknown:
                 return None
 
-        # Threads of their own know nothing of a deadline, unless they are told of it.
+        # New threads don't inherit the deadline, so it is passed on to them.
         with ThreadPoolExecutor(WRITERS, "probe", begin, (left(),)) as pool:
             results = list(pool.map(write, range(WRITERS)))
         _judge(results, store.get(name).body)
@@ -232,7 +232,7 @@ def _races(store: ObjectStore, key: str, condition: Callable[[str], Condition]) 
 
 def _judge(results: Sequence[bool | None], body: bytes) -> None:
     winners = [b"%d" % (writer + 1) for writer, won in enumerate(results) if won]
-    # A writer that got no clear reply (None) may be the one that won.
+    # A writer without a clear reply (None) may be the one that won.
     if len(winners) > 1 or (not winners and None not in results):
         raise _Found(f"{len(winners)} of {WRITERS} concurrent writers won; it must be exactly one")
     if winners and body != winners[0]:
@@ -342,7 +342,7 @@ def _deleted(store: ObjectStore, key: str, etag: str) -> bool:
 
 
 def _clean_up(store: ObjectStore, prefix: str) -> None:
-    """Leaves nothing behind, as far as the store lets us."""
+    """Removes what the probe wrote, as far as the store allows it."""
     with suppress(HoldfastError):
         for entry in list(store.list(prefix)):
             store.delete(entry.key)

@@ -1,7 +1,7 @@
 """Records: the commit point of a digest, changed only by compare-and-swap.
 
 absent → live → condemned → tombstone → live again …
-             ↘ corrupt → live (whoever has the bytes heals)
+             ↘ corrupt → live (a commit of the same bytes heals it)
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ FORMAT: Final = 2
 BLOCK_SIZE: Final = 4 * 2**20
 """Bytes under one checksum; the last block of a blob may be shorter."""
 INLINE_LIMIT: Final = 64 * 2**10
-"""Largest blob, in bytes, that its record carries itself."""
+"""Size in bytes of the largest blob that is stored inside its record."""
 ATTEMPTS: Final = 5
-"""How often one compare-and-swap is sent while its outcome stays unknown."""
+"""How often a compare-and-swap is sent while its outcome stays unknown."""
 
 TORN: Final = ""
-"""The ETag of an object of which a disk has kept too little to hold one."""
+"""The ETag of an object that is torn so early that its ETag is lost."""
 
 _DATA_KEY: Final = re.compile(re.escape(DATA) + r"[A-Za-z0-9._=-]+")
 _KNOWN: Final = frozenset(
@@ -43,7 +43,7 @@ _KNOWN: Final = frozenset(
 
 
 class State(StrEnum):
-    """Where a digest is in its life; no record at all is "absent"."""
+    """Where a digest is in its life; a digest without a record is "absent"."""
 
     LIVE = "live"
     CONDEMNED = "condemned"
@@ -52,7 +52,7 @@ class State(StrEnum):
 
 
 def new_nonce() -> str:
-    """128 random bits: makes equal documents differ, and one's own write known."""
+    """128 random bits, by which equal documents differ and a writer recognises its own write."""
     return secrets.token_hex(16)
 
 
@@ -65,8 +65,8 @@ def block_count(size: int) -> int:
 class Record:
     """What the store says of one digest.
 
-    `data_key` names the ingest whose bytes these are, inline ones too: it is how
-    a commit recognises that its own bytes were committed and collected meanwhile.
+    `data_key` names the ingest whose bytes these are, even if they are inline: by it a commit
+    recognises that its own bytes were committed and then collected.
     `block_sums` are big-endian CRC32C values of 4 bytes each, one per block.
     """
 
@@ -82,15 +82,15 @@ class Record:
 
     @property
     def readable(self) -> bool:
-        """Whether its bytes are, by what the record says, to be had."""
+        """Whether its bytes can be read, according to the record."""
         return self.state in {State.LIVE, State.CONDEMNED}
 
     def same_bytes(self, other: Record) -> bool:
-        """Whether two records say the same of the same bytes, whatever their state."""
+        """Whether two records describe the same bytes in the same way, in whatever state."""
         return self.turned(State.LIVE, "") == other.turned(State.LIVE, "")
 
     def turned(self, state: State, nonce: str) -> Record:
-        """The next record of the same bytes; a tombstone has given up inline ones."""
+        """The next record of the same bytes; a tombstone drops inline bytes."""
         inline = None if state is State.TOMBSTONE else self.inline
         return replace(self, state=state, nonce=nonce, inline=inline)
 
@@ -145,7 +145,7 @@ class Record:
 
     @classmethod
     def damaged(cls, digest: Digest) -> Record:
-        """What an unreadable record counts as: corrupt, of bytes that nobody knows."""
+        """What an unreadable record counts as: corrupt, of unknown bytes."""
         return cls(digest, State.CORRUPT, 0, 0, data_key="", block_sums=b"", nonce="")
 
     def _check(self, key: str) -> None:
@@ -167,14 +167,14 @@ class Record:
 
 
 def _sums(inline: bytes) -> bytes:
-    """Block sums of inline bytes, as `storage.blocks` has them."""
+    """The block sums of inline bytes, as in `storage.blocks`."""
     pieces = (inline[at : at + BLOCK_SIZE] for at in range(0, len(inline), BLOCK_SIZE))
     return b"".join(struct.pack(">I", crc32c.crc32c(piece)) for piece in pieces)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A record as it was read, with what a compare-and-swap needs."""
+    """A record as it was read, with its ETag for a compare-and-swap."""
 
     record: Record
     etag: str
@@ -182,7 +182,7 @@ class Seen:
 
 
 class LostRace(Exception):  # noqa: N818 -- an outcome, handled by every caller
-    """Another write came first; `current` is what is there now (None: absent)."""
+    """Another write won; `current` is what is stored now (None: absent)."""
 
     def __init__(self, current: Seen | None) -> None:
         super().__init__(current)
@@ -193,15 +193,15 @@ class Records:
     """The records of one store. Blocking; safe for many threads."""
 
     def __init__(self, store: ObjectStore, misread: documents.Misread = lambda _: None) -> None:
-        """Nothing is asked of the store yet; `misread` is as in `documents.read`."""
+        """Makes no requests yet; `misread` is as in `documents.read`."""
         self._store = store
         self._misread = misread
 
     def read(self, digest: Digest) -> Seen | None:
         """The record of a digest as it is now, or None.
 
-        One that is damaged twice in a row is returned as `Record.damaged`: nobody reads
-        by it, and whoever has the bytes may commit them over it.
+        If it is damaged in two readings, `Record.damaged` is returned instead: nobody reads by
+        it, and a commit of the same bytes may replace it.
 
         Raises:
             UnsupportedFormat: written by a newer version.
@@ -219,22 +219,22 @@ class Records:
         return Seen(record, entry.etag, entry.last_modified)
 
     def mark_corrupt(self, seen: Seen, nonce: str) -> Seen:
-        """Quarantines: nobody reads by it any more, and whoever has the bytes may heal it.
+        """Quarantines a digest: nobody reads its bytes any more; a commit of the bytes may heal it.
 
         Raises:
-            LostRace: it isn't any more what was seen.
+            LostRace: the record has changed since it was seen.
             Unavailable: the outcome stayed unknown.
         """
         return self.write(seen.record.turned(State.CORRUPT, nonce), seen)
 
     def restore(self, seen: Seen, nonce: str) -> Seen:
-        """Lifts a quarantine: the bytes that a corrupt record names are good.
+        """Ends a quarantine: the bytes that a corrupt record names are intact.
 
-        Whoever calls it has read all of them, under this very record. A tombstone's are never
-        revived.
+        The caller has read all of them, under this same record. The bytes of a tombstone are
+        never revived.
 
         Raises:
-            LostRace: it isn't any more what was seen.
+            LostRace: the record has changed since it was seen.
             Unavailable: the outcome stayed unknown.
         """
         if seen.record.state is not State.CORRUPT:
@@ -244,16 +244,16 @@ class Records:
     def write(
         self, record: Record, over: Seen | None, may_send: Callable[[], None] = lambda: None
     ) -> Seen:
-        """Compare-and-swap: stores `record` where there is still `over` (None: nothing).
+        """Compare-and-swap: stores `record` if `over` is still there (None: nothing is there).
 
-        No reply, or a failed condition, is resolved by reading again: our own
-        nonce means that it is done; the state we expected means that it may be
-        sent again, since a late twin of it can win only in our stead.
+        If there is no reply, or the condition fails, the record is read again. If it has our
+        own nonce, the write took effect. If it is still what we expected, the write may be sent
+        again: should a late duplicate win, it wins in our place.
 
         Args:
             record: what to store; its nonce must be fresh.
             over: what it replaces.
-            may_send: called before every send; raises to forbid it.
+            may_send: called before every send; raises to refuse it.
 
         Raises:
             LostRace: another write came first.

@@ -1,14 +1,14 @@
-"""Room that is kept occupied, so that a full store can be emptied by Holdfast itself.
+"""Space that is kept occupied, so that Holdfast itself can empty a full store.
 
-    room for all      fleet/reserve-0 … fleet/reserve-3 are there, of random bytes
+    there is room     fleet/reserve-0 … fleet/reserve-3 are stored, of random bytes
     a small write finds the store full (a mark, a record that changes, a run's notes)
-                      one piece goes, and the write is sent again
+                      one piece is deleted, and the write is sent again
     a piece is absent and there is no room for it
-                      no new bytes are taken, so that they don't eat what was freed
+                      new bytes are refused, so that they don't fill the space just freed
 
-Delete and gc write before they free anything: empty marks, tombstones, lists. What brings
-new bytes (data, parts, tails, snapshots, new holds and records) never takes from the reserve.
-Several pieces, because it takes others a while to notice that one is gone.
+Delete and gc write before they free anything: empty marks, tombstones, lists. Writes of new
+bytes (data, parts, tails, snapshots, new holds and records) never use the reserve. It has
+several pieces, because other processes notice only after a while that one is gone.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ PIECES: Final = 4
 
 Result = TypeVar("Result")
 Bytes = Callable[[int], bytes]
-"""Makes so many random bytes: equal ones take no room on some disks."""
+"""Makes the given number of random bytes: equal bytes take no space on some disks."""
 
 
 class Reserve:
     """The reserve of one store. Blocking; safe for many threads and processes."""
 
     def __init__(self, store: ObjectStore, size: int, new_bytes: Bytes) -> None:
-        """Nothing is asked of the store yet.
+        """Makes no requests yet.
 
         Args:
             store: where it is.
@@ -59,11 +59,11 @@ class Reserve:
 
     @property
     def short(self) -> bool:
-        """Whether a piece was given up, or had no room, when it was last looked at."""
+        """Whether a piece was missing, or had no room, at the last look."""
         return self._short
 
     def keep(self) -> None:
-        """Makes the pieces that are absent, as far as there is room.
+        """Creates the pieces that are absent, as far as there is room.
 
         Raises:
             Unavailable: the store can't be reached; what was known stays.
@@ -84,10 +84,10 @@ class Reserve:
                 self._short = False
 
     def making_room(self, write: Callable[[], Result]) -> Result:
-        """Carries out a small write; gives up a piece of the reserve if the store is full.
+        """Performs a small write; deletes a piece of the reserve if the store is full.
 
         Raises:
-            ResourceExhausted: it is full all the same; some stores take a minute to notice
+            ResourceExhausted: the store is still full; some stores need a minute to notice
                 that there is room.
             and as `write`.
         """
@@ -96,7 +96,7 @@ class Reserve:
         except ResourceExhausted:
             if not self._size:
                 raise
-        with self._lock:  # one at a time: the piece that another has given up may be enough
+        with self._lock:  # one at a time: the piece that another one deleted may be enough
             try:
                 return write()
             except ResourceExhausted:
@@ -113,7 +113,7 @@ class Reserve:
         """Returns if new bytes may be stored.
 
         Raises:
-            ResourceExhausted: the store is full but for what is needed to empty it.
+            ResourceExhausted: only the space needed to empty the store is left.
         """
         if self._short:
             raise ResourceExhausted(
@@ -123,27 +123,27 @@ class Reserve:
 
 
 class ReservedStore:
-    """An `ObjectStore` with a reserve: small writes may use it up, new bytes may not.
+    """An `ObjectStore` with a reserve: small writes may use it, new bytes may not.
 
     Attributes:
-        reserve: what is kept free.
+        reserve: the space that is kept.
     """
 
     def __init__(self, inner: ObjectStore, reserve: Reserve, *, tending: bool = False) -> None:
-        """Nothing is asked of the store yet.
+        """Makes no requests yet.
 
         Args:
             inner: the store.
             reserve: of that store.
-            tending: whether whoever uses it is there to free room: then what it writes is small,
-                whatever it is, but for data.
+            tending: whether the caller is there to free space: then everything that it writes
+                counts as small, except data.
         """
         self._inner = inner
         self._tending = tending
         self.reserve = reserve
 
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
-        """As the port says."""
+        """See `ObjectStore`."""
         if self._brings_bytes(key, condition):
             self.reserve.refuse_new(key)
             return self._inner.put(key, body, condition)
@@ -156,19 +156,19 @@ class ReservedStore:
         return new and not self._tending
 
     def delete(self, key: str) -> None:
-        """As the port says; a disk may need room for it."""
+        """See `ObjectStore`; a disk may need space for it."""
         self.reserve.making_room(lambda: self._inner.delete(key))
 
     def delete_if(self, key: str, etag: str) -> None:
-        """As the port says."""
+        """See `ObjectStore`."""
         self.reserve.making_room(lambda: self._inner.delete_if(key, etag))
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """As the port says."""
+        """See `ObjectStore`."""
         self.reserve.making_room(lambda: self._inner.abort_upload(key, upload_id))
 
     def create_upload(self, key: str) -> Upload:
-        """As the port says."""
+        """See `ObjectStore`."""
         if key.startswith(DATA):
             self.reserve.refuse_new(key)
         return self._inner.create_upload(key)
@@ -176,62 +176,62 @@ class ReservedStore:
     def put_part(
         self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
     ) -> Part:
-        """As the port says."""
+        """See `ObjectStore`."""
         if key.startswith(DATA):
             self.reserve.refuse_new(key)
         return self._inner.put_part(key, upload_id, number, body, sums)
 
-    # -- what passes
+    # -- passed on unchanged
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._inner.get(key, offset, length)
 
     def head(self, key: str) -> Entry:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._inner.head(key)
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._inner.list(prefix, start_after)
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._inner.list_parts(key, upload_id)
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._inner.complete_upload(key, upload_id, parts)
 
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._inner.list_uploads(prefix)
 
     def throttled(self) -> int:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._inner.throttled()
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._inner.composite_etag(parts)
 
     @property
     def up(self) -> bool:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._inner.up
 
     def refuses_changed(self, key: str) -> bool | None:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._inner.refuses_changed(key)
 
     def now(self) -> float:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._inner.now()
 
     def check_access(self) -> None:
-        """As the port says."""
+        """See `ObjectStore`."""
         self._inner.check_access()
 
     def close(self) -> None:
-        """As the port says."""
+        """See `ObjectStore`."""
         self._inner.close()

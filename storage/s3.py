@@ -1,6 +1,6 @@
 """The object store in an S3 bucket.
 
-ETags have no quotes on this side of the port.
+ETags in the port have no quotes.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ __all__ = ["S3Settings", "S3Store"]
 DECIDED: Final = frozenset(
     {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED}
 )
-"""Replies to a conditional put that say how it ended, or that it may still end."""
+"""Replies to a conditional put that give its outcome, or say that it is still open."""
 BODY_ATTEMPTS: Final = 4
-"""How often a read is begun again whose body broke off; botocore doesn't retry those."""
+"""How often a read is tried if its body breaks off; botocore doesn't retry that."""
 
 
 class S3Store(Uploads):
     """An `ObjectStore` in a bucket. Credentials come from the ordinary AWS chain."""
 
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
-        """As the port says.
+        """See `ObjectStore`.
 
-        A 409 (raced with another conditional put) is OutcomeUnknown, too: servers
-        differ in whether it is a refusal, and the caller, who looks before it
-        sends again, is right either way.
+        A 409 (a race with another conditional put) counts as OutcomeUnknown too: servers
+        differ in whether it is a refusal, and the caller looks before it sends again, which
+        is right in both cases.
         """
         checksum = BodySum.of(crc32c.crc32c(body)) if self._checksums else BodySum()
         if condition is not None:
@@ -96,8 +96,8 @@ class S3Store(Uploads):
         except ChangedOnTheWay as error:
             raise OutcomeUnknown(because(error)) from error
         except OutcomeUnknown:
-            # The caller looks and sends again at once; a server that asked for
-            # less is given some time first.
+            # The caller looks and sends again at once, so a server that asked for
+            # fewer requests gets some time first.
             self._pause()
             raise
         with understood(doing, once=True):
@@ -106,7 +106,7 @@ class S3Store(Uploads):
     def _put_directly(
         self, key: str, body: bytes, checksum: BodySum, condition: Condition
     ) -> Answer | None:
-        """The reply to a conditional put; None: nothing was written, and boto3 shall do it."""
+        """The reply to a conditional put; None: nothing was written, and boto3 has to send it."""
         if not self._direct.usable:
             return None
         held = (
@@ -127,7 +127,7 @@ class S3Store(Uploads):
         return None
 
     def refuses_changed(self, key: str) -> bool | None:
-        """As the port says."""
+        """See `ObjectStore`."""
         if not self._checksums:
             return None
         try:
@@ -146,7 +146,7 @@ class S3Store(Uploads):
         return Written(bare(answer.headers["etag"]), self._answered_at(answer))
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
-        """As the port says. A body that breaks off is fetched again."""
+        """See `ObjectStore`. If a body breaks off, it is fetched again."""
         if length == 0:
             return self._empty(key, offset, 0)
         last = "" if length is None else str(offset + length - 1)
@@ -197,14 +197,14 @@ class S3Store(Uploads):
         return Described.of(headers, received, offset, self._clock.believed(headers.get("date")))
 
     def _empty(self, key: str, offset: int, length: int | None) -> Fetched:
-        """A range that S3 has no words for: no bytes, at the end or before it."""
+        """An empty range, which S3 can't express: no bytes, at the end or before it."""
         entry = self.head(key)
         if offset > entry.size or length:
             raise ends_early(entry, offset, length or 0)
         return Fetched(entry, b"", self._clock.believed(None))
 
     def head(self, key: str) -> Entry:
-        """As the port says."""
+        """See `ObjectStore`."""
         answer = self._plainly("HEAD", key)
         if answer and answer.status == HTTPStatus.OK and "content-length" in answer.headers:
             with understood(f"reading {key}"):
@@ -216,7 +216,7 @@ class S3Store(Uploads):
         except HoldfastError as error:
             if status_of(error.__cause__) != HTTPStatus.NOT_FOUND:
                 raise
-            # A reply to HEAD has no body: it doesn't say what is absent, nor whether S3 says so.
+            # A HEAD reply has no body: it shows neither what is absent nor whether S3 answered.
             self._confirm_absence(key)
             raise NoSuchKey(f"there is no object {key}") from error
         with understood(f"reading {key}"):
@@ -238,7 +238,7 @@ class S3Store(Uploads):
         raise Unavailable(f"{doing}: HEAD says that it isn't there, and GET that it is; try again")
 
     def delete(self, key: str) -> None:
-        """As the port says."""
+        """See `ObjectStore`."""
         if (answer := self._plainly("DELETE", key)) and answer.status != HTTPStatus.NOT_FOUND:
             return
         try:
@@ -248,7 +248,7 @@ class S3Store(Uploads):
             return  # some servers say so
 
     def delete_if(self, key: str, etag: str) -> None:
-        """As the port says, through boto3: it is rare."""
+        """See `ObjectStore`. It is rare, so it goes through boto3."""
         try:
             with translated(f"deleting {key}", once=True):
                 self._once.delete_object(
@@ -258,13 +258,13 @@ class S3Store(Uploads):
             raise ConditionFailed(f"{key} isn't there, so its ETag isn't {etag}") from error
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
-        """As the port says.
+        """See `ObjectStore`.
 
-        Every page names the key to go on after: that never expires, however long
-        the consumer takes. A page without keys names none, so its token is followed.
+        Every page request names the key to continue after. A key never expires, however long
+        the consumer takes. A page without keys names none, so its token is used.
 
         Raises:
-            Unavailable: the listing is out of order, strays from its prefix or leads nowhere.
+            Unavailable: the listing is out of order, leaves its prefix or doesn't advance.
         """
         listing = f"listing {prefix or 'everything'}"
         after = self._prefix + start_after if start_after else ""

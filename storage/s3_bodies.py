@@ -1,4 +1,4 @@
-"""The bodies of replies to reads: what is said of them, and whether they came in full."""
+"""The bodies of replies to reads: what their headers say, and whether they are complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from holdfast.storage.s3_strangers import NotS3
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a reply says of its body: `size` in bytes, `whole` the object's, if it is a range."""
+    """What a reply says of its body: its size in bytes, and the `whole` object's for a range."""
 
     size: int
     whole: int | None
@@ -29,12 +29,12 @@ class Described:
 
         Args:
             headers: by lower-case names.
-            received: bytes of the body that are there.
-            offset: where it was to begin, if it is a range.
+            received: bytes of the body that have arrived.
+            offset: where it should begin, if it is a range.
             date: when the server answered, in s since 1970.
 
         Raises:
-            KeyError, ValueError, NotS3: they aren't those of an object, or of another range.
+            KeyError, ValueError, NotS3: the headers aren't those of an object, or of this range.
         """
         modified = ServerClock.parse(headers.get("last-modified"))
         return cls(
@@ -49,7 +49,7 @@ class Described:
 def whole(
     key: str, offset: int, length: int | None, described: Described, body: bytes
 ) -> Fetched | None:
-    """What was read, if it came in full; None if it broke off.
+    """What was read, if it is complete; None if it broke off.
 
     Raises:
         DataLoss: the object has fewer bytes than were asked for.
@@ -57,7 +57,7 @@ def whole(
     size = described.size
     if described.whole is not None:
         size = described.whole
-    elif offset or length is not None:  # a server that doesn't know ranges
+    elif offset or length is not None:  # the server doesn't support ranges
         body = body[offset : None if length is None else offset + length]
     entry = Entry(key, size, described.etag, described.last_modified)
     wanted = size - offset if length is None else length
@@ -67,10 +67,10 @@ def whole(
 
 
 def _size_of_whole(content_range: str, offset: int) -> int | None:
-    """Bytes of the object that a range is of: "bytes <first>-<last>/<size>"; None: of none.
+    """The size of a range's object, from "bytes <first>-<last>/<size>"; None if it isn't given.
 
     Raises:
-        NotS3: it doesn't begin where it should.
+        NotS3: the range doesn't begin where it should.
         ValueError: it is no range.
     """
     if not content_range:
@@ -82,7 +82,7 @@ def _size_of_whole(content_range: str, offset: int) -> int | None:
 
 
 def ends_early(entry: Entry, offset: int, wanted: int) -> DataLoss:
-    """The error of an object that has fewer bytes than were asked for."""
+    """The error for an object that has fewer bytes than were asked for."""
     return DataLoss(
         f"object {entry.key} has {entry.size} bytes; bytes {offset} to {offset + wanted} "
         "were wanted"

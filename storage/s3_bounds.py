@@ -1,8 +1,8 @@
-"""The bounds of boto3's requests: what is left before a deadline, and the circuit.
+"""Bounds boto3's requests: by the time that is left before a deadline, and by the circuit.
 
-boto3 takes timeouts for a whole client, and pauses between its tries for as long as it sees
-fit. Here each try asks how much time is left, a pause that may outlast the deadline isn't
-begun, and no try is begun at all after it.
+boto3 has timeouts only for a whole client, and pauses between attempts as long as it likes.
+Here each attempt asks how much time is left, no pause begins that may outlast the deadline,
+and no attempt begins after the deadline.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BEGAN: Final = "holdfast_began"
 
 
 class _InTime(Timeout):
-    """The timeouts of a client, as far as there is time for them; urllib3 clones them each time."""
+    """A client's timeouts, cut to the time that is left; urllib3 clones them for each attempt."""
 
     def __init__(self, connect: float, read: float) -> None:
         super().__init__(connect=connect, read=read)
@@ -35,7 +35,7 @@ class _InTime(Timeout):
 
 
 def bound(client: S3Client, circuit: Circuit, settings: S3Settings) -> None:
-    """Puts a client under the deadlines of its callers, and under a circuit."""
+    """Makes a client respect its callers' deadlines, and a circuit."""
 
     def begin(request: Any, **_: Any) -> None:  # noqa: ANN401 -- botocore's event
         request.context[_BEGAN] = circuit.enter()
@@ -51,7 +51,7 @@ def bound(client: S3Client, circuit: Circuit, settings: S3Settings) -> None:
             circuit.failed(request_dict["context"][_BEGAN], caught_exception)
         else:
             circuit.answered()
-        # None leaves it to boto3, which knows what may be repeated.
+        # None leaves the decision to boto3, which knows what may be repeated.
         return None if _worth_a_pause(attempts, response) else False
 
     timeout = _InTime(connect=settings.connect_timeout, read=settings.read_timeout)
@@ -63,7 +63,7 @@ def bound(client: S3Client, circuit: Circuit, settings: S3Settings) -> None:
 
 
 def _worth_a_pause(attempts: int, response: tuple[Any, Any] | None) -> bool:
-    """Whether a try can follow before the deadline, after as long a pause as boto3 may make."""
+    """Whether another attempt fits before the deadline, after the longest pause of boto3's."""
     left = deadlines.left()
     if left is None:
         return True

@@ -1,4 +1,4 @@
-"""While a store is known not to answer, nobody waits for it.
+"""While a store is known not to answer, no request waits for it.
 
 closed ──lost──▶ open: requests fail at once ──every 2 s──▶ one of them is let through
 ▲                                                             │
@@ -17,30 +17,30 @@ from holdfast import deadlines
 from holdfast.backend import Backend
 
 RETRIED: Final = 2.0
-"""Seconds from one request that was let through to the next."""
+"""Seconds from one trial request to the next."""
 LATE: Final = 0.6
-"""How much of a deadline's time is left when the first try of it is over."""
+"""Share of a deadline's time; when less is left, an attempt may use all of it."""
 STALLED: Final = 30.0
-"""Seconds after which one that was let through is given up, if nobody says how it ended."""
+"""Seconds after which a trial request is given up if its outcome wasn't reported."""
 
 EARNEST: Final = 0.9
-"""Seconds that an answer must have been waited for to be missed."""
+"""Seconds that a request must have waited before its timeout counts against the store."""
 TIMEOUTS: Final = (ReadTimeoutError, ConnectTimeoutError)
 SOONEST: Final = 0.05
-"""Seconds that a try has at least, once it is begun."""
+"""Seconds that an attempt has at least, once it has begun."""
 
 
 class NotSent(BotoCoreError):  # noqa: N818 -- reads as the fact it is
-    """A request that wasn't sent: it is too late for it, or the store doesn't answer."""
+    """A request that wasn't sent: its deadline has passed, or the store doesn't answer."""
 
     fmt = "{reason}"
 
 
 class Circuit:
-    """What a request passes before it is sent. Safe for many threads."""
+    """What a request must pass before it is sent. Safe for many threads."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
-        """Closed.
+        """Begins closed.
 
         Args:
             backend: what is known of the store.
@@ -56,7 +56,7 @@ class Circuit:
         """Lets a request through; returns when it began, for `failed`.
 
         Raises:
-            NotSent: its deadline is over, or the store is lost and isn't tried just now.
+            NotSent: its deadline has passed, or the store is lost and no trial is due.
         """
         now, deadline = self._clock(), deadlines.current()
         if deadline is not None and deadline.left <= 0:
@@ -76,14 +76,15 @@ class Circuit:
         )
 
     def answered(self) -> None:
-        """A request was answered, whatever the answer."""
+        """Notes that a request was answered, whatever the answer."""
         self._trying = None
         self._backend.answered()
 
     def failed(self, began: float, error: Exception | None) -> None:
-        """A request that began then had no answer, and why.
+        """Notes that a request which began at `began` got no answer, and why.
 
-        One that was given up at once, because its client is impatient, says nothing of the store.
+        If it was given up very early, because its client is impatient, that says nothing about
+        the store.
         """
         up = self._backend.up
         impatient = isinstance(error, TIMEOUTS) and self._clock() - began < EARNEST
@@ -95,10 +96,10 @@ class Circuit:
 
 
 def patience(most: float) -> float:
-    """Seconds without a byte after which a try is given up.
+    """Seconds without a byte after which an attempt is given up.
 
-    Early before a deadline that is half of what is left: there must be time for another try, on
-    another connection, or for a look at what became of this one. Late it is all.
+    Long before a deadline, it is half of the time left, so that there is time for another attempt
+    on another connection, or for finding out what became of this one. Close to it, it is all of it.
     """
     deadline = deadlines.current()
     if deadline is None:
@@ -108,6 +109,6 @@ def patience(most: float) -> float:
 
 
 def spent() -> str:
-    """How long was waited for an answer, for an error."""
+    """How long the request waited for an answer, for an error's text."""
     deadline = deadlines.current()
     return "in time" if deadline is None else f"within {deadline.seconds:.3g} s"

@@ -1,9 +1,9 @@
 """The clients of a bucket.
 
-What is safe to repeat goes through one that retries with jittered back-off;
-conditional puts and completions go through one that sends each request a single
-time, because a repeated one can't tell its own effect from somebody else's. Objects
-and parts go past both where they can, see storage/s3_direct.py.
+Requests that are safe to repeat go through a client that retries with jittered back-off.
+Conditional puts and completions go through a client that sends each request once, because a
+repeated one can't tell its own effect from somebody else's. Requests for objects and parts
+bypass both clients if they can, see storage/s3_direct.py.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from holdfast.storage.s3_strangers import about, objection, understood, watch
 PLAIN: Final = frozenset(
     {HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_FOUND}
 )
-"""Replies that need nothing of what boto3 knows."""
+"""Replies that need no handling by boto3."""
 _OPERATIONS: Final = {
     "GET": "GetObject",
     "HEAD": "HeadObject",
@@ -51,7 +51,7 @@ Sent = TypeVar("Sent")
 
 
 class Bucket:
-    """A bucket below a prefix: its clients, its clock, and nothing of its content."""
+    """A bucket below a prefix: its clients and its clock, but none of its content."""
 
     def __init__(
         self,
@@ -60,13 +60,13 @@ class Bucket:
         sleep: Callable[[float], None] = time.sleep,
         tell: Callable[[Change], None] = lambda _: None,
     ) -> None:
-        """Makes the clients; nothing is sent yet.
+        """Makes the clients; sends nothing yet.
 
         Args:
             settings: where the bucket is.
-            elapsed: a clock, in s, that a suspended machine doesn't stop.
+            elapsed: a clock, in s, that runs on while the machine is suspended.
             sleep: waits for some seconds.
-            tell: told when the store doesn't answer any more, and when it does again.
+            tell: called when the store stops answering, and when it answers again.
 
         Raises:
             ConfigurationError: the settings can't name a bucket.
@@ -101,15 +101,15 @@ class Bucket:
 
     @property
     def up(self) -> bool:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self._backend.up
 
     def throttled(self) -> int:
-        """As the port says; threads may count over each other, which loses nothing but a count."""
+        """See `ObjectStore`; threads may overwrite each other's counts, so it may be too low."""
         return self._throttled
 
     def now(self) -> float:
-        """As the port says; asks the server if it has said nothing yet.
+        """See `ObjectStore`; asks the server if there was no reply yet.
 
         Raises:
             Unavailable: its replies disagree about the time.
@@ -119,7 +119,7 @@ class Bucket:
         return self._clock.now()
 
     def check_access(self) -> None:
-        """As the port says, by a listing: a reply to HEAD wouldn't say what is wrong."""
+        """See `ObjectStore`. It lists, because a reply to HEAD wouldn't say what is wrong."""
         doing = f"looking into bucket {self._bucket}"
         with translated(doing):
             reply = self._client.list_objects_v2(
@@ -130,7 +130,7 @@ class Bucket:
             _ = reply["IsTruncated"]
 
     def close(self) -> None:
-        """As the port says."""
+        """See `ObjectStore`."""
         self._client.close()
         self._once.close()
         self._direct.close()
@@ -143,20 +143,20 @@ class Bucket:
         body: Body = b"",
         query: Mapping[str, str] = NOTHING,
     ) -> Answer | None:
-        """The reply to a request that can be repeated; None: boto3 shall do it."""
+        """The reply to a request that can be repeated; None: boto3 has to send it."""
         if not self._direct.usable:
             return None
         try:
             answer = self._direct.send(method, self._prefix + key, headers, body, query)
         except (boto.BotoCoreError, boto.ClientError):
-            return None  # the connection, or what gives credentials
+            return None  # the connection, or the source of credentials
         self._note(answer)
         if answer.status not in PLAIN or foreign(method, answer):
             return None
         return answer
 
     def _note(self, answer: Answer) -> None:
-        """Learns from a reply what isn't about its request."""
+        """Learns from a reply what isn't specific to its request."""
         self._clock.note(answer)
         self._throttled += answer.status in ASKS_FOR_LESS
 
@@ -172,10 +172,10 @@ class Bucket:
         return self._clock.believed(reply["ResponseMetadata"]["HTTPHeaders"].get("date"))
 
     def _until_unchanged(self, send: Callable[[], Sent]) -> Sent:
-        """Sends a body, and again where it changed on the way, some times.
+        """Sends a body, and sends it again, a few times, if it changed on the way.
 
         Raises:
-            ChangedOnTheWay: each time.
+            ChangedOnTheWay: it changed each time.
         """
         for _ in range(SEND_ATTEMPTS - 1):
             try:
@@ -189,7 +189,7 @@ class Bucket:
 
 
 def foreign(method: str, answer: Answer) -> str:
-    """What speaks against an answer being S3's; "" if nothing does."""
+    """Why an answer can't be S3's; "" if nothing suggests that."""
     return objection(_OPERATIONS[method], answer.status, answer.headers, len(answer.body))
 
 
@@ -205,13 +205,13 @@ def new_client(session: boto3.session.Session, settings: S3Settings, attempts: i
             read_timeout=settings.read_timeout,
             max_pool_connections=settings.max_connections,
             tcp_keepalive=True,
-            # Checksum trailers are refused by R2, older Ceph and older MinIO; every
-            # blob has sums of our own.
+            # R2, older Ceph and older MinIO refuse checksum trailers; every
+            # blob has our own sums.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={
                 "addressing_style": "path" if settings.path_style else "auto",
-                # Over plain http every body would be hashed a second time.
+                # Otherwise every body would be hashed a second time over plain http.
                 "payload_signing_enabled": False,
             },
         ),
@@ -219,7 +219,7 @@ def new_client(session: boto3.session.Session, settings: S3Settings, attempts: i
 
 
 def bare(etag: str) -> str:
-    """An ETag as this side of the port has it."""
+    """An ETag as the port has it."""
     return etag.removeprefix("W/").strip('"')
 
 

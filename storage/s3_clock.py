@@ -1,4 +1,4 @@
-"""The server's clock, as its replies tell it."""
+"""The server's clock, as its replies report it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from holdfast.clocks import uptime
 from holdfast.errors import Unavailable
 
 AGREE: Final = 600.0
-"""Seconds by which clocks may differ and still say the same. More is refused at start, and at 900
-S3 refuses signatures; the ages of the collector and of ingests have as much to spare."""
+"""Seconds by which clocks may differ and still agree. A larger difference is refused at start, and
+from 900 on S3 refuses signatures; the collector's and the ingests' ages allow for as much."""
 
 
 class ServerClock:
     """The date of the last reply plus the time since. Safe for many threads.
 
-    A date counts whole seconds and was written before it was read, so this clock is
-    up to a second and a round trip behind the server's.
+    A date counts whole seconds and was written before it was read, so this clock is up to a second
+    and a round trip behind the server's.
 
-    One clock alone is never believed. The date of a reply counts if it agrees with what the
-    replies before it led to expect, or with this machine's own clock: after a virtual machine
-    was paused, the two go on together. If it is ahead of both, which agree, it comes from a
-    server whose clock is wrong, and is ignored: what that server writes looks too young to
-    collectors, which is safe. If it is behind both, or all three differ, the time is in doubt
-    until a reply agrees again: nobody then knows how old anything is.
+    No single clock is trusted. The date of a reply counts if it agrees with the time expected from
+    the replies before it, or with this machine's own clock: after a virtual machine was paused,
+    server and machine agree again. If a date is ahead of both, and those two agree, it comes from a
+    server whose clock is wrong and is ignored: what that server writes looks too young to
+    collectors, which is safe. If it is behind both, or all three differ, the time is in doubt until
+    a reply agrees again: until then, the age of everything is unknown.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class ServerClock:
         elapsed: Callable[[], float] = uptime,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Nothing is known yet: the first date counts, and who starts compares it.
+        """Knows no time yet: the first date counts, and the process that starts compares it.
 
         Args:
-            elapsed: seconds that a suspended machine counts, too.
+            elapsed: counts seconds, also while the machine is suspended.
             wall: this machine's clock, in s since 1970.
         """
         self._elapsed = elapsed
@@ -54,7 +54,7 @@ class ServerClock:
         return self._date is not None
 
     def note(self, http_response: Any, **_: Any) -> None:  # noqa: ANN401 -- botocore's event
-        """Takes the date from a reply; botocore calls it after every call."""
+        """Reads the date of a reply; botocore calls it after every call."""
         date = self.parse(http_response.headers.get("date"))
         if date is None:
             return
@@ -70,7 +70,7 @@ class ServerClock:
         """Seconds since 1970; 0 before the first reply.
 
         Raises:
-            Unavailable: replies disagree, and nobody knows which of them is right.
+            Unavailable: replies disagree, and it is unknown which of them is right.
         """
         with self._lock:
             if self._doubted is not None:
@@ -82,10 +82,10 @@ class ServerClock:
             return self._reckoned()
 
     def believed(self, header: str | None) -> float:
-        """When a reply was written: its Date header, or what is reckoned if that is no good.
+        """When a reply was written: its Date header, or the expected time if the header is no good.
 
-        What is reckoned is early at most, where a date that is ahead would make an ingest seem
-        younger than it is.
+        An expected time is at worst early. A date that is ahead would make an ingest seem younger
+        than it is.
         """
         date = self.parse(header)
         with self._lock:

@@ -1,9 +1,8 @@
-"""Temporary credentials that the store refuses before their time is over.
+"""Temporary credentials that the store refuses before they expire.
 
-boto3 fetches new ones by the clock, a quarter of an hour before the old ones end. A session that
-was revoked, an issuer that shortened it, or a clock that is wrong makes the store refuse them
-earlier; then new ones are fetched at once, and the request, which wasn't carried out, is sent
-again.
+boto3 fetches new ones by the clock, a quarter of an hour before the old ones expire. If a session
+was revoked, its issuer shortened it, or a clock is wrong, the store refuses them earlier. Then new
+ones are fetched at once, and the request, which had no effect, is sent again.
 
 Source: "Error responses", Amazon S3 API reference; botocore's `RefreshableCredentials`.
 """
@@ -24,12 +23,12 @@ _HEADER: Final = "X-Amz-Security-Token"
 
 
 def renew_refused(client: S3Client, credentials: object, lock: threading.Lock) -> None:
-    """Lets a client fetch new credentials, once for a request, where the store says they ended.
+    """Makes a client fetch new credentials, once per request, if the store says they have expired.
 
     Args:
         client: whose requests are watched.
-        credentials: of its session; those that can't be fetched anew are left alone.
-        lock: of all clients with these credentials.
+        credentials: of its session; credentials that can't be refreshed are left alone.
+        lock: shared by all clients with these credentials.
     """
     if not isinstance(credentials, RefreshableCredentials):
         return
@@ -42,7 +41,7 @@ def renew_refused(client: S3Client, credentials: object, lock: threading.Lock) -
             return None
         tokens = request_dict["context"][_SENT]
         if len(set(tokens)) > 1:
-            return None  # the new ones are refused as well
+            return None  # the new ones are refused too
         with lock:
             if credentials.get_frozen_credentials().token == tokens[-1]:
                 _end(credentials)
@@ -53,5 +52,5 @@ def renew_refused(client: S3Client, credentials: object, lock: threading.Lock) -
 
 
 def _end(credentials: RefreshableCredentials) -> None:
-    """Makes whoever asks next fetch new ones; botocore has no other way."""
+    """Makes the next request fetch new credentials; botocore has no other way."""
     credentials._expiry_time = credentials._time_fetcher()  # type: ignore[attr-defined]  # noqa: SLF001

@@ -1,10 +1,10 @@
-"""Requests for objects and parts, without what boto3 does around them.
+"""Requests for objects and parts, without boto3's layers around them.
 
-Two thirds of the CPU of a small request go into botocore's layers between the call
-and the socket. Here the request is put together by hand, signed by botocore and sent
-through the standard library's HTTP client, once. An answer that isn't plain leaves
-the request to boto3, which knows redirects, skewed clocks, refreshed credentials and
-patience; so this needs to be right only where things go right.
+Two thirds of the CPU time of a small request are spent in botocore's layers between the call and
+the socket. Here the request is built by hand, signed by botocore and sent once through the
+standard library's HTTP client. If the answer is anything but plain, the request is left to boto3,
+which handles redirects, skewed clocks, refreshed credentials and retries. So this code must be
+right only for the cases in which all goes well.
 
 Source: "Signature Version 4" and "Common request headers", Amazon S3 API reference.
 """
@@ -45,12 +45,12 @@ from holdfast.storage.s3_settings import S3Settings
 
 NOTHING: Final[Mapping[str, str]] = {}
 PIECE: Final = 256 * 1024
-"""Bytes that are handed to a socket at once: its patience is with each of them, not with a part."""
+"""Bytes given to a socket at once: its timeout applies to each such piece, not to a whole part."""
 ERROR_LIMIT: Final = 64 * 1024
-"""Bytes of an error's document that are looked at."""
+"""Bytes of an error's document that are read."""
 _ANY_KEY: Final = "k"
 _BODY_UNSIGNED: Final = Config(s3={"payload_signing_enabled": False})
-"""As boto3 does here: the body rests on TLS, and on sums of our own when it is read."""
+"""As boto3 does it here: TLS protects the body, and our own sums are checked when it is read."""
 _STALE: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
@@ -69,7 +69,7 @@ class Answer:
             "headers": dict(self.headers),
             "body": self.body[:ERROR_LIMIT],
         }
-        # The shape is that of a success, which an error doesn't have.
+        # A parser needs a shape only for successes.
         parsed = create_parser("rest-xml").parse(document, None)  # type: ignore[arg-type]
         return ClientError(parsed, operation)
 
@@ -78,7 +78,7 @@ class DirectRequests:
     """Sends requests to one bucket, each once. Safe for many threads.
 
     Attributes:
-        usable: False: boto3 has to do it all, because a proxy lies between.
+        usable: False if boto3 has to send everything, because a proxy is in between.
     """
 
     def __init__(
@@ -105,12 +105,12 @@ class DirectRequests:
         body: Body = b"",
         query: Mapping[str, str] = NOTHING,
     ) -> Answer:
-        """One request and its reply, whatever the status.
+        """Sends one request and returns its reply, whatever the status.
 
         Raises:
-            NotSent: its deadline is over, or the store is known not to answer.
+            NotSent: its deadline has passed, or the store is known not to answer.
             EndpointConnectionError, ConnectTimeoutError: it was never sent.
-            HTTPClientError: the connection broke; it may have been carried out.
+            HTTPClientError: the connection broke; the request may have taken effect.
             BotoCoreError, ClientError: there are no credentials; it was never sent.
         """
         target = self._path + quote(key, safe="/~")
@@ -142,8 +142,8 @@ class DirectRequests:
             reply = connection.getresponse()
             received = reply.read()
             if reply.status < HTTPStatus.OK:
-                # An interim one, which http.client takes for the reply: that is still to come,
-                # and whoever had the connection next would take it for theirs.
+                # It is an interim reply, which http.client mistakes for the final one. The final
+                # one is still to come, and the connection's next request would get it instead.
                 raise http.client.UnknownProtocol(f"status {reply.status}")
         except TimeoutError as error:
             connection.close()
@@ -208,13 +208,13 @@ class DirectRequests:
             self._idle.append(connection)
 
     def close(self) -> None:
-        """Closes what is idle."""
+        """Closes idle connections."""
         while self._idle:
             self._idle.pop().close()
 
 
 def _content(body: Body) -> bytes | Iterator[Buffer] | None:
-    """A body as http.client takes it: small ones go out with the head, others piece by piece."""
+    """A body as http.client needs it: a small one goes with the headers, a large one in pieces."""
     if isinstance(body, bytes) and len(body) <= PIECE:
         return body or None
     whole = (memoryview(piece) for piece in pieces(body))
@@ -222,7 +222,7 @@ def _content(body: Body) -> bytes | Iterator[Buffer] | None:
 
 
 def _stale(connection: http.client.HTTPConnection) -> bool:
-    """Whether an idle connection was closed by the server, or has bytes nobody asked for."""
+    """Whether the server has closed an idle connection, or sent bytes that nobody asked for."""
     if connection.sock is None:
         return True
     poll = select.poll()
@@ -231,12 +231,12 @@ def _stale(connection: http.client.HTTPConnection) -> bool:
 
 
 def _url_of_bucket(session: boto3.session.Session, settings: S3Settings) -> str:
-    """Where the objects of the bucket are, as boto3 would address them."""
+    """The URL below which the bucket's objects are, as boto3 would address them."""
     client = session.client(
         "s3",
         endpoint_url=settings.endpoint or None,
         region_name=settings.region,
-        # It only builds a URL: real credentials may be absent, or cost a request.
+        # The client only builds a URL: real credentials may be absent, or cost a request.
         aws_access_key_id="none",
         aws_secret_access_key="none",  # noqa: S106
         config=Config(

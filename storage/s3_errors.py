@@ -1,11 +1,11 @@
-"""The one place where botocore's exceptions become errors of `holdfast.errors`.
+"""The only place where botocore's exceptions become errors of `holdfast.errors`.
 
-What a reply means is decided by its S3 code, and by its HTTP status only where a
-reply has no body (HEAD) or a code that isn't known. Texts carry the code and the
-status, never a header, a parameter or a credential.
+The S3 code of a reply decides what it means. Its HTTP status decides only if the reply has no
+body (HEAD) or an unknown code. Texts include the code and the status, never a header, a parameter
+or a credential.
 
-Source: "Error responses", Amazon S3 API reference; MinIO's `cmd/api-errors.go` for
-the codes that begin with XMinio.
+Source: "Error responses", Amazon S3 API reference; MinIO's `cmd/api-errors.go` for the codes that
+begin with XMinio.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ CHANGED: Final = frozenset(
         "XAmzContentSHA256Mismatch",
     }
 )
-"""What arrived isn't what was sent; nothing was written."""
+"""The bytes changed on the way; nothing was written."""
 NO_SPACE: Final = "no space left on device"
-"""In the message of an InternalError: MinIO's, whose disk is full before it has noticed. Of several
-disks some may have stored what was sent, so whoever asked once has to look."""
+"""In the message of MinIO's InternalError, if a disk is full before MinIO has noticed. Some of its
+disks may have stored what was sent, so a caller that sent it only once has to look."""
 TRANSIENT: Final = frozenset(
     {
         "ConditionalRequestConflict",
@@ -110,7 +110,7 @@ MISTAKEN: Final = frozenset(
         "RequestHeaderSectionTooLarge",
     }
 )
-"""What was asked is wrong, and will be the next time: a bug of ours, or an object of somebody's."""
+"""The request is wrong and will stay so: a bug of ours, or an object that isn't ours."""
 _TRANSIENT_STATUSES: Final = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 )
@@ -126,29 +126,29 @@ _ON_THE_WAY: Final = boto.HTTPClientError | boto.ConnectionError | boto.Incomple
 
 
 class ChangedOnTheWay(Unavailable):
-    """What arrived at the store isn't what was sent, so it is worth sending again."""
+    """The bytes changed on the way to the store, so it is worth sending them again."""
 
 
 def code_of(error: boto.ClientError) -> str:
-    """The S3 code of a reply; its bare status where it had no body."""
+    """The S3 code of a reply; its bare status if it had no body."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def status_of(error: BaseException | None) -> int:
-    """The HTTP status of a reply; 0 where there was none."""
+    """The HTTP status of a reply; 0 if there was none."""
     if not isinstance(error, boto.ClientError):
         return 0
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def translate(error: Exception, doing: str, *, once: bool = False) -> HoldfastError:
-    """The error of ours that an exception of botocore's means.
+    """The error of `holdfast.errors` that corresponds to an exception of botocore's.
 
     Args:
         error: what botocore raised.
         doing: what was asked, for the text.
-        once: the request was sent a single time and its caller resolves an
-            outcome that isn't clear: that is OutcomeUnknown then.
+        once: whether the request was sent only once and its caller resolves unclear outcomes;
+            those are OutcomeUnknown then.
     """
     if isinstance(error, boto.ClientError):
         return _of_reply(error, doing, once=once)
@@ -200,7 +200,7 @@ def _of_reply(error: boto.ClientError, doing: str, *, once: bool) -> HoldfastErr
         return _elsewhere(error, text, once=once)
     if status in _OF_STATUS or code in MISTAKEN:
         return _OF_STATUS.get(status, _mistaken)(text)
-    # Nothing protects an error document on its way: a flipped bit makes another code of one.
+    # Nothing protects an error document on its way: a flipped bit turns a code into another.
     kind = OutcomeUnknown if once else Unavailable
     return kind(f"{text}: the code isn't known; try again, and report it if it stays")
 
@@ -215,9 +215,9 @@ def _transient(code: str, status: int) -> bool:
     if status == HTTPStatus.INSUFFICIENT_STORAGE:
         return False
     unclear = status in _TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    # An error whose document broke off on the way has its status for a code, and a page of
-    # somebody else has none: 404 then says neither which thing is absent nor whether the next
-    # reply will.
+    # If an error's document broke off on the way, the status stands in for the code; a page of
+    # somebody else's has no code. A 404 then doesn't say what is absent, and the next reply
+    # may not either.
     unread = (
         status >= HTTPStatus.BAD_REQUEST and code in {"", str(status)} and status not in _OF_STATUS
     )
@@ -243,7 +243,7 @@ def _misconfigured(text: str) -> ConfigurationError:
 
 
 def _elsewhere(error: boto.ClientError, text: str, *, once: bool) -> HoldfastError:
-    """A redirect, or another answer that isn't the object: nothing is ever sent after it."""
+    """The error for a redirect, which is never followed, or another answer that isn't S3's."""
     if code_of(error) not in {"", str(status_of(error))}:
         return _misconfigured(text)  # S3's own document
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -276,7 +276,7 @@ _OF_STATUS: Final[Mapping[int, Callable[[str], HoldfastError]]] = {
 
 @contextmanager
 def translated(doing: str, *, once: bool = False) -> Iterator[None]:
-    """Turns botocore's exceptions into the tree of `holdfast.errors`."""
+    """Turns botocore's exceptions into those of `holdfast.errors`."""
     try:
         yield
     except (boto.ClientError, boto.BotoCoreError, ResponseParserError) as error:

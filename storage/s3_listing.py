@@ -1,9 +1,9 @@
-"""What pages of a listing have to be, whoever reads them: in order, and leading on.
+"""Checks the pages of a listing: they must be in order, and advance.
 
-What isn't there by a listing counts as absent, so the pages are held against what S3
-promises. Objects come in UTF-8 order of the key, none twice, all below the prefix; a page
-that says that there is more leads on. AWS may send pages without a key, whose token leads on
-all the same.
+What a listing doesn't contain counts as absent, so its pages are checked against what S3
+promises. Objects come in UTF-8 order of the key, no key twice, all below the prefix; a page that
+says that there is more leads on to it. AWS may send pages without a key, whose token still leads
+on.
 
 Source: "ListObjectsV2", "ListParts", "ListMultipartUploads", Amazon S3 API reference.
 """
@@ -15,19 +15,19 @@ from typing import Final
 from holdfast.errors import Unavailable
 
 EMPTY_PAGES: Final = 1000
-"""How many pages without an entry are followed in a row."""
+"""How many pages in a row may have no entry."""
 
 
 class Progress:
-    """How far one listing is; refuses what can't be a part of it."""
+    """How far one listing has got; refuses anything that can't be a part of it."""
 
     def __init__(self, listing: str, prefix: str, after: str = "") -> None:
         """Begins a listing.
 
         Args:
             listing: what is listed, for the messages.
-            prefix: what each key begins with.
-            after: what each key sorts after.
+            prefix: what each key must begin with.
+            after: what each key must sort after.
         """
         self._listing = listing
         self._prefix = prefix
@@ -41,7 +41,7 @@ class Progress:
         return self._after
 
     def below(self, key: str) -> str:
-        """A key that is one of the prefix.
+        """Returns a key if it is below the prefix.
 
         Raises:
             Unavailable: it isn't.
@@ -51,10 +51,10 @@ class Progress:
         return key
 
     def next(self, key: str) -> str:
-        """A key that is the next one of the prefix.
+        """Returns a key if it is below the prefix and sorts after the one before.
 
         Raises:
-            Unavailable: it isn't below the prefix, or doesn't sort after the one before.
+            Unavailable: it isn't, or doesn't.
         """
         if key.encode() <= self._after.encode():
             raise self._wrong(f"with {key!r} after {self._after!r}")
@@ -63,7 +63,7 @@ class Progress:
         return key
 
     def goes_on(self, marker: object, *, found: bool) -> None:
-        """Takes note of a page that says that there is more.
+        """Notes a page that says that there is more.
 
         Args:
             marker: where the next page begins; None or "": the page doesn't say.

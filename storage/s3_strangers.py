@@ -1,10 +1,10 @@
-"""Answers that somebody else gives in S3's place: a login page, a cache, a proxy that compresses.
+"""Answers that something other than S3 gives: a login page, a cache, a compressing proxy.
 
-Such an answer often has status 200, and may even have an ETag. So an answer counts as S3's
-only if nothing speaks against it: what is stored here is never text, a write and a deletion are
-answered without a body, nobody asked for a compressed body, and a page of XML is about the
-bucket, the key and the prefix that were asked for. What speaks against it, named, makes the
-request Unavailable, or its outcome unknown where it was sent a single time.
+Such an answer often has status 200, and may even have an ETag. So an answer counts as S3's only
+if there is no objection to it. Nothing that is stored here is text; S3 answers a write and a
+deletion without a body; no request asks for a compressed body; and a page of XML is about the
+bucket, the key and the prefix that were asked for. An objection is named in the error: the request
+is Unavailable, or its outcome is unknown if it was sent only once.
 
 Source: "PutObject", "DeleteObject", "GetObject", "ListObjectsV2", "ListParts",
 "ListMultipartUploads", "CreateMultipartUpload", Amazon S3 API reference.
@@ -29,41 +29,41 @@ READS: Final = frozenset({"GetObject", "HeadObject"})
 WRITES: Final = frozenset({"PutObject", "UploadPart"})
 DELETES: Final = frozenset({"DeleteObject", "AbortMultipartUpload"})
 TEXT: Final = ("text/", "application/json", "application/xhtml")
-"""Kinds that nothing which is stored here is of."""
+"""Content types that nothing stored here has."""
 REGION: Final = "x-amz-bucket-region"
-"""The header in which S3 says where a bucket is."""
+"""The header in which S3 names a bucket's region."""
 XML: Final = "text/xml"
 ENCODED: Final = frozenset({"", "identity", "aws-chunked"})
 """Content codings that leave bytes as they were stored."""
 _OTHER_NAMES: Final = ("-s3alias", "--ol-s3")
-"""How names of buckets end that S3 doesn't repeat as they were given."""
+"""Endings of bucket names that S3 doesn't repeat as they were given."""
 
 
 class NotS3(BotoCoreError):  # noqa: N818 -- reads as the fact it is
-    """An answer that can't be S3's, and what speaks against it."""
+    """An answer that can't be S3's, and why."""
 
     fmt = "{reason}"
 
 
 def objection(operation: str, status: int, headers: Mapping[str, str], length: int) -> str:
-    """What speaks against S3 having given an answer; "" if nothing does.
+    """Why an answer can't be S3's; "" if there is no objection.
 
     Args:
         operation: what was asked, by its name in S3's API.
         status: of the answer.
         headers: of the answer, by lower-case names.
-        length: bytes of its body, as far as they are there.
+        length: bytes of its body that have arrived.
     """
     kind = headers.get("content-type", "").lower()
     if (coding := headers.get("content-encoding", "").lower()) not in ENCODED:
         return f"its body is compressed, as {shorten(coding)}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return ""  # it says enough, whoever says it
+        return ""  # the status says enough, whoever answers
     if status >= HTTPStatus.BAD_REQUEST:
         page = length and kind.startswith(TEXT) and not kind.startswith(XML)
         return f"status {status} with a page, {shorten(kind)}" if page else ""
     if status >= HTTPStatus.MULTIPLE_CHOICES:
-        return ""  # a redirect, which is named with where it leads
+        return ""  # a redirect, whose error names its target
     if operation in READS:
         return _objection_to_object(status, headers, kind)
     return _objection_to_change(operation, status, length, kind)
@@ -86,13 +86,13 @@ def _objection_to_change(operation: str, status: int, length: int, kind: str) ->
 
 
 def watch(client: S3Client) -> None:
-    """Lets a client refuse answers that aren't S3's."""
+    """Makes a client refuse answers that aren't S3's."""
 
     def refuse(http_response: Any, parsed: Any, model: Any, **_: Any) -> None:  # noqa: ANN401 -- botocore's event
         if _unread(http_response, parsed):
             raise NotS3(reason=f"status {http_response.raw.status} with a body that isn't XML")
         headers = {name.lower(): value for name, value in http_response.headers.items()}
-        # A stream isn't read here, and its length says whether there is a page.
+        # A stream isn't read here; its length shows whether there is a page.
         streamed = (
             model.has_streaming_output and http_response.status_code < HTTPStatus.MULTIPLE_CHOICES
         )
@@ -102,8 +102,8 @@ def watch(client: S3Client) -> None:
             raise NotS3(reason=reason)
 
     def stay(request_dict: Any, response: Any = None, **_: Any) -> None:  # noqa: ANN401 -- the same
-        # boto3 looks for the region of a bucket that has moved by a request that a redirect
-        # answers as well, and so on for ever, unless the first answer names the region.
+        # If a bucket has moved, boto3 asks for its region. A redirect may answer that request
+        # too, and so on for ever, unless the first answer names the region.
         if response is not None and not _names_region(*response):
             request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
 
@@ -112,7 +112,7 @@ def watch(client: S3Client) -> None:
 
 
 def _unread(http_response: Any, parsed: Any) -> bool:  # noqa: ANN401 -- the same
-    """Whether boto3 has made a 500 of a success that it couldn't read."""
+    """Whether boto3 has turned a success that it couldn't parse into a 500."""
     status, came = int(http_response.status_code), int(http_response.raw.status)
     code = parsed.get("Error", {}).get("Code")
     return came < HTTPStatus.MULTIPLE_CHOICES <= status and code == str(status)
@@ -124,11 +124,11 @@ def _names_region(http_response: Any, parsed: Any) -> bool:  # noqa: ANN401 -- t
 
 @contextmanager
 def understood(doing: str, *, once: bool = False) -> Iterator[None]:
-    """Surrounds the reading of an answer that may be anybody's: a login page has no ETag.
+    """Surrounds the reading of an answer that may not be S3's: a login page has no ETag.
 
     Raises:
-        Unavailable: it lacks what S3 says, or is about something else.
-        OutcomeUnknown: the same, where the request was sent a single time.
+        Unavailable: it lacks what S3 always sends, or is about something else.
+        OutcomeUnknown: the same, if the request was sent only once.
     """
     try:
         yield
@@ -145,11 +145,11 @@ def _foreign(doing: str, reason: str, *, once: bool) -> Unavailable:
 
 
 def about(reply: Mapping[str, Any], **asked: str) -> None:
-    """Holds an answer against what was asked for, where it repeats that.
+    """Checks that an answer is about what was asked for, as far as it repeats that.
 
     Args:
         reply: the answer.
-        asked: `Bucket`, `Name`, `Key`, `Prefix`, `UploadId`, as the request had them.
+        asked: `Bucket`, `Name`, `Key`, `Prefix`, `UploadId`, as in the request.
 
     Raises:
         NotS3: it is about something else.

@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 ABORT_ATTEMPTS: Final = 8
-"""How often an upload is aborted while parts of it still arrive."""
+"""How often an upload is aborted while its parts still arrive."""
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class Uploads(Bucket):
     """The port's operations on uploads."""
 
-    # Whether ETags of completed uploads are what they are on plain S3. Where the
-    # bucket is encrypted with a key of KMS they aren't, and nothing but a completion
-    # that was seen tells: until then none is computed.
+    # Whether completed uploads have the ETags of plain S3. They don't if the bucket is
+    # encrypted with a KMS key, and only the reply to a completion shows which it is:
+    # until then no ETag is computed.
     _composites_seen: bool | None = None
 
     def create_upload(self, key: str) -> Upload:
-        """As the port says."""
+        """See `ObjectStore`."""
         summed: dict[str, Any] = {"ChecksumAlgorithm": ALGORITHM} if self._checksums else {}
         doing = f"beginning an upload of {key}"
         with translated(doing):
@@ -58,7 +58,7 @@ class Uploads(Bucket):
     def put_part(
         self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
     ) -> Part:
-        """As the port says."""
+        """See `ObjectStore`."""
         size, checksum = sum(map(len, pieces(body))), BodySum()
         if is_marked(upload_id):
             sums = sums or blocks.sums_of_pieces(pieces(body))
@@ -96,7 +96,7 @@ class Uploads(Bucket):
             return bare(reply["ETag"])
 
     def _look_for_upload(self, key: str, upload_id: str, error: Unavailable) -> None:
-        """Raises NoSuchUpload where that is what a 500 was about, as it is with some servers."""
+        """Raises NoSuchUpload if that is what a 500 was about, as on some servers."""
         if status_of(error.__cause__) != HTTPStatus.INTERNAL_SERVER_ERROR:
             return
         try:
@@ -104,13 +104,13 @@ class Uploads(Bucket):
         except NoSuchUpload:
             raise
         except HoldfastError:
-            return  # what is known is still no more than the 500
+            return  # still only the 500 is known
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        """As the port says.
+        """See `ObjectStore`.
 
         Raises:
-            Unavailable: the listing is out of order, or leads nowhere.
+            Unavailable: the listing is out of order, or doesn't advance.
         """
         listing = f"listing the parts of {key}"
         parts: list[Part] = []
@@ -140,13 +140,13 @@ class Uploads(Bucket):
             progress.goes_on(marker, found=bool(found))
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
-        """As the port says."""
+        """See `ObjectStore`."""
         if not parts or [p.number for p in parts] != sorted({p.number for p in parts}):
             raise InvalidPart(f"{key}: an upload is completed from parts in rising order")
         try:
             return self._complete(key, upload_id, parts)
         except InvalidPart:
-            # No sum goes with the list of parts: that may be what changed on the way.
+            # The list of parts has no sum, so it may be what changed on the way.
             return self._complete(key, upload_id, parts)
 
     def _complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
@@ -174,11 +174,11 @@ class Uploads(Bucket):
             self._composites_seen = etag == _composite(parts)
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
-        """MD5 of the parts' MD5s, once this store was seen to give such ETags."""
+        """The MD5 of the parts' MD5s, once this store was seen to give such ETags."""
         return _composite(parts) if self._composites_seen else None
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """As the port says: again and again, until the server knows nothing of it.
+        """See `ObjectStore`. It repeats the abort until the server no longer knows the upload.
 
         Raises:
             Unavailable: parts keep arriving.
@@ -199,13 +199,13 @@ class Uploads(Bucket):
         raise Unavailable(f"aborting the upload of {key}: parts of it keep arriving; try again")
 
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
-        """As the port says.
+        """See `ObjectStore`.
 
         Raises:
-            Unavailable: the listing strays from its prefix, or leads nowhere.
+            Unavailable: the listing leaves its prefix, or doesn't advance.
 
-        MinIO takes the prefix for a whole key and finds nothing below it, so where
-        nothing is found, all uploads of the bucket are looked through.
+        MinIO treats the prefix as a whole key and finds nothing below it. So if nothing is
+        found, all uploads of the bucket are listed and filtered.
         """
         found = False
         for upload in self._uploads(self._prefix + prefix):
@@ -242,7 +242,7 @@ class Uploads(Bucket):
 
 
 def _named(part: Part, *, summed: bool) -> CompletedPartTypeDef:
-    """A part as a completion names it."""
+    """A part as a completion request names it."""
     named: CompletedPartTypeDef = {"PartNumber": part.number, "ETag": quoted(part.etag)}
     if summed and part.sums:
         named["ChecksumCRC32C"] = BodySum.of(crc.of_blocks(part.sums, part.size)).value
@@ -250,7 +250,10 @@ def _named(part: Part, *, summed: bool) -> CompletedPartTypeDef:
 
 
 def _composite(parts: Sequence[Part]) -> str | None:
-    """Source: "Checking object integrity", Amazon S3 user guide; not with SSE-C or SSE-KMS."""
+    """The ETag of plain S3, which isn't used with SSE-C or SSE-KMS.
+
+    Source: "Checking object integrity", Amazon S3 user guide.
+    """
     if not parts or not all(_MD5.fullmatch(part.etag) for part in parts):
         return None
     joined = b"".join(bytes.fromhex(part.etag) for part in parts)

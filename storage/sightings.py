@@ -1,11 +1,11 @@
-"""When tenants were last seen, and who is taken for gone: two small objects for each.
+"""When tenants were last seen, and which are missing: two small objects for each.
 
-    tenants/<tenant>/seen       written by frontends while the tenant asks for something
-    tenants/<tenant>/missing    written when the tenant isn't found; names the `seen` of then
+    tenants/<tenant>/seen       written by frontends while the tenant makes requests
+    tenants/<tenant>/missing    written when the tenant isn't found; names the `seen` of that time
 
-Their ages are their Last-Modified: all by the store's own clock, and one listing tells
-all. Every `seen` has a nonce, so it never comes back to what it was, and none is ever
-deleted: whoever finds it as it was knows that the tenant wasn't seen in between.
+Their ages come from their Last-Modified, all by the store's own clock, and one listing reports
+all of them. Every `seen` has a nonce, so it never returns to an earlier state, and none is ever
+deleted. So if a `seen` is unchanged, the tenant wasn't seen in between.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Missing:
     """A tenant that wasn't found.
 
     Attributes:
-        seen: ETag of the `seen` object of then; "" where there was none.
+        seen: ETag of the `seen` object at that time; "" if there was none.
         at: when that was, in s since 1970 by the store's clock.
         etag: of this object.
     """
@@ -40,7 +40,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Sighted:
-    """What a listing tells of a tenant: its `seen` and its `missing` object, if there are."""
+    """What a listing reports of a tenant: its `seen` and its `missing` object, if they exist."""
 
     tenant: str
     seen: Entry | None
@@ -60,16 +60,16 @@ class Sightings:
         self._new_nonce = new_nonce
 
     def touch(self, tenant: str) -> None:
-        """Notes that a tenant is there, confirmed when this returns."""
+        """Notes that a tenant was seen; confirmed when this returns."""
         body = {"format": FORMAT, "nonce": self._new_nonce()}
         self._store.put(seen_key(tenant), documents.encode(body))
 
     def token(self, tenant: str) -> str:
-        """What changes whenever the tenant is seen; "" if it never was."""
+        """A value that changes whenever the tenant is seen; "" if it never was."""
         return self._etag(seen_key(tenant))
 
     def mark(self, tenant: str) -> str:
-        """The ETag of what says that the tenant is missing; "" if nothing does."""
+        """The ETag of the object that says that the tenant is missing; "" if there is none."""
         return self._etag(missing_key(tenant))
 
     def _etag(self, key: str) -> str:
@@ -79,7 +79,7 @@ class Sightings:
             return ""
 
     def all(self) -> Iterator[Sighted]:
-        """All tenants that were ever seen or missed, by a listing; in order of `<name>/`."""
+        """All tenants that were ever seen or missing, from one listing; in order of `<name>/`."""
         entries = self._store.list(TENANTS)
         for tenant, group in groupby(entries, key=lambda entry: _tenant_of(entry.key)):
             if not tenant:
@@ -88,7 +88,7 @@ class Sightings:
             yield Sighted(tenant, found.get(seen_key(tenant)), found.get(missing_key(tenant)))
 
     def missing(self, tenant: str) -> Missing | None:
-        """Since when a tenant is taken for gone; None if it isn't, or nobody can tell.
+        """Since when a tenant has been missing; None if it isn't, or if that can't be determined.
 
         Raises:
             UnsupportedFormat: written by a newer version.
@@ -99,13 +99,13 @@ class Sightings:
             return None
 
     def missed(self, tenant: str) -> bool:
-        """Whether a tenant is taken for gone, and wasn't seen since.
+        """Whether a tenant is marked as missing and hasn't been seen since.
 
-        Who isn't, as of this call, is dropped by no expiry until it has marked the tenant
-        after that, and waited.
+        If not, no expiry drops the tenant until it has marked it again, after this call, and
+        waited.
 
         Raises:
-            DataLoss: nobody can tell.
+            DataLoss: it can't be determined.
             UnsupportedFormat: written by a newer version.
         """
         missing = self._read(tenant)
@@ -120,12 +120,12 @@ class Sightings:
         return Missing(seen, entry.last_modified, entry.etag)
 
     def miss(self, tenant: str, seen: str, before: Missing | None) -> bool:
-        """Notes that a tenant isn't found; False if somebody else may have.
+        """Notes that a tenant isn't found; False if another process may have done so.
 
         Args:
-            tenant: who.
+            tenant: the tenant.
             seen: its token, read before.
-            before: what stands there and isn't true any more.
+            before: what is stored and no longer true.
         """
         body = {"format": FORMAT, "seen": seen, "nonce": self._new_nonce()}
         condition = IfMatch(before.etag) if before else IfAbsent()
@@ -136,7 +136,7 @@ class Sightings:
         return True
 
     def find(self, tenant: str) -> None:
-        """Notes that a tenant isn't missing."""
+        """Notes that a tenant is no longer missing."""
         self._store.delete(missing_key(tenant))
 
 

@@ -1,11 +1,11 @@
-"""Snapshots of what tenants hold, so that a List of many needn't fetch each hold.
+"""Snapshots of what tenants hold, so that a List of many holds needn't fetch each of them.
 
     snapshots/<tenant>/<uuid7>/<n>         a chunk: holds in order of their keys, packed
-    snapshots/<tenant>/<uuid7>/complete    where each chunk begins; a snapshot without it is none
+    snapshots/<tenant>/<uuid7>/complete    where each chunk begins; a snapshot needs it to count
 
-A snapshot is a cache by ETag, as `storage.kept_holds` is: a List asks the store what is there
-now, and looks up what has the listed key and the listed ETag. So a snapshot may be of any age,
-and what is damaged, absent or out of date in it costs fetches, and nothing else.
+A snapshot is a cache by ETag, like `storage.kept_holds`: a List asks the store for the current
+keys and ETags, and looks up the bodies that match both. So a snapshot may be of any age, and if a
+part of it is damaged, absent or out of date, that costs fetches and nothing else.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from holdfast.storage.port import Entry, NoSuchKey, ObjectStore
 FORMAT: Final = 2
 COMPLETE: Final = "complete"
 CHUNK: Final = 2 * 2**20
-"""Bytes of a chunk's lines before they are packed: some 3,500 holds, and a third of that packed."""
+"""Bytes of a chunk's lines before packing: some 3,500 holds, which are a third as large packed."""
 LEVEL: Final = 1
-"""Of zlib: most of a hold is random digits, which no level packs better."""
+"""The zlib level: most of a hold is random digits, which no level packs better."""
 ATTEMPTS: Final = 3
 """How often the newest snapshot is looked for while others replace it."""
 _SUM: Final = 8
 """Bytes of a chunk's sum: the CRC32C of all that follows it, in hexadecimal digits."""
 
 Lines = Mapping[str, tuple[str, bytes]]
-"""Of a chunk: by the key below the tenant's prefix, the ETag and the body of each hold."""
+"""A chunk: the ETag and the body of each hold, by its key below the tenant's prefix."""
 
 
 class Snapshot:
     """One snapshot, read chunk by chunk as holds are looked up in the order of their keys.
 
-    One chunk is in memory at a time. Blocking; for one thread at a time.
+    Only one chunk is in memory at a time. Blocking; for one thread at a time.
     """
 
     def __init__(self, store: ObjectStore, tenant: str, name: str, begins: Sequence[str]) -> None:
-        """Nothing is read yet.
+        """Reads nothing yet.
 
         Args:
             store: where it is.
@@ -80,19 +80,19 @@ class Snapshot:
 
 
 class Writing:
-    """A snapshot that is being written; it counts once it is finished. Blocking."""
+    """A snapshot that is being written; it is used only once it is finished. Blocking."""
 
     def __init__(
         self, store: ObjectStore, tenant: str, name: str, nonce: str, chunk: int = CHUNK
     ) -> None:
-        """Nothing is written yet.
+        """Writes nothing yet.
 
         Args:
-            store: where it goes.
+            store: where it is written.
             tenant: whose holds it has.
-            name: of the snapshot; the caller makes sure that it sorts after all others.
+            name: of the snapshot; the caller ensures that it sorts after all others.
             nonce: of this writing.
-            chunk: bytes of a chunk's lines, unless one hold has more.
+            chunk: bytes of a chunk's lines, unless a single hold has more.
         """
         self._store = store
         self._tenant = tenant
@@ -105,7 +105,7 @@ class Writing:
         self._holds = 0
 
     def add(self, found: Iterable[Named]) -> None:
-        """Takes the next holds, in the order of their keys.
+        """Adds the next holds, in the order of their keys.
 
         Raises:
             HoldfastError: the store fails.
@@ -114,7 +114,7 @@ class Writing:
             key = named.key.removeprefix(tenant_prefix(self._tenant))
             line = b"%s %s %s" % (key.encode(), named.etag.encode(), named.hold.encode())
             if line.count(b"\n") or " " in key + named.etag:
-                continue  # of another store's making; it is fetched
+                continue  # another store's ETag; the hold is fetched
             if self._lines and self._size + len(line) > self._chunk:
                 self._put()
             if not self._lines:
@@ -144,7 +144,7 @@ class Writing:
                 self._store.delete(entry.key)
 
     def give_up(self) -> None:
-        """Removes what was written; what it leaves behind is the collector's.
+        """Removes what was written; the collector removes anything that stays.
 
         Raises:
             HoldfastError: the store fails.
@@ -162,11 +162,11 @@ class Snapshots:
     """The snapshots in one store. Blocking; safe for many threads."""
 
     def __init__(self, store: ObjectStore, new_nonce: NewName, chunk: int = CHUNK) -> None:
-        """Nothing is asked of the store yet.
+        """Makes no requests yet.
 
         Args:
             store: where they are.
-            new_nonce: for what is written.
+            new_nonce: makes the nonces of what is written.
             chunk: bytes of a chunk's lines.
         """
         self._store = store
@@ -174,7 +174,7 @@ class Snapshots:
         self._chunk = chunk
 
     def newest(self, tenant: str) -> Snapshot | None:
-        """The newest complete snapshot of a tenant's holds; None: there is none to be read."""
+        """The newest complete snapshot of a tenant's holds; None if none can be read."""
         try:
             for _ in range(ATTEMPTS):
                 name = newest_of(self._store.list(snapshot_prefix(tenant)))
@@ -191,7 +191,7 @@ class Snapshots:
         return None
 
     def begin(self, tenant: str) -> Writing:
-        """A snapshot that will be the newest, whatever clocks have made the names of others.
+        """Begins a snapshot that will be the newest, whichever clocks made the others' names.
 
         Raises:
             HoldfastError: the store can't be listed.
@@ -202,7 +202,7 @@ class Snapshots:
         return Writing(self._store, tenant, name, self._new_nonce(), self._chunk)
 
     def remove(self, tenant: str) -> None:
-        """Removes all of a tenant's, which has no holds any more.
+        """Removes all snapshots of a tenant that has no holds any more.
 
         Raises:
             HoldfastError: the store fails.
@@ -212,13 +212,13 @@ class Snapshots:
 
 
 def name_of(entry: Entry) -> str:
-    """The name of the snapshot that an object is of; "" if it isn't one's by its key."""
+    """The name of the snapshot that an object belongs to; "" if its key isn't a snapshot's."""
     parts = entry.key.split("/")
     return parts[2] if len(parts) == 4 else ""  # noqa: PLR2004 -- snapshots/<tenant>/<name>/<n>
 
 
 def newest_of(entries: Iterable[Entry]) -> str | None:
-    """Of one tenant's objects: the name of the newest complete snapshot."""
+    """The name of the newest complete snapshot among one tenant's objects."""
     ends = (entry for entry in entries if entry.key.endswith(f"/{COMPLETE}"))
     return max(filter(None, map(name_of, ends)), default=None)
 

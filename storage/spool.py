@@ -1,8 +1,8 @@
 """Lines sorted on disk: joins of listings that don't fit in memory, in linear time.
 
-A spool takes lines in any order and gives them back in order, each once. It keeps
-at most `limit` of them in memory; more go to sorted files, `FAN_IN` of which are
-merged into one of the next level, so that few are ever open at once.
+A spool accepts lines in any order and returns them in order, each once. It keeps at most `limit`
+of them in memory. The rest is in sorted files; `FAN_IN` files of a level are merged into one of
+the next, so that only a few are open at any time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from holdfast.errors import ConfigurationError, ResourceExhausted, because
 LIMIT: Final = 100_000
 """Lines in memory: about 15 MB of record keys; a collector has half a dozen spools."""
 FAN_IN: Final = 32
-"""Files of a level that are merged into one of the next."""
+"""How many files of a level are merged into one of the next."""
 BUFFER: Final = 64 * 2**10
 """Bytes read ahead of each file that is merged."""
 
@@ -30,13 +30,13 @@ Right = TypeVar("Right")
 
 
 class Spools:
-    """Makes spools; their files have no names, so they go with the process however it ends."""
+    """Makes spools; their files have no names, so they vanish with the process however it ends."""
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
-        """Nothing is made yet.
+        """Creates nothing yet.
 
         Args:
-            folder: on whose disk the files are; None: the system's for such files.
+            folder: where the files are created; None: in the system's temporary folder.
             limit: lines that each spool keeps in memory.
         """
         self._folder = folder
@@ -44,7 +44,7 @@ class Spools:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        """Makes sure that files can be made.
+        """Checks that files can be created.
 
         Raises:
             ConfigurationError: they can't.
@@ -67,7 +67,7 @@ class Spools:
         self._open.close()
 
     def new(self) -> Spool:
-        """An empty spool, for as long as the block lasts."""
+        """An empty spool that lasts until the block ends."""
         spool = Spool(self._folder, self._limit)
         self._open.callback(spool.close)
         return spool
@@ -80,7 +80,7 @@ class Spool:
         """Begins empty.
 
         Args:
-            folder: on whose disk the files are.
+            folder: where the files are created.
             limit: lines kept in memory.
         """
         self._folder = folder
@@ -90,11 +90,11 @@ class Spool:
 
     @property
     def files(self) -> int:
-        """How many files it has."""
+        """How many files the spool has."""
         return sum(map(len, self._levels))
 
     def add(self, line: bytes) -> None:
-        """Takes a line, which must not hold a line's end.
+        """Adds a line, which must not contain a line break.
 
         Raises:
             ResourceExhausted: the disk is full.
@@ -112,7 +112,7 @@ class Spool:
         return _distinct(heapq.merge(*runs, sorted(self._lines)))
 
     def close(self) -> None:
-        """Gives the disk back."""
+        """Frees the disk space."""
         for level in self._levels:
             for file in level:
                 file.close()
@@ -142,7 +142,7 @@ class Spool:
 
 
 def _read(file: IO[bytes]) -> Iterator[bytes]:
-    """A file's lines, from the beginning, whoever else reads it."""
+    """A file's lines, from the beginning, even if others read it concurrently."""
     descriptor, offset, rest = file.fileno(), 0, b""
     while chunk := os.pread(descriptor, BUFFER, offset):
         offset += len(chunk)
@@ -159,12 +159,12 @@ def _distinct(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def line_of(key: str, rest: object) -> bytes:
-    """A line that sorts by a key, in which there is no space, and has something beside it."""
+    """A line that sorts by `key`, which has no space in it, and carries `rest` too."""
     return f"{key} {rest}".encode()
 
 
 def halves(line: bytes) -> tuple[str, str]:
-    """The key of a line that `line_of` made, and what stands beside it."""
+    """The key of a line that `line_of` made, and the rest."""
     key, _, rest = line.decode().partition(" ")
     return key, rest
 
@@ -175,10 +175,10 @@ def joined(
     left_key: Callable[[Left], bytes],
     right_key: Callable[[Right], bytes],
 ) -> Iterator[tuple[Left | None, Right | None]]:
-    """Pairs what two iterables in order of their keys have in common.
+    """Pairs the items of two iterables, both in order of their keys, that have the same key.
 
-    An item without a counterpart comes with None in its place. Where one side has a
-    key several times, the others come alone.
+    An item without a counterpart is paired with None. If one side has a key several times,
+    only the first is paired.
     """
     lefts, rights = iter(left), iter(right)
     a, b = next(lefts, None), next(rights, None)

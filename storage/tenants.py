@@ -1,4 +1,4 @@
-"""Who has holds, by the holds alone, and who was ever seen."""
+"""Which tenants have holds, by the holds alone, and which were ever seen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from holdfast.storage.spool import joined
 from holdfast.values import check_tenant
 
 AFTER_SLASH: Final = chr(ord("/") + 1)
-"""What follows all keys below a folder."""
+"""With this in place of its slash, a folder's name sorts after all keys below the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Tenant:
 def holding_tenants(store: ObjectStore) -> Iterator[str]:
     """The tenants that have a hold, in order of `<name>/`: one short listing for each.
 
-    Whoever had a confirmed hold before this began, and has it still, is among them.
+    A tenant is included if it had a confirmed hold before this began, and still has it.
     """
     after = ""
     while True:
@@ -43,9 +43,9 @@ def holding_tenants(store: ObjectStore) -> Iterator[str]:
 
 
 def known_tenants(store: ObjectStore, sightings: Sightings) -> Iterator[Tenant]:
-    """Who has holds or was ever seen, in order of `<name>/`, fetched as it is consumed.
+    """The tenants that have holds or were ever seen, in order of `<name>/`, fetched when consumed.
 
-    What can't be a tenant by its name is passed over: somebody else put it there.
+    A name that can't be a tenant's is skipped: somebody else put it there.
     """
     holders = holding_tenants(store)
     for holder, sighted in joined(
@@ -57,12 +57,12 @@ def known_tenants(store: ObjectStore, sightings: Sightings) -> Iterator[Tenant]:
 
 
 def order_of(tenant: str) -> bytes:
-    """By what listings sort tenants: as the folders that they are, `a-b` before `a`."""
+    """The order in which listings sort tenants: as folders, so `a-b` comes before `a`."""
     return f"{tenant}/".encode()
 
 
 def is_tenant(name: str) -> bool:
-    """Whether something can be a tenant's name."""
+    """Whether a name can be a tenant's."""
     try:
         check_tenant(name)
     except InvalidArgument:
