@@ -1,11 +1,10 @@
-"""One ingest as it stands in Redis: its fields, its parts, changes to them, its end."""
+"""One ingest as it stands in Redis: its fields, its parts, its end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from holdfast.coordination.scripts import Argument
 from holdfast.values import Status
 
 
@@ -157,19 +156,6 @@ class Opened:
 
     ingest: Ingest
     done: Done | None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Fields of an ingest to set and to remove."""
-
-    values: Mapping[str, Argument] = field(default_factory=dict)
-    remove: Sequence[str] = ()
-
-    def arguments(self) -> list[Argument]:
-        """As the scripts take them."""
-        flat = [word for pair in self.values.items() for word in pair]
-        return [len(self.values), *flat, *self.remove]
 
 
 @dataclass(frozen=True, slots=True)

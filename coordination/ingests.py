@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from holdfast.coordination.changes import Checkpoint, Progress, SavedTail, Sealed
 from holdfast.coordination.connection import Client, Subscription, translated
-from holdfast.coordination.ingest import Change, Done, Dropped, Ingest, Opened, StoredPart, Turn
+from holdfast.coordination.ingest import Done, Dropped, Ingest, Opened, StoredPart, Turn
 from holdfast.coordination.keys import LOST, TENANTS, Keys
 from holdfast.coordination.leases import Lease, lost
 from holdfast.coordination.scripts import Scripts, pairs, text
@@ -94,8 +95,10 @@ class Ingests:
         """Gives a lease back; False if it wasn't ours any more."""
         return bool(await self._scripts.run("release", [Keys(tenant).lease(ref)], [nonce]))
 
-    async def save(self, lease: Lease, data_key: str, change: Change, now_ns: int) -> None:
-        """Changes fields of an ingest.
+    async def save(
+        self, lease: Lease, data_key: str, change: SavedTail | Sealed, now_ns: int
+    ) -> None:
+        """Records what a writer has made durable beside its parts.
 
         Raises:
             Aborted: the lease or the ingest is lost.
@@ -103,14 +106,16 @@ class Ingests:
         if await self._save(lease, data_key, change, now_ns) != 1:
             raise lost(lease.ref)
 
-    async def progress(self, lease: Lease, data_key: str, change: Change, now_ns: int) -> bool:
+    async def progress(self, lease: Lease, data_key: str, progress: Progress, now_ns: int) -> bool:
         """Tells how far a writer is, beside its other work; False if its lease is lost.
 
         An ingest that has just been restarted or committed is passed over.
         """
-        return await self._save(lease, data_key, change, now_ns) != 0
+        return await self._save(lease, data_key, progress, now_ns) != 0
 
-    async def _save(self, lease: Lease, data_key: str, change: Change, now_ns: int) -> int:
+    async def _save(
+        self, lease: Lease, data_key: str, change: SavedTail | Sealed | Progress, now_ns: int
+    ) -> int:
         keys, ref = Keys(lease.tenant), lease.ref
         return int(
             await self._scripts.run(
@@ -127,7 +132,7 @@ class Ingests:
         number: int,
         part: StoredPart,
         *,
-        change: Change,
+        checkpoint: Checkpoint,
         now_ns: int,
     ) -> None:
         """Records that part `number` (from 1) and all before it are stored.
@@ -137,20 +142,19 @@ class Ingests:
             data_key: of the ingest.
             number: of the part.
             part: what was stored.
-            change: what is true at its end: `offset`, and other fields.
+            checkpoint: what is true at its end.
             now_ns: the time, in ns since 1970.
 
         Raises:
             Aborted: the lease or the ingest is lost.
         """
         keys, ref = Keys(lease.tenant), lease.ref
-        offset = change.values["offset"]
         done = await self._scripts.run(
             "checkpoint",
             [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index],
             [
-                *(lease.nonce, data_key, ref, now_ns, number, part.encode(), offset),
-                *change.arguments(),
+                *(lease.nonce, data_key, ref, now_ns, number, part.encode(), checkpoint.offset),
+                *checkpoint.arguments(),
             ],
         )
         if done != 1:

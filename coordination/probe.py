@@ -14,9 +14,10 @@ from redis.asyncio.cluster import RedisCluster
 
 from holdfast.checks import Check
 from holdfast.clocks import uptime
+from holdfast.coordination.changes import Checkpoint, SavedTail
 from holdfast.coordination.connection import Client, translated
 from holdfast.coordination.hold_cache import HoldCache
-from holdfast.coordination.ingest import Change, StoredPart
+from holdfast.coordination.ingest import StoredPart
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.keys import LOST, TENANTS, Keys
 from holdfast.coordination.leases import Leases
@@ -35,6 +36,12 @@ RESP: Final = b"+-:$*"
 """What every reply of a Redis begins with: one of these."""
 TENANT: Final = "holdfast-doctor"
 """Whose keys the scripts are tried on; random names keep runs apart."""
+STORED: Final = Checkpoint(
+    offset=1, live=1, part_size=1, upload_id="upload", begun=0.0, hash="", full=True
+)
+"""At the end of the part that is tried: its one byte."""
+TAIL: Final = SavedTail(key="tail", size=1, sums=b"", offset=2, hash="", crc=0, crc_filled=1)
+"""The tail that is tried: one byte more."""
 
 
 async def probe(client: Client) -> tuple[Check, ...]:
@@ -245,8 +252,8 @@ async def _ingest(client: Client) -> None:
         await leases.renew(lease)
         await ingests.rekey(lease, "a", "b")
         await ingests.restart(lease, "b", "c", now_ns)
-        await ingests.checkpoint(lease, "c", 1, part, change=Change({"offset": 1}), now_ns=now_ns)
-        await ingests.save(lease, "c", Change({"offset": 2}), now_ns)
+        await ingests.checkpoint(lease, "c", 1, part, checkpoint=STORED, now_ns=now_ns)
+        await ingests.save(lease, "c", TAIL, now_ns)
         await ingests.rewind(lease, "c", 1, 1)
         await ingests.freeze(lease, "c", "{}")
         await ingests.find(TENANT, ref)

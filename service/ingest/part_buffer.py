@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from holdfast.coordination.ingest import Change, Ingest
-from holdfast.coordination.scripts import Argument
+from holdfast.coordination.changes import SavedTail
+from holdfast.coordination.ingest import Ingest
 from holdfast.errors import Aborted, DataLoss, NotFound, because
 from holdfast.service.ingest.writing import Writing
 from holdfast.storage import blocks
@@ -115,17 +115,16 @@ class Tails:
             await path.workers.send((slot,), path.store.put, key, body)
         path.stored(len(body))
         writing.check()
-        values: dict[str, Argument] = {
-            "tail_key": key,
-            "tail_size": buffer.size,
-            "tail_sums": buffer.sums.hex(),
-            "offset": writing.offset,
-            "live": writing.offset,
-            "hash": writing.saved_hash(),
-            "crc": writing.running.value,
-            "crc_filled": writing.running.filled,
-        }
-        await path.ingests.save(writing.lease, writing.data_key, Change(values), path.now_ns())
+        tail = SavedTail(
+            key=key,
+            size=buffer.size,
+            sums=buffer.sums,
+            offset=writing.offset,
+            hash=writing.saved_hash(),
+            crc=writing.running.value,
+            crc_filled=writing.running.filled,
+        )
+        await path.ingests.save(writing.lease, writing.data_key, tail, path.now_ns())
         buffer.tail, writing.durable = key, writing.offset
         self.discard(old)
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
 
-from holdfast.coordination.ingest import Change, Ingest, StoredPart
-from holdfast.coordination.scripts import Argument
+from holdfast.coordination.changes import Checkpoint
+from holdfast.coordination.ingest import Ingest, StoredPart
 from holdfast.errors import Aborted, DataLoss, HoldfastError
 from holdfast.service.ingest.part_buffer import PartBuffer, Tails
 from holdfast.service.ingest.writing import Writing
@@ -22,8 +21,6 @@ from holdfast.storage import blocks
 from holdfast.storage.keys import data_key
 from holdfast.storage.port import Body, NoSuchUpload, Upload
 from holdfast.tasks import begin, failure, wait_for_end
-
-TAIL_FIELDS: Final = ("tail_key", "tail_size", "tail_sums")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,25 +169,22 @@ class PartUploads:
 
     async def _checkpoint(self, part: Outgoing, stored: StoredPart) -> None:
         writing, path = self._writing, self._writing.path
-        values: dict[str, Argument] = {
-            "upload_id": self.upload_id,
-            "begun": repr(self.begun),
-            "part_size": writing.part_size,
-            "offset": part.end,
-            "live": writing.offset,
-            "hash": part.hash_state,
-            "crc": 0,
-            "crc_filled": 0,
-        }
-        if part.full:
-            values["boundary_hash"] = part.hash_state
+        checkpoint = Checkpoint(
+            offset=part.end,
+            live=writing.offset,
+            part_size=writing.part_size,
+            upload_id=self.upload_id,
+            begun=self.begun,
+            hash=part.hash_state,
+            full=part.full,
+        )
         self._named = True
         await path.ingests.checkpoint(
             writing.lease,
             writing.data_key,
             part.number,
             stored,
-            change=Change(values, TAIL_FIELDS),
+            checkpoint=checkpoint,
             now_ns=path.now_ns(),
         )
         self.parts[part.number - 1 :] = [stored]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from holdfast.coordination.ingest import Change
+from holdfast.coordination.changes import Sealed
 from holdfast.coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.service.ingest.commit import Commits, as_stored
@@ -30,7 +30,7 @@ async def seal(path: WritePath, commits: Commits, lease: Lease, stream: PartStre
     await stream.finish()
     parts = tuple(as_stored(stream.parts))
     stream.sight = await commits.complete_upload(stream.data_key, stream.upload_id, parts)
-    await path.ingests.save(lease, stream.data_key, Change({"sealed": "1"}), path.now_ns())
+    await path.ingests.save(lease, stream.data_key, Sealed(), path.now_ns())
 
 
 async def read_back(path: WritePath, lease: Lease, stream: PartStream, algorithm: str) -> Digest:

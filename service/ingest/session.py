@@ -17,10 +17,10 @@ from typing import NoReturn
 
 import structlog
 
-from holdfast.coordination.ingest import Change, Done, Ingest
+from holdfast.coordination.changes import Progress
+from holdfast.coordination.ingest import Done, Ingest
 from holdfast.coordination.ingests import Locked
 from holdfast.coordination.leases import Lease
-from holdfast.coordination.scripts import Argument
 from holdfast.digests import Digest
 from holdfast.errors import (
     Aborted,
@@ -514,13 +514,9 @@ class Session:
                 self._lease.taken = True
 
     async def _tell(self) -> bool:
-        values: dict[str, Argument] = {
-            "live": self._stream.offset,
-            "total": self._total,
-            "expected": str(self._expected) if self._expected else "",
-        }
+        progress = Progress(self._stream.offset, self._total, self._expected)
         return await self._path.ingests.progress(
-            self._lease, self._stream.data_key, Change(values), self._updated_at_ns
+            self._lease, self._stream.data_key, progress, self._updated_at_ns
         )
 
     async def close(self) -> None:

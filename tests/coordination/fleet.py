@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from holdfast.coordination.changes import Checkpoint, SavedTail
 from holdfast.coordination.connection import Client, open_client
 from holdfast.coordination.hold_cache import HoldCache
-from holdfast.coordination.ingest import Change, Ingest, StoredPart
+from holdfast.coordination.ingest import Ingest, StoredPart
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.keys import TENANTS, Keys
 from holdfast.coordination.leases import Lease, Leases
@@ -21,6 +22,10 @@ NOW = 1_700_000_000_000_000_000
 """A time in ns."""
 DIGEST = Digest.of(b"some bytes")
 PART = StoredPart("etag-1", 8, b"\x01\x02\x03\x04")
+STORED = Checkpoint(offset=8, live=8, part_size=8, upload_id="up", begun=1.5, hash="h8", full=True)
+"""What is true at the end of `PART`, if it is the first."""
+SPILLED = SavedTail(key="t", size=2, sums=b"", offset=10, hash="h10", crc=7, crc_filled=2)
+"""A tail of two bytes after it."""
 
 
 class Clock:
@@ -64,7 +69,7 @@ class Frontend:
             key,
             number,
             PART,
-            change=Change({"offset": offset, "upload_id": "up"}, ("tail_key",)),
+            checkpoint=replace(STORED, offset=offset, live=offset),
             now_ns=NOW,
         )
 

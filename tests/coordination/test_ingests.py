@@ -7,18 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.coordination.ingest import Change, Done, Dropped
+from holdfast.coordination.changes import Progress, Sealed
+from holdfast.coordination.ingest import Done, Dropped
 from holdfast.coordination.keys import TENANTS
 from holdfast.coordination.leases import Lease
-from holdfast.coordination.scripts import Argument
 from holdfast.errors import Aborted, Unavailable
-from tests.coordination.fleet import DIGEST, NOW, PART, Frontend, frontend
+from tests.coordination.fleet import DIGEST, NOW, PART, SPILLED, STORED, Frontend, frontend
 
 Write = Callable[[Frontend, Lease], Awaitable[object]]
-Values = dict[str, Argument]
 
 CHANGES: dict[str, Write] = {
-    "save": lambda one, lease: one.ingests.save(lease, "a", Change({"offset": 99}), NOW),
+    "save": lambda one, lease: one.ingests.save(lease, "a", SPILLED, NOW),
     "checkpoint": lambda one, lease: one.checkpoint(lease, "a", 2, 99),
     "restart": lambda one, lease: one.ingests.restart(lease, "a", "b", NOW),
     "rekey": lambda one, lease: one.ingests.rekey(lease, "a", "b"),
@@ -53,16 +52,8 @@ async def test_a_held_ref(one: Frontend) -> None:
 async def test_what_is_kept(one: Frontend) -> None:
     """Another stream finds parts, tail, hash and offset as the last checkpoint left them."""
     lease, _ = await one.open("ref", "n1", "a")
-    values: Values = {
-        "offset": 8,
-        "upload_id": "up",
-        "hash": "h8",
-        "boundary_hash": "h8",
-        "begun": "1.5",
-    }
-    await one.ingests.checkpoint(lease, "a", 1, PART, change=Change(values), now_ns=NOW)
-    tail: Values = {"offset": 10, "tail_key": "t", "tail_size": 2, "hash": "h10", "crc": 7}
-    await one.ingests.save(lease, "a", Change({**tail, "crc_filled": 2}), NOW + 10**9)
+    await one.ingests.checkpoint(lease, "a", 1, PART, checkpoint=STORED, now_ns=NOW)
+    await one.ingests.save(lease, "a", SPILLED, NOW + 10**9)
     assert await one.ingests.release(one.tenant, "ref", "n1")
     _, ingest = await one.open("ref", "n2", "b")
     assert (ingest.data_key, ingest.upload_id, ingest.begun) == ("a", "up", 1.5)
@@ -82,8 +73,7 @@ async def test_the_next_data_key(one: Frontend) -> None:
 async def test_an_upload_of_another_key(one: Frontend) -> None:
     """An ingest that has lost all of its parts is opened without the upload of its old data key."""
     lease, _ = await one.open("ref", "n1", "a")
-    change = Change({"offset": 8, "upload_id": "up", "begun": "1.5"})
-    await one.ingests.checkpoint(lease, "a", 1, PART, change=change, now_ns=NOW)
+    await one.checkpoint(lease, "a", 1, 8)
     await one.ingests.rewind(lease, "a", 0, 0)
     await one.ingests.release(one.tenant, "ref", "n1")
     ingest = (await one.open("ref", "n2", "b"))[1]
@@ -93,7 +83,7 @@ async def test_an_upload_of_another_key(one: Frontend) -> None:
 async def test_a_sealed_ingest_keeps_its_key(one: Frontend) -> None:
     """An ingest that is complete keeps its data key when it is opened."""
     lease, _ = await one.open("ref", "n1", "a")
-    await one.ingests.save(lease, "a", Change({"sealed": "1"}), NOW)
+    await one.ingests.save(lease, "a", Sealed(), NOW)
     await one.ingests.release(one.tenant, "ref", "n1")
     ingest = (await one.open("ref", "n2", "b"))[1]
     assert (ingest.data_key, ingest.sealed) == ("a", True)
@@ -141,7 +131,7 @@ async def test_a_frozen_ingest(one: Frontend, change: Write) -> None:
     before = await one.find("ref")
     with pytest.raises(Aborted, match="lost the ref"):
         await change(one, lease)
-    await one.ingests.progress(lease, "a", Change({"live": 99}), NOW)
+    await one.ingests.progress(lease, "a", Progress(99, 0, None), NOW)
     assert await one.find("ref") == before
     assert before.frozen == "frozen"
 
@@ -159,8 +149,8 @@ async def test_a_replaced_last_part(one: Frontend) -> None:
     lease, _ = await one.open("ref", "n1", "a")
     longer = replace(PART, etag="etag|2", size=9)
     await one.checkpoint(lease, "a", 1, 8)
-    change = Change({"offset": 9})
-    await one.ingests.checkpoint(lease, "a", 1, longer, change=change, now_ns=NOW)
+    end = replace(STORED, offset=9, live=9)
+    await one.ingests.checkpoint(lease, "a", 1, longer, checkpoint=end, now_ns=NOW)
     await one.ingests.release(one.tenant, "ref", "n1")
     assert (await one.open("ref", "n2", "b"))[1].parts == (longer,)
 
@@ -170,8 +160,8 @@ async def test_an_overtaken_checkpoint(one: Frontend) -> None:
     lease, _ = await one.open("ref", "n1", "a")
 
     async def spill() -> None:
-        change = Change({"offset": 4, "tail_key": "t", "tail_size": 4, "hash": "h4"})
-        await one.ingests.save(lease, "a", change, NOW)
+        tail = replace(SPILLED, size=4, offset=4, hash="h4")
+        await one.ingests.save(lease, "a", tail, NOW)
 
     await spill()
     await one.checkpoint(lease, "a", 1, 8)
@@ -186,44 +176,46 @@ async def test_an_overtaken_checkpoint(one: Frontend) -> None:
 async def test_a_late_tail_of_the_same_offset(one: Frontend) -> None:
     """A tail whose bytes have become the last part doesn't come back."""
     lease, _ = await one.open("ref", "n1", "a")
-    change = Change({"offset": 8, "tail_key": "t", "tail_size": 8})
-    await one.ingests.save(lease, "a", change, NOW)
+    tail = replace(SPILLED, size=8, offset=8)
+    await one.ingests.save(lease, "a", tail, NOW)
     await one.checkpoint(lease, "a", 1, 8)
-    await one.ingests.save(lease, "a", change, NOW)
+    await one.ingests.save(lease, "a", tail, NOW)
     assert (await one.find("ref")).tail_key == ""
 
 
 async def test_a_restart(one: Frontend) -> None:
     """A restart begins at 0 under the new key, and keeps what was announced."""
     lease, _ = await one.open("ref", "n1", "a")
-    await one.ingests.save(lease, "a", Change({"total": 50, "expected": "sha256:x"}), NOW)
+    assert await one.ingests.progress(lease, "a", Progress(0, 50, DIGEST), NOW)
     await one.checkpoint(lease, "a", 1, 8)
     await one.ingests.restart(lease, "a", "b", NOW + 10**9)
     await one.ingests.restart(lease, "a", "b", NOW + 10**9)
     ingest = await one.find("ref")
     assert (ingest.data_key, ingest.offset, ingest.upload_id) == ("b", 0, "")
-    assert (ingest.total, ingest.expected) == (50, "sha256:x")
+    assert (ingest.total, ingest.expected) == (50, str(DIGEST))
     assert (ingest.started_at_ns, ingest.updated_at_ns) == (NOW, NOW + 10**9)
     assert one.keys.parts("ref") not in await one.stored_keys()
 
 
 async def test_a_new_key_for_a_small_object(one: Frontend) -> None:
     """A rekey changes the data key and forgets when the old was first used; it may be repeated."""
-    lease, before = await one.open("ref", "n1", "a")
-    await one.ingests.save(lease, "a", Change({"begun": "1.5"}), NOW)
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.checkpoint(lease, "a", 1, 8)
+    await one.ingests.rewind(lease, "a", 0, 0)
+    before = await one.find("ref")
+    assert before.begun == STORED.begun
     await one.ingests.rekey(lease, "a", "b")
     await one.ingests.rekey(lease, "a", "b")
-    assert await one.find("ref") == replace(before, data_key="b")
+    assert await one.find("ref") == replace(before, data_key="b", begun=None)
 
 
 @pytest.mark.parametrize(("parts", "boundary"), [(0, ""), (1, "h8")])
 async def test_a_rewind(one: Frontend, parts: int, boundary: str) -> None:
     """A rewind drops the tail and later parts, and takes up the hash at the boundary."""
     lease, _ = await one.open("ref", "n1", "a")
-    full: Values = {"offset": 8, "hash": "h8", "boundary_hash": boundary}
-    await one.ingests.checkpoint(lease, "a", 1, PART, change=Change(full), now_ns=NOW)
-    change = Change({"offset": 12, "tail_key": "t", "tail_size": 4, "crc": 5, "crc_filled": 4})
-    await one.ingests.save(lease, "a", change, NOW)
+    end = replace(STORED, full=bool(boundary))
+    await one.ingests.checkpoint(lease, "a", 1, PART, checkpoint=end, now_ns=NOW)
+    await one.ingests.save(lease, "a", SPILLED, NOW)
     for _ in range(2):
         await one.ingests.rewind(lease, "a", parts, 8 * parts)
     ingest = await one.find("ref")
@@ -236,13 +228,13 @@ async def test_a_rewind(one: Frontend, parts: int, boundary: str) -> None:
 async def test_progress(one: Frontend) -> None:
     """How far a writer is can be seen by others until it goes; then what is durable counts."""
     lease, _ = await one.open("ref", "n1", "a")
-    assert await one.ingests.progress(lease, "a", Change({"live": 42}), NOW)
+    assert await one.ingests.progress(lease, "a", Progress(42, 0, None), NOW)
     assert (await one.find("ref")).live == 42
-    assert await one.ingests.progress(lease, "gone", Change({"live": 43}), NOW)
+    assert await one.ingests.progress(lease, "gone", Progress(43, 0, None), NOW)
     assert (await one.find("ref")).live == 42
     await one.ingests.release(one.tenant, "ref", "n1")
     assert (await one.find("ref")).live == 0
-    assert not await one.ingests.progress(lease, "a", Change({"live": 44}), NOW)
+    assert not await one.ingests.progress(lease, "a", Progress(44, 0, None), NOW)
     _, opened = await one.open("ref", "n2", "b")
     assert opened.live == 0
 
@@ -392,7 +384,7 @@ async def test_a_late_open(alone: Frontend) -> None:
     """An open that is carried out once more changes nothing, however far its stream has come."""
     lease, _ = await alone.open("ref", "n1", "a")
     await alone.ingests.rekey(lease, "a", "b")
-    await alone.ingests.progress(lease, "b", Change({"live": 5}), NOW)
+    await alone.ingests.progress(lease, "b", Progress(5, 0, None), NOW)
     before = await alone.find("ref")
     await alone.open("ref", "n1", "a")
     assert await alone.find("ref") == before
@@ -411,7 +403,7 @@ async def test_listing(alone: Frontend) -> None:
         )
     assert [found.ref for found in await alone.ingests.find_all(alone.tenant)] == names
     lease = alone.leases.add(alone.tenant, names[0], names[0], alone.leases.sent())
-    await alone.ingests.save(lease, names[0], Change({"total": 1}), NOW + 10**9)
+    assert await alone.ingests.progress(lease, names[0], Progress(0, 1, None), NOW + 10**9)
     moved = [found.ref for found in await alone.ingests.find_all(alone.tenant)]
     assert moved == [*names[1:], names[0]]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
-from holdfast.coordination.ingest import Change, Done
+from holdfast.coordination.ingest import Done
 from holdfast.coordination.leases import Lease
 from holdfast.coordination.scripts import _sha
-from tests.coordination.fleet import DIGEST, NOW, Frontend, frontend
+from tests.coordination.fleet import DIGEST, NOW, SPILLED, Frontend, frontend
 from tests.servers.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.servers.redis_topologies import port_of
 
@@ -19,7 +20,7 @@ DONE = Done(str(DIGEST), 8)
 STEPS: dict[str, Act] = {
     "renew": lambda one, lease: one.leases.renew(lease),
     "checkpoint": lambda one, lease: one.checkpoint(lease, "a", 2, 16),
-    "save": lambda one, lease: one.ingests.save(lease, "a", Change({"offset": 12}), NOW),
+    "save": lambda one, lease: one.ingests.save(lease, "a", replace(SPILLED, offset=12), NOW),
     "restart": lambda one, lease: one.ingests.restart(lease, "a", "b", NOW),
     "rekey": lambda one, lease: one.ingests.rekey(lease, "a", "b"),
     "rewind": lambda one, lease: one.ingests.rewind(lease, "a", 0, 0),

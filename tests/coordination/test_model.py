@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holdfast.coordination.ingest import Change, Done
+from holdfast.coordination.changes import Progress
+from holdfast.coordination.ingest import Done
 from holdfast.coordination.leases import Lease
 from holdfast.errors import Aborted, Unavailable
-from tests.coordination.fleet import NOW, PART, Frontend, frontend
+from tests.coordination.fleet import NOW, PART, SPILLED, Frontend, frontend
 
 FULL = 8
 """Bytes of a part."""
@@ -106,17 +107,24 @@ class World:
         number = model.parts + 1
         end = max(FULL * number, model.offset)
         key = writer.key
-        await self.run(writer, lambda: self.one.checkpoint(writer.lease, key, number, end), may=may)
+
+        async def record() -> None:
+            await self.one.checkpoint(writer.lease, key, number, end)
+            # One that was overtaken changes nothing; else a late one sets `live` again, too.
+            if self.model and self.model.offset <= end:
+                self.model = replace(self.model, live=end)
+
+        await self.run(writer, record, may=may)
         if may:
-            self.model = replace(model, offset=end, parts=number, tail="")
+            self.model = replace(model, offset=end, live=end, parts=number, tail="")
 
     async def spill(self, writer: Writer) -> None:
         """A tail is stored."""
         may, model = self.rightful(writer), self.model or Model("")
         offset, tail, key = model.offset + 1, self.name("t"), writer.key
-        change = Change({"offset": offset, "live": offset, "tail_key": tail})
+        saved = replace(SPILLED, offset=offset, key=tail)
         await self.run(
-            writer, lambda: self.one.ingests.save(writer.lease, key, change, NOW), may=may
+            writer, lambda: self.one.ingests.save(writer.lease, key, saved, NOW), may=may
         )
         if may:
             self.model = replace(model, offset=offset, live=offset, tail=tail)
@@ -125,8 +133,8 @@ class World:
         """A stream tells how far it is."""
         model = self.model or Model("")
         live, total = model.offset + 3, self.names
-        change = Change({"live": live, "total": total})
-        known = await self.one.ingests.progress(writer.lease, writer.key, change, NOW)
+        progress = Progress(live, total, None)
+        known = await self.one.ingests.progress(writer.lease, writer.key, progress, NOW)
         assert known == (writer is self.holder)
         if self.rightful(writer):
             self.model = replace(model, live=live, total=total)

@@ -15,11 +15,11 @@ from holdfast.coordination.connection import (
     open_client,
     translated,
 )
-from holdfast.coordination.ingest import Change, Done
+from holdfast.coordination.ingest import Done
 from holdfast.coordination.keys import TENANTS, Keys
 from holdfast.coordination.probe import probe
 from holdfast.errors import Unavailable
-from tests.coordination.fleet import DIGEST, NOW, Frontend, frontend
+from tests.coordination.fleet import DIGEST, NOW, SPILLED, Frontend, frontend
 from tests.servers.redis_topologies import Cluster, Watched, admin
 
 QUEUE = 8
@@ -132,7 +132,7 @@ async def test_everything_is_reachable(one: Frontend) -> None:
         elif number == 2:
             await one.ingests.rewind(lease, key, 0, 0)
         elif number == 3:
-            await one.ingests.save(lease, key, Change({"offset": 9, "tail_key": "t"}), NOW)
+            await one.ingests.save(lease, key, SPILLED, NOW)
         elif number == 4:
             await one.ingests.freeze(lease, key, "{}")
         elif number == 5:
