@@ -1,4 +1,4 @@
-"""What tenants hold: looked up, listed, changed, compacted; and who of them is there.
+"""What tenants hold (looked up, listed, changed, compacted), and which tenants are there.
 
-May import process, storage and coordination.
+This room may import process, storage and coordination.
 """

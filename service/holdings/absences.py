@@ -1,13 +1,13 @@
-"""Digests that this frontend saw absent from the fleet a short while ago.
+"""Digests that this frontend found absent from the fleet a short while ago.
 
-A client asks for a digest before it sends it. By that answer the COMMIT that follows
-needs no further look at the record, which would be one request more while the node's
-database waits. Nobody is ever told that something is absent because of it: what
-became live meanwhile is found by the record's conditional put.
+A client asks for a digest before it sends the bytes. Because of that answer, the COMMIT that
+follows needn't read the record, which would be one more request while the node's database waits.
+No client is ever told that a digest is absent because of what is remembered here: if the digest
+has become live meanwhile, the record's conditional put finds out.
 
-Before parts are completed it matters more: a look that finds the digest live spares
-the whole upload. So whoever commits parts tells the fleet, and a look is left out only
-if nobody has.
+Before the parts of an upload are completed, reading the record matters more: if the digest is
+live, the whole upload can be dropped. So each commit of parts is announced to the fleet, and the
+record isn't read only if no commit of the digest was announced.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from holdfast.errors import HoldfastError, because
 log = structlog.get_logger(__name__)
 
 ABSENCE_TTL: Final = 30 * 60.0
-"""Seconds for which an absence counts: half of what an arrival is told for."""
+"""Seconds for which an absence counts: half as long as an announced arrival is kept."""
 REMEMBERED: Final = 16_384
-"""Digests that are remembered at most, some 4 MiB."""
+"""Most digests that are remembered: some 4 MiB."""
 
 
 class Absences:
-    """What was asked for lately and wasn't there. Safe for many threads."""
+    """Digests that were asked for recently and weren't there. Safe for many threads."""
 
     def __init__(self, arrivals: Arrivals, clock: Callable[[], float]) -> None:
         self._arrivals = arrivals
@@ -41,7 +41,7 @@ class Absences:
         self._seen: OrderedDict[Digest, float] = OrderedDict()
 
     def note(self, digest: Digest, *, absent: bool) -> None:
-        """Remembers what the record said."""
+        """Remembers whether a digest was absent, as its record said."""
         with self._lock:
             self._seen.pop(digest, None)
             if absent:
@@ -50,13 +50,13 @@ class Absences:
                     self._seen.popitem(last=False)
 
     def recent(self, digest: Digest) -> bool:
-        """Whether it was absent less than 30 minutes ago."""
+        """Returns whether a digest was absent less than 30 minutes ago."""
         with self._lock:
             seen = self._seen.get(digest)
         return seen is not None and self._clock() - seen < ABSENCE_TTL
 
     async def likely(self, digest: Digest) -> bool:
-        """Whether it was absent, and nobody has told of a commit of parts since."""
+        """Returns whether a digest was absent, and no commit of parts was announced since."""
         if not self.recent(digest):
             return False
         try:
@@ -66,7 +66,7 @@ class Absences:
             return False
 
     async def end(self, digest: Digest, *, tell: bool) -> None:
-        """A digest has become live; `tell`: others may be uploading it too."""
+        """Notes that a digest has become live; `tell` announces it, for others that upload it."""
         self.note(digest, absent=False)
         if not tell:
             return

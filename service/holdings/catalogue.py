@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 Infos = list[Info]
 CACHE_PAUSE: Final = 1.0
-"""Seconds for which the cache isn't asked after Redis has failed: reading goes on."""
+"""Seconds for which the cache isn't asked after Redis has failed, so that reads don't wait."""
 
 
 class Catalogue:
@@ -48,13 +48,13 @@ class Catalogue:
 
         Args:
             blobs: records and holds.
-            holds: for listing.
-            cache: of holds.
-            absences: told of what isn't there.
-            workers: for what blocks.
-            shared: whether a tenant may take what the fleet has.
-            now_ns: the time, in ns since 1970.
-            clock: never set back, in s, those of a suspended machine included.
+            holds: the holds alone, for List, Delete and expiry.
+            cache: the cache of holds.
+            absences: remembers digests that aren't there.
+            workers: run blocking calls.
+            shared: whether a tenant may use what the fleet has.
+            now_ns: returns the time, in ns since 1970.
+            clock: in s, never set back; it also counts while the machine is suspended.
             reading: begins a reading of all that a tenant holds; None: one without snapshots.
         """
         self._blobs = blobs
@@ -69,10 +69,10 @@ class Catalogue:
         self.shared = shared
 
     async def info(self, tenant: str, digest: Digest) -> Info:
-        """What this tenant holds; under `shared` it takes what the fleet has.
+        """Returns this tenant's hold; if `shared`, it gets a hold on what the fleet has.
 
         Raises:
-            NotFound: neither, or the bytes are damaged or gone.
+            NotFound: there is no such content, or its bytes are damaged or gone.
         """
         entry, ticket = await self._look_up(tenant, digest)
         if entry is not None and not self._blobs.doubtful(digest):
@@ -86,10 +86,10 @@ class Catalogue:
         return info
 
     async def held(self, tenant: str, digest: Digest) -> bool:
-        """Whether this tenant holds a digest whose bytes are there: nothing needs to be sent.
+        """Returns whether this tenant holds a digest whose bytes are there, and needn't be sent.
 
-        The cache's word isn't enough: what it remembers may be gone or damaged by now,
-        and who is told that it holds the bytes keeps them to itself.
+        The cache alone isn't enough: the bytes of what it remembers may be gone or damaged by
+        now, and a client that is told that it holds them won't send them.
         """
         entry, ticket = await self._look_up(tenant, digest)
         if entry is not None:
@@ -100,7 +100,7 @@ class Catalogue:
         return await self._find_and_fill(tenant, digest, ticket)
 
     async def may_read(self, tenant: str, digest: Digest) -> bool:
-        """Whether this tenant has a hold on a digest; its bytes may be damaged, or gone."""
+        """Returns whether this tenant has a hold on a digest; its bytes may be damaged, or gone."""
         entry, ticket = await self._look_up(tenant, digest)
         return (
             entry is not None
@@ -121,7 +121,10 @@ class Catalogue:
             self._pause(error)
 
     def _known(self, digest: Digest) -> bool:
-        """Without a record nobody holds it: that is one request for most new content."""
+        """Returns whether a digest has a record; without one, nobody holds it.
+
+        So most new content costs a single request.
+        """
         known = self._blobs.known(digest)
         self._absences.note(digest, absent=not known)
         return known
@@ -144,7 +147,7 @@ class Catalogue:
         if self._clock() < self._cache_back:
             return None, None
         if self._cache_back:
-            # One request finds out whether Redis is back; the others don't wait for it.
+            # Only this request finds out whether Redis is back; the others don't wait for it.
             self._cache_back = self._clock() + CACHE_PAUSE
         try:
             found = await self._cache.look_up(tenant, digest)
@@ -167,13 +170,13 @@ class Catalogue:
         log.debug("Redis fails; holds are looked up in the store", reason=because(error))
 
     async def forget(self, tenant: str, digest: Digest) -> None:
-        """Drops what the cache says: the labels have changed."""
+        """Drops what the cache remembers of a tenant's hold."""
         async with self._cache.changing(tenant, digest, delete=False):
             pass
 
     @contextmanager
     def _asked(self, what: str, patience: float | None) -> Iterator[Callable[[], None]]:
-        """Gives what tells a thread that its client has given up: it raises Unavailable."""
+        """Yields a function for threads, which raises Unavailable once the client has given up."""
         deadline = None if patience is None else self._clock() + patience
         given_up = threading.Event()
 
@@ -195,21 +198,21 @@ class Catalogue:
         paths: list[str],
         patience: float | None = None,
     ) -> Info:
-        """Changes labels.
+        """Changes the labels of this tenant's hold, and returns the hold.
 
         Args:
             tenant: whose hold it is.
-            digest: of the blob.
+            digest: the digest of the blob.
             labels: the new values.
             paths: `labels` (or nothing) replaces all, `labels.<key>` sets one.
-            patience: seconds for which the client waits; None: for ever. One that has
-                given up may have set other labels since, and those mustn't go: it is asked
-                before each write, which itself fails over a newer one.
+            patience: seconds for which the client waits; None: for ever. A client that has
+                given up may have set other labels since, which mustn't be lost. So this is
+                checked before each write, and a write fails if there is a newer one.
 
         Raises:
-            InvalidArgument: another path, or labels that are too large.
-            NotFound: this tenant doesn't hold it.
-            Unavailable: Redis or the store can't be reached, or it took too long.
+            InvalidArgument: a path is invalid, or the labels are too large.
+            NotFound: this tenant doesn't hold the digest.
+            Unavailable: Redis or the store can't be reached, or the client has given up.
         """
         change, now_ns = relabelling(labels, paths), self._now_ns()
         with self._asked(f"the update of {digest}", patience) as still_wanted:
@@ -227,17 +230,17 @@ class Catalogue:
         return info
 
     async def delete(self, tenant: str, digest: Digest, patience: float | None = None) -> None:
-        """Gives up this tenant's hold; not having one is no error.
+        """Deletes this tenant's hold; it is no error if there is none.
 
         Args:
             tenant: whose hold it is.
-            digest: the blob.
-            patience: seconds for which the client waits; None: for ever. One that has
-                given up may have asked elsewhere, and committed the blob again since:
-                that hold mustn't go. A frontend may have been stopped for that long.
+            digest: the digest of the blob.
+            patience: seconds for which the client waits; None: for ever. A client that has
+                given up may have asked another frontend, and committed the blob again since;
+                that new hold mustn't be deleted. A suspended frontend may be that late.
 
         Raises:
-            Unavailable: Redis or the store can't be reached, or it took too long.
+            Unavailable: Redis or the store can't be reached, or the client has given up.
         """
         with self._asked(f"the delete of {digest}", patience) as still_wanted:
             async with self._cache.changing(tenant, digest, delete=True) as announced:
@@ -247,15 +250,16 @@ class Catalogue:
                     await self._workers.store(self._holds.unlink, keys)
 
     async def give_up(self, tenant: str, digest: Digest, gone: Callable[[], bool]) -> bool:
-        """Deletes the holds of a tenant that doesn't know of it; False if it is back.
+        """Deletes the holds of a tenant that is gone, on one digest; False if it is back.
 
-        The tenant is looked for after its holds are marked. Whoever has told it since then
-        that it holds the digest has noted before that it is there, and saw the marks.
+        The tenant is looked for after its holds are marked. Any frontend that tells the tenant
+        afterwards that it holds the digest has first noted that the tenant is there, and then
+        sees the marks.
 
         Args:
-            tenant: who is said to be gone.
-            digest: the blob.
-            gone: whether the store still says so; called in a thread.
+            tenant: the tenant that is said to be gone.
+            digest: the digest of the blob.
+            gone: returns whether the store still says that it is gone; called in a thread.
 
         Raises:
             Unavailable: Redis or the store can't be reached.
@@ -274,11 +278,11 @@ class Catalogue:
         return True
 
     async def list(self, tenant: str, matches: Callable[[Info], bool]) -> AsyncIterator[list[Info]]:
-        """What this tenant holds and `matches`, in order of digest, some at a time."""
+        """Yields this tenant's holds that match, in batches, in order of digest."""
         reading = self._reading(tenant)
 
         def chosen(loaded: Iterable[Loaded]) -> Infos:
-            # In a thread: patterns are a stranger's, and may take a while.
+            # In a thread: clients choose the patterns, so matching may take a while.
             return [info for info in map(merged, filter(None, loaded)) if matches(info)]
 
         try:
@@ -290,10 +294,10 @@ class Catalogue:
 
 
 def relabelling(labels: Mapping[str, str], paths: list[str]) -> Relabel:
-    """What an update mask does to labels.
+    """Returns the function that applies an update mask to labels.
 
     Raises:
-        InvalidArgument: a path that can't be changed, or labels that are too large.
+        InvalidArgument: a path can't be changed, or the labels are too large.
     """
     keys = []
     for path in paths:

@@ -1,4 +1,4 @@
-"""Compacts holds in the background, where somebody has met many of one tenant on one digest."""
+"""Compacts holds in the background, when a request has met many of one tenant on one digest."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from holdfast.storage.port import ConditionFailed, NoSuchKey, ObjectStore
 log = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 16
-"""Compactions under way at most; what comes beyond that comes again when it is met again."""
+"""Most compactions under way; a further one begins when its holds are met again."""
 ATTEMPTS: Final = 10
-"""How often it is asked whether a change of the same holds has ended."""
+"""How often to check whether a concurrent change of the same holds has ended."""
 PAUSE: Final = 0.2
-"""Seconds in between."""
+"""Seconds between two such checks."""
 
 
 class Compactions:
@@ -37,7 +37,7 @@ class Compactions:
         background: Background,
         new_nonce: NewName,
     ) -> None:
-        """Nothing is compacted yet. To be made in the loop that the compactions run in."""
+        """Compacts nothing yet; create it in the event loop that the compactions run in."""
         self._store = store
         self._cache = cache
         self._workers = workers
@@ -63,13 +63,14 @@ class Compactions:
             self._under_way.discard((tenant, digest))
 
     async def compact(self, tenant: str, digest: Digest) -> bool:
-        """Compacts a tenant's holds on a digest; False: they are few, or being changed.
+        """Compacts a tenant's holds on a digest; False if they are few, or are being changed.
 
-        An Update that began before the marks may still write over a marked hold, so nothing is
-        deleted while one is announced; one that begins later sees only the hold that stays.
+        An Update that began before the marks may still overwrite a marked hold, so nothing is
+        deleted while an Update is announced. An Update that begins later sees only the hold that
+        stays.
 
         Raises:
-            Unavailable, OutcomeUnknown: the store or Redis fails; a collector ends what is marked.
+            Unavailable, OutcomeUnknown: the store or Redis fails; a collector resolves the marks.
         """
         steps = Compaction(self._store, self._holds, self._new_nonce, tenant, digest)
         store = self._workers.store
@@ -82,7 +83,7 @@ class Compactions:
                     return False
                 await store(steps.unlink)
             except (ConditionFailed, NoSuchKey):
-                return False  # somebody was faster
+                return False  # another process was faster
         return True
 
 

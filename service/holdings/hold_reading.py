@@ -1,8 +1,8 @@
-"""All that a tenant holds, read batch by batch, with as few requests as it takes.
+"""Reads all that a tenant holds, batch by batch, with as few requests as possible.
 
     listed → in memory? → in the newest snapshot? → fetched
 
-What is in memory or in a snapshot counts under the listed key and ETag alone.
+A hold in memory or in a snapshot is used only if it has the listed key and ETag.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from holdfast.storage.port import Entry
 from holdfast.storage.snapshots import Snapshot, Snapshots
 
 Group = list[Entry]
-"""What is below one digest."""
+"""The listed entries below one digest."""
 Loaded = list[Named]
 Listed = tuple[Group, Loaded | None]
-"""What is below one digest, and the holds among it if they are known."""
+"""The listed entries below one digest, and the holds among them if they are known."""
 LIST_BATCH: Final = 100
-"""Digests that are read at once, at most."""
+"""Most digests that are read concurrently."""
 LIST_BYTES: Final = 4 * 2**20
-"""Bytes of holds that are read at once, if they are more than one digest's: a hold with all
-labels that it may have is as large."""
+"""Bytes of holds after which a batch takes no further digest: as large as one hold with the most
+labels that it may have."""
 PAGE: Final = 1000
-"""Keys of one page of a listing; no snapshot is looked for where there are no more."""
+"""Keys on one page of a listing; for a tenant with no more, no snapshot is looked for."""
 FETCHED: Final = 16
-"""Holds that are fetched before a snapshot is looked for: about as much as that costs itself."""
+"""Holds that are fetched before a snapshot is looked for: about as expensive as the snapshot."""
 
 
 class HoldReading:
     """One reading of all that a tenant holds.
 
     Attributes:
-        tenant: who.
-        listed: digests so far.
+        tenant: whose holds are read.
+        listed: how many digests were listed so far.
         fetched: how many of them had to be fetched.
     """
 
@@ -53,16 +53,16 @@ class HoldReading:
         abreast: int = LIST_BATCH,
         page: int = PAGE,
     ) -> None:
-        """Nothing is asked of the store yet.
+        """Asks the store for nothing yet.
 
         Args:
             tenant: whose holds are read.
-            holds: where they are.
-            workers: for what blocks.
-            snapshots: of tenants' holds; None: what isn't in memory is fetched.
+            holds: the holds of the store.
+            workers: run blocking calls.
+            snapshots: of tenants' holds; None: fetch every hold that isn't in memory.
             ended: called by `end`.
-            abreast: holds that are fetched at once.
-            page: keys of one page of a listing.
+            abreast: how many digests' holds are fetched concurrently.
+            page: keys on one page of a listing.
         """
         self.tenant = tenant
         self.listed = 0
@@ -80,21 +80,21 @@ class HoldReading:
 
     @property
     def large(self) -> bool:
-        """Whether there are more holds than a listing has on one page."""
+        """Whether there are more entries than fit on one page of a listing."""
         return self._large
 
     async def batches(self) -> AsyncIterator[list[Loaded]]:
-        """The holds on each digest, some digests at a time, in order of digest.
+        """Yields the holds on each digest, some digests at a time, in order of digest.
 
         Raises:
             Unavailable: the store can't be reached.
-            UnsupportedFormat: a hold is of a newer version.
+            UnsupportedFormat: a hold has a newer format version.
         """
         while batch := await self._workers.store(self._next):
             yield await asyncio.gather(*map(self._load, batch))
 
     def end(self) -> None:
-        """Says that nothing more is read, whether that was all or not."""
+        """Ends the reading, whether all was read or not."""
         self._ended(self)
 
     def _ahead(self, groups: Iterator[Group]) -> Iterator[Group]:
@@ -141,7 +141,7 @@ def _unknown(batch: list[Listed]) -> int:
 
 
 def _some(groups: Iterator[Group]) -> Iterator[Group]:
-    """The next groups, as many as are read at once."""
+    """Yields the groups of the next batch."""
     room = LIST_BYTES
     for group in islice(groups, LIST_BATCH):
         yield group

@@ -1,13 +1,13 @@
-"""Who is asking is made known in the store before anything is promised to them.
+"""Notes in the store that a tenant is there, before the tenant is promised anything.
 
-An expiry of tenants looks, after it has marked a hold, whether its tenant was seen
-meanwhile; a frontend notes that the tenant is there, and then looks for holds without
-marks. So one of the two notices the other. That a note stands is believed for a while,
-which is much shorter than an expiry waits between its two looks.
+An expiry marks a tenant's hold, and then checks whether the tenant was seen meanwhile. A frontend
+notes that the tenant is there, and then looks for holds without marks. So at least one of the two
+notices the other. A frontend relies on its note for a while, which is much shorter than the time
+that an expiry waits between its two looks.
 
-A store that takes no writes takes no notes, and what it has must be found all the same.
-Then it is enough that the tenant isn't missed: whoever drops it has yet to miss it, and to
-wait for as long as after a note.
+A store that refuses writes refuses notes, too, and its content must still be served. Then it is
+enough that the tenant isn't marked as missing: before an expiry can drop the tenant, it must mark
+it as missing, and then wait for as long as after a note.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from holdfast.tasks import failure, wait_for_end
 log = structlog.get_logger(__name__)
 
 RENEWED: Final = 3600.0
-"""Seconds after which a note is renewed, beside what the tenant asks for."""
+"""Seconds after which a note is renewed in the background, while the tenant's request goes on."""
 BELIEVED: Final = 2 * 3600.0
-"""Seconds after which nothing is promised until it is renewed: an hour of trouble with
-the store goes unnoticed."""
+"""Seconds after which nothing is promised until the note is renewed. It is an hour more than
+`RENEWED`, so that an hour of trouble with the store goes unnoticed."""
 LONGEST_ANSWER: Final = 3600.0
-"""Seconds more, in which what was asked for must have been answered."""
+"""Further seconds within which a request that relied on the note must have been answered."""
 REMEMBERED: Final = 20_000
 """Tenants whose notes are remembered: some 5 MB."""
 ABREAST: Final = 64
-"""Notes under way, beyond which none is begun that nobody waits for: however many names
-are asked for, no queue grows."""
+"""Most notes under way before no further one is begun in the background, so that no queue grows,
+however many names clients use."""
 PAUSE: Final = 10.0
-"""Seconds after a failure in which only those who can't do without try again."""
+"""Seconds after a failure during which notes are written only for requests that need them."""
 ROUND: Final = 600.0
-"""Seconds between two looks at those who are there without asking."""
+"""Seconds between two mentions of tenants that are there without asking for anything."""
 
 Moment = tuple[float, ...]
 
 
 def moment() -> Moment:
-    """Now, by clocks of which at least one goes on while a machine is suspended, or paused."""
+    """Returns the time by clocks of which at least one runs on while a machine is suspended."""
     return uptime(), time.time()
 
 
 class Presence:
-    """The tenants that ask this process for something."""
+    """The tenants that send requests to this process."""
 
     def __init__(
         self,
@@ -64,13 +64,14 @@ class Presence:
         background: Background,
         clock: Callable[[], Moment] = moment,
     ) -> None:
-        """Nobody has been seen yet.
+        """Begins with no tenant seen.
 
         Args:
             touch: notes in the store that a tenant is there.
-            missed: whether the store says that a tenant is missing; asked where that fails.
-            background: for what nobody waits for.
-            clock: times of which differences count, in s; the greatest one does.
+            missed: returns whether the store says that a tenant is missing; asked if `touch`
+                fails.
+            background: runs notes that nobody waits for.
+            clock: returns several times in s; of their differences, the greatest counts.
         """
         self._touch = touch
         self._missed = missed
@@ -81,15 +82,15 @@ class Presence:
         self._failed: Moment | None = None
 
     async def note(self, tenant: str) -> Moment:
-        """Returns when the store knows that a tenant is there: at once, but rarely.
+        """Waits until the store knows that a tenant is there, which mostly takes no time.
 
         Returns:
-            When it was noted; what is told on the strength of it is checked by `in_time`.
+            When the note was made. `in_time` checks, before the reply, that it still holds.
 
         Raises:
-            Unavailable: the store can't be reached, and hasn't been for long.
-            ResourceExhausted: it is full, and the tenant is missed.
-            PermissionDenied: it may not be written to, and the tenant is missed.
+            Unavailable: the store can't be reached, and there is no recent note to rely on.
+            ResourceExhausted: the store is full, and says that the tenant is missing.
+            PermissionDenied: the store refuses writes, and says that the tenant is missing.
         """
         if self._age(tenant) >= BELIEVED:
             return await wait_for_end(self._renew(tenant))
@@ -98,14 +99,14 @@ class Presence:
         return noted
 
     def mention(self, tenant: str) -> None:
-        """As `note`, where nothing is promised: nobody waits."""
+        """Notes a tenant in the background, if that is due; for calls that promise nothing."""
         if self._age(tenant) < RENEWED or len(self._renewing) >= ABREAST:
             return
         if self._failed is None or self._since(self._failed) >= PAUSE:
             self._renew(tenant)
 
     async def attend(self, tenants: Collection[str]) -> None:
-        """Mentions tenants for as long as this runs: idle for weeks, they aren't gone."""
+        """Mentions tenants in a loop, because tenants that are idle for weeks aren't gone."""
         while True:
             for tenant in tenants:
                 self.mention(tenant)
@@ -113,11 +114,11 @@ class Presence:
 
     @asynccontextmanager
     async def promising(self, tenant: str) -> AsyncIterator[None]:
-        """Surrounds what looks for a tenant's holds, makes one, and tells of it.
+        """Surrounds a call that looks for a tenant's holds, or makes one, and reports it.
 
         Raises:
-            Unavailable: as `note`; or it took so long that it mustn't be told: this
-                process, or its machine, was stopped for hours.
+            Unavailable: as in `note`; or the call took so long that its result mustn't be
+                reported, because this process, or its machine, was stopped for hours.
         """
         noted = await self.note(tenant)
         try:
@@ -126,12 +127,12 @@ class Presence:
             self.in_time(noted)
 
     def in_time(self, noted: Moment) -> None:
-        """Whether what was looked up after a note may still be told.
+        """Checks that a result which relies on a note may still be reported.
 
-        A newer note doesn't count: an expiry may have been through in between.
+        A newer note doesn't help: an expiry may have dropped the tenant before it was made.
 
         Raises:
-            Unavailable: that was hours ago.
+            Unavailable: the note was made hours ago.
         """
         if self._since(noted) >= BELIEVED + LONGEST_ANSWER:
             raise Unavailable("this took hours (was the machine suspended?); ask again")
@@ -146,7 +147,7 @@ class Presence:
     def _renew(self, tenant: str) -> asyncio.Task[Moment]:
         renewal = self._renewing.get(tenant)
         if renewal is None:
-            with unbounded():  # others wait for it, too
+            with unbounded():  # other requests may wait for it, too
                 renewal = self._background.carry(self._put(tenant))
             self._renewing[tenant] = renewal
             renewal.add_done_callback(lambda ended: self._end(tenant, ended))

@@ -1,4 +1,4 @@
-"""Writes snapshots of what tenants hold, in the background, where a List had to fetch many."""
+"""Writes snapshots of what tenants hold, in the background, after a List had to fetch many."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from holdfast.storage.snapshots import Snapshots, Writing
 log = structlog.get_logger(__name__)
 
 LEAST: Final = 300
-"""Digests that a List had to fetch, at least, before a snapshot is worth writing."""
+"""Fewest digests that a List must have fetched for a snapshot to be worth writing."""
 SHARE: Final = 10
-"""One in so many of what it has listed, at least: the others it found in memory or in the last
-snapshot."""
+"""The List must also have fetched one in this many of the digests that it listed, at least. It
+found the others in memory or in the last snapshot."""
 PAUSE: Final = 600.0
-"""Seconds from one snapshot of a tenant's holds to the next one, at least."""
+"""Fewest seconds between two snapshots of one tenant's holds."""
 ABREAST: Final = 8
-"""Holds fetched at once: in the background, a quarter of the threads by default."""
+"""Digests whose holds are fetched concurrently: in the background, a quarter of the threads by
+default."""
 
 
 class SnapshotKeeper:
@@ -40,14 +41,14 @@ class SnapshotKeeper:
         background: Background,
         clock: Callable[[], float],
     ) -> None:
-        """Nothing is written yet.
+        """Writes nothing yet.
 
         Args:
-            snapshots: in the store.
-            holds: of tenants.
-            workers: for what blocks.
-            background: where snapshots are written.
-            clock: never set back, in s.
+            snapshots: the snapshots in the store.
+            holds: the holds in the store.
+            workers: run blocking calls.
+            background: runs the writing.
+            clock: in s, never set back.
         """
         self._snapshots = snapshots
         self._holds = holds
@@ -58,7 +59,7 @@ class SnapshotKeeper:
         self._under_way: asyncio.Task[bool] | None = None
 
     def reading(self, tenant: str) -> HoldReading:
-        """A reading for a List, by which it is decided whether a snapshot is written."""
+        """Returns a reading for a List; when it ends, it decides whether a snapshot is written."""
         return HoldReading(tenant, self._holds, self._workers, self._snapshots, self._consider)
 
     def _consider(self, reading: HoldReading) -> None:
@@ -73,10 +74,10 @@ class SnapshotKeeper:
             self._under_way = self._background.start(self.write(reading.tenant))
 
     async def write(self, tenant: str) -> bool:
-        """Writes a snapshot of all that a tenant holds; False: the store wouldn't have it.
+        """Writes a snapshot of all that a tenant holds; False if the store fails.
 
-        It reads all anew, in its own time: the client of the List may have gone away, and
-        what that has fetched is in memory, as far as it fits.
+        It reads all holds again, without a deadline: the client of the List may have gone away.
+        The holds that the List has fetched are in memory, as far as they fit.
         """
         writing = None
         try:
@@ -96,10 +97,10 @@ class SnapshotKeeper:
         return True
 
     async def _give_up(self, writing: Writing) -> None:
-        with suppress(HoldfastError):  # a collector removes what is left
+        with suppress(HoldfastError):  # a collector removes the rest
             await self._workers.bulk(writing.give_up)
 
     async def close(self) -> None:
-        """Ends what is under way: a snapshot is no reason to wait."""
+        """Cancels the snapshot under way, which isn't worth waiting for."""
         if self._under_way is not None:
             await end([self._under_way])
