@@ -1,4 +1,4 @@
-"""The store and the Redis that settings name, opened and found to be fit."""
+"""Opens the store and the Redis that settings name, and checks that they are fit."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ log = structlog.get_logger(__name__)
 
 STORE_FOLDER: Final = "store"
 PROBE_DEADLINE: Final = 60.0
-"""Seconds for trying out all that is needed of a store: some hundred requests."""
+"""Seconds for the probe of all that Holdfast needs of a store: some hundred requests."""
 
 
 def open_store(settings: Settings) -> ObjectStore:
-    """The object store: S3 where a bucket is named, else a folder."""
+    """Opens the object store: S3 if a bucket is named, else a folder."""
     if not settings.s3_bucket:
         return FolderStore(settings.data_dir / STORE_FOLDER)
     return S3Store(
@@ -48,7 +48,7 @@ def open_store(settings: Settings) -> ObjectStore:
 
 
 def tell(change: Change) -> None:
-    """Says that a backend is lost, or back: once for each."""
+    """Logs that a backend is lost, or back: once each time."""
     spell = {"backend": change.name, "seconds": round(change.seconds, 1), "calls": change.calls}
     if change.up:
         log.warning("a backend is back", **spell)
@@ -58,18 +58,18 @@ def tell(change: Change) -> None:
 
 @contextmanager
 def checked_store(settings: Settings, *, tending: bool = False) -> Iterator[ReservedStore]:
-    """A store that is there and has shown what Holdfast can't do without.
+    """Opens a store, and checks that it is there and does what Holdfast needs.
 
-    A folder needs no probe: its locks and renames are this program's own.
+    A folder needs no probe, because this program itself does its locks and renames.
 
     Args:
-        settings: of the store.
-        tending: whether it is opened to free room, and may use its reserve for that.
+        settings: the settings of the store.
+        tending: whether the store is opened to free room, and may use its reserve for that.
 
     Raises:
-        ConfigurationError: it isn't there, or isn't safe to use.
-        PermissionDenied: it refuses the credentials.
-        Unavailable: it can't be reached.
+        ConfigurationError: the store isn't there, or isn't safe to use.
+        PermissionDenied: the store refuses the credentials.
+        Unavailable: the store can't be reached.
     """
     where = {"bucket": settings.s3_bucket, "endpoint": settings.s3_endpoint or "AWS"}
     inner = open_store(settings)
@@ -100,7 +100,7 @@ def checked_store(settings: Settings, *, tending: bool = False) -> Iterator[Rese
 
 @contextmanager
 def embedded_redis(settings: Settings) -> Iterator[EmbeddedRedis | None]:
-    """A Redis of one's own for as long as it is needed; None where one is named.
+    """Runs an embedded Redis for the body of the `with`; yields None if settings name a Redis.
 
     Raises:
         ConfigurationError: there is no redis-server, or the folder is in use.
@@ -114,12 +114,12 @@ def embedded_redis(settings: Settings) -> Iterator[EmbeddedRedis | None]:
 
 @contextmanager
 def tended_store(settings: Settings, *, dry_run: bool) -> Iterator[ObjectStore]:
-    """A store that was probed; but a probe writes, and a rehearsal must not."""
+    """Opens a store for cleaning up; probes it, except in a rehearsal, which must not write."""
     if not dry_run:
         with checked_store(settings, tending=True) as checked:
             yield checked
             if checked.reserve.short:
-                with suppress(Unavailable, PermissionDenied):  # a frontend does it, sooner or later
+                with suppress(Unavailable, PermissionDenied):  # a frontend will do it later
                     checked.reserve.keep()
         return
     with closing(open_store(settings)) as store:
@@ -130,7 +130,7 @@ def tended_store(settings: Settings, *, dry_run: bool) -> Iterator[ObjectStore]:
 
 @contextmanager
 def running_redis(settings: Settings) -> Iterator[str]:
-    """The Redis that is named; else the folder's own: a running frontend's, or one started."""
+    """Yields the URL of the Redis that is named, or of the folder's own, started if need be."""
     if settings.redis_url:
         yield settings.redis_url
         return

@@ -1,7 +1,7 @@
-"""The core: what every program needs that acts on a fleet's content, made and joined here.
+"""The core: the parts that every program needs which changes a fleet's content, joined here.
 
-A frontend is a core with sessions, readers and listeners; a collector, or a command that gives
-up a tenant, is a core with passes. Nothing is opened here but connections to Redis.
+A frontend is a core with sessions, readers and listeners. A collector, or a command that gives up
+a tenant, is a core with passes. The core opens nothing but connections to Redis.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from holdfast.storage.snapshots import Snapshots
 log = structlog.get_logger(__name__)
 
 HASH_THREADS: Final = min(4, max(2, os.cpu_count() or 1))
-"""More would wait for bytes: one interpreter takes in less than two of them hash."""
+"""More threads would wait for bytes: one interpreter receives less than two threads can hash."""
 THREADS_GRACE: Final = 5.0
-"""Seconds for threads that are still busy when everything else has ended."""
+"""Seconds that threads have to finish when everything else has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +60,24 @@ class Core:
     """The parts that programs share; all of them end with the core.
 
     Attributes:
-        store: where content is.
-        records: of digests.
-        holds: of tenants.
-        blobs: records and holds, in the order that commits need.
-        damage: what readers found, and no cache may hide.
-        redis: for what isn't a lease.
+        store: has the content.
+        records: the records of digests.
+        holds: the holds of tenants.
+        blobs: writes records and holds in the order that commits need.
+        damage: damage that readers found, and that no cache may hide.
+        redis: connections for everything but leases.
         backend: whether Redis answers.
-        scripts: in Redis.
+        scripts: the scripts in Redis.
         hold_cache: what Redis remembers of holds.
-        ingests: in Redis.
+        ingests: the ingests in Redis.
         absences: digests that the fleet didn't have a moment ago.
         catalogue: what tenants hold.
-        commits: carried out, or taken up.
-        snapshots: of what tenants hold, written in the background.
-        upload_slots: for bodies on their way to the store.
-        workers: for what blocks.
-        background: for what nobody waits for.
-        metrics: what is counted.
+        commits: carries out commits, and those that others have frozen.
+        snapshots: writes snapshots of what tenants hold, in the background.
+        upload_slots: bounds the uploads under way.
+        workers: the threads for blocking calls.
+        background: the tasks that outlive their requests.
+        metrics: the figures of this process.
     """
 
     store: ObjectStore
@@ -101,15 +101,15 @@ class Core:
 
 
 def owner() -> str:
-    """How this process is named to others: host and process id."""
+    """Returns this process's name for others: host and process id."""
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
 @asynccontextmanager
 async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> AsyncIterator[Core]:
-    """Puts a core together on a store and a Redis, and takes it apart again.
+    """Puts a core together on a store and a Redis, and closes it at the end.
 
-    Leaving it waits for background work, for `SUSPEND_GRACE` at most.
+    Leaving the `with` waits for background work, for `SUSPEND_GRACE` at most.
 
     Raises:
         ConfigurationError: the Redis URL is malformed.

@@ -1,4 +1,4 @@
-"""`holdfast doctor`: looks at the store, Redis and the listeners, changes nothing."""
+"""`holdfast doctor`: checks the store, Redis and the listeners, and changes nothing."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ S3_ADVICE: Final = {
     "AuthorizationHeaderMalformed": "correct HOLDFAST_S3_REGION: the answer says which it is",
     "HTTP request to an HTTPS server": "that port speaks TLS: use https:// in HOLDFAST_S3_ENDPOINT",
 }
-"""What to do, by what is in S3's answer."""
+"""What to do, by a text in S3's answer."""
 S3_OTHERWISE: Final = "correct HOLDFAST_S3_ENDPOINT, HOLDFAST_S3_REGION and HOLDFAST_S3_BUCKET"
 
 
 async def examine(settings: Settings, say: Callable[[str], None] = lambda _: None) -> list[Check]:
-    """Looks at everything that `settings` name; a look that fails is a finding.
+    """Checks everything that `settings` name; a check that can't be made is a finding, too.
 
-    All of it is looked at side by side, and nothing for longer than its deadline.
+    All checks run concurrently, and each within its deadline.
 
     Args:
-        settings: as `serve` would run with.
-        say: told of each look as it begins.
+        settings: the settings that `serve` would run with.
+        say: called with the name of each check as it begins.
     """
     store = begin(_store(settings, say))
     redis = begin(_redis(settings, say))
@@ -116,10 +116,10 @@ def _store_advice(settings: Settings, error: HoldfastError) -> str:
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[ObjectStore]:
-    """The store; where a data folder isn't there yet, one beside it, which goes again.
+    """Opens the store; if there is no data folder yet, a temporary folder next to its place.
 
     Raises:
-        ConfigurationError: the folder can't be made.
+        ConfigurationError: the folder can't be created.
     """
     with ExitStack() as stack:
         folder = settings.data_dir / STORE_FOLDER
@@ -159,7 +159,7 @@ async def _redis(settings: Settings, say: Callable[[str], None]) -> list[Check]:
 
 
 async def _pairing(settings: Settings, client: Client, url: str) -> list[Check]:
-    """Whether the store is used with this Redis; it is looked at, and left as it is."""
+    """Checks whether the store is used with this Redis, without changing that."""
     if settings.embedded:
         return []
     workers = Workers(1, 1, settings.call_deadline)
@@ -178,7 +178,7 @@ async def _pairing(settings: Settings, client: Client, url: str) -> list[Check]:
         except ConfigurationError as error:
             return [_failed("Redis of this store", because(error), PLANS)]
         except HoldfastError:
-            return []  # the store's own checks say so
+            return []  # the store's own checks report it
         finally:
             await workers.close(0.0)
     found = f"used with it, last by {now.by}" if now else "no frontend has used the store yet"
@@ -186,9 +186,9 @@ async def _pairing(settings: Settings, client: Client, url: str) -> list[Check]:
 
 
 def _embedded_url(settings: Settings, stack: ExitStack) -> str:
-    """The URL of the folder's own Redis: a running frontend's, or one for the occasion.
+    """Returns the URL of the folder's own Redis: a running frontend's, or a temporary one.
 
-    That one has a folder of its own, which goes with it.
+    A temporary Redis has a temporary folder, which is removed with it.
     """
     if EmbeddedRedis(settings.data_dir).in_use():
         return socket_url(settings.data_dir)

@@ -1,4 +1,4 @@
-"""A frontend: a core, and what serves clients on it, made and joined here."""
+"""A frontend: a core and the parts that serve clients, joined here."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from holdfast.storage.records import new_nonce
 from holdfast.storage.sightings import Sightings
 
 LEASE_POOL: Final = 8
-"""Connections for renewals alone: a lease must not wait behind bulk work."""
+"""Connections for renewals alone, so that a lease never waits behind bulk work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A frontend whose background work is under way: `loops` never end by themselves."""
+    """A frontend whose background work is under way; `loops` never end by themselves."""
 
     frontend: Frontend
     redis: Client
@@ -56,13 +56,13 @@ class Running:
 async def run_frontend(
     settings: Settings, store: ObjectStore, redis_url: str
 ) -> AsyncIterator[Running]:
-    """Puts a frontend together on a store and a Redis, and takes it apart again.
+    """Puts a frontend together on a store and a Redis, and closes it at the end.
 
-    Leaving it closes all streams, makes durable what they received and releases
-    their refs.
+    Leaving the `with` closes all streams, makes what they received durable and releases their
+    refs.
 
     Raises:
-        ConfigurationError: the Redis URL is malformed, or the disk cache's folder is of no use.
+        ConfigurationError: the Redis URL is malformed, or the disk cache's folder can't be used.
     """
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(open_core(settings, store, redis_url))

@@ -1,11 +1,11 @@
-"""Listener URLs: where the frontend listens, and how each decides who asks.
+"""Listener URLs: where the frontend listens, and how each listener decides which tenant asks.
 
     unix:///run/holdfast/a.sock?tenant=a[&mode=0660]
     tcp://127.0.0.1:9000?tenant-header=x-holdfast-tenant
     tcp://127.0.0.1:9000?tenant=a
 
-A unix socket's guard is its file mode. A plain TCP port trusts whoever reaches
-it, so other than on loopback it is refused unless the URL says `insecure=1`.
+A unix socket is protected by its file mode. A plain TCP port trusts every client that reaches
+it, so a port that isn't on loopback is refused unless the URL says `insecure=1`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from holdfast.values import check_tenant
 
 DEFAULT_MODE: Final = 0o600
 MAX_SOCKET_PATH: Final = 107
-"""Bytes of a unix socket's path at most (sockaddr_un)."""
+"""Longest path of a unix socket, in bytes (sockaddr_un)."""
 _HEADER: Final = re.compile(r"[a-z0-9_.-]+", re.ASCII)
 _OPTIONS: Final = {
     "unix": {"tenant", "mode"},
@@ -45,18 +45,18 @@ class Listener:
 
     @property
     def address(self) -> str:
-        """As gRPC takes it."""
+        """The address in gRPC's notation."""
         if self.scheme == "unix":
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def tenant_of(self, metadata: Iterable[tuple[str, str | bytes]]) -> str:
-        """Who asks.
+        """Returns the tenant that a request belongs to.
 
         Raises:
-            PermissionDenied: the trusted header is missing, or there twice: then one of
-                them may be the client's own, which a proxy should have removed.
-            InvalidArgument: it isn't a tenant's name.
+            PermissionDenied: the trusted header is missing, or is there more than once. Then one
+                of them may be the client's own, which a proxy should have removed.
+            InvalidArgument: the header isn't a tenant's name.
         """
         if self.tenant:
             return self.tenant
@@ -71,10 +71,10 @@ class Listener:
 
 
 def parse(url: str) -> Listener:
-    """Reads a listener URL.
+    """Parses a listener URL.
 
     Raises:
-        ConfigurationError: malformed, or unsafe without saying so.
+        ConfigurationError: the URL is malformed, or is unsafe and doesn't say `insecure=1`.
     """
     try:
         parts = urlsplit(url)

@@ -1,21 +1,22 @@
-"""One store, one Redis: whether the two that a program was given belong together.
+"""One store, one Redis: checks that the two that a program was given belong together.
 
-Leases, and what Redis remembers of holds, keep frontends from one another's way, so those of one
-store must share a Redis. The store's document (`storage.pairing`) says which, and Redis knows
-what the document calls it.
+Leases, and what Redis remembers of holds, keep frontends out of each other's way, so all frontends
+of a store must share one Redis. A document in the store (`storage.pairing`) says which Redis that
+is, by a name; and Redis keeps the name that the document gives it.
 
-    Redis knows the name in the document        they belong together
-    there is no document yet                    it is made: they do from now on
-    Redis knows another name                    refused: it was used before, what it has is old
-    Redis knows none                            it has lost everything, or is another one
+    Redis has the name in the document          they belong together
+    there is no document yet                    it is created: they belong together from now on
+    Redis has another name                      refused: it was used before, and its data is old
+    Redis has no name for the store             it has lost everything, or is another Redis
 
-The last two can't be told apart by what is there. Frontends that use a store write its document
-anew about once a minute. So a newcomer waits until nobody has done so for `WITNESS`, and takes the
-store over; if somebody does, it is refused. A frontend that runs has no need to wait: it has seen
-its Redis known, and makes it known again. Whoever finds the store taken over ends.
+The last case leaves open whether Redis was emptied or is the wrong one. Frontends that use a store
+rewrite its document about once a minute. So a new frontend waits until nobody has done so for
+`WITNESS`, and then takes the store over; if somebody rewrites the document, the new frontend is
+refused. A running frontend needn't wait: it has seen that its Redis had the name, and writes the
+name into it again. A frontend that finds that the store was taken over ends.
 
-The document is written before Redis is told, and Redis is asked before the document is read: so
-a name that Redis knows and the document doesn't have is an old one, not one that is on its way.
+The document is written before the name is written to Redis, and Redis is asked before the document
+is read. So a name that Redis has and the document doesn't is an old one, not one just being set.
 """
 
 from __future__ import annotations
@@ -41,16 +42,17 @@ from holdfast.storage.records import new_nonce
 log = structlog.get_logger(__name__)
 
 CONFIRM: Final = 60.0
-"""Seconds between two looks of a frontend."""
+"""Seconds between two checks by a running frontend."""
 GLANCE: Final = 5.0
-"""Seconds between two looks at Redis alone: newcomers wait until one that was emptied is known."""
+"""Seconds between two checks of Redis alone: new frontends wait until an emptied Redis has its name
+again."""
 TURN: Final = 45.0
-"""Seconds in which one of all frontends of a store confirms it at most."""
+"""Seconds within which at most one of a store's frontends confirms the pairing."""
 WITNESS: Final = 180.0
-"""Seconds without a confirmation after which nobody uses the other Redis: a frontend that is
-alone confirms three times in them."""
+"""Seconds without a confirmation after which no frontend uses the other Redis: even a single
+frontend confirms three times in this period."""
 POLL: Final = 2.0
-"""Seconds between two looks of a newcomer."""
+"""Seconds between two checks by a new frontend."""
 PLANS: Final = (
     "all frontends of a bucket and prefix share one Redis: correct HOLDFAST_REDIS_URL, "
     "HOLDFAST_S3_BUCKET or HOLDFAST_S3_PREFIX"
@@ -59,12 +61,12 @@ PLANS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look found.
+    """What a check found.
 
     Attributes:
-        known: what Redis is known by to the store; "" if it isn't.
-        paired: what the store says.
-        kept: the document that says so.
+        known: the name that Redis keeps for this store; "" if it has none.
+        paired: what the store's document says.
+        kept: the document as it is stored.
     """
 
     known: str
@@ -92,17 +94,17 @@ class Pairing:
         clock: Callable[[], float],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Nothing is looked at yet.
+        """Checks nothing yet.
 
         Args:
-            store: that was given.
-            identity: of the Redis that was given.
-            workers: for asking the store.
-            place: where that Redis is, for people; no credentials.
-            by: this process, for people.
-            new_name: random names, 128 bits in hexadecimal digits.
+            store: the store that was given.
+            identity: the identity of the Redis that was given.
+            workers: run requests to the store.
+            place: where that Redis is, in words for people, without credentials.
+            by: this process's name, for people.
+            new_name: makes random names, 128 bits in hexadecimal digits.
             clock: in s, never set back.
-            pause: waits for so many seconds.
+            pause: waits for the given seconds.
         """
         self._store = store
         self._identity = identity
@@ -115,11 +117,11 @@ class Pairing:
         self._seen: Paired | None = None
 
     async def settle(self) -> None:
-        """Returns once the two belong together; after little more than `WITNESS` at most.
+        """Waits until the two belong together, for little more than `WITNESS` at most.
 
         Raises:
-            ConfigurationError: they don't.
-            UnsupportedFormat: the document is of a newer version.
+            ConfigurationError: they don't belong together.
+            UnsupportedFormat: the document has a newer format version.
             Unavailable: the store or Redis can't be reached.
         """
         first: Found | None = None
@@ -144,14 +146,14 @@ class Pairing:
         self._seen = found.paired
 
     async def check(self) -> Paired | None:
-        """Looks once, waits for nobody and changes nothing.
+        """Checks once, without waiting or changing anything.
 
         Returns:
             What the store says; None if no frontend has used it yet.
 
         Raises:
             ConfigurationError: they don't belong together, or Redis doesn't know the store.
-            UnsupportedFormat, Unavailable: as `settle`.
+            UnsupportedFormat, Unavailable: as in `settle`.
         """
         found = await self._look()
         if isinstance(found, Kept):
@@ -161,10 +163,10 @@ class Pairing:
         return found.paired
 
     async def attend(self) -> None:
-        """Confirms the pairing for as long as this runs; settles it first, if that isn't done.
+        """Confirms the pairing in a loop; settles it first, if that hasn't been done.
 
         Raises:
-            ConfigurationError: the store is used with another Redis by now.
+            ConfigurationError: the store is now used with another Redis.
         """
         while True:
             try:
@@ -176,18 +178,18 @@ class Pairing:
             await self._quiet()
 
     async def _quiet(self) -> None:
-        """Waits until it is time to confirm, or Redis doesn't know the store any more."""
+        """Waits until it is time to confirm, or until Redis no longer has the name."""
         for _ in range(round(CONFIRM / GLANCE)):
             await self._pause(GLANCE)
-            with suppress(HoldfastError):  # Redis is away
+            with suppress(HoldfastError):  # Redis can't be reached
                 if self._seen and await self._identity.ask(self._seen.store) != self._seen.redis:
                     return
 
     async def confirm(self) -> None:
-        """Looks, and makes it known that somebody uses this Redis.
+        """Checks, and confirms in the store's document that this Redis is in use.
 
         Raises:
-            ConfigurationError: the store is used with another one by now.
+            ConfigurationError: the store is now used with another Redis.
             Unavailable: the store or Redis can't be reached.
         """
         found = await self._look_or_create()
@@ -204,19 +206,19 @@ class Pairing:
             log.warning("Redis has lost what it knew; it is made known again")
             await self._take_over(found)
         else:
-            # Another frontend was about to make it known again, or another Redis is in use.
+            # Another frontend is just writing the name to Redis again, or uses another Redis.
             await self.settle()
 
     async def _look_or_create(self) -> Found:
         while isinstance(found := await self._look(), Kept):
             now = self._mine(Paired(self._new_name(), self._new_name(), "", ""))
-            # Of several that do so at once one has written it, and the others look again.
+            # If several frontends do so concurrently, one of them succeeds; the others check again.
             if await self._write(now, found):
                 await self._identity.claim(now.store, now.redis)
         return found
 
     async def _look(self) -> Found | Kept:
-        """What Redis knows, and then what the store says; the document, if that says nothing."""
+        """Asks Redis, then the store; returns the document alone if it pairs nothing yet."""
         name = self._seen.store if self._seen else ""
         while True:
             known = await self._identity.ask(name) if name else ""
@@ -228,7 +230,7 @@ class Pairing:
             name = kept.paired.store
 
     def _age(self, kept: Kept) -> float:
-        """Seconds since the store was confirmed, by its own clock; 0 while that is in doubt."""
+        """Returns the seconds since the last confirmation, by the store's clock; 0 if unknown."""
         try:
             return self._store.now() - kept.last_modified
         except Unavailable:
@@ -249,11 +251,11 @@ class Pairing:
 
 
 def pairing_of(core: Core, redis_url: str) -> Pairing:
-    """The pairing of a core's store and Redis.
+    """Makes the pairing of a core's store and Redis.
 
     Args:
-        core: whose they are.
-        redis_url: of that Redis.
+        core: the core that uses them.
+        redis_url: the URL of that Redis.
     """
     return Pairing(
         core.store,
@@ -267,7 +269,7 @@ def pairing_of(core: Core, redis_url: str) -> Pairing:
 
 
 def in_use(now: Paired, place: str) -> ConfigurationError:
-    """Somebody uses another Redis at this moment."""
+    """Makes the error for a store that another frontend uses with another Redis right now."""
     return ConfigurationError(
         f"Redis {place} isn't the one that this store is used with: frontend {now.by} uses "
         f"{now.place} with it at this moment; {PLANS}. To hand the store over to this one, end all "
@@ -276,7 +278,7 @@ def in_use(now: Paired, place: str) -> ConfigurationError:
 
 
 def used_before(now: Paired, place: str) -> ConfigurationError:
-    """Redis has what is older than the store's last use with another one."""
+    """Makes the error for a Redis whose data is older than the store's use with another Redis."""
     return ConfigurationError(
         f"Redis {place} was used with this store before, and {now.place} has been since (by "
         f"frontend {now.by}): what it has is old; {PLANS}. To hand the store over to this one, end "
@@ -285,7 +287,7 @@ def used_before(now: Paired, place: str) -> ConfigurationError:
 
 
 def not_known(now: Paired, place: str) -> ConfigurationError:
-    """Redis has lost everything, or is another one."""
+    """Makes the error for a Redis that has lost everything, or is the wrong one."""
     return ConfigurationError(
         f"Redis {place} doesn't know this store, which is used with {now.place} (by frontend "
         f"{now.by}): it has lost its data, or is another one; {PLANS}. If it is the right one, "
@@ -294,7 +296,7 @@ def not_known(now: Paired, place: str) -> ConfigurationError:
 
 
 def taken_over(now: Paired, place: str) -> ConfigurationError:
-    """Another frontend uses the store with another Redis."""
+    """Makes the error for a store that was taken over by a frontend with another Redis."""
     return ConfigurationError(
         f"this store is used with Redis {now.place} by now (by frontend {now.by}), and no "
         f"more with {place}: {PLANS}. What says which is {PAIRED} in the store"

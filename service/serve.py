@@ -1,4 +1,4 @@
-"""A frontend's life: backends found fit, listeners opened, a signal, a drain."""
+"""Runs a frontend: checks the backends, opens the listeners, waits for a signal, and drains."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from holdfast.tasks import begin
 log = structlog.get_logger(__name__)
 
 WATCH_INTERVAL: Final = 1.0
-"""Seconds between two looks at an embedded Redis."""
+"""Seconds between two checks of an embedded Redis."""
 Result = TypeVar("Result")
 Revive = Callable[[], Awaitable[bool]]
-"""Starts an embedded Redis again if it has died; False if it had."""
+"""Restarts an embedded Redis if it has died; returns False if it had died."""
 REDIS_RETRY: Final = 2.0
-"""Seconds between two looks at a Redis that can't be reached at start."""
+"""Seconds between two checks of a Redis that couldn't be reached at start."""
 
 
 async def serve(settings: Settings) -> None:
@@ -54,7 +54,7 @@ async def serve(settings: Settings) -> None:
     """
     stop = stop_signal()
     with (
-        # The server ends with the thread that started it, so this one goes last.
+        # The embedded server ends with the thread that started it, so this thread ends last.
         ThreadPoolExecutor(1, "redis") as keeper,
         embedded_redis(settings) as redis,
         checked_store(settings) as store,
@@ -86,7 +86,7 @@ async def _serve(
         running = await stack.enter_async_context(run_frontend(settings, store, redis_url))
         serving = asyncio.Event()
         if settings.http:
-            # Until the very end: a drain is when one wants to see the figures.
+            # This stays open until the very end, because the figures matter most during a drain.
             stack.callback(_side_door(settings, running, serving).close)
         pairing = None if settings.embedded else running.pairing
         watch = await _unless(stop, _check_redis(running.redis, pairing, revive))
@@ -95,20 +95,20 @@ async def _serve(
         stack.push_async_callback(end, [watch])
         servers = Servers(running.frontend)
         stack.push_async_callback(servers.drain, settings.drain_grace)
-        # Before the first write: a collector must know how long an ingest may live.
+        # Before the first write, collectors must know how long an ingest may live.
         with within(settings.call_deadline):
             await asyncio.to_thread(declare_lifetime, store, settings.ingest_lifetime)
         listeners = [parse(listen) for listen in settings.listen]
         for listener in listeners:
             await servers.listen(listener)
         await servers.ready()
-        # Whoever has a listener of its own exists for as long as it is served.
+        # A tenant with a listener of its own exists for as long as the listener is served.
         own = {listener.tenant for listener in listeners if listener.tenant}
         attending = loop_of("noting tenants", running.frontend.presence.attend(own))
         keeping = loop_of("keeping the reserve", attend(store.reserve))
         stack.push_async_callback(end, [attending, keeping])
         serving.set()
-        # What was made until now lives as long as the process.
+        # All objects made so far live as long as the process.
         gc.freeze()
         log.info("ready")
         notify(READY)
@@ -125,7 +125,7 @@ def _side_door(settings: Settings, running: Running, serving: asyncio.Event) -> 
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
-    """Waits for work, or for the signal to stop: then it is given up, and None comes back."""
+    """Waits for work and returns its result; at the signal to stop, cancels it and returns None."""
     working, stopped = begin(work), begin(stop.wait())
     try:
         await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -137,10 +137,10 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Res
 async def _check_redis(
     client: Client, pairing: Pairing | None, revive: Revive | None
 ) -> asyncio.Task[None]:
-    """Refuses an unfit Redis, or one that isn't the store's, and begins to watch it.
+    """Refuses an unfit Redis, or one that isn't the store's; then begins to watch it.
 
-    One that can't be reached doesn't keep a frontend from starting: what is
-    committed can be read without it. It is looked at when it comes back.
+    A frontend also starts if Redis can't be reached, because committed content can be read
+    without it. Redis is then checked when it comes back.
     """
     log.info("looking at Redis")
     try:
@@ -164,10 +164,10 @@ async def _check_later(client: Client, pairing: Pairing | None) -> None:
 
 
 async def _watch(pairing: Pairing | None, revive: Revive | None) -> None:
-    """Watches as long as it runs: that an embedded Redis lives, and that the store is used with it.
+    """Checks in a loop that an embedded Redis lives, and that the store is used with this Redis.
 
     Raises:
-        ConfigurationError: the store is used with another Redis by now.
+        ConfigurationError: the store is now used with another Redis.
     """
     tasks = [begin(_keep_alive(revive))] if revive is not None else []
     if pairing is not None:
@@ -193,8 +193,8 @@ async def _until_stopped(stop: asyncio.Event, tasks: tuple[asyncio.Task[None], .
     """Waits for a signal, or for a task that should never end.
 
     Raises:
-        HoldfastError: the Redis that came back can't be used, or the store is used with
-            another one by now.
+        HoldfastError: the Redis that came back can't be used, or the store is now used with
+            another Redis.
     """
     signalled = begin(stop.wait())
     try:

@@ -1,7 +1,7 @@
-"""Settings: environment variables `HOLDFAST_…`, the same as options of `holdfast serve`.
+"""Settings: environment variables `HOLDFAST_…`, which are also options of `holdfast serve`.
 
-Every knob has its unit in its description and its reason in its default; a test
-holds the table in docs/settings.md against this module.
+The description of each setting has its unit, and the reason for its default if that isn't plain.
+A test compares the table in docs/settings.md with this module.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from holdfast.storage.records import BLOCK_SIZE
 MIB = 2**20
 EMBEDDED_LISTEN = "tcp://127.0.0.1:9000?tenant-header=x-holdfast-tenant"
 REQUEST_LANDING = 15 * 60.0
-"""Seconds after which S3 refuses a request's signature: it can land no later."""
+"""Seconds after which S3 refuses a request's signature, so the request can't take effect later."""
 CLOCK_MARGIN = 15 * 60.0
 """Seconds by which the clocks of a store's servers may step or differ."""
 DOOM_MINIMUM = 3600.0
-"""Seconds between the two runs of the collector that it takes to delete anything, at least.
+"""Fewest seconds between the two runs of the collector that are needed to delete anything.
 
-What was seen complete less than this ago can't have been deleted by any collector, whatever
-one of them read or took for the time: the one that found it first must have looked at it a
-`DOOM_MINIMUM` before the one that deletes it, by the store's own stamps."""
+No collector can have deleted data that was seen complete less than this ago, whatever a collector
+misread, and whatever its clock said: the run that first found the data unnamed must have looked at
+it at least `DOOM_MINIMUM` before the run that deletes it, by the store's own timestamps."""
 SECRETS_OF_OTHERS = {f"{PREFIX}AWS_CREDENTIALS"}
-"""What else our unit has systemd hand over beside settings."""
+"""Credentials other than settings that systemd passes to our unit."""
 UNREADABLE = {
     "byte_size": "a size; give bytes, as 8MiB",
     "byte_size_unit": "a size; give bytes, as 8MiB",
     "float_parsing": "a time; give seconds, as 30",
     "int_parsing": "a whole number",
 }
-"""What values should be that aren't even of their setting's kind, by the type of the error."""
+"""What a value that doesn't parse should be, by the type of pydantic's error."""
 LEAST_DISK_CACHE = 16 * BLOCK_SIZE
-"""Bytes of the smallest disk cache: a sixteenth of it, which is freed at once, is a block."""
+"""Smallest disk cache, in bytes: a sixteenth of it is freed at once, which must be a block."""
 
 
 def default_data_dir() -> Path:
-    """`holdfast` under the XDG data home."""
+    """Returns the folder `holdfast` in the XDG data home."""
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(base).expanduser() / "holdfast"
 
 
 def check_data_age(data_age: float, ingest_lifetime: float) -> None:
-    """Refuses an age at which gc could delete what a commit may still name; 0 is none.
+    """Refuses an age at which gc could delete data that a commit may still name; 0 means unset.
 
     Raises:
         ValueError: `data_age` is too small for `ingest_lifetime` (both in s).
@@ -74,7 +74,7 @@ def _part_size(value: int) -> int:
 
 
 def _split(value: Any) -> Any:  # noqa: ANN401 -- whatever the source gave
-    """Values of a list, of which each text may hold several."""
+    """Splits a list's values, since one text may hold several."""
     if isinstance(value, str):
         return re.split(r"[\s,]+", value.strip(" \t\r\n,"))
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
@@ -83,7 +83,7 @@ def _split(value: Any) -> Any:  # noqa: ANN401 -- whatever the source gave
 
 
 class WrongOption(ConfigurationError, InvalidArgument):  # noqa: N818 -- as its bases
-    """A setting that was given as an option can't be used: wrong usage."""
+    """A setting that was given as an option can't be used, which is wrong usage."""
 
 
 class Settings(BaseSettings):
@@ -269,24 +269,24 @@ class Settings(BaseSettings):
 
     @property
     def disk_cache_folder(self) -> Path:
-        """Where blocks are kept on disk."""
+        """The folder of the blocks on disk."""
         return Path(self.disk_cache_dir) if self.disk_cache_dir else self.data_dir / "cache"
 
     @property
     def embedded(self) -> bool:
-        """Whether it runs on a folder and a Redis of its own."""
+        """Whether the frontend runs on a folder and a Redis of its own."""
         return not self.s3_bucket and not self.redis_url
 
 
 def load(**options: Any) -> Settings:  # noqa: ANN401 -- as typer gives them
-    """Settings from the environment, overruled by options that were given.
+    """Loads settings from the environment; options that were given override them.
 
-    What neither has may stand in a file of its own, as systemd hands over secrets:
+    A setting that neither has may be in a file of its own, as systemd passes secrets, for example
     $CREDENTIALS_DIRECTORY/holdfast_redis_url.
 
     Raises:
-        WrongOption: what is wrong with options, one text for each.
-        ConfigurationError: the same of variables; or a name is none of ours.
+        WrongOption: options are wrong; its text says of each what is wrong.
+        ConfigurationError: variables are wrong, or a name with our prefix isn't a setting's.
     """
     given = {name: value for name, value in options.items() if value is not None}
     secrets = os.environ.get("CREDENTIALS_DIRECTORY") or ""
@@ -299,7 +299,7 @@ def load(**options: Any) -> Settings:  # noqa: ANN401 -- as typer gives them
         kind = WrongOption if optional else ConfigurationError
         raise kind("; ".join(_complaint(one, given) for one in found)) from None
     except ConfigurationError as error:
-        # Of a listener's URL.
+        # A listener's URL is wrong.
         raise (WrongOption if "listen" in given else ConfigurationError)(because(error)) from None
     if bool(settings.s3_bucket) and not settings.redis_url:
         raise ConfigurationError(
@@ -310,7 +310,7 @@ def load(**options: Any) -> Settings:  # noqa: ANN401 -- as typer gives them
 
 
 def _refuse_strangers(secrets: str) -> None:
-    """Refuses names with our prefix that aren't ours: in the environment, and of secrets' files."""
+    """Refuses unknown names with our prefix, of variables and of secrets' files."""
     ours = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     found = [advice(name, ours) for name in strangers(os.environ, ours | CLIENT | TESTS)]
     if secrets and Path(secrets).is_dir():
@@ -322,7 +322,7 @@ def _refuse_strangers(secrets: str) -> None:
 
 
 def _complaint(error: ErrorDetails, given: Mapping[str, object]) -> str:
-    """What is wrong with a setting, by the name under which it was given."""
+    """Returns what is wrong with a setting, under the name by which it was given."""
     name = str(error["loc"][0]) if error["loc"] else ""
     text = error["msg"].removeprefix("Value error, ")
     if not name:

@@ -1,4 +1,4 @@
 """The commands that a frontend's packages add to the command line.
 
-May import everything; nothing imports them.
+This room may import everything; nothing imports it.
 """

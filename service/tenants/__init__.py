@@ -1,4 +1,4 @@
-"""All tenants of a fleet: who they are, what they hold, and who of them is gone.
+"""All tenants of a fleet: their names, what they hold, and which of them are gone.
 
-May import the collector, core and all below them.
+This room may import the collector, core and all rooms below them.
 """

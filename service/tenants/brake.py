@@ -1,8 +1,8 @@
-"""When an expiry stops before it does anything: what would drop many tenants may be mistaken.
+"""Stops an expiry before it does anything, if it would drop many tenants: it may be mistaken.
 
-A list that lacks most of the fleet (another cluster's, half an answer), sightings that a
-listing left out, or a clock that has jumped look like tenants that are gone. So a run is
-planned before it acts, and one that goes too far does nothing without somebody's word.
+Tenants seem to be gone if a list lacks most of the fleet (because it is another cluster's, or
+incomplete), if a listing left out sightings, or if a clock has jumped. So a run is planned before
+it acts, and a run that goes too far does nothing unless an operator accepts it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import Final
 from holdfast.errors import FailedPrecondition
 
 FEW: Final = 3
-"""Tenants that may always be dropped, or be missing on a list, however small the fleet is."""
+"""Tenants that may always be dropped, or be absent from a list, however small the fleet is."""
 DROPPED: Final = 0.05
-"""Share of the tenants that one run drops at most: nodes go one by one."""
+"""Largest share of the tenants that one run drops: nodes leave one by one."""
 UNLISTED: Final = 0.5
-"""Share of the tenants that a list of those who exist may lack."""
+"""Largest share of the tenants that the list of existing tenants may lack."""
 
 
 class Braked(FailedPrecondition):
-    """A run would go too far, and has done nothing."""
+    """A run would have gone too far, and has done nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do, counted.
+    """The number of tenants that a run would affect.
 
     Attributes:
-        tenants: that have holds, and that the rules concern.
-        unlisted: of them, those that a list of who exists doesn't name.
-        dropped: of them, those that would be dropped by this run.
+        tenants: tenants that have holds, and that the rules concern.
+        unlisted: those of them that the list of existing tenants doesn't name.
+        dropped: those of them that this run would drop.
     """
 
     tenants: int
@@ -39,7 +39,7 @@ class Plan:
     dropped: int
 
     def excess(self) -> Braked | None:
-        """Why nothing may be done without somebody's word, if so."""
+        """Returns why the run goes too far, or None if it may act."""
         if self._exceeds(self.unlisted, UNLISTED):
             return Braked(
                 f"--existing doesn't name {self.unlisted} of {self.tenants} tenants: is it the "

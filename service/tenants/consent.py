@@ -1,4 +1,4 @@
-"""Before all that a tenant holds is given up by hand: is it known, and is it meant?"""
+"""Checks, before an operator gives up all that a tenant holds, that it is known and is meant."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from holdfast.storage.port import NoSuchKey, ObjectStore
 
 
 def refuse_unknown(settings: Settings, tenants: Iterable[str]) -> None:
-    """Refuses names of tenants that were never seen and hold nothing: they are misspelt.
+    """Refuses names of tenants that were never seen and hold nothing, which must be misspelt.
 
     Raises:
-        NotFound: one is.
+        NotFound: there is such a name.
         ConfigurationError: the store isn't there.
-        Unavailable: it can't be reached.
+        Unavailable: the store can't be reached.
     """
     with tended_store(settings, dry_run=True) as store:
         for tenant in tenants:
@@ -32,10 +32,10 @@ def refuse_unknown(settings: Settings, tenants: Iterable[str]) -> None:
 
 
 def consent(tenants: Iterable[str], *, yes: bool) -> None:
-    """Asks whoever sits at a terminal; elsewhere only `yes` will do.
+    """Asks for confirmation at the terminal; without a terminal, `yes` must be given.
 
     Raises:
-        InvalidArgument: nobody can be asked.
+        InvalidArgument: there is no terminal, and `yes` isn't given.
         typer.Abort: the answer is no.
     """
     if yes:

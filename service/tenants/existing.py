@@ -1,4 +1,4 @@
-"""Who exists, by somebody else's word: a list, or a cluster's nodes."""
+"""The names of existing tenants, from an outside source: a list, or a cluster's nodes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ KUBERNETES: Final = "kubernetes"
 
 
 def existing(source: str) -> frozenset[str]:
-    """The names that a source tells.
+    """Returns the names that a source lists.
 
     Args:
         source: `-` for stdin, `kubernetes` for the nodes of the cluster in which this
-            process runs, or a file. One name a line; empty lines and # comments don't count.
+            process runs, or a file's path. A file and stdin have one name per line; empty lines
+            and # comments are ignored.
 
     Raises:
-        InvalidArgument: it names nobody, or what can't be a tenant: then it is no such list.
+        InvalidArgument: the source has no names, or a line that can't be a tenant's name.
         ConfigurationError: this process doesn't run in a cluster.
-        PermissionDenied: it may not ask for its nodes.
-        Unavailable: the cluster can't be asked.
+        PermissionDenied: this process may not list the cluster's nodes.
+        Unavailable: the cluster's API can't be reached.
     """
     if source == KUBERNETES:
-        # A node whose name is too long for a tenant has another one here, if any.
+        # A node whose name is too long for a tenant has another name as a tenant, if it is one.
         names = Cluster.around(os.environ, kubernetes.FOLDER).nodes()
     else:
         text = sys.stdin.read() if source == STDIN else Path(source).read_text("utf-8")

@@ -1,14 +1,14 @@
-"""Tenants that are gone without a Delete: missed at one look, dropped at a later one.
+"""Drops tenants that are gone without a Delete: marked missing at one look, dropped at a later one.
 
-    seen, or existing, or not yet unseen for long   → kept; is it marked missing: no more
-    not so, and not marked since it was last seen   → marked missing
-    marked, for less than the grace                 → waits
-    marked, for longer                              → dropped: its holds are given up
+    existing, or seen recently                          → kept; a mark is removed
+    neither, and not marked since it was last seen      → marked missing
+    neither, and marked for less than the grace         → waits
+    neither, and marked for longer                      → dropped: its holds are given up
 
-All are looked at before anything is done: a run that would drop too many does nothing.
-A mark names the sighting that it was made after. Every sighting differs from all before,
-so whoever was seen in between isn't missing any more, whether or not anybody has noticed.
-The order of requests, and why it is safe, stands in docs/tenants.md.
+All tenants are judged before anything is done: a run that would drop too many does nothing.
+A mark names the sighting that preceded it. Every sighting differs from all earlier ones, so a
+tenant that was seen after its mark isn't missing any more, even if nothing has removed the mark.
+docs/tenants.md has the order of requests, and explains why it is safe.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from holdfast.storage.sightings import Missing, Sightings
 from holdfast.storage.tenants import Tenant, known_tenants
 
 LEAST_GRACE: Final = 2 * (BELIEVED + LONGEST_ANSWER)
-"""Seconds between two looks at least: within half of it, whoever was promised something
-was seen; the rest is for clocks of a store's servers that differ."""
+"""Fewest seconds between the two looks. Every tenant that was promised something was seen within
+half of them; the other half is for differences between the clocks of the store's servers."""
 GiveUp = Callable[[str, Gone], Awaitable[bool]]
-"""Gives up what a tenant has; False if it came back meanwhile."""
+"""Gives up all that a tenant has; returns False if the tenant came back meanwhile."""
 
 
 class Verdict(StrEnum):
-    """What becomes of a tenant."""
+    """What an expiry decides about a tenant, or has done."""
 
     KEPT = "kept"
     FOUND = "found"
@@ -49,13 +49,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Who is taken for gone; what is asked for must all be true.
+    """Decides which tenants count as gone; all of the conditions that are set must be true.
 
     Attributes:
         grace: seconds from the first look to the one that drops.
-        unseen_for: seconds since the tenant was last seen; None: that isn't asked.
-        existing: the names of those who exist; None: that isn't asked.
-        only: patterns of names, of which one must match; none: all do.
+        unseen_for: fewest seconds since the tenant was last seen; None: no condition.
+        existing: names of existing tenants, which aren't gone; None: no condition.
+        only: patterns of names, one of which must match; if there are none, all names match.
         keep: patterns of names that are never dropped.
     """
 
@@ -66,39 +66,39 @@ class Rules:
     keep: tuple[str, ...] = ()
 
     def concern(self, tenant: str) -> bool:
-        """Whether a tenant is to be looked at at all."""
+        """Returns whether the rules apply to a tenant at all."""
         wanted = not self.only or any(fnmatchcase(tenant, pattern) for pattern in self.only)
         return wanted and not any(fnmatchcase(tenant, pattern) for pattern in self.keep)
 
     def lists(self, tenant: Tenant) -> bool:
-        """Whether a tenant exists, by a list of those who do, if there is one."""
+        """Returns whether the list of existing tenants names a tenant, or there is no list."""
         return self.existing is None or tenant.name in self.existing
 
     def miss(self, tenant: Tenant, now: float) -> bool:
-        """Whether a tenant seems to be gone. One that was never seen was unseen for ever."""
+        """Returns whether a tenant seems to be gone; one that was never seen counts as unseen."""
         if self.existing is not None and self.lists(tenant):
             return False
         seen = tenant.sighted.seen
         return not (self.unseen_for and seen and now - seen.last_modified < self.unseen_for)
 
     def pause(self, tenant: Tenant) -> float:
-        """Seconds from the first look until the tenant is dropped."""
+        """Returns the seconds from the first look until the tenant is dropped."""
         if tenant.sighted.seen or not self.unseen_for:
             return self.grace
-        # Nobody knows when it was last here; it counts from when it was first missed.
+        # It isn't known when the tenant was last here, so the time counts from the first look.
         return max(self.grace, self.unseen_for)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a tenant, or would.
+    """What was done about a tenant, or would be.
 
     Attributes:
-        tenant: who.
-        verdict: what became of it.
-        seen_at: when it was last seen, in s since 1970; None: never.
-        due_at: of one that waits: when it is dropped.
-        why: of one that failed.
+        tenant: the tenant's name.
+        verdict: what was done.
+        seen_at: when the tenant was last seen, in s since 1970; None: never.
+        due_at: when a tenant that waits is dropped, in s since 1970.
+        why: why it failed, if it did.
     """
 
     tenant: str
@@ -110,7 +110,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """What is to become of a tenant, as the look found it."""
+    """What the look decided about a tenant."""
 
     tenant: Tenant
     verdict: Verdict
@@ -119,14 +119,14 @@ class _Judged:
     why: str = ""
 
     def outcome(self) -> Outcome:
-        """As it is told, if it becomes so."""
+        """Returns the outcome to report, if the verdict is carried out."""
         seen = self.tenant.sighted.seen
         seen_at = seen.last_modified if seen else None
         return Outcome(self.tenant.name, self.verdict, seen_at, self.due_at, self.why)
 
 
 class Expiry:
-    """One look at all tenants: first all are judged, then something is done."""
+    """One look at all tenants: it judges all of them first, and then acts."""
 
     def __init__(
         self,
@@ -137,14 +137,14 @@ class Expiry:
         *,
         accept: bool = False,
     ) -> None:
-        """Nothing is looked at yet.
+        """Looks at nothing yet.
 
         Args:
-            store: whose tenants they are.
-            sightings: in the store.
-            rules: who is gone.
-            give_up: what drops one; None: only say what would be done, and write nothing.
-            accept: drop however many seem to be gone.
+            store: the store that has the tenants.
+            sightings: the sightings in the store.
+            rules: decide which tenants are gone.
+            give_up: drops a tenant; None: only report what would be done, and write nothing.
+            accept: drop all that seem to be gone, however many they are.
         """
         self._store = store
         self._sightings = sightings
@@ -153,12 +153,12 @@ class Expiry:
         self._accept = accept
 
     async def look(self) -> AsyncIterator[Outcome]:
-        """What becomes of each tenant that has holds.
+        """Yields what was done about each tenant that has holds, or would be.
 
         Raises:
             Unavailable: the store can't be listed.
-            Braked: too many seem to be gone, and nothing was done. In a rehearsal it comes
-                after what would become of each.
+            Braked: too many tenants seem to be gone, and nothing was done. A rehearsal raises
+                it after the outcomes.
         """
         judged = [one async for one in self._judged()]
         plan = Plan(
@@ -212,7 +212,7 @@ class Expiry:
             await asyncio.to_thread(self._sightings.find, tenant.name)
         elif judged.verdict is Verdict.MISSING:
             if missing is None and tenant.sighted.missing:
-                # It can't be read, so that nobody could ever replace it.
+                # The mark can't be read, so it couldn't be replaced either: remove it first.
                 await asyncio.to_thread(self._sightings.find, tenant.name)
             token = tenant.sighted.token
             await asyncio.to_thread(self._sightings.miss, tenant.name, token, missing)

@@ -1,4 +1,4 @@
-"""Whether a tenant is still gone."""
+"""Checks whether a tenant is still gone."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from holdfast.storage.sightings import Sightings
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Says that a tenant wasn't seen since a certain moment. Asks the store; blocking.
+    """Checks in the store that a tenant wasn't seen since a certain moment. Blocking.
 
-    A frontend that can't note a tenant makes its promises if the tenant isn't marked
-    missing. So the mark must still stand, too: another expiry may have taken it away.
+    A frontend that can't note a tenant still makes promises to it, if the tenant isn't marked
+    as missing. So the mark must still be there, too: another expiry may have removed it.
 
     Attributes:
-        sightings: in the store.
-        tenant: who.
-        token: the tenant's, of that moment.
-        mark: ETag of the mark by which it is missing; None: it was named by hand.
+        sightings: the sightings in the store.
+        tenant: the tenant's name.
+        token: the tenant's token at that moment.
+        mark: ETag of the mark that says that it is missing; None: an operator named the tenant.
     """
 
     sightings: Sightings
@@ -29,11 +29,11 @@ class Gone:
 
     @classmethod
     def from_now_on(cls, sightings: Sightings, tenant: str) -> Self:
-        """As of this moment."""
+        """Returns a check that the tenant isn't seen after this moment."""
         return cls(sightings, tenant, sightings.token(tenant))
 
     def __call__(self) -> bool:
-        """Whether it is so."""
+        """Returns whether the tenant is still gone."""
         if self.sightings.token(self.tenant) != self.token:
             return False
         return self.mark is None or self.sightings.mark(self.tenant) == self.mark

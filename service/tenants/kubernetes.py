@@ -1,4 +1,4 @@
-"""The nodes of the Kubernetes cluster in which this process runs.
+"""Lists the nodes of the Kubernetes cluster in which this process runs.
 
 Source: the API's conventions on lists in chunks, and "Accessing the Kubernetes API from
 a Pod": a token and a certificate in a folder, the server's address in the environment.
@@ -19,20 +19,20 @@ from holdfast.errors import ConfigurationError, PermissionDenied, Unavailable, b
 
 FOLDER: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PAGE: Final = 500
-"""Nodes of one reply."""
+"""Nodes in one reply."""
 TIMEOUT: Final = 30.0
 """Seconds for one request."""
 LARGEST: Final = 64 * 2**20
-"""Bytes of a reply at most."""
+"""Largest reply, in bytes."""
 NAMES_ONLY: Final = (
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 )
-"""A node with all it says of itself has some 20 KB."""
+"""Asks for metadata only, since a complete node has some 20 KB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where a cluster's API is, and how one is known there.
+    """The address of a cluster's API, and the credentials for it.
 
     Attributes:
         host: of the API server.
@@ -48,10 +48,10 @@ class Cluster:
 
     @classmethod
     def around(cls, environment: Mapping[str, str], folder: Path) -> Cluster:
-        """The cluster in which this process runs.
+        """Returns the cluster in which this process runs.
 
         Raises:
-            ConfigurationError: it doesn't run in one, or has no service account.
+            ConfigurationError: it doesn't run in a cluster, or has no service account.
         """
         host = environment.get("KUBERNETES_SERVICE_HOST", "")
         port = environment.get("KUBERNETES_SERVICE_PORT_HTTPS", "443")
@@ -71,7 +71,7 @@ class Cluster:
         return cls(host, int(port), token, tls)
 
     def nodes(self) -> list[str]:
-        """The names of all nodes, ready or not.
+        """Returns the names of all nodes, ready or not.
 
         Raises:
             PermissionDenied: the service account may not list nodes.
@@ -115,7 +115,7 @@ def _check(status: int, body: bytes) -> None:
             "service account needs a ClusterRole with the verb list on nodes"
         )
     if status != http.HTTPStatus.OK:
-        # 410: the list has changed too much since its first page. The next run begins anew.
+        # 410: the list has changed too much since its first page. The next run starts over.
         raise Unavailable(
             f"the Kubernetes API answered {status} to the list of nodes: {_message(body)}"
         )
@@ -126,7 +126,7 @@ def _message(body: bytes) -> str:
 
 
 def _read(page: Any) -> tuple[list[str], str]:  # noqa: ANN401 -- JSON, of whatever form
-    """The names on a page, and where the next one begins; "" after the last."""
+    """Returns the names on a page, and the position of the next page; "" after the last."""
     try:
         names = [str(item["metadata"]["name"]) for item in page["items"]]
         return names, str(page["metadata"].get("continue") or "")

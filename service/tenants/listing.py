@@ -1,7 +1,7 @@
-"""What all tenants hold, tenant by tenant, in one pass over all holds.
+"""Lists what all tenants hold, tenant by tenant, in one pass over all holds.
 
-Bytes are told by holds alone, and each has to be read for that. A fleet's tenants hold
-much the same, so that sizes are remembered by digest: mostly one of many is read.
+A blob's size is in its holds, which must be read for it. The tenants of a fleet hold much the
+same blobs, so sizes are remembered by digest: of the many holds on a digest, mostly one is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from holdfast.storage.tenants import is_tenant, order_of
 REMEMBERED: Final = 200_000
 """Digests whose sizes are remembered: some 50 MB."""
 BATCH: Final = 1000
-"""Digests that are summed up at once."""
+"""Digests whose sizes are summed up at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class Summary:
     """What a tenant holds.
 
     Attributes:
-        tenant: who.
-        digests: how many it holds, those without content too.
-        bytes: that their blobs have together; None where nobody wanted to know.
+        tenant: the tenant's name.
+        digests: how many digests it holds, including those without content.
+        bytes: the size of their blobs together; None if sizes weren't asked for.
         seen_at: when it was last seen, in s since 1970 by the store's clock; None: never.
-        missing_since: when an expiry first missed it; None: none has, since it was seen.
-        unread: holds whose size can't be told.
+        missing_since: when an expiry marked it as missing; None: it isn't, or was seen since.
+        unread: digests whose size isn't known, because no hold on them can be read.
     """
 
     tenant: str
@@ -49,7 +49,7 @@ class Summary:
     unread: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Returns the summary for JSON."""
         return {
             "tenant": self.tenant,
             "digests": self.digests,
@@ -61,18 +61,18 @@ class Summary:
 
 
 class Listing:
-    """The tenants of one store. For one thread; memory is bounded, however many there are."""
+    """The tenants of one store. For one thread; its memory is bounded, however many there are."""
 
     def __init__(
         self, store: ObjectStore, sightings: Sightings, pool: ThreadPoolExecutor, *, sizes: bool
     ) -> None:
-        """Nothing is asked yet.
+        """Asks the store for nothing yet.
 
         Args:
-            store: whose tenants they are.
-            sightings: in the store.
-            pool: for reading holds.
-            sizes: whether bytes are wanted.
+            store: the store that has the tenants.
+            sightings: the sightings in the store.
+            pool: reads holds.
+            sizes: whether to find out how many bytes each tenant holds.
         """
         self._store = store
         self._sightings = sightings
@@ -81,7 +81,7 @@ class Listing:
         self._known: OrderedDict[str, int] = OrderedDict()
 
     def summaries(self) -> Iterator[Summary]:
-        """All who have holds or were ever seen, in order of `<name>/`, as they are found."""
+        """Yields all tenants that have holds or were ever seen, in order of `<name>/`."""
         groups = groupby(self._store.list(HOLDS), key=_tenant_of)
         held = (self._held(tenant, group) for tenant, group in groups if is_tenant(tenant))
         seen = (sighted for sighted in self._sightings.all() if is_tenant(sighted.tenant))
@@ -144,7 +144,7 @@ class Listing:
 
 @dataclass(slots=True)
 class Held:
-    """What was counted of a tenant's holds."""
+    """What was counted of one tenant's holds."""
 
     tenant: str
     digests: int = 0
@@ -158,7 +158,7 @@ def _tenant_of(entry: Entry) -> str:
 
 
 def _digest_of(entry: Entry) -> str:
-    """The digest that a hold is on; "" of what is none."""
+    """Returns the digest that a hold is on; "" if the key isn't a hold's."""
     try:
         hold_digest(entry.key)
     except DataLoss:

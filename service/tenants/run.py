@@ -1,4 +1,4 @@
-"""Puts together what commands on tenants need, and runs them."""
+"""Puts together the parts of commands on tenants, and runs them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from holdfast.storage.sightings import Sightings
 
 
 def summaries(settings: Settings, *, sizes: bool) -> Iterator[Summary]:
-    """What all tenants hold; only reads, and needs no Redis.
+    """Yields what each tenant holds; it only reads, and needs no Redis.
 
     Raises:
         ConfigurationError: the store isn't there.
-        Unavailable: it can't be reached.
+        Unavailable: the store can't be reached.
     """
     with (
         tended_store(settings, dry_run=True) as store,
@@ -45,19 +45,19 @@ async def expire(
     apply: bool,
     accept: bool,
 ) -> None:
-    """Looks once at all tenants.
+    """Looks at all tenants once, and drops those that are due.
 
     Args:
-        settings: of the backends.
-        rules: who is gone.
-        tell: called with what becomes of each, as soon as that is known.
-        apply: False: only say what would be done, and write nothing.
-        accept: drop however many seem to be gone.
+        settings: the settings of the backends.
+        rules: decide which tenants are gone.
+        tell: called with each tenant's outcome, as soon as it is known.
+        apply: if False, only report what would be done, and write nothing.
+        accept: drop all that seem to be gone, however many they are.
 
     Raises:
         ConfigurationError: a backend or a setting can't be used.
         Unavailable: the store can't be reached.
-        Braked: too many seem to be gone, and nothing was done.
+        Braked: too many tenants seem to be gone, and nothing was done.
     """
     with tended_store(settings, dry_run=not apply) as store:
         sightings = Sightings(store, new_nonce)
@@ -76,7 +76,7 @@ async def drop(settings: Settings, tenant: str) -> tuple[Report, bool]:
     """Gives up all that a tenant has.
 
     Returns:
-        What was done, and whether it is all: False if the tenant was seen meanwhile.
+        What was done, and whether that was all: False if the tenant was seen meanwhile.
 
     Raises:
         ConfigurationError: a backend or a setting can't be used.
@@ -93,7 +93,7 @@ async def drop(settings: Settings, tenant: str) -> tuple[Report, bool]:
 async def _giving_up(
     settings: Settings, store: ObjectStore, redis_url: str, report: Report
 ) -> AsyncIterator[GiveUp]:
-    """What gives up all that a tenant has, as the collector does."""
+    """Yields the function that gives up all that a tenant has, as the collector does."""
     ages = Ages.of(settings, await asyncio.to_thread(longest_lifetime, store))
     async with tools(settings, store, redis_url, ages, stop=threading.Event()) as opened:
         with opened.run(ages, report, Orders()) as run:
