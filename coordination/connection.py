@@ -20,7 +20,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
-from holdfast import deadlines
+from holdfast import deadlines, keepalive
 from holdfast.coordination.sentinel import master
 from holdfast.coordination.target import Target
 from holdfast.errors import (
@@ -72,6 +72,11 @@ def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
         # way; version 3 has redis-py stretch timeouts on a server's word.
         "protocol": 2,
     }
+    if target.scheme != "unix":
+        options |= {
+            "socket_keepalive": True,
+            "socket_keepalive_options": keepalive.tcp_options(),
+        }
     # A connection that can't be had in time is an answer too: Redis is too slow.
     bounds = {"max_connections": pool_size, "timeout": SOCKET_TIMEOUT}
     credentials: dict[str, Any] = {"username": target.username, "password": target.password}

@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
+from holdfast import keepalive
 from holdfast.tasks import begin, wait_for_end
 
 SENTINEL_TIMEOUT: Final = 0.3
@@ -101,6 +102,8 @@ def master(
             # The next sentinel is the second try.
             "retry": Retry(NoBackoff(), retries=0),
             "protocol": 2,
+            "socket_keepalive": True,
+            "socket_keepalive_options": keepalive.tcp_options(),
             "ssl": tls,
         },
     )

@@ -39,15 +39,22 @@ class NotSent(BotoCoreError):  # noqa: N818 -- reads as the fact it is
 class Circuit:
     """What a request must pass before it is sent. Safe for many threads."""
 
-    def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        clock: Callable[[], float],
+        unheard: Callable[[], None] = lambda: None,
+    ) -> None:
         """Begins closed.
 
         Args:
             backend: what is known of the store.
             clock: in s, never set back.
+            unheard: told of each request whose answer didn't come in time.
         """
         self._backend = backend
         self._clock = clock
+        self._unheard = unheard
         self._lock = threading.Lock()
         self._next = 0.0
         self._trying: float | None = None
@@ -86,6 +93,8 @@ class Circuit:
         If it was given up very early, because its client is impatient, that says nothing about
         the store.
         """
+        if isinstance(error, ReadTimeoutError):
+            self._unheard()
         up = self._backend.up
         impatient = isinstance(error, TIMEOUTS) and self._clock() - began < EARNEST
         if not impatient:

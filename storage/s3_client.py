@@ -30,6 +30,7 @@ from holdfast.storage.s3_clock import ServerClock
 from holdfast.storage.s3_credentials import renew_refused
 from holdfast.storage.s3_direct import NOTHING, Answer, DirectRequests
 from holdfast.storage.s3_errors import ChangedOnTheWay, translated
+from holdfast.storage.s3_idle import renew_idle
 from holdfast.storage.s3_settings import S3Settings
 from holdfast.storage.s3_strangers import about, objection, understood, watch
 
@@ -80,12 +81,12 @@ class Bucket:
         self._clock = ServerClock(elapsed)
         self._throttled = 0
         self._backend = Backend("S3", elapsed, tell)
-        circuit = Circuit(self._backend, elapsed)
+        circuit = Circuit(self._backend, elapsed, self._drop_idle)
         try:
             session = boto3.session.Session()
             self._client = new_client(session, settings, settings.attempts)
             self._once = new_client(session, settings, 1)
-            self._direct = DirectRequests(session, settings, circuit)
+            self._direct = DirectRequests(session, settings, circuit, elapsed)
         except (ValueError, boto.BotoCoreError) as error:
             raise ConfigurationError(
                 f"no S3 client for bucket {settings.bucket!r}: {because(error)}; "
@@ -96,6 +97,7 @@ class Bucket:
             renew_refused(client, credentials, renewing)
             client.meta.events.register("after-call.s3", self._clock.note)
             watch(client)
+            renew_idle(client, elapsed)
             bound(client, circuit, settings)
             client.meta.events.register("needs-retry.s3", self._note_try)
 
@@ -131,6 +133,10 @@ class Bucket:
 
     def close(self) -> None:
         """See `ObjectStore`."""
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        """Closes the connections that no request uses now."""
         self._client.close()
         self._once.close()
         self._direct.close()
@@ -204,7 +210,6 @@ def new_client(session: boto3.session.Session, settings: S3Settings, attempts: i
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
             max_pool_connections=settings.max_connections,
-            tcp_keepalive=True,
             # R2, older Ceph and older MinIO refuse checksum trailers; every
             # blob has our own sums.
             request_checksum_calculation="when_required",

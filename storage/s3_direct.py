@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import http.client
 import select
-import socket
 import ssl
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -41,6 +41,7 @@ from botocore.utils import get_environ_proxies
 
 from holdfast.storage.port import Body, Buffer, pieces
 from holdfast.storage.s3_circuit import Circuit, patience
+from holdfast.storage.s3_idle import KEPT, socket_options
 from holdfast.storage.s3_settings import S3Settings
 
 NOTHING: Final[Mapping[str, str]] = {}
@@ -82,17 +83,30 @@ class DirectRequests:
     """
 
     def __init__(
-        self, session: boto3.session.Session, settings: S3Settings, circuit: Circuit
+        self,
+        session: boto3.session.Session,
+        settings: S3Settings,
+        circuit: Circuit,
+        clock: Callable[[], float],
     ) -> None:
+        """Connects to nobody yet.
+
+        Args:
+            session: has the credentials.
+            settings: where the bucket is.
+            circuit: what each request passes.
+            clock: in s, never set back.
+        """
         self._settings = settings
         self._circuit = circuit
+        self._clock = clock
         self._session = session
         self._credentials = session.get_credentials()
         base = urlsplit(_url_of_bucket(session, settings))
         self._scheme, self._host, self._port = base.scheme, base.hostname or "", base.port
         self._netloc, self._path = base.netloc, base.path
         self._context = _trust(session) if base.scheme == "https" else None
-        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._idle: deque[tuple[http.client.HTTPConnection, float]] = deque()
         self.usable = self._credentials is not None and not get_environ_proxies(
             f"{base.scheme}://{base.netloc}"
         )
@@ -171,10 +185,10 @@ class DirectRequests:
     def _connection(self) -> http.client.HTTPConnection:
         while True:
             try:
-                connection = self._idle.pop()
+                connection, since = self._idle.pop()
             except IndexError:
                 return self._connected()
-            if not _stale(connection):
+            if self._clock() - since <= KEPT and not _stale(connection):
                 connection.sock.settimeout(patience(self._settings.read_timeout))
                 return connection
             connection.close()
@@ -196,7 +210,8 @@ class DirectRequests:
         except OSError as error:
             raise EndpointConnectionError(endpoint_url=self._host, error=error) from error
         connection.sock.settimeout(patience(settings.read_timeout))
-        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in socket_options():
+            connection.sock.setsockopt(*option)
         return connection
 
     def _give_back(
@@ -205,12 +220,13 @@ class DirectRequests:
         if reply.will_close or len(self._idle) >= self._settings.max_connections:
             connection.close()
         else:
-            self._idle.append(connection)
+            self._idle.append((connection, self._clock()))
 
     def close(self) -> None:
-        """Closes idle connections."""
-        while self._idle:
-            self._idle.pop().close()
+        """Closes idle connections; other threads may go on with theirs."""
+        with suppress(IndexError):
+            while True:
+                self._idle.pop()[0].close()
 
 
 def _content(body: Body) -> bytes | Iterator[Buffer] | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from redis import exceptions as redis_errors
 
-from holdfast import deadlines
+from holdfast import deadlines, keepalive
 from holdfast.backend import IN_A_ROW, SILENT, Backend, Change
 from holdfast.coordination.connection import (
     DEADLINE,
@@ -388,6 +388,16 @@ async def test_a_broken_subscription(own_redis: RedisServer) -> None:
         with pytest.raises(Unavailable):
             await for_ever(lambda: lost.next(0.01))
         await lost.close()
+
+
+@pytest.mark.parametrize("form", URLS)
+async def test_connections_are_probed(form: str) -> None:
+    """Each connection has TCP keepalive, so that a balancer doesn't take it for unused."""
+    client = open_client(form.format("127.0.0.1:6379"))
+    options = client.get_connection_kwargs()
+    assert options["socket_keepalive"]
+    assert options["socket_keepalive_options"] == keepalive.tcp_options()
+    await close_client(client)
 
 
 async def test_a_unix_socket(tmp_path: Path, socket_folder: Path) -> None:

@@ -168,7 +168,7 @@ def test_an_idle_connection_that_was_closed() -> None:
         store = S3Store(S3Settings("bucket", endpoint, path_style=True, attempts=1))
         for number in range(3):
             assert store.put(f"k{number}", b"x", IfAbsent()).etag == "e1"
-            wait_until(lambda: _stale(store._direct._idle[-1]), "the server's end")
+            wait_until(lambda: _stale(store._direct._idle[-1][0]), "the server's end")
         store.close()
 
 
