@@ -7,7 +7,7 @@
         with store.open(pushed.digest) as blob:
             head = blob.read(512)
 
-In depth: docs/client.md. All errors are in one tree, `holdfast.errors`.
+For details, see docs/client.md. All errors are in one tree, `holdfast.errors`.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ __all__ = [
     "__version__",
 ]
 
-if not TYPE_CHECKING:  # for a type checker, only what is named above exists
+if not TYPE_CHECKING:  # for a type checker, only the names above exist
 
     def __getattr__(name: str) -> object:
-        """Loads the client when it is asked for: a frontend needs the values only."""
+        """Loads the client on first use: a frontend needs only the values."""
         if name == "__version__":
             return import_module("importlib.metadata").version("holdfast")
         if name in __all__:
@@ -89,5 +89,5 @@ if not TYPE_CHECKING:  # for a type checker, only what is named above exists
         raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        """What is there, the client's names too, before they are loaded."""
+        """The module's names, including the client's before they are loaded."""
         return sorted({*globals(), *__all__})

@@ -1,8 +1,8 @@
-"""Whether a backend answers: noticed when it is lost, and when it is back.
+"""Whether a backend answers: notices when it is lost, and when it is back.
 
     answers ──3 calls in a row, over 5 s, without an answer──▶ lost ──an answer──▶ answers
 
-A refusal is an answer, too: a backend that throttles, or denies, is there.
+A refusal is an answer too: a backend that throttles or denies requests is up.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from holdfast import deadlines
 from holdfast.errors import HoldfastError, Unavailable
 
 IN_A_ROW: Final = 3
-"""Calls without an answer, and none with one since, after which a backend may be lost."""
+"""Unanswered calls, with no answered one in between, after which a backend may be lost."""
 SILENT: Final = 5.0
-"""Seconds since the first of them began: what is restarted in less isn't lost."""
+"""Seconds that must have passed since the first of them began: a quick restart is no loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class Backend:
     def __init__(
         self, name: str, clock: Callable[[], float], tell: Callable[[Change], None]
     ) -> None:
-        """It is taken to answer.
+        """Begins with a backend that is assumed to answer.
 
         Args:
             name: for people.
             clock: in s, never set back.
-            tell: told of each change, in whatever thread notices it.
+            tell: called with each change, in the thread that notices it.
         """
         self.name = name
         self._clock = clock
@@ -67,14 +67,14 @@ class Backend:
 
     @property
     def silence(self) -> float:
-        """Seconds since the first call without an answer began; 0: the last one had one."""
+        """Seconds since the first unanswered call began; 0 if the last call was answered."""
         since = self._silent_since
         return 0.0 if since is None else self._clock() - since
 
     def answered(self) -> None:
-        """A call was answered, whatever the answer."""
+        """Notes that a call was answered, whatever the answer."""
         if self._silent_since is None:
-            return  # as nearly always; a call that fails just now is counted the next time
+            return  # the usual case; a call that fails concurrently is counted the next time
         with self._lock:
             back = self._change(up=True) if self._lost else None
             self._silent_since, self._calls, self._lost = None, 0, False
@@ -82,7 +82,7 @@ class Backend:
             self._tell(back)
 
     def unanswered(self, began: float) -> None:
-        """A call that began then had no answer."""
+        """Notes that a call which began at `began` got no answer."""
         with self._lock:
             if self._silent_since is None:
                 self._silent_since = began
@@ -99,11 +99,11 @@ class Backend:
 
     @contextmanager
     def asked(self, patience: float) -> Iterator[None]:
-        """Surrounds one call: Unavailable is no answer, whatever else comes is one.
+        """Surrounds one call: Unavailable means no answer, any other outcome is an answer.
 
         Args:
-            patience: seconds that an answer may take. A call with a deadline that is earlier
-                says nothing if it fails.
+            patience: seconds that an answer may take. If a call has an earlier deadline, its
+                failure says nothing.
         """
         began, left = self._clock(), deadlines.left()
         try:
@@ -118,7 +118,7 @@ class Backend:
         self.answered()
 
     def refused(self) -> None:
-        """A call wasn't even tried, because it is lost."""
+        """Notes a call that wasn't even tried, because the backend is lost."""
         with self._lock:
             self._calls += 1
 

@@ -1,4 +1,4 @@
-"""What a look at a backend found: `holdfast doctor` prints these."""
+"""The results of checks of a backend: `holdfast doctor` prints these."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from holdfast.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: what was looked at, in a few words.
+        name: what was checked, in a few words.
         ok: whether it is as it must be.
         essential: whether Holdfast refuses to run without it.
         found: what was found.
-        advice: what to do about it; "" if it is well.
+        advice: what to do about it; "" if all is well.
     """
 
     name: str
@@ -28,11 +28,11 @@ class Check:
 
 
 def require(checks: Iterable[Check], what: str) -> None:
-    """Refuses what isn't safe to use.
+    """Refuses a backend that isn't safe to use.
 
     Args:
         checks: what was found.
-        what: the thing that was looked at, for the message.
+        what: the thing that was checked, for the message.
 
     Raises:
         ConfigurationError: an essential check has failed.

@@ -1,7 +1,7 @@
-"""The clock by which ages and deadlines are told.
+"""The clock for ages and deadlines.
 
-`time.monotonic` stands still while a machine is suspended, and everybody else's clocks go on:
-a lease that ran out meanwhile would still be believed, and data would seem younger than it is.
+`time.monotonic` stops while a machine is suspended, and everybody else's clocks go on. With it, a
+lease that has expired meanwhile would still seem valid, and data would seem younger than it is.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import time
 
 
 def uptime() -> float:
-    """Seconds since some moment, never set back, those of a suspended machine included.
+    """Seconds since a fixed moment, never set back, including the time of a suspended machine.
 
-    Linux has CLOCK_BOOTTIME for that; elsewhere it is `time.monotonic`. A virtual machine that
-    its host paused may know nothing of it: nothing that must hold rests on this clock alone.
+    Linux has CLOCK_BOOTTIME for that; elsewhere this is `time.monotonic`. A virtual machine that
+    its host has paused may not notice it, so no guarantee may rest on this clock alone.
     """
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)

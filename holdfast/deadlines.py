@@ -1,10 +1,10 @@
-"""Until when something is wanted: carried from a call to every request that is made for it.
+"""Deadlines, carried from a call to every request that is made for it.
 
-    with within(10.0):          the tasks that are begun inside inherit it, threads get it from
-        …                       the workers that run them, and each request asks what is `left()`
+    with within(10.0):          tasks that begin inside inherit the deadline, threads get it
+        …                       from the workers that run them, and each request asks `left()`
 
-Inside one another the earliest counts. What is done for others too, or for nobody in
-particular, is `unbounded()`: one caller's impatience must not end it.
+If deadlines are nested, the earliest counts. Work that is done for several callers, or for none
+in particular, is `unbounded()`: one caller's impatience must not end it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Deadline:
 
     Attributes:
         at: by `clock`, in s.
-        seconds: how long that was from its beginning.
+        seconds: its whole duration, from when it was set.
         clock: of all deadlines of one process, in s.
     """
 
@@ -34,32 +34,32 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds until then, less than 0 once it is over."""
+        """Seconds until the deadline; negative once it has passed."""
         return self.at - self.clock()
 
 
 _DEADLINE: Final[ContextVar[Deadline | None]] = ContextVar("deadline", default=None)
-"""Of what is being done; a context variable, because it has to pass through every layer."""
+"""The current deadline: a context variable, because it has to pass through every layer."""
 
 
 def current() -> Deadline | None:
-    """The deadline of what is being done, if it has one."""
+    """The deadline of the current work, if it has one."""
     return _DEADLINE.get()
 
 
 def left() -> float | None:
-    """Seconds that are left for what is being done; None: it may take as long as it takes."""
+    """Seconds that are left for the current work; None: it may take any time."""
     deadline = _DEADLINE.get()
     return None if deadline is None else deadline.left
 
 
 @contextmanager
 def within(seconds: float | None, clock: Callable[[], float] = uptime) -> Iterator[Deadline | None]:
-    """Bounds what is done inside; None leaves it as bounded as it was.
+    """Bounds the work inside the block; None leaves its bounds as they were.
 
     Args:
         seconds: from now on.
-        clock: in s, those of a suspended machine included.
+        clock: in s, including the time for which the machine is suspended.
     """
     outer = _DEADLINE.get()
     inner = outer if seconds is None else Deadline(clock() + seconds, seconds, clock)
@@ -73,16 +73,16 @@ def within(seconds: float | None, clock: Callable[[], float] = uptime) -> Iterat
 
 
 def begin(seconds: float | None) -> None:
-    """Bounds all that this task does from now on; None: not at all.
+    """Bounds all that this task does from now on; None removes the bound.
 
-    For generators, which may be ended by another task than the one that began them.
+    It is for generators, which may be ended by another task than the one that began them.
     """
     _DEADLINE.set(None if seconds is None else Deadline(uptime() + seconds, seconds, uptime))
 
 
 @contextmanager
 def unbounded() -> Iterator[None]:
-    """Lets what is begun inside take as long as it takes, whoever began it."""
+    """Removes the deadline from work that begins inside, whoever began it."""
     token = _DEADLINE.set(None)
     try:
         yield

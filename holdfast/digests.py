@@ -17,7 +17,7 @@ HEX_LENGTHS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
 """Length of the hexadecimal part by algorithm."""
 
 CANONICAL: Final = "sha256"
-"""The algorithm used when nobody asked for another."""
+"""The default algorithm."""
 
 _HEX = re.compile(r"[0-9a-f]*", re.ASCII)
 

@@ -1,4 +1,4 @@
-"""Variables of the environment whose names begin as ours do: which are ours, and which nobody's."""
+"""Environment variables with our prefix: which of them are ours, and which nobody reads."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Final
 
 PREFIX: Final = "HOLDFAST_"
 CLIENT: Final = frozenset({"HOLDFAST_ADDRESS", "HOLDFAST_TENANT"})
-"""What the command line's client takes."""
+"""Variables that the command line's client reads."""
 TESTS: Final = frozenset({"HOLDFAST_TEST_BIN"})
-"""What our tests take; whatever they start has it, too."""
+"""Variables that our tests read; processes that they start inherit them."""
 LIKE: Final = 0.75
-"""How alike two names are of which one is the other misspelt, from 0 to 1."""
+"""From which similarity on, between 0 and 1, one name counts as the other misspelt."""
 _LINK: Final = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$")
 _PORT: Final = re.compile(r"(tcp|udp|sctp)://", re.ASCII)
 
 
 def strangers(environment: Mapping[str, str], known: Collection[str]) -> list[str]:
-    """Names with our prefix that nobody knows: a setting was meant, and is misspelt.
+    """Names with our prefix that nothing reads: probably a misspelt setting.
 
-    What Kubernetes puts into every pod for Services called holdfast, or holdfast-something,
-    is left out: HOLDFAST_SERVICE_HOST, HOLDFAST_PORT=tcp://… and the like.
+    Kubernetes sets variables in every pod for Services called holdfast, or holdfast-something.
+    They are left out: HOLDFAST_SERVICE_HOST, HOLDFAST_PORT=tcp://… and the like.
 
     Args:
         environment: with any names.
@@ -38,7 +38,7 @@ def strangers(environment: Mapping[str, str], known: Collection[str]) -> list[st
 
 
 def misspelt_of_client(environment: Iterable[str]) -> Iterator[str]:
-    """Names that are nearly those of the client's variables.
+    """Names that are almost those of the client's variables.
 
     All others may be a frontend's, which the client doesn't know.
     """
@@ -48,14 +48,14 @@ def misspelt_of_client(environment: Iterable[str]) -> Iterator[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that one is most like, or "" if it is like none."""
+    """The known name that is most similar, or "" if none is similar."""
     ours = {one.removeprefix(PREFIX): one for one in known}
     bare = name.upper().removeprefix(PREFIX)
     return next((ours[one] for one in difflib.get_close_matches(bare, ours, 1, LIKE)), "")
 
 
 def advice(name: str, known: Iterable[str], folder: str = "") -> str:
-    """What to say of a name that nobody knows: a variable's, or a file's in a folder."""
+    """Advice for an unknown name: a variable's, or that of a file in a folder."""
     meant = nearest(name, known)
     told = f"{folder}/{name}" if folder else name
     mend = f"did you mean {meant}?" if meant else "remove it" if folder else "unset it"

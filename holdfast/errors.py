@@ -7,27 +7,27 @@
     ├── AlreadyExists           this tenant holds the digest
     ├── FailedPrecondition      the state forbids it: size or digest mismatch, …
     ├── Aborted                 the ingest was lost; start over
-    ├── Unavailable             try again later: locked ref, backend away, draining
+    ├── Unavailable             try again later: locked ref, backend down, draining
     │   └── OutcomeUnknown      a request may or may not have taken effect
     ├── ResourceExhausted       full, over quota, too large
     │   └── Overloaded          too much is under way at this frontend; try again soon
     ├── DataLoss                stored bytes don't match their sums
     ├── PermissionDenied        the backend or the frontend refuses these credentials
-    ├── ConfigurationError      settings that can't or mustn't be run
+    ├── ConfigurationError      settings that can't or mustn't be used
     └── UnsupportedFormat       written by a newer version of Holdfast
 
-Messages say what was asked, what was found and what to do. Foreign exceptions
-are translated where they enter: `storage.s3`, `storage.folder` and
-`coordination.connection`; `service.rpc.status_codes` maps this tree to gRPC and
+Messages say what was asked, what was found and what to do. The exceptions of libraries
+are translated where they enter: in `storage.s3`, `storage.folder` and
+`coordination.connection`. `service.rpc.status_codes` maps this tree to gRPC, and
 `holdfast.client` maps it back.
 """
 
 from __future__ import annotations
 
 MAX_MESSAGE = 1024
-"""Characters of an error text on the wire: it travels in HTTP/2 trailers."""
+"""The most characters of an error text on the wire: it is sent in HTTP/2 trailers."""
 PUSHBACK = "grpc-retry-pushback-ms"
-"""The trailer that says after how many ms to try again.
+"""The trailer that says after how many ms to retry.
 Source: gRPC's proposal A6, client retries."""
 _SILENT = {
     "BrokenPipeError": "the connection was closed",
@@ -38,12 +38,12 @@ _SILENT = {
     "MemoryError": "out of memory",
     "TimeoutError": "no answer in time",
 }
-"""What exceptions mean that come without a word, by their names: some are of modules that not
-everybody has."""
+"""What exceptions without a text mean, by their names: some are of modules that may not be
+installed."""
 
 
 class HoldfastError(Exception):
-    """Base of everything raised on purpose."""
+    """The base of every error that Holdfast raises deliberately."""
 
 
 class InvalidArgument(HoldfastError):  # noqa: N818 -- gRPC's own term
@@ -67,15 +67,15 @@ class FailedPrecondition(HoldfastError):  # noqa: N818
 
 
 class Aborted(HoldfastError):  # noqa: N818
-    """The ingest was lost to somebody or something else; start over."""
+    """The ingest was lost to another writer or to a fault; start over."""
 
 
 class Unavailable(HoldfastError):  # noqa: N818
-    """Not now: the same request may succeed later."""
+    """It isn't possible now: the same request may succeed later."""
 
 
 class OutcomeUnknown(Unavailable):
-    """A request was sent and no reply came: it may have taken effect."""
+    """A request was sent and no reply arrived: it may have taken effect."""
 
 
 class ResourceExhausted(HoldfastError):  # noqa: N818
@@ -83,14 +83,14 @@ class ResourceExhausted(HoldfastError):  # noqa: N818
 
 
 class Overloaded(ResourceExhausted):
-    """Too much is under way: refused before anything was done."""
+    """Too much is under way: the request was refused before anything was done."""
 
     def __init__(self, message: str = "", pause: float = 1.0) -> None:
-        """Refuses, for now.
+        """Refuses the request for now.
 
         Args:
             message: what is too much.
-            pause: seconds after which it is worth trying again.
+            pause: seconds after which a retry is worthwhile.
         """
         super().__init__(message)
         self.pause = pause
@@ -105,17 +105,17 @@ class PermissionDenied(HoldfastError):  # noqa: N818
 
 
 class ConfigurationError(HoldfastError):
-    """Settings that cannot, or must not, be run."""
+    """Settings that cannot, or must not, be used."""
 
 
 class UnsupportedFormat(HoldfastError):  # noqa: N818
-    """A stored object of a format version that this program doesn't know."""
+    """A stored object has a format version that this program doesn't know."""
 
 
 def because(error: BaseException) -> str:
-    """Words an exception, for a log or for another error's text; never empty.
+    """Describes an exception, for a log or for another error's text; never empty.
 
-    Some say nothing of themselves: a timeout, a cancellation, a connection that was reset.
+    Some exceptions have no text: a timeout, a cancellation, a connection that was reset.
     """
     text = str(error).strip()
     if text:
@@ -125,7 +125,7 @@ def because(error: BaseException) -> str:
 
 
 def shorten(text: object, limit: int = 96) -> str:
-    """Quotes what a peer sent, printable and at most `limit` characters long."""
+    """Quotes what a peer sent: printable, and at most `limit` characters long."""
     quoted = ascii(text)
     if len(quoted) <= limit:
         return quoted

@@ -1,7 +1,7 @@
 """The tokens of a filter, and Go's quoted strings.
 
-Source: containerd, package `filters`: what is white space, where a value ends
-and which escapes there are is as in its scanner, quirks included.
+Source: containerd, package `filters`. White space, the end of a value and the escapes are as in
+its scanner, quirks included.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _space(character: str) -> bool:
 
 
 class Scanner:
-    """Cuts a filter into tokens."""
+    """Splits a filter into tokens."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -77,7 +77,7 @@ class Scanner:
         """The next token: where it begins, what it is, and its text.
 
         Raises:
-            InvalidArgument: a quoted string without an end, or a character that can't be.
+            InvalidArgument: a quoted string without an end, or an illegal character.
         """
         while _space(self.peek()):
             self.position += 1
@@ -134,12 +134,12 @@ class Scanner:
             raise syntax_error(self.text, position, f"character {character!a} can't be used")
 
     def unquote(self, position: int, quoted: str, allowed: str) -> str:
-        r"""What a quoted string stands for.
+        r"""The text that a quoted string stands for.
 
         Bytes that aren't UTF-8 (`\xff`) become lone surrogates: they equal no label.
 
         Raises:
-            InvalidArgument: a quote that isn't one of `allowed`, or an escape that Go has not.
+            InvalidArgument: a quote that isn't one of `allowed`, or an escape that Go doesn't have.
         """
         quote, inner = quoted[0], quoted[1:-1]
         if quote not in allowed:
@@ -162,7 +162,7 @@ class Scanner:
 
 
 def _escaped(escape: re.Match[str], quote: str) -> bytes | None:
-    """The bytes of one escape; None if there is no such."""
+    """The bytes of one escape; None if there is no such escape."""
     groups = escape.groupdict()
     if letter := groups["letter"]:
         if letter in _LETTERS or letter == quote:

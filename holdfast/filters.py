@@ -11,7 +11,7 @@
 Several filters are alternatives. Source: containerd, package `filters`.
 
 Regular expressions are RE2's, as in Go: matching takes time linear in the text,
-so no tenant can stall a frontend with a pattern. Their memory is bounded too.
+so a tenant can't stall a frontend with a pattern. Their memory is bounded too.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from holdfast.filter_scanner import Scanner, Token, syntax_error
 from holdfast.values import Info, Status
 
 MAX_FILTERS: Final = 256
-"""Filters of one request at most."""
+"""The most filters in one request."""
 MAX_FILTER_CHARACTERS: Final = 64 * 2**10
-"""Characters of all filters of one request at most."""
+"""The most characters in all filters of one request."""
 MAX_REGEXPS: Final = 32
-"""Regular expressions of one request at most."""
+"""The most regular expressions in one request."""
 REGEXP_MEMORY: Final = 128 * 2**10
-"""Bytes that one compiled regular expression may take: a few thousand instructions."""
+"""The most bytes that a compiled regular expression may take: a few thousand instructions."""
 
 
 class Operator(Enum):
@@ -48,7 +48,7 @@ class Operator(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition; `regexp` is None where the value isn't one that compiles."""
+    """One condition; `regexp` is None if the value isn't a regular expression that compiles."""
 
     path: tuple[str, ...]
     operator: Operator = Operator.PRESENT
@@ -56,7 +56,7 @@ class Term:
     regexp: Any = None
 
     def holds(self, found: str | None) -> bool:
-        """Whether the field's value, None if it is absent, fulfils the condition."""
+        """Whether the field's value (None if absent) fulfils the condition."""
         text = found or ""
         match self.operator:
             case Operator.PRESENT:
@@ -71,7 +71,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Alternatives, each a list of terms that must all hold; no alternative matches all."""
+    """Alternatives, each a list of terms that must all hold; without alternatives, all matches."""
 
     alternatives: tuple[tuple[Term, ...], ...] = ()
 
@@ -80,7 +80,7 @@ class Filter:
         """Reads the filters of one request.
 
         Raises:
-            InvalidArgument: a syntax error, whose position is named, or too much of it.
+            InvalidArgument: a syntax error, with its position; or a limit is exceeded.
         """
         texts = tuple(filters)
         if len(texts) > MAX_FILTERS:
@@ -90,7 +90,7 @@ class Filter:
             raise InvalidArgument(
                 f"the filters have {size} characters; at most {MAX_FILTER_CHARACTERS} are allowed"
             )
-        # Every filter is read, so that a syntax error shows wherever it stands.
+        # Every filter is parsed, so that a syntax error is found wherever it is.
         alternatives = tuple(_Parser(text).terms() for text in texts)
         regexps = sum(term.operator is Operator.MATCHES for terms in alternatives for term in terms)
         if regexps > MAX_REGEXPS:
@@ -153,7 +153,7 @@ class _Parser:
 
     def _term(self) -> Term:
         path = self._path()
-        # "" is the end; a point can't follow a path, which has taken all of them.
+        # "" is the end; no dot can follow a path, which has consumed them all.
         if self._scanner.peek() in {"", ","}:
             return Term(path)
         operator = self._operator()

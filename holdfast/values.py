@@ -1,4 +1,4 @@
-"""What the store tells of its content and of its ingests."""
+"""What the store reports about its content and its ingests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from holdfast.digests import Digest
 from holdfast.errors import InvalidArgument, shorten
 
 MAX_REF_BYTES = 1024
-"""Longest ref, in UTF-8 bytes."""
+"""The longest ref, in UTF-8 bytes."""
 
 MAX_LABEL_BYTES = 4096
-"""Longest label, key and value together; containerd's own limit."""
+"""The longest label in bytes, key and value together; containerd's own limit."""
 
 MAX_LABELS = 1024
-"""Most labels on one hold."""
+"""The most labels on one hold."""
 
 _TENANT = re.compile(r"[a-z0-9._-]{1,63}", re.ASCII)
 
@@ -28,10 +28,10 @@ def _moment(ns: int) -> dt.datetime:
 
 
 class Labels(dict[str, str]):
-    """Labels that never change: a `dict` that refuses to, so that values can be hashed.
+    """Labels that never change: a `dict` that refuses changes, so that values can be hashed.
 
-    Copies, pickles and `dataclasses.asdict` work as with any `dict`; `dict(labels)` gives
-    one that can be changed.
+    Copies, pickles and `dataclasses.asdict` work as with any `dict`; `dict(labels)` returns
+    a copy that can be changed.
     """
 
     __slots__ = ()
@@ -43,11 +43,11 @@ class Labels(dict[str, str]):
     clear = pop = popitem = setdefault = update = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]
-        """Equal labels have equal hashes, in whatever order they came."""
+        """Equal labels have equal hashes, in whatever order they were given."""
         return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[type[Labels], tuple[dict[str, str]]]:
-        """How copies and pickles are made: `dict`'s own way would set items one by one."""
+        """Supports copies and pickles: `dict`'s own way would set items one by one."""
         return Labels, (dict(self),)
 
 
@@ -79,7 +79,7 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far an ingest is: sizes in bytes, times in ns since 1970 (UTC)."""
+    """How far an ingest has got: sizes in bytes, times in ns since 1970 (UTC)."""
 
     ref: str
     offset: int
@@ -95,7 +95,7 @@ class Status:
 
     @property
     def updated_at(self) -> dt.datetime:
-        """When the ingest last moved, to the microsecond."""
+        """When the ingest last progressed, to the microsecond."""
         return _moment(self.updated_at_ns)
 
 
@@ -103,7 +103,7 @@ def check_ref(ref: str) -> str:
     """Returns `ref` if it can name an ingest.
 
     Raises:
-        InvalidArgument: empty, longer than 1 KiB, or with a NUL.
+        InvalidArgument: it is empty, longer than 1 KiB, or has a NUL.
     """
     if not ref:
         raise InvalidArgument("ref is empty: an ingest needs a reference")
@@ -121,7 +121,7 @@ def check_tenant(name: str) -> str:
     """Returns `name` if it can name a tenant.
 
     Raises:
-        InvalidArgument: not `[a-z0-9._-]{1,63}`, or `.` or `..`.
+        InvalidArgument: it isn't `[a-z0-9._-]{1,63}`, or is `.` or `..`.
     """
     if not _TENANT.fullmatch(name) or name in {".", ".."}:
         raise InvalidArgument(
@@ -135,7 +135,7 @@ def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
     """Returns `labels` if a hold can carry them.
 
     Raises:
-        InvalidArgument: too many, an empty key, or one longer than 4096 bytes.
+        InvalidArgument: there are too many, or one has an empty key or is longer than 4096 bytes.
     """
     if len(labels) > MAX_LABELS:
         raise InvalidArgument(f"{len(labels)} labels given; at most {MAX_LABELS} are allowed")

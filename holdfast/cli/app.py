@@ -21,9 +21,9 @@ JOINING: Final = "holdfast.commands"
 
 
 class Commands(typer.core.TyperGroup):
-    """Our commands, those that join by entry points, and one place for all errors."""
+    """Our commands, those added by entry points, and one place for all errors."""
 
-    # click is typer's own matter, so its classes aren't named here.
+    # click is an internal of typer's, so its classes aren't named here.
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401
         """The commands' names, in order."""
@@ -32,7 +32,7 @@ class Commands(typer.core.TyperGroup):
         return [*super().list_commands(ctx), *there]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
-        """A command; one that joins is loaded when it is asked for."""
+        """A command; one from an entry point is loaded on first use."""
         for joining in entry_points(group=JOINING, name=cmd_name):
             loaded = _loaded(joining)
             if loaded is None:
@@ -48,14 +48,14 @@ class Commands(typer.core.TyperGroup):
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
-        """Runs a command; what goes wrong becomes one line and an exit code."""
+        """Runs a command; an error becomes one line and an exit code."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
-            # typer's own ways out, and a reader that has seen enough.
+            # typer's own ways to exit, and a closed pipe.
             if isinstance(error, typer.Abort | BrokenPipeError) or hasattr(error, "exit_code"):
                 raise
             if ctx.params.get("verbose"):
@@ -65,7 +65,7 @@ class Commands(typer.core.TyperGroup):
 
 
 def _loaded(joining: EntryPoint) -> Any:  # noqa: ANN401 -- a function, or an application of typer's
-    """What an entry point names; None where packages that it needs aren't installed."""
+    """What an entry point names; None if packages that it needs aren't installed."""
     try:
         return joining.load()
     except ModuleNotFoundError as error:
@@ -75,7 +75,7 @@ def _loaded(joining: EntryPoint) -> Any:  # noqa: ANN401 -- a function, or an ap
 
 
 def _line(error: Exception) -> str:
-    """What to say of an error; one that nobody foresaw is named as such."""
+    """The line that reports an error; an unexpected error is named as such."""
     if isinstance(error, HoldfastError):
         return because(error)
     if isinstance(error, OSError) and error.filename:
@@ -118,7 +118,7 @@ def settings(
     ] = False,
 ) -> None:
     """Takes the options that come before the command."""
-    del verbose  # Commands.invoke looks at it
+    del verbose  # Commands.invoke reads it
     context.obj = Target(address=address, tenant=tenant, retry_for=retry_for)
 
 

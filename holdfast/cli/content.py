@@ -18,7 +18,7 @@ DIGEST = Annotated[
 ]
 DIGEST_WIDTH: Final = len("sha256:") + 64
 AT_ONCE: Final = 50
-"""Digests that one List asks for."""
+"""How many digests one List asks for."""
 
 
 @with_store(QUICK)
@@ -84,7 +84,7 @@ def rm(
     ],
 ) -> None:
     """Give up the tenant's holds; that there was none is said, and is no error."""
-    # None is removed if one of them is malformed, or means several.
+    # Nothing is removed if any of them is malformed or ambiguous.
     wanted = iter([resolve(store, text) for text in digests])
     while some := list(islice(wanted, AT_ONCE)):
         held = {info.digest for info in store.list(*(f"digest=={digest}" for digest in some))}

@@ -26,9 +26,9 @@ from holdfast.errors import DataLoss
 
 MIB: Final = 2**20
 KILL_AT: Final = 0.6
-"""Part of the file that the first frontend has acknowledged when it is killed."""
+"""The share of the file that the first frontend has acknowledged when it is killed."""
 SMALLEST: Final = 128
-"""MiB of the file at least: a frontend holds 40 MiB in flight, and more must be durable."""
+"""The smallest file in MiB: a frontend holds 40 MiB in flight, and more must be durable."""
 LEASE_TTL: Final = 3.0
 """Seconds for which the dead frontend's ref stays locked."""
 
@@ -50,7 +50,7 @@ class Report:
     second_tenant_seconds: float
 
     def rows(self) -> list[tuple[str, str]]:
-        """For people."""
+        """The rows of the table for people."""
         return [
             ("file", output.size(self.size)),
             ("sent to frontend 1 before SIGKILL", output.size(self.sent_before_kill)),
@@ -132,7 +132,7 @@ def _play(folder: Path, frontends: list[Frontend], size: int, bars: output.Bars)
 
 
 class _Kill:
-    """Follows a push; kills a frontend when it is far enough."""
+    """Follows a push and kills a frontend once enough is acknowledged."""
 
     def __init__(self, frontend: Frontend, size: int, bars: output.Bars) -> None:
         self._frontend = frontend
@@ -153,7 +153,7 @@ class _Kill:
 
 
 def _carried_on_at(pushed: Committed, kill: _Kill) -> int:
-    """Offset at which the second frontend went on."""
+    """The offset at which the second frontend continued."""
     if not kill.killed or len(pushed.resumed_at) > 1:
         raise DataLoss(
             f"the push was to be carried on once, but was {len(pushed.resumed_at)} times"
@@ -162,7 +162,7 @@ def _carried_on_at(pushed: Committed, kill: _Kill) -> int:
 
 
 def _make(path: Path, size: int, bars: output.Bars) -> Digest:
-    """A file that can't be compressed or guessed."""
+    """Writes a file that can't be compressed or guessed."""
     tell = bars.bar("making a file", size)
     running = hashlib.new(CANONICAL)
     with path.open("wb") as file:
@@ -200,7 +200,7 @@ def _folder(bars: output.Bars, *, keep: bool) -> Iterator[Path]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Lets SIGTERM end the block as Ctrl-C does, so that nothing is left running."""
+    """Lets SIGTERM end the block as Ctrl-C does, so that no process is left running."""
 
     def stop(number: int, _: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""What the demo runs on: a Redis and two frontends, as children of its own."""
+"""What the demo runs on: a Redis and two frontends, as its child processes."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 15.0
 POLL: Final = 0.05
 LOG_SHOWN: Final = 2000
-"""Characters of a log that an error shows."""
+"""The most characters of a log that an error shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """A frontend that runs."""
+    """A running frontend."""
 
     address: str
     process: subprocess.Popen[bytes]
 
     def kill(self) -> None:
-        """Ends it at once, by SIGKILL."""
+        """Kills it at once with SIGKILL."""
         self.process.kill()
         self.process.wait()
 
 
 @contextmanager
 def stage(folder: Path, lease_ttl: float) -> Iterator[list[Frontend]]:
-    """Runs a Redis and two frontends in `folder` until the block is left.
+    """Runs a Redis and two frontends in `folder` until the block ends.
 
     Raises:
         ConfigurationError: there is no redis-server.
@@ -71,10 +71,10 @@ def stage(folder: Path, lease_ttl: float) -> Iterator[list[Frontend]]:
 
 
 def redis_server() -> str:
-    """Where the redis-server is that runs here.
+    """The path of a redis-server that runs on this machine.
 
     Raises:
-        ConfigurationError: nowhere.
+        ConfigurationError: there is none.
     """
     if found := find_server():
         return found
@@ -88,7 +88,7 @@ def _running(
     name: str, command: list[str], folder: Path, answers: Callable[[], bool]
 ) -> Iterator[subprocess.Popen[bytes]]:
     log = folder / f"{name}.log"
-    # The settings of whoever runs the demo aren't the demo's.
+    # The user's own settings must not affect the demo.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")}
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 -- our own command, without a shell
@@ -97,7 +97,7 @@ def _running(
             stdout=output,
             stderr=output,
             env=environment,
-            # Ctrl-C is the demo's: it stops its children in order.
+            # Ctrl-C reaches only the demo, which stops its children in order.
             start_new_session=True,
         )
     try:
@@ -126,7 +126,7 @@ def _wait(
 
 
 def _answers(where: str | int) -> bool:
-    """Whether somebody accepts connections on a socket's path or a loopback port."""
+    """Whether a process accepts connections on a socket's path or a loopback port."""
     kind = socket.AF_UNIX if isinstance(where, str) else socket.AF_INET
     with socket.socket(kind) as probe:
         try:

@@ -1,4 +1,4 @@
-"""Digests as people type them: whole, or as much of one as is unique."""
+"""Digests as people type them: complete, or a unique beginning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from holdfast.digests import HEX_LENGTHS, Digest
 from holdfast.errors import InvalidArgument, NotFound
 
 SHORTEST: Final = 4
-"""Hexadecimal digits that a short digest has at least."""
+"""The fewest hexadecimal digits of a short digest."""
 _SHORT: Final = re.compile(
     rf"(?:(?P<algorithm>{'|'.join(HEX_LENGTHS)}):)?(?P<hex>[0-9a-f]{{{SHORTEST},}})", re.ASCII
 )
@@ -19,14 +19,14 @@ _ALL: Final = frozenset(HEX_LENGTHS.values())
 
 
 def resolve(store: ContentStore, text: str) -> Digest:
-    """The digest that a text means: itself, or the only one held that begins so.
+    """The digest that a text means: itself, or the only digest held that begins with it.
 
-    A whole one costs no question. The beginning of one is looked for among what the tenant
-    holds; what only the fleet has must be named whole.
+    A complete digest needs no request. The beginning of one is looked up among what the tenant
+    holds. If only the fleet has a digest, it must be given completely.
 
     Raises:
-        InvalidArgument: no digest, or the beginning of several.
-        NotFound: nothing that is held begins so.
+        InvalidArgument: it is no digest, or the beginning of several.
+        NotFound: the tenant holds no digest that begins with it.
         HoldfastError: as the frontend says.
     """
     found = _SHORT.fullmatch(text)

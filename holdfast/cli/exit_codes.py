@@ -1,4 +1,4 @@
-"""What `holdfast` exits with.
+"""The exit codes of `holdfast`.
 
 0 done · 1 any other error · 2 wrong usage: options, a digest, a ref, a filter ·
 3 not found · 4 unavailable: no frontend, a locked ref, too much under way · 5 data

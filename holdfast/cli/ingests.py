@@ -1,4 +1,4 @@
-"""Commands on what is being written: active, status, abort."""
+"""Commands on unfinished ingests: active, status, abort."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that prints what a node is set up with: node-config."""
+"""The command that prints the files a node is set up with: node-config."""
 
 from __future__ import annotations
 

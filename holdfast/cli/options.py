@@ -1,4 +1,4 @@
-"""Options that all commands share: where the store is, and who asks."""
+"""Options that all commands share: the store's address, and the tenant."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from holdfast.errors import ConfigurationError, InvalidArgument, because, shorte
 DEFAULT_ADDRESS: Final = "127.0.0.1:9000"
 DEFAULT_TENANT: Final = "default"
 QUICK: Final = 5.0
-"""Seconds that a command with one short answer goes on trying."""
+"""Seconds for which a command with one short answer retries."""
 PATIENT: Final = 60.0
-"""Seconds that a transfer goes on trying without progress."""
+"""Seconds for which a transfer retries without progress."""
 
 _PANEL: Final = "Store"
 _ADDRESS: Final[dict[str, Any]] = {
@@ -42,8 +42,8 @@ _RETRY_FOR: Final[dict[str, Any]] = {
     "show_default": False,
     "min": 0,
 }
-# Before the command, where the environment counts as well; it must not win over
-# what stands there when an option is looked for after the command.
+# These options come before the command and also read the environment. An option after the
+# command doesn't read it, so that the environment can't override one before the command.
 Address = Annotated[
     str | None, typer.Option("--address", "-a", envvar="HOLDFAST_ADDRESS", **_ADDRESS)
 ]
@@ -59,18 +59,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A store and a tenant, as far as they were named."""
+    """A store and a tenant, as far as they were given."""
 
     address: str | None = None
     tenant: str | None = None
     retry_for: float | None = None
 
     def store(self, retry_for: float) -> ContentStore:
-        """Opens it; what it waits for is said on standard error.
+        """Opens the store; reports on standard error what it waits for.
 
         Raises:
-            InvalidArgument: the address or the tenant is malformed, or the variable that was
-                to name it is misspelt.
+            InvalidArgument: the address or the tenant is malformed, or the name of the variable
+                that should set it is misspelt.
         """
         for name in misspelt_of_client(os.environ):
             raise InvalidArgument(advice(name, CLIENT))
@@ -87,7 +87,7 @@ class Target:
 
 
 class Notices:
-    """Says once of each reason that something is waited for; safe for many threads."""
+    """Reports each reason for a retry once; safe for many threads."""
 
     def __init__(self, retry_for: float) -> None:
         self._retry_for = retry_for
@@ -95,7 +95,7 @@ class Notices:
         self._lock = threading.Lock()
 
     def __call__(self, error: BaseException) -> None:
-        """Something is tried again because of `error`."""
+        """Notes that something is retried because of `error`."""
         text = because(error)
         with self._lock:
             if text in self._said:
@@ -105,9 +105,9 @@ class Notices:
 
 
 def with_store(retry_for: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command an open `store`, and the options that say which.
+    """Gives a command an open `store`, and the options that name it.
 
-    They may stand before the command or after it; after it counts.
+    They may be given before the command or after it; the ones after it win.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -149,10 +149,10 @@ def with_store(retry_for: float) -> Callable[[Callable[..., None]], Callable[...
 
 
 def parse_labels(texts: list[str]) -> dict[str, str]:
-    """Labels from `key=value`; the key may hold no `=`.
+    """Labels from texts `key=value`; the key may have no `=`.
 
     Raises:
-        InvalidArgument: no `=`, or no key.
+        InvalidArgument: there is no `=`, or no key.
     """
     labels = {}
     for text in texts:

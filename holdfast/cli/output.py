@@ -1,4 +1,4 @@
-"""What commands print: tables for people, Json lines for programs, progress on stderr."""
+"""What commands print: tables for people, lines of JSON for programs, progress on stderr."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from holdfast.client.upload import Progress as Told
 from holdfast.values import Info, Status
 
 WIDE: Final = 10_000
-"""Columns of what isn't a terminal: a line is never broken there."""
+"""The width, in columns, of an output that isn't a terminal, so that no line is broken."""
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console on standard output or error; wide where nobody looks."""
+    """A console on standard output or error; wide if that isn't a terminal."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(
         file=stream, width=None if stream.isatty() else WIDE, highlight=False, soft_wrap=False
@@ -41,12 +41,12 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One Json object on a line."""
+    """Prints one JSON object on a line."""
     typer.echo(json.dumps(value, ensure_ascii=False))
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """A table without lines; what cells hold is never taken for markup.
+    """Prints a table without lines; the cells' text is never treated as markup.
 
     Headings that are all empty aren't printed.
     """
@@ -62,12 +62,12 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 def print_rows(
     headings: Iterable[str], widths: Iterable[int], rows: Iterable[Iterable[str]]
 ) -> None:
-    """A table whose rows come one by one, and are never folded: of any number of them.
+    """Prints a table of any number of rows, one by one, and never folds a row.
 
     Args:
         headings: of the columns.
-        widths: characters to which cells are filled up; one that is longer sticks out.
-        rows: cells, which may hold no more than one line each.
+        widths: characters to which cells are padded; a longer cell sticks out.
+        rows: cells, each of a single line.
     """
     columns = tuple(widths)
 
@@ -87,7 +87,7 @@ def print_rows(
 
 
 def size(count: int) -> str:
-    """Bytes, readable."""
+    """A number of bytes, for people."""
     unit, suffix = pick_unit_and_suffix(count, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 1024)
     return f"{count} B" if unit == 1 else f"{count / unit:.1f} {suffix}"
 
@@ -128,32 +128,32 @@ def committed_object(committed: Committed, source: str) -> dict[str, Any]:
 
 
 class Bars:
-    """Progress bars on a terminal; nothing elsewhere. Safe for many threads."""
+    """Progress bars on a terminal; none elsewhere. Safe for many threads."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
 
     def bar(self, what: str, total: int) -> Told:
-        """A bar in place of all others; the callback takes the bytes so far, and all."""
+        """Shows one bar instead of all others; the callback takes the bytes so far and in total."""
         if self._progress is not None:
             for finished in self._progress.task_ids:
                 self._progress.remove_task(finished)
         return self.begin(what, total).tell
 
     def begin(self, what: str, total: int) -> Bar:
-        """A bar below the others, until it is ended."""
+        """Adds a bar below the others, until it is ended."""
         task = self._progress.add_task(what, total=total or None) if self._progress else None
         return Bar(self._progress, task, total)
 
     def say(self, text: str) -> None:
-        """A line on standard error, above the bars."""
+        """Prints a line on standard error, above the bars."""
         if self._progress is None:
             typer.echo(text, err=True)
         else:
             self._progress.console.print(Text(text), soft_wrap=True)
 
     def result(self, text: str) -> None:
-        """A line on standard output, which on a terminal stands above the bars."""
+        """Prints a line on standard output; on a terminal it is above the bars."""
         if self._progress is not None and sys.stdout.isatty():
             self._progress.console.print(Text(text), soft_wrap=True)
         else:
@@ -161,7 +161,7 @@ class Bars:
 
 
 class Bar:
-    """One bar, or none where nobody looks."""
+    """One bar, or nothing if there is no terminal."""
 
     def __init__(self, progress: Progress | None, task: TaskID | None, total: int) -> None:
         self._progress = progress
@@ -169,17 +169,17 @@ class Bar:
         self._total = total
 
     def tell(self, at: int, whole: int) -> None:
-        """Shows how many bytes are done, of how many; 0: as many as was said first."""
+        """Shows how many bytes are done, and of how many; 0: the number given first."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=at, total=whole or self._total or None)
 
     def describe(self, what: str) -> None:
-        """Gives it another text."""
+        """Changes its text."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, description=what)
 
     def end(self) -> None:
-        """Takes it away."""
+        """Removes it."""
         if self._progress is not None and self._task is not None:
             self._progress.remove_task(self._task)
 
@@ -195,7 +195,7 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def progress_bars() -> Iterator[Bars]:
-    """Bars with rate and time left, if standard error is a terminal."""
+    """Shows bars with rate and time left, if standard error is a terminal."""
     where = console(stderr=True)
     if not where.is_terminal:
         yield Bars(None)
@@ -207,6 +207,6 @@ def progress_bars() -> Iterator[Bars]:
         RateColumn(),
         TimeRemainingColumn(),
     )
-    # What goes to standard output goes there, also where that is a pipe.
+    # Standard output isn't redirected: it may be a pipe.
     with Progress(*columns, console=where, transient=True, redirect_stdout=False) as progress:
         yield Bars(progress)

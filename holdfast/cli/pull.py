@@ -1,7 +1,7 @@
-"""Fetching a blob into a file that appears only when it is whole.
+"""Fetches a blob into a file that appears only when it is complete.
 
-What isn't a file (a device, a FIFO, a socket) is written into, as any other program would: it
-must never be replaced by a file.
+If the target isn't a file (but a device, a FIFO, a socket), the bytes are written into it, as any
+other program would: it must never be replaced by a file.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CHUNK: Final = 2**20
 
 
 def target_of(path: Path) -> Path | None:
-    """The file that a pull into `path` makes or replaces; None where it writes into something.
+    """The file that a pull into `path` creates or replaces; None if it writes into `path` itself.
 
-    Links are followed, as `cp` follows them: the link stays, and what it points to is replaced.
+    Links are followed, as `cp` follows them: the link stays, and its target is replaced.
 
     Raises:
-        FailedPrecondition: a link to nothing.
-        OSError: it can't be looked at, or an existing file may not be written to.
+        FailedPrecondition: it is a link to nothing.
+        OSError: it can't be examined, or an existing file may not be written to.
     """
     try:
         found = path.stat()
@@ -44,7 +44,7 @@ def target_of(path: Path) -> Path | None:
         return None
     file = Path(os.path.realpath(path))
     with file.open("ab"):
-        pass  # who may not write to it mustn't replace it
+        pass  # a file that may not be written must not be replaced
     return file
 
 
@@ -54,7 +54,7 @@ def pull_to_stream(
     """Writes a blob to a stream, and verifies it at the end; returns its size in bytes.
 
     Raises:
-        DataLoss: the bytes, which are written by then, aren't those of the digest.
+        DataLoss: the bytes, which are already written by then, don't match the digest.
         HoldfastError: as the frontend says.
     """
     running = hashlib.new(digest.algorithm)
@@ -69,11 +69,11 @@ def pull_to_stream(
 def pull_to_file(store: ContentStore, digest: Digest, path: Path, progress: Progress) -> int:
     """Fetches a blob into `path`; returns its size in bytes.
 
-    The bytes go into `<path>.part`, which an interrupted pull leaves and the next
-    one carries on, and get their name when they are verified and durable.
+    The bytes are written to `<path>.part`, and the file gets its name when they are verified
+    and durable. An interrupted pull leaves the part, and the next one continues it.
 
     Raises:
-        DataLoss: the bytes aren't those of the digest; nothing is kept.
+        DataLoss: the bytes don't match the digest; nothing is kept.
         Unavailable: another pull writes the same file.
         HoldfastError: as the frontend says.
         OSError: the file can't be written.
@@ -88,7 +88,7 @@ def pull_to_file(store: ContentStore, digest: Digest, path: Path, progress: Prog
         resumed = _hash_part(file, running)
         size = _copy(blob, file, running, start=resumed, progress=progress)
         if running.hexdigest() != digest.hex and resumed:
-            # The part was something else's: once more, from the start.
+            # The part belonged to something else: fetch again, from the start.
             file.truncate(0)
             running = hashlib.new(digest.algorithm)
             size = _copy(blob, file, running, start=0, progress=progress)
@@ -104,7 +104,7 @@ def pull_to_file(store: ContentStore, digest: Digest, path: Path, progress: Prog
 
 
 def _keep_mode(file: BinaryIO, path: Path) -> None:
-    """Gives a new file the mode of the one that it replaces, and its owner if that may be."""
+    """Gives a new file the mode of the one that it replaces, and its owner if that is allowed."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -140,7 +140,7 @@ def _copy(
 
 
 def _write(target: BinaryIO, chunk: bytes) -> None:
-    """Writes all of it: an unbuffered stream may take less at once."""
+    """Writes the whole chunk: an unbuffered stream may accept less at once."""
     left = memoryview(chunk)
     while left:
         left = left[target.write(left) :]

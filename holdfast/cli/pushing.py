@@ -1,4 +1,4 @@
-"""Pushing many files at once: one line for each, one total, and an end that sums up."""
+"""Pushes many files at once: one line for each, one total, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from holdfast.errors import (
 )
 
 AHEAD: Final = 4
-"""How many files for each job are handed out before the first of them is done: results are
-printed in order, and a large file must not stop the others."""
+"""How many files per job may be begun before the first of them is done: results are printed in
+order, and a large file must not delay the others."""
 SHOWN: Final = 8 * 2**20
-"""Bytes of a file from which on it has a bar of its own beside the total."""
+"""The size in bytes from which a file has a bar of its own, besides the total's."""
 _FATAL: Final = (Unavailable, Overloaded, ResourceExhausted, PermissionDenied)
-"""Errors that the next file would meet as well."""
+"""Errors that the next file would meet too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How files are pushed: `label_path` is the label that takes each one's path, or ""."""
+    """How files are pushed; `label_path` is the label that gets each file's path, or ""."""
 
     labels: dict[str, str]
     ref: str | None = None
@@ -55,7 +55,7 @@ class Wanted:
 
 @dataclass
 class Summary:
-    """What became of the files; sizes in bytes."""
+    """What happened to the files; sizes in bytes."""
 
     pushed: int = 0
     size: int = 0
@@ -65,7 +65,7 @@ class Summary:
     errors: list[Exception] = field(default_factory=list)
 
     def note(self, committed: Committed) -> None:
-        """Counts a file that is in the store now."""
+        """Counts a file that is now in the store."""
         self.pushed += 1
         self.size += committed.size
         self.sent += committed.sent
@@ -73,12 +73,12 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0, or the code that all errors have, or 1."""
+        """0, or the code that all errors share, or 1."""
         codes = {exit_code(error) for error in self.errors}
         return codes.pop() if len(codes) == 1 else ERROR if codes else 0
 
     def line(self) -> str:
-        """For people."""
+        """The summary for people."""
         parts = [
             f"{self.pushed:,} pushed, {output.size(self.size)}",
             f"{self.there:,} of them already there",
@@ -97,13 +97,13 @@ class Pushing:
     def __init__(
         self, store: ContentStore, wanted: Wanted, bars: output.Bars, *, json: bool, jobs: int
     ) -> None:
-        """Nothing is pushed yet.
+        """Pushes nothing yet.
 
         Args:
-            store: where to.
-            wanted: how.
-            bars: what shows how far it is.
-            json: whether results are objects.
+            store: where to push.
+            wanted: how to push.
+            bars: show the progress.
+            json: whether results are printed as JSON objects.
             jobs: files at once.
         """
         self._store = store
@@ -116,12 +116,12 @@ class Pushing:
         self.summary = Summary()
 
     def skip(self, name: str, kind: str) -> None:
-        """Says that a folder holds something that isn't pushed."""
+        """Reports that a folder contains something that isn't pushed."""
         self.summary.skipped += 1
         self._bars.say(f"skipped: {name} is {kind}")
 
     def fail(self, name: str, error: Exception) -> None:
-        """Says that a file isn't pushed though it should be; the others are."""
+        """Reports that a file couldn't be pushed; the others still are."""
         self.summary.errors.append(error)
         reason = f"{name}: {_reason(error)}"
         if self._json:
@@ -129,10 +129,10 @@ class Pushing:
         self._bars.say(f"holdfast: {reason}")
 
     def __call__(self, sources: list[Source]) -> None:
-        """Pushes files, some at once; what becomes of each is told in their order.
+        """Pushes files, several at once; results are reported in the order of the files.
 
         Raises:
-            HoldfastError: one that all other files would meet as well, or the only one's.
+            HoldfastError: an error that all other files would meet too, or the only file's.
             OSError: the only file can't be read.
         """
         if len(sources) == 1:
@@ -164,7 +164,7 @@ class Pushing:
 
     @contextmanager
     def _given_up(self, waiting: deque[tuple[Source, Future[Committed]]]) -> Iterator[None]:
-        """Ends what is under way if the push is: streams that break are kept by the store."""
+        """Stops all running pushes if the block fails; the store keeps interrupted streams."""
         try:
             yield
         except BaseException:
@@ -196,7 +196,7 @@ class Pushing:
     def _shown(
         self, path: Path, size: int, total: output.Bar | None
     ) -> Iterator[tuple[Progress, Progress]]:
-        """What to call while a file is hashed, and while it is sent."""
+        """The callbacks for a file's progress: one while it is hashed, one while it is sent."""
         if total is not None and size < SHOWN:
             yield _told_nobody, _told_nobody
         else:
@@ -231,7 +231,7 @@ class Pushing:
 
 
 def finish(pushing: Pushing, count: int) -> None:
-    """Sums up, where there was more than one file, and exits where one failed.
+    """Prints a summary if there was more than one file, and exits if one failed.
 
     Raises:
         typer.Exit: with the code of the errors.
@@ -244,7 +244,7 @@ def finish(pushing: Pushing, count: int) -> None:
 
 
 def _told_nobody(at: int, whole: int) -> None:
-    """Nobody looks."""
+    """Ignores the progress."""
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What a push is to bring in: files as they are named, folders with all they hold."""
+"""What a push sends: the files that were named, and all files in the folders that were named."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from holdfast.errors import FailedPrecondition
 STDIN: Final = "-"
 
 Skipped = Callable[[str, str], None]
-"""Called with a path that isn't brought in, and why."""
+"""Called with a path that isn't pushed, and why."""
 Unread = Callable[[str, OSError], None]
-"""Called with a path that can't be looked at, and why."""
+"""Called with a path that can't be read, and why."""
 
 _KINDS: Final = (
     (stat.S_ISFIFO, "a FIFO"),
@@ -28,23 +28,23 @@ _KINDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, or standard input; size in bytes, 0 where nobody knows."""
+    """A file, or standard input; size in bytes, 0 if unknown."""
 
     name: str
     size: int
 
 
 def find(sources: list[str], skipped: Skipped, unread: Unread) -> Iterator[Source]:
-    """All that is meant, folders in a stable order.
+    """All files to push; the content of folders is in a stable order.
 
     Args:
         sources: as they were named.
-        skipped: called with what a folder holds and can't be brought in.
-        unread: called with what a folder holds and can't be looked at.
+        skipped: called for what a folder contains and can't be pushed.
+        unread: called for what a folder contains and can't be read.
 
     Raises:
-        OSError: one that was named isn't there.
-        FailedPrecondition: one that was named is neither a file nor a folder.
+        OSError: a named source doesn't exist.
+        FailedPrecondition: a named source is neither a file nor a folder.
     """
     for name in sources:
         if name == STDIN:

@@ -19,8 +19,8 @@ from holdfast.digests import Digest
 from holdfast.errors import InvalidArgument
 
 JOBS: Final = 8
-"""Files that are pushed at once, unless somebody says otherwise: small ones wait for the store
-most of the time, large ones fill a line with fewer."""
+"""Files pushed at once by default: small ones wait for the store most of the time, and a few
+large ones already fill a network link."""
 
 
 @with_store(PATIENT)

@@ -2,7 +2,7 @@
 
     protocol       what to do next: no I/O, no threads, no gRPC
     replay         the bytes that may have to be sent again
-    status_codes   from gRPC's status codes to our errors
+    status_codes   turns gRPC's status codes into our errors
     frontends      the channels, and which one is in use
     write_stream   one stream of a write
     upload         a write that outlives its streams
@@ -11,7 +11,7 @@
     calls          the RPCs with one answer
     store          ContentStore
 
-An asyncio twin would share the first three.
+An asyncio version would share the first three.
 """
 
 from __future__ import annotations

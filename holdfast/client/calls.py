@@ -20,7 +20,7 @@ def _ns(moment: Timestamp) -> int:
 
 
 def info_of(message: pb.Info) -> Info:
-    """A hold, from the wire."""
+    """A hold, from its message."""
     return Info(
         digest=Digest.parse(message.digest),
         size=message.size,
@@ -31,7 +31,7 @@ def info_of(message: pb.Info) -> Info:
 
 
 def status_of(message: pb.Status) -> Status:
-    """An ingest, from the wire."""
+    """An ingest, from its message."""
     return Status(
         ref=message.ref,
         offset=message.offset,
@@ -73,7 +73,7 @@ def update(
 
 
 def delete(frontends: Frontends, digest: Digest) -> None:
-    """Gives up the tenant's hold."""
+    """Deletes the tenant's hold."""
     request = pb.DeleteContentRequest(digest=str(digest))
     frontends.call(
         lambda to: to.stub.Delete(
@@ -83,7 +83,7 @@ def delete(frontends: Frontends, digest: Digest) -> None:
 
 
 def status(frontends: Frontends, ref: str) -> Status:
-    """How far an ingest is."""
+    """The state of one ingest."""
     request = pb.StatusRequest(ref=ref)
     reply = frontends.call(
         lambda to: to.stub.Status(
@@ -94,7 +94,7 @@ def status(frontends: Frontends, ref: str) -> Status:
 
 
 def statuses(frontends: Frontends, filters: Iterable[str]) -> list[Status]:
-    """How far the tenant's ingests are."""
+    """The states of the tenant's ingests that match one of the filters."""
     request = pb.ListStatusesRequest(filters=filters)
     reply = frontends.call(
         lambda to: to.stub.ListStatuses(

@@ -1,4 +1,4 @@
-"""The frontends a client knows, and which of them it talks to."""
+"""The frontends that a client knows, and the one it is using."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from holdfast.protos.content_pb2_grpc import ContentStub
 Response = TypeVar("Response")
 Metadata = tuple[tuple[str, str], ...]
 Waiting = Callable[[BaseException], None]
-"""Called with the error because of which something is tried again, before each wait."""
+"""Called before each wait with the error that caused the retry."""
 
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    # A frontend whose machine has died is noticed within half a minute.
+    # The death of a frontend's machine is noticed within half a minute.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Retries are decided here, by what the contract says of each error.
+    # The client decides about retries itself, by what the contract says of each error.
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -39,8 +39,8 @@ OPTIONS: Final = (
 
 
 _CONNECTED: Final[weakref.WeakSet[Frontends]] = weakref.WeakSet()
-"""Those with connections in this process, or, in a fork, in its parent: gRPC has one state
-for a whole process, which a fork copies without the threads that work on it."""
+"""Those with connections in this process or, in a fork, in its parent. gRPC has one state for a
+whole process, and a fork copies that state without the threads that work on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,12 @@ class Connection:
     channel: grpc.Channel
     stub: ContentStub
     write_once: grpc.UnaryUnaryMultiCallable[pb.WriteContentRequest, pb.WriteContentResponse]
-    """A Write of one message and one reply: on the wire no other than a stream that has no more,
-    and without the threads that gRPC gives a stream."""
+    """A Write of one message and one reply. On the wire it is the same as a stream with a single
+    message, but without the threads that gRPC gives a stream."""
 
 
 class Frontends:
-    """Several frontends that are as good as each other; safe to use from any thread."""
+    """Several equivalent frontends; safe to use from any thread."""
 
     def __init__(
         self,
@@ -82,14 +82,14 @@ class Frontends:
 
     @property
     def forked(self) -> bool:
-        """Whether this is another process: nothing of gRPC's may be touched in it.
+        """Whether this is another process than the one that connected: it must not touch gRPC.
 
-        Its threads weren't copied by the fork, and what they had locked stays locked.
+        A fork doesn't copy gRPC's threads, and locks that they held stay locked.
         """
         return os.getpid() != self._process
 
     def current(self) -> Connection:
-        """The one in use; connects at the first call.
+        """The frontend in use; connects at the first call.
 
         Raises:
             FailedPrecondition: this process is a fork of one in which stores were connected.
@@ -103,7 +103,7 @@ class Frontends:
             if target not in self._connections:
                 options = list[tuple[str, str | int]](OPTIONS)
                 if target.startswith("unix:"):
-                    # A socket's path makes no valid host name.
+                    # A socket's path isn't a valid host name.
                     options.append(("grpc.default_authority", "localhost"))
                 options.append(("grpc.enable_http_proxy", int(self.options.http_proxy)))
                 channel = grpc.insecure_channel(target, options=options)
@@ -114,14 +114,14 @@ class Frontends:
             return self._connections[target]
 
     def failed(self, target: str) -> None:
-        """Moves on to the next frontend, unless another thread did."""
+        """Switches to the next frontend, unless another thread already has."""
         with self._lock:
             if self._targets[self._index] == target:
                 self._index = (self._index + 1) % len(self._targets)
 
     def translate(self, error: grpc.RpcError, target: str) -> HoldfastError:
-        """Our error for a failed call; one that can't answer now is left."""
-        # Whatever a call raises is that call as well.
+        """Our error for a failed call; leaves a frontend that can't answer now."""
+        # The error that a call raises is also the call itself.
         proxy = _proxy_of_environment() if self.options.http_proxy else ""
         through = f"{target}, through the proxy {proxy}" if proxy else target
         translated = error_of(cast("Status", error), through)
@@ -136,7 +136,7 @@ class Frontends:
     def attempts(
         self, patience: Patience, again: Callable[[BaseException], bool]
     ) -> Iterator[AttemptManager]:
-        """Attempts, until one succeeds, `again` says no, or the patience is at its end."""
+        """Makes attempts until one succeeds, `again` says no, or the patience is exhausted."""
 
         def exhausted(_: RetryCallState) -> bool:
             return patience.exhausted()
@@ -161,7 +161,7 @@ class Frontends:
         )
 
     def call(self, rpc: Callable[[Connection], Response]) -> Response:
-        """Makes a call that may be made twice, until it is answered.
+        """Repeats a call that may be repeated, until it is answered.
 
         Raises:
             HoldfastError: the answer, or that none came in time.
@@ -176,7 +176,7 @@ class Frontends:
         raise AssertionError
 
     def close(self) -> None:
-        """Ends all calls and connections; in a fork, those of the parent stay."""
+        """Ends all calls and connections; in a fork, the parent's stay open."""
         if self.forked:
             return
         with self._lock:
@@ -206,11 +206,11 @@ def _write_once(
 
 
 def _proxy_of_environment() -> str:
-    """The proxy that gRPC would go through, without its password; "" if there is none."""
+    """The proxy that gRPC would use, without its password; "" if there is none."""
     found = (os.environ.get(name) for name in ("grpc_proxy", "https_proxy", "http_proxy"))
     return next((value for value in found if value), "").rpartition("@")[2]
 
 
 def retryable(error: BaseException) -> bool:
-    """Whether a call that may be made twice is worth another attempt."""
+    """Whether a repeatable call is worth another attempt."""
     return isinstance(error, Unavailable | Overloaded)

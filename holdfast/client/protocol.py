@@ -1,6 +1,6 @@
 """What a client does next: decisions without I/O, for any kind of I/O.
 
-A write goes on over as many streams as it takes:
+A write continues over as many streams as it needs:
 
     open ── STAT says how far ── WRITEs ─ ── COMMIT ── done
       ▲                              │           │
@@ -32,51 +32,51 @@ from holdfast.protos import content_pb2 as pb
 
 MIB: Final = 2**20
 MAX_MESSAGE: Final = 16 * MIB
-"""Bytes of a message at most."""
+"""The most bytes in a message."""
 MAX_RESTARTS: Final = 2
-"""How often one write starts over before it gives up."""
+"""How often a write starts over before it fails."""
 
 MIN_ATTEMPTS: Final = 3
-"""Attempts before the time that has passed counts."""
+"""The fewest attempts, however much time has passed."""
 LONGEST_PAUSE: Final = 10.0
-"""Seconds up to which a frontend's word is taken for when to ask it again."""
+"""The longest pause, in seconds, that a frontend can impose before a retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """The client's knobs: sizes in bytes, times in seconds."""
+    """The client's settings: sizes in bytes, times in seconds."""
 
     message_size: int = MIB
     """Bytes of one WRITE; containerd's own size."""
     window: int = 16
-    """Messages that may be under way without a reply; times message_size is memory."""
+    """Messages that may be under way without a reply; this times message_size is memory."""
     replay: int = 64 * MIB
-    """Bytes that a writer keeps to send again. A frontend that dies loses its parts in
-    flight, about 40 MiB with its defaults."""
+    """Bytes that a writer keeps in order to send them again. A frontend that dies loses its
+    parts in flight, about 40 MiB with its defaults."""
     timeout: float = 30.0
-    """For a call with one answer."""
+    """The timeout of a call with one answer."""
     stream_timeout: float = 120.0
-    """For one Read or List; one that takes longer is opened anew where it was."""
+    """The timeout of one Read or List; one that takes longer is reopened where it was."""
     reply_timeout: float = 120.0
-    """For each reply on a write stream; a frontend short of buffers lets a stream wait."""
+    """The timeout of a reply on a write stream; a frontend short of buffers delays streams."""
     commit_timeout: float = 600.0
-    """For the reply to COMMIT, which may have to read everything again."""
+    """The timeout of the reply to COMMIT, for which everything may be read again."""
     retry_for: float = 60.0
-    """How long without progress until an error is final; longer than a dead
-    frontend's refs stay locked."""
+    """How long calls are retried without progress before an error is final; longer than
+    a dead frontend's refs stay locked."""
     first_wait: float = 0.1
-    """Longest wait before the second attempt; doubles with each."""
+    """The longest wait before the second attempt; it doubles with each attempt."""
     longest_wait: float = 2.0
-    """Longest wait between two attempts."""
+    """The longest wait between any two attempts."""
     http_proxy: bool = False
-    """Whether `http_proxy` and the like in the environment count: a store is nearly always
-    reached directly, and they would take even loopback's addresses."""
+    """Whether `http_proxy` and similar variables are used. A store is nearly always reached
+    directly, and they would apply even to loopback addresses."""
 
     def __post_init__(self) -> None:
-        """Refuses what can't work.
+        """Refuses values that can't work.
 
         Raises:
-            ConfigurationError: a number out of its range.
+            ConfigurationError: a number is out of its range.
         """
         if not 0 < self.message_size <= MAX_MESSAGE - 64 * 2**10:
             raise ConfigurationError(
@@ -92,10 +92,10 @@ class ClientOptions:
 
 
 def parse_targets(targets: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    """Frontends' addresses as gRPC takes them: `host:port` or `unix:/path`.
+    """Frontends' addresses as gRPC expects them: `host:port` or `unix:/path`.
 
     Raises:
-        ConfigurationError: none given, or one that is neither.
+        ConfigurationError: there is none, or one has neither form.
     """
     texts = targets.split(",") if isinstance(targets, str) else list(targets)
     found = tuple(_target(text.strip()) for text in texts if text.strip())
@@ -122,7 +122,7 @@ def _target(text: str) -> str:
 
 
 class Patience:
-    """How long to go on trying: jittered exponential back-off since the last progress."""
+    """How long to retry: jittered exponential back-off since the last progress."""
 
     def __init__(
         self,
@@ -137,17 +137,17 @@ class Patience:
         self._since: float | None = None
 
     def progress(self) -> None:
-        """Something went forward: the next error is a first one again."""
+        """Notes progress: the next error counts as the first one again."""
         self._failures = 0
         self._since = None
 
     def exhausted(self) -> bool:
-        """Counts a failure; whether it was one too many."""
+        """Counts a failure; returns whether it is one too many."""
         now = self._clock()
         self._since = now if self._since is None else self._since
         self._failures += 1
         late = now - self._since >= self._options.retry_for
-        # After an idle hour, one failure is not the last of a row.
+        # After an idle hour, a single failure must not be final.
         return late and self._failures >= MIN_ATTEMPTS
 
     def wait(self, pause: float = 0.0) -> float:
@@ -161,14 +161,14 @@ class Step(Enum):
     """What to do after an error."""
 
     RESUME = auto()
-    """Ask where to go on, and go on there."""
+    """Ask where to continue, and continue there."""
     RESTART = auto()
     """Send everything again, from offset 0."""
     GIVE_UP = auto()
 
 
 class BytesGone(Aborted):
-    """The store lost bytes that this writer no longer has; `offset` is where to go on."""
+    """The store lost bytes that this writer no longer has; `offset` is where to continue."""
 
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
@@ -181,7 +181,7 @@ class Recovery:
     def __init__(self) -> None:
         self._restarts = 0
         self.foreign = 0
-        """Bytes that were there before this write sent any."""
+        """Bytes that the store had before this write sent any."""
 
     def after(self, error: BaseException, *, from_start: bool) -> Step:
         """The next step; `from_start` says whether the bytes from offset 0 are at hand."""
@@ -190,10 +190,10 @@ class Recovery:
         if isinstance(error, BytesGone):
             return Step.GIVE_UP
         if isinstance(error, Aborted | OutOfRange):
-            # The ingest isn't what it was: lost, or written by somebody else.
+            # The ingest has changed: it was lost, or somebody else wrote it.
             return self._bounded(Step.RESUME)
         if isinstance(error, FailedPrecondition) and self.foreign and from_start:
-            # What an earlier try left isn't the beginning of these bytes.
+            # The bytes that an earlier attempt left aren't the beginning of these.
             return self._bounded(Step.RESTART)
         return Step.GIVE_UP
 
@@ -205,10 +205,10 @@ class Recovery:
 
 
 def resume_at(ref: str, found: int, start: int, end: int) -> int:
-    """Where to go on when the store has `found` bytes, and one has those from start to end.
+    """Where to continue if the store has `found` bytes and the caller has those from start to end.
 
     Raises:
-        BytesGone: the bytes to send again are no longer there.
+        BytesGone: the bytes to send again are no longer available.
         Aborted: the store has more than was sent.
     """
     if found < start:
@@ -227,14 +227,14 @@ def resume_at(ref: str, found: int, start: int, end: int) -> int:
 
 
 def stat(ref: str, total: int = 0, expected: str = "") -> pb.WriteContentRequest:
-    """The message that opens a stream: takes the ref and asks how far it is."""
+    """The message that opens a stream: it locks the ref and asks how many bytes are stored."""
     return pb.WriteContentRequest(
         action=pb.WriteAction.STAT, ref=ref, total=total, expected=expected
     )
 
 
 def write(ref: str, offset: int, data: bytes) -> pb.WriteContentRequest:
-    """Some bytes; at offset 0 they replace all that is there."""
+    """The message for some bytes; at offset 0 they replace all that is stored."""
     return pb.WriteContentRequest(action=pb.WriteAction.WRITE, ref=ref, offset=offset, data=data)
 
 
@@ -255,7 +255,7 @@ def commit(
 def whole(
     ref: str, data: bytes, expected: str, labels: Mapping[str, str]
 ) -> pb.WriteContentRequest:
-    """The only message of an ingest: its bytes, which replace all that is there, and its end."""
+    """The only message of an ingest: its bytes, which replace all that is stored, and a commit."""
     return pb.WriteContentRequest(
         action=pb.WriteAction.COMMIT,
         ref=ref,
@@ -273,26 +273,26 @@ class _Sent:
 
 
 class InFlight:
-    """The messages of one stream without a reply, and what their replies must say."""
+    """The messages of one stream that have no reply yet, and what their replies must say."""
 
     def __init__(self) -> None:
         self._sent: deque[_Sent] = deque()
         self.acknowledged = 0
-        """Offset that the last reply named."""
+        """The offset that the last reply named."""
         self.digest = ""
-        """Digest of the bytes up to there, or ""."""
+        """The digest of the bytes up to there, or ""."""
 
     def __len__(self) -> int:
         return len(self._sent)
 
     def sent(self, message: pb.WriteContentRequest) -> None:
-        """Remembers a message that goes out."""
+        """Records a message that is being sent."""
         asked = message.action == pb.WriteAction.WRITE
         end = message.offset + len(message.data) if asked else None
         self._sent.append(_Sent(message.action, end))
 
     def received(self, reply: pb.WriteContentResponse) -> None:
-        """Takes a reply to the oldest message.
+        """Records a reply, which must be to the oldest message.
 
         Raises:
             OutOfRange: it names another offset than was sent, or answers another action.
@@ -319,7 +319,7 @@ def check_piece(asked: int, got: int, position: int, length: int, size: int) -> 
         size: bytes of the blob.
 
     Raises:
-        Unavailable: it isn't the next piece, or goes past the end; ask again.
+        Unavailable: it isn't the next piece, or extends past the end; retry.
     """
     if asked + got != position or position + length > size:
         raise Unavailable(

@@ -1,4 +1,4 @@
-"""Pushing what is in a file, or comes out of a pipe."""
+"""Pushing a file, or what comes out of a pipe."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from holdfast.values import check_labels, check_ref, no_labels
 CHUNK: Final = 2**20
 """Bytes that are read and hashed at once."""
 SMALL: Final = 64 * 2**10
-"""Bytes of a blob that goes in one message, at most: gRPC sends so much without asking whether
-the frontend has room for it, and to send it again costs less than to ask how far it came."""
+"""The largest blob, in bytes, that is sent in one message. gRPC sends that much without waiting
+for flow control, and sending it again costs less than asking how much was stored."""
 
 
 def push(
@@ -89,7 +89,7 @@ def _push_small(
     labels: Mapping[str, str] | None,
     progress: Progress | None,
 ) -> Committed:
-    """Pushes a blob of a few bytes: asks for it, and sends it in one message if it isn't there."""
+    """Pushes a small blob in one message, if the store doesn't have it."""
     source.seek(base)
     data = source.read(size)
     if len(data) < size:
@@ -106,7 +106,7 @@ def _push_small(
     def commit(to: Connection) -> pb.WriteContentResponse:
         nonlocal attempts
         attempts += 1
-        # A reply to a few bytes comes as soon as one to any other message.
+        # The reply to a small push comes as quickly as one to any other message.
         timeout = frontends.options.reply_timeout
         return to.write_once(message, timeout=timeout, metadata=frontends.metadata)
 
@@ -114,7 +114,7 @@ def _push_small(
         frontends.call(commit)
     except AlreadyExists:
         found = held(frontends, digest, labels) or _lost(digest)
-        # By an earlier attempt of ours whose reply was lost, as far as anybody can tell.
+        # After several attempts it is probably ours: an earlier reply was lost.
         return replace(found, already_there=attempts == 1, sent=attempts * size)
     if progress is not None:
         progress(size, size)
@@ -124,7 +124,7 @@ def _push_small(
 def held(
     frontends: Frontends, digest: Digest, labels: Mapping[str, str] | None
 ) -> Committed | None:
-    """The blob, if the tenant holds it or takes it from the fleet: nothing is sent then."""
+    """The blob, if the tenant holds it or takes it over from the fleet: then nothing is sent."""
     try:
         found = calls.info(frontends, digest)
     except NotFound:
@@ -139,7 +139,7 @@ def _lost(digest: Digest) -> Committed:
 
 
 def _state_of(source: BinaryIO) -> tuple[int, int] | None:
-    """Size in bytes and time of the last change in ns; None where it is no file."""
+    """The size in bytes and the time of the last change in ns; None if it isn't a file."""
     try:
         found = os.fstat(source.fileno())
     except (OSError, AttributeError):
@@ -191,10 +191,10 @@ def _push_pipe(
 
 
 def _skip(source: BinaryIO, writer: Writer) -> None:
-    """Reads past what the store has.
+    """Reads past the bytes that the store already has.
 
     Raises:
-        FailedPrecondition: the source ends before.
+        FailedPrecondition: the source ends before that.
     """
     left = writer.offset
     while left:

@@ -1,8 +1,9 @@
-"""Reading as from a file, and ranges of bytes at once.
+"""Reading a blob as a file, and reading ranges of its bytes.
 
-A Read asks for what is wanted. While reading goes on where the last one ended, each next
-Read asks for four times as much, until one asks for all the rest; a seek begins small again.
-So random access fetches about what it uses, and sequential reading is one long stream.
+A Read first asks only for the bytes that are needed. As long as reading is sequential, each
+further Read asks for four times as much, until one asks for all the rest; after a seek, Reads are
+small again. So random access fetches little more than it uses, and sequential reading is one long
+stream.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
     from grpc import _CallIterator
 
 READ_THROUGH: Final = 64 * 2**10
-"""Bytes ahead, within what was asked for, that are fetched rather than asked for anew."""
+"""How far a seek may go ahead in a running Read, in bytes, without a new Read."""
 GROWTH: Final = 4
-"""How many times as much the next Read asks for while reading is sequential."""
+"""The factor by which each next Read is larger while reading is sequential."""
 WHOLE: Final = 16 * 2**20
-"""Bytes from which on a Read asks for all the rest: a round trip more counts for nothing."""
+"""The size in bytes from which a Read asks for all the rest: a round trip is negligible then."""
 
 
 class BlobReader(io.RawIOBase):
-    """One blob, unbuffered. Sequential reading and seeking are as the module says."""
+    """One blob, unbuffered. The module describes sequential reading and seeking."""
 
     def __init__(self, frontends: Frontends, digest: Digest, size: int) -> None:
         self._frontends = frontends
@@ -40,32 +41,32 @@ class BlobReader(io.RawIOBase):
         self._stream: _CallIterator[pb.ReadContentResponse] | None = None
         self._connection: Connection | None = None
         self._asked = 0
-        """Bytes that the last Read asked for."""
+        """How many bytes the last Read asked for."""
         self._began = 0
         self._stop_at = 0
         self._piece = memoryview(b"")
         self._piece_end = 0
         self._position = 0
         self.size = size
-        """Bytes of the blob."""
+        """The blob's size in bytes."""
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def tell(self) -> int:
-        """Offset of the next byte."""
+        """The offset of the next byte."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Moves to an offset, which may be past the end; returns it.
 
         Raises:
-            ValueError: before the start, or an unknown `whence`.
+            ValueError: the offset is before the start, or `whence` is unknown.
         """
         self._check_open()
         bases = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
@@ -81,8 +82,8 @@ class BlobReader(io.RawIOBase):
         """Fills the buffer as far as one message reaches; returns 0 at the end.
 
         Raises:
-            NotFound: the blob went away.
-            DataLoss: the stored bytes aren't what was stored.
+            NotFound: the blob was deleted.
+            DataLoss: the stored bytes are damaged.
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
         self._check_open()
@@ -92,7 +93,7 @@ class BlobReader(io.RawIOBase):
         return len(piece)
 
     def readall(self) -> bytes:
-        """All bytes from here on.
+        """All bytes from the current position on.
 
         Raises:
             as `readinto`.
@@ -110,7 +111,7 @@ class BlobReader(io.RawIOBase):
         super().close()
 
     def _take(self, wanted: int) -> memoryview:
-        """At most `wanted` bytes from the position on, which moves; none only at the end."""
+        """Returns at most `wanted` bytes and advances; returns none only at the end."""
         if not wanted or self._position >= self.size:
             return memoryview(b"")
         for attempt in self._frontends.attempts(self._patience, retryable):
@@ -124,7 +125,7 @@ class BlobReader(io.RawIOBase):
         return piece
 
     def _next(self, wanted: int) -> memoryview:
-        """What is at hand from the position on, at least one byte."""
+        """Returns the bytes at the position, at least one; receives them first if necessary."""
         while not self._at_hand():
             ahead = self._position - self._piece_end
             within = 0 <= ahead <= READ_THROUGH and self._position < self._stop_at
@@ -176,7 +177,7 @@ class BlobReader(io.RawIOBase):
         )
 
     def _end(self) -> None:
-        """Gives up the stream, if there is one."""
+        """Ends the stream, if there is one."""
         stream, self._stream = self._stream, None
         self._piece = memoryview(b"")
         self._piece_end = self._position
@@ -189,21 +190,21 @@ class BlobReader(io.RawIOBase):
 
 
 class Blob(io.BufferedReader):
-    """A blob as a seekable, buffered binary file, which also reads ranges."""
+    """A blob as a seekable, buffered binary file that can also read ranges."""
 
     def __init__(self, frontends: Frontends, digest: Digest, size: int) -> None:
         super().__init__(BlobReader(frontends, digest, size))
         self._frontends = frontends
         self.digest = digest
-        """Of all its bytes."""
+        """The digest of all its bytes."""
         self.size = size
-        """Its bytes."""
+        """Its size in bytes."""
 
     def read_at(self, offset: int, size: int) -> bytes:
         """At most `size` bytes from `offset` on, fewer only at the end; the position stays.
 
         Raises:
-            ValueError: an offset or a size below 0.
+            ValueError: the offset or the size is negative.
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
         if offset < 0 or size < 0:
@@ -214,7 +215,7 @@ class Blob(io.BufferedReader):
 
 
 def read_up_to(raw: BlobReader, size: int) -> bytes:
-    """`size` bytes from the position of `raw` on, fewer only at the end."""
+    """Reads `size` bytes from the position of `raw` on, fewer only at the end."""
     data = bytearray()
     while piece := raw.read(size - len(data)):
         data += piece

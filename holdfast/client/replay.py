@@ -1,4 +1,4 @@
-"""The bytes that may have to be sent again: a bounded buffer, or a file."""
+"""The bytes that may have to be sent again: in a bounded buffer, or in a file."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ class Source(Protocol):
 
     @property
     def start(self) -> int:
-        """Offset of the first byte that is still at hand."""
+        """The offset of the first byte that is still available."""
 
     @property
     def end(self) -> int:
-        """Offset after the last byte."""
+        """The offset after the last byte."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """At most `size` bytes at `offset`, at least one unless it is the end."""
+        """At most `size` bytes at `offset`; at least one, unless it is the end."""
 
 
 class ReplayBuffer:
-    """The last bytes of a stream, `limit` of them or a little more."""
+    """The last bytes of a stream: `limit` of them or a little more."""
 
     def __init__(self, start: int, limit: int) -> None:
         self._pieces: deque[bytes] = deque()
@@ -33,15 +33,15 @@ class ReplayBuffer:
         self.end = start
 
     def append(self, piece: bytes) -> None:
-        """Adds what is to be sent; the oldest pieces beyond the limit go."""
+        """Adds a piece to be sent; drops the oldest pieces beyond the limit."""
         self._pieces.append(piece)
         self.end += len(piece)
         while len(self._pieces) > 1 and self.end - self.start - len(self._pieces[0]) >= self._limit:
             self.start += len(self._pieces.popleft())
 
     def read(self, offset: int, size: int) -> bytes:
-        """At most `size` bytes at `offset`, out of one piece."""
-        # What is sent is nearly always the last piece.
+        """At most `size` bytes at `offset`, from a single piece."""
+        # The piece to send is nearly always the last one.
         at = self.end
         for piece in reversed(self._pieces):
             at -= len(piece)
@@ -51,7 +51,7 @@ class ReplayBuffer:
 
 
 class FileSource:
-    """A seekable file: every byte is at hand."""
+    """A seekable file: every byte is available."""
 
     def __init__(self, file: BinaryIO, base: int, size: int) -> None:
         self._file = file

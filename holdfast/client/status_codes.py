@@ -1,4 +1,4 @@
-"""From gRPC's status codes to our errors: the one place that knows both.
+"""Turns gRPC's status codes into our errors: the only place that knows both.
 
 `service.rpc.status_codes` is the other direction.
 """
@@ -15,7 +15,7 @@ from holdfast import errors
 
 
 class ContentNotFound(errors.NotFound, FileNotFoundError):  # noqa: N818 -- as its base
-    """What a client asked for isn't there; `except FileNotFoundError` catches it, too."""
+    """What the client asked for doesn't exist; `except FileNotFoundError` catches it too."""
 
 
 ERRORS: Final[dict[grpc.StatusCode, type[errors.HoldfastError]]] = {
@@ -31,14 +31,14 @@ ERRORS: Final[dict[grpc.StatusCode, type[errors.HoldfastError]]] = {
     grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
     grpc.StatusCode.UNAUTHENTICATED: errors.PermissionDenied,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.OutcomeUnknown,
-    # Only a frontend that stops cancels: what this client cancels it doesn't read.
+    # A stopping frontend cancelled it: this client never reads calls that it cancels itself.
     grpc.StatusCode.CANCELLED: errors.Unavailable,
 }
 
 PAUSE: Final = re.compile("[0-9]{1,9}")
-"""How a frontend says how many ms to wait."""
+"""The form in which a frontend says how many ms to wait."""
 _BROKEN: Final = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed")
-"""How gRPC says under INTERNAL or UNKNOWN that a connection broke."""
+"""Texts with which gRPC reports a broken connection as INTERNAL or UNKNOWN."""
 _NO_CONNECTION: Final = (
     ("Connection refused", "nobody listens there; is `holdfast serve` running?"),
     ("No such file or directory", "there is no such socket; is `holdfast serve` running?"),
@@ -49,20 +49,21 @@ _NO_CONNECTION: Final = (
     ("Network is unreachable", "there is no route to it"),
     ("Timeout occurred", "it doesn't answer"),
 )
-"""How gRPC says under UNAVAILABLE that there is no connection, and what that means."""
+"""Texts with which gRPC reports under UNAVAILABLE that there is no connection, and their
+meanings."""
 
 
 class Status(Protocol):
-    """What a finished call knows."""
+    """What a finished call reports."""
 
     def code(self) -> grpc.StatusCode | None:
         """The status code."""
 
     def details(self) -> str | None:
-        """The text with it."""
+        """The error text."""
 
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
-        """What came with it."""
+        """The trailers."""
 
 
 def error_of(status: Status, target: str) -> errors.HoldfastError:
@@ -84,13 +85,13 @@ def error_of(status: Status, target: str) -> errors.HoldfastError:
 
 
 def _meaning(details: str) -> str:
-    """What a failure to connect means; any other text as it is."""
+    """The meaning of a failure to connect; any other text unchanged."""
     return next((text for sign, text in _NO_CONNECTION if sign in details), details)
 
 
 def _pause(status: Status) -> float | None:
-    """Seconds after which the frontend wants to be asked again; None: it doesn't say."""
+    """Seconds after which the frontend wants a retry; None if it doesn't say."""
     found = [value for name, value in status.trailing_metadata() or () if name == errors.PUSHBACK]
-    # One that is negative, malformed or there twice means: not again.
+    # A value that is negative, malformed or repeated means: don't retry.
     text = str(found[0]) if len(found) == 1 else ""
     return int(text) / 1000 if PAUSE.fullmatch(text) else None

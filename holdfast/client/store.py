@@ -31,9 +31,9 @@ TENANT_HEADER: Final = "x-holdfast-tenant"
 class ContentStore:
     """A tenant's content, through one frontend or any of several.
 
-    Calls that find no frontend, or a locked ref, are tried again with a jittered
-    back-off, on the next frontend if there are several. Safe to use from several
-    threads; what `open` and `writer` return is for one thread at a time.
+    If a call finds no frontend, or a locked ref, it is retried with a jittered back-off, on
+    the next frontend if there are several. Safe to use from several threads; the objects that
+    `open` and `writer` return are for one thread at a time.
     """
 
     def __init__(
@@ -47,18 +47,18 @@ class ContentStore:
         sleep: Callable[[float], None] = time.sleep,
         waiting: Waiting = lambda _error: None,
     ) -> None:
-        """Connects at the first call.
+        """Prepares the store; it connects at the first call.
 
         Args:
             targets: `host:port`, `unix:///path.sock`, or several, as a sequence or
                 separated by commas.
-            tenant: who asks; None where the listener decides.
+            tenant: the tenant's name; None if the listener decides.
             tenant_header: the header in which the listener expects the tenant.
             options: sizes and times.
-            clock: seconds that only grow.
+            clock: seconds, never set back.
             sleep: waits for some seconds.
-            waiting: called with the error because of which something is tried again, before
-                each wait; from whatever thread makes the call.
+            waiting: called before each wait with the error that caused the retry, in the thread
+                that makes the call.
 
         Raises:
             ConfigurationError: malformed targets.
@@ -87,7 +87,7 @@ class ContentStore:
         self.close()
 
     def close(self) -> None:
-        """Ends all connections."""
+        """Closes all connections."""
         self._frontends.close()
 
     # -- bytes in
@@ -102,23 +102,23 @@ class ContentStore:
         progress: Progress | None = None,
         hashing: Progress | None = None,
     ) -> Committed:
-        """Brings a file in, from its position on; sends nothing if the store has it.
+        """Stores a file, from its position on; sends nothing if the store already has it.
 
-        A seekable source is hashed first, resumes where an earlier try stopped, and
-        survives any loss. Anything else is streamed, with `ClientOptions.replay` bytes
-        kept to be sent again.
+        A seekable source is hashed first, resumes where an earlier attempt stopped, and
+        survives any loss. Any other source is streamed, and `ClientOptions.replay` bytes are
+        kept so that they can be sent again.
 
         Args:
             source: a path or a binary file.
-            ref: what the ingest is called; by default it follows from the digest. For a
-                pipe, give the same to carry on.
-            digest: of the source, if it is known: spares hashing, and is checked.
+            ref: the ingest's name; by default it is derived from the digest. To resume a
+                pipe, give the same ref again.
+            digest: of the source, if it is known: it is checked, and saves the hashing.
             labels: for the tenant's hold.
-            progress: called with the bytes that the store has, and all.
+            progress: called with the bytes that the store has, and the total.
             hashing: the same, while a seekable source is hashed.
 
         Raises:
-            FailedPrecondition: the source is not what `digest` says, or changed.
+            FailedPrecondition: the source doesn't match `digest`, or changed.
             HoldfastError: as the frontend says, or that none could be reached in time.
             OSError: the source can't be read.
         """
@@ -143,7 +143,7 @@ class ContentStore:
         )
 
     def put(self, data: bytes, *, labels: Mapping[str, str] | None = None) -> Committed:
-        """Brings bytes in; sends nothing if the store has them.
+        """Stores bytes; sends nothing if the store already has them.
 
         Raises:
             HoldfastError: as the frontend says, or that none could be reached in time.
@@ -159,10 +159,10 @@ class ContentStore:
         labels: Mapping[str, str] | None = None,
         progress: Progress | None = None,
     ) -> Writer:
-        """Opens a ref for writing, where an earlier writer stopped: `.offset` says where.
+        """Opens a ref for writing where an earlier writer stopped: `.offset` says where.
 
         Args:
-            ref: what the ingest is called, at most 1 KiB.
+            ref: the ingest's name, at most 1 KiB.
             total: bytes of the whole; 0 if unknown.
             expected: digest of the whole, if it is known.
             labels: for the tenant's hold.
@@ -183,7 +183,7 @@ class ContentStore:
     def open(self, digest: Digest | str) -> Blob:
         """Opens a blob as a seekable binary file.
 
-        Asks for its Info first: a tenant that may take it from the fleet holds it then.
+        It calls Info first: a tenant that may take the blob over from the fleet then holds it.
 
         Raises:
             NotFound: the tenant can't read such a blob.
@@ -195,12 +195,12 @@ class ContentStore:
     def get(self, digest: Digest | str, offset: int = 0, size: int | None = None) -> bytes:
         """The bytes of a blob, or at most `size` of them from `offset` on.
 
-        A whole blob is compared with its digest here as well.
+        The client checks a whole blob against its digest too.
 
         Raises:
             NotFound: the tenant can't read such a blob.
-            DataLoss: the bytes aren't those of the digest.
-            ValueError: an offset or a size below 0.
+            DataLoss: the bytes don't match the digest.
+            ValueError: the offset or the size is negative.
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
         with self.open(digest) as blob:
@@ -214,7 +214,7 @@ class ContentStore:
     # -- what is held
 
     def info(self, digest: Digest | str) -> Info:
-        """What the tenant holds of a digest; under the `shared` policy it takes it, too.
+        """What the tenant holds of a digest; under the `shared` policy it becomes a holder too.
 
         Raises:
             NotFound: neither the tenant nor, under `shared`, the fleet has it.
@@ -223,10 +223,10 @@ class ContentStore:
         return calls.info(self._frontends, _digest(digest))
 
     def __contains__(self, digest: object) -> bool:
-        """Whether the tenant holds a digest; asks as `info` does, so it may take it, too.
+        """Whether the tenant holds a digest; asks as `info` does, so it may become a holder too.
 
         Raises:
-            InvalidArgument: a text that is no digest.
+            InvalidArgument: the text is no digest.
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
         if not isinstance(digest, Digest | str):
@@ -238,12 +238,12 @@ class ContentStore:
         return True
 
     def list(self, *filters: str) -> Iterator[Info]:
-        """The tenant's holds that match one of the filters, or all, as they come.
+        """The tenant's holds that match one of the filters, or all, as they arrive.
 
         Raises:
-            InvalidArgument: a malformed filter; at the call, before anything is asked.
-            HoldfastError: as the frontend says, or that none could be reached in time; while
-                it is iterated over.
+            InvalidArgument: a malformed filter; at the call, before any request.
+            HoldfastError: as the frontend says, or that none could be reached in time; during
+                the iteration.
         """
         Filter.parse(filters)
         return self._listed(filters)
@@ -262,12 +262,12 @@ class ContentStore:
     def update(
         self, digest: Digest | str, labels: Mapping[str, str], *, replace: bool = False
     ) -> Info:
-        """Sets labels of the tenant's hold; an empty value removes one.
+        """Sets labels of the tenant's hold; an empty value removes a label.
 
         Args:
             digest: the blob.
             labels: what to set.
-            replace: whether all other labels go.
+            replace: whether all other labels are removed.
 
         Raises:
             NotFound: the tenant doesn't hold it.
@@ -276,7 +276,7 @@ class ContentStore:
         return calls.update(self._frontends, _digest(digest), labels, replace=replace)
 
     def delete(self, digest: Digest | str) -> None:
-        """Gives up the tenant's hold; no error if there is none.
+        """Deletes the tenant's hold; no error if there is none.
 
         Raises:
             HoldfastError: as the frontend says, or that none could be reached in time.
@@ -286,16 +286,16 @@ class ContentStore:
     # -- what is being written
 
     def status(self, ref: str) -> Status:
-        """How far an ingest is.
+        """The state of one ingest.
 
         Raises:
-            NotFound: nothing is being written under this ref.
+            NotFound: there is no ingest under this ref.
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
         return calls.status(self._frontends, check_ref(ref))
 
     def statuses(self, *filters: str) -> Sequence[Status]:
-        """How far the tenant's ingests are that match one of the filters, or all.
+        """The states of the tenant's ingests that match one of the filters, or all.
 
         Raises:
             InvalidArgument: a malformed filter.
@@ -304,7 +304,7 @@ class ContentStore:
         return calls.statuses(self._frontends, filters)
 
     def abort(self, ref: str) -> None:
-        """Drops an ingest, taking it from its writer; no error if there is none.
+        """Drops an ingest, even while another writer has it; no error if there is none.
 
         Raises:
             HoldfastError: as the frontend says, or that none could be reached in time.

@@ -1,4 +1,4 @@
-"""A write that outlives its streams: it resumes where the store says it is."""
+"""A write that outlives its streams: it resumes where the store says."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from holdfast.values import check_labels, check_ref, no_labels
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
-"""Called with the bytes that the store has and those of the whole; 0 if unknown."""
+"""Called with the bytes that the store has and the total; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A blob that the tenant holds now: sizes in bytes."""
+    """A blob that the tenant now holds: sizes in bytes."""
 
     digest: Digest
     size: int
     already_there: bool = False
-    """Whether the store had it, so that nothing had to be committed."""
+    """Whether the store already had it, so that nothing had to be committed."""
     sent: int = 0
-    """Bytes sent, those that were sent again included."""
+    """Bytes sent, including those that were sent again."""
     resumed_at: tuple[int, ...] = ()
-    """Offsets at which an earlier or broken stream was carried on."""
+    """Offsets at which an earlier or interrupted stream was resumed."""
 
 
 class Upload:
-    """Writes one ref from a source; every method resumes by itself."""
+    """Writes one ref from a source; every method resumes automatically."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Upload:
         self._frontends = frontends
         self._total = total
         self.expected = str(Digest.parse(expected)) if expected else ""
-        """Digest of the whole, as far as it is known."""
+        """The digest of all bytes, or "" while it is unknown."""
         self._labels = check_labels(labels or no_labels())
         self._progress = progress
         self._patience = frontends.patience()
@@ -67,7 +67,7 @@ class Upload:
         self._reply_lost = False
 
     def open(self) -> int:
-        """Takes the ref; returns the bytes that an earlier try left there.
+        """Locks the ref; returns the number of bytes that an earlier attempt left there.
 
         Raises:
             AlreadyExists: the tenant holds the expected digest.
@@ -78,10 +78,10 @@ class Upload:
         return found
 
     def send(self) -> None:
-        """Sends what the source has and the store has not.
+        """Sends what the source has and the store doesn't have.
 
         Raises:
-            BytesGone: what must be sent again is no longer there.
+            BytesGone: bytes that must be sent again are no longer available.
             HoldfastError: as the frontend says.
         """
         self._carry(self._pump)
@@ -98,17 +98,17 @@ class Upload:
         """Sends the rest and commits; the store checks the digest.
 
         Args:
-            expected: the digest of all bytes, if it is only known now.
+            expected: the digest of all bytes, if it has become known only now.
 
         Raises:
-            FailedPrecondition: size or digest are others than announced.
+            FailedPrecondition: size or digest differ from what was announced.
             HoldfastError: as the frontend says.
         """
         self.expected = expected or self.expected
 
         def commit(stream: WriteStream) -> tuple[str, int]:
             self._settle(stream)
-            # Named in the COMMIT, a digest is found again if the reply is lost.
+            # If the COMMIT names the digest, the blob is found even if the reply is lost.
             self.expected = self.expected or stream.digest
             self._committing = True
             size = stream.sent
@@ -138,7 +138,7 @@ class Upload:
         if stream is None:
             return
         try:
-            # What isn't kept is sent again by whoever carries on.
+            # The upload that resumes sends again what wasn't kept.
             with suppress(HoldfastError):
                 self._pump(stream)
                 stream.suspend()
@@ -146,7 +146,7 @@ class Upload:
             stream.cancel()
 
     def drop(self) -> None:
-        """Breaks the stream off; waits for nothing."""
+        """Breaks the stream off without waiting."""
         self._drop()
 
     # -- one stream after another
@@ -182,7 +182,7 @@ class Upload:
         if source is None:
             return found
         if source.start == 0 and found > source.end and not self._sent:
-            # An earlier try wrote more than this source has: not the same bytes.
+            # An earlier attempt wrote more than this source has: other bytes.
             self._restarting = True
         if self._restarting:
             return 0
@@ -201,8 +201,8 @@ class Upload:
             raise AssertionError
         size = self._frontends.options.message_size
         if self._restarting:
-            # Answered before anything else is sent: a stream that breaks now must
-            # not be carried on where the old bytes end.
+            # This is answered before anything else is sent: if the stream breaks now,
+            # it must not be resumed where the old bytes end.
             stream.sent = self._furthest = 0
             self._write(stream, source.read(0, size))
             stream.settle()
@@ -228,7 +228,7 @@ class Upload:
             self._progress(stream.acknowledged, self._total)
 
     def _found(self) -> Committed:
-        """The tenant holds the digest: by the COMMIT whose reply was lost, or all along."""
+        """The result if the tenant already holds the digest, perhaps after a lost COMMIT reply."""
         digest = Digest.parse(self.expected)
         held = calls.info(self._frontends, digest)
         size = self.source.end if self.source is not None else held.size

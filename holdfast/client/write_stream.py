@@ -19,7 +19,7 @@ Reply = pb.WriteContentResponse | grpc.RpcError | None
 
 
 class WriteStream:
-    """Writes one ref until something breaks; never tries anything twice."""
+    """Writes one ref until something breaks; never retries."""
 
     def __init__(self, frontends: Frontends, ref: str) -> None:
         self._frontends = frontends
@@ -31,8 +31,8 @@ class WriteStream:
         self._in_flight = InFlight()
         self._ended = False
         self.sent = 0
-        """Offset after the last byte that was sent."""
-        # The deadlines of a write are those of its replies: a stream may take hours.
+        """The offset after the last byte that was sent."""
+        # A write has a deadline for each reply, not for the stream, which may take hours.
         self._call = self._connection.stub.Write(
             iter(self._requests.get, None), metadata=frontends.metadata
         )
@@ -42,16 +42,16 @@ class WriteStream:
 
     @property
     def acknowledged(self) -> int:
-        """Offset that the last reply named."""
+        """The offset that the last reply named."""
         return self._in_flight.acknowledged
 
     @property
     def digest(self) -> str:
-        """Digest of the bytes up to there, as the frontend hashed them, or ""."""
+        """The digest of the bytes up to there, as the frontend hashed them, or ""."""
         return self._in_flight.digest
 
     def open(self, total: int, expected: str) -> int:
-        """Takes the ref; returns the bytes that are there.
+        """Locks the ref; returns the number of bytes that are stored.
 
         Raises:
             HoldfastError: as the frontend says.
@@ -62,10 +62,10 @@ class WriteStream:
         return self.acknowledged
 
     def write(self, data: bytes) -> None:
-        """Sends the bytes that come next, as soon as the window allows.
+        """Sends the next bytes, as soon as the window allows it.
 
         Raises:
-            HoldfastError: as the frontend says, to this message or an earlier one.
+            HoldfastError: as the frontend says, in reply to this message or an earlier one.
         """
         while len(self._in_flight) >= self._options.window or not self._replies.empty():
             self._receive(self._options.reply_timeout)
@@ -73,7 +73,7 @@ class WriteStream:
         self.sent += len(data)
 
     def settle(self) -> None:
-        """Waits until everything sent has a reply.
+        """Waits until every message has a reply.
 
         Raises:
             HoldfastError: as the frontend says.
@@ -93,7 +93,7 @@ class WriteStream:
         return self.digest
 
     def suspend(self) -> None:
-        """Ends the stream and waits until the frontend has kept what it received.
+        """Ends the stream and waits until the frontend has stored what it received.
 
         Raises:
             HoldfastError: as the frontend says.
@@ -103,7 +103,7 @@ class WriteStream:
             self._receive(self._options.reply_timeout)
 
     def cancel(self) -> None:
-        """Breaks the stream off; waits for nothing."""
+        """Breaks the stream off without waiting."""
         if self._frontends.forked:
             return
         self._requests.put(None)
@@ -135,7 +135,7 @@ class WriteStream:
 
 
 def _collect(call: Iterator[pb.WriteContentResponse], replies: queue.SimpleQueue[Reply]) -> None:
-    """Reads replies until the stream ends; holds nothing that would keep a writer alive."""
+    """Reads replies until the stream ends; holds no reference that would keep a writer alive."""
     try:
         for reply in call:
             replies.put(reply)

@@ -1,4 +1,4 @@
-"""Writing as to a file."""
+"""Writing a blob as a file."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 class Writer(io.BufferedIOBase):
-    """Writes one ref; carries on by itself when a stream breaks.
+    """Writes one ref; resumes automatically if a stream breaks.
 
-    What was written before is kept: `offset` says where to go on, and whoever
-    writes seeks there first. Leaving the block without `commit` keeps the bytes,
-    and the next writer of the ref carries on. It keeps the last bytes (64 MiB) to
-    send them again where a frontend died; beyond that it raises `BytesGone`.
+    What was written before is kept: `offset` says where to continue, and the caller moves its
+    source there first. If the block is left without `commit`, the bytes are kept, and the next
+    writer of the ref continues. The writer keeps its last bytes (64 MiB) to send them again if a
+    frontend dies; if more is lost it raises `BytesGone`.
     """
 
     def __init__(self, upload: Upload, message_size: int, replay: int, expected: str) -> None:
-        """Takes the ref.
+        """Locks the ref.
 
         Raises:
             AlreadyExists: the tenant holds `expected`.
-            Unavailable: another stream went on writing the ref.
+            Unavailable: another stream kept writing the ref.
         """
         self._upload = upload
         self._message_size = message_size
@@ -39,29 +39,29 @@ class Writer(io.BufferedIOBase):
         self._hash = hashlib.new(Digest.parse(expected).algorithm if expected else CANONICAL)
         self._hashed = 0
         self.offset = upload.open()
-        """Bytes that were there when the writer was opened."""
+        """How many bytes were stored when the writer was opened."""
         self._position = self.offset
         self._buffer = ReplayBuffer(self.offset, replay)
         upload.source = self._buffer
 
     @property
     def ref(self) -> str:
-        """What the ingest is called."""
+        """The ingest's name."""
         return self._upload.ref
 
     def writable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def tell(self) -> int:
-        """Offset in the blob at which the next byte goes."""
+        """The offset in the blob of the next byte to be written."""
         return self._position
 
     def skip(self, data: ReadableBuffer) -> None:
-        """Hashes bytes before `offset`, in order, so that `commit` can check all of them.
+        """Hashes bytes before `offset`, in order, so that `commit` can check all bytes.
 
         Raises:
-            FailedPrecondition: they reach past `offset`.
+            FailedPrecondition: they extend past `offset`.
         """
         view = memoryview(data).cast("B")
         if self._hashed + len(view) > self.offset:
@@ -72,10 +72,10 @@ class Writer(io.BufferedIOBase):
         self._hashed += len(view)
 
     def write(self, data: ReadableBuffer) -> int:
-        """Takes all of `data`; returns its length in bytes.
+        """Accepts all of `data`; returns its length in bytes.
 
         Raises:
-            BytesGone: a frontend died, and what it lost is no longer kept here.
+            BytesGone: a frontend died, and the bytes that it lost are no longer kept here.
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
         self._check_open()
@@ -104,13 +104,13 @@ class Writer(io.BufferedIOBase):
             self._upload.flush()
 
     def commit(self, expected: str = "") -> Committed:
-        """Makes the blob the tenant's own, and closes the writer.
+        """Commits the blob, so that the tenant holds it, and closes the writer.
 
-        The digest is checked by the store: against `expected`, or what was announced,
-        or else against the bytes that were written here.
+        The store checks the digest against `expected`, or the one that was announced, or else
+        against the bytes that were written here.
 
         Raises:
-            FailedPrecondition: another size or digest; the bytes are kept.
+            FailedPrecondition: size or digest differ; the bytes are kept.
             HoldfastError: as for `write`.
         """
         self._check_open()
@@ -133,7 +133,7 @@ class Writer(io.BufferedIOBase):
         self._upload.abort()
 
     def close(self) -> None:
-        """Keeps what was written, to be carried on.
+        """Closes the writer; the store keeps what was written, so that it can be resumed.
 
         Raises:
             HoldfastError: as for `write`.
@@ -154,14 +154,14 @@ class Writer(io.BufferedIOBase):
         if error is None:
             self.close()
         else:
-            # Nothing is tried again: what went wrong first should be seen, and soon.
+            # Nothing is retried: the first error should be seen, and soon.
             self._leave()
 
     def __enter__(self) -> Self:
         return self
 
     def __del__(self) -> None:
-        # io's own would close, which sends and waits.
+        # io's own method would close, which sends and waits.
         self._upload.drop()
 
     def _send(self) -> None:
@@ -183,7 +183,7 @@ class Writer(io.BufferedIOBase):
         self._upload.suspend()
 
     def _end(self) -> None:
-        # io's own close would flush.
+        # io's own method would flush.
         self._done = True
         super().close()
 

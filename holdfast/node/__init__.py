@@ -1,4 +1,4 @@
-"""What a machine needs, so that its containerd has Holdfast for a content store."""
+"""What a machine needs for its containerd to use Holdfast as its content store."""
 
 from __future__ import annotations
 

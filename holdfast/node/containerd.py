@@ -1,8 +1,8 @@
-"""containerd's `config.toml`, with Holdfast in the place of its own content store.
+"""containerd's `config.toml`, with Holdfast in place of its own content store.
 
-Holdfast joins as a *proxy plugin* of type `content`. containerd's metadata takes the only
-content plugin there is: with two, 1.x takes either and 2.x doesn't start, so its own one is
-disabled.
+Holdfast joins as a *proxy plugin* of type `content`. containerd's metadata uses the only content
+plugin: if there are two, 1.x uses either of them and 2.x doesn't start. So containerd's own
+plugin is disabled.
 
 Source: containerd's `cmd/containerd/server/config` (1.x: `services/server/config`).
 """
@@ -22,7 +22,7 @@ PLUGIN: Final = "holdfast"
 OWN_STORE: Final = "io.containerd.content.v1.content"
 """containerd's own content store, as a plugin."""
 MAX_SOCKET_PATH: Final = 107
-"""Bytes of a unix socket's path at most (sockaddr_un)."""
+"""The most bytes in a unix socket's path (sockaddr_un)."""
 _PLUGIN_TYPE: Final = "io.containerd.content.v1"
 _CONTENT: Final = {"content", _PLUGIN_TYPE}
 """How a proxy plugin may say that it is a content store."""
@@ -44,7 +44,7 @@ disabled_plugins = ["{own_store}"]
 
 
 def config(version: int, socket: str = DEFAULT_SOCKET) -> str:
-    """A config.toml of that version of the format; a whole one, or one to import.
+    """A config.toml of that version of the format: a complete file, or one to import.
 
     Raises:
         InvalidArgument: `socket` isn't the absolute path of a unix socket.
@@ -63,13 +63,13 @@ def config(version: int, socket: str = DEFAULT_SOCKET) -> str:
 
 
 def config_version(containerd: str, beside: Mapping[str, Any] | None = None) -> int:
-    """The version of the format that a containerd wants, beside a file that it has.
+    """The version of the format that a containerd needs, given a file that it already has.
 
-    containerd 2.0 to 2.2 take all their files to be of the highest version that one of them
-    states, so what is imported must state that of the file which imports it.
+    containerd 2.0 to 2.2 treat all their files as being of the highest version that one of
+    them states, so an imported file must state the version of the file that imports it.
 
     Raises:
-        InvalidArgument: no containerd that is known, or it can't read the file.
+        InvalidArgument: this containerd isn't known, or it can't read the file.
     """
     found = _VERSION.fullmatch(containerd.strip())
     if found is None:
@@ -94,7 +94,7 @@ def config_version(containerd: str, beside: Mapping[str, Any] | None = None) -> 
 
 
 def _readable(release: tuple[int, int]) -> tuple[int, ...]:
-    """The versions of the format in which proxy plugins stand as they do here."""
+    """The versions of the format in which proxy plugins are written as they are here."""
     if release in {(1, 6), (1, 7)}:
         return (2,)
     if release[0] != 2:  # noqa: PLR2004 -- containerd's major version
@@ -115,7 +115,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def conflicts(existing: Mapping[str, Any]) -> Iterator[str]:
-    """What in a config.toml keeps Holdfast from being the content store beside it."""
+    """What in a config.toml keeps Holdfast from being the content store alongside it."""
     for name, proxy in _value(existing, "proxy_plugins", dict).items():
         if name != PLUGIN and _value({name: proxy}, name, dict).get("type") in _CONTENT:
             yield f"[proxy_plugins.{name}] is a content store too; remove it"
@@ -126,6 +126,6 @@ def conflicts(existing: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _value(table: Mapping[str, Any], key: str, kind: type[_T]) -> _T:
-    """A value of that kind; an empty one where there is none, or one of another kind."""
+    """A value of that kind; an empty one if it is absent or of another kind."""
     value = table.get(key)
     return value if isinstance(value, kind) else kind()

@@ -11,7 +11,7 @@ DEFAULT_PROGRAM: Final = "/opt/holdfast/holdfast"
 
 
 def unit(program: str = DEFAULT_PROGRAM) -> str:
-    """The unit's text, starting that program.
+    """The text of the unit that starts `program`.
 
     Raises:
         InvalidArgument: `program` isn't an absolute path that needs no quotes.
