@@ -1,8 +1,8 @@
-"""The collector: finds what nobody holds or remembers any more, and removes it.
+"""The collector: finds content that no hold or record names any more, and removes it.
 
-Any number may run at once, and each may die at any request: all progress is in the
-records' own states, changed by compare-and-swap, and each run begins from what it
-finds. The order of the passes is docs/collector.md's; it is what makes them safe.
+Any number of collectors may run concurrently, and each may die at any request: all progress is in
+the records' own states, which are changed by compare-and-swap, and each run begins from what it
+finds. The passes are safe because of their order, which docs/collector.md explains.
 
-May import core and all below it; `tenants` imports it, and commands.
+This room may import core and all rooms below it; `tenants` and `commands` import it.
 """

@@ -1,4 +1,4 @@
-"""How old something must be before the collector touches it."""
+"""How old things must be before the collector touches them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from holdfast.errors import ConfigurationError, because
 from holdfast.service.settings import DOOM_MINIMUM, REQUEST_LANDING, Settings, check_data_age
 
 DATA_SLACK: Final = 24 * 3600.0
-"""Seconds of G beyond the longest life of an ingest where none is set: a day, in which
-somebody may notice a wrong clock or a frontend with other settings."""
+"""Seconds by which G exceeds the longest life of an ingest if G isn't set: a day, in which an
+operator may notice a wrong clock, or a frontend with other settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """Limits in s, all of them by the store's clock but those of ingests in Redis.
+    """Limits in s, by the store's clock, except those of ingests in Redis.
 
     Attributes:
-        grace: of a live record without a hold, until it is condemned.
-        data: of data, tails and uploads that nobody names, until they go (G).
-        read_grace: of a tombstone, until the data that it names goes.
-        ingest_lifetime: from an ingest's first upload to its record, at most (L).
-        doom: of the first run that found data unnamed, until another run deletes it.
-        condemned: of a condemned record, until it may be buried: by another run, so that
-            no single listing of holds takes a blob.
-        landing: in which a request that was given up can still take effect.
+        grace: age of a live record without a hold, from which it may be condemned.
+        data: age of data, tails and uploads that nothing names, from which they may go (G).
+        read_grace: age of a tombstone, from which the data that it names may go.
+        ingest_lifetime: longest time from an ingest's first upload to its record (L).
+        doom: time from the run that first found data unnamed to the run that may delete it.
+        condemned: age of a condemned record, from which another run may bury it, so that no
+            single listing of holds removes a blob.
+        landing: time within which a request that was given up can still take effect.
     """
 
     grace: float
@@ -38,14 +38,14 @@ class Ages:
 
     @classmethod
     def of(cls, settings: Settings, longest_lifetime: float) -> Ages:
-        """The ages that settings ask for, if they are safe for the fleet.
+        """Returns the ages that settings ask for, if they are safe for the fleet.
 
         Args:
-            settings: of the collector.
-            longest_lifetime: of an ingest, in s, that any frontend has declared.
+            settings: the collector's settings.
+            longest_lifetime: the longest life of an ingest that any frontend declared, in s.
 
         Raises:
-            ConfigurationError: data could be deleted that a commit may still name.
+            ConfigurationError: the collector could delete data that a commit may still name.
         """
         lifetime = max(settings.ingest_lifetime, longest_lifetime)
         try:
@@ -66,5 +66,5 @@ class Ages:
         )
 
     def as_json(self) -> dict[str, float]:
-        """For a report."""
+        """Returns the ages for a report."""
         return asdict(self)

@@ -1,6 +1,6 @@
-"""A collector: a core, and what a run works with, made and joined here.
+"""A collector: a core and the parts of a run, joined here.
 
-What is left behind in Redis is ended by the same code that ends it in a frontend.
+Ingests that were left behind in Redis are ended by the same code as in a frontend.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from holdfast.storage.spool import LIMIT, Spools
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a collector is to do.
+    """What a collector is asked to do.
 
     Attributes:
-        dry_run: only say what would be done.
-        tenants_gone: whose holds and ingests are given up.
-        spool_dir: where listings are sorted; None: the system's temporary folder.
-        spool_limit: lines that each of them keeps in memory.
-        accept: brakes that somebody has looked at.
+        dry_run: only report what would be done.
+        tenants_gone: tenants whose holds and ingests are given up.
+        spool_dir: folder in which listings are sorted; None: the system's temporary folder.
+        spool_limit: lines that each listing keeps in memory.
+        accept: brakes that an operator has accepted.
     """
 
     dry_run: bool = False
@@ -55,7 +55,7 @@ class Orders:
 
 @dataclass(frozen=True)
 class Tools:
-    """What lasts from one run to the next."""
+    """The parts that last from one run to the next."""
 
     settings: Settings
     store: ObjectStore
@@ -65,7 +65,7 @@ class Tools:
 
     @property
     def knowledge(self) -> Knowledge:
-        """Redis, and the protocol over it."""
+        """The parts that act on Redis, and on holds, as a frontend would."""
         core = self.core
         return Knowledge(
             stale=StaleIngests(core.redis, core.scripts),
@@ -78,7 +78,7 @@ class Tools:
         )
 
     async def collect(self, ages: Ages, report: Report, orders: Orders) -> None:
-        """One run; what it did, and what went wrong, is in the report.
+        """Does one run; the report has what it did, and what went wrong.
 
         Raises:
             ConfigurationError: there is no folder for the listings.
@@ -88,7 +88,7 @@ class Tools:
 
     @contextmanager
     def run(self, ages: Ages, report: Report, orders: Orders) -> Iterator[Run]:
-        """What the passes of one run share.
+        """Opens what the passes of one run share, and closes it at the end.
 
         Raises:
             ConfigurationError: there is no folder for the listings.
@@ -126,15 +126,15 @@ async def tools(
     stop: threading.Event,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6,
 ) -> AsyncIterator[Tools]:
-    """Opens what a collector needs, and closes it again.
+    """Opens what a collector needs, and closes it at the end.
 
     Raises:
-        ConfigurationError: the Redis URL is malformed, or the store is used with another one.
+        ConfigurationError: the Redis URL is malformed, or the store is used with another Redis.
     """
     # A commit that is carried out here may be as old as any frontend allows.
     allowed = settings.model_copy(update={"ingest_lifetime": ages.ingest_lifetime})
     async with open_core(allowed, store, redis_url) as core:
         if not settings.embedded:
-            with suppress(Unavailable):  # the passes that need Redis say so
+            with suppress(Unavailable):  # the passes that need Redis report it
                 await pairing_of(core, redis_url).check()
         yield Tools(settings, store, core, stop, now_ms)

@@ -1,9 +1,9 @@
-"""Brakes: what a run has found that it doesn't act on, unless somebody has looked at it.
+"""Brakes: findings that stop a run before it acts, unless an operator has accepted them.
 
-A run looks at the whole store before it changes anything. What it is about to do is held
-against the store's size, and what it was told against what the last run was told. A lie of
-the store, or of this machine, looks like much that is gone at once; so does an order of
-somebody who means it, who says so with `--accept`, for one run.
+A run looks at the whole store before it changes anything. It compares what it is about to do with
+the store's size, and what it has listed with what the last run listed. If the store or this
+machine errs, much seems to be gone at once. If an operator really has removed much, the same is
+seen; then the operator says so with `--accept`, for one run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from holdfast.service.collector.census import Census
 
 
 class Brake(StrEnum):
-    """What a run stops for."""
+    """The reasons for which a run stops."""
 
     CONDEMN = "condemn"
     DELETE = "delete"
@@ -30,26 +30,27 @@ class Brake(StrEnum):
 
 
 ACCEPTABLE: Final = frozenset(Brake) - {Brake.ORDER}
-"""A listing out of order can't be worked with, whoever says so."""
+"""A listing that is out of order can't be used, even if an operator accepts it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is much. Shares are parts of 1.
+    """How much is too much. Shares are fractions of 1.
 
     Attributes:
-        share: of the records or of the data that one run may take. A fleet that replaces
-            all its content every month, collected every six hours, takes 1 %.
-        few: records or data objects that it may take in any case: a store of a
-            laptop, where one image is half of all, never stops.
+        share: largest share of the records or of the data that one run may remove. If a fleet
+            replaces all its content every month, a run every six hours removes 1 %.
+        few: records or data objects that it may always remove, so that it never stops for a
+            laptop's store, in which one image is half of everything.
         few_bytes: the same for bytes.
-        dead_share: of the digests held that may be without content …
-        dead_few: … and how many in any case: each is a commit that died in between.
-        holds_left: of the holds that the last run has listed, at least: to give up more
-            within hours is more than a night's scaling down.
-        records_left: of the records; they go as tombstones only, long after their data.
-        records_few: by how many that listing may be shorter in any case.
-        second_left: of the holds in the first of one run's two listings.
+        dead_share: largest share of the held digests that may have no content …
+        dead_few: … and how many always may: each is a commit that died between two steps.
+        holds_left: smallest share of the last run's holds that must still be listed: losing
+            more within hours is more than scaling down for a night.
+        records_left: the same for records, which go only as tombstones, long after their data.
+        records_few: by how many records that listing may always be shorter.
+        second_left: smallest share of the holds in a run's first listing that its second
+            listing must have.
     """
 
     share: float = 0.05
@@ -68,16 +69,16 @@ class Plan:
     """What a run has seen, and what it is about to do.
 
     Attributes:
-        holds: listed.
-        digests: that they name.
-        records: listed.
-        data: objects listed.
-        data_bytes: of them.
-        without_content: digests that are held, and have no content to be had.
+        holds: listed holds.
+        digests: digests that these holds name.
+        records: listed records.
+        data: listed data objects.
+        data_bytes: their bytes.
+        without_content: digests that are held and whose content isn't available.
         unreadable: records that can't be read.
         taken: records that would be condemned or buried.
         due: data objects that would be deleted.
-        due_bytes: of them.
+        due_bytes: their bytes.
     """
 
     holds: int = 0
@@ -94,14 +95,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Tripped:
-    """A brake, and what it has seen."""
+    """A brake that was tripped, and why."""
 
     brake: Brake
     found: str
     accepted: bool = False
 
     def __str__(self) -> str:
-        """What was found, and how to go on."""
+        """Returns what was found, and how to continue."""
         if self.accepted:
             return f"{self.found}: accepted"
         advice = (
@@ -112,16 +113,16 @@ class Tripped:
         return f"{self.found}: nothing was condemned or deleted; {advice}"
 
     def as_json(self) -> dict[str, Any]:
-        """For a report."""
+        """Returns the brake for a report."""
         return {"brake": self.brake.value, "found": self.found, "accepted": self.accepted}
 
 
 class Braked(HoldfastError):  # noqa: N818 -- reads as the fact it is
-    """A run has stopped before it changed anything; the report says why."""
+    """A run has stopped at a brake; the report says why."""
 
 
 def tripped(plan: Plan, last: Census | None, limits: Limits) -> Iterator[Tripped]:
-    """The brakes that a plan trips, held against the last run's census."""
+    """Yields the brakes that a plan trips, compared with the last run's census."""
     if plan.unreadable:
         yield Tripped(
             Brake.UNREADABLE,
@@ -154,7 +155,7 @@ def tripped(plan: Plan, last: Census | None, limits: Limits) -> Iterator[Tripped
 
 
 def shorter(listed: int, before: int, left: float, few: int) -> bool:
-    """Whether a listing is much shorter than one before: by more than `few`, and `left` of it."""
+    """Returns whether a listing is shorter by more than `few`, and has less than a `left` share."""
     return listed < left * before and before - listed > few
 
 

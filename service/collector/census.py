@@ -1,9 +1,9 @@
-"""The census: how much a run has listed, for the next one to compare with.
+"""The census: how much a run has listed, so that the next run can compare.
 
     collector/census    holds, records, data (objects), data_bytes
 
-Nothing depends on it but brakes: it is written without a condition, and where it is absent
-or damaged the next run has nothing to compare with.
+Only brakes depend on it. It is written without a condition, and if it is absent or damaged, the
+next run has nothing to compare with.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FIELDS: Final = ("holds", "records", "data", "data_bytes")
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How much there was: holds, records, data objects and their bytes."""
+    """How much a run has listed: holds, records, data objects and their bytes."""
 
     holds: int
     records: int
@@ -32,11 +32,11 @@ class Census:
 
     @classmethod
     def read(cls, store: ObjectStore) -> Self | None:
-        """What the last run has written, if there was one.
+        """Reads what the last run has written; None if there is nothing.
 
         Raises:
-            DataLoss: it is damaged.
-            UnsupportedFormat: of a newer format version.
+            DataLoss: the census is damaged.
+            UnsupportedFormat: the census has a newer format version.
         """
         try:
             return documents.read(store, KEY, cls._decode)[0]
@@ -49,7 +49,7 @@ class Census:
         return cls(*(documents.field(key, document, name, int) for name in _FIELDS))
 
     def write(self, store: ObjectStore) -> None:
-        """Leaves it to the next run."""
+        """Writes the census for the next run."""
         counts = {name: getattr(self, name) for name in _FIELDS}
         document = {"format": FORMAT, **counts, "nonce": secrets.token_hex(16)}
         store.put(KEY, documents.encode(document))

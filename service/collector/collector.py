@@ -1,12 +1,12 @@
-"""One run of the collector: its passes, in their order.
+"""One run of the collector: its passes, in order.
 
-    tenants that are gone   give up their holds, as they would themselves
-    ingests                 left behind in Redis; frozen commits are carried out
-    holds, records          condemned, then buried by a second listing
-    data                    listed, then all records read, then deleted
-    tails, uploads          older than G
+    tenants that are gone   their holds are deleted, as their own Deletes would do
+    ingests                 those left behind in Redis are dropped, or their commits carried out
+    holds, records          unheld records are condemned, then buried after a second listing
+    data                    data is listed, then all records are read, then unnamed data deleted
+    tails, uploads          those older than G are removed
 
-A pass that fails is told of, and the others run: each is safe by itself.
+If a pass fails, that is reported, and the others still run, because each is safe by itself.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from holdfast.tasks import begin, wait_for_end
 
 
 async def collect_once(run: Run, knowledge: Knowledge, tenants_gone: tuple[str, ...] = ()) -> None:
-    """Runs all passes; what went wrong is in the run's report.
+    """Runs all passes; the run's report has what went wrong.
 
     Args:
-        run: what its passes share.
-        knowledge: of Redis.
-        tenants_gone: whose holds and ingests are given up.
+        run: what the passes share.
+        knowledge: acts on Redis, and on holds, as a frontend would.
+        tenants_gone: tenants whose holds and ingests are given up.
     """
     try:
         for tenant in tenants_gone:
@@ -41,7 +41,7 @@ async def collect_once(run: Run, knowledge: Knowledge, tenants_gone: tuple[str, 
 
 
 async def _in_a_thread(run: Run) -> None:
-    """Sweeps the store; if this is cancelled, the sweep is told to stop, and waited for."""
+    """Sweeps the store; if this is cancelled, it stops the sweep and waits for its end."""
     work = begin(asyncio.to_thread(sweep_store, run))
     try:
         await wait_for_end(work)

@@ -1,9 +1,9 @@
-"""Data objects that no record names: doomed by one run, deleted by another.
+"""Data objects that no record names: one run dooms them, another deletes them.
 
-What is older than G and not protected is garbage, as far as this run can tell. It goes
-only if an earlier run has found the same at least `Ages.doom` before; else it is listed as
-doomed, for another run to find. So nothing that a single run misreads, isn't shown, or takes
-for the time deletes anything.
+An object that is older than G and not protected is garbage, as far as this run can see. It is
+deleted only if an earlier run has found the same at least `Ages.doom` before; otherwise it is
+listed as doomed, for a later run. So no error of a single run deletes anything: not a misread
+record, not an incomplete listing, not a wrong clock.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class DataSweep:
         self._doomed = Doomed(run.store, run.spools.new)
 
     def sort(self, survey: Survey) -> None:
-        """Finds out what is garbage, and what of it is due, once all records were read."""
+        """Finds what is garbage, and which of it is due; call it after all records were read."""
         run = self._run
         for item, doom in joined(self._garbage(survey), survey.doomed, _key, _key):
             if item is None:
-                continue  # named again, or gone: it isn't carried on
+                continue  # it is named again, or gone, so it isn't doomed any more
             if survey.unreadable or survey.strangers:
                 run.report.note(Kind.DATA, Fate.UNSURE, item.size)
             elif doom and doom.since is not None and survey.began - doom.since >= run.ages.doom:
@@ -43,7 +43,7 @@ class DataSweep:
                 survey.waiting.add((doom or item).encode().encode())
 
     def _garbage(self, survey: Survey) -> Iterator[Doom]:
-        """What nothing protects; the report is told of the rest."""
+        """Yields the data that nothing protects, and reports the rest."""
         protected = survey.protected.sorted()
         for item, line in joined(considered(survey), protected, _key, _named):
             if item is None:
@@ -56,11 +56,11 @@ class DataSweep:
                 self._run.report.note(Kind.DATA, fate, item.size)
 
     def __call__(self, survey: Survey) -> None:
-        """Deletes what is due, and leaves a list of what is doomed to the next run.
+        """Deletes the data that is due, and leaves a list of doomed data for the next run.
 
         Raises:
-            FailedPrecondition: a record can't be read, or a frontend has declared a
-                longer life of ingests meanwhile; nothing is deleted.
+            FailedPrecondition: a record can't be read, or a frontend has meanwhile declared a
+                longer life of ingests; nothing is deleted.
         """
         run = self._run
         unread = survey.unreadable + survey.strangers

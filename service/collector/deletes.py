@@ -1,12 +1,12 @@
-"""Deletes that were broken off after their mark.
+"""Resolves Deletes that were interrupted after they had marked a hold.
 
-    a mark whose hold is gone      the mark goes
-    a mark beside its hold         the tenant gets another hold, then both go
+    a mark whose hold is gone      the mark is removed
+    a mark beside its hold         the tenant gets another hold; hold and mark are removed
 
-The second isn't finished but taken back: the mark may have landed long after its
-delete was given up, and the tenant may have been told since that it holds the blob.
-Without that, the hold would stay for ever: its tenant doesn't see it any more, and
-collectors count it. With a hold that it sees, the tenant deletes again or is glad.
+In the second case the Delete isn't finished but taken back: its mark may have taken effect long
+after the Delete was given up, and the tenant may have been told since that it holds the blob. If
+nothing were done, the hold would stay for ever: its tenant no longer sees it, but collectors count
+it. The tenant sees the new hold, and can delete it again if it wants to.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ TENANT: Final = 1
 
 
 class BrokenDeletes:
-    """The pass over marks that are older than a request can still land."""
+    """The pass over marks that are older than `Ages.landing`."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._holds = Holds(run.store, run.new_name, run.new_nonce)
 
     def __call__(self, marks: Spool) -> None:
-        """Ends the deletes that made these marks."""
+        """Resolves the Deletes that made these marks."""
         self._run.do(self._end, marks.sorted())
 
     def _end(self, line: bytes) -> None:
@@ -45,7 +45,7 @@ class BrokenDeletes:
         prefix = hold_prefix(tenant, hold_digest(name))
         keys = {entry.key for entry in run.store.list(prefix)}
         if mark not in keys:
-            return  # somebody else was faster
+            return  # another process was faster
         fate = Fate.UNMARKED
         if name in keys:
             if not self._seen_without(name, keys, tenant):
@@ -57,7 +57,7 @@ class BrokenDeletes:
         run.report.note(Kind.HOLDS, fate)
 
     def _seen_without(self, name: str, keys: set[str], tenant: str) -> bool:
-        """Sees to it that the tenant has a hold without a mark; False if that can't be."""
+        """Makes sure that the tenant has a hold without a mark; False if that isn't possible."""
         run = self._run
         marked = {key.removesuffix(DELETING) for key in keys if key.endswith(DELETING)}
         if {key for key in keys if not key.endswith(DELETING)} - marked or run.dry:

@@ -1,18 +1,19 @@
-"""What is doomed: data that some run has found unnamed, for another run to delete.
+"""The lists of doomed data: data that one run has found unnamed, and another may delete.
 
-    collector/doomed/<run>/<n>         sealed lines: key, size, and since when
-    collector/doomed/<run>/complete    how many of those there are: without it they are none
-    collector/clock                    written by a run before it looks, for the store's time
+    collector/doomed/<run>/<n>         sealed lines: key, size, and since when it is doomed
+    collector/doomed/<run>/complete    how many such objects there are; without it, none counts
+    collector/clock                    a run writes it before it looks, to learn the store's time
 
-A run deletes what it finds unnamed itself, and what an earlier run had found so at least
-`Ages.doom` before. Both moments are Last-Modified of objects that the two runs wrote, the
-first by its list, the second by `collector/clock`: stamps of the store, whatever a collector
-takes for the time. So "since when" isn't in the list of the run that found it first; who
-reads that list takes the list's own stamp, and carries it on.
+A run deletes data that it finds unnamed itself, and that an earlier run found unnamed at least
+`Ages.doom` before. Both moments are the Last-Modified of an object that the run wrote: of its list
+for the earlier run, of `collector/clock` for the later one. So both are timestamps of the store,
+whatever a collector's clock says. That is why the list of the run that first found the data doesn't
+say since when it is doomed; the next run reads the list's own timestamp, and copies it into its
+list.
 
-The newest complete list counts, by its stamp. It is written after the deletes, and the
-earlier ones are removed after that: where a run dies in between, the next goes on from
-either. A line or a list that is damaged or lost dooms nothing: its wait begins again.
+The complete list with the newest timestamp counts. A run writes it after its deletes, and removes
+the earlier lists after that; if it dies in between, the next run continues from either list. A
+damaged or lost line or list dooms nothing: the wait of its data begins again.
 """
 
 from __future__ import annotations
@@ -35,26 +36,26 @@ CLOCK: Final = f"{COLLECTOR}clock"
 COMPLETE: Final = "complete"
 FORMAT: Final = 2
 ATTEMPTS: Final = 3
-"""How often the newest list is looked for while others replace it."""
+"""How often to look for the newest list while other runs replace it."""
 NEW: Final = "new"
-"""Since when, in the list of the run that found it first."""
+"""The time in the list of the run that found the data first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doom:
-    """A data object of `size` bytes; `since` is in s since 1970, or None: since this run."""
+    """A doomed object of `size` bytes; `since` is in s since 1970, or None: since this run."""
 
     key: str
     size: int
     since: float | None
 
     def encode(self) -> str:
-        """A text that sorts by the key."""
+        """Returns a text that sorts by the key."""
         return f"{self.key} {self.size} {NEW if self.since is None else repr(self.since)}"
 
     @classmethod
     def decode(cls, text: str, listed: float | None = None) -> Doom:
-        """Reads what `encode` wrote; in a list whose stamp is `listed`, that is since when."""
+        """Parses the text of `encode`; `listed` is its list's timestamp, used for `NEW`."""
         key, size, since = text.split(" ")
         return cls(key, int(size), listed if since == NEW else float(since))
 
@@ -64,9 +65,9 @@ class Newest:
     """The list that counts.
 
     Attributes:
-        dooms: lines as `Doom.encode` makes them, each with its time.
-        objects: of all lists that a newer one replaces, this one among them.
-        damaged: lines of it that nobody believes.
+        dooms: lines of `Doom.encode`, each with its time.
+        objects: keys of all lists that the next list replaces, including this one.
+        damaged: how many of its lines are damaged and ignored.
     """
 
     dooms: Spool
@@ -74,12 +75,12 @@ class Newest:
     damaged: int = 0
 
     def __iter__(self) -> Iterator[Doom]:
-        """What is doomed, by key."""
+        """Yields what is doomed, in order of key."""
         for line in self.dooms.sorted():
             yield Doom.decode(line.decode())
 
     def __bool__(self) -> bool:
-        """Whether anything is."""
+        """Whether anything is doomed."""
         return next(self.dooms.sorted(), None) is not None
 
 
@@ -91,14 +92,14 @@ class Doomed:
         self._new_spool = new_spool
 
     def newest(self, landing: float) -> Newest:
-        """The newest complete list; where there is none, nothing is doomed.
+        """Returns the newest complete list; if there is none, nothing is doomed.
 
         Args:
-            landing: age in s from which a list that isn't complete is a dead run's.
+            landing: age in s from which an incomplete list must be a dead run's.
 
         Raises:
             DataLoss: the list is damaged as a whole.
-            UnsupportedFormat: of a newer format version.
+            UnsupportedFormat: the list has a newer format version.
         """
         for last in reversed(range(ATTEMPTS)):
             complete, objects = self._listed(landing)
@@ -143,7 +144,7 @@ class Doomed:
         return dooms, damaged
 
     def save(self, name: str, dooms: Iterable[Doom]) -> None:
-        """Writes a list of a run's own; it counts once this returns."""
+        """Writes the list of the run `name`; it counts once this returns."""
         number = 0
         for body in chunks(sealed(doom.encode()) for doom in dooms):
             self._store.put(_chunk(name, number), body)
@@ -152,14 +153,14 @@ class Doomed:
         self._store.put(f"{LISTS}{name}/{COMPLETE}", documents.encode(document))
 
     def remove(self, objects: Iterable[str]) -> None:
-        """Removes lists that don't count any more."""
+        """Removes the objects of lists that don't count any more."""
         for key in objects:
             self._store.delete(key)
 
     def store_time(self) -> float:
-        """The store's time in s since 1970: what it stamps an object with that is written now.
+        """Returns the store's time in s since 1970: the timestamp of an object written now.
 
-        In a store that takes no more objects it is what its replies say.
+        If the store is full, the time is taken from its replies.
         """
         try:
             self._store.put(CLOCK, secrets.token_hex(16).encode())

@@ -1,4 +1,4 @@
-"""One listing of all holds: which records they name, and the marks of deletes."""
+"""One listing of all holds: the records that they name, and the marks of Deletes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Held:
     """What a listing of all holds has found.
 
     Attributes:
-        names: keys of the records that a hold names.
+        names: keys of the records that holds name.
         listed: how many holds and marks there are.
     """
 
@@ -26,14 +26,13 @@ class Held:
 
 
 def list_holds(run: Run, marks: Spool | None = None, *, count: bool) -> Held:
-    """The keys of all records that a hold names, from one listing of all holds.
+    """Returns the keys of all records that holds name, by one listing of all holds.
 
-    A mark beside a hold counts as one: the delete that made it may not have come
-    to the hold itself.
+    A mark counts as a hold, because its Delete may not have deleted the hold yet.
 
     Args:
-        run: of which this is part.
-        marks: takes the marks that are older than a request can still land.
+        run: the run that this is part of.
+        marks: receives the marks that are older than `Ages.landing`.
         count: whether the report counts what is listed.
     """
     names, listed = run.spools.new(), 0

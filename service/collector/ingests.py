@@ -1,12 +1,12 @@
-"""Ingests that were left behind in Redis, and tenants that are gone.
+"""Ends ingests that were left behind in Redis, and gives up what tenants that are gone have.
 
-    being written, or moved since   → kept
-    frozen, and nobody at it        → its commit is carried to its end
-    not moved for longer than L     → dropped, with its upload and its tail
+    being written, or moved within L         → kept
+    frozen, and no process works on it       → its commit is carried out
+    not moved for longer than L              → dropped, with its upload and its tail
 
-A commit of an ingest older than L is refused, so nothing that is dropped could have
-become content any more. A tenant that has no ingests and announced its last long ago
-leaves the index; whoever opens one announces itself first.
+A commit of an ingest older than L is refused, so an ingest that is dropped could not have become
+content any more. A tenant that has no ingests, and announced its last one long ago, is removed from
+the index; a writer announces its tenant before it opens an ingest.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from holdfast.storage.sightings import Sightings
 from holdfast.storage.snapshots import Snapshots
 
 LATELY: Final = 30 * 24 * 3600.0
-"""Seconds on top of twice L in which a tenant must have been seen to be looked for."""
+"""Seconds, beyond twice L, within which a tenant must have been seen for Redis to be asked."""
 TENANTS_ABREAST: Final = 50
-"""Tenants that are looked for at once."""
+"""Tenants for which Redis is asked concurrently."""
 DELETES_ABREAST: Final = 8
-"""Digests of a tenant that is gone, given up at once."""
+"""Digests of a tenant that are given up concurrently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What it takes to act as a frontend would: Redis, and the protocol over it.
+    """The parts with which a collector acts as a frontend would, on Redis and on holds.
 
-    `now_ms`: the time in ms since 1970, by the clock of those who stamp ingests.
+    `now_ms` returns the time in ms since 1970, by the same clock that stamps ingests.
     """
 
     stale: StaleIngests
@@ -64,10 +64,10 @@ class IngestSweep:
         self._know = knowledge
 
     async def __call__(self) -> None:
-        """Looks at all tenants in the index, and at those that only the store knows.
+        """Checks the ingests of all tenants in the index, and of those that only the store knows.
 
-        Redis may have lost an entry of the index and kept the tenant's ingests: in a
-        Cluster they are in another slot. Whoever writes was noted in the store before.
+        Redis may have lost an entry of the index and kept the tenant's ingests, which are in
+        another slot of a Cluster. Each tenant that writes was noted in the store before.
 
         Raises:
             Unavailable: Redis or the store can't be reached.
@@ -121,7 +121,7 @@ class IngestSweep:
             report.note(Kind.INGESTS, Fate.DROPPED, size, f"{ref} of {tenant}")
 
     async def _carry_out(self, tenant: str, ingest: Ingest) -> None:
-        """Ends a commit; one that this version can't read, or that fails, is left frozen."""
+        """Carries out a commit; one that fails, or that this version can't read, stays frozen."""
         try:
             if not self._run.dry:
                 await self._know.commits.redrive(tenant, ingest)
@@ -143,18 +143,19 @@ class IngestSweep:
 async def give_up(
     run: Run, know: Knowledge, tenant: str, gone: Callable[[], bool] = lambda: True
 ) -> bool:
-    """Gives up all that a tenant has, as its own Abort and Delete would.
+    """Gives up all that a tenant has, as its own Aborts and Deletes would.
 
-    Ingests first: carrying a frozen commit to its end makes a hold. Snapshots of its holds last.
+    Ingests go first, because carrying out a frozen commit makes a hold. Snapshots of holds go last.
 
     Args:
-        run: what is done, and told.
-        know: of Redis.
-        tenant: who is gone.
-        gone: asks the store whether it still is; called in a thread, before each hold goes.
+        run: the run that this is part of.
+        know: acts on Redis, and on holds, as a frontend would.
+        tenant: the tenant that is gone.
+        gone: asks the store whether the tenant is still gone; called in a thread, before each
+            hold is deleted.
 
     Returns:
-        False: it isn't gone; the holds that it still had then are left.
+        False if the tenant isn't gone; then the holds that it still has are kept.
 
     Raises:
         Unavailable: Redis or the store can't be reached.

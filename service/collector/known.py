@@ -1,14 +1,14 @@
-"""What is known of records, so that those that haven't changed aren't read again.
+"""What runs have learnt of records, so that unchanged records aren't read again.
 
-    collector/known/<algorithm>-<hex>    sealed lines on the records from that digest on
+    collector/known/<algorithm>-<hex>    sealed lines about the records from that digest on
 
-A listing names each record's ETag, and no two of its writes have the same one. A record
-whose ETag is the known one needn't be read, once two runs have read it under that ETag and
-found the same: a single misreading is believed by nobody. Lines are sealed where the record
-was read and carried on as they are; one that is damaged or lost costs a read.
+A listing has each record's ETag, and no two writes of a record have the same ETag. A record needn't
+be read if its ETag is the known one, and two runs have read it under that ETag and found the same;
+so a single misread record is never trusted. A line is sealed where its record was read, and copied
+unchanged from then on. A damaged or lost line only costs a read.
 
-The objects are pages of one sorted list. Each begins where it began in the last run, unless
-it has grown too large or too small, so that one whose records are unchanged isn't written.
+The objects are pages of one sorted list. A page begins where it began in the last run, unless it
+has grown too large or too small, so that a page whose records are unchanged isn't written again.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from holdfast.storage.records import Seen, State
 
 PAGES: Final = f"{COLLECTOR}known/"
 LINES: Final = 16_000
-"""Records of one page, at most: it stays below 4 MiB."""
+"""Most records on one page, which so stays below 4 MiB."""
 BELIEVED: Final = 2
-"""Runs that must have read a record under its ETag until it is believed unread."""
+"""Runs that must have read a record under its ETag before what they found is trusted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What reading a record says to a collector.
+    """What a collector learns by reading a record.
 
     Attributes:
-        name: of the record: `<algorithm>-<hex>`.
-        etag: under which it was read.
-        state: of the record.
-        size: of the blob in bytes.
-        data_key: that it names.
-        line: the same, sealed.
-        runs: that have read it so, 1 or 2.
+        name: the record's name, `<algorithm>-<hex>`.
+        etag: the ETag under which the record was read.
+        state: the record's state.
+        size: the size of the blob, in bytes.
+        data_key: the data object that the record names.
+        line: all of these, sealed.
+        runs: how many runs have read the record with this result, 1 or 2.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Known:
 
     @property
     def believed(self) -> bool:
-        """Whether it needn't be read again under its ETag."""
+        """Whether the record needn't be read again under its ETag."""
         return self.runs >= BELIEVED
 
     @classmethod
     def of(cls, key: str, seen: Seen) -> Known:
-        """What was just read."""
+        """Returns what is known of a record that was just read."""
         record = seen.record
         name, data = name_of(key), record.data_key
         text = f"{name} {seen.etag} {record.state} {record.size} {data}"
@@ -69,7 +69,7 @@ class Known:
 
     @classmethod
     def decode(cls, stored: bytes) -> Known | None:
-        """Reads a line of a page; None if it is damaged."""
+        """Parses a line of a page; None if the line is damaged."""
         runs, _, line = stored.partition(b" ")
         text = unsealed(line)
         if text is None or runs not in {b"1", b"2"}:
@@ -78,20 +78,20 @@ class Known:
             name, etag, state, size, data = text.split(" ")
             return cls(name, etag, State(state), int(size), data, line, int(runs))
         except ValueError:
-            return None  # of a newer version, or of an ETag with a space in it
+            return None  # a newer version wrote it, or its ETag has a space in it
 
     def encode(self) -> bytes:
-        """A line of a page."""
+        """Returns the line for a page."""
         return b"%d %s" % (self.runs, self.line)
 
 
 def name_of(key: str) -> str:
-    """What a page calls the record at `key`; in the same order as keys."""
+    """Returns the name that pages use for the record at `key`; names sort as keys do."""
     return key.removeprefix(RECORDS).replace("/", "-")
 
 
 class Pages:
-    """The pages of the last run, read one after the other: for keys in their order."""
+    """The pages of the last run, read one after the other; for keys in ascending order."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -101,7 +101,7 @@ class Pages:
         self._lines: dict[str, Known] = {}
 
     def find(self, key: str) -> Known | None:
-        """What the last runs knew of the record at `key`."""
+        """Returns what the last runs knew of the record at `key`."""
         name = name_of(key)
         at = bisect_right(self.names, name) - 1
         if at > self._at:
@@ -113,14 +113,14 @@ class Pages:
         try:
             body = self._store.get(PAGES + page).body
         except HoldfastError:
-            return {}  # its records are read
+            return {}  # the page's records will be read
         self.bodies[page] = digest_of(body)
         decoded = map(Known.decode, body.split(b"\n"))
         return {known.name: known for known in decoded if known}
 
 
 class Learnt:
-    """The pages that this run leaves: takes what is known in the order of its names."""
+    """The pages that this run writes; `add` must be called in the order of names."""
 
     def __init__(
         self, store: ObjectStore, before: Pages, failed: Callable[[Exception], None]
@@ -128,9 +128,9 @@ class Learnt:
         """Writes nothing yet.
 
         Args:
-            store: where the pages are.
-            before: the pages that they replace.
-            failed: is told when one can't be written; its records are read again.
+            store: the store that has the pages.
+            before: the pages that these replace.
+            failed: called if a page can't be written; its records will be read again.
         """
         self._store = store
         self._before = before
@@ -140,7 +140,7 @@ class Learnt:
         self._kept: set[str] = set()
 
     def add(self, known: Known) -> None:
-        """Takes what is known of the next record."""
+        """Adds what is known of the next record."""
         names = self._before.names
         at = bisect_right(names, known.name) - 1
         begins = names[at] if at >= 0 else known.name
@@ -153,7 +153,7 @@ class Learnt:
         self._lines.append(known.encode())
 
     def close(self) -> None:
-        """Writes the last page, and removes those that aren't needed any more."""
+        """Writes the last page, and removes pages that aren't needed any more."""
         if self._lines:
             self._write("")
         for page in self._before.names:
@@ -176,5 +176,5 @@ class Learnt:
 
 
 def digest_of(body: bytes) -> bytes:
-    """Tells bodies apart."""
+    """Returns a hash by which to compare bodies."""
     return hashlib.blake2b(body, digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""What a crash leaves in the store beside data: tails, uploads, and snapshots of holds."""
+"""Removes what crashes leave in the store besides data: tails, uploads and snapshots of holds."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ OBJECTS_OF: Final = (TAILS, PROBE)
 
 
 def sweep_tails(run: Run) -> None:
-    """Deletes tails older than G, and what a probe of that age left.
+    """Deletes tails older than G, and objects that a probe of that age has left.
 
-    An ingest that still names such a tail goes back to its last part boundary.
+    An ingest that still names such a tail continues from its last part boundary.
     """
     for prefix in OBJECTS_OF:
         _sweep(run, Kind.TAILS, _seen(run, Kind.TAILS, run.store.list(prefix)))
 
 
 def sweep_snapshots(run: Run) -> None:
-    """Deletes snapshots older than G that no List reads: a tenant's newest complete one is read.
+    """Deletes snapshots older than G, except each tenant's newest complete one, which Lists read.
 
-    One that broke off is among them, and what a tenant that holds nothing has left.
+    Unfinished snapshots are deleted, too, and all snapshots of a tenant that holds nothing.
     """
     _sweep(run, Kind.SNAPSHOTS, _unread_snapshots(run))
 
@@ -56,7 +56,7 @@ def _seen(run: Run, kind: Kind, entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def _sweep(run: Run, kind: Kind, entries: Iterable[Entry]) -> None:
-    """Deletes what is older than G."""
+    """Deletes the entries that are older than G."""
 
     def sweep(entry: Entry) -> None:
         if run.store.now() - entry.last_modified <= run.ages.data:
@@ -70,9 +70,9 @@ def _sweep(run: Run, kind: Kind, entries: Iterable[Entry]) -> None:
 
 
 def abort_uploads(run: Run) -> None:
-    """Aborts uploads that were begun before G: no commit may complete them any more.
+    """Aborts uploads that are older than G, which no commit may complete any more.
 
-    What they were completed to meanwhile is data, and not touched by an abort.
+    If an upload was completed meanwhile, its object is data, which an abort doesn't touch.
     """
 
     def abort(upload: PendingUpload) -> None:
@@ -84,7 +84,7 @@ def abort_uploads(run: Run) -> None:
             if not run.dry:
                 run.store.abort_upload(upload.key, upload.id)
         except Unavailable as error:
-            # Parts may keep arriving at one; the others needn't wait for it.
+            # Parts may keep arriving at this upload; the other uploads needn't wait for it.
             run.report.error(f"aborting the upload of {upload.key}", error)
         else:
             run.report.note(Kind.UPLOADS, Fate.ABORTED, name=upload.key)

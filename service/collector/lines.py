@@ -1,10 +1,9 @@
-"""Lines that check themselves: what a collection leaves to the next one.
+"""Lines with their own checksums, which a run leaves for the next one.
 
     <text> <CRC32C of the text, 8 hex digits>
 
-The checksum is made where the text comes into being, and the line is carried on as it is
-from one run to the next: a bit that flips on the way, in this process too, makes it a
-line that nobody believes.
+The checksum is computed where the text is made, and the line is copied unchanged from one run to
+the next. So if a bit flips on the way, even within a process, the line is ignored as damaged.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from typing import Final
 import crc32c
 
 CHUNK: Final = 4 * 2**20
-"""Bytes of the largest object that lines are kept in."""
+"""Largest object of lines, in bytes."""
 
 
 def sealed(text: str) -> bytes:
-    """A text with its checksum."""
+    """Returns the line of a text, with its checksum."""
     line = text.encode()
     return b"%s %08x" % (line, crc32c.crc32c(line))
 
 
 def unsealed(line: bytes) -> str | None:
-    """The text of a line that `sealed` made; None if it is damaged."""
+    """Returns the text of a line that `sealed` made; None if the line is damaged."""
     text, _, checksum = line.rpartition(b" ")
     try:
         return text.decode() if int(checksum, 16) == crc32c.crc32c(text) else None
@@ -34,7 +33,7 @@ def unsealed(line: bytes) -> str | None:
 
 
 def chunks(lines: Iterable[bytes], limit: int = CHUNK) -> Iterator[bytes]:
-    """Bodies of at most `limit` bytes, each of whole lines."""
+    """Yields bodies of whole lines, of at most `limit` bytes each."""
     body: list[bytes] = []
     size = 0
     for line in lines:

@@ -1,4 +1,4 @@
-"""A collector as a program: once, or again and again until a signal."""
+"""A collector as a program: it runs once, or in a loop until a signal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from holdfast.tasks import begin
 log = structlog.get_logger(__name__)
 
 JITTER = 0.25
-"""Part of the pause by which it varies, so that several collectors spread out."""
+"""Fraction by which the pause varies at random, so that several collectors spread out."""
 
 Tell = Callable[[Report], None]
 
@@ -31,17 +31,17 @@ Tell = Callable[[Report], None]
 async def collect(
     settings: Settings, orders: Orders, *, every: float | None, began: Tell, ended: Tell
 ) -> bool:
-    """Collects once, or for ever.
+    """Collects once, or in a loop.
 
     Args:
-        settings: of the backends, and the ages.
+        settings: the settings of the backends, and the ages.
         orders: what to do.
-        every: seconds between runs, about; None: once.
+        every: approximate seconds between runs; None: run once.
         began: called with each run's report before it is filled …
-        ended: … and after.
+        ended: … and afterwards.
 
     Returns:
-        Whether the last run did all that was to be done; of a loop, that it was stopped.
+        Whether the run did everything without an error; True for a loop that was stopped.
 
     Raises:
         ConfigurationError: a backend or a setting can't be used, or isn't safe.
@@ -74,7 +74,7 @@ async def _once(
     halt: threading.Event,
 ) -> None:
     try:
-        # Each time: a frontend may have raised it since.
+        # This is asked for each run, because a frontend may have raised it.
         longest = await asyncio.to_thread(longest_lifetime, store)
     except HoldfastError as error:
         report.error("asking how long ingests may live", error)
@@ -93,7 +93,7 @@ async def _pass_on(stop: asyncio.Event, halt: threading.Event) -> None:
 
 async def _stopped(stop: asyncio.Event, pause: float) -> bool:
     """Waits about `pause` seconds; True as soon as the program is to stop."""
-    # Not a secret: it only spreads load.
+    # This needn't be a secure random number, since it only spreads load.
     wait = pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
     try:
         await asyncio.wait_for(stop.wait(), wait)

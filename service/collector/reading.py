@@ -1,8 +1,8 @@
-"""Reads the records that aren't known, and says of each what it protects and what it is due.
+"""Reads the records that aren't known, and decides what each protects and what happens to it.
 
-A record that can't be read may name anything: while there is one, no data is deleted. A
-corrupt record protects its data, so that a wrong verdict costs nothing; a tombstone does
-so only until the read grace is over.
+A record that can't be read may name any data: while there is one, no data is deleted. A corrupt
+record protects its data, so that a wrong verdict loses nothing; a tombstone protects its data only
+until the read grace is over.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from holdfast.storage.records import State
 from holdfast.storage.spool import joined, line_of
 
 PLAIN: Final = "n"
-"""Protected by a record that is live, condemned or corrupt …"""
+"""The data is protected by a record that is live, condemned or corrupt …"""
 READ_GRACE: Final = "r"
 """… or by a tombstone that is too young."""
 
@@ -38,14 +38,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is known of a record now; None: it isn't there, or couldn't be read."""
+    """What is known of a record now; `known` is None if it isn't there, or couldn't be read."""
 
     asked: Asked
     known: Known | None
     modified: float = 0.0
     read: bool = True
     damaged: str | None = None
-    """The ETag of one that isn't a record any more."""
+    """The ETag of an object that is damaged, so that it isn't a record any more."""
     error: HoldfastError | None = None
 
 
@@ -60,7 +60,7 @@ class Reading:
         self._learnt = None if run.dry else Learnt(run.store, self._pages, self._not_kept)
 
     def __call__(self) -> None:
-        """Fills in what the records say."""
+        """Reads the records, and adds what they say to the survey."""
         for found in self._run.each(self._look, self._asked()):
             self._judge(found)
         if self._learnt:
@@ -86,7 +86,7 @@ class Reading:
         known, key = asked.known, asked.entry.key
         if known and known.believed:
             return Found(asked, known, asked.entry.last_modified)
-        # One that may be condemned is read: nobody else takes back what an earlier run did to it.
+        # Records that may be condemned are read: nothing else would pardon them.
         if known and known.state is not State.CONDEMNED and asked.held and not self._all:
             return Found(asked, known, read=False)
         try:
@@ -126,7 +126,7 @@ class Reading:
             survey.unreadable += 1
             run.report.note(Kind.RECORDS, Fate.UNREADABLE)
             return
-        # Not a record by its name: what it is about, only the data has to fear.
+        # Its name isn't a record's, so it matters only because it may name any data.
         if self._all:
             run.report.error("reading records", error)
         survey.strangers += 1

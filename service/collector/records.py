@@ -1,17 +1,17 @@
-"""Records that no hold names: condemned by one run, buried by another.
+"""Records that no hold names: one run condemns them, another buries them.
 
-    pardon    what has been condemned and is named by the survey's listing → live again: one
-              listing that left a hold out mustn't count for ever as the first of two
-    condemn   what the survey's listing of all holds doesn't name: live and older than
-              the grace → condemned
-    bury      what has been condemned for long enough, by an earlier run, and isn't
-              named by the survey's listing either; a **new** listing of all holds then:
-              held → live again; not held → tombstone, if the record is still as read
+    pardon    a condemned record that the survey's listing of holds names → live again; otherwise
+              a listing that left a hold out would count for ever as the first of two
+    condemn   a live record older than the grace that the survey's listing doesn't name
+              → condemned
+    bury      a record that an earlier run condemned long enough ago, and that the survey's
+              listing doesn't name either; then all holds are listed **again**:
+              held → live again; not held → tombstone, if the record is still as it was read
 
-Live is never made a tombstone, and the first listing is never used a second time:
-both lose content. An operation that makes a hold after the second listing has passed
-its place reads the record after it, finds it condemned, and its pardon changes the
-ETag, or finds a tombstone.
+A live record is never made a tombstone directly, and the first listing never serves as the second
+one: either would lose content. If an operation makes a hold that the second listing misses, the
+operation reads the record after it made the hold. Then it either finds the record condemned, and
+its pardon changes the ETag, or it finds a tombstone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from holdfast.storage.spool import Spool, joined
 
 
 def pardon(run: Run, condemned: Spool) -> None:
-    """Makes live again what is condemned though a hold names it."""
+    """Makes condemned records that a hold names live again."""
 
     def make_live(candidate: Candidate) -> None:
         seen = as_read(run, candidate)
@@ -50,13 +50,13 @@ def pardon(run: Run, condemned: Spool) -> None:
 
 
 class Condemnation:
-    """The first pass."""
+    """The first pass, which condemns records."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     def __call__(self, condemn: Spool, bury: Spool) -> None:
-        """Condemns records; those that may be buried at once go into `bury`."""
+        """Condemns records; adds those that may be buried at once to `bury`."""
         for made in self._run.each(self._condemn, map(Candidate.decode, condemn.sorted())):
             if made is not None and self._run.ages.condemned <= 0:
                 bury.add(made.encode())
@@ -82,20 +82,20 @@ class Condemnation:
 
 
 class Burial:
-    """The second pass."""
+    """The second pass, which buries condemned records."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     def __call__(self, candidates: Spool, first: Held) -> None:
-        """Buries or pardons candidates, by a listing of all holds that it makes itself.
+        """Buries or pardons candidates, after listing all holds again.
 
         Args:
-            candidates: as they were read before.
-            first: the listing that didn't name them.
+            candidates: the records as they were read in the survey.
+            first: the listing of holds that didn't name them.
 
         Raises:
-            Braked: the listing is much shorter than the first.
+            Braked: the new listing is much shorter than the first.
         """
         run = self._run
         if next(candidates.sorted(), None) is None:
@@ -115,12 +115,12 @@ class Burial:
     def _settle(self, pair: tuple[Candidate, bool]) -> None:
         run, (candidate, held) = self._run, pair
         seen = as_read(run, candidate)
-        # A rehearsal has condemned nothing.
+        # In a rehearsal, the record is still live, because nothing was condemned.
         if seen is None or (seen.record.state is State.LIVE and not run.dry):
             run.report.note(Kind.RECORDS, Fate.RACED)
             return
         if held and seen.record.state is State.CORRUPT:
-            return  # whoever holds it, or has the bytes, heals it
+            return  # the next commit of the same content heals it
         record = seen.record.turned(State.LIVE if held else State.TOMBSTONE, run.new_nonce())
         try:
             if not run.dry:
@@ -132,7 +132,7 @@ class Burial:
             run.report.note(Kind.RECORDS, fate, seen.record.size, _named(candidate))
 
     def _with_data(self, record: Record) -> Record:
-        """A record that couldn't be read names no data; its tombstone names what never was."""
+        """Returns the record; if it couldn't be read, makes it name data that never existed."""
         return (
             record if record.data_key else replace(record, data_key=data_key(self._run.new_name()))
         )
@@ -143,9 +143,9 @@ def _named(candidate: Candidate) -> str:
 
 
 def as_read(run: Run, candidate: Candidate) -> Seen | None:
-    """The record, if it is still what it was in the survey."""
+    """Reads a record; None if it has changed since the survey."""
     try:
         seen = run.records.read(record_digest(candidate.key))
     except UnsupportedFormat:
-        return None  # a newer version has it now
+        return None  # a newer version has rewritten it
     return seen if seen and seen.etag == candidate.etag else None

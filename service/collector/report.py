@@ -1,4 +1,4 @@
-"""What a run of the collector did, kept and why."""
+"""What a run of the collector removed and what it kept, and why."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from holdfast.errors import because, shorten
 from holdfast.service.collector.brakes import Tripped
 
 Taken = Callable[["Kind", "Fate", int, str], None]
-"""Called with what a run takes: its kind, what becomes of it, its bytes, its name."""
+"""Called with each thing that a run removes: its kind, its fate, its bytes, its name."""
 
 MAX_ERRORS: Final = 20
-"""Errors told one by one; the rest is only counted."""
+"""Errors that are reported one by one; further ones are only counted."""
 
 
 class Kind(StrEnum):
-    """What the collector looks at."""
+    """The kinds of things that the collector looks at."""
 
     HOLDS = "holds"
     RECORDS = "records"
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 
 class Fate(StrEnum):
-    """What became of it, with what the table says of each."""
+    """What became of a thing, with the table's text for it."""
 
     SEEN = "seen", "seen"
     MARKED = "marked", "seen with a delete under way"
@@ -66,11 +66,11 @@ class Fate(StrEnum):
 
     @property
     def words(self) -> str:
-        """Its name in a sentence."""
+        """The fate's name, for use in a sentence."""
         return self.value.replace("_", " ")
 
     def __new__(cls, value: str, text: str) -> Self:
-        """A member with its text."""
+        """Makes a member with its text."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.text = text
@@ -81,12 +81,12 @@ TAKEN: Final = frozenset(
     {Fate.GIVEN_UP, Fate.CONDEMNED, Fate.BURIED, Fate.DELETED, Fate.REMOVED, Fate.ABORTED}
     | {Fate.DROPPED}
 )
-"""What somebody might miss that meets one of these."""
+"""The fates of things that somebody might miss afterwards."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many, and how many bytes they have."""
+    """A number of things, and their bytes together."""
 
     count: int = 0
     bytes: int = 0
@@ -94,10 +94,10 @@ class Tally:
 
 @dataclass
 class Report:
-    """Counts of one run. Safe for many threads.
+    """The counts of one run. Safe for many threads.
 
-    `dry_run`: all that is said to be done is only what would have been done.
-    `taken`: called with each thing that is taken, or would be, one at a time.
+    If `dry_run`, the report says what would have been done. `taken` is called with each thing
+    that is removed, or would be, one at a time.
     """
 
     dry_run: bool
@@ -111,7 +111,7 @@ class Report:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, kind: Kind, fate: Fate, size: int = 0, name: str = "") -> None:
-        """Counts one thing of `size` bytes; `name` is what people know what is taken by."""
+        """Counts one thing of `size` bytes; `name` is for people, if the thing is removed."""
         with self._lock:
             tally = self._tallies.setdefault((kind, fate), Tally())
             tally.count += 1
@@ -120,14 +120,14 @@ class Report:
                 self.taken(kind, fate, size, name)
 
     def error(self, what: str, error: Exception) -> None:
-        """Takes down what went wrong; the run goes on with what doesn't need it."""
+        """Records what went wrong; the run continues with what doesn't depend on it."""
         with self._lock:
             self.error_count += 1
             if len(self.errors) < MAX_ERRORS:
                 self.errors.append(shorten_line(f"{what}: {because(error)}"))
 
     def trip(self, tripped: Tripped) -> None:
-        """Takes down a brake; one that isn't accepted is an error, too."""
+        """Records a brake that was tripped; if it isn't accepted, it is an error, too."""
         with self._lock:
             self.brakes.append(tripped)
             if not tripped.accepted:
@@ -136,35 +136,35 @@ class Report:
 
     @property
     def braked(self) -> bool:
-        """Whether a brake was tripped that nobody has accepted."""
+        """Whether a brake was tripped and not accepted."""
         return any(not tripped.accepted for tripped in self.brakes)
 
     def count(self, kind: Kind, fate: Fate) -> int:
-        """How many had this fate."""
+        """Returns how many things of a kind had this fate."""
         tally = self._tallies.get((kind, fate))
         return tally.count if tally else 0
 
     @property
     def freed(self) -> int:
-        """Bytes of the objects that were deleted; parts of uploads have no known size."""
+        """Bytes of the objects that were deleted; they don't include parts of aborted uploads."""
         return sum(
             tally.bytes for (_, fate), tally in self._tallies.items() if fate is Fate.DELETED
         )
 
     @property
     def ok(self) -> bool:
-        """Whether all was done that was to be done."""
+        """Whether everything was done without an error."""
         return self.error_count == 0
 
     def rows(self) -> Iterator[tuple[Kind, Fate, Tally]]:
-        """All that was counted, in the order in which kinds and fates are defined."""
+        """Yields all counts, in the order in which kinds and fates are defined."""
         for kind in Kind:
             for fate in Fate:
                 if (kind, fate) in self._tallies:
                     yield kind, fate, self._tallies[kind, fate]
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON: counts and bytes by kind and fate."""
+        """Returns the report for JSON: counts and bytes by kind and fate."""
         counts: dict[str, dict[str, dict[str, int]]] = {}
         for kind, fate, tally in self.rows():
             counts.setdefault(kind.value, {})[fate.value] = {
@@ -184,6 +184,6 @@ class Report:
 
 
 def shorten_line(text: str, limit: int = 500) -> str:
-    """An error's text as one line of bounded length."""
+    """Returns an error's text as one line of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= limit else shorten(line, limit)

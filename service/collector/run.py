@@ -1,4 +1,4 @@
-"""What all passes of one run share: the store, the ages, the report, a few threads."""
+"""The parts that all passes of one run share: the store, the ages, the report, a few threads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class Stopped(HoldfastError):  # noqa: N818 -- reads as the fact it is
-    """The run was told to stop; what it did stands, and another run goes on from there."""
+    """The run was told to stop; what it has done stays done, and the next run continues."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,20 @@ class Run:
     """One run. Its passes block, and are called from one thread.
 
     Attributes:
-        store: what is collected.
-        records: of the store.
-        ages: what is old enough.
-        report: what is done, and why not.
-        spools: sorted lines on disk.
-        name: of this run, which no other one has.
-        new_name: for names that are never given out again.
-        new_nonce: for records.
+        store: the store that is collected.
+        records: the records of the store.
+        ages: how old things must be.
+        report: receives what is done and what is kept.
+        spools: make sorted files of lines on disk.
+        name: this run's name, which no other run has.
+        new_name: makes names that are never used again.
+        new_nonce: makes nonces for records.
         declared_lifetime: asks the store for the longest life of an ingest, in s.
-        pool: for requests at once; None: one after the other.
-        abreast: how many requests at once.
-        stop: set when the run is to end.
-        accept: brakes that somebody has looked at.
-        limits: of the brakes.
+        pool: makes concurrent requests; None: requests are made one after the other.
+        abreast: how many requests are made concurrently.
+        stop: set when the run must end.
+        accept: brakes that an operator has accepted.
+        limits: the limits of the brakes.
     """
 
     store: ObjectStore
@@ -73,10 +73,10 @@ class Run:
         return self.report.dry_run
 
     def watched(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, until the run is told to stop.
+        """Yields the items, until the run is told to stop.
 
         Raises:
-            Stopped: it was.
+            Stopped: the run was told to stop.
         """
         for item in items:
             if self.stop.is_set():
@@ -84,7 +84,7 @@ class Run:
             yield item
 
     def listed(self, prefix: str) -> Iterator[Entry]:
-        """What is listed below a prefix, which must be in order: joins rest on it.
+        """Yields the entries below a prefix, which must be in order, because joins depend on it.
 
         Raises:
             Stopped: the run was told to stop.
@@ -100,10 +100,10 @@ class Run:
             yield entry
 
     def stop_for(self, tripped: Iterable[Tripped]) -> None:
-        """Ends the run unless all of these were accepted; a rehearsal goes on all the same.
+        """Ends the run unless all of these brakes were accepted; a rehearsal always continues.
 
         Raises:
-            Braked: one wasn't.
+            Braked: a brake wasn't accepted.
         """
         for one in list(tripped):
             accepted = one.brake in self.accept & ACCEPTABLE
@@ -114,7 +114,7 @@ class Run:
             raise Braked("the run has stopped before it changed anything")
 
     def each(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """The results of `call` for all items, in order, some at a time."""
+        """Yields the results of `call` for all items, in order; some calls run concurrently."""
         if self.pool is None:
             yield from map(call, self.watched(items))
             return
@@ -132,7 +132,7 @@ class Run:
 
     @contextmanager
     def guarded(self, what: str) -> Iterator[None]:
-        """Surrounds a pass: its error is taken down, so that the next one can run."""
+        """Surrounds a pass, and records its error, so that the next pass can run."""
         self.report.doing = what
         log.info("collecting", what=what)
         try:
@@ -144,6 +144,6 @@ class Run:
             self.report.error(what, error)
 
     def do(self, call: Callable[[Item], object], items: Iterable[Item]) -> None:
-        """Calls `call` for all items, some at a time."""
+        """Calls `call` for all items; some calls run concurrently."""
         for _ in self.each(call, items):
             pass

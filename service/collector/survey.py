@@ -1,14 +1,14 @@
-"""One look at the whole store, before anything in it is changed.
+"""A survey of the whole store, before anything in it is changed.
 
-    what is doomed    by an earlier run
-    data              listed: only what is older than G is considered
-    holds             listed, a first time
-    records           listed, **then** read, but for those that are known: what they
-                      name is protected, and those that no hold names are judged
+    doomed data       read from the list of an earlier run
+    data              listed: only data older than G is considered
+    holds             listed, for the first time
+    records           listed, **then** read, unless they are known: the data that they name
+                      is protected, and those that no hold names are judged
 
-The order matters: a commit that began before the listing of data has made its record before
-the records are read, or is too old to make it; and a hold that was made before the listing
-of holds is in it when its record is judged.
+The order matters. If a commit began before data is listed, it has made its record before the
+records are read, or is too old to make it. If a hold was made before holds are listed, it is in the
+listing when its record is judged.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from holdfast.storage.spool import Spool, halves, line_of
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A record to condemn or to bury, as it was read; size in bytes, of the blob."""
+    """A record to condemn, pardon or bury, as it was read; `size` is the blob's, in bytes."""
 
     key: str
     etag: str
     size: int = 0
 
     def encode(self) -> bytes:
-        """A line that sorts by the key."""
+        """Returns a line that sorts by the key."""
         return line_of(self.key, f"{self.size} {self.etag}")
 
     @classmethod
     def decode(cls, line: bytes) -> Candidate:
-        """Reads what `encode` wrote."""
+        """Parses a line of `encode`."""
         key, rest = halves(line)
         size, _, etag = rest.partition(" ")
         return cls(key, etag, int(size))
@@ -48,22 +48,22 @@ class Candidate:
 
 @dataclass
 class Survey:
-    """What a run has found, on disk, and how much it is.
+    """What a run has found (lists are on disk), and how much that is.
 
     Attributes:
-        doomed: by an earlier run.
+        doomed: data that an earlier run has doomed.
         began: the store's time, in s since 1970, before this run read anything else.
         considered: data objects older than G.
-        held: what holds name.
-        marks: of deletes that were broken off.
+        held: the records that holds name.
+        marks: marks of interrupted Deletes.
         protected: data that a record names, and why it is protected.
         pardon: condemned records that a hold names: an earlier run didn't see it, or it is new.
         condemn: records to condemn.
-        bury: records to bury, if a second listing says the same.
-        tombstones: that may be removed, by the data that they name.
-        due: data to delete: this run and an earlier one have found it unnamed.
-        waiting: data that goes no further than into the list of what is doomed.
-        strangers: objects among the records that may name anything.
+        bury: records to bury, if a second listing of holds doesn't name them either.
+        tombstones: tombstones that may be removed, by the data that they name.
+        due: data to delete, because this run and an earlier one have found it unnamed.
+        waiting: data that this run only lists as doomed.
+        strangers: how many objects among the records aren't records, and may name any data.
     """
 
     doomed: Newest
@@ -91,12 +91,12 @@ class Survey:
 
     @property
     def old_data(self) -> bool:
-        """Whether any data is old enough to go."""
+        """Whether any data is old enough to be deleted."""
         return next(self.considered.sorted(), None) is not None
 
     @property
     def plan(self) -> Plan:
-        """What brakes look at."""
+        """The figures that brakes check."""
         return Plan(
             holds=self.held.listed,
             digests=self.digests,
@@ -112,7 +112,7 @@ class Survey:
 
 
 def begin(run: Run) -> Survey:
-    """What is doomed, the data and the holds: all but the records."""
+    """Surveys doomed data, data and holds, but not yet the records."""
     new, marks = run.spools.new, run.spools.new()
     doomed = _doomed(run)
     asks = doomed and not run.dry
@@ -167,6 +167,6 @@ def _list_data(run: Run) -> tuple[Spool, int, int]:
 
 
 def considered(survey: Survey) -> Iterator[Doom]:
-    """The data that is older than G, by key."""
+    """Yields the data that is older than G, in order of key."""
     for line in survey.considered.sorted():
         yield Doom.decode(line.decode())

@@ -1,7 +1,8 @@
-"""The passes over the store, in their order. Blocking.
+"""The passes over the store, in order. Blocking.
 
-First a look at all of it, then the brakes, then what is done about it. A pass that fails is
-told of, and the others run, since each is safe by itself; after a brake none does.
+First the whole store is surveyed, then the brakes are checked, then the passes act. If a pass
+fails, that is reported, and the others still run, because each is safe by itself. After a brake,
+none runs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from holdfast.service.collector.tombstones import remove_tombstones
 
 
 def sweep_store(run: Run) -> None:
-    """Runs all passes over the store; what went wrong is in the report.
+    """Runs all passes over the store; the report has what went wrong.
 
     Raises:
         Stopped: the run was told to stop.

@@ -1,13 +1,14 @@
-"""Tombstones that nothing needs any more, where a DELETE can be told which record it is for.
+"""Removes tombstones that nothing needs any more, if the store has conditional DELETEs.
 
-A tombstone says of the data that it names that it is dead: a commit that is carried out again
-with that data finds it, and is refused. Past G no such commit may write its record any more,
-so that "absent" says the same to it; and a commit of new bytes takes either for the same.
+A tombstone says that the data that it names is dead: if a commit with that data is carried out
+again, it finds the tombstone and is refused. After G, no such commit may write its record any more,
+so an absent record has the same effect on it. To a commit of new bytes, a tombstone and an absent
+record are the same.
 
-One is removed if two runs have read it as a tombstone, it is older than G, no hold names it
-and its data is gone, by a DELETE of that very record: whoever commits meanwhile has changed
-its ETag. Some stores ignore that condition (`storage.probe.deletes_conditionally`), and
-would delete the new record: there tombstones stay.
+A tombstone is removed if two runs have read it as a tombstone, it is older than G, no hold names
+it, and its data is gone. The DELETE is conditional on its ETag, because a concurrent commit changes
+the record. Some stores ignore that condition (`storage.probe.deletes_conditionally`), and would
+delete the new record; in these, tombstones stay.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from holdfast.storage.spool import halves, joined
 
 
 def remove_tombstones(run: Run, survey: Survey) -> None:
-    """Removes what the survey has found of them, if their data is gone."""
+    """Removes the tombstones that the survey has found, if their data is gone."""
     gone = _without_data(survey)
     first = next(gone, None)
     if first is None or (not run.dry and not deletes_conditionally(run.store)):
@@ -44,8 +45,8 @@ def remove_tombstones(run: Run, survey: Survey) -> None:
 
 
 def _without_data(survey: Survey) -> Iterator[Candidate]:
-    # What a tombstone older than G names is older than G, too: if it were there, it
-    # would be among what is considered.
+    # The data that a tombstone older than G names is older than G, too. If the data were
+    # still there, it would be among the considered data.
     lines = survey.tombstones.sorted()
     keys = (doom.key for doom in considered(survey))
     for line, key in joined(lines, keys, lambda text: halves(text)[0].encode(), str.encode):
