@@ -45,7 +45,7 @@ class BrokenDeletes:
         prefix = hold_prefix(tenant, hold_digest(name))
         keys = {entry.key for entry in run.store.list(prefix)}
         if mark not in keys:
-            return  # another process was faster
+            return  # somebody else was faster
         fate = Fate.UNMARKED
         if name in keys:
             if not self._seen_without(name, keys, tenant):
