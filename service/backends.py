@@ -44,6 +44,7 @@ def open_store(settings: Settings) -> ObjectStore:
             read_timeout=settings.store_silence,
         ),
         tell=tell,
+        skewed=tell_skew,
     )
 
 
@@ -54,6 +55,21 @@ def tell(change: Change) -> None:
         log.warning("a backend is back", **spell)
     else:
         log.warning("a backend is lost: it doesn't answer", **spell)
+
+
+def tell_skew(ahead: float) -> None:
+    """Logs that this machine's clock is wrong, or right again: once for each.
+
+    Args:
+        ahead: seconds by which it is ahead of the store's.
+    """
+    if ahead:
+        log.warning(
+            "this machine's clock differs from the store's; requests are signed by the store's",
+            seconds_ahead=round(ahead),
+        )
+    else:
+        log.warning("this machine's clock agrees with the store's again")
 
 
 @contextmanager

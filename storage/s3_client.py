@@ -32,6 +32,7 @@ from holdfast.storage.s3_direct import NOTHING, Answer, DirectRequests
 from holdfast.storage.s3_errors import ChangedOnTheWay, translated
 from holdfast.storage.s3_idle import renew_idle
 from holdfast.storage.s3_settings import S3Settings
+from holdfast.storage.s3_signing import sign_in_time
 from holdfast.storage.s3_strangers import about, objection, understood, watch
 
 PLAIN: Final = frozenset(
@@ -60,6 +61,9 @@ class Bucket:
         elapsed: Callable[[], float] = uptime,
         sleep: Callable[[float], None] = time.sleep,
         tell: Callable[[Change], None] = lambda _: None,
+        *,
+        wall: Callable[[], float] = time.time,
+        skewed: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Makes the clients; sends nothing yet.
 
@@ -68,6 +72,8 @@ class Bucket:
             elapsed: a clock, in s, that runs on while the machine is suspended.
             sleep: waits for some seconds.
             tell: called when the store stops answering, and when it answers again.
+            wall: this machine's clock, in s since 1970.
+            skewed: called when that clock becomes wrong or right again, see `ServerClock`.
 
         Raises:
             ConfigurationError: the settings can't name a bucket.
@@ -78,7 +84,7 @@ class Bucket:
         self._longest_pause = settings.longest_pause
         self._checksums = settings.checksums
         self._sleep = sleep
-        self._clock = ServerClock(elapsed)
+        self._clock = ServerClock(elapsed, wall, skewed)
         self._throttled = 0
         self._backend = Backend("S3", elapsed, tell)
         circuit = Circuit(self._backend, elapsed, self._drop_idle)
@@ -86,7 +92,9 @@ class Bucket:
             session = boto3.session.Session()
             self._client = new_client(session, settings, settings.attempts)
             self._once = new_client(session, settings, 1)
-            self._direct = DirectRequests(session, settings, circuit, elapsed)
+            self._direct = DirectRequests(
+                session, settings, circuit, elapsed, self._clock.for_signing
+            )
         except (ValueError, boto.BotoCoreError) as error:
             raise ConfigurationError(
                 f"no S3 client for bucket {settings.bucket!r}: {because(error)}; "
@@ -98,6 +106,7 @@ class Bucket:
             client.meta.events.register("after-call.s3", self._clock.note)
             watch(client)
             renew_idle(client, elapsed)
+            sign_in_time(client, self._clock)
             bound(client, circuit, settings)
             client.meta.events.register("needs-retry.s3", self._note_try)
 

@@ -34,15 +34,20 @@ class ServerClock:
         self,
         elapsed: Callable[[], float] = uptime,
         wall: Callable[[], float] = time.time,
+        skewed: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Knows no time yet: the first date counts, and the process that starts compares it.
 
         Args:
             elapsed: counts seconds, also while the machine is suspended.
             wall: this machine's clock, in s since 1970.
+            skewed: told by how many seconds this machine's clock is ahead of the store's, once when
+                that becomes too much, and 0 once they agree again.
         """
         self._elapsed = elapsed
         self._wall = wall
+        self._skewed = skewed
+        self._off = False
         self._lock = threading.Lock()
         self._date: float | None = None
         self._at = 0.0
@@ -61,9 +66,9 @@ class ServerClock:
         with self._lock:
             at, wall = self._elapsed(), self._wall()
             expected = date if self._date is None else self._date + at - self._at
-            if _agree(date, expected) or _agree(date, wall):
+            if agree(date, expected) or agree(date, wall):
                 self._date, self._at, self._doubted = date, at, None
-            elif date < expected or not _agree(expected, wall):
+            elif date < expected or not agree(expected, wall):
                 self._doubted = date - expected
 
     def now(self) -> float:
@@ -81,6 +86,20 @@ class ServerClock:
                 )
             return self._reckoned()
 
+    def for_signing(self) -> float:
+        """The time at which a request is signed, in s since 1970.
+
+        It is this machine's, unless the store's is known to be another.
+        """
+        with self._lock:
+            wall, reckoned = self._wall(), self._reckoned()
+            unknown = self._date is None or self._doubted is not None
+            off = not unknown and not agree(wall, reckoned)
+            changed, self._off = off != self._off, off
+        if changed:
+            self._skewed(wall - reckoned if off else 0.0)
+        return reckoned if off else wall
+
     def believed(self, header: str | None) -> float:
         """When a reply was written: its Date header, or the expected time if the header is no good.
 
@@ -90,7 +109,7 @@ class ServerClock:
         date = self.parse(header)
         with self._lock:
             reckoned = self._reckoned()
-        return date if date is not None and _agree(date, reckoned) else reckoned
+        return date if date is not None and agree(date, reckoned) else reckoned
 
     def _reckoned(self) -> float:
         return 0.0 if self._date is None else self._date + self._elapsed() - self._at
@@ -104,5 +123,6 @@ class ServerClock:
             return None
 
 
-def _agree(one: float, other: float) -> bool:
+def agree(one: float, other: float) -> bool:
+    """Whether two clocks say the same, in s, as far as that matters here."""
     return abs(one - other) <= AGREE

@@ -43,6 +43,7 @@ from holdfast.storage.port import Body, Buffer, pieces
 from holdfast.storage.s3_circuit import Circuit, patience
 from holdfast.storage.s3_idle import KEPT, socket_options
 from holdfast.storage.s3_settings import S3Settings
+from holdfast.storage.s3_signing import timed
 
 NOTHING: Final[Mapping[str, str]] = {}
 PIECE: Final = 256 * 1024
@@ -88,6 +89,7 @@ class DirectRequests:
         settings: S3Settings,
         circuit: Circuit,
         clock: Callable[[], float],
+        time: Callable[[], float],
     ) -> None:
         """Connects to nobody yet.
 
@@ -96,10 +98,12 @@ class DirectRequests:
             settings: where the bucket is.
             circuit: what each request passes.
             clock: in s, never set back.
+            time: at which requests are signed, in s since 1970.
         """
         self._settings = settings
         self._circuit = circuit
         self._clock = clock
+        self._time = time
         self._session = session
         self._credentials = session.get_credentials()
         base = urlsplit(_url_of_bucket(session, settings))
@@ -177,7 +181,8 @@ class DirectRequests:
         if self._credentials is None:
             raise NoCredentialsError
         frozen = self._credentials.get_frozen_credentials()
-        S3SigV4Auth(frozen, "s3", self._settings.region).add_auth(request)
+        auth = S3SigV4Auth(frozen, "s3", self._settings.region)
+        timed(auth, self._time).add_auth(request)
         return dict(request.headers.items())
 
     # -- connections

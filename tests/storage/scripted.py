@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,8 +45,8 @@ class Script:
     headers: list[dict[str, str]] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
 
-    def store(self, **settings: Any) -> S3Store:
-        """A store that talks to this server."""
+    def store(self, wall: Callable[[], float] = time.time, **settings: Any) -> S3Store:
+        """A store that talks to this server, on a machine with that clock."""
         defaults: dict[str, Any] = {
             "bucket": "bucket",
             "endpoint": self.endpoint,
@@ -53,7 +54,8 @@ class Script:
             "attempts": 1,
             "longest_pause": 0.01,
         }
-        return S3Store(S3Settings(**{**defaults, **settings}), sleep=self.pauses.append)
+        chosen = S3Settings(**{**defaults, **settings})
+        return S3Store(chosen, sleep=self.pauses.append, wall=wall)
 
 
 @contextmanager
@@ -71,7 +73,10 @@ def scripted(*replies: Reply) -> Iterator[Script]:
             if reply.hang_up:
                 self.close_connection = True
                 return
-            self.send_response(reply.status)
+            if "Date" in reply.headers:
+                self.send_response_only(reply.status)  # without a date of its own
+            else:
+                self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             length = len(reply.body) if reply.claimed is None else reply.claimed

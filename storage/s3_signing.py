@@ -1,0 +1,75 @@
+"""Requests to S3 are signed at the right time, although this machine's clock may be wrong.
+
+S3 refuses a request that was signed 15 minutes before or after its own time. botocore signs by this
+machine's clock alone. Here the store's time counts where the two are known to differ; if that
+becomes known by the refusal itself, the request, which wasn't carried out, is sent again.
+
+Source: "Signature Version 4" and "Error responses" (RequestTimeTooSkewed), Amazon S3 API reference.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
+
+from holdfast.storage.s3_clock import ServerClock, agree
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Auth = TypeVar("Auth")
+_TIMESTAMP: Final = "timestamp"
+"""What botocore calls the time of a signature in a request's context."""
+_AGAIN: Final = "holdfast_signed_again"
+
+
+def timed(auth: Auth, now: Callable[[], float]) -> Auth:
+    """Lets a signer of botocore's sign at a given time.
+
+    Args:
+        auth: the signer, which is changed; left alone if it isn't of version 4.
+        now: in s since 1970.
+    """
+    if not isinstance(auth, SigV4Auth):
+        return auth
+    modify = auth._modify_request_before_signing  # type: ignore[attr-defined]  # noqa: SLF001 -- botocore asks its own clock just before
+
+    def at_that_time(request: Any) -> None:  # noqa: ANN401 -- botocore's
+        moment = dt.datetime.fromtimestamp(now(), dt.UTC)
+        request.context[_TIMESTAMP] = moment.strftime(SIGV4_TIMESTAMP)
+        modify(request)
+
+    auth._modify_request_before_signing = at_that_time  # type: ignore[attr-defined]  # noqa: SLF001
+    return auth
+
+
+def sign_in_time(client: S3Client, clock: ServerClock) -> None:
+    """Lets a client sign at the right time, and once more what was signed at a wrong one."""
+    signer = client._request_signer  # type: ignore[attr-defined]  # noqa: SLF001 -- no event comes between
+    auth_of = signer.get_auth_instance
+
+    def chosen(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 -- botocore's
+        return timed(auth_of(*arguments, **named), clock.for_signing)
+
+    def again(request_dict: Any, response: tuple[Any, Any] | None = None, **_: Any) -> Any:  # noqa: ANN401 -- 0, or None; the stubs know no answers
+        if response is None or response[0].status_code != HTTPStatus.FORBIDDEN:
+            return None
+        clock.note(response[0])
+        context = request_dict["context"]
+        if context.get(_AGAIN) or agree(_signed(context), clock.for_signing()):
+            return None
+        context[_AGAIN] = True
+        return 0
+
+    signer.get_auth_instance = chosen
+    client.meta.events.register_first("needs-retry.s3", again)
+
+
+def _signed(context: dict[str, Any]) -> float:
+    """When a request was signed, in s since 1970."""
+    moment = dt.datetime.strptime(context[_TIMESTAMP], SIGV4_TIMESTAMP).replace(tzinfo=dt.UTC)
+    return moment.timestamp()
