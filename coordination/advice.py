@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
-from holdfast.coordination.connection import Client
+from holdfast.coordination.client import Client
 from holdfast.coordination.probe import RESP, first_words, speaks_tls
 from holdfast.coordination.target import Target
 from holdfast.errors import HoldfastError, PermissionDenied

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from holdfast.coordination.connection import Client, translated
+from holdfast.coordination.client import Client
+from holdfast.coordination.connection import translated
 from holdfast.coordination.keys import arrived
 from holdfast.digests import Digest
 

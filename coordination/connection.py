@@ -21,6 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from holdfast import deadlines, keepalive
+from holdfast.coordination.client import Client
 from holdfast.coordination.sentinel import master
 from holdfast.coordination.target import Target
 from holdfast.errors import (
@@ -51,9 +52,6 @@ NO_TURN: Final = "No connection available"
 """How redis-py says that all connections of a pool were in use for too long."""
 FULL: Final = "-OOM "
 """How Redis 6.2 quotes the code of an error that a script met."""
-
-Client = Any
-"""A `Redis` or a `RedisCluster`: their typing shares no base."""
 
 
 def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
@@ -173,8 +171,10 @@ class Subscription:
             Unavailable: Redis can't be reached.
         """
         async with translated():
-            own = isinstance(client, RedisCluster)
-            subscription = cls(await _any_node(client) if own else client, own=own)
+            if isinstance(client, RedisCluster):
+                subscription = cls(await _any_node(client), own=True)
+            else:
+                subscription = cls(client, own=False)
             try:
                 await subscription._pubsub.subscribe(channel)
                 await subscription._wait(SOCKET_TIMEOUT)
@@ -201,7 +201,7 @@ class Subscription:
         reply = await self._pubsub.parse_response(block=False, timeout=wait)
         if reply is None:
             raise redis_errors.TimeoutError("the subscription is silent")
-        return await self._pubsub.handle_message(reply)
+        return await self._pubsub.handle_message(reply)  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
         """Ends the subscription."""
@@ -209,7 +209,7 @@ class Subscription:
 
     async def _close(self) -> None:
         with suppress(redis_errors.RedisError, OSError):
-            await self._pubsub.aclose()
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
         if self._own:
             await self._redis.aclose()
 

@@ -5,7 +5,8 @@ Whether a store and a Redis belong together is `service.pairing`'s to find out.
 
 from __future__ import annotations
 
-from holdfast.coordination.connection import Client, translated
+from holdfast.coordination.client import Client
+from holdfast.coordination.connection import translated
 from holdfast.coordination.keys import confirmed, known
 from holdfast.coordination.scripts import Scripts, text
 

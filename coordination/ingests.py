@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Final
 
 from holdfast.coordination.changes import Checkpoint, Progress, SavedTail, Sealed
-from holdfast.coordination.connection import Client, Subscription, translated
+from holdfast.coordination.client import Client
+from holdfast.coordination.connection import Subscription, translated
 from holdfast.coordination.ingest import Done, Dropped, Ingest, Opened, StoredPart, Turn
 from holdfast.coordination.keys import LOST, TENANTS, Keys
 from holdfast.coordination.leases import Lease, lost

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from redis import exceptions as redis_errors
+from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
 from holdfast.checks import Check
 from holdfast.clocks import uptime
 from holdfast.coordination.changes import Checkpoint, SavedTail
-from holdfast.coordination.connection import Client, translated
+from holdfast.coordination.client import Client
+from holdfast.coordination.connection import translated
 from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.ingest import StoredPart
 from holdfast.coordination.ingests import Ingests
@@ -144,7 +146,7 @@ async def speaks_tls(client: Client) -> bool:
 
 def _address(client: Client) -> tuple[str, int] | None:
     """Host and port of a single server; None of anything else."""
-    if _is_cluster(client) or not hasattr(client.connection_pool, "connection_kwargs"):
+    if not isinstance(client, Redis):
         return None
     options = client.connection_pool.connection_kwargs
     if "host" not in options or "port" not in options:

@@ -16,7 +16,8 @@ from typing import Any, Final
 from redis.exceptions import NoScriptError
 
 from holdfast.backend import Backend
-from holdfast.coordination.connection import DEADLINE, Client, master_of, translated
+from holdfast.coordination.client import Client
+from holdfast.coordination.connection import DEADLINE, master_of, translated
 
 Argument = str | bytes | int
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from holdfast.coordination.connection import Client, translated
+from holdfast.coordination.client import Client
+from holdfast.coordination.connection import translated
 from holdfast.coordination.ingest import Ingest
 from holdfast.coordination.keys import TENANTS, Keys
 from holdfast.coordination.scripts import Scripts, pairs, text

@@ -20,7 +20,8 @@ import structlog
 from holdfast.backend import Backend
 from holdfast.clocks import uptime
 from holdfast.coordination.arrivals import Arrivals
-from holdfast.coordination.connection import Client, close_client, open_client
+from holdfast.coordination.client import Client
+from holdfast.coordination.connection import close_client, open_client
 from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.scripts import Scripts

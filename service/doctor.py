@@ -13,7 +13,8 @@ from typing import Final
 from holdfast.checks import Check
 from holdfast.clocks import uptime
 from holdfast.coordination.advice import advice, causes_of
-from holdfast.coordination.connection import Client, close_client, open_client
+from holdfast.coordination.client import Client
+from holdfast.coordination.connection import close_client, open_client
 from holdfast.coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.coordination.identity import Identity
 from holdfast.coordination.probe import probe as probe_redis

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.clocks import uptime
-from holdfast.coordination.connection import Client, close_client, open_client
+from holdfast.coordination.client import Client
+from holdfast.coordination.connection import close_client, open_client
 from holdfast.coordination.leases import MARGIN, Leases
 from holdfast.coordination.releases import Releases
 from holdfast.coordination.scripts import Scripts

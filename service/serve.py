@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from holdfast.checks import require
-from holdfast.coordination.connection import Client
+from holdfast.coordination.client import Client
 from holdfast.coordination.embedded import EmbeddedRedis
 from holdfast.coordination.probe import probe
 from holdfast.deadlines import within

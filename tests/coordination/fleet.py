@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from holdfast.coordination.changes import Checkpoint, SavedTail
-from holdfast.coordination.connection import Client, open_client
+from holdfast.coordination.connection import open_client
 from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.ingest import Ingest, StoredPart
 from holdfast.coordination.ingests import Ingests
@@ -40,9 +40,16 @@ class Clock:
 
 @dataclass
 class Frontend:
-    """What a frontend keeps in Redis, for one tenant."""
+    """What a frontend keeps in Redis, for one tenant.
 
-    client: Client
+    Attributes:
+        client: redis-py's own, of whatever kind: tests look at all that Redis has.
+        tenant: whose view it is.
+        clock: of the leases.
+        tokens: names of changes of holds.
+    """
+
+    client: Any
     tenant: str
     clock: Clock = field(default_factory=Clock)
     tokens: Any = field(default_factory=itertools.count)

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import exceptions as redis_errors
@@ -58,7 +59,7 @@ def test_the_promise() -> None:
 
 async def test_a_full_pool_names_itself(versions: RedisServer) -> None:
     """Where all connections are in use for too long, that is said, and not that Redis is away."""
-    client = open_client(versions.url, pool_size=1)
+    client: Any = open_client(versions.url, pool_size=1)
     taken = await client.connection_pool.get_connection()
     try:
         with pytest.raises(Unavailable, match="as this frontend makes at once") as refused:
@@ -176,7 +177,7 @@ async def test_a_script_that_never_ends(old_and_new: Frontend, versions: RedisSe
     """A Redis that runs somebody's endless script is UNAVAILABLE, not a hang."""
     await old_and_new.client.config_set("lua-time-limit", 1)
     await old_and_new.ingests.find_all("a")
-    other = open_client(versions.url)
+    other: Any = open_client(versions.url)
     endless = asyncio.create_task(other.eval("while true do end", 0))
     with pytest.raises(Unavailable):
         await for_ever(lambda: old_and_new.open("ref", "n", "a"))
@@ -393,7 +394,7 @@ async def test_a_broken_subscription(own_redis: RedisServer) -> None:
 @pytest.mark.parametrize("form", URLS)
 async def test_connections_are_probed(form: str) -> None:
     """Each connection has TCP keepalive, so that a balancer doesn't take it for unused."""
-    client = open_client(form.format("127.0.0.1:6379"))
+    client: Any = open_client(form.format("127.0.0.1:6379"))
     options = client.get_connection_kwargs()
     assert options["socket_keepalive"]
     assert options["socket_keepalive_options"] == keepalive.tcp_options()
@@ -420,7 +421,7 @@ async def test_a_connection_that_cant_be_closed() -> None:
         await asyncio.Event().wait()
 
     server = await asyncio.start_server(deaf, "127.0.0.1", 0)
-    client = open_client(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    client: Any = open_client(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     sending = asyncio.create_task(client.set("key", bytes(2**26)))
     await greeted.wait()
     await close_client(client)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.coordination.connection import Client
+from holdfast.coordination.client import Client
 from holdfast.coordination.hold_cache import TOGETHER, HoldCache
 from holdfast.coordination.scripts import Argument, Scripts
 from holdfast.digests import Digest

@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import suppress
+from typing import Any
 
 from redis.crc import key_slot
 
-from holdfast.coordination.connection import (
-    POOL_SIZE,
-    Client,
-    close_client,
-    open_client,
-    translated,
-)
+from holdfast.coordination.client import Client
+from holdfast.coordination.connection import POOL_SIZE, close_client, open_client, translated
 from holdfast.coordination.ingest import Done
 from holdfast.coordination.keys import TENANTS, Keys
 from holdfast.coordination.probe import probe
@@ -72,7 +68,7 @@ async def test_the_probe_of_a_cluster(cluster: Cluster, unique: str) -> None:
 
 async def test_a_master_that_hangs(cluster: Cluster, unique: str) -> None:
     """Requests to other masters don't wait behind those to one that gives no answer."""
-    client = open_client(cluster.url, pool_size=2)
+    client: Any = open_client(cluster.url, pool_size=2)
     names = [Keys(f"{unique}-{number}").index for number in range(50)]
     await client.get(names[0])
     hanging = names[0]

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from holdfast.coordination.connection import Client, open_client
+from holdfast.coordination.connection import open_client
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.keys import LOST
 from holdfast.coordination.leases import Lease, Leases
@@ -35,7 +35,7 @@ class Watch:
     leases: Leases
     ingests: Ingests
     plan: Plan
-    redis: Client
+    redis: Any
 
     async def open(self, ref: str) -> Lease:
         """Takes a ref."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from holdfast.checks import Check
-from holdfast.coordination.connection import Client, close_client, open_client
+from holdfast.coordination.connection import close_client, open_client
 from holdfast.coordination.identity import Identity
 from holdfast.coordination.probe import skew
 from holdfast.coordination.scripts import Scripts
@@ -68,7 +68,7 @@ async def test_a_replica(redis_url: str, tmp_path: Path) -> None:
     assert "name the master" in wrong.advice
 
 
-async def has_a_replica(client: Client) -> bool:
+async def has_a_replica(client: Any) -> bool:
     """Whether a replica is connected to a master."""
     return bool((await client.info("replication"))["connected_slaves"])
 
@@ -78,7 +78,7 @@ async def test_a_master_of_replicas(own_redis: RedisServer, tmp_path: Path) -> N
     folder = tmp_path / "replica"
     folder.mkdir()
     url = own_redis.url.replace("//", "//:right@")
-    client = open_client(url)
+    client: Any = open_client(url)
     port = str(urlsplit(own_redis.url).port)
     options = ("--replicaof", "127.0.0.1", port, "--masterauth", "right")
     with RedisServer(folder, 0, *options):
@@ -210,7 +210,7 @@ async def test_nothing_is_left(own_redis: RedisServer, tmp_path: Path) -> None:
     checks = await examine(Settings(redis_url=url, data_dir=folder, listen=[LISTEN]))
     assert all(check.ok for check in checks if check.essential), checks
     assert list(folder.parent.iterdir()) == []
-    client = open_client(url)
+    client: Any = open_client(url)
     assert await client.keys("*") == []
     await close_client(client)
 
@@ -232,7 +232,7 @@ async def test_another_redis(own_redis: RedisServer, tmp_path: Path) -> None:
     assert not check.ok
     assert "redis-1:6379" in check.found
     assert "node-1/7" in check.found
-    client = open_client(url)
+    client: Any = open_client(url)
     await Identity(client, Scripts(client)).claim("name", "known")
     await close_client(client)
     assert (await found("Redis of this store", redis_url=url, data_dir=tmp_path)).ok

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpc import StatusCode
@@ -214,7 +215,7 @@ async def test_a_damaged_commit_in_redis(
     frontend = await folder_fleet.frontend(store)
     client = frontend.tenant(tenant)
     await frozen(client, store, fill(100_000), "put")
-    redis = frontend.running.redis
+    redis: Any = frontend.running.redis
     await redis.hset(Keys(tenant).ingest("ref"), "frozen", "{")
     if ends == "abort":
         await client.abort("ref")

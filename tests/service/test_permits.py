@@ -88,7 +88,8 @@ class Ground:
         frontend = self.running.frontend
         path, cache = frontend.sessions._path, frontend.reader._cache
         budget, slots, workers = path.budget, path.upload_slots, path.workers
-        intake, redis = frontend.intake, self.running.redis
+        intake = frontend.intake
+        redis: Any = self.running.redis
         looked_up = frontend.catalogue._cache
         held = {
             "buffer bytes": budget.size - budget.free,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,8 @@ MANY, LENGTH = 16_000, 1000
 
 async def put_ingests(redis_url: str, tenant: str, refs: list[str]) -> None:
     """Ingests as Redis keeps them, each one second younger than the one before."""
-    client, keys = open_client(redis_url), Keys(tenant)
+    client: Any = open_client(redis_url)
+    keys = Keys(tenant)
     try:
         for start in range(0, len(refs), 5000):
             async with client.pipeline(transaction=False) as pipe:
@@ -36,7 +38,7 @@ async def put_ingests(redis_url: str, tenant: str, refs: list[str]) -> None:
 
 async def drop_ingests(redis_url: str, tenant: str) -> None:
     """Gives Redis its memory back: other tests use it too."""
-    client = open_client(redis_url)
+    client: Any = open_client(redis_url)
     try:
         async for key in client.scan_iter(match=f"holdfast:{{{tenant}}}:*", count=5000):
             await client.unlink(key)

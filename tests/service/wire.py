@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from holdfast.coordination.connection import open_client
@@ -118,7 +118,7 @@ def _redis_kind(name: str) -> Callable[[Words], str]:
 
 async def _load_scripts(redis_url: str) -> None:
     """Only the first request of each script after a start of Redis takes two."""
-    client = open_client(redis_url)
+    client: Any = open_client(redis_url)
     for script in NAMES:
         await client.script_load(source(script))
     await client.aclose()

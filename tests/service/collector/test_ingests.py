@@ -208,7 +208,7 @@ async def test_a_tenant_leaves_the_index(site: Site, tenant: str) -> None:
     """A tenant without ingests, announced long ago, leaves; one announced since stays."""
     client = (await site.frontend()).tenant(tenant)
     await client.commit("ref", b"hello")
-    redis = open_client(site.redis.url)
+    redis: Any = open_client(site.redis.url)
     try:
         stale = StaleIngests(redis, Scripts(redis))
         [before] = await stale.tenants()
@@ -227,7 +227,7 @@ async def test_a_tenant_leaves_the_index(site: Site, tenant: str) -> None:
 
 async def test_an_index_entry_alone_is_removed(site: Site, tenant: str) -> None:
     """A ref in the index whose ingest is gone leaves the index."""
-    redis = open_client(site.redis.url)
+    redis: Any = open_client(site.redis.url)
     try:
         await redis.zadd(TENANTS, {tenant: 1})
         await redis.zadd(Keys(tenant).index, {"ref": 1})
@@ -242,7 +242,7 @@ async def test_an_index_entry_alone_is_removed(site: Site, tenant: str) -> None:
 
 async def test_many_refs(site: Site, tenant: str) -> None:
     """More refs than are read at once are all looked at."""
-    redis = open_client(site.redis.url)
+    redis: Any = open_client(site.redis.url)
     try:
         await redis.zadd(TENANTS, {tenant: 1})
         await redis.zadd(Keys(tenant).index, {f"ref-{n}": n for n in range(1100)})
@@ -354,7 +354,7 @@ async def test_ten_tenants(any_site: Site, tenant: str, fill: Fill) -> None:
 async def test_a_tenant_that_the_index_has_lost(site: Site, tenant: str, fill: Fill) -> None:
     """Ingests of a tenant that Redis's index has lost are found: the store knows who has asked."""
     await broken_off(await site.frontend(), tenant, fill(9 * MIB))
-    redis = open_client(site.redis.url)
+    redis: Any = open_client(site.redis.url)
     try:
         assert await redis.zrem(TENANTS, tenant)
         report = await site.collect(ahead=STALE)
@@ -370,7 +370,7 @@ async def test_a_tenant_that_the_index_has_lost(site: Site, tenant: str, fill: F
 async def test_who_was_seen_long_ago_isnt_looked_for(site: Site, tenant: str, fill: Fill) -> None:
     """Redis isn't asked for tenants that were last seen longer ago than an ingest can matter."""
     await broken_off(await site.frontend(), tenant, fill(100))
-    redis = open_client(site.redis.url)
+    redis: Any = open_client(site.redis.url)
     try:
         await redis.zrem(TENANTS, tenant)
         later = Later(site.store, ahead=LATELY + 3 * AGES.ingest_lifetime)

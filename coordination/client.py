@@ -1,0 +1,66 @@
+"""What Holdfast asks of a Redis: few commands, since all but the simplest changes are scripts.
+
+redis-py's `Redis` and its `RedisCluster` share no base; both do this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Protocol
+
+from redis.asyncio.client import PubSub
+
+Reply = bytes | str
+"""Bytes, as all clients of `open_client` reply; redis-py's types know those that decode, too."""
+
+
+class Client(Protocol):
+    """A client of one Redis, or of a cluster. Its calls raise what redis-py raises."""
+
+    def eval(self, script: str, keys: int, /, *keys_and_args: str | bytes | int) -> Awaitable[Any]:
+        """Runs a script, whose text it sends; returns what the script does."""
+
+    def evalsha(self, sha: str, keys: int, /, *keys_and_args: str | bytes | int) -> Awaitable[Any]:
+        """Runs a script that Redis has, by its hash."""
+
+    def get(self, key: str, /) -> Awaitable[Reply | None]:
+        """The value of a key; None if there is none."""
+
+    def set(
+        self, key: str, value: str, /, *, px: int, nx: bool = ...
+    ) -> Awaitable[bool | Reply | None]:
+        """Sets a key for `px` ms; with `nx`, only if there is none: else None."""
+
+    def exists(self, key: str, /) -> Awaitable[int]:
+        """How many of the keys exist."""
+
+    def delete(self, key: str, /) -> Awaitable[int]:
+        """Deletes a key; returns how many existed."""
+
+    def zadd(self, key: str, members: Mapping[str, int], /) -> Awaitable[float | None]:
+        """Sets the scores of members of a sorted set."""
+
+    def zrem(self, key: str, member: str, /) -> Awaitable[int]:
+        """Removes a member of a sorted set; returns how many were there."""
+
+    def zrange(
+        self, key: str, start: int, end: int, /, *, withscores: bool = ...
+    ) -> Awaitable[Sequence[Any]]:
+        """Members of a sorted set by rank, the last included; or pairs of each and its score."""
+
+    def zrangebyscore(
+        self, key: str, least: str | int, most: int, /, *, start: int, num: int
+    ) -> Awaitable[Sequence[Any]]:
+        """`num` members of a sorted set by score, from the `start`th."""
+
+    def time(self) -> Awaitable[tuple[int, int]]:
+        """The server's time: seconds since 1970, and microseconds."""
+
+    def info(self, **options: Any) -> Awaitable[dict[str, Any]]:  # noqa: ANN401 -- redis-py's own
+        """What a server says of itself; in a cluster, what each does, by its name."""
+
+    def pubsub(self, *, ignore_subscribe_messages: bool) -> PubSub:
+        """A connection that can subscribe to channels."""
+
+    def aclose(self) -> Awaitable[None]:
+        """Closes its connections."""
