@@ -21,7 +21,7 @@ UNGUARDED = {"networkPolicy": {"enabled": False}}
         ({"redis": {"existingSecret": {"name": ""}}}, "redis.existingSecret.name is required"),
         ({"listener": {"tenant": "a"}}, "exactly one of"),
         ({"listener": {"tenantHeader": ""}}, "exactly one of"),
-        ({"listener": {"host": "127.0.0.1"}}, "holdfast.service.targetPort"),
+        ({"listener": {"host": "127.0.0.1"}}, "as service.targetPort"),
         ({"listener": {"port": 9090}}, "are both 9090"),
         ({"settings": {"diskCacheBudget": "63MiB"}}, "at least 64MiB"),
     ],
