@@ -1,4 +1,4 @@
-{{/* Credentials, by reference to Secrets that exist: no value of one passes through the chart. */}}
+{{/* Credentials, as references to existing Secrets: the chart never sees their values. */}}
 {{- define "holdfast.credentials" -}}
 - name: HOLDFAST_REDIS_URL
   valueFrom:

@@ -1,12 +1,12 @@
-{{/* "true" where only this pod itself can connect. */}}
+{{/* "true" if only this pod itself can connect. */}}
 {{- define "holdfast.loopback" -}}
 {{- $host := .Values.listener.host -}}
 {{- or (eq $host "localhost") (eq $host "::1") (hasPrefix "127." $host) -}}
 {{- end -}}
 
 {{/*
-The listener's URL. Whoever reaches a plain TCP port can name any tenant: away
-from loopback somebody must have said what keeps strangers out.
+The listener's URL. A client that reaches a plain TCP port can name any tenant,
+so unless it is on loopback, the values must say what keeps strangers out.
 */}}
 {{- define "holdfast.listen" -}}
 {{- $listener := .Values.listener -}}
@@ -34,7 +34,7 @@ from loopback somebody must have said what keeps strangers out.
 {{- printf "tcp://%s:%d?%s%s" $host (int $listener.port) $who (ternary "&insecure=1" "" $exposed) -}}
 {{- end -}}
 
-{{/* Seconds from the wish to stop a pod to SIGKILL: all that a frontend may take in turn. */}}
+{{/* Seconds from the request to stop a pod to SIGKILL: the sum of a frontend's steps. */}}
 {{- define "holdfast.terminationSeconds" -}}
 {{- $settings := .Values.settings -}}
 {{- addf .Values.shutdown.preStopSeconds $settings.drainGrace (mulf 2 $settings.suspendGrace) .Values.shutdown.slackSeconds | ceil | int -}}

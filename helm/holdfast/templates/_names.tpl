@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* The release's name, with the chart's where it isn't in it; short enough for "-headless". */}}
+{{/* The release's name, plus the chart's unless it contains that; short enough for "-headless". */}}
 {{- define "holdfast.fullname" -}}
 {{- $name := include "holdfast.name" . -}}
 {{- if .Values.fullnameOverride -}}

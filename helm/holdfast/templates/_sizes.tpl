@@ -1,4 +1,4 @@
-{{/* Bytes of a size such as 100GiB. */}}
+{{/* The number of bytes in a size such as 100GiB. */}}
 {{- define "holdfast.bytes" -}}
 {{- $letters := dict "" 0 "K" 1 "M" 2 "G" 3 "T" 4 -}}
 {{- $base := ternary 1024 1000 (contains "iB" .) -}}
@@ -11,7 +11,7 @@
 
 {{/*
 Bytes that a frontend needs (docs/operations.md, "Memory"): 250 MiB, its budgets, and 64 KiB for
-each Read that it lets in beyond 512.
+each Read that it admits beyond 512.
 */}}
 {{- define "holdfast.memory" -}}
 {{- $bytes := mul 250 1048576 -}}
@@ -22,8 +22,8 @@ each Read that it lets in beyond 512.
 {{- end -}}
 
 {{/*
-Resources of the frontend. Memory that isn't set follows from the settings: what is needed, rounded
-up to 64 MiB, and as a limit 1.6 times as much, for large messages.
+Resources of the frontend. Memory that isn't set is computed from the settings: what is needed,
+rounded up to 64 MiB, and a limit of 1.6 times as much, for large messages.
 */}}
 {{- define "holdfast.resources" -}}
 {{- $resources := deepCopy .Values.resources -}}
