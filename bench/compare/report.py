@@ -111,13 +111,15 @@ class Report:
             lines += [*_table(others, OTHER_HEAD, _other, several=several), ""]
         lines += [*_cpu(self.rows), *_short(self.rows), ""]
         if several:
-            lines += ["**Rows of different runs, which can't be held against each other:**", ""]
+            lines += ["**Rows of different runs, which can't be compared with each other:**", ""]
         lines += [f"{number}. {run}" for number, run in enumerate(self.runs, start=1)]
         return "\n".join(lines)
 
 
-TARGET_HEAD: Final = "| work | beside | target | measured | spread | Holdfast | the other | |"
-OTHER_HEAD: Final = "| work | whose | beside | measured | spread | its figure | the other |"
+TARGET_HEAD: Final = (
+    "| work | compared with | target | measured | spread | Holdfast | the other | |"
+)
+OTHER_HEAD: Final = "| work | whose | compared with | measured | spread | its figure | the other |"
 
 NOTHING: Final = 0.0005
 """Milliseconds that aren't worth a word."""
