@@ -15,11 +15,11 @@ from holdfast.storage.spool import Spools
 
 
 def show_doomed(settings: Settings, spool_dir: Path | None, *, as_json: bool) -> None:
-    """Prints each doomed data object, with its size and since when, and how many there are.
+    """Prints each doomed data object, its size, and since when it is doomed; then the totals.
 
     Raises:
         ConfigurationError: the store, or the folder for sorting, isn't there.
-        DataLoss: the list of what is doomed is damaged.
+        DataLoss: the list of doomed data is damaged.
     """
     count = total = 0
     with tended_store(settings, dry_run=True) as store, Spools(spool_dir) as spools:

@@ -71,7 +71,7 @@ def gc(
 ) -> None:
     """Remove what nobody holds any more, and what crashes have left."""
     settings = load(**options)
-    # What is done is in the report; a loop is a service, and logs as one.
+    # The report says what is done; a loop is a service, so it logs, too.
     logs.configure(settings.log_level if every else "warning", settings.log_format)
     if doomed:
         show_doomed(settings, spool_dir, as_json=as_json)
@@ -110,10 +110,10 @@ def gc(
 
 
 def _brakes(names: str) -> frozenset[Brake]:
-    """The brakes that are named.
+    """Parses the names of brakes.
 
     Raises:
-        InvalidArgument: one isn't, or can't be accepted.
+        InvalidArgument: a name isn't a brake's, or the brake can't be accepted.
     """
     given = {name.strip() for name in names.split(",")} - {""}
     if unknown := given - ACCEPTABLE:
@@ -125,7 +125,7 @@ def _brakes(names: str) -> frozenset[Brake]:
 
 
 def _progress(screen: ExitStack) -> Callable[[Report], None]:
-    """Shows how far a run is, if standard error is a terminal."""
+    """Shows the progress of a run, if standard error is a terminal."""
     where = console(stderr=True)
 
     def show(report: Report) -> None:
@@ -144,7 +144,7 @@ def _progress(screen: ExitStack) -> Callable[[Report], None]:
 
 
 def _line(report: Report) -> str:
-    """How far a run is."""
+    """Returns the text for the progress of a run."""
     counts = {}
     for kind, fate, tally in report.rows():
         if fate.value == "seen":

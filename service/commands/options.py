@@ -1,4 +1,4 @@
-"""Settings as command line options: one list for both."""
+"""Makes settings command-line options, so that there is one list for both."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from holdfast.service.settings import Settings
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command an option for every setting; its own options stay.
+    """Adds an option for every setting to a command, which keeps its own options.
 
-    The command receives what was given as the mapping `options`; what wasn't is
-    None, so that the environment and the defaults decide.
+    The command receives the settings that were given as the mapping `options`. A setting that
+    wasn't given is None, so that the environment or the default decides.
     """
     own = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

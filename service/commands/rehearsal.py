@@ -1,4 +1,4 @@
-"""`holdfast gc --dry-run`: what a run would take, thing by thing."""
+"""`holdfast gc --dry-run`: prints what a run would remove, thing by thing."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from holdfast.errors import shorten
 from holdfast.service.collector.report import Fate, Kind
 
 SHOWN = 20
-"""Things that are shown to people; programs are told of all."""
+"""Things that are shown to people; programs get all of them."""
 NAME = 200
-"""Characters of a name that people are shown: a ref may have 1 KiB."""
+"""Characters of a name that are shown to people: a ref may have 1 KiB."""
 
 
 class Rehearsal:
-    """What a run would take, as it finds it; called by one thread at a time."""
+    """Prints what a run would remove, as the run finds it; called by one thread at a time."""
 
     def __init__(self, *, as_json: bool) -> None:
-        """Nothing is found yet.
+        """Begins with nothing found.
 
         Args:
-            as_json: whether each thing is printed at once, as an object on a line; else the
-                first `SHOWN` are kept for `show`.
+            as_json: whether to print each thing at once, as an object on a line; otherwise the
+                first `SHOWN` things are kept for `show`.
         """
         self._as_json = as_json
         self._lines: list[str] = []
         self._count = 0
 
     def __call__(self, kind: Kind, fate: Fate, count: int, name: str) -> None:
-        """One thing would be taken."""
+        """Handles one thing that would be removed."""
         self._count += 1
         if self._as_json:
             told = {"kind": kind.value, "would_be": fate.value, "name": name, "bytes": count}
@@ -41,7 +41,7 @@ class Rehearsal:
             self._lines.append(f"would be {fate.words}: {kind.value}  {shown}{told_size}")
 
     def show(self) -> None:
-        """Prints what was kept, and how much more there is."""
+        """Prints the things that were kept, and how many more there are."""
         for line in self._lines:
             typer.echo(line)
         if self._count > len(self._lines) and not self._as_json:

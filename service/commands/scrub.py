@@ -1,4 +1,4 @@
-"""`holdfast scrub`: reads what is stored, and says whether all is well."""
+"""`holdfast scrub`: reads what is stored, and reports what is wrong."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from holdfast.service.scrub.report import Report
 from holdfast.service.settings import load
 
 RATE: Final = "100MiB"
-"""Bytes per second: a terabyte in three hours, and little beside what a node pulls."""
+"""Bytes per second: a terabyte in three hours, and little compared with what a node pulls."""
 WORKERS: Final = 4
-"""Enough to keep to the rate where a request takes 100 ms."""
+"""Enough workers to reach the rate if a request takes 100 ms."""
 PAUSE: Final = 3600.0
 
 

@@ -1,4 +1,4 @@
-"""Settings in words, for docs/settings.md, `--help`, and errors."""
+"""Describes settings in words, for docs/settings.md, `--help` and errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _METAVARS: Final[dict[object, str]] = {
 
 
 def metavar(field: FieldInfo) -> str | None:
-    """What stands for a value in the help of an option; None for a switch."""
+    """Returns the placeholder for a value in an option's help; None for a switch."""
     what = field.annotation
     if typing.get_origin(what) is Literal:
         return "|".join(map(str, typing.get_args(what)))
@@ -32,7 +32,7 @@ def metavar(field: FieldInfo) -> str | None:
 
 
 def kind(field: FieldInfo) -> str:
-    """What may be given, with its unit and its bounds; what is typed has backticks."""
+    """Returns what may be given, with its unit and bounds; literal values are in backticks."""
     what = field.annotation
     if typing.get_origin(what) is Literal:
         return ", ".join(f"`{choice}`" for choice in typing.get_args(what))
@@ -65,10 +65,10 @@ def _number(value: float) -> str:
 
 
 def default(field: FieldInfo) -> str:
-    """What counts where nothing is given; what is typed has backticks."""
+    """Returns a setting's default; literal values are in backticks."""
     value = field.get_default(call_default_factory=True)
     if field.default_factory is default_data_dir:
-        # What is written must not depend on whose home it was made in.
+        # The text must not depend on the home folder of whoever generates it.
         return "`$XDG_DATA_HOME/holdfast`, or `~/.local/share/holdfast`"
     if isinstance(value, ByteSize):
         return f"`{value.human_readable(separator='')}`".replace(".0", "")

@@ -1,4 +1,4 @@
-"""`holdfast tenants`: who holds what, and the end of those who are gone."""
+"""`holdfast tenants`: lists what tenants hold, and drops tenants that are gone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SAYS: Final = {
     Verdict.RETURNED: ("", "came back while it was being dropped; kept"),
     Verdict.FAILED: ("failed", "failed"),
 }
-"""What a rehearsal says of a verdict, and what is said when it was carried out."""
+"""The words for a verdict: in a rehearsal, and when it was carried out."""
 LINE: Final = "{:<40} {:>9} {:>10} {:<16} {}"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
@@ -182,10 +182,10 @@ def _rules(
 
 
 def seconds(option: str, text: str) -> float:
-    """A time as `30d`, in s.
+    """Parses a time such as `30d`, and returns it in s.
 
     Raises:
-        InvalidArgument: it isn't one.
+        InvalidArgument: the text isn't a time.
     """
     found = re.fullmatch(r"(\d{1,9})([smhd])", text, re.ASCII)
     if not found or not int(found[1]):

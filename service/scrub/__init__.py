@@ -1,8 +1,9 @@
-"""The scrub: reads what the store holds, says what is damaged, and quarantines it.
+"""The scrub: reads what the store has, reports what is damaged, and quarantines it.
 
-Any number may run at once, and each may die at any request. It writes records only
-by compare-and-swap from live or condemned to corrupt, and deletes nothing but its
-own cursor. What it looks for, and why its verdicts are safe, is in docs/scrub.md.
+Any number of scrubs may run concurrently, and each may die at any request. A scrub changes records
+only by compare-and-swap: from live or condemned to corrupt, or back to live if all bytes are good.
+It deletes nothing but its own cursor. docs/scrub.md explains what it looks for, and why its
+verdicts are safe.
 
-May import backends and all below it; it needs no core.
+This room may import backends and all rooms below it; it needs no core.
 """

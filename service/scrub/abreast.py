@@ -1,4 +1,4 @@
-"""Calls made in a few threads at once, and their results in order."""
+"""Runs calls concurrently in a few threads, and yields their results in order."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ Result = TypeVar("Result")
 
 
 class Stopped(HoldfastError):  # noqa: N818 -- reads as the fact it is
-    """The scrub was told to stop; the next run goes on where it was."""
+    """The scrub was told to stop; the next run continues from there."""
 
 
 class Abreast:
-    """A pool of threads that ends when it is told to."""
+    """A pool of threads that ends once `stop` is set."""
 
     def __init__(self, workers: int, stop: threading.Event) -> None:
         self._workers = workers
         self._stop = stop
 
     def check(self) -> None:
-        """Forbids going on after the end.
+        """Returns if the scrub may continue.
 
         Raises:
-            Stopped: it was told to stop.
+            Stopped: the scrub was told to stop.
         """
         if self._stop.is_set():
             raise Stopped("the scrub was stopped; the next run goes on where it was")
 
     def each(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """The results of `call` for all items, in order.
+        """Yields the results of `call` for all items, in order.
 
         Raises:
-            Stopped: it was told to stop; results of what had begun are lost.
+            Stopped: the scrub was told to stop; results of calls under way are lost.
         """
         waiting: deque[Future[Result]] = deque()
         pool = ThreadPoolExecutor(self._workers, "scrub")

@@ -1,9 +1,9 @@
-"""When a scrub stops marking: what finds damage everywhere is more likely ill than the store.
+"""Stops a scrub that finds damage everywhere: it is more likely at fault than the store.
 
-A store that answers 404 for an hour, the wrong bucket under the right records, or bad memory
-look like damage, and twice. So no more than a few of the records looked at last are marked,
-whatever was found of them. Somebody looks into it, and says `--accept`, or runs the scrub
-again when the trouble is over.
+A store that answers 404 for an hour, the wrong bucket under the right records, or bad memory all
+look like damage, even at a second look. So the scrub marks only a few of the records that it looked
+at last, and then stops. An operator looks into it, and then runs the scrub with `--accept`, or
+again once the trouble is over.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Final
 from holdfast.service.scrub.abreast import Stopped
 
 MOST: Final = 10
-"""Records that are marked among the last `AMONG`: 1 %, and in a smaller store as many. Disks
-lose single objects; what loses more at once wants somebody to look at it."""
+"""Most records that are marked among the last `AMONG`: 1 %, and as many in a smaller store. Disks
+lose single objects; if more are lost at once, an operator must look into it."""
 AMONG: Final = 1000
-"""Records looked at last."""
+"""How many of the records that were looked at last are considered."""
 
 
 class Braked(Stopped):
-    """Too much was damaged: nothing more is marked without somebody's word."""
+    """Too much is damaged: nothing more is marked unless an operator accepts it."""
 
 
 class Brake:
-    """Counts marks, and says when there are too many. Safe for many threads."""
+    """Counts marks, and refuses further ones when there are too many. Safe for many threads."""
 
     def __init__(self, looked_at: Callable[[], int], marks: Iterable[int], *, off: bool) -> None:
-        """Takes over the marks of the pass so far.
+        """Continues from the marks that the pass has made so far.
 
         Args:
-            looked_at: how many records this pass has looked at.
-            marks: at which of them it has marked one.
-            off: somebody has accepted whatever is found.
+            looked_at: returns how many records this pass has looked at.
+            marks: that number at each mark so far.
+            off: whether an operator has accepted all damage.
         """
         self._looked_at = looked_at
         self._marks = deque(marks)
@@ -44,7 +44,7 @@ class Brake:
 
     @property
     def marks(self) -> list[int]:
-        """At which records of the pass the last marks were made."""
+        """How many records the pass had looked at, at each of the last marks."""
         with self._lock:
             return list(self._marks)
 
@@ -52,7 +52,7 @@ class Brake:
         """Counts a mark that is about to be made.
 
         Raises:
-            Braked: it mustn't be made.
+            Braked: the mark must not be made.
         """
         with self._lock:
             now = self._looked_at()

@@ -1,9 +1,9 @@
-"""What frontends remember of holds is forgotten when what they hold is quarantined.
+"""Makes frontends forget what they remember of holds, when content is quarantined.
 
-Marks first, then the walk over the tenants that have holds. A frontend that fills an
-entry in has looked up `gen`, then seen a confirmed hold, then the record live: before
-the mark. So the walk, which begins after the mark, meets the tenant, and raises its
-`gen` after that look-up: the entry is refused, or void.
+The record is marked first; then a walk goes over all tenants that have holds. A frontend that
+fills an entry has looked up `gen`, then seen a confirmed hold, and then seen the record live, so
+all of that was before the mark. The walk begins after the mark, so it meets the tenant, and raises
+the tenant's `gen` after that look-up: the entry is refused, or void.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from holdfast.storage.tenants import holding_tenants
 log = structlog.get_logger(__name__)
 
 EVERY: Final = 30.0
-"""Seconds between two walks: as long as a frontend believes a record that it has read."""
+"""Seconds between two walks: as long as a frontend trusts a record that it has read."""
 
 
 class Caches:
-    """Sees to it that quarantined content is forgotten, in time. Safe for many threads."""
+    """Makes frontends forget quarantined content in time. Safe for many threads."""
 
     def __init__(
         self, forget: Callable[[], None], clock: Callable[[], float], *, late: bool = False
     ) -> None:
-        """Knows of nothing yet.
+        """Begins with nothing quarantined, except by an earlier run if it is `late`.
 
         Args:
             forget: makes all frontends forget what tenants hold; raises Unavailable.
             clock: monotonic, in s.
-            late: an earlier run has left that to be done.
+            late: whether an earlier run has left this undone.
         """
         self._forget = forget
         self._clock = clock
@@ -51,15 +51,15 @@ class Caches:
 
     @property
     def late(self) -> bool:
-        """Whether frontends may remember what is quarantined."""
+        """Whether frontends may still remember quarantined content."""
         return self._outdated
 
     def outdated(self) -> None:
-        """Something was quarantined."""
+        """Notes that something was quarantined."""
         self._outdated = True
 
     def refresh_if_due(self) -> None:
-        """Makes frontends forget, if it is time; never waits for another thread."""
+        """Makes frontends forget, if that is due; never waits for another thread."""
         if not self._outdated or self._clock() < self._due_at:
             return
         if self._walking.acquire(blocking=False):
@@ -69,14 +69,14 @@ class Caches:
                 self._walking.release()
 
     def refresh(self) -> None:
-        """Makes frontends forget what was quarantined until now, if Redis can be reached."""
+        """Makes frontends forget what was quarantined so far, if Redis can be reached."""
         with self._walking:
             self._refresh()
 
     def _refresh(self) -> None:
         if not self._outdated:
             return
-        # What is quarantined during the walk takes another one.
+        # What is quarantined during the walk needs another walk.
         self._outdated = False
         try:
             self._forget()
@@ -94,7 +94,7 @@ class Caches:
 
 
 def forget_holds(store: ObjectStore, redis_url: str) -> None:
-    """Makes all frontends forget what any tenant holds: a miss for each, and nothing else.
+    """Makes all frontends forget what any tenant holds, which only costs cache misses.
 
     Raises:
         Unavailable: Redis or the store can't be reached.

@@ -1,8 +1,8 @@
-"""How far a pass is, kept in the store, so that the next run goes on from there.
+"""The progress of a pass, kept in the store, so that the next run continues from there.
 
-One object, written whole and without a condition: where several scrubs run at once,
-the last one's counts. All that can be lost is that something is read twice, or that
-this pass ends early and the next one reads it.
+The cursor is one object, which is written whole and without a condition: if several scrubs run
+concurrently, the last write counts. At worst, something is read twice, or this pass ends early and
+the next pass reads the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FORMAT: Final = 2
 
 
 class Phase(StrEnum):
-    """What is being walked."""
+    """What the pass is walking over."""
 
     RECORDS = "records"
     HOLDS = "holds"
@@ -31,18 +31,18 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a pass is.
+    """The progress of a pass.
 
     Attributes:
-        started_at: of the pass, in s since 1970.
-        after: the last digest that is done, with all before it; None: none is.
-        phase: what is being walked.
-        shallow: no data is read; such a pass is no beginning of one that reads it.
-        seconds: that it took so far.
-        caches_late: frontends may still remember what was quarantined.
-        counts: what was looked at.
-        found: findings by kind.
-        marks: at which of the records looked at the last marks were made.
+        started_at: when the pass began, in s since 1970.
+        after: the last digest that is done, with all before it; None: none is done.
+        phase: what the pass is walking over.
+        shallow: whether the pass reads no data; a pass that does can't continue such a pass.
+        seconds: how long the pass took so far.
+        caches_late: whether frontends may still remember quarantined content.
+        counts: how much was looked at.
+        found: the number of findings by kind.
+        marks: how many records had been looked at, at each of the last marks.
     """
 
     started_at: float
@@ -56,17 +56,17 @@ class Cursor:
     marks: list[int] = field(default_factory=list)
 
     def encode(self) -> bytes:
-        """The stored form."""
+        """Returns the stored form."""
         after = str(self.after) if self.after else ""
         return documents.encode({**asdict(self), "after": after, "format": FORMAT})
 
     @classmethod
     def decode(cls, key: str, body: bytes) -> Cursor:
-        """Reads the stored form.
+        """Parses the stored form.
 
         Raises:
-            DataLoss: damaged.
-            UnsupportedFormat: of a newer version.
+            DataLoss: the cursor is damaged.
+            UnsupportedFormat: the cursor has a newer format version.
         """
         document = documents.decode(key, body, FORMAT)
 
@@ -91,10 +91,10 @@ class Cursor:
 
 
 def load(store: ObjectStore) -> Cursor | None:
-    """Where the last run stopped; None if it came to the end, or the cursor is damaged.
+    """Reads where the last run stopped; None if it ended its pass, or the cursor is damaged.
 
     Raises:
-        UnsupportedFormat: of a newer version.
+        UnsupportedFormat: the cursor has a newer format version.
     """
     try:
         return documents.read(store, CURSOR, Cursor.decode)[0]
@@ -103,12 +103,12 @@ def load(store: ObjectStore) -> Cursor | None:
 
 
 def save(store: ObjectStore, cursor: Cursor) -> None:
-    """Notes how far a pass is."""
+    """Writes the progress of a pass."""
     store.put(CURSOR, cursor.encode())
 
 
 def remove(store: ObjectStore) -> None:
-    """The pass is through."""
+    """Removes the cursor, at the end of a pass."""
     store.delete(CURSOR)
 
 

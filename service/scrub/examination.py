@@ -1,4 +1,4 @@
-"""Whether the bytes of a record are those that were committed."""
+"""Checks whether the bytes of a record are those that were committed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Damage:
 
 
 class Examiner:
-    """Looks at one record's bytes at a time, a block at a time. Safe for many threads."""
+    """Examines the bytes of records, block by block. Safe for many threads."""
 
     def __init__(
         self,
@@ -37,9 +37,9 @@ class Examiner:
         """Puts it together.
 
         Args:
-            store: where data objects are.
-            pace: how fast they are read.
-            report: takes the bytes read; says whether none are to be.
+            store: has the data objects.
+            pace: limits how fast they are read.
+            report: counts the bytes read; says whether the scrub is shallow.
             between: called before each block; raises to end the examination.
         """
         self._store = store
@@ -48,7 +48,7 @@ class Examiner:
         self._between = between
 
     def damage(self, record: Record) -> Damage | None:
-        """What is wrong with a record's bytes; None: nothing."""
+        """Returns what is wrong with a record's bytes; None if nothing is."""
         try:
             if record.inline is not None:
                 self._report.add(size=record.size)
@@ -59,9 +59,9 @@ class Examiner:
             return Damage(Kind.DATA_MISSING, f"there is no object {record.data_key}")
 
     def confirmed(self, record: Record, damage: Damage) -> Damage | None:
-        """Looks a second time; None if the damage was only seen once.
+        """Examines damaged bytes a second time; None if they are good then.
 
-        A block was read twice already when it counted as damaged.
+        A damaged block isn't read again, because it has already been read twice.
         """
         return damage if damage.kind is Kind.BLOCK_SUM else self.damage(record)
 
@@ -89,7 +89,7 @@ class Examiner:
         return _misnamed(record, Digest(record.digest.algorithm, running.hexdigest()))
 
     def _block(self, record: Record, block: Span) -> bytes | None:
-        """A block's bytes; None if they are damaged at a second look too."""
+        """Returns a block's bytes; None if they are damaged at a second read, too."""
         body = self._read(record, block)
         if body is None:
             body = self._read(record, block)

@@ -1,12 +1,12 @@
-"""Holds that name nothing, and holds that can't be read; both are only reported.
+"""Finds holds that name no content, and holds that can't be read; it only reports both.
 
     all holds are listed and read; those that are old enough are spooled by digest
-    → each digest's record is read: none, or a tombstone
-    → the hold is still there
+    → each digest's record is read: there is none, or it is a tombstone
+    → the hold is still there: it is reported
 
-A hold that is younger than an ingest may live belongs to a commit under way. Holds
-are listed by tenant; the spool, on disk, brings those on one digest together, so
-that its record is read once.
+A hold that is younger than the longest life of an ingest may belong to a commit under way. Holds
+are listed by tenant; the spool, on disk, brings the holds on one digest together, so that the
+digest's record is read once.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from holdfast.storage.records import Records, State
 from holdfast.storage.spool import Spool, Spools, halves, line_of
 
 TOLD: Final = 10
-"""Holds on one digest that are looked at; more are of no more use."""
+"""Most holds on one digest that are looked at; more would add nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A record by its key, and some of the holds that name it."""
+    """A record's key, and some of the holds that name it."""
 
     record: str
     holds: tuple[str, ...]
 
 
 class HoldsWalk:
-    """The pass over all holds. For one thread; it uses others."""
+    """The pass over all holds. It must be called in one thread, and uses others itself."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class HoldsWalk:
         """Puts it together.
 
         Args:
-            store: what is walked.
-            records: of the store.
-            holds: of the store.
-            report: takes what is found.
-            abreast: for requests at once.
-            spools: for sorting.
-            oldest: seconds that a hold may be without a record: the longest that a
-                commit can take.
+            store: the store that is walked.
+            records: the records of the store.
+            holds: the holds of the store.
+            report: receives what is found.
+            abreast: makes concurrent requests.
+            spools: sort lines on disk.
+            oldest: seconds for which a hold may have no record: the longest that a commit
+                can take.
         """
         self._store = store
         self._records = records
@@ -76,7 +76,7 @@ class HoldsWalk:
         """Walks all holds.
 
         Raises:
-            Stopped: the scrub is to end.
+            Stopped: the scrub was told to stop.
             HoldfastError: the store fails.
         """
         spool = self._spools.new()
@@ -87,7 +87,7 @@ class HoldsWalk:
             pass
 
     def _unmarked(self) -> Iterator[Entry]:
-        """Holds that no delete is marked beside."""
+        """Yields the holds that have no Delete's mark beside them."""
         hold: Entry | None = None
         for entry in self._store.list(HOLDS):
             if hold is not None and entry.key != hold.key + DELETING:
@@ -97,7 +97,7 @@ class HoldsWalk:
             yield hold
 
     def _look(self, entry: Entry) -> bytes:
-        """A line for the spool, or nothing where there is nothing to join."""
+        """Checks a hold; returns its line for the spool, or b"" if it needn't be joined."""
         self._report.add(holds=1)
         try:
             digest = hold_digest(entry.key) if proper(entry.key) else None
@@ -116,7 +116,7 @@ class HoldsWalk:
         try:
             self._holds.read(key)
         except NoSuchKey:
-            return  # deleted since it was listed
+            return  # it was deleted since it was listed
         except DataLoss as error:
             detail = f"{because(error)}; its tenant's Delete removes it, or remove it by hand"
             self._find(Kind.HOLD_DAMAGED, str(digest), key, detail)
@@ -129,12 +129,12 @@ class HoldsWalk:
         try:
             seen = self._records.read(digest)
         except UnsupportedFormat:
-            return  # the pass over records tells of it
+            return  # the pass over records reports it
         if seen is not None and seen.record.state is not State.TOMBSTONE:
             return
         for key in named.holds:
             if not self._there(key):
-                continue  # given up since it was listed
+                continue  # it was deleted since it was listed
             what = "a tombstone" if seen else "no record"
             detail = f"there is {what} of its digest; its tenant's Delete takes it, or a commit"
             self._find(Kind.HOLD_WITHOUT_CONTENT, str(digest), key, f"{detail} fills it")
@@ -146,7 +146,7 @@ class HoldsWalk:
         except NoSuchKey:
             return False
         except DataLoss:
-            pass  # torn, but there
+            pass  # it is torn, but it is there
         return True
 
     def _find(self, kind: Kind, digest: str, key: str, detail: str) -> None:

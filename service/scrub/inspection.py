@@ -1,12 +1,12 @@
-"""One record: looked at, judged twice, quarantined; or let out again.
+"""Inspects one record, judges it twice, and quarantines it, or makes it live again.
 
     read the record → examine its bytes → sound
                                         → damaged: read the record again
       names other bytes → start over with them
       the same          → look again → still damaged → CAS to corrupt, from that ETag
-    corrupt, and all its bytes are good → CAS to live, from the ETag under which they were read
+    corrupt, but all its bytes are good → CAS to live, from the ETag under which they were read
 
-The swap can hit only the very record whose bytes were looked at.
+The swap can only hit the very record whose bytes were examined.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from holdfast.storage.records import LostRace, Record, Records, Seen, State
 log = structlog.get_logger(__name__)
 
 ATTEMPTS: Final = 8
-"""How often a record that changes under the scrub is begun anew."""
+"""Attempts at a record that changes while it is inspected."""
 
 
 class Inspector:
-    """Looks at one record at a time. Safe for many threads."""
+    """Inspects records, one in each call. Safe for many threads."""
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class Inspector:
         """Puts it together.
 
         Args:
-            records: of the store.
-            examiner: looks at bytes.
-            caches: told of marks.
+            records: the records of the store.
+            examiner: examines bytes.
+            caches: makes frontends forget what was marked.
             brake: asked before each mark.
-            report: takes what is found.
-            new_nonce: for records.
+            report: receives what is found.
+            new_nonce: makes nonces for records.
         """
         self._records = records
         self._examiner = examiner
@@ -62,10 +62,10 @@ class Inspector:
         self._new_nonce = new_nonce
 
     def __call__(self, key: str) -> Digest | None:
-        """Looks at the record of a key; returns its digest.
+        """Inspects the record at a key; returns its digest, or None if the key isn't a record's.
 
         Raises:
-            Stopped: the scrub is to end, or has found too much to mark it all.
+            Stopped: the scrub was told to stop, or has found too much damage to mark all of it.
             HoldfastError: the store fails.
         """
         self._report.add(records=1)
@@ -98,12 +98,12 @@ class Inspector:
             self._find(last.kind, str(digest), record_key(digest), Action.LEFT, last.detail)
 
     def _corrupt(self, digest: Digest, seen: Seen) -> bool:
-        """Restores or reports what counts as corrupt already; False: it has changed meanwhile."""
+        """Restores or reports a record that is corrupt already; False if it changed meanwhile."""
         record = seen.record
         if record.data_key and not self._report.shallow and not self._examiner.damage(record):
             return self._restored(seen)
-        # A frontend may have remembered it before it was marked, and the run that marked
-        # it may have died before it could see to that.
+        # A frontend may have remembered a hold on it before it was marked, and the run that
+        # marked it may have died before it could make frontends forget.
         self._caches.outdated()
         if record.data_key:
             detail = "marked corrupt before; a commit of the same content heals it"
@@ -122,7 +122,7 @@ class Inspector:
         return True
 
     def _restored(self, seen: Seen) -> bool:
-        """Makes a record live again whose bytes are all good; False: it has changed meanwhile."""
+        """Makes a record with good bytes live again; False if the record changed meanwhile."""
         action = Action.WOULD_RESTORE if self._report.dry_run else Action.RESTORED
         if action is Action.RESTORED:
             try:
@@ -135,7 +135,7 @@ class Inspector:
         return True
 
     def _settled(self, record: Record, damage: Damage) -> bool:
-        """Looks again, and quarantines; False: the record has changed, start over."""
+        """Examines a record again, and quarantines it; False if it changed, to start over."""
         again = self._records.read(record.digest)
         if again is None or not again.record.readable or not again.record.same_bytes(record):
             return False
@@ -165,7 +165,7 @@ class Inspector:
         except LostRace:
             return False
         finally:
-            # Without a reply it may be marked all the same.
+            # If the reply was lost, the record may be marked all the same.
             self._caches.outdated()
         return True
 

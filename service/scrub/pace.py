@@ -1,4 +1,4 @@
-"""How fast is read: so many bytes per second over all threads."""
+"""Limits how many bytes are read per second, over all threads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Pace:
-    """A token bucket that holds one request: idle time isn't saved up. For many threads."""
+    """A token bucket for one request: idle time isn't saved up. Safe for many threads."""
 
     def __init__(
         self, rate: float, clock: Callable[[], float], wait: Callable[[float], object]
@@ -15,9 +15,9 @@ class Pace:
         """Begins with a full bucket.
 
         Args:
-            rate: bytes per second; 0: as fast as it goes.
+            rate: bytes per second; 0: no limit.
             clock: monotonic, in s.
-            wait: lets so many seconds pass, or fewer when all is to end.
+            wait: waits for the given seconds, or less if the scrub is told to stop.
         """
         self._rate = rate
         self._clock = clock

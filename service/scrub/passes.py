@@ -1,4 +1,4 @@
-"""One pass over a store: its records in order, then its holds."""
+"""One pass over a store: all records in order, then all holds."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from holdfast.storage.records import Records
 from holdfast.storage.spool import Spools
 
 SAVE_EVERY: Final = 30.0
-"""Seconds between two saves of the cursor: what a crash makes the next run read again."""
+"""Most seconds between two saves of the cursor: after a crash, so much is read again."""
 SAVE_RECORDS: Final = 1000
-"""Records between two saves of the cursor, where they go by faster."""
+"""Most records between two saves of the cursor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a scrub is asked for.
+    """What a scrub is asked to do.
 
     Attributes:
-        rate: bytes of data per second over all workers; 0: as fast as it goes.
-        workers: blobs that are read at once, a block of 4 MiB each in memory.
-        begin: the first digest; None: where the last run stopped.
-        shallow: looks whether data is there in its full size, and doesn't read it.
-        dry_run: writes nothing.
-        hold_age: seconds that a hold may be without content: no commit takes longer.
-        accept: marks whatever is damaged, however much it is.
-        spool_dir: where listings are sorted; None: where the system has such folders.
+        rate: bytes of data per second over all workers; 0: no limit.
+        workers: blobs that are read concurrently, each with a block of 4 MiB in memory.
+        begin: the first digest; None: continue where the last run stopped.
+        shallow: only check that data is there in its full size, without reading it.
+        dry_run: write nothing.
+        hold_age: seconds for which a hold may have no content: no commit takes longer.
+        accept: mark all damage, however much it is.
+        spool_dir: folder in which listings are sorted; None: the system's temporary folder.
     """
 
     rate: float
@@ -59,17 +59,17 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a scrub works with.
+    """The parts that a scrub works with.
 
     Attributes:
-        store: what is scrubbed.
-        forget: makes all frontends forget what is held; raises Unavailable.
+        store: the store that is scrubbed.
+        forget: makes all frontends forget what tenants hold; raises Unavailable.
         clock: monotonic, in s.
-        now: the time, in s since 1970.
-        wait: lets so many seconds pass, or fewer once `stop` is set.
-        stop: set when the scrub is to end.
-        new_name: for names that are never given out again.
-        new_nonce: for records.
+        now: returns the time, in s since 1970.
+        wait: waits for the given seconds, or less once `stop` is set.
+        stop: set when the scrub must end.
+        new_name: makes names that are never used again.
+        new_nonce: makes nonces for records.
     """
 
     store: ObjectStore
@@ -89,7 +89,7 @@ class Pass:
         """Reads the cursor.
 
         Raises:
-            UnsupportedFormat: it is of a newer version.
+            UnsupportedFormat: the cursor has a newer format version.
             HoldfastError: the store fails.
         """
         self._orders = orders
@@ -121,10 +121,10 @@ class Pass:
         return found if found and found.shallow == orders.shallow else fresh
 
     def run(self) -> Report:
-        """Goes through to the end, or until it is told to stop.
+        """Runs to the end of the pass, or until it is told to stop.
 
         Raises:
-            HoldfastError: the store fails; the next run goes on from there.
+            HoldfastError: the store fails; the next run continues from there.
         """
         try:
             self._walk()
@@ -187,7 +187,7 @@ class Pass:
                 self._save()
 
     def _keys(self) -> Iterator[str]:
-        """The keys of records, from where it begins."""
+        """Yields the keys of records, from where this run begins."""
         begin, after = self._orders.begin, ""
         if begin:
             after = record_key(begin)[:-1]
@@ -197,7 +197,7 @@ class Pass:
             if not begin or entry.key >= record_key(begin):
                 yield entry.key
 
-    # -- how far it is
+    # -- progress
 
     def _seconds(self) -> float:
         return self._before.seconds + self._means.clock() - self._begun
@@ -218,14 +218,14 @@ class Pass:
 
     def _save(self) -> None:
         if not self._orders.dry_run:
-            # The walk over holds begins anew, and counts anew.
+            # The walk over holds starts over in the next run, and so do its counts.
             counted = self._counted if self._phase is Phase.HOLDS else self._cursor()
             save(self._means.store, counted)
         self._saved_at = self._means.clock()
         self._unsaved = 0
 
     def _leave(self) -> None:
-        """Saves at once, and again when the caches are seen to: that can take a while."""
+        """Saves at once, and again after frontends have forgotten, which can take a while."""
         self._save()
         if self._caches.late and not self._orders.dry_run:
             self._refresh()

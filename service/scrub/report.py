@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 MAX_FINDINGS: Final = 1000
-"""Findings told one by one; the rest is only counted, and logged."""
+"""Findings that are reported one by one; further ones are only counted, and logged."""
 
 
 class Kind(StrEnum):
@@ -20,9 +20,9 @@ class Kind(StrEnum):
     BLOCK_SUM = "block_sum"
     DIGEST = "digest"
     RESTORED = "restored"
-    """Marked corrupt before, and its bytes are good: all is well with it."""
+    """The record was marked corrupt before, and its bytes are good: nothing is wrong with it."""
     QUARANTINED = "quarantined"
-    """Marked corrupt before, and not healed yet."""
+    """The record was marked corrupt before, and isn't healed yet."""
     RECORD_DAMAGED = "record_damaged"
     RECORD_NEWER = "record_newer"
     NOT_A_RECORD = "not_a_record"
@@ -33,12 +33,12 @@ class Kind(StrEnum):
 
 
 class Action(StrEnum):
-    """What the scrub did about it."""
+    """What the scrub did about a finding."""
 
     MARKED = "marked_corrupt"
     WOULD_MARK = "would_be_marked_corrupt"
     HELD_BACK = "not_marked"
-    """Too much was damaged: somebody is to look into it first."""
+    """Too much was damaged: an operator must look into it first."""
     RESTORED = "made_live_again"
     WOULD_RESTORE = "would_be_made_live_again"
     CORRUPT_ALREADY = "corrupt_already"
@@ -52,11 +52,11 @@ class Finding:
     """One thing that is wrong.
 
     Attributes:
-        kind: what.
-        digest: of the blob, or "" where the object's name says none.
-        key: the data object, record or hold that it was found at.
-        action: what was done.
-        detail: what was expected and found, for people.
+        kind: what is wrong.
+        digest: the blob's digest, or "" if the object's name has none.
+        key: the key of the data object, record or hold.
+        action: what the scrub did.
+        detail: what was expected and what was found, for people.
     """
 
     kind: Kind
@@ -68,29 +68,29 @@ class Finding:
 
 @dataclass(slots=True)
 class Counts:
-    """How much was looked at; bytes as read from the store, inline ones included."""
+    """How much was looked at; bytes are those read from the store, including inline ones."""
 
     records: int = 0
     holds: int = 0
     bytes: int = 0
     misreads: int = 0
-    """Damage that a second look didn't find again: it arose on the way."""
+    """Damage that a second look didn't find again, so it arose on the way."""
 
 
 @dataclass
 class Report:
-    """One pass, what earlier runs did of it included. Safe for many threads.
+    """The report of one pass, including what earlier runs of it did. Safe for many threads.
 
     Attributes:
-        started_at: of the pass, in s since 1970.
-        seconds: that it took so far, without the pauses between runs.
-        dry_run: nothing was written.
-        shallow: no data was read.
-        found: findings by kind, those of earlier runs of this pass too.
-        findings: those of this run, the first thousand.
-        caches_late: what frontends remember couldn't be made to be forgotten.
-        stopped: the pass isn't through.
-        brake: why nothing more is marked; "" where nothing stands against it.
+        started_at: when the pass began, in s since 1970.
+        seconds: how long the pass took so far, without the pauses between runs.
+        dry_run: whether nothing was written.
+        shallow: whether no data was read.
+        found: the number of findings by kind, including earlier runs of this pass.
+        findings: this run's findings, up to a thousand.
+        caches_late: whether frontends may still remember quarantined content.
+        stopped: whether the run stopped before the end of the pass.
+        brake: why nothing more is marked; "" if no brake was tripped.
     """
 
     started_at: float
@@ -115,7 +115,7 @@ class Report:
             self.counts.misreads += misreads
 
     def find(self, finding: Finding) -> None:
-        """Takes down a finding."""
+        """Records a finding."""
         with self._lock:
             self.found[finding.kind] = self.found.get(finding.kind, 0) + 1
             if len(self.findings) < MAX_FINDINGS:
@@ -123,7 +123,7 @@ class Report:
 
     @property
     def well(self) -> bool:
-        """Whether nothing is wrong with what was looked at."""
+        """Whether nothing is wrong with anything that was looked at."""
         return not self.brake and not self.found.keys() - {Kind.RESTORED}
 
     @property
@@ -133,11 +133,11 @@ class Report:
 
     @property
     def untold(self) -> int:
-        """Findings that are counted but not in `findings`."""
+        """How many findings are counted but aren't in `findings`."""
         return sum(self.found.values()) - len(self.findings)
 
     def as_json(self) -> Mapping[str, Any]:
-        """For programs."""
+        """Returns the report for JSON."""
         return {
             "well": self.well,
             "finished": not self.stopped,

@@ -1,4 +1,4 @@
-"""A scrub from settings: the store opened, signals heard, one pass or many."""
+"""Runs a scrub by settings: opens the store, handles signals, and makes one pass or many."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ log = structlog.get_logger(__name__)
 
 
 def hold_age(settings: Settings, store: ObjectStore) -> float:
-    """Seconds after which a hold without content belongs to no commit any more."""
+    """Returns the seconds after which a hold without content can't belong to a commit any more."""
     return max(settings.ingest_lifetime, longest_lifetime(store)) + REQUEST_LANDING
 
 
 def redis_url(settings: Settings) -> str:
-    """The Redis whose caches are to forget; "" where none is running."""
+    """Returns the URL of the Redis whose cache must forget; "" if no Redis is running."""
     if settings.redis_url:
         return settings.redis_url
-    # Entries that an embedded Redis has saved are void when it starts again.
+    # Entries that an embedded Redis has saved are void when it is started again.
     return socket_url(settings.data_dir) if EmbeddedRedis(settings.data_dir).in_use() else ""
 
 
@@ -58,17 +58,17 @@ def scrub(
     *,
     pause: float | None,
 ) -> bool:
-    """Scrubs once, or in a loop until SIGTERM or SIGINT; returns whether all is well.
+    """Scrubs once, or in a loop until SIGTERM or SIGINT; returns whether nothing is wrong.
 
     Args:
-        settings: which store and Redis.
-        ordered: the orders, for the seconds that a hold may be without content.
-        ended: takes the report of each run.
-        pause: seconds between two passes; None: one pass.
+        settings: the settings of the store and Redis.
+        ordered: returns the orders, given the seconds for which a hold may have no content.
+        ended: called with the report of each run.
+        pause: seconds between two passes; None: make one pass.
 
     Raises:
         ConfigurationError: the store isn't there.
-        HoldfastError: the store fails; in a loop only if trying again is of no use.
+        HoldfastError: the store fails; a loop raises it only if a retry is useless.
     """
     with closing(open_store(settings)) as store, stopping() as stop:
         store.check_access()
@@ -102,7 +102,7 @@ def scrub(
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set."""
+    """Yields an event that SIGTERM and SIGINT set."""
     stop = threading.Event()
 
     def hear(number: int, frame: FrameType | None) -> None:
