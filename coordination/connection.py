@@ -256,6 +256,8 @@ def translate(error: Exception) -> HoldfastError:
             "as many requests to Redis are under way as this frontend makes at once, and none of "
             f"them ended within {SOCKET_TIMEOUT:g} s; try again in a second, or another frontend"
         )
+    if isinstance(error, redis_errors.BusyLoadingError):
+        return Unavailable("Redis is loading its data after a start; try again")
     if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError):
         return Unavailable(f"Redis can't be reached ({because(error)}); try again")
     return Unavailable(f"Redis can't do this now ({because(error)}); try again")

@@ -52,10 +52,13 @@ async def probe(client: Client) -> tuple[Check, ...]:
     Raises:
         ConfigurationError: what answers isn't a Redis.
         PermissionDenied: it refuses the credentials.
-        Unavailable: it can't be reached.
+        Unavailable: it can't be reached, or is loading its data.
     """
     async with translated(PATIENCE):
         nodes = await _nodes(client)
+        if any(info.get("loading") for info in nodes.values()):
+            # It answers INFO, but no script: that says nothing about its fitness.
+            raise redis_errors.BusyLoadingError
         checks = [check for name, info in nodes.items() for check in _look_at(name, info)]
         # A replica takes no writes: that it doesn't is no finding of its own.
         if all(check.ok for check in checks if check.essential):
