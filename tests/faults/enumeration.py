@@ -1,4 +1,4 @@
-"""Runs a flow once undisturbed, and then with every fault at every request it made."""
+"""Runs a flow once undisturbed, and then with every fault at every request that it made."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from tests.faults.stage import (
 )
 
 ABREAST = 4
-"""Runs at once: much of a run is waiting for what was delayed, or for a lease to end."""
+"""Concurrent runs: they mostly wait, for a delayed request or for a lease to expire."""
 ALSO = {
     "full": StatusCode.RESOURCE_EXHAUSTED,
     "oom": StatusCode.RESOURCE_EXHAUSTED,
     "corrupt": StatusCode.DATA_LOSS,
 }
-"""What a client may hear of some faults, besides UNAVAILABLE and ABORTED."""
+"""Codes that a client may get after some faults, besides UNAVAILABLE and ABORTED."""
 ACT_DEADLINE = 25.0
-"""Seconds after which a flow hangs; below it, its RPCs end by themselves."""
+"""Seconds after which a flow counts as hung; its RPCs end by themselves before that."""
 BY_TIMER = "progress"
-"""In the kind of requests that a timer makes: a run may be over before it comes."""
+"""In the kind of requests that a timer makes: a run may end before the timer fires."""
 STRIKE_ATTEMPTS = 4
-"""How often a run is made until its request is there to be struck."""
+"""How often a run is tried until it makes the request that is to be struck."""
 UNDISTURBED_ATTEMPTS = 5
-"""How often a run without a fault is tried on a machine that stands still."""
+"""How often a run without a fault is tried if the machine pauses."""
 
 
 @dataclass
@@ -68,7 +68,7 @@ async def enumerate_faults(
     """Runs a flow with every chosen fault at every request.
 
     Raises:
-        AioRpcError: it is refused where nothing disturbs it.
+        AioRpcError: it is refused although nothing disturbs it.
         ExceptionGroup: the runs that went wrong, each with its fault.
     """
     await _undisturbed(flow, ground, folder, swept=swept)  # Redis learns the scripts
@@ -87,14 +87,14 @@ async def enumerate_faults(
 
     strikes = [s for s in _strikes(points, ground) if chosen(s)]
     await asyncio.gather(*(one(strike) for strike in strikes))
-    # Where the machine is slow, a stream may lose its lease before it makes the request
-    # that was to be struck: that run shows nothing, and another one has to.
+    # On a slow machine a stream may lose its lease before it makes the request that should
+    # be struck. Such a run shows nothing, so another one is made.
     for _ in range(STRIKE_ATTEMPTS - 1):
         missed, count.missed = count.missed, []
         for strike in missed:
             await one(strike)
-    # How often it deletes, or begins an upload that nobody needs, is a matter of time. What
-    # another undisturbed run does without is no request of the flow.
+    # How often a run deletes, or begins an unneeded upload, depends on timing. A request that
+    # another undisturbed run doesn't make is no part of the flow.
     for _ in range(STRIKE_ATTEMPTS if count.missed else 0):
         made = await _undisturbed(flow, ground, folder, swept=swept)
         count.missed = [strike for strike in count.missed if strike.point in made]
@@ -114,8 +114,8 @@ def _strikes(points: Sequence[Point], ground: Ground) -> list[Strike]:
 async def _undisturbed(flow: Flow, ground: Ground, folder: Path, *, swept: bool) -> list[Point]:
     """Runs a flow that must be answered with OK; returns the requests that it made.
 
-    A refusal counts against it unless this process was kept from running meanwhile, for
-    so long that a sound request runs out of time.
+    A refusal is a failure, unless this process was paused so long that a sound request ran out
+    of time.
     """
     for _ in range(UNDISTURBED_ATTEMPTS - 1):
         async with Pauses() as pauses:
@@ -155,7 +155,7 @@ async def _run(
         count.refused += heard is not None
         if strike:
             count.codes[heard.name if heard else "OK"] += 1
-        # One that was refused before it came to the point, for want of time, proves nothing.
+        # A run that was refused before it reached the point, for lack of time, proves nothing.
         shown = not strike or heard or stage.plan.fired or BY_TIMER in strike.point.kind
         if strike and not shown:
             count.missed.append(strike)

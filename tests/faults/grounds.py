@@ -1,4 +1,4 @@
-"""Where faults are made: at the port of the object store, on the way to Redis, to S3."""
+"""Where faults occur: at the port of the object store, on the way to Redis, or to S3."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.stores import faulty
 
 SCRIPTS = {_sha(name).encode(): name for name in NAMES}
 ONCE_MORE = frozenset({"lost", "unheard", "late"})
-"""Faults that redis-py hides by sending again: struck twice, they are heard of."""
+"""Faults that redis-py hides by sending again: they show only if they strike twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,17 @@ class StorePort:
 
     @asynccontextmanager
     async def backends(self, name: str, plan: Plan) -> AsyncIterator[Backends]:
-        """A folder of the run's own."""
+        """A folder for this run alone."""
         with opened(self.folder / name) as store:
             yield Backends(faulty.FaultyStore(store, plan), store, self.redis, self.redis)
 
 
 @dataclass(frozen=True, slots=True)
 class RedisWire:
-    """Faults on the way to Redis, over a store in a folder.
+    """Faults on the way to Redis, with a store in a folder.
 
-    `kinds` names the requests that count of a tenant; those of its RPCs, if not given.
+    `kinds` returns a function that names a tenant's requests that count; by default those of its
+    RPCs.
     """
 
     folder: Path
@@ -59,7 +60,7 @@ class RedisWire:
 
     @asynccontextmanager
     async def backends(self, name: str, plan: Plan) -> AsyncIterator[Backends]:
-        """A proxy of the run's own."""
+        """A proxy for this run alone."""
         port = urlsplit(self.redis).port
         assert port is not None
         with opened(self.folder / name) as store:
@@ -71,7 +72,7 @@ class RedisWire:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[ObjectStore]:
-    """A store in a folder, which is gone afterwards: all runs together would fill a disk."""
+    """A store in a folder that is removed afterwards: all runs together would fill a disk."""
     store = FolderStore(folder)
     store.check_access()
     try:
@@ -81,7 +82,7 @@ def opened(folder: Path) -> Iterator[ObjectStore]:
 
 
 def kinds_of(tenant: str) -> Callable[[Words], str]:
-    """Names the requests about one tenant; what frontends do by the clock isn't counted."""
+    """Names the requests about one tenant; what frontends do on a timer isn't counted."""
     name = tenant.encode()
 
     def kind(words: Words) -> str:
@@ -99,7 +100,7 @@ def kinds_of(tenant: str) -> Callable[[Words], str]:
 
 
 def script_of(words: Words) -> str:
-    """The script that a request runs; or its command."""
+    """The script that a request runs, or else its command."""
     command = words[0].decode().lower()
     if command not in {"eval", "evalsha"}:
         return command

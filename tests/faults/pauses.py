@@ -1,4 +1,4 @@
-"""Whether this process stood still, so that even a sound request ran out of time."""
+"""Whether this process was paused for so long that even a sound request ran out of time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Self
 TICK = 0.05
 """Seconds between two looks at the clock."""
 LONG = 0.4
-"""Seconds by which a look comes late where the machine is to blame: half of the shortest
-time-out on the way to Redis or S3."""
+"""Seconds of delay from which a pause counts: half of the shortest timeout on the way to Redis or
+S3."""
 
 
 class Pauses:
-    """Looks at the loop's clock for as long as the block lasts."""
+    """Watches the loop's clock while the block runs."""
 
     def __init__(self) -> None:
         self._longest = 0.0
@@ -48,6 +48,6 @@ class Pauses:
 
     @property
     def seen(self) -> bool:
-        """Whether there was a long one, the one included that is just ending."""
+        """Whether there was a long pause, including one that is just ending."""
         self._look()
         return self._longest >= LONG

@@ -1,8 +1,7 @@
 """Where a fault strikes: one point of a flow, and what happens there.
 
-A request is known by what it is (`put blobs`, `freeze`) and by its number among
-those of its kind, so that requests which run beside each other don't trade places
-between two runs.
+A request is identified by its kind (`put blobs`, `freeze`) and by its number among those of
+its kind, so that concurrent requests don't swap places between two runs.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 EVERYTHING = "gone"
-"""The fault after which nothing is answered any more, until the plan is lifted."""
+"""The fault after which no request is answered until the plan is lifted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +39,10 @@ class Strike:
 
 
 class Plan:
-    """Counts requests and says which are struck. Safe for many threads.
+    """Counts requests and decides which are struck. Safe for many threads.
 
-    Nothing is counted before `arm` and after `lift`: preparing and looking after the
-    flow are no part of it.
+    Nothing is counted before `arm` and after `lift`: preparation and checks aren't part of the
+    flow.
     """
 
     def __init__(self, strike: Strike | None = None) -> None:
@@ -57,15 +56,15 @@ class Plan:
 
     @property
     def disturbs(self) -> bool:
-        """Whether it strikes anything at all."""
+        """Whether it strikes any request."""
         return self._strike is not None
 
     def arm(self) -> None:
-        """The flow begins."""
+        """Begins the flow."""
         self._armed = True
 
     def lift(self) -> None:
-        """The flow has ended: no more faults."""
+        """Ends the flow: no more faults."""
         self._armed = False
 
     def take(self, kind: str) -> str:
@@ -89,12 +88,12 @@ class Plan:
             return strike.fault
 
     def keep(self, late: Callable[[], object]) -> None:
-        """Keeps a request that lands when everybody has given it up."""
+        """Keeps a request that takes effect after everybody has given it up."""
         with self._lock:
             self._late.append(late)
 
     def take_late(self) -> list[Callable[[], object]]:
-        """The requests that were kept, which now belong to the caller."""
+        """Returns the requests that were kept, and forgets them."""
         with self._lock:
             late, self._late = self._late, []
         return late

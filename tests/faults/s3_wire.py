@@ -1,4 +1,4 @@
-"""Faults on the way to S3: which request is which, and what can happen to it."""
+"""Faults on the way to S3: the kinds of requests, and what can happen to each."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CHANGES = (
     "lost", "unheard", "late", "twice", "cut", "slow-down", "error", "failed", EVERYTHING,
 )  # fmt: skip
 READ_TIMEOUT = 1.0
-"""Seconds after which a delayed request is given up: servers on loopback answer sooner."""
+"""Seconds after which a delayed request is given up: servers on loopback are faster."""
 PATIENCE = 30.0
-"""Seconds for a request that nothing disturbs."""
+"""Seconds allowed for an undisturbed request."""
 
 
 @dataclass(frozen=True, slots=True)
 class S3Wire:
-    """A proxy before an S3 server, for runs below prefixes of their own.
+    """A proxy in front of an S3 server, for runs below their own prefixes.
 
     `checks`: whether the server refuses bytes that changed on the way.
     """
@@ -58,7 +58,7 @@ class S3Wire:
 
     @asynccontextmanager
     async def backends(self, name: str, plan: Plan) -> AsyncIterator[Backends]:
-        """Both stores below the run's prefix; what isn't disturbed has all the time it takes."""
+        """Both stores below the run's prefix; the undisturbed one has plenty of time."""
         self.proxy.plans[name] = plan
         struck = self.spoilt if plan.disturbs else self.patient
         try:
@@ -68,14 +68,14 @@ class S3Wire:
 
 
 def below(store: S3Store, prefix: str) -> S3Store:
-    """The same clients below a prefix: making clients takes long."""
+    """The same clients below a prefix, because making clients is slow."""
     other = copy.copy(store)
     other._prefix = f"{prefix}/"
     return other
 
 
 def name(first: str) -> tuple[str, str]:
-    """Whose request it is, by the prefix of its key, and what it asks for."""
+    """Whose request it is, by the prefix of its key, and its kind."""
     method, target, _ = first.split(" ")
     url = urlsplit(target)
     query = parse_qs(url.query, keep_blank_values=True)
@@ -91,7 +91,7 @@ def name(first: str) -> tuple[str, str]:
 
 @asynccontextmanager
 async def s3_wire(server: S3Server, redis: str, attempts: int) -> AsyncIterator[S3Wire]:
-    """A ground on an S3 server; `attempts` of a request before its fault is heard of."""
+    """A ground on an S3 server; a fault shows after `attempts` of a request."""
     port = urlsplit(server.endpoint).port
     assert port is not None
     async with s3_proxy(port, name) as proxy:

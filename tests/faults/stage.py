@@ -1,4 +1,4 @@
-"""One run of a flow: a frontend that faults strike, one that they don't, and the books."""
+"""One run of a flow: a frontend with faults, a frontend without, and the expected result."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ from tests.service.fleet import Fleet, Frontend, Tenant, eventually, sha256
 Result = TypeVar("Result")
 
 PATIENCE = 20.0
-"""Seconds in which a client that goes on trying must come to its end."""
+"""Seconds within which a client that retries must succeed."""
 RETRIED = frozenset({StatusCode.UNAVAILABLE, StatusCode.ABORTED})
 BUDGET = 64 * 2**20
 SETTINGS: Mapping[str, object] = {
     "buffer_budget": BUDGET,
-    # A block that is kept is fetched once: as many requests in every run.
+    # A cached block is fetched once, so that every run makes the same number of requests.
     "cache_budget": BUDGET,
     "suspend_grace": 8.0,
     "lease_ttl": 3.0,
     "threads": 4,
 }
 PATIENT: Mapping[str, object] = {"lease_ttl": 60.0, "suspend_grace": 30.0}
-"""Settings of a frontend that nothing disturbs: no stream loses its ref on a slow machine."""
+"""Settings of an undisturbed frontend: no stream loses its ref on a slow machine."""
 SOUND: Mapping[str, object] = {**PATIENT, "cache_budget": 0}
-"""Settings of the frontend that looks after the other one: what it reads comes from the
-store each time, where bytes in memory would hide their loss."""
+"""Settings of the frontend that checks the other one's results: it always reads from the store,
+because cached bytes would hide a loss."""
 _BASE = random.Random("faults").randbytes(17 * 2**20)  # noqa: S311 -- content, not a secret
 
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """What the frontends of one run stand on."""
+    """The store and the Redis of the frontends of one run."""
 
     faulty: ObjectStore
     clean: ObjectStore
@@ -61,13 +61,13 @@ class Backends:
 
 
 class Ground(Protocol):
-    """Where flows run, and which faults there are."""
+    """Where flows run, and which faults can occur there."""
 
     def strikes(self, kind: str) -> Sequence[tuple[str, int]]:
         """The faults that apply to a request, and how many in a row."""
 
     def backends(self, name: str, plan: Plan) -> AbstractAsyncContextManager[Backends]:
-        """A store and a Redis for one run, spoilt by a plan."""
+        """A store and a Redis for one run, disturbed by a plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +83,17 @@ class Stage:
     """One run.
 
     Attributes:
-        name: tells its content and tenants from those of all other runs.
+        name: distinguishes its content and tenants from those of all other runs.
         strike: the fault.
-        plan: of the frontend that faults strike.
-        struck: that frontend.
-        sound: the other one.
-        backends: what they stand on.
+        plan: of the frontend with faults.
+        struck: the frontend with faults.
+        sound: the frontend without.
+        backends: their store and Redis.
         held: what the tenant must hold at the end, and nothing else …
-        maybe: … but this, of which either is right.
-        other_held: the same of the other tenant.
-        leftover: refs that are still there at the end.
-        notes: what a flow keeps from one step to the next.
+        maybe: … except this, which it may hold or not.
+        other_held: what the other tenant must hold.
+        leftover: refs that still exist at the end.
+        notes: what a flow passes from one step to the next.
     """
 
     name: str
@@ -111,21 +111,21 @@ class Stage:
 
     @property
     def faulty(self) -> Tenant:
-        """The tenant, at the frontend that faults strike."""
+        """The tenant, at the frontend with faults."""
         return self.struck.tenant(f"a-{self.name}")
 
     @property
     def clean(self) -> Tenant:
-        """The tenant, at the other frontend."""
+        """The tenant, at the frontend without."""
         return self.sound.tenant(f"a-{self.name}")
 
     @property
     def other(self) -> Tenant:
-        """Another tenant, at the other frontend."""
+        """Another tenant, at the frontend without faults."""
         return self.sound.tenant(f"b-{self.name}")
 
     def content(self, size: int, salt: str = "") -> bytes:
-        """Bytes that only this run has."""
+        """Bytes that no other run has."""
         begin = f"{self.name}{salt}|".encode()
         return (begin + _BASE[: max(0, size - len(begin))])[:size]
 
@@ -140,7 +140,7 @@ class Stage:
 async def staged(
     ground: Ground, name: str, strike: Strike | None, folder: Path, **settings: object
 ) -> AsyncIterator[Stage]:
-    """Two frontends of one fleet, for one run."""
+    """Starts two frontends of one fleet, for one run."""
     plan = Plan(strike)
     async with ground.backends(name, plan) as backends:
         chosen = {**SETTINGS, "data_dir": folder, **settings}
@@ -152,7 +152,7 @@ async def staged(
 
 
 async def persist(attempt: Callable[[], Awaitable[Result]]) -> Result:
-    """Tries as a client does that means it: again after UNAVAILABLE and ABORTED."""
+    """Retries, as a determined client does, after UNAVAILABLE and ABORTED."""
     async with asyncio.timeout(PATIENCE):
         while True:
             try:
@@ -164,14 +164,14 @@ async def persist(attempt: Callable[[], Awaitable[Result]]) -> Result:
 
 
 async def check_books(stage: Stage, where: Tenant, held: Mapping[str, Held]) -> None:
-    """A tenant lists what it holds, once, with its labels, and reads it byte for byte."""
+    """A tenant lists what it holds, each blob once and with its labels, and reads every byte."""
     listed = await where.list()
     digests = sorted(info.digest for info in listed)
     maybe = set(stage.maybe) & set(digests) - set(held)
     assert digests == sorted([*held, *maybe]), f"listed {digests}, held {sorted(held)}"
     for info in listed:
         if info.digest in maybe and not await there(where, info.digest):
-            continue  # the hold of a commit that was given up for want of room
+            continue  # the hold of a commit that was given up for lack of room
         kept = held.get(info.digest) or stage.maybe[info.digest]
         assert dict(info.labels) == dict(kept.labels)
         assert info.size == len(kept.data)
@@ -180,7 +180,7 @@ async def check_books(stage: Stage, where: Tenant, held: Mapping[str, Held]) -> 
 
 
 async def there(where: Tenant, digest: str) -> bool:
-    """Whether a tenant is told that it holds a digest."""
+    """Whether the frontend says that a tenant holds a digest."""
     try:
         await where.info(digest)
     except AioRpcError as error:
@@ -190,7 +190,7 @@ async def there(where: Tenant, digest: str) -> bool:
 
 
 async def check_nothing_half(stage: Stage, digests: Mapping[str, Held]) -> None:
-    """What isn't committed yet is absent or whole, never in between."""
+    """Uncommitted content is either absent or complete."""
     for digest, kept in digests.items():
         try:
             body = await stage.clean.read(digest)
@@ -201,7 +201,7 @@ async def check_nothing_half(stage: Stage, digests: Mapping[str, Held]) -> None:
 
 
 async def check_idle(frontend: Frontend) -> None:
-    """No stream, lease or task is left, and all of the buffer is free."""
+    """No stream, lease or task is left, and the whole buffer is free."""
     idle = {
         "holdfast_streams": 0,
         "holdfast_leases": 0,
@@ -216,27 +216,27 @@ async def check_idle(frontend: Frontend) -> None:
 
 
 async def settle(frontend: Frontend) -> None:
-    """Waits until a frontend has ended all that outlives its requests."""
+    """Waits until a frontend has finished everything that outlives its requests."""
     names = ("holdfast_streams", "holdfast_background_tasks")
     await eventually(lambda: not any(frontend.counted(name) for name in names))
 
 
 async def check_end(stage: Stage, *, swept: bool) -> None:
-    """All that must hold once the client has come to its end."""
+    """Checks everything that must be true once the client has finished."""
     await persist(lambda: check_books(stage, stage.faulty, stage.held))
     found = cast("Iterable[pb.Status]", await stage.clean.statuses())
     assert {status.ref for status in found} == stage.leftover
     for frontend in (stage.struck, stage.sound):
         await check_idle(frontend)
     for late in stage.plan.take_late():
-        with suppress(HoldfastError):  # it may find that it comes too late
+        with suppress(HoldfastError):  # it may find that it is too late
             landed = await asyncio.to_thread(late)
             if inspect.isawaitable(landed):
                 await landed
     if swept:
         await check_books(stage, stage.clean, stage.held)
-        # What a first pass ends, such as a mark that came late, frees more for the next.
-        # That one buries its record, the next one dooms its data, and the last deletes it.
+        # What a first pass removes, such as a late mark, frees more for the next pass.
+        # The next one buries the record, another dooms its data, and the last deletes it.
         for _ in range(4):
             await asyncio.to_thread(collect, stage.backends.clean)
         await asyncio.to_thread(check_no_garbage, stage)
@@ -245,7 +245,7 @@ async def check_end(stage: Stage, *, swept: bool) -> None:
 
 
 def collect(store: ObjectStore) -> None:
-    """A collection without any patience: only while no ingest is under way."""
+    """Runs a collection without any grace periods: safe only while no ingest is under way."""
     never = {"grace": -1.0, "data": -1.0, "read_grace": -1.0, "landing": -1.0}
     ages = Ages(**never, ingest_lifetime=1e9, doom=-1.0, condemned=-1.0)
     report = Report(dry_run=False)
@@ -266,11 +266,11 @@ def collect(store: ObjectStore) -> None:
 
 
 def check_no_garbage(stage: Stage) -> None:
-    """What a collection leaves is what the books say, and nothing else."""
+    """After a collection the store has what the tenants must hold, and nothing else."""
     store = stage.backends.clean
     if stage.leftover:
         return
-    # Small ones are in their records.
+    # Small blobs are inside their records.
     held = {**stage.held, **stage.other_held, **stage.maybe}
     most = sum(len(kept.data) > 64 * 2**10 for kept in held.values())
     assert len(list(store.list(DATA))) <= most, "garbage that no collection finds"

@@ -1,4 +1,4 @@
-"""What the enumerations did, told at the end of a test run, so that it can be quoted."""
+"""What the enumerations did, reported at the end of a test run so that it can be quoted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROPERTY = "faults"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Adds up the counts of all flows, by where their faults were made."""
+    """Adds up the counts of all flows, by where their faults occurred."""
     totals: dict[str, Counter[str]] = {}
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:

@@ -30,7 +30,7 @@ from tests.service.fleet import Fleet
 
 
 def folder_store() -> tuple[ObjectStore, Callable[[], None]]:
-    """A store in a folder of its own."""
+    """A store in a new folder."""
     folder = Path(tempfile.mkdtemp(prefix="hf-machine-"))
     store = FolderStore(folder)
     store.check_access()
@@ -52,7 +52,7 @@ def opening(request: pytest.FixtureRequest) -> Iterator[Opening]:
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of the test's own: steps of it restart Redis."""
+    """A Redis for this test alone: some steps restart it."""
     with RedisServer(tmp_path) as server:
         yield server
 
@@ -72,7 +72,7 @@ LONG = [pytest.mark.slow, pytest.mark.timeout(3600)]
     indirect=["opening"],
 )
 def test_fleet_machine(opening: Opening, examples: int, own_redis: RedisServer) -> None:
-    """In whatever order things happen, what was acknowledged is there, and nothing else."""
+    """In whatever order things happen, acknowledged content is there, and nothing else."""
 
     class Machine(Writing, Contents, Events):
         server = own_redis
@@ -91,7 +91,7 @@ def test_fleet_machine(opening: Opening, examples: int, own_redis: RedisServer) 
 
 
 async def test_a_kill_gives_nothing_back(redis_url: str, tmp_path: Path, unique: str) -> None:
-    """A frontend that is killed leaves its lease and its bytes as they were."""
+    """A killed frontend leaves its lease and its bytes as they were."""
     store, end_store = folder_store()
     fleet = Fleet(store, redis_url, {**SETTINGS, "lease_ttl": 600.0, "data_dir": tmp_path})
     async with fleet.stack, frontend(redis_url, unique) as behind:

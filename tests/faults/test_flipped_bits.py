@@ -1,4 +1,4 @@
-"""A bit that flips on the way, up or down, at any request that carries bytes: all is well."""
+"""A bit that flips on the way, in either direction, at any request that carries bytes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def wire(minio: S3Server, redis_url: str) -> AsyncIterator[S3Wire]:
 
 @pytest.fixture
 async def fleet(wire: S3Wire, unique: str, tmp_path: Path) -> AsyncIterator[Fleet]:
-    """Frontends whose requests go to MinIO undisturbed."""
+    """Frontends whose requests reach MinIO undisturbed."""
     settings = {"data_dir": tmp_path, "suspend_grace": 20.0}
     fleet = Fleet(below(wire.direct, unique), wire.redis, settings)
     async with fleet.stack:
@@ -51,12 +51,12 @@ async def fleet(wire: S3Wire, unique: str, tmp_path: Path) -> AsyncIterator[Flee
 
 @pytest.fixture
 def tenant(unique: str) -> str:
-    """A tenant of the test's own."""
+    """A tenant for this test alone."""
     return f"t-{unique}"
 
 
 async def behind(wire: S3Wire, fleet: Fleet, unique: str, strike: Strike) -> tuple[Frontend, Plan]:
-    """A frontend some of whose requests, or of their replies, have a bit flipped."""
+    """A frontend with a bit flipped in some of its requests or their replies."""
     wire.proxy.plans[unique] = plan = Plan(strike)
     plan.arm()
     return await fleet.frontend(store=below(wire.patient, unique)), plan
@@ -71,7 +71,7 @@ def content(unique: str, size: int) -> bytes:
 async def test_on_the_way_up(
     wire: S3Wire, fleet: Fleet, unique: str, tenant: str, kind: str, size: int
 ) -> None:
-    """A bit that flips in any bytes of a commit is refused, and what is read is right."""
+    """Bytes of a commit with a flipped bit are refused, and what is read is right."""
     data = content(unique, size)
     frontend, plan = await behind(wire, fleet, unique, Strike(Point(kind, 1), "spoiled"))
     await frontend.tenant(tenant).commit("ref", data, labels={"a": "b"}, expected=sha256(data))
@@ -83,7 +83,7 @@ async def test_on_the_way_up(
 
 
 async def test_a_tail_on_the_way_up(wire: S3Wire, fleet: Fleet, unique: str, tenant: str) -> None:
-    """A bit that flips in a tail is refused: another frontend goes on after all of it."""
+    """A tail with a flipped bit is refused: another frontend resumes after all received bytes."""
     data = content(unique, SINGLE)
     frontend, plan = await behind(wire, fleet, unique, Strike(Point("put tails", 1), "spoiled"))
     stream = frontend.tenant(tenant).write("ref")
@@ -101,7 +101,7 @@ async def test_a_tail_on_the_way_up(wire: S3Wire, fleet: Fleet, unique: str, ten
 async def test_always_on_the_way_up(
     wire: S3Wire, fleet: Fleet, unique: str, tenant: str, kind: str
 ) -> None:
-    """Where a bit flips each time, a commit is UNAVAILABLE in the end, and OK once none does."""
+    """If a bit flips each time, a commit is UNAVAILABLE in the end, and OK once none flips."""
     data = content(unique, SINGLE)
     strike = Strike(Point(kind, 1), "spoiled", times=10_000)
     frontend, plan = await behind(wire, fleet, unique, strike)
@@ -113,7 +113,7 @@ async def test_always_on_the_way_up(
     try:
         await client.commit("ref", data, expected=sha256(data))
     except AioRpcError as error:
-        # Whoever opens the ref next carries out a commit that is under way.
+        # The next stream that opens the ref completes the unfinished commit.
         assert error.code() is StatusCode.ALREADY_EXISTS  # noqa: PT017
     assert await (await fleet.frontend()).tenant(tenant).read(sha256(data)) == data
 
@@ -122,7 +122,7 @@ async def test_always_on_the_way_up(
 async def test_on_the_way_down(
     wire: S3Wire, fleet: Fleet, unique: str, tenant: str, kind: str, size: int
 ) -> None:
-    """A bit that flips in a record, a hold or data that is read changes no answer."""
+    """A bit that flips in a record, a hold or data while it is read changes no answer."""
     data = content(unique, size)
     await (await fleet.frontend()).tenant(tenant).commit("ref", data, labels={"a": "b"})
     frontend, plan = await behind(wire, fleet, unique, Strike(Point(kind, 1), "corrupt"))
@@ -136,7 +136,7 @@ async def test_on_the_way_down(
 
 
 async def test_a_tail_on_the_way_down(wire: S3Wire, fleet: Fleet, unique: str, tenant: str) -> None:
-    """A bit that flips in a tail that is read back costs nothing that was received."""
+    """A bit that flips while a tail is read back loses no received byte."""
     data = content(unique, SINGLE)
     stream = (await fleet.frontend()).tenant(tenant).write("ref")
     await stream.send(pb.STAT, total=2 * SINGLE)

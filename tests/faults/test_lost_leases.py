@@ -1,4 +1,4 @@
-"""Faults that strike the subscription to the leases that an Abort takes away."""
+"""Faults that strike the subscription that reports leases lost to an Abort."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Watch:
     redis: Any
 
     async def open(self, ref: str) -> Lease:
-        """Takes a ref."""
+        """Locks a ref."""
         nonce, deadline = f"{self.tenant}-{ref}", self.leases.sent()
         ttl_ms = self.leases.ttl_ms
         await self.ingests.open(self.tenant, ref, nonce, "a", ttl_ms=ttl_ms, now_ns=NOW)
         return self.leases.add(self.tenant, ref, nonce, deadline)
 
     async def heard(self) -> None:
-        """Waits until what is published arrives: the subscription is in force."""
+        """Waits until published messages arrive: the subscription is active."""
         probe = self.leases.add(self.tenant, "probe", f"probe of {self.tenant}", 0.0)
 
         async def arrived() -> bool:
@@ -57,7 +57,7 @@ class Watch:
 
 
 def kinds_of(tenant: str) -> Any:
-    """Names what a subscription consists of; of what is published, the nonces of refs."""
+    """Names a subscription's requests and, of the published messages, the nonces of refs."""
     nonce = f"{tenant}-".encode()
 
     def kind(words: Words) -> str:
@@ -71,7 +71,7 @@ def kinds_of(tenant: str) -> Any:
 
 @asynccontextmanager
 async def watching(redis_url: str, tenant: str, strike: Strike) -> AsyncIterator[Watch]:
-    """A process that listens for lost leases, which must end when it is told to."""
+    """A process that listens for lost leases, and must stop when it is told to."""
     plan, direct = Plan(strike), open_client(redis_url)
     async with redis_proxy(port_of(redis_url), plan, kinds_of(tenant)) as proxy:
         struck = open_client(f"redis://127.0.0.1:{proxy.port}/0")
@@ -96,11 +96,11 @@ async def watching(redis_url: str, tenant: str, strike: Strike) -> AsyncIterator
 async def test_it_is_made_again(
     redis_url: str, unique: str, kind: str, fault: str, times: int
 ) -> None:
-    """A subscription whose making or trying fails is made again, and costs no lease."""
+    """A subscription that can't be made or tested is made again, and costs no lease."""
     async with watching(redis_url, unique, Strike(Point(kind, 1), fault, times)) as watch:
         kept, aborted = await watch.open("kept"), await watch.open("aborted")
         watch.plan.arm()
-        most = 1 if (kind, fault) == ("subscribe", "twice") else times  # that one holds
+        most = 1 if (kind, fault) == ("subscribe", "twice") else times  # that one stays valid
         await eventually(lambda: watch.plan.fired >= most)
         watch.plan.lift()
         await watch.heard()
@@ -113,7 +113,7 @@ async def test_it_is_made_again(
 
 @pytest.mark.parametrize("fault", PUBLISHED)
 async def test_what_is_missed(redis_url: str, unique: str, fault: str) -> None:
-    """A nonce that doesn't arrive is noticed at the next renewal; later ones arrive again."""
+    """A nonce that doesn't arrive is noticed at the next renewal, and later ones arrive again."""
     strike = Strike(Point("message", 1), fault)
     async with watching(redis_url, unique, strike) as watch:
         kept, first, second = [await watch.open(ref) for ref in ("kept", "first", "second")]

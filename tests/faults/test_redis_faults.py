@@ -15,7 +15,7 @@ from tests.faults.summary import counts_of
 Record = Callable[[str, object], None]
 
 ABREAST = 10
-"""Most of a run is waiting: for a reply that doesn't come, for a lease that runs out."""
+"""Concurrent runs: they mostly wait, for a missing reply or for a lease to expire."""
 
 
 @pytest.mark.timeout(300)

@@ -1,4 +1,4 @@
-"""Faults that strike the renewal of leases, by way of the real Redis."""
+"""Faults that strike the renewal of leases, with the real Redis."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from tests.service.fleet import Stream, eventually, refused
 
 FOR_GOOD = 10**6
 HIDDEN = frozenset({"lost", "unheard", "late", "cut", "loading"})
-"""Faults that redis-py hides by sending again, if the second request is let through."""
+"""Faults that redis-py hides by sending again, if the second request gets through."""
 NEVER_RENEWED = frozenset({"lost", EVERYTHING, "late", "loading", "readonly", "oom"})
-"""Faults of which Redis doesn't even know."""
+"""Faults in which Redis doesn't perform the request."""
 SHORT_MS = 5_000
 BOUND = 20.0
-"""Seconds in which a round ends, whatever happens to it."""
+"""Seconds within which a round must end, whatever happens to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The leases of a process whose requests faults strike, and the same Redis without faults."""
+    """The leases of a process with faults on its requests, and the same Redis without faults."""
 
     tenant: str
     clock: Clock
@@ -51,11 +51,11 @@ class Desk:
 
     @property
     def redis(self) -> Redis:
-        """The Redis, asked directly."""
+        """The Redis, without the proxy."""
         return cast("Redis", self.ingests._client)
 
     async def open(self, ref: str) -> Lease:
-        """Takes a ref, for a short time as Redis sees it."""
+        """Locks a ref, for a short time as Redis sees it."""
         deadline = self.leases.sent()
         ttl_ms = self.leases.ttl_ms
         await self.ingests.open(self.tenant, ref, f"n-{ref}", "a", ttl_ms=ttl_ms, now_ns=NOW)
@@ -63,11 +63,11 @@ class Desk:
         return self.leases.add(self.tenant, ref, f"n-{ref}", deadline)
 
     async def age(self, ref: str, ms: int = SHORT_MS) -> None:
-        """Time passes, as Redis sees it."""
+        """Lets time pass, as Redis sees it."""
         await self.redis.pexpire(Keys(self.tenant).lease(ref), ms)
 
     async def renewed(self, ref: str) -> bool:
-        """Whether Redis keeps a lease for longer than it did."""
+        """Whether Redis now keeps a lease for longer than before."""
         return int(await self.redis.pttl(Keys(self.tenant).lease(ref))) > SHORT_MS
 
     async def round(self) -> bool:
@@ -100,7 +100,7 @@ async def desk(redis_url: str, tenant: str, strike: Strike) -> AsyncIterator[Des
 @pytest.mark.parametrize("times", [1, FOR_GOOD], ids=["once", "for good"])
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_struck_renewal(redis_url: str, unique: str, fault: str, times: int) -> None:
-    """A renewal counts only if Redis carried it out, costs no other lease, and is made up for."""
+    """A renewal counts only if Redis performed it, costs no other lease, and is made up for."""
     async with desk(redis_url, unique, Strike(Point("renew one", 1), fault, times)) as here:
         warm_up = await here.open("warm-up")  # Redis learns the script
         await here.leases.renew(warm_up)
@@ -124,7 +124,7 @@ async def test_a_struck_renewal(redis_url: str, unique: str, fault: str, times: 
 
 @pytest.mark.parametrize("fault", sorted(set(FAULTS) - {"twice"}))
 async def test_past_the_deadline(redis_url: str, unique: str, fault: str) -> None:
-    """A lease whose renewals are struck until its deadline is lost, and never renewed again."""
+    """A lease whose renewals fail until its deadline is lost, and never renewed again."""
     strike = Strike(Point("renew one", 1), fault, FOR_GOOD)
     async with desk(redis_url, unique, strike) as here:
         one = await here.open("one")
@@ -143,7 +143,7 @@ async def test_past_the_deadline(redis_url: str, unique: str, fault: str) -> Non
 
 @pytest.mark.parametrize("taken", [True, False], ids=["taken by another", "free"])
 async def test_a_late_renewal(redis_url: str, unique: str, taken: bool) -> None:
-    """A renewal that lands when its ref is free, or another's, changes nothing."""
+    """A renewal that arrives when its ref is free, or another stream's, changes nothing."""
     strike = Strike(Point("renew one", 1), "late", FOR_GOOD)
     async with desk(redis_url, unique, strike) as here:
         await here.open("one")
@@ -170,7 +170,7 @@ async def begin(stage: Stage) -> Stream:
 
 
 async def lose(stage: Stage) -> None:
-    """Waits until the one writer has lost its lease: in Redis it must not have gone before."""
+    """Waits until the only writer has lost its lease; in Redis the lease must not end before."""
     (session,) = stage.struck.running.frontend.sessions.streams()
     key = Keys(f"a-{stage.name}").lease("ref")
     redis = open_client(stage.backends.redis)
@@ -185,12 +185,12 @@ async def lose(stage: Stage) -> None:
 
 
 async def starve(stage: Stage) -> None:
-    """A stream's renewals are struck for good: it notices, and another one commits its ref."""
+    """A stream whose renewals all fail notices it, and another one commits its ref."""
     data = stage.content(1000)
     stage.plan.arm()
     stream = await persist(lambda: begin(stage))
     await lose(stage)
-    while not stage.plan.fired:  # on a slow machine a lease may end before it was renewed
+    while not stage.plan.fired:  # on a slow machine a lease may expire before its renewal
         stream = await persist(lambda: begin(stage))
         await lose(stage)
     stage.hold(data, LABELS)
@@ -204,7 +204,7 @@ async def starve(stage: Stage) -> None:
 
 @pytest.mark.timeout(300)
 async def test_a_writer_without_renewals(redis_url: str, tmp_path: Path, unique: str) -> None:
-    """Whatever becomes of its renewals, a writer notices the loss first and spoils nothing."""
+    """Whatever happens to its renewals, a writer notices the loss first and damages nothing."""
     ground = RedisWire(tmp_path / "stores", redis_url, renewals_of)
 
     async def one(number: int, fault: str) -> None:

@@ -19,13 +19,13 @@ Record = Callable[[str, object], None]
 OFTEN = frozenset(
     {"commit, inline", "commit, one object", "resume, tail", "delete, and push again", "update"}
 )
-"""What runs each time on the real thing."""
+"""The flows that always run on MinIO."""
 ON_MOTO = frozenset({"commit, one object", "delete, and push again"})
-"""What runs each time where the real thing may be missing; moto is slower."""
+"""The flows that always run on moto, which is slower, in case there is no MinIO."""
 
 
 def grounds() -> list[Any]:
-    """The servers and the flows on each; all that isn't named here runs on demand."""
+    """The servers and the flows on each; all others run on demand."""
     return [
         pytest.param(
             server, *chosen.values, id=f"{server}-{chosen.id}", marks=[*chosen.marks, *marks]

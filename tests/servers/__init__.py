@@ -1,1 +1,1 @@
-"""The real servers that tests run against, each started for the tests alone."""
+"""The real servers that tests run against, started only for the tests."""

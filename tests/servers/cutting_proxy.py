@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 
 class CuttingProxy:
-    """Stands between one client and one server; both on loopback."""
+    """A proxy between one client and one server, both on loopback."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -18,7 +18,7 @@ class CuttingProxy:
         self.port = 0
 
     def lose_reply_to(self, marker: bytes) -> None:
-        """The next request that holds `marker` is forwarded, and its reply is lost."""
+        """Forwards the next request that contains `marker`, and loses its reply."""
         self._marker = marker
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,7 +38,7 @@ class CuttingProxy:
         async def replies() -> None:
             while data := await upstream.read(65536):
                 if cut.is_set():
-                    # The reply is here, so the request has been carried out.
+                    # The reply has arrived, so the request has taken effect.
                     self.cuts += 1
                     break
                 writer.write(data)
@@ -50,7 +50,7 @@ class CuttingProxy:
         writer.close()
 
     def close(self) -> None:
-        """Ends all connections."""
+        """Closes all connections."""
         for writer in self._writers:
             writer.close()
 

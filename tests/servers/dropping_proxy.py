@@ -1,4 +1,4 @@
-"""A TCP proxy that drops connections without a word, as a balancer does with idle ones."""
+"""A TCP proxy that drops connections silently, as a load balancer does with idle ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.servers.fault_proxy import FaultProxy, listening
 
 
 class DroppingProxy(FaultProxy):
-    """Forwards both ways; a connection that is dropped stays open, and nothing passes it any more.
+    """Forwards both ways; a dropped connection stays open, but nothing passes through it any more.
 
     `dropped` counts the connections that were used after they had been dropped.
     """
@@ -21,7 +21,7 @@ class DroppingProxy(FaultProxy):
         self.dropped = 0
 
     def drop(self) -> None:
-        """Drops all connections that are open now; those made from now on are served."""
+        """Drops all connections that are open now; new ones are served."""
         self._dropping.set()
         self._dropping = asyncio.Event()
 
@@ -51,7 +51,7 @@ class DroppingProxy(FaultProxy):
         writer: asyncio.StreamWriter,
         dropping: asyncio.Event,
     ) -> None:
-        """Passes on what is sent one way; of a dropped connection it is swallowed."""
+        """Forwards one direction; discards what is sent on a dropped connection."""
         swallowed = False
         with suppress(OSError):
             while data := await reader.read(2**16):
@@ -65,6 +65,6 @@ class DroppingProxy(FaultProxy):
 
 @asynccontextmanager
 async def dropping_proxy(port: int) -> AsyncIterator[DroppingProxy]:
-    """A proxy before the server on a loopback port."""
+    """A proxy in front of the server on a loopback port."""
     async with listening(DroppingProxy(port)) as proxy:
         yield proxy

@@ -1,4 +1,4 @@
-"""What the proxies that spoil requests share: their connections, and whom they ask."""
+"""What the proxies that disturb requests share: their connections, and the plans they ask."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from contextlib import asynccontextmanager, suppress
 from typing import Protocol, TypeVar
 
 LOSES = frozenset({"lost", "gone"})
-"""Faults of a request that doesn't reach the server, and whose connection breaks."""
+"""Faults in which the request doesn't reach the server and its connection breaks."""
 
 
 class Plan(Protocol):
-    """Says what happens to a request."""
+    """Decides what happens to a request."""
 
     def take(self, kind: str) -> str:
         """Counts a request; returns its fault, or ""."""
 
     def keep(self, late: Callable[[], object]) -> None:
-        """Keeps a request that is to land later."""
+        """Keeps a request that is to arrive later."""
 
 
 def fault_of(plan: Plan | None, kind: str) -> str:
-    """Counts a request, if it has a kind and somebody's plan; returns its fault, or ""."""
+    """Counts a request, if it has a kind and a plan; returns its fault, or ""."""
     return plan.take(kind) if plan and kind else ""
 
 
 class FaultProxy(ABC):
-    """Stands before one server on loopback, and answers each connection in a task."""
+    """A proxy in front of one server on loopback; it answers each connection in a task."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -55,7 +55,7 @@ class FaultProxy(ABC):
         """Answers one client's requests until its connection ends."""
 
     async def close(self) -> None:
-        """Ends all connections, and waits until they have ended."""
+        """Closes all connections, and waits until they have ended."""
         for writer in self._writers:
             writer.close()
         if self._serving:
@@ -67,12 +67,12 @@ Proxy = TypeVar("Proxy", bound=FaultProxy)
 
 @asynccontextmanager
 async def listening(proxy: Proxy, limit: int = 2**16, port: int = 0) -> AsyncIterator[Proxy]:
-    """Has a proxy listen on a port of its own.
+    """Makes a proxy listen on a port of its own.
 
     Args:
         proxy: what serves the connections.
-        limit: bytes of a line, or of a head, at most.
-        port: on which; 0: any that is free.
+        limit: the most bytes of a line, or of a message's head.
+        port: the port; 0: any that is free.
     """
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", port, limit=limit)
     proxy.port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""A proxy before S3 that can stop answering: it accepts, takes requests, and says nothing."""
+"""A proxy in front of S3 that can stop answering: it accepts requests and never replies."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ ALL = "all"
 
 @dataclass
 class Hanging:
-    """A plan: whether requests hang, and which ones did."""
+    """A plan: whether requests hang, and which of them did."""
 
     hung: bool = False
     asked: list[str] = field(default_factory=list)
 
     def take(self, kind: str) -> str:
-        """A hung request stands still until its client has given up."""
+        """Lets a request hang until its client has given up."""
         if self.hung:
             self.asked.append(kind)
         return "late" if self.hung else ""
 
     def keep(self, late: Callable[[], object]) -> None:
-        """It never lands."""
+        """Discards the request: it never arrives."""
 
 
 @asynccontextmanager
 async def hanging_proxy(port: int) -> AsyncIterator[tuple[S3Proxy, Hanging]]:
-    """A proxy before the S3 server on a loopback port, and what makes it hang."""
+    """A proxy in front of the S3 server on a loopback port, and the plan that makes it hang."""
     plan = Hanging()
     async with s3_proxy(port, lambda first: (ALL, first.rsplit(" ", 1)[0])) as proxy:
         proxy.plans[ALL] = plan

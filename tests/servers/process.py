@@ -1,4 +1,4 @@
-"""Starting a server as a child and waiting until it answers."""
+"""Starts a server as a child process and waits until it answers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 START_TIMEOUT = 60.0
 POLL = 0.02
 PORTS = range(16_384, 32_768)
-"""Below those that systems give to outgoing connections: Linux from 32,768 on, others higher."""
+"""Below the ports of outgoing connections: Linux uses those from 32,768 on, others higher ones."""
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody has a TCP port on loopback now, for a server or a connection."""
+    """Whether no server or connection uses a TCP port on loopback now."""
     with socket.socket() as probe, suppress(OSError):
         probe.bind(("127.0.0.1", port))
         return True
@@ -25,10 +25,10 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody has now, and that no connection is given meanwhile.
+    """A TCP port on loopback that is free now and won't be given to a connection.
 
-    Not one that the kernel would choose: those it gives to outgoing connections too, and a server
-    that binds it later, or binds it again after it was killed, may find it taken.
+    The kernel isn't asked to choose: it gives such ports to outgoing connections too, so a server
+    that binds one later, or again after it was killed, may find it in use.
     """
     while True:
         port = PORTS.start + secrets.randbelow(len(PORTS))
@@ -49,7 +49,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = START_
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections on a loopback port."""
+    """Whether a process accepts connections on a loopback port."""
     try:
         socket.create_connection(("127.0.0.1", port), 1.0).close()
     except OSError:
@@ -64,7 +64,7 @@ def started(
     ready: Callable[[], bool],
     environment: dict[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a server until the block is left; its output goes to `log`."""
+    """Runs a server until the block ends; its output goes to `log`."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:

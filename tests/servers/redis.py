@@ -14,7 +14,7 @@ from tests.servers.process import free_port, listens, started
 
 
 def binary() -> str:
-    """Where a redis-server is."""
+    """The path of a redis-server."""
     found = shutil.which("redis-server")
     if found:
         return found
@@ -24,7 +24,7 @@ def binary() -> str:
 
 
 class RedisServer:
-    """A redis-server on a loopback port, which keeps nothing on disk."""
+    """A redis-server on a loopback port that keeps nothing on disk."""
 
     def __init__(self, folder: Path, port: int = 0, *options: str) -> None:
         self._folder = folder
@@ -50,7 +50,7 @@ class RedisServer:
         )
 
     def stop(self) -> None:
-        """Ends it by SIGKILL."""
+        """Kills it with SIGKILL."""
         self._running.close()
 
     def signal(self, number: int) -> None:

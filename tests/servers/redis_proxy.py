@@ -1,21 +1,21 @@
-"""A proxy before Redis that knows requests from each other, and can spoil one.
+"""A proxy in front of Redis that distinguishes requests, and can disturb one.
 
 lost     the request doesn't reach Redis, and the connection breaks
-unheard  Redis carries it out; the connection breaks before the reply
-late     the request stands still until the client has gone, and lands when told to
-twice    Redis gets it twice; the client hears the first answer
+unheard  Redis performs it; the connection breaks before the reply
+late     the request is held until the client has gone, and arrives when the test says so
+twice    Redis gets it twice; the client gets the first answer
 cut      the connection breaks in the middle of the reply
-garbled  Redis carries it out; what comes back is not of its protocol
+garbled  Redis performs it; what comes back isn't in its protocol
 gone     this request and all that follow are lost
-loading, readonly, oom   Redis refuses, as it does while it starts, follows, is full
+loading, readonly, oom   Redis refuses, as while it starts, is a replica, is full
 
-What is published on a channel is struck as a request is: `MESSAGE <channel> <data>`.
+A message published on a channel is struck like a request: `MESSAGE <channel> <data>`.
 
 lost, gone   it doesn't arrive, and the connection breaks
 twice    it arrives twice
 cut      the connection breaks in the middle of it
-garbled  what arrives is not of Redis's protocol
-corrupt  a bit of what was published is flipped
+garbled  what arrives isn't in Redis's protocol
+corrupt  a bit of the message is flipped
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ REPLIES = {
 }
 FAULTS = ("lost", "unheard", "late", "twice", "cut", "garbled", "gone", *REPLIES)
 PUBLISHED = ("lost", "twice", "cut", "garbled", "corrupt")
-"""Faults of what is published."""
+"""Faults of published messages."""
 
 
 class RedisProxy(FaultProxy):
-    """Stands before one Redis; `kind_of` names the requests that count."""
+    """A proxy in front of one Redis; `kind_of` names the requests that count."""
 
     def __init__(self, port: int, plan: Plan, kind_of: Callable[[Words], str]) -> None:
         super().__init__(port)
@@ -71,7 +71,7 @@ class RedisProxy(FaultProxy):
         writer: asyncio.StreamWriter,
         redis: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> bool:
-        """Carries out one request; returns whether the connection goes on."""
+        """Performs one request; returns whether the connection continues."""
         if fault in LOSES:
             return False
         if fault == "late":
@@ -95,7 +95,7 @@ class RedisProxy(FaultProxy):
         writer: asyncio.StreamWriter,
         redis: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
-        """A subscription: both directions speak when they like, until one of them ends."""
+        """Serves a subscription: both sides send at any time, until one of them ends."""
         upstream, downstream = redis
         ways = [
             asyncio.create_task(self._asked(reader, writer, downstream)),
@@ -114,7 +114,7 @@ class RedisProxy(FaultProxy):
         writer: asyncio.StreamWriter,
         downstream: asyncio.StreamWriter,
     ) -> None:
-        """What a subscriber asks; its answers come in between what is published."""
+        """Forwards a subscriber's requests; their answers arrive among the published messages."""
         while True:
             raw, words = await read_request(reader)
             fault = fault_of(self._plan, self._kind_of(words))
@@ -133,7 +133,7 @@ class RedisProxy(FaultProxy):
     async def _published(
         self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """What Redis says to a subscriber."""
+        """Forwards what Redis sends to a subscriber."""
         while True:
             raw = await read_reply(upstream)
             words = published(raw)
@@ -154,7 +154,7 @@ class RedisProxy(FaultProxy):
 
 
 async def _answer(writer: asyncio.StreamWriter, fault: str, reply: bytes) -> bool:
-    """Passes a reply on, or what a fault leaves of it; returns whether the connection goes on."""
+    """Forwards a reply, or what a fault leaves of it; returns whether the connection continues."""
     if fault == "unheard":
         return False
     if fault == "cut":
@@ -167,7 +167,7 @@ async def _answer(writer: asyncio.StreamWriter, fault: str, reply: bytes) -> boo
 
 
 def published(reply: bytes) -> Words:
-    """The words of what was published, or nothing where a reply is something else."""
+    """The words of a published message; empty if a reply is something else."""
     lines = reply.split(b"\r\n")
     if lines[0] != b"*3" or lines[2].lower() != b"message":
         return ()
@@ -175,7 +175,7 @@ def published(reply: bytes) -> Words:
 
 
 async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, Words]:
-    """One request: an array of bulk strings, as it came and taken apart."""
+    """Reads one request, an array of bulk strings: returns its bytes and its words."""
     head = await reader.readuntil(b"\r\n")
     raw, words = bytearray(head), []
     for _ in range(int(head[1:])):
@@ -187,7 +187,7 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, Words]:
 
 
 async def read_reply(reader: asyncio.StreamReader) -> bytes:
-    """One reply of protocol version 2, with all that it holds."""
+    """Reads one complete reply of protocol version 2."""
     head = await reader.readuntil(b"\r\n")
     kind, count = head[:1], head[1:-2]
     if kind == b"$" and count != b"-1":
@@ -201,6 +201,6 @@ async def read_reply(reader: asyncio.StreamReader) -> bytes:
 async def redis_proxy(
     port: int, plan: Plan, kind_of: Callable[[Words], str]
 ) -> AsyncIterator[RedisProxy]:
-    """A proxy before the Redis on a loopback port."""
+    """A proxy in front of the Redis on a loopback port."""
     async with listening(RedisProxy(port, plan, kind_of)) as proxy:
         yield proxy

@@ -1,4 +1,4 @@
-"""Redis as it runs in a fleet: a Cluster of three masters, a master with sentinels."""
+"""Redis as a fleet runs it: a Cluster of three masters, or a master with sentinels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SLOTS = 16384
 NODES = 3
 SERVICE = "fleet"
 BUS = 10_000
-"""By how much a node's bus port is higher than its port."""
+"""The difference between a node's bus port and its port."""
 
 
 def admin(port: int) -> Any:
-    """A plain client of one server, for tests to look behind the scenes."""
+    """A plain client of one server, with which tests look behind the scenes."""
     return redis.Redis(port=port, socket_timeout=5.0, protocol=2)
 
 
@@ -50,11 +50,11 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """Names two of the three."""
+        """A URL that names two of the three."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in self.ports[:2])
 
     def move_slot(self, slot: int) -> None:
-        """Gives an empty slot to another node, so that clients are told MOVED."""
+        """Moves an empty slot to another node, so that clients get MOVED."""
         owner = next(n for n, port in enumerate(self.ports) if slot in _slots(port, self))
         target = admin(self.ports[(owner + 1) % NODES]).execute_command("CLUSTER MYID").decode()
         order = [(owner + 1) % NODES, owner, (owner + 2) % NODES]
@@ -105,15 +105,15 @@ class Watched:
 
     @property
     def url(self) -> str:
-        """Names a sentinel that isn't there, and then the one that is."""
+        """A URL that names a missing sentinel first, and then the real one."""
         return f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{self.sentinel}/{SERVICE}"
 
     def master(self) -> int:
-        """The port of today's master."""
+        """The port of the current master."""
         return int(admin(self.sentinel).sentinel_get_master_addr_by_name(SERVICE)[1])
 
     def fail_over(self) -> None:
-        """Promotes the replica, and waits until that is known."""
+        """Promotes the replica, and waits until the sentinel reports it."""
         before = self.master()
         admin(self.sentinel).execute_command("SENTINEL FAILOVER", SERVICE)
         wait_until(lambda: self.master() != before, "the failover")

@@ -1,6 +1,6 @@
-"""An image registry on loopback that counts what it gives away.
+"""An image registry on loopback that counts what it serves.
 
-Source: the OCI distribution specification 1.1: what containerd's resolver calls of it.
+Source: the OCI distribution specification 1.1: the requests of containerd's resolver.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ class Stored:
 
     @property
     def digest(self) -> str:
-        """Of the body."""
+        """The body's digest."""
         return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
 
 
 @dataclass
 class Registry:
-    """What is in a registry, and what was fetched from it.
+    """The content of a registry, and what was fetched from it.
 
     Attributes:
         port: on 127.0.0.1.
-        blobs: by digest, manifests too.
+        blobs: by digest, including manifests.
         tags: the digest behind `<repository>:<tag>`.
-        asked: requests for it, by digest.
+        asked: the number of requests, by digest.
         served: bytes of the bodies sent, by digest.
     """
 
@@ -59,13 +59,13 @@ class Registry:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, repository: str, tag: str, root: str, blobs: Mapping[str, Stored]) -> str:
-        """Takes an image in; returns the reference by which it is pulled."""
+        """Adds an image; returns the reference by which it is pulled."""
         self.blobs.update(blobs)
         self.tags[f"{repository}:{tag}"] = root
         return f"127.0.0.1:{self.port}/{repository}:{tag}"
 
     def gate(self, digest: str, after: int) -> Gate:
-        """Makes whoever fetches a blob wait after so many bytes, until the gate is opened."""
+        """Stops everyone who fetches a blob after so many bytes, until the gate is opened."""
         gate = self._gates[digest] = Gate(after)
         return gate
 
@@ -85,7 +85,7 @@ class Registry:
         return stored
 
     def pieces(self, digest: str, body: bytes, start: int) -> Iterator[bytes]:
-        """A body from an offset on, counted as it goes out."""
+        """Yields a body from an offset on, and counts the bytes."""
         gate = self._gates.get(digest)
         for offset in range(start, len(body), CHUNK):
             if gate and offset >= gate.after:
@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
                 for piece in self.registry.pieces(stored.digest, stored.body, start):
                     self.wfile.write(piece)
             except OSError:
-                self.close_connection = True  # the node went away
+                self.close_connection = True  # the node closed the connection
 
     do_HEAD = do_GET  # noqa: N815 -- the name that http.server calls
 
@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @contextmanager

@@ -52,9 +52,9 @@ def _call(stream: int, path: str, metadata: Mapping[str, str], message: bytes) -
 async def resets(
     port: int, calls: int, path: str, metadata: Mapping[str, str], message: bytes
 ) -> AsyncIterator[None]:
-    """Opens and resets so many calls on one connection, which stays open until the block ends."""
+    """Opens and resets so many calls on one connection, which stays open while the block lasts."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    heard = asyncio.create_task(reader.read())  # until its end: the server mustn't be held up
+    heard = asyncio.create_task(reader.read())  # all of it: the server mustn't be blocked
     writer.write(PREFACE + _frame(SETTINGS, 0, 0, b""))
     for first in range(0, calls, AT_ONCE):
         numbers = range(first, min(first + AT_ONCE, calls))

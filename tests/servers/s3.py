@@ -41,7 +41,7 @@ class S3Server:
         return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 
     def make_bucket(self) -> None:
-        """Makes the bucket that tests share; each has a prefix of its own in it."""
+        """Creates the bucket that tests share; each test has its own prefix in it."""
         client = boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -66,8 +66,9 @@ def set_quota(s3: S3Server, size: int) -> None:
 class OneAtATime:
     """A WSGI application that answers one request at a time.
 
-    Moto looks and writes without a lock: of many conditional puts at once two may win, and a
-    listing fails beside a delete. A body is read before, however long it takes to come.
+    Moto checks and writes without a lock: of several concurrent conditional puts two may win, and
+    a listing concurrent with a delete fails. A body is read before the lock, however slowly it
+    arrives.
     """
 
     def __init__(self, application: Any) -> None:
@@ -100,7 +101,7 @@ def moto_server() -> Iterator[S3Server]:
 
 
 def minio_binary() -> str | None:
-    """Where MinIO is: HOLDFAST_TEST_BIN, PATH, or the cache that `make tools` fills."""
+    """The path of MinIO: in HOLDFAST_TEST_BIN, on PATH, or in the cache that `make tools` fills."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "holdfast" / "bin"
     folders = [os.environ.get("HOLDFAST_TEST_BIN", ""), os.environ.get("PATH", ""), str(cache)]
     return shutil.which("minio", path=os.pathsep.join(folder for folder in folders if folder))
@@ -108,9 +109,9 @@ def minio_binary() -> str | None:
 
 @contextmanager
 def minio_server(folder: Path, port: int = 0, **settings: str) -> Iterator[S3Server]:
-    """A MinIO of its own, on one folder; started again there, it has what it had.
+    """A separate MinIO on one folder; if it is started there again, it has the same content.
 
-    Nothing of this process's environment reaches it but PATH; `settings` do.
+    Of this process's environment it inherits only PATH; `settings` are added.
     """
     program = minio_binary()
     assert program, "minio isn't built; `make tools` does it"

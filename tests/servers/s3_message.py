@@ -1,4 +1,4 @@
-"""HTTP messages to and from S3 as a proxy sees them: read whole, and changed on the way."""
+"""HTTP messages to and from S3 as a proxy sees them: read completely, and changed on the way."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Message:
 
     @property
     def raw(self) -> bytes:
-        """As it goes over the wire."""
+        """The bytes on the wire."""
         return self.head + self.body
 
     def flipped(self, bit: int) -> Message:
-        """With one bit of its body flipped; a body without bytes stays as it is."""
+        """A copy with one bit of the body flipped; an empty body stays as it is."""
         if not self.body:
             return self
         at = bit // 8
@@ -37,7 +37,7 @@ class Message:
         return replace(self, body=self.body[:at] + byte + self.body[at + 1 :])
 
     def redated(self, seconds: float) -> Message:
-        """With a Date header that is so much later; one without a Date stays as it is."""
+        """A copy whose Date header is that much later; without a Date it stays as it is."""
 
         def later(found: re.Match[bytes]) -> bytes:
             date = parsedate_to_datetime(found[2].decode()) + timedelta(seconds=seconds)
@@ -47,7 +47,7 @@ class Message:
 
 
 def _relisted(message: Message, entries: Callable[[list[bytes]], list[bytes]]) -> Message:
-    """A page of a listing with other entries, and said to be the last one."""
+    """A page of a listing with other entries, marked as the last one."""
     body = _dechunked(message) if b"chunked" in message.head.lower() else message.body
     found = ENTRY.findall(body)
     if not found:
@@ -65,18 +65,18 @@ LISTINGS: Final[Mapping[str, Callable[[Message], Message]]] = {
     "halved": lambda page: _relisted(page, lambda found: found[: len(found) // 2]),
     "shuffled": lambda page: _relisted(page, lambda found: found[::-1]),
 }
-"""What can be wrong with a page of a listing that is answered as if all were well."""
+"""What can be wrong with a page of a listing whose reply looks fine."""
 
 
 async def read_message(
     reader: asyncio.StreamReader, invites: asyncio.StreamWriter | None, of: str = ""
 ) -> Message | None:
-    """One request or reply with all of its body; None where the connection ends before it.
+    """Reads one request or reply with all of its body; None if the connection ends before it.
 
     Args:
         reader: where it comes from.
-        invites: is told to go on where a client waits for that before it sends a body.
-        of: the method of the request that a reply is to: HEAD has none of the body it claims.
+        invites: is told to continue if a client waits for that before it sends a body.
+        of: the method of the request if this is a reply: a HEAD reply has no body.
     """
     try:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -108,7 +108,7 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
 
 
 def _dechunked(message: Message) -> bytes:
-    """The bytes of a body that came in chunks."""
+    """The bytes of a body that was sent in chunks."""
     body, rest = bytearray(), message.body
     while True:
         line, _, rest = rest.partition(b"\r\n")

@@ -1,20 +1,20 @@
-"""A proxy before S3 that knows requests from each other, and can spoil one.
+"""A proxy in front of S3 that distinguishes requests, and can disturb one.
 
 lost     the request doesn't reach the server, and the connection breaks
-unheard  the server carries it out; the connection breaks before the reply
-late     the request stands still until the client has gone, and lands when told to
-twice    the server gets it twice; the client hears the first answer
+unheard  the server performs it; the connection breaks before the reply
+late     the request is held until the client has gone, and arrives when the test says so
+twice    the server gets it twice; the client gets the first answer
 torn     half of the request's body reaches the server, then both connections break
 cut      the connection breaks in the middle of the reply's body
 corrupt  a bit of the reply's body is flipped
 spoiled  a bit of the request's body is flipped before the server gets it
-hung     the connection is kept, and the request never answered
-emptied, halved, shuffled   a listing has none of its entries, the first half, or another order
-slow-down, error, full   answered 503, 500 or 507, and not carried out
-page, absent, redirect, packed   answered by somebody else: with a page that has an ETag, with
-         a page that says 404, with a redirect to a login, or with a body that is compressed
-failed   carried out, and answered 500
-inside   carried out, and answered 200 with an error in the body
+hung     the connection stays open, and the request is never answered
+emptied, halved, shuffled   a listing has no entries, only the first half, or another order
+slow-down, error, full   answered with 503, 500 or 507, and not performed
+page, absent, redirect, packed   something else answers: with a page that has an ETag, with
+         a page that says 404, with a redirect to a login, or with a compressed body
+failed   performed, and answered with 500
+inside   performed, and answered with 200 and an error in the body
 gone     this request and all that follow are lost
 """
 
@@ -31,7 +31,7 @@ LIMIT = 2**20
 
 
 def refusal(status: int, code: str) -> bytes:
-    """An answer with an S3 error in it."""
+    """An answer that contains an S3 error."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>a fault</Message></Error>"
     return (
         f"HTTP/1.1 {status} X\r\nContent-Type: application/xml\r\n"
@@ -63,17 +63,16 @@ ANSWERS = {"failed": refusal(500, "InternalError"), "inside": refusal(200, "Inte
 
 
 def _to(request: Message, answer: bytes) -> bytes:
-    """An answer as its request gets it: HEAD has none of the body that it claims."""
+    """An answer as the given request receives it: HEAD gets no body."""
     head, end, body = answer.partition(b"\r\n\r\n")
     return head + end + (b"" if request.first.startswith("HEAD ") else body)
 
 
 class S3Proxy(FaultProxy):
-    """Stands before one S3 server.
+    """A proxy in front of one S3 server.
 
-    `name` tells whose request it is and what it is; whose plan is asked is in `plans`.
-    `bit` chooses which of so many bits is flipped; `ahead` is added to the Date of each
-    reply, in s.
+    `name` returns whose request it is and its kind; `plans` has the plan of each owner. `bit`
+    chooses which of a number of bits is flipped; `ahead` is added to the Date of each reply, in s.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class S3Proxy(FaultProxy):
         writer: asyncio.StreamWriter,
         plan: Plan | None,
     ) -> bool:
-        """Answers one request; returns whether the connection goes on."""
+        """Answers one request; returns whether the connection continues."""
         if fault in LOSES:
             return False
         if fault == "torn":
@@ -131,7 +130,7 @@ class S3Proxy(FaultProxy):
         return True
 
     async def _carry_out(self, fault: str, request: Message) -> Message:
-        """What the server says to a request, or to what a fault makes of it."""
+        """The server's reply to a request, or to what a fault makes of the request."""
         if fault == "spoiled" and request.body:
             request = request.flipped(self._bit(8 * len(request.body)))
         reply = await self._forward(request)
@@ -140,7 +139,7 @@ class S3Proxy(FaultProxy):
         return reply.redated(self.ahead) if self.ahead else reply
 
     def _heard(self, fault: str, reply: Message) -> bytes:
-        """What a client hears instead of a reply."""
+        """What a client receives instead of a reply."""
         if fault == "corrupt" and reply.body:
             reply = reply.flipped(self._bit(8 * len(reply.body)))
         if fault in LISTINGS:
@@ -148,7 +147,7 @@ class S3Proxy(FaultProxy):
         return ANSWERS.get(fault, reply.raw)
 
     async def _forward(self, request: Message) -> Message:
-        """Carries a request out on a connection of its own."""
+        """Sends a request to the server on a new connection."""
         upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target, limit=LIMIT)
         try:
             downstream.write(request.raw)
@@ -168,6 +167,6 @@ class S3Proxy(FaultProxy):
 
 @asynccontextmanager
 async def s3_proxy(port: int, name: Callable[[str], tuple[str, str]]) -> AsyncIterator[S3Proxy]:
-    """A proxy before the S3 server on a loopback port."""
+    """A proxy in front of the S3 server on a loopback port."""
     async with listening(S3Proxy(port, name), LIMIT) as proxy:
         yield proxy

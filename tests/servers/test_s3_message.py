@@ -1,4 +1,4 @@
-"""What a proxy before S3 makes of messages: faults are what they are called."""
+"""How the proxy in front of S3 changes messages: each fault is what its name says."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def heard(raw: bytes) -> Message:
     ("fault", "keys"), [("emptied", ""), ("halved", "01"), ("shuffled", "43210")]
 )
 async def test_a_listing_that_lies(fault: str, keys: str, chunked: bool) -> None:
-    """A page that lies is a whole reply with the wrong entries, and says that it is the last."""
+    """A false page is a complete reply with the wrong entries, and says that it is the last."""
     message = await heard(LISTINGS[fault](page(chunked=chunked)).raw)
     entries = b"".join(b"<Contents><Key>%c</Key></Contents>" % ord(key) for key in keys)
     wanted = (
@@ -56,20 +56,20 @@ async def test_a_listing_that_lies(fault: str, keys: str, chunked: bool) -> None
 
 
 def test_a_listing_without_entries_is_left() -> None:
-    """A page that has nothing to lie about stays as it is."""
+    """A page without entries stays as it is."""
     empty = Message("HTTP/1.1 200 OK", b"HTTP/1.1 200 OK\r\n\r\n", b"<ListBucketResult/>")
     assert [change(empty) for change in LISTINGS.values()] == [empty] * 3
 
 
 def test_a_flipped_bit() -> None:
-    """Just the chosen bit of the body differs."""
+    """Only the chosen bit of the body differs."""
     message = Message("PUT / HTTP/1.1", b"PUT / HTTP/1.1\r\n\r\n", b"abc")
     assert message.flipped(9).body == b"a`c"
     assert message.flipped(9).flipped(9) == message
 
 
 def test_a_clock_that_is_ahead() -> None:
-    """A Date header moves by as many seconds, and nothing else does."""
+    """A Date header moves by the given number of seconds, and nothing else changes."""
     head = b"HTTP/1.1 200 OK\r\nDate: Thu, 26 Nov 2026 01:02:03 GMT\r\nETag: x\r\n\r\n"
     late = head.replace(b"Thu, 26 Nov 2026 01:02:03", b"Sun, 29 Nov 2026 01:02:04")
     message = Message("HTTP/1.1 200 OK", head, b"")

@@ -1,1 +1,1 @@
-"""Object stores for tests: in memory, or over another one that is watched, spoilt or filled."""
+"""Object stores for tests: in memory, or around another store to watch, damage or fill it."""

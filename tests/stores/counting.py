@@ -1,4 +1,4 @@
-"""An object store that counts what is asked of it, and can fail on demand."""
+"""An object store that counts its requests, and can fail on demand."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def nothing(operation: str, key: str) -> None:
 
 
 class CountingStore(Wrapped):
-    """Hands every request on to a store, and keeps a record of it.
+    """Passes every request on to a store, and records it.
 
-    `before` and `after` are called with an operation's name and key; what they
-    raise reaches the caller instead of the request, or instead of its reply.
+    `before` and `after` are called with an operation's name and key. If they raise an error,
+    the caller gets it instead of the request, or instead of its reply.
     """
 
     def __init__(self, inner: ObjectStore) -> None:

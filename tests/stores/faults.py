@@ -11,7 +11,7 @@ from tests.stores.wrapped import Result, Wrapped
 
 
 class Recording(Wrapped):
-    """Keeps what it was asked to do, in order: the operation and its key or prefix."""
+    """Records its requests in order: the operation and its key or prefix."""
 
     def __init__(self, inner: ObjectStore) -> None:
         super().__init__(inner)
@@ -23,7 +23,7 @@ class Recording(Wrapped):
 
 
 class Interrupted(Wrapped):
-    """Runs a function before a conditional put of some key, once: another one's write."""
+    """Runs a function once before a conditional put of some key: a concurrent write."""
 
     def __init__(self, inner: ObjectStore, prefix: str, before: Callable[[], object]) -> None:
         super().__init__(inner)
@@ -55,7 +55,7 @@ class LosingReplies(Wrapped):
 
 
 class FlippedReplies(Wrapped):
-    """Flips a bit in the body of the first GET replies below a prefix, not in the store."""
+    """Flips a bit in the body of the first GET replies below a prefix, but not in the store."""
 
     def __init__(self, inner: ObjectStore, prefix: str, bit: int = 100, times: int = 1) -> None:
         super().__init__(inner)
@@ -71,7 +71,7 @@ class FlippedReplies(Wrapped):
 
 
 def flipped(body: bytes, bit: int) -> bytes:
-    """A body with one bit flipped, counted from the first byte's highest."""
+    """A body with one bit flipped, counted from the highest bit of the first byte."""
     changed = bytearray(body)
     changed[bit // 8] ^= 0x80 >> bit % 8
     return bytes(changed)

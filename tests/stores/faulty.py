@@ -1,16 +1,16 @@
-"""An object store with faults at the port: what a frontend above it has to bear.
+"""An object store with faults at the port: what a frontend above it must tolerate.
 
-before  not carried out; the caller hears of a failure
-after   carried out, and the caller hears of a failure
-late    the caller hears of a failure, and it is carried out long after
-twice   carried out twice; the caller hears the first answer
-echo    carried out twice; the caller hears the second answer
+before  not performed; the caller gets an error
+after   performed, and the caller gets an error
+late    the caller gets an error, and it is performed much later
+twice   performed twice; the caller gets the first answer
+echo    performed twice; the caller gets the second answer
 full    refused: the bucket is full
-gone    this one and all that follow are not carried out
-corrupt the bytes that come back have one flipped
+gone    this request and all that follow are not performed
+corrupt the returned bytes have one bit flipped
 broken  a listing breaks off after its first entry
-no-upload  the upload was dropped meanwhile, by a lifecycle rule
-no-part    a part isn't there any more at the completion
+no-upload  a lifecycle rule has dropped the upload
+no-part    a part is missing at the completion
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def faults_of(kind: str) -> Sequence[str]:
 
 
 class FaultyStore(Wrapped):
-    """Passes everything on but what its plan strikes."""
+    """Passes everything on, except what its plan strikes."""
 
     def __init__(self, inner: ObjectStore, plan: Plan) -> None:
         super().__init__(inner)
@@ -144,7 +144,7 @@ class FaultyStore(Wrapped):
         return self._do("complete_upload", key, call, once=True, upload_id=upload_id)
 
     def refuses_changed(self, key: str) -> bool | None:
-        """Never struck: it is how a store is tried out, before anything rests on it."""
+        """Never struck: a store is tested with this before anything relies on it."""
         return self.inner.refuses_changed(key)
 
 

@@ -1,4 +1,4 @@
-"""An object store in memory: fast enough for thousands of runs, listed page by page."""
+"""An object store in memory: fast enough for thousands of runs, and listed page by page."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from holdfast.storage.port import (
 from tests.stores.counting import CountingStore
 
 START = 2_000_000_000.0
-"""Seconds since 1970: when such a store begins."""
+"""The time at which such a store begins, in seconds since 1970."""
 SHORT_PAGE = 2
-"""Entries of a page: few enough that small listings have several."""
+"""Entries on a page: few enough that even small listings have several pages."""
 
 
 class MemoryStore(ObjectStore):
-    """A store whose clock stands until it is moved; no parts are uploaded to it."""
+    """A store whose clock stands still until it is moved; parts can't be uploaded to it."""
 
     def __init__(self) -> None:
         self.time = START
@@ -49,7 +49,7 @@ class MemoryStore(ObjectStore):
         return self.time
 
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
-        """As the port says."""
+        """See `ObjectStore`."""
         old = self._objects.get(key)
         if isinstance(condition, IfAbsent) and old is not None:
             raise ConditionFailed(key)
@@ -60,42 +60,42 @@ class MemoryStore(ObjectStore):
         return Written(etag, self.time)
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
-        """As the port says."""
+        """See `ObjectStore`."""
         entry, body = self._objects.get(key) or _absent(key)
         return Fetched(entry, body[offset:][:length], self.time)
 
     def head(self, key: str) -> Entry:
-        """As the port says."""
+        """See `ObjectStore`."""
         return self.get(key).entry
 
     def delete(self, key: str) -> None:
-        """As the port says."""
+        """See `ObjectStore`."""
         self._objects.pop(key, None)
 
     def delete_if(self, key: str, etag: str) -> None:
-        """As the port says."""
+        """See `ObjectStore`."""
         if key not in self._objects or self._objects[key][0].etag != etag:
             raise ConditionFailed(key)
         del self._objects[key]
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
-        """As the port says, all at once: pages are the stepping store's."""
+        """See `ObjectStore`. It lists everything at once; only the stepping store has pages."""
         found = sorted(key for key in self._objects if key.startswith(prefix))
         return iter([self._objects[key][0] for key in found if key > start_after])
 
     def create_upload(self, key: str) -> Upload:
-        """As the port says."""
+        """See `ObjectStore`."""
         upload_id = secrets.token_hex(8)
         self._uploads[upload_id] = PendingUpload(key, upload_id, self.time)
         return Upload(upload_id, self.time)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """As the port says."""
+        """See `ObjectStore`."""
         del key
         self._uploads.pop(upload_id, None)
 
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
-        """As the port says."""
+        """See `ObjectStore`."""
         return iter([u for u in self._uploads.values() if u.key.startswith(prefix)])
 
     def put_part(
@@ -105,7 +105,7 @@ class MemoryStore(ObjectStore):
         raise NotImplementedError
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        """As the port says: an upload here has no parts."""
+        """See `ObjectStore`: an upload here has no parts."""
         del key, upload_id
         return ()
 
@@ -114,15 +114,15 @@ class MemoryStore(ObjectStore):
         raise NotImplementedError
 
     def refuses_changed(self, key: str) -> bool | None:
-        """None: nothing is on the way between a program and its memory."""
+        """None: between a program and its memory nothing can change on the way."""
         del key
         return None
 
     def check_access(self) -> None:
-        """As the port says: it is there."""
+        """See `ObjectStore`: the store always exists."""
 
     def close(self) -> None:
-        """As the port says: it has nothing open."""
+        """See `ObjectStore`: nothing is open."""
 
     @property
     def up(self) -> bool:
@@ -132,7 +132,7 @@ class MemoryStore(ObjectStore):
         return 0
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
-        """None: nothing is completed here."""
+        """None: no upload can be completed here."""
         del parts
         return None
 
@@ -145,14 +145,14 @@ class MemoryStore(ObjectStore):
 
 
 class SteppingStore(CountingStore):
-    """Counts every page of a listing, of so many entries, as a request, with its hooks."""
+    """Counts every page of a listing as a request, with its hooks."""
 
     def __init__(self, inner: ObjectStore, page: int = SHORT_PAGE) -> None:
         super().__init__(inner)
         self.page = page
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
-        """As the port says; a page shows what is there when it is asked for."""
+        """See `ObjectStore`; a page shows what is stored when that page is requested."""
         while True:
             self.calls.append(("list", prefix))
             self.before("list", prefix)

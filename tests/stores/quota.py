@@ -10,7 +10,7 @@ from tests.stores.wrapped import Wrapped
 
 
 class QuotaStore(Wrapped):
-    """Refuses every write, empty ones too, that finds it at its quota, as MinIO does."""
+    """Refuses every write, even an empty one, once its quota is used up, as MinIO does."""
 
     def __init__(self, inner: ObjectStore, quota: int) -> None:
         super().__init__(inner)
@@ -19,7 +19,7 @@ class QuotaStore(Wrapped):
 
     @property
     def used(self) -> int:
-        """Bytes of all objects, and of all parts."""
+        """The bytes of all objects and of all parts."""
         objects = sum(entry.size for entry in self.inner.list(""))
         uploads = self.inner.list_uploads("")
         parts = (part for up in uploads for part in self.inner.list_parts(up.key, up.id))
@@ -38,7 +38,7 @@ class QuotaStore(Wrapped):
             return super().put_part(key, upload_id, number, body, sums)
 
     def fill(self) -> None:
-        """Leaves no room at all."""
+        """Uses up all the room."""
         self.quota = self.used
 
     def _charge(self, key: str, size: int) -> None:

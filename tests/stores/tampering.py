@@ -1,4 +1,4 @@
-"""A store that does something of the test's before or after a request."""
+"""A store that runs a test's code before or after a request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.stores.wrapped import Wrapped
 
 
 class Tampering(Wrapped):
-    """A store that does something of the test's before or after a request."""
+    """A store that runs a test's code before or after a request."""
 
     def __init__(self, inner: ObjectStore) -> None:
         super().__init__(inner)
@@ -29,17 +29,17 @@ Alter = Callable[[str, Fetched], Fetched]
 
 
 def flipped(fetched: Fetched) -> Fetched:
-    """A reply with a bit that has flipped."""
+    """A reply with one bit flipped."""
     return replace(fetched, body=bytes([fetched.body[0] ^ 1]) + fetched.body[1:])
 
 
 def cut(fetched: Fetched) -> Fetched:
-    """A reply that lacks its last byte."""
+    """A reply without its last byte."""
     return replace(fetched, body=fetched.body[:-1])
 
 
 def once(prefix: str, fault: Callable[[Fetched], Fetched] = flipped, times: int = 1) -> Alter:
-    """Spoils the first replies below a prefix."""
+    """Damages the first replies below a prefix."""
     left = [None] * times
 
     def alter(key: str, fetched: Fetched) -> Fetched:

@@ -1,4 +1,4 @@
-"""An object store over another one; a subclass changes what it wants, in one place."""
+"""An object store around another one; a subclass changes what it needs, in one place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Wrapped(ObjectStore):
         self.inner = inner
 
     def request(self, operation: str, key: str, call: Callable[[], Result]) -> Result:
-        """Carries out a request: an operation of the port, and its key or prefix."""
+        """Performs a request: an operation of the port, and its key or prefix."""
         del operation, key
         return call()
 
@@ -76,7 +76,7 @@ class Wrapped(ObjectStore):
     def refuses_changed(self, key: str) -> bool | None:
         return self.request("refuses_changed", key, lambda: self.inner.refuses_changed(key))
 
-    # -- what asks nobody
+    # -- without a request
 
     @property
     def up(self) -> bool:

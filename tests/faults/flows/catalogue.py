@@ -1,4 +1,4 @@
-"""Flows about what is held: asked for, listed, changed, deleted, read."""
+"""Flows about what is held: Info, List, Update, Delete and Read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.service.fleet import Tenant, sha256
 
 
 def holding(size: int, *, theirs: bool = False, asked: bool = False) -> Step:
-    """Has the tenant hold `size` bytes (or another tenant, before `act` adopts them)."""
+    """Makes the tenant hold `size` bytes (or another tenant, before `act` adopts them)."""
 
     async def prepare(stage: Stage) -> None:
         data = stage.content(size)
@@ -45,7 +45,7 @@ def asking(name: str, *, theirs: bool = False, asked: bool = False) -> Flow:
 
 
 def announcing() -> Flow:
-    """A STAT that expects what the tenant holds already."""
+    """A STAT that expects what the tenant already holds."""
 
     async def announce(client: Tenant, stage: Stage) -> None:
         digest = sha256(stage.content(SINGLE))
@@ -102,7 +102,7 @@ def updating() -> Flow:
 
 
 def deleting(name: str, *, again: bool = False) -> Flow:
-    """A Delete; `again`: what was deleted is pushed once more, before late requests land."""
+    """A Delete; `again`: the content is pushed once more before late requests arrive."""
 
     async def act(stage: Stage) -> None:
         data = stage.content(SINGLE)

@@ -1,7 +1,7 @@
 """What a flow is, and what its clients do.
 
-A flow is prepared where nothing fails, acts once through the frontend that faults
-strike, and is finished, as a client would that means it, through another one.
+A flow is prepared without faults, acts once through the frontend with faults, and is finished
+through another frontend, as a determined client would do it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ async def nothing(_: Stage) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What is done: `act` is what faults strike.
+    """What is done: faults strike `act`.
 
-    `large`: more than a part is sent, which takes its time; most of those run on demand.
+    `large`: it sends more than a part, which takes time; most large flows run on demand.
     """
 
     name: str
@@ -53,7 +53,7 @@ async def push(
     announced: bool = True,
     labels: Mapping[str, str] = LABELS,
 ) -> None:
-    """One attempt of a client: STAT, go on from there, COMMIT."""
+    """One attempt of a client: STAT, continue from there, COMMIT."""
     digest = digest or sha256(data)
     stream = client.write("ref")
     try:
@@ -72,7 +72,7 @@ async def push(
 
 
 async def suspend(client: Tenant, data: bytes, total: int = 0) -> None:
-    """Writes and goes away."""
+    """Writes and leaves."""
     stream = client.write("ref")
     status = await stream.send(pb.STAT, total=total)
     await stream.write_all(data, start=status.offset)
@@ -80,12 +80,12 @@ async def suspend(client: Tenant, data: bytes, total: int = 0) -> None:
 
 
 async def freeze(stage: Stage, data: bytes) -> None:
-    """Leaves a commit frozen: its record can't be written."""
+    """Leaves a frozen commit: its record can't be written."""
     plan = Plan(Strike(Point("cas blobs", 1), EVERYTHING))
     plan.arm()
     saboteur = await stage.fleet.frontend(FaultyStore(stage.backends.clean, plan))
     with pytest.raises(AioRpcError):
         await push(saboteur.tenant(f"a-{stage.name}"), data)
     await saboteur.stop()
-    if not plan.fired:  # it didn't get as far: its lease was lost on a slow machine
+    if not plan.fired:  # it didn't get that far: it lost its lease on a slow machine
         await freeze(stage, data)

@@ -1,4 +1,4 @@
-"""Flows that ask for ingests, and that give them up."""
+"""Flows that query ingests, and that abort them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flows that write: pushed, carried on, begun anew, left, found frozen."""
+"""Flows that write: push, resume, restart, leave, or find a frozen commit."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def pushing(
 
 
 def suspending(name: str, size: int) -> Flow:
-    """A stream that ends early after `size` bytes; another one goes on."""
+    """A stream that ends early after `size` bytes; another one continues."""
     more = 1000
 
     async def prepare(stage: Stage) -> None:
@@ -75,7 +75,7 @@ def suspending(name: str, size: int) -> Flow:
 
 
 def restarting(name: str, before: int) -> Flow:
-    """A stream that finds `before` bytes and begins anew at 0, with other ones."""
+    """A stream that finds `before` bytes and restarts at 0 with other bytes."""
 
     async def prepare(stage: Stage) -> None:
         await suspend(stage.clean, stage.content(before, "old"))
@@ -100,7 +100,7 @@ def restarting(name: str, before: int) -> Flow:
 
 
 def frozen_opened(name: str, size: int) -> Flow:
-    """A STAT that finds a frozen commit of `size` bytes and carries it out."""
+    """A STAT that finds a frozen commit of `size` bytes and completes it."""
 
     async def prepare(stage: Stage) -> None:
         data = stage.content(size)

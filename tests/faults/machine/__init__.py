@@ -1,1 +1,1 @@
-"""A fleet as a state machine: what may happen to it, and what must be true of it then."""
+"""A fleet as a state machine: what may happen to it, and what must be true then."""

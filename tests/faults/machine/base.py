@@ -1,7 +1,7 @@
 """The machine's state, and how its steps call a fleet.
 
-The steps run in one event loop of the machine's own; what was acknowledged is kept in
-plain dicts and compared with what any frontend says.
+The steps run in the machine's own event loop. Acknowledged content is kept in plain dicts and
+compared with what any frontend reports.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from tests.service.fleet import Fleet, Tenant
 
 Result = TypeVar("Result")
 Opening = Callable[[], tuple[ObjectStore, Callable[[], None]]]
-"""Opens a store of one example's own; the second ends it."""
+"""Opens a store for one example; also returns a function that closes it."""
 
 FRONTENDS = 3
 BOUND = 40.0
-"""Seconds in which whatever is asked must come to its end."""
+"""Seconds within which every request must end."""
 
 tenants = st.sampled_from(TENANTS)
 refs = st.sampled_from(REFS)
@@ -55,7 +55,7 @@ class Base(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        # gRPC asks for the thread's loop when a call is begun outside of a coroutine.
+        # gRPC needs the thread's loop when a call begins outside a coroutine.
         asyncio.set_event_loop(self.loop)
         self.folder = Path(tempfile.mkdtemp(prefix="hf-machine-"))
         self.inner, self.end_store = type(self).opening()
@@ -70,7 +70,7 @@ class Base(RuleBasedStateMachine):
         self.members = [self.start() for _ in range(FRONTENDS)]
 
     def start(self) -> Member:
-        """One more frontend."""
+        """Starts one more frontend."""
         return self.run(Member.start(self.fleet, self.inner))
 
     def run(self, work: Awaitable[Result]) -> Result:
@@ -96,12 +96,12 @@ class Base(RuleBasedStateMachine):
             return None, error.code()
 
     def plans(self) -> list[Whims]:
-        """Those of all frontends, the dead ones included: what they sent may still land."""
+        """The plans of all frontends, including dead ones: their requests may still arrive."""
         return [plan for one in (*self.members, *self.killed) for plan in (one.store, one.redis)]
 
     @contextmanager
     def undisturbed(self, frontend: int) -> Iterator[None]:
-        """No fault that was drawn strikes a frontend meanwhile."""
+        """Suspends the drawn faults of a frontend inside the block."""
         plans = (self.members[frontend].store, self.members[frontend].redis)
         coming = [plan.coming for plan in plans]
         for plan in plans:
@@ -113,7 +113,7 @@ class Base(RuleBasedStateMachine):
                 plan.coming = faults
 
     def teardown(self) -> None:
-        """Ends the fleet."""
+        """Stops the fleet."""
         for member in self.members:
             member.store.coming, member.redis.coming = [], []
             self.run(member.stop())

@@ -11,15 +11,15 @@ from tests.faults.machine.base import Base, blobs, frontends, spoilt, tenants
 from tests.faults.machine.oracle import BLOBS, DIGESTS, TENANTS
 
 SEAM = 1000
-"""Bytes on both sides of a part's end that are read after every step; all of them at the end."""
+"""Bytes read around each part's end after every step; at the end all bytes are read."""
 
 
 class Contents(Base):
-    """What is held is asked for, labelled and deleted; and the books are kept."""
+    """Queries, labels and deletes what is held, and checks the result."""
 
     @rule(frontend=frontends, tenant=tenants, blob=blobs)
     def info(self, frontend: int, tenant: str, blob: int) -> None:
-        """An Info answers what is held, and adopts what the fleet has."""
+        """An Info reports what is held, and adopts what the fleet has."""
         digest = DIGESTS[blob]
         info, code = self.attempt(self.tenant(frontend, tenant).info(digest), StatusCode.NOT_FOUND)
         if info is not None:
@@ -50,14 +50,14 @@ class Contents(Base):
 
     @rule(frontend=frontends, tenant=tenants, blob=blobs, faults=spoilt)
     def delete(self, frontend: int, tenant: str, blob: int, faults: list[str]) -> None:
-        """A Delete takes the tenant's hold and nobody else's."""
+        """A Delete removes the tenant's hold and no other."""
         digest = DIGESTS[blob]
         plan = self.members[frontend].store
         plan.coming = faults
         done, code = self.attempt(self._deleted(frontend, tenant, digest))
         plan.coming = []
         self.model.held[tenant].pop(digest, None)
-        # A stream that commits the same, a frozen commit and a late hold may bring it back.
+        # A stream that commits the same bytes, a frozen commit or a late hold may restore it.
         if code or self.late() or self._frozen(tenant):
             self.model.maybe[tenant].add(digest)
         elif done:
@@ -69,7 +69,7 @@ class Contents(Base):
         return True
 
     def late(self) -> bool:
-        """Whether requests that were given up are still to land."""
+        """Whether requests that were given up may still arrive."""
         return any(plan.late for plan in self.plans())
 
     def _frozen(self, tenant: str) -> bool:
@@ -80,7 +80,7 @@ class Contents(Base):
 
     @invariant()
     def books_are_right(self) -> None:
-        """What was acknowledged is listed once, and reads byte for byte."""
+        """Acknowledged content is listed once, and every byte can be read."""
         with self.undisturbed(1):
             for tenant in TENANTS:
                 self._check(tenant, whole=False)
@@ -105,7 +105,7 @@ class Contents(Base):
                 assert dict(info.labels) == self.model.held[tenant][info.digest]
 
     def teardown(self) -> None:
-        """Reads all that is held to its last byte, and ends the fleet."""
+        """Reads all held content completely, and stops the fleet."""
         try:
             with self.undisturbed(1):
                 for tenant in TENANTS:

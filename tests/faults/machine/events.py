@@ -17,21 +17,21 @@ from tests.servers.process import wait_until
 
 
 class Events(Base):
-    """What clients have no part in."""
+    """Events that no client causes."""
 
     @rule(frontend=frontends, faults=st.lists(st.sampled_from(("", *STORE_FAULTS)), max_size=4))
     def store_faults(self, frontend: int, faults: list[str]) -> None:
-        """The store's next answers to a frontend are spoilt."""
+        """The store's next answers to a frontend are disturbed."""
         self.members[frontend].store.coming = faults
 
     @rule(frontend=frontends, faults=st.lists(st.sampled_from(("", *REDIS_FAULTS)), max_size=6))
     def redis_faults(self, frontend: int, faults: list[str]) -> None:
-        """Redis's next answers to a frontend are spoilt."""
+        """Redis's next answers to a frontend are disturbed."""
         self.members[frontend].redis.coming = faults
 
     @rule()
     def late_requests_land(self) -> None:
-        """All that was given up is carried out after all."""
+        """All requests that were given up take effect after all."""
         for plan in self.plans():
             for late in plan.take_late():
                 try:
@@ -43,7 +43,7 @@ class Events(Base):
 
     @rule(frontend=frontends)
     def kill_frontend(self, frontend: int) -> None:
-        """A frontend dies: nothing is made durable or given back; another one starts."""
+        """A frontend dies: it makes nothing durable and releases nothing; another one starts."""
         member = self.members[frontend]
         self.dead_nonces |= member.nonces()
         self.run(member.kill())
@@ -53,7 +53,7 @@ class Events(Base):
 
     @rule()
     def dead_leases_run_out(self) -> None:
-        """Time passes: nobody renews what the dead have locked."""
+        """Time passes: nobody renews the leases of dead frontends."""
         self._expire_dead()
         wait_until(lambda: not self._expire_dead(), "the end of what the dead have locked")
         self.dead_nonces.clear()
@@ -70,13 +70,13 @@ class Events(Base):
 
     @rule()
     def redis_comes_back_empty(self) -> None:
-        """Redis is killed, and started without what it knew."""
+        """Redis is killed, and restarted without its data."""
         self.server.stop()
         self.server.start()
 
     @rule()
     def collect(self) -> None:
-        """A collection without patience, if nothing is being written."""
+        """A collection without grace periods, if nothing is being written."""
         if self.writers:
             return
         self.late_requests_land()

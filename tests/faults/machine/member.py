@@ -1,4 +1,4 @@
-"""A frontend that faults strike at both of its ends, and that can really be killed."""
+"""A frontend with faults towards the store and towards Redis, which can really be killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.stores.faulty import FaultyStore
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One frontend, and what comes of its requests to the store and to Redis."""
+    """One frontend, and what happens to its requests to the store and to Redis."""
 
     frontend: Frontend
     store: Whims
@@ -25,7 +25,7 @@ class Member:
 
     @classmethod
     async def start(cls, fleet: Fleet, inner: ObjectStore) -> Member:
-        """Starts one on a line to Redis of its own."""
+        """Starts one with its own connection to Redis."""
         store, redis, line = Whims(), RedisWhims(), AsyncExitStack()
         proxy = await line.enter_async_context(
             redis_proxy(port_of(fleet.redis_url), redis, kinds_of("holdfast:{"))
@@ -34,12 +34,12 @@ class Member:
         return cls(await struck.frontend(FaultyStore(inner, store)), store, redis, line)
 
     def nonces(self) -> set[bytes]:
-        """The leases that it holds, as Redis names them."""
+        """The leases that it holds, as Redis identifies them."""
         sessions = self.frontend.running.frontend.sessions
         return {session.lease.nonce.encode() for session in sessions.streams()}
 
     async def kill(self) -> None:
-        """Ends it as SIGKILL would: from now on nothing that it sends arrives anywhere."""
+        """Ends it as SIGKILL would: from now on none of its requests arrives anywhere."""
         self.store.dead = True
         await self.line.aclose()
         await self.frontend.stop()

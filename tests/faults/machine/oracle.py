@@ -1,4 +1,4 @@
-"""What clients write, and what was acknowledged of it."""
+"""What clients write, and what was acknowledged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIGESTS = tuple(sha256(blob) for blob in BLOBS)
 
 @dataclass
 class Writer:
-    """An open stream of the model: who writes what, and how far it is."""
+    """An open stream of the model: who writes what, and how far it has got."""
 
     stream: Stream
     frontend: int
@@ -30,7 +30,7 @@ class Model:
 
     Attributes:
         held: by tenant, the digests that it must hold, with their labels.
-        maybe: by tenant, the digests of which either is right: an operation on them failed.
+        maybe: by tenant, the digests that it may hold or not: an operation on them failed.
         labels_maybe: (tenant, digest) whose labels may be older or newer.
     """
 
@@ -43,7 +43,7 @@ class Model:
     labels_maybe: set[tuple[str, str]] = field(default_factory=set)
 
     def sure(self, tenant: str, digest: str, labels: dict[str, str]) -> None:
-        """The tenant holds it, by a commit that was acknowledged."""
+        """Notes that the tenant holds a digest, by an acknowledged commit."""
         if digest in self.held[tenant]:
             return
         if digest in self.maybe[tenant]:
@@ -52,7 +52,7 @@ class Model:
         self.maybe[tenant].discard(digest)
 
     def unsure(self, tenant: str, digest: str) -> None:
-        """An operation failed that may have made a hold, or may yet."""
+        """Notes that a failed operation may have made a hold, or may still do so."""
         if digest not in self.held[tenant]:
             self.maybe[tenant].add(digest)
         self.labels_maybe.add((tenant, digest))

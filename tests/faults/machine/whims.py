@@ -1,4 +1,4 @@
-"""Faults that are drawn as the machine goes."""
+"""Faults that are drawn while the machine runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ REDIS_FAULTS = tuple(fault for fault in FAULTS if fault != EVERYTHING)
 
 
 class Whims(Plan):
-    """A plan of a store whose next requests, in turn, meet the faults that were drawn."""
+    """A plan of a store whose next requests are struck, in turn, by the drawn faults."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,11 +19,11 @@ class Whims(Plan):
 
     @property
     def late(self) -> bool:
-        """Whether requests are still to land."""
+        """Whether requests may still arrive."""
         return bool(self._late)
 
     def take(self, kind: str) -> str:
-        """The fault of the next request, "" if none was drawn."""
+        """The fault of the next request; "" if none was drawn."""
         if self.dead:
             fault = EVERYTHING
         else:
@@ -38,9 +38,9 @@ class Whims(Plan):
 
 
 class RedisWhims(Whims):
-    """The same on the way to Redis, for what isn't sent by the clock."""
+    """The same on the way to Redis, except for requests that a timer sends."""
 
     def take(self, kind: str) -> str:
-        """The fault of the next request, "" if none was drawn."""
+        """The fault of the next request; "" if none was drawn."""
         with self._lock:
             return self.coming.pop(0) if self.coming and kind != "save progress" else ""

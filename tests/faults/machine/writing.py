@@ -18,11 +18,11 @@ class Writing(Base):
 
     @rule(frontend=frontends, tenant=tenants, ref=refs, blob=blobs)
     def open(self, frontend: int, tenant: str, ref: str, blob: int) -> None:
-        """A client opens a ref and asks where it is."""
+        """A client opens a ref and asks how many bytes are stored."""
         if (tenant, ref) in self.writers or ref == "push":
             return
         stream = self.tenant(frontend, tenant).write(ref)
-        # A frozen commit that is found is carried out.
+        # A frozen commit that is found is completed.
         for digest in DIGESTS:
             self.model.labels_maybe.add((tenant, digest))
         reply, _ = self.attempt(stream.send(pb.STAT))
@@ -30,21 +30,21 @@ class Writing(Base):
             self.writers[tenant, ref] = Writer(stream, frontend, blob)
 
     def lost(self, tenant: str, ref: str) -> None:
-        """A stream has ended."""
+        """Notes that a stream has ended."""
         del self.writers[tenant, ref]
 
     def writer(self, number: int) -> list[tuple[tuple[str, str], Writer]]:
-        """One of the streams that are open; none if there is none.
+        """One of the open streams; none if there is none.
 
-        What may be drawn never depends on that: how a call ended is a matter of time, too,
-        and the next try of the same draws must be able to take them.
+        The choice of what may be drawn never depends on open streams: how a call ended depends on
+        timing too, and replaying the same draws must be possible.
         """
         streams = sorted(self.writers.items(), key=lambda item: item[0])
         return [streams[number % len(streams)]] if streams else []
 
     @rule(number=numbers, share=st.sampled_from([2, 1]))
     def write(self, number: int, share: int) -> None:
-        """A client writes from the start, half or all of it."""
+        """A client writes from the start, half of the bytes or all."""
         for key, writer in self.writer(number):
             self._write(key, writer, share)
 
@@ -87,7 +87,7 @@ class Writing(Base):
 
     @rule(frontend=frontends, tenant=tenants, blob=blobs, faults=spoilt)
     def push(self, frontend: int, tenant: str, blob: int, faults: list[str]) -> None:
-        """A client pushes a blob in one go, while the store fails."""
+        """A client pushes a blob in one call, while the store fails."""
         digest = DIGESTS[blob]
         plan = self.members[frontend].store
         plan.coming = faults
@@ -102,7 +102,7 @@ class Writing(Base):
 
     @rule(number=numbers, how=st.sampled_from(["half-close", "cancel"]))
     def leave(self, number: int, how: str) -> None:
-        """A client goes away, with a word or without."""
+        """A client leaves, orderly or abruptly."""
         for key, writer in self.writer(number):
             self.lost(*key)
             if how == "cancel":
