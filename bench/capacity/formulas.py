@@ -57,7 +57,7 @@ def unchanged(size: Size) -> Requests:
 
     It finds no marks, tails and uploads, nothing that is doomed, and nothing to condemn.
     """
-    known = -(-size.records // LINES) if size.objects else 0
+    known = -(-size.records // LINES)
     return Requests(
         {
             "list holds": pages(size.holds),
@@ -79,14 +79,13 @@ def unchanged(size: Size) -> Requests:
 
 def first_collection(size: Size) -> Requests:
     """The first run over a store: nothing is known of it, and what nobody holds is condemned."""
-    read = size.records if size.objects else size.unheld
     return Requests(
         {
             **unchanged(size).s3,
             "get collector": 1,
-            "put collector": 1 + -(-read // LINES),
+            "put collector": 1 + -(-size.records // LINES),
             # What is to be condemned is read again: the plan stands before the first write.
-            "get blobs": read + size.unheld,
+            "get blobs": size.records + size.unheld,
             "put blobs": size.unheld,
         }
     )
