@@ -41,8 +41,10 @@ def test_subclasses_come_first() -> None:
 
 @given(st.text(max_size=3000) | st.text("ß€😀\ud800", max_size=2000))
 def test_details_are_bounded(text: str) -> None:
-    """Details are at most 1 KiB of UTF-8, whatever the alphabet, and begin as the error does."""
-    details = details_of(errors.NotFound(text))
+    """Details are at most 1 KiB of UTF-8, whatever the alphabet, and begin as it is worded."""
+    error = errors.NotFound(text)
+    details = details_of(error)
+    assert details
     assert len(details.encode("utf-8")) <= 1024
-    readable = text.encode("utf-8", "replace").decode("utf-8")
+    readable = errors.because(error).encode("utf-8", "replace").decode("utf-8")
     assert readable.startswith(details.removesuffix("…"))
