@@ -257,7 +257,7 @@ def translate(error: Exception) -> HoldfastError:
             f"them ended within {SOCKET_TIMEOUT:g} s; try again in a second, or another frontend"
         )
     if isinstance(error, redis_errors.BusyLoadingError):
-        return Unavailable("Redis is loading its data after a start; try again")
+        return Unavailable(f"Redis is loading its data ({because(error)}); try again")
     if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError):
         return Unavailable(f"Redis can't be reached ({because(error)}); try again")
     return Unavailable(f"Redis can't do this now ({because(error)}); try again")

@@ -58,7 +58,7 @@ async def probe(client: Client) -> tuple[Check, ...]:
         nodes = await _nodes(client)
         if any(info.get("loading") for info in nodes.values()):
             # It answers INFO, but no script: that says nothing about its fitness.
-            raise redis_errors.BusyLoadingError
+            raise redis_errors.BusyLoadingError("as it does after a start")
         checks = [check for name, info in nodes.items() for check in _look_at(name, info)]
         # A replica takes no writes: that it doesn't is no finding of its own.
         if all(check.ok for check in checks if check.essential):
