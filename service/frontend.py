@@ -25,6 +25,7 @@ from holdfast.service.ingest.write_path import Limits, WritePath
 from holdfast.service.pairing import Pairing, pairing_of
 from holdfast.service.process.allocator import give_back
 from holdfast.service.process.background import end, loop_of
+from holdfast.service.process.metrics import Metrics
 from holdfast.service.process.trimming import Trimming
 from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.disk_cache import disk_cache
@@ -74,7 +75,11 @@ async def run_frontend(
         sessions = Sessions(path, core.commits, core.catalogue)
         intake, outflow = Intake(SIZE, uptime), Outflow()
         _gauges(core, path, sessions, cache, intake)
-        core.metrics.gauge("holdfast_reads_handed_bytes", "Not taken.", lambda: outflow.handed)
+        core.metrics.gauge(
+            "holdfast_reads_handed_bytes",
+            "Bytes of Reads' messages that clients haven't received yet.",
+            lambda: outflow.handed,
+        )
         metrics = core.metrics
         frontend = Frontend(
             catalogue=core.catalogue,
@@ -172,7 +177,9 @@ def _trimming(path: WritePath, intake: Intake, outflow: Outflow) -> Trimming:
 def _overload(settings: Settings, core: Core) -> Overload:
     workers, metrics = core.workers, core.metrics
     metrics.gauge(
-        "holdfast_store_queued", "Requests that wait for a thread.", lambda: workers.queued
+        "holdfast_store_queued",
+        "Requests to the store that wait for a thread.",
+        lambda: workers.queued,
     )
     return Overload(
         Most(settings.max_streams, settings.max_reads, settings.max_calls),
@@ -202,18 +209,39 @@ def _gauges(
     metrics.backend("store", lambda: core.store.up)
     metrics.backend("redis", lambda: core.backend.up)
     metrics.gauge(
-        "holdfast_damage_known", "Damage that no cache may hide.", lambda: len(core.damage)
+        "holdfast_damage_known",
+        "Digests for which no cache is trusted, because damage was found recently.",
+        lambda: len(core.damage),
     )
-    metrics.gauge("holdfast_intake_waiting", "Streams not read from.", lambda: intake.waiting)
-    metrics.gauge("holdfast_streams", "Write streams that are open.", lambda: len(sessions))
-    metrics.gauge("holdfast_leases", "Refs that are locked.", lambda: path.leases.held)
-    metrics.gauge("holdfast_buffer_free_bytes", "Buffer left.", lambda: path.budget.free)
-    metrics.gauge("holdfast_buffer_waiting", "Streams that wait.", lambda: path.budget.waiting)
-    metrics.gauge("holdfast_buffer_spills", "Parts spilled so far.", lambda: path.budget.spills)
-    metrics.gauge("holdfast_upload_slots", "Parts at once.", lambda: path.upload_slots.allowed)
-    metrics.gauge("holdfast_cache_bytes", "Blocks in memory.", lambda: cache.size)
-    metrics.gauge("holdfast_cache_hits", "Blocks found in memory.", lambda: cache.hits)
-    metrics.gauge("holdfast_cache_misses", "Blocks not in memory.", lambda: cache.misses)
     metrics.gauge(
-        "holdfast_background_tasks", "Work that outlives its request.", lambda: len(core.background)
+        "holdfast_intake_waiting",
+        "Streams whose next message isn't read yet.",
+        lambda: intake.waiting,
+    )
+    metrics.gauge("holdfast_streams", "Open write streams.", lambda: len(sessions))
+    metrics.gauge("holdfast_leases", "Refs locked by this process.", lambda: path.leases.held)
+    _buffer_gauges(metrics, path)
+    metrics.gauge("holdfast_cache_bytes", "Bytes of blocks in memory.", lambda: cache.size)
+    metrics.gauge("holdfast_cache_hits", "Blocks found in memory.", lambda: cache.hits)
+    metrics.gauge("holdfast_cache_misses", "Blocks not found in memory.", lambda: cache.misses)
+    metrics.gauge(
+        "holdfast_background_tasks",
+        "Tasks that outlive their request.",
+        lambda: len(core.background),
+    )
+
+
+def _buffer_gauges(metrics: Metrics, path: WritePath) -> None:
+    budget = path.budget
+    metrics.gauge("holdfast_buffer_free_bytes", "Free part of the buffer.", lambda: budget.free)
+    metrics.gauge(
+        "holdfast_buffer_waiting", "Streams that wait for the buffer.", lambda: budget.waiting
+    )
+    metrics.gauge(
+        "holdfast_buffer_spills", "Parts spilled to make room for others.", lambda: budget.spills
+    )
+    metrics.gauge(
+        "holdfast_upload_slots",
+        "Parts that may be uploaded concurrently.",
+        lambda: path.upload_slots.allowed,
     )

@@ -23,11 +23,11 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._handled = Counter(
-            "holdfast_rpcs", "RPCs that ended, by status.", ["rpc", "code"], registry=self.registry
+            "holdfast_rpcs", "Finished RPCs by status.", ["rpc", "code"], registry=self.registry
         )
         self._seconds = Histogram(
             "holdfast_rpc_seconds",
-            "How long RPCs took.",
+            "Duration of RPCs.",
             ["rpc"],
             registry=self.registry,
             buckets=BUCKETS,
@@ -36,33 +36,41 @@ class Metrics:
             "holdfast_rpcs_under_way", "RPCs under way.", ["rpc"], registry=self.registry
         )
         self._children: dict[str, tuple[Gauge, Counter, Histogram]] = {}
-        self._read = Counter("holdfast_read_bytes", "Bytes read.", registry=self.registry)
-        self._hashed = Counter("holdfast_hashed_bytes", "Bytes hashed.", registry=self.registry)
+        self._read = Counter(
+            "holdfast_read_bytes", "Bytes sent to readers.", registry=self.registry
+        )
+        self._hashed = Counter(
+            "holdfast_hashed_bytes", "Bytes hashed as they arrived.", registry=self.registry
+        )
         self._stored = Counter(
             "holdfast_stored_bytes", "Bytes sent to the store.", registry=self.registry
         )
-        self._written = Counter("holdfast_written_bytes", "Bytes written.", registry=self.registry)
+        self._written = Counter(
+            "holdfast_written_bytes", "Bytes received from writers.", registry=self.registry
+        )
 
         self._damaged_holds = Counter(
-            "holdfast_damaged_holds", "Damaged holds passed over.", registry=self.registry
+            "holdfast_damaged_holds",
+            "Times that a damaged hold was skipped.",
+            registry=self.registry,
         )
 
         self._misreads = Counter(
             "holdfast_misreads",
-            "Blocks that were well when they were fetched again.",
+            "Blocks that failed their checksum, but matched it when they were fetched again.",
             registry=self.registry,
         )
 
         self._damage = Counter(
             "holdfast_damage",
-            "Damage that readers found twice, by what became of it.",
+            "Damage that a Read found twice, by what was done about it.",
             ["outcome"],
             registry=self.registry,
         )
 
         self._backend_up = Gauge(
             "holdfast_backend_up",
-            "Whether a backend answers.",
+            "0 while a backend is known not to answer, else 1.",
             ["backend"],
             registry=self.registry,
         )

@@ -218,12 +218,18 @@ async def disk_cache(settings: Settings, metrics: Metrics) -> AsyncIterator[Disk
 
 
 def _gauges(metrics: Metrics, disk: DiskCache) -> None:
-    metrics.gauge("holdfast_disk_cache_bytes", "Blocks on disk.", lambda: disk.size)
+    metrics.gauge("holdfast_disk_cache_bytes", "Bytes of blocks on disk.", lambda: disk.size)
     metrics.gauge("holdfast_disk_cache_hits", "Blocks found on disk.", lambda: disk.hits)
-    metrics.gauge("holdfast_disk_cache_misses", "Blocks not found there.", lambda: disk.misses)
+    metrics.gauge("holdfast_disk_cache_misses", "Blocks not found on disk.", lambda: disk.misses)
     metrics.gauge("holdfast_disk_cache_damaged", "Damaged files removed.", lambda: disk.damaged)
-    metrics.gauge("holdfast_disk_cache_dropped", "Blocks not written.", lambda: disk.dropped)
-    metrics.gauge("holdfast_disk_cache_evicted", "Blocks removed for room.", lambda: disk.evicted)
+    metrics.gauge(
+        "holdfast_disk_cache_dropped",
+        "Blocks that were fetched, but not written to disk.",
+        lambda: disk.dropped,
+    )
+    metrics.gauge(
+        "holdfast_disk_cache_evicted", "Blocks removed to make room.", lambda: disk.evicted
+    )
     metrics.gauge("holdfast_disk_cache_errors", "Failures of the disk.", lambda: disk.errors)
 
 
