@@ -1,4 +1,4 @@
-"""Model A's collectors: what design.md's passes ask of the store.
+"""Model A's collectors: what the passes of docs/collector.md ask of the store.
 
 As in `service/collector/`.
 """

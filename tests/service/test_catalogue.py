@@ -1,4 +1,4 @@
-"""Info, Update, List and Delete, as contract.md has them."""
+"""Info, Update, List and Delete, as docs/wire.md specifies them."""
 
 from __future__ import annotations
 

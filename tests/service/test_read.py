@@ -1,4 +1,4 @@
-"""Read, as contract.md has it."""
+"""Read, as docs/wire.md specifies it."""
 
 from __future__ import annotations
 

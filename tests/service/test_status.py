@@ -1,4 +1,4 @@
-"""Status, ListStatuses and Abort, as contract.md has them."""
+"""Status, ListStatuses and Abort, as docs/wire.md specifies them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write, as contract.md has it: one test for each case."""
+"""Write, as docs/wire.md specifies it: one test for each case."""
 
 from __future__ import annotations
 

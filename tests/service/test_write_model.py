@@ -1,4 +1,4 @@
-"""Any sequence of messages, breaks and changes of frontend, against a model of contract.md."""
+"""Any sequence of messages, breaks and changes of frontend, against a model of docs/wire.md."""
 
 from __future__ import annotations
 
