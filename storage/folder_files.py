@@ -38,8 +38,12 @@ def translate(error: OSError, doing: str) -> HoldfastError:
     """The error of `holdfast.errors` that corresponds to an operating system error."""
     text = f"{doing}: {os.strerror(error.errno or 0)}"
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return ResourceExhausted(f"{text}; free some space on the disk of the data folder")
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return ResourceExhausted(
+            f"{text}; free some space on the disk of the data folder, or inodes (df -i)"
+        )
+    if error.errno == errno.EROFS:
+        return PermissionDenied(f"{text}; look into the system's log, then remount the data folder")
+    if error.errno in {errno.EACCES, errno.EPERM}:
         return PermissionDenied(f"{text}; the data folder must be writable by this user")
     return Unavailable(f"{text}; try again")
 
