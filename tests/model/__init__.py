@@ -1,1 +1,1 @@
-"""An explicit-state model of the storage protocol, and what holds the code to it."""
+"""An explicit-state model of the storage protocol, and tests that compare the code with it."""

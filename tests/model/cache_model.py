@@ -1,7 +1,7 @@
-"""Model B: what Redis remembers of one tenant's hold, against the holds themselves.
+"""Model B: what Redis remembers of one tenant's hold, compared with the holds themselves.
 
-The digest's record stays live throughout (another tenant holds it), so that what is
-left is the question whether an answer from the cache can outlast the hold.
+The digest's record stays live throughout, because another tenant holds it. So the only question
+left is whether an answer from the cache can outlast the hold.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REMEMBERED = 2
 
 
 class CacheRules(NamedTuple):
-    """What the cache lives by; a broken variant differs in one of them."""
+    """The rules of the cache; a broken variant differs in one of them."""
 
     gen: bool = True
     server: bool = True
@@ -26,20 +26,20 @@ class CacheRules(NamedTuple):
     announces_first: bool = True
     """A delete announces itself in Redis before it touches the store."""
     confirms: str = "after"
-    """A delete sees that it is still announced, "after" its marks, "before" them, or "never"."""
+    """A delete checks that it is still announced, "after" its marks, "before" them, or "never"."""
     marks_all_first: bool = True
-    """All holds are marked before the first is deleted."""
+    """All holds are marked before the first one is deleted."""
     ends_last: bool = True
-    """A delete says that it is over when its holds are gone."""
+    """A delete reports its end only when its holds are gone."""
     ends_only_done: bool = True
-    """A delete that isn't confirmed stays announced."""
+    """An unconfirmed delete stays announced."""
     bound: str = "none"
-    """What a change that begins does to the others that are announced: "none", where they are
-    few; "folds" them into one that stays, as the code does where they are many; "drops" them."""
+    """What a new change does to the others that are announced: "none" if they are few; "folds"
+    them into one that stays, as the code does if they are many; or "drops" them."""
 
 
 EARLIER = "earlier"
-"""Changes that were folded into one: it stays announced, for longer than a search lasts."""
+"""Changes folded into one, which stays announced for longer than a search lasts."""
 
 
 class Redis(NamedTuple):
@@ -69,7 +69,7 @@ class CacheWorld(NamedTuple):
 
 
 HELD = CacheWorld(holds=frozenset({"old"}), acknowledged=True)
-"""The tenant holds the digest, and has been told so."""
+"""The tenant holds the digest, and an answer has said so."""
 HELD_TWICE = HELD._replace(holds=frozenset({"old", "other"}))
 
 
@@ -77,7 +77,7 @@ HELD_TWICE = HELD._replace(holds=frozenset({"old", "other"}))
 
 
 def info(_rules: CacheRules, name: str) -> Program:
-    """`Catalogue.info`: from the cache, or from the store, and then filled in."""
+    """`Catalogue.info`: answers from the cache, or from the store and then fills the cache."""
     ticket = yield Request("run", "hold_look_up")
     if ticket != UNKNOWN and ticket[3]:
         yield Note("held")
@@ -93,7 +93,7 @@ def info(_rules: CacheRules, name: str) -> Program:
 
 
 def held(_rules: CacheRules, name: str) -> Program:
-    """`Catalogue.held`: what is remembered counts if the bytes are there; else it is forgotten."""
+    """`Catalogue.held`: a cached hold counts if the bytes are there; otherwise it is forgotten."""
     ticket = yield Request("run", "hold_look_up")
     if ticket != UNKNOWN and ticket[3]:
         whole = yield Request("get", "record")
@@ -113,7 +113,7 @@ def held(_rules: CacheRules, name: str) -> Program:
 
 
 def delete(rules: CacheRules, name: str) -> Program:
-    """`Catalogue.delete`: announced, marked, announced still, deleted, over."""
+    """`Catalogue.delete`: announced, marked, checked to be announced still, deleted, ended."""
     yield Note("delete")
     if rules.announces_first:
         begun = yield Request("run", "change_begin", name)
@@ -131,7 +131,7 @@ def delete(rules: CacheRules, name: str) -> Program:
 
 
 def take_away(rules: CacheRules, name: str, names: tuple[str, ...]) -> Program:
-    """Marks, asks Redis, deletes; whether the delete may say that it is over."""
+    """Marks, asks Redis, deletes; returns whether the delete may report its end."""
     if rules.confirms == "before":
         confirmed = yield Request("run", "change_confirm", name)
         if confirmed != OK:
@@ -158,7 +158,7 @@ def take_away(rules: CacheRules, name: str, names: tuple[str, ...]) -> Program:
 
 
 def drop(names: tuple[str, ...]) -> Program:
-    """Deletes marked holds, and then their marks; whether all was confirmed."""
+    """Deletes marked holds, and then their marks; returns whether all was confirmed."""
     for hold in names:
         for kind in ("hold", "mark"):
             gone = yield Request("delete", kind, hold)
@@ -184,12 +184,12 @@ class CacheModel:
         return self.start
 
     def changes(self, world: CacheWorld, request: Request) -> bool:
-        """Whether no reply to it is a fault of its own; a look-up without one is."""
+        """Whether a missing reply to it counts as a fault: for all but look-ups."""
         del world
         return request.op not in {"list", "get"}
 
     def note(self, world: CacheWorld, note: Note, tenant: str, binding: bool) -> CacheWorld:
-        """Takes in what the tenant was told."""
+        """Records what the tenant was told."""
         del tenant
         if note.what == "delete":
             return world._replace(acknowledged=False)
@@ -198,7 +198,7 @@ class CacheModel:
     def apply(self, world: CacheWorld, request: Request, late: bool) -> Iterable[Step]:
         """What a request does."""
         del late
-        if request.kind == "record":  # whether the bytes are there is model A's
+        if request.kind == "record":  # model A covers whether the bytes are there
             return [(True, world), (False, world)]
         return [getattr(self, f"_{request.op}_{request.kind}")(world, request)]
 
@@ -276,13 +276,13 @@ class CacheModel:
             )
 
     def violation(self, world: CacheWorld) -> str | None:
-        """Who was told that it holds the digest has a hold."""
+        """A tenant that was told that it holds the digest has a hold."""
         if world.acknowledged and not world.holds:
             return "the tenant was told that it holds the digest, and has no hold"
         return None
 
     def at_rest(self, world: CacheWorld) -> str | None:
-        """Nothing: misses are harmless."""
+        """Never wrong: cache misses are harmless."""
         del world
         return None
 

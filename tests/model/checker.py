@@ -1,19 +1,19 @@
 """Every interleaving of a few processes' requests, under a bounded number of faults.
 
-A state is a world (what the store and Redis hold), the slots (clients and
-collectors, each at a node of the program it is running, or idle), and the requests
-that are still on their way although nobody waits for them any more.
+A state consists of a world (what the store and Redis hold), the slots (clients and collectors,
+each at a node of the program that it is running, or idle), and the requests that are still in
+flight although nobody waits for them any more.
 
 From each state the checker tries:
 
-    a request is carried out and answered
-    no reply: the request stays on its way, its sender is told UNKNOWN
-    a late request lands (one that never does is a state where it hasn't yet)
-    a crash: the operation ends here, its request on its way or not
-    given up: the caller goes on, the operation does too
+    a request is performed and answered
+    no reply: the request stays in flight, and its sender gets UNKNOWN
+    a late request arrives (one that never does is a state in which it hasn't yet)
+    a crash: the operation ends here, with its request in flight or not
+    given up: the caller continues, and so does the operation
     whatever the model's environment does: time passes, Redis fails over
 
-Breadth first, so that a counterexample is as short as any.
+It searches breadth first, so no counterexample is shorter than the one it reports.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from tests.model.protocol import Model
 
 IDLE = -1
 STRAY = -1
-"""The slot of an operation that its caller has given up."""
+"""The slot of an operation whose caller has given up."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a search has found, in seconds of CPU; `trace` is empty where nothing is wrong."""
+    """What a search has found, in seconds of CPU; `trace` is empty if nothing is wrong."""
 
     states: int
     steps: int
@@ -63,7 +63,7 @@ class _State(NamedTuple):
 
 
 class _Move(NamedTuple):
-    """What a running program can do in a world; `lost`: the request whose reply doesn't come."""
+    """What a running program can do in a world; `lost`: the request whose reply doesn't arrive."""
 
     label: str
     world: int
@@ -72,7 +72,7 @@ class _Move(NamedTuple):
 
 
 class TooLarge(Exception):  # noqa: N818 -- the size of a search, not a fault
-    """A search has seen more states than it may."""
+    """A search has reached more states than it may."""
 
 
 def check(model: Model, limit: int = 2_000_000) -> Outcome:
@@ -86,10 +86,10 @@ def check(model: Model, limit: int = 2_000_000) -> Outcome:
 
 
 class _Search:
-    """One search. Worlds, nodes and requests are numbers in it.
+    """One search, in which worlds, nodes and requests are numbers.
 
-    What one program can do depends on the world and its own place only, and is worked
-    out once for each pair: most states are new combinations of what was seen before.
+    What one program can do depends only on the world and its own node, so it is computed once
+    for each such pair: most states are new combinations of known pairs.
     """
 
     def __init__(self, model: Model, limit: int) -> None:
@@ -142,7 +142,7 @@ class _Search:
         return number
 
     def _once(self, work: Callable[..., Iterable[Any]], *arguments: Any) -> list[Any]:
-        """What `work` gives for these arguments, worked out at the first time."""
+        """The result of `work` for these arguments, computed only the first time."""
         key = (work.__name__, *arguments)
         found = self._known.get(key)
         if found is None:
@@ -233,7 +233,7 @@ class _Search:
         return "delete" in self.automaton.nodes[node].call.program.__name__
 
     def _moves(self, world: int, number: int, node: int, binding: bool) -> Iterable[_Move]:
-        """Each request of a node, answered; and without a reply, where that is a fault."""
+        """Each request of a node with its reply, and without one if that is a fault."""
         stray = number == STRAY
         who = "(given up)" if stray else self.model.slots[number].name
         tenant = "" if stray else self.model.slots[number].tenant
@@ -288,7 +288,7 @@ class _Search:
             yield _Move(label, self._world(after), IDLE)
 
     def _notes(self, world: int, node: int, tenant: str, binding: bool) -> tuple[int, int]:
-        """Takes in what a program notes before its next request; IDLE where it has ended."""
+        """Records what a program notes before its next request; IDLE if it has ended."""
         while True:
             asks = self.automaton.nodes[node].asks
             if not isinstance(asks, Note):
@@ -300,7 +300,7 @@ class _Search:
 def _without_reply(
     lost: int | None, late: tuple[int, ...], faults: tuple[int, int, int, int]
 ) -> tuple[tuple[int, ...], tuple[int, int, int, int]]:
-    """What is on its way, and the faults that are left, after a move."""
+    """The requests in flight, and the faults that are left, after a move."""
     if lost is None:
         return late, faults
     return tuple(sorted((*late, lost))), (faults[0] - 1, *faults[1:])
@@ -308,7 +308,10 @@ def _without_reply(
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Millions of states have no cycles, and looking for some takes a quarter of the time."""
+    """Disables Python's garbage collector, which takes a quarter of the time.
+
+    Millions of states have no cycles.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,6 +1,6 @@
 """Model A's collectors: what the passes of docs/collector.md ask of the store.
 
-As in `service/collector/`.
+They correspond to `service/collector/`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Known = tuple[Record | None, int, bool]
 
 
 def collect(rules: Rules, tenants: tuple[str, ...], name: str) -> Program:
-    """Condemns what no hold names, and buries what a second, newer listing doesn't name."""
+    """Condemns records that no hold names; buries those that a second, newer listing omits too."""
     holds = yield from list_all(rules, tenants)
     candidate = yield from condemn(rules, holds, name)
     if candidate is not None:
@@ -39,7 +39,7 @@ def condemn(rules: Rules, holds: bool, name: str) -> Reading:
 
 
 def turn(rules: Rules, seen: Record | None, name: str) -> Reading:
-    """`Condemnation`, of a record that no hold names, as it was read."""
+    """`Condemnation` of a record that no hold names, as it was read."""
     if seen is None or seen.state == TOMBSTONE:
         return None
     if seen.state != LIVE:
@@ -53,7 +53,7 @@ def turn(rules: Rules, seen: Record | None, name: str) -> Reading:
 
 
 def pardon(rules: Rules, seen: Record | None, name: str) -> Reading:
-    """`pardon`, of a record that a hold names, as it was read."""
+    """`pardon` of a record that a hold names, as it was read."""
     if seen is None or seen.state != CONDEMNED:
         return
     again = yield Request("get", "record")
@@ -64,7 +64,7 @@ def pardon(rules: Rules, seen: Record | None, name: str) -> Reading:
 def bury(
     rules: Rules, tenants: tuple[str, ...], name: str, candidate: Record, lie: bool = False
 ) -> Reading:
-    """`Burial`: a tombstone, or live again, by a listing of its own."""
+    """`Burial`: writes a tombstone, or makes the record live again, after its own listing."""
     holds = False
     if rules.second_listing:
         holds = yield from list_all(rules, tenants, lie)
@@ -80,7 +80,7 @@ def bury(
 
 
 def list_all(rules: Rules, tenants: tuple[str, ...], lie: bool = False) -> Reading:
-    """A listing of all holds, marks too: a page per tenant, each at its own moment."""
+    """A listing of all holds, including marks: a page per tenant, each at its own moment."""
     any_hold = False
     for tenant in tenants:
         what = ("marks too" if rules.counts_marks else "holds only") + OR_NOTHING * lie
@@ -90,10 +90,10 @@ def list_all(rules: Rules, tenants: tuple[str, ...], lie: bool = False) -> Readi
 
 
 def collect_data(rules: Rules, _name: str, lie: str = "") -> Program:
-    """Deletes the data objects that are old enough, that no record names, and that are doomed.
+    """Deletes data objects that are old enough, named by no record, and doomed.
 
-    `lie`: what this run may be told wrongly, once or all the time: "record" (misread, as
-    naming other data), "records" (a listing that comes back empty), "clock" (all is old).
+    `lie`: what is reported wrongly to this run, once or always: "record" (misread, as naming other
+    data), "records" (a listing that comes back empty), "clock" (everything is old).
     """
     doomed = yield Request("list", "doomed")
     old: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ def collect_data(rules: Rules, _name: str, lie: str = "") -> Program:
 def delete_doomed(
     rules: Rules, unnamed: tuple[str, ...], doomed: tuple[str, ...] | None
 ) -> Reading:
-    """`DataSweep`: what is unnamed and was doomed goes, the rest is doomed from now on."""
+    """`DataSweep`: unnamed data that was doomed is deleted, the rest is doomed from now on."""
     due = unnamed
     if doomed is not None and not rules.found_again:
         due = doomed
@@ -128,11 +128,11 @@ def delete_doomed(
 def sweep_store(
     rules: Rules, tenant: str, name: str, lie: str = "", apart: bool = False
 ) -> Program:
-    """`sweep_store`, over one tenant: looks at all of the store, then acts.
+    """`sweep_store`, over one tenant: reads all of the store, then acts.
 
-    `lie`: what this run may be told wrongly: "holds" (that there are none), "tombstone" (the record
-    is misread as one); or what it can't do: "pardon". `apart`: it buries only what an earlier run
-    has condemned.
+    `lie`: what is reported wrongly to this run: "holds" (that there are none), "tombstone" (the
+    record is misread as one); or what it can't do: "pardon". `apart`: it buries only what an
+    earlier run has condemned.
     """
     doomed = yield Request("list", "doomed")
     old = yield Request("list", "data")
@@ -159,9 +159,9 @@ def sweep_store(
 def look(
     rules: Rules, there: bool, known: Known | None, old: bool, holds: bool, lie: bool
 ) -> Reading:
-    """`Reading._look`: the record, read unless what is known of it is enough; how many read it so.
+    """`Reading._look`: reads the record unless what is known of it suffices; counts such readings.
 
-    `known`: the record, how many runs have read it, and whether it has the listed ETag.
+    `known`: the record, how many runs have read it so, and whether it has the listed ETag.
     """
     before, runs, fits = known or (None, 0, False)
     if not there:
@@ -181,7 +181,7 @@ def look(
 
 
 def remove(rules: Rules, seen: Record, old: tuple[str, ...], runs: int) -> Reading:
-    """`remove_tombstones`: one that two runs have read, whose data is gone."""
+    """`remove_tombstones`: removes one that two runs have read and whose data is gone."""
     if seen.state != TOMBSTONE or (runs < 2 and rules.removes_twice_read):
         return
     if seen.key in old and rules.removes_without_data:
@@ -192,13 +192,13 @@ def remove(rules: Rules, seen: Record, old: tuple[str, ...], runs: int) -> Readi
 
 
 def sweep_marks(rules: Rules, tenant: str, name: str) -> Program:
-    """The pass over marks alone."""
+    """The pass over marks without holds."""
     marks = yield Request("list", "hold", tenant, None, "marks")
     yield from end_deletes(rules, tenant, name, marks)
 
 
 def end_deletes(rules: Rules, tenant: str, name: str, marks: tuple[str, ...]) -> Reading:
-    """`BrokenDeletes`: a mark alone goes, one beside a hold is taken back."""
+    """`BrokenDeletes`: a mark without a hold is removed; one with a hold is taken back."""
     keys = yield from list_again(rules, tenant, marks)
     for mark in marks:
         if rules.sweep_lists_again:
@@ -219,7 +219,7 @@ def end_deletes(rules: Rules, tenant: str, name: str, marks: tuple[str, ...]) ->
 
 
 def list_again(rules: Rules, tenant: str, marks: tuple[str, ...]) -> Reading:
-    """A broken variant's only look at the keys."""
+    """A broken variant's only listing of the keys."""
     if rules.sweep_lists_again or not marks:
         return ()
     keys = yield Request("list", "hold", tenant, None, "keys")

@@ -46,9 +46,9 @@ def commit(rules: Rules, tenant: str, name: str, kind: str) -> Program:
 
 
 def commit_unnamed(rules: Rules, tenant: str, name: str, kind: str) -> Program:
-    """`Session._commit` of bytes whose digest wasn't asked for: it looks whether they are held.
+    """`Session._commit` of bytes whose digest wasn't announced: it checks whether they are held.
 
-    The look is a `held_again` of its own, so scenarios leave it to their other operations.
+    That check is a `held_again` of its own, so scenarios leave it to their other operations.
     """
     record = record_of(name, kind)
     looking = Call(look, (rules, tenant, name, kind))
@@ -68,12 +68,12 @@ def commit_unnamed(rules: Rules, tenant: str, name: str, kind: str) -> Program:
 
 
 def record_of(name: str, kind: str) -> Record:
-    """The record that a commit is to write."""
+    """The record that a commit will write."""
     return Record(LIVE, f"{INLINE if kind == 'inline' else 'd'}{name}", f"{name}c")
 
 
 def put_data(key: str) -> Reading:
-    """One object, put as soon as all its bytes are there."""
+    """One object, written once all its bytes have arrived."""
     reply = yield Request("put", "data", key)
     return reply
 
@@ -91,7 +91,7 @@ def look(rules: Rules, tenant: str, name: str, kind: str) -> Reading:
 
 
 def freeze(rules: Rules, tenant: str, name: str, record: Record, kind: str) -> Reading:
-    """`Commits.freeze`, and what comes after it."""
+    """`Commits.freeze`, and what follows it."""
     frozen = yield Request("run", "freeze", tenant, None, (record, kind))
     if frozen != OK:
         return
@@ -99,7 +99,7 @@ def freeze(rules: Rules, tenant: str, name: str, record: Record, kind: str) -> R
 
 
 def adopt_instead(rules: Rules, tenant: str, name: str) -> Reading:
-    """`Commits.adopt`: whether the tenant holds what the fleet has, if it is worth a look."""
+    """`Commits.adopt`: whether the tenant now holds what the fleet has, if that is worth a look."""
     skipped = yield Request("get", "absence")
     if skipped:
         return False
@@ -143,7 +143,7 @@ def carry_out(
 
 
 def make_own(rules: Rules, tenant: str, name: str, record: Record, first: bool) -> Reading:
-    """`Blobs.make_hold`: who carries a commit out again looks for its hold before it makes one."""
+    """`Blobs.make_hold`: a repeated commit looks for its hold before it makes one."""
     if not first and rules.redrive_finds_hold:
         found = yield from find(tenant, rules.held_minds_marks)
         for there in found:
@@ -155,7 +155,7 @@ def make_own(rules: Rules, tenant: str, name: str, record: Record, first: bool) 
 
 
 def before_record(rules: Rules, completing: Call, making: Call) -> Reading:
-    """The bytes beside the hold; broken variants leave one of them for later."""
+    """The bytes and the hold concurrently; broken variants leave one of them for later."""
     if not rules.data_first:
         hold = yield from making.program(*making.arguments)
         return (OK, hold)
@@ -177,7 +177,7 @@ def after_record(rules: Rules, completing: Call, making: Call) -> Reading:
 
 
 def complete(rules: Rules, key: str, kind: str, first: bool) -> Reading:
-    """`Commits._complete`: "ok", "gone" or no reply, of the bytes."""
+    """`Commits._complete`: "ok", "gone" or no reply, for the bytes."""
     if kind == "inline" or (kind == "early" and first):
         return OK
     if kind == "parts":
@@ -191,7 +191,7 @@ def complete(rules: Rules, key: str, kind: str, first: bool) -> Reading:
 
 
 def complete_upload(rules: Rules, key: str) -> Reading:
-    """`Commits.complete_upload`: what no reply, or a failure, means is decided by looking."""
+    """`Commits.complete_upload`: after no reply, or a failure, it looks what has happened."""
     for _attempt in range(ATTEMPTS):
         reply = yield Request("complete_upload", "data", key)
         if reply == OK or (reply == UNKNOWN and not rules.looks_after_complete):
@@ -234,7 +234,7 @@ def publish(rules: Rules, record: Record, name: str) -> Reading:
 
 
 def as_good(rules: Rules, seen: Record | None) -> Reading:
-    """Whether a commit may give up its bytes for those of a record."""
+    """Whether a commit may discard its bytes because of a record's."""
     if seen is None or seen.state not in READABLE or spoilt(rules, seen):
         return False
     if rules.publish_minds_sums and seen.damage == WRONG:
@@ -246,7 +246,7 @@ def as_good(rules: Rules, seen: Record | None) -> Reading:
 
 
 def redrive(rules: Rules, tenant: str, name: str, frozen: Record, kind: str) -> Program:
-    """`Commits.redrive`: another stream's frozen commit is carried to its end."""
+    """`Commits.redrive`: completes another stream's frozen commit."""
     record = frozen if rules.same_nonce else frozen._replace(nonce=f"{name}r")
     seen = yield Request("get", "record")
     if seen is not None and seen.key == record.key and rules.redrive_looks:

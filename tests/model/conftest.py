@@ -34,13 +34,13 @@ def fleet_store(tmp_path: Path) -> FolderStore:
 
 @pytest.fixture
 def recording(fleet: Fleet) -> RecordingStore:
-    """The folder behind a store that writes down what it is asked."""
+    """The folder behind a store that records its requests."""
     return RecordingStore(fleet.store)
 
 
 @pytest.fixture
 def tenant(unique: str) -> str:
-    """A tenant of the test's own."""
+    """A tenant for this test alone."""
     return f"t-{unique}"
 
 

@@ -1,7 +1,7 @@
-"""What a reader and a scrub ask that meet damage, as in `reading/quarantine.py` and `scrub/`.
+"""What a reader and a scrub request when they meet damage (`reading/quarantine.py`, `scrub/`).
 
-That bytes are read in blocks makes no difference: "first" is the reading after which the
-code reads again, and what it says may be wrong where the bytes are good.
+It makes no difference that bytes are read in blocks. "first" is the reading after which the code
+reads again; it may report damage although the bytes are good.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.model.storage_rules import (
 
 
 def good_bytes(rules: Rules, key: str) -> Reading:
-    """`blocks.fetch_surely`: whether the bytes are the record's; read again before a no."""
+    """`blocks.fetch_surely`: whether the bytes are the record's; reads again before it says no."""
     good = yield Request("get", "data", key, None, "first")
     if not good and rules.mark_looks_twice:
         good = yield Request("get", "data", key)
@@ -28,7 +28,7 @@ def good_bytes(rules: Rules, key: str) -> Reading:
 
 
 def read(rules: Rules, name: str) -> Program:
-    """`Reader._block`: bytes that are bad twice, under a record that still names them."""
+    """`Reader._block`: marks bytes that are bad twice, under a record that still names them."""
     seen = yield Request("get", "record")
     if seen is None or seen.state not in READABLE:
         return
@@ -42,7 +42,7 @@ def read(rules: Rules, name: str) -> Program:
 
 
 def mark(rules: Rules, key: str, name: str) -> Reading:
-    """`Quarantine._mark`: from a fresh reading of the record, if it still names those bytes."""
+    """`Quarantine._mark`: reads the record again, and marks it if it still names those bytes."""
     seen = yield Request("get", "record")
     for attempt in range(ATTEMPTS):
         if seen is None or seen.state not in READABLE:
@@ -65,7 +65,7 @@ def swap(compares: bool, seen: Record, state: str, nonce: str) -> Reading:
 
 
 def scrub(rules: Rules, name: str) -> Program:
-    """`Inspector._inspect`: marks what is bad, and makes live again what is good."""
+    """`Inspector._inspect`: marks bad bytes, and makes records of good bytes live again."""
     for attempt in range(ATTEMPTS):
         seen = yield Request("get", "record")
         if seen is None or (seen.state == TOMBSTONE and rules.restore_spares_tombstones):

@@ -1,4 +1,4 @@
-"""Ways to break expiries of tenants, and what frontends note of those that ask."""
+"""Ways to break the expiry of tenants, and what frontends note of tenants that make requests."""
 
 from __future__ import annotations
 

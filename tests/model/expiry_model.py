@@ -1,8 +1,8 @@
-"""Model D: a tenant that comes back while its holds are given up for gone.
+"""Model D: a tenant that comes back while its holds are dropped because it seems gone.
 
-One tenant, one digest whose record stays live (another tenant holds it), and the clocks:
-ages of what a process believes, of the mark `missing`, and of what the tenant was told.
-Whether a tenant seems to be gone is anybody's guess: an expiry may miss it at any time.
+There are one tenant, one digest whose record stays live (another tenant holds it), and clocks:
+the ages of what a process believes, of the mark `missing`, and of what the tenant was told.
+Whether a tenant seems to be gone is arbitrary: an expiry may miss it at any time.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tests.model.protocol import Faults, Slot, Step, alone
 from tests.model.storage_rules import FAILED
 
 FORGOTTEN = 2
-"""Ticks after which what a tenant was told may be taken back, if it hasn't asked since."""
+"""Ticks after which a tenant's hold may be dropped, if it has made no request since."""
 OLDEST = 5
-"""Ticks beyond which ages make no difference."""
+"""The age in ticks beyond which a greater age makes no difference."""
 Ages = frozenset[tuple[str, int]]
 
 
@@ -46,7 +46,7 @@ class ExpiryWorld(NamedTuple):
     told: int | None = None
 
     def older(self) -> ExpiryWorld:
-        """A tick later."""
+        """The world one tick later."""
         missing, told = self.missing, self.told
         if missing is not None:
             missing = missing._replace(age=min(missing.age + 1, OLDEST))
@@ -67,9 +67,9 @@ def _aged(ages: Ages, name: object, age: int | None) -> Ages:
 
 
 AWAKE = ExpiryWorld(beliefs=frozenset({("f", 0)}))
-"""A frontend that believes a sighting, of a tenant whom nobody misses."""
+"""A frontend believes a sighting, and the tenant isn't marked as missing."""
 DUE = ExpiryWorld(missing=Missing("A", "m", OLDEST))
-"""A tenant that was missed long ago: the next look drops it."""
+"""The tenant was marked as missing long ago: the next look drops it."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,12 @@ class ExpiryModel:
         return self.start
 
     def changes(self, world: ExpiryWorld, request: Request) -> bool:
-        """Whether it leaves the process, and no reply to it is a fault of its own."""
+        """Whether it leaves the process, and a missing reply to it is a fault."""
         del world
         return request.op in {"put", "delete", "run"} and request.kind not in {"belief", "promise"}
 
     def note(self, world: ExpiryWorld, note: Note, tenant: str, binding: bool) -> ExpiryWorld:
-        """Takes in what the tenant was told."""
+        """Records what the tenant was told."""
         del note, tenant
         return world._replace(told=0) if binding else world
 
@@ -198,20 +198,20 @@ class ExpiryModel:
     def environment(
         self, world: ExpiryWorld, waiting: tuple[Request, ...]
     ) -> Iterable[tuple[str, ExpiryWorld]]:
-        """Hours pass, in which no request stays on its way: none can land after so long."""
+        """Hours pass; no request is in flight then, because none can arrive after so long."""
         if not waiting:
             yield "hours pass", world.older()
 
     # -- what must be so
 
     def violation(self, world: ExpiryWorld) -> str | None:
-        """Who was told lately that it holds the digest has a hold."""
+        """A tenant that was told recently that it holds the digest has a hold."""
         if world.told is not None and not world.holds:
             return "the tenant was told that it holds the digest, and has no hold"
         return None
 
     def at_rest(self, world: ExpiryWorld) -> str | None:
-        """A tenant that stays away loses all: by a look, and one that is the grace later."""
+        """A tenant that stays away loses all its holds, by two looks that are the grace apart."""
         for turn in ("y", "z"):
             world = alone(self, world, Call(expire, (self.rules, turn)))
             for _ in range(self.rules.grace):
@@ -230,14 +230,14 @@ def returning(
     finds: bool = False,
     sweeps: bool = False,
 ) -> ExpiryModel:
-    """A tenant that asks, while expiries look and a collector ends broken-off deletes.
+    """A tenant makes requests while expiries look and a collector ends interrupted deletes.
 
     Args:
-        rules: of all.
+        rules: of all processes.
         faults: how often each may happen.
         start: the world at the beginning.
-        asks: the RPCs, each beside the others: through which frontend, and its sort.
-        looks: of each expiry, how many it takes.
+        asks: the concurrent RPCs: the frontend of each, and its sort.
+        looks: how many looks each expiry takes.
         finds: whether one expiry may be told that the tenant exists.
         sweeps: whether a collector runs.
     """
@@ -258,5 +258,5 @@ def returning(
 
 
 def _given(rules: ExpiryRules, name: str, *of: str) -> tuple[Any, ...]:
-    """A program's arguments: `ask` has a frontend before its name and a sort behind it."""
+    """A program's arguments: `ask` has a frontend before its name and a sort after it."""
     return (rules, of[0], name, of[1]) if of else (rules, name)

@@ -1,8 +1,8 @@
-"""Model D: what a frontend asks for a tenant that comes back, and an expiry that drops it.
+"""Model D: what a frontend requests for a tenant that comes back, and an expiry that drops it.
 
-Named after, and reading like, `service/holdings/presence.py`, `service/tenants/`,
-`Catalogue.give_up` and `storage/sightings.py`. What stands in a process's memory, and
-how old it is, is asked of the world too: ages change while programs wait.
+The programs are named after, and read like, `service/holdings/presence.py`, `service/tenants/`,
+`Catalogue.give_up` and `storage/sightings.py`. They also ask the world what is in a process's
+memory and how old it is, because ages change while programs wait.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from tests.model.programs import ABSENT, OK, UNKNOWN, Note, Program, Request
 
 SEEN, MISSING = "seen", "missing"
 UNREADABLE = "unreadable"
-"""A mark that is damaged: it is read again before anybody goes by that."""
+"""A damaged mark: it is read again before it counts as damaged."""
 ATTEMPTS = 2
 
 
 class ExpiryRules(NamedTuple):
-    """What makes it safe; a broken variant differs in one of them. Ages are in ticks."""
+    """The rules of expiries; a broken variant differs in one of them. Ages are in ticks."""
 
     sights_first: bool = True
-    """Frontends: the sighting is confirmed before anything is looked up."""
+    """Frontends: the sighting is confirmed before any look-up."""
     falls_back: str = "missed"
-    """Where a sighting fails: counts if the tenant isn't "missed", "always", or "never"."""
+    """A failed sighting counts if the tenant isn't "missed", "always", or "never"."""
     believed: int = 1
     answered: int = 2
-    """What was begun under a sighting is told while that is younger than this."""
+    """An RPC that began under a sighting is answered while the sighting is younger than this."""
     pins: bool = True
-    """An answer is as old as the sighting that it began with, not as the latest one."""
+    """An answer's age is that of the sighting with which its RPC began, not of the latest one."""
     minds_marks: bool = True
     fresh_sightings: bool = True
     second_look: bool = True
@@ -36,14 +36,14 @@ class ExpiryRules(NamedTuple):
     names_sighting: bool = True
     """Expiries: a mark `missing` counts only for the sighting that it names."""
     looks: str = "after"
-    """Whether the tenant is back is asked "after" the marks on holds, or only "before"."""
+    """The expiry checks "after" it has marked the holds, or only "before", for a return."""
     minds_missing: bool = True
-    """It is asked, too, whether the mark `missing` still stands."""
+    """The expiry also checks whether the mark `missing` still exists."""
     announces: bool = True
     takes_back: str = "first"
-    """The hold that stands for marked ones: "first", "last", or they are "unmarked"."""
+    """When the hold that replaces marked ones is made: "first", "last"; or they are "unmarked"."""
     sweep_takes_back: bool = True
-    """Collectors end a broken-off delete by another hold, not by finishing it."""
+    """Collectors end an interrupted delete by making another hold, not by finishing it."""
 
 
 class Gone(NamedTuple):
@@ -71,7 +71,7 @@ def ask(rules: ExpiryRules, frontend: str, name: str, sort: str) -> Program:
 
 
 def note(rules: ExpiryRules, frontend: str, name: str) -> Program:
-    """`Presence.note`: whether a sighting, or that nobody misses the tenant, is believed."""
+    """`Presence.note`: whether a sighting, or the absence of a mark `missing`, is believed."""
     believed = yield Request("get", "belief", name, None, frontend)
     if believed:
         return True
@@ -136,14 +136,14 @@ def read_mark() -> Program:
 
 
 def expire(rules: ExpiryRules, name: str) -> Program:
-    """`Expiry` of a tenant that it misses: marks it, waits, or drops it."""
+    """`Expiry` of a tenant that isn't found: marks it, waits, or drops it."""
     held, seen, marked = yield Request("list", "tenants")
     if not held:
         return
     mark = None
     if marked:
         mark = yield from read_mark()
-    if marked and mark is None:  # gone since; the code can't tell that from a damaged one
+    if marked and mark is None:  # gone since; to the code it looks like a damaged one
         deleted = yield Request("delete", "missing", MISSING)
         if deleted != OK:
             return
@@ -163,7 +163,7 @@ def expire(rules: ExpiryRules, name: str) -> Program:
 
 
 def find(_rules: ExpiryRules, _name: str) -> Program:
-    """`Expiry` of a tenant that it doesn't miss: a list of those who exist names it."""
+    """`Expiry` of a tenant that is found: a list of existing tenants names it."""
     held, _, marked = yield Request("list", "tenants")
     if held and marked:
         mark = yield Request("get", "missing", MISSING)
@@ -172,7 +172,7 @@ def find(_rules: ExpiryRules, _name: str) -> Program:
 
 
 def still(rules: ExpiryRules, gone: Gone) -> Program:
-    """`Gone`: whether it is."""
+    """`Gone`: whether the tenant is still gone."""
     seen = yield Request("head", "seen", SEEN)
     if seen != gone.seen:
         return False
@@ -183,7 +183,7 @@ def still(rules: ExpiryRules, gone: Gone) -> Program:
 
 
 def drop(rules: ExpiryRules, name: str, gone: Gone) -> Program:
-    """`give_up` of all that the tenant has, which is one digest: whether all is gone."""
+    """`give_up` of all that the tenant holds, here one digest: whether all is gone."""
     there = yield from still(rules, gone)
     if not there:
         return False
@@ -202,7 +202,7 @@ def drop(rules: ExpiryRules, name: str, gone: Gone) -> Program:
 
 
 def give_up(rules: ExpiryRules, name: str, gone: Gone) -> Program:
-    """`Catalogue.give_up`, once announced: whether all is gone; None where it fails."""
+    """`Catalogue.give_up`, once announced: whether all is gone; None if it fails."""
     there = yield from still(rules, gone)
     if not there:
         return False
@@ -238,7 +238,7 @@ def unlink(names: tuple[str, ...], kinds: tuple[str, ...] = ("hold", "mark")) ->
 
 
 def take_back(rules: ExpiryRules, name: str, names: tuple[str, ...]) -> Program:
-    """`Holds.take_back`: a hold more stands for those that go; whether all was confirmed."""
+    """`Holds.take_back`: one more hold replaces those deleted; whether all was confirmed."""
     if rules.takes_back == "unmarked":
         unmarked = yield from unlink(names, ("mark",))
         return unmarked
@@ -261,7 +261,7 @@ def take_back(rules: ExpiryRules, name: str, names: tuple[str, ...]) -> Program:
 
 
 def sweep(rules: ExpiryRules, name: str) -> Program:
-    """A collector's `BrokenDeletes`, to which every mark is old."""
+    """A collector's `BrokenDeletes`, for which every mark is old enough."""
     marks = yield Request("list", "mark")
     for hold in marks:
         listed = yield Request("list", "hold")

@@ -1,8 +1,8 @@
 """Model C: one ref in Redis, its upload and its objects: whose bytes end up in a blob.
 
-Streams write two parts, or one object, of bytes that tell who sent them. A digest
-is what was hashed: the bytes that the ingest says it has, in order. The record is
-written once and stays (what becomes of it later is model A's).
+Streams write two parts, or one object, of bytes that show which stream sent them. A digest is
+what was hashed: the bytes that the ingest says it has, in order. The record is written once and
+stays (model A covers its later life).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Bytes = tuple[str, ...]
 
 
 class IngestRules(NamedTuple):
-    """What an ingest lives by; a broken variant differs in one of them."""
+    """The rules of an ingest; a broken variant differs in one of them."""
 
     nonce: bool = True
     compares_key: bool = True
@@ -28,12 +28,12 @@ class IngestRules(NamedTuple):
     fresh_open_key: bool = True
     minds_frozen: bool = True
     ends_own: bool = True
-    """A stream that adopts or drops ends the ingest under its lease alone."""
+    """A stream that adopts or drops ends only the ingest under its own lease."""
     ends_frozen: bool = True
-    """Who has carried out a commit ends an ingest that is frozen, and no other."""
+    """A frontend that has completed a commit ends a frozen ingest, and no other."""
     minds_etags: bool = True
     minds_object_etag: bool = True
-    """A completed object is known by the ETag of its parts, not by its size alone."""
+    """A completed object is recognised by the ETag of its parts, not only by its size."""
 
 
 class Ingest(NamedTuple):
@@ -79,7 +79,7 @@ class IngestWorld(NamedTuple):
 def write_ref(
     rules: IngestRules, name: str, single: bool, restarts: bool, adopts: bool = False
 ) -> Program:
-    """`Session`: opens the ref, carries out what is frozen, sends its bytes, commits or adopts."""
+    """`Session`: opens the ref, completes a frozen commit, sends its bytes, commits or adopts."""
     opened = yield Request("run", "open", name)
     if opened in {UNKNOWN, FAILED}:
         return
@@ -110,7 +110,7 @@ def write_ref(
 
 
 def send(name: str, key: str, parts: Bytes, single: bool) -> Program:
-    """Sends what the ingest hasn't yet; all its bytes then, or None where it was lost."""
+    """Sends what the ingest doesn't have yet; returns all its bytes, or None if it was lost."""
     if single:
         sent = yield Request("put", "data", key, None, (name,))
         return (name,) if sent == OK else None
@@ -147,7 +147,7 @@ def carry_out(key: str, parts: Bytes, single: bool, there: bool) -> Program:
 
 
 def abort() -> Program:
-    """`Commits.abort`: takes the ref away; what is frozen is carried out first."""
+    """`Commits.abort`: takes the ref over; a frozen commit is completed first."""
     found = yield Request("run", "abort")
     if found in {UNKNOWN, OK}:
         return
@@ -171,7 +171,7 @@ class IngestModel:
         return IngestWorld()
 
     def changes(self, world: IngestWorld, request: Request) -> bool:
-        """Whether it may land late."""
+        """Whether it may arrive late."""
         del world
         return request.op != "head"
 
@@ -320,7 +320,7 @@ class IngestModel:
     def environment(
         self, world: IngestWorld, waiting: tuple[Request, ...]
     ) -> Iterable[tuple[str, IngestWorld]]:
-        """The lease runs out; a failover loses the last change."""
+        """The lease expires; a failover loses the last change."""
         del waiting
         if world.redis.lease:
             yield "the lease runs out", world.changed(world.redis._replace(lease=""))
@@ -338,7 +338,7 @@ class IngestModel:
         return None
 
     def at_rest(self, world: IngestWorld) -> str | None:
-        """What is left of an ingest is the collector's: see model A."""
+        """Never wrong: the collector removes what is left of an ingest, see model A."""
         del world
         return None
 

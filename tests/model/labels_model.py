@@ -1,7 +1,7 @@
-"""Model B with labels: what Redis remembers of them, against those of the tenant's hold.
+"""Model B with labels: the labels that Redis remembers, compared with those of the tenant's hold.
 
-An update that is given up leaves its announcement: its write may land later, and what a
-reader filled in before would be told for as long as somebody asks.
+If an update is given up, its announcement stays: its write may still arrive later, and labels that
+a reader cached before would be reported for as long as somebody asks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Labelled(NamedTuple):
 
 
 def update(name: str) -> Program:
-    """`Catalogue.update`: announced, written over the hold that is there, over."""
+    """`Catalogue.update`: announced, written over the existing hold, ended."""
     begun = yield Request("run", "change_begin", name, None, "no delete")
     if begun != OK:
         return
@@ -33,7 +33,7 @@ def update(name: str) -> Program:
 
 
 def info() -> Program:
-    """`Catalogue.info`: asks the cache, reads the hold, fills it in."""
+    """`Catalogue.info`: asks the cache, reads the hold, fills the cache."""
     ticket = yield Request("run", "hold_look_up")
     if ticket == UNKNOWN or ticket[3]:
         return
@@ -43,7 +43,7 @@ def info() -> Program:
 
 @dataclass(frozen=True)
 class LabelsModel(CacheModel):
-    """The cache of a hold that nobody deletes; a world is the cache's, and the labels."""
+    """The cache of a hold that nobody deletes; a world is the cache's world and the labels."""
 
     def first(self) -> Any:
         """The world at the beginning."""
@@ -65,7 +65,7 @@ class LabelsModel(CacheModel):
         return [(reply, (after, labelled)) for reply, after in super().apply(cache, request, late)]
 
     def violation(self, world: Any) -> str | None:
-        """What is remembered is what the hold says, while no change of it is announced."""
+        """The cached labels are the hold's, while no change of it is announced."""
         cache, labelled = world
         redis = cache.redis
         believed = redis.entry == (redis.gen, redis.server)

@@ -1,4 +1,4 @@
-"""Single operations of the code, recorded on a fleet and held against the models."""
+"""Single operations of the code, recorded on a fleet and compared with the models."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Stage:
         self.breaks: Callable[[Patch], None] = lambda _patch: None
 
     async def committed(self, kind: str, tenant: str = "") -> bytes:
-        """Bytes that were committed well."""
+        """Bytes that were committed successfully."""
         data = self.fill(kind)
         await (await self.fleet.frontend()).tenant(tenant or self.tenant).commit("ref", data)
         return data
@@ -57,13 +57,13 @@ class Stage:
         return client
 
     def start(self) -> None:
-        """From now on the code is broken, and what it does is recorded."""
+        """Breaks the code, and records its requests from now on."""
         self.breaks(self.patch)
         self.recording.made.clear()
         self.recording.watch_redis(self.patch)
 
     def in_the_cache(self, world: CacheWorld, program: Any) -> str | None:
-        """What model B says."""
+        """Model B's objection, if any."""
         model = CacheModel(CacheRules(), [], Faults(), world)
         call = Call(program, (CacheRules(), "1"))
         return refusal(model, call, self.recording.made, of_the_cache)
@@ -82,7 +82,7 @@ def commits(kind: str) -> Scene:
 
 
 async def commits_again(stage: Stage) -> str | None:
-    """A commit of what the fleet has."""
+    """A commit of what the fleet already has."""
     data = await stage.committed("single", "another")
     await (await stage.client()).commit("ref", data)
     return found(
@@ -91,7 +91,7 @@ async def commits_again(stage: Stage) -> str | None:
 
 
 async def carries_out(stage: Stage) -> str | None:
-    """A frozen commit whose record is there, carried out once more."""
+    """A frozen commit whose record exists, completed once more."""
     sent: list[Made] = []
 
     def lose(made: Made) -> str:
@@ -133,7 +133,7 @@ async def asks_condemned(stage: Stage) -> str | None:
 
 
 async def asks_marked(stage: Stage) -> str | None:
-    """Info of what is held, and a delete is marked beside it."""
+    """Info of what is held, with a delete mark next to it."""
     data = await stage.committed("inline")
     (entry,) = stage.fleet.store.list("holds/")
     stage.fleet.store.put(entry.key + DELETING, b"")
@@ -180,7 +180,7 @@ async def deletes_announced(stage: Stage) -> str | None:
 
 
 def collects(*, held: bool = False, marked: bool = False, state: State = State.LIVE) -> Scene:
-    """A run of the collector in which all is old."""
+    """A run of the collector for which everything is old."""
 
     async def scene(stage: Stage) -> str | None:
         store = stage.fleet.store
@@ -205,7 +205,7 @@ def collects(*, held: bool = False, marked: bool = False, state: State = State.L
 
 
 async def removes_a_tombstone(stage: Stage) -> str | None:
-    """A run of the collector that finds a tombstone whose data an earlier one has deleted."""
+    """A run of the collector that finds a tombstone whose data an earlier run has deleted."""
     store = stage.fleet.store
     assert isinstance(store, FolderStore)
     before = collected.World(collected.Later(store), collected.EAGER)

@@ -1,13 +1,13 @@
-"""Programs: what a process asks, one request at a time, and how it goes on.
+"""Programs: what a process requests, one request at a time, and how it continues.
 
-A program is a generator function that yields requests and is sent their replies.
-A checker must copy and compare running programs, which Python's generators can't
-do; so each point that one can reach becomes a node, found by running it again on
-the replies that led there. Two ways to one point (the same place in the code, the
-same local variables) are one node, which is what keeps the state space small.
+A program is a generator function that yields requests and receives their replies. A checker must
+copy and compare running programs, which Python's generators don't allow. So each point that a
+program can reach becomes a node, which is found by running the program again with the replies that
+led there. Two ways to one point (the same place in the code, the same local variables) are one
+node, which keeps the state space small.
 
-What a program may do follows from that: locals are hashable, a loop's progress is
-in its variable, and nothing is kept outside.
+That limits what a program may do: its locals are hashable, a loop's progress is in its variable,
+and it keeps no state outside.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Request(NamedTuple):
     """One request to the object store, or one Redis script.
 
     Attributes:
-        op: what is asked: `put`, `get`, `list`, …; `run` for a script.
+        op: what is requested: `put`, `get`, `list`, …; `run` for a script.
         kind: of key: `record`, `hold`, `mark`, `data`; a script's name.
         name: which key, in the model's short names.
         condition: None, `ABSENT`, or the value that a compare-and-swap replaces.
         body: what is written, or a script's arguments.
 
-    The types of the last three are each model's own; they are hashable, as a request is.
+    Each model has its own types for the last three; they are hashable, as a request is.
     """
 
     op: str
@@ -39,21 +39,21 @@ class Request(NamedTuple):
 
 
 class Note(NamedTuple):
-    """No request: something that the checker is to know at this point; `of` is hashable."""
+    """Something that the checker must know at this point, without a request; `of` is hashable."""
 
     what: str
     of: Any = None
 
 
 class Call(NamedTuple):
-    """A program that isn't begun yet."""
+    """A program that hasn't begun yet."""
 
     program: Callable[..., Generator[Any, Any, Any]]
     arguments: tuple[Hashable, ...] = ()
 
 
 class Both(NamedTuple):
-    """Two programs side by side; the reply is the pair of their results."""
+    """Two concurrent programs; the reply is the pair of their results."""
 
     first: Call
     second: Call
@@ -63,12 +63,12 @@ Program = Generator[Request | Note | Both, Any, Any]
 ABSENT = "absent"
 OK = "ok"
 UNKNOWN = "no reply"
-"""The reply that never came: the request may have landed, or land yet, or not."""
+"""No reply arrived: the request may have taken effect, may do so later, or never."""
 
 
 @dataclass(slots=True)
 class Node:
-    """A point that a program can reach: what it asks there, or its result."""
+    """A point that a program can reach: its request there, or its result."""
 
     number: int
     call: Call
@@ -79,7 +79,7 @@ class Node:
 
 
 class Automaton:
-    """All nodes of all programs of one model, made as they are reached."""
+    """All nodes of all programs of one model, created as they are reached."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -95,7 +95,7 @@ class Automaton:
         return number
 
     def enabled(self, number: int) -> tuple[tuple[int, Request | Note], ...]:
-        """What is asked at a node: which side of a `Both` (else 0), and the request."""
+        """The requests at a node: which side of a `Both` (otherwise 0), and the request."""
         node = self.nodes[number]
         if node.pair is not None:
             left, right = (self.nodes[side] for side in node.pair)
@@ -120,7 +120,7 @@ class Automaton:
         return self.nodes[number].asks is None
 
     def result(self, number: int) -> Any:
-        """What it has returned."""
+        """The program's result."""
         return self.nodes[number].result
 
     def _advance(self, number: int, side: int, reply: Any) -> int:
@@ -171,7 +171,7 @@ class Automaton:
 
 
 def _place(running: Generator[Any, Any, Any]) -> Hashable:
-    """Where a program stands: the code and the locals of all its frames."""
+    """Where a program is: the code and the locals of all its frames."""
     frames = []
     inner: Any = running
     while inner is not None:

@@ -1,4 +1,4 @@
-"""What a model tells the checker: who runs what, in which world, and what must be so."""
+"""What a model tells the checker: the processes, the world, and what must be true."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from tests.model.programs import Call, Note, Request
 
 World = TypeVar("World")
 Step = tuple[Any, Any]
-"""A reply, and the world after it; both are hashable, and of each model's own types."""
+"""A reply, and the world after it; both are hashable, and each model has its own types."""
 
 
 class Slot(NamedTuple):
-    """Who starts operations, one at a time.
+    """A process that begins operations, one at a time.
 
     Attributes:
         name: for traces.
-        operations: how many it may start.
-        menu: what it may start now: label and program, by the world and the operation's number.
+        operations: how many it may begin.
+        menu: what it may begin now: label and program, by the world and the operation's number.
         tenant: whose client it is, or "".
     """
 
@@ -42,7 +42,7 @@ class Model(Protocol):
 
     @property
     def slots(self) -> Sequence[Slot]:
-        """Who does what."""
+        """The processes."""
         ...
 
     @property
@@ -63,11 +63,11 @@ class Model(Protocol):
         ...
 
     def changes(self, world: Any, request: Request) -> bool:
-        """Whether a request, sent now, may change something when it lands later."""
+        """Whether a request, sent now, may change something if it arrives later."""
         ...
 
     def environment(self, world: Any, waiting: tuple[Request, ...]) -> Iterable[tuple[str, Any]]:
-        """What else can happen, while `waiting` are on their way."""
+        """What else can happen, while the requests `waiting` are in flight."""
         ...
 
     def violation(self, world: Any) -> str | None:
@@ -80,7 +80,7 @@ class Model(Protocol):
 
 
 def alone(model: Model, world: World, call: Call) -> World:
-    """The world after a program that runs by itself, whose requests have one outcome each."""
+    """The world after a program that runs alone, whose requests have one outcome each."""
     running = call.program(*call.arguments)
     try:
         asks = next(running)

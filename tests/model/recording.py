@@ -1,4 +1,4 @@
-"""Writes down what the code asks of the store and of Redis, and loses some of it."""
+"""Records what the code requests of the store and of Redis, and loses some of it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.stores.wrapped import Result, Wrapped
 KINDS = {"blobs": "record", "holds": "hold", "data": "data"}
 SIGHTINGS = {"tenants", "seen", "missing"}
 ASKED = {"get", "head", "delete", "list", "complete_upload"}
-"""What the models know of, besides what has a condition. Parts and tails come before a commit and
-are model C's."""
+"""What the models cover, besides conditional requests. Parts and tails come before a commit and
+belong to model C."""
 SCRIPTS = {
     *("freeze", "forget", "hold_look_up", "hold_fill"),
     *("change_begin", "change_confirm", "change_end"),
@@ -58,13 +58,13 @@ def losing(wanted: Made, what: str, times: int = 1) -> Lose:
 
 
 class RecordingStore(Wrapped):
-    """Hands every call on to a store, and writes down what the models know of.
+    """Passes every call on to a store, and records those that the models cover.
 
-    `lose` says of a request whether it is lost ("request"), its reply is ("reply"),
-    or neither ("").
+    `lose` decides for a request whether it is lost ("request"), its reply is lost ("reply"), or
+    neither ("").
 
     Attributes:
-        sightings: whether those of tenants, and marks of the missing, are written down, too.
+        sightings: whether sightings of tenants, and marks of missing ones, are recorded too.
     """
 
     sightings = False
@@ -99,14 +99,14 @@ class RecordingStore(Wrapped):
         return result
 
     def write_down(self, made: Made) -> str:
-        """Notes a request; returns what is to be lost of it."""
+        """Records a request; returns what is to be lost of it."""
         lost = self.lose(made)
         with self._lock:
             self.made.append(made._replace(answered=not lost))
         return lost
 
     def watch_redis(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Writes down the scripts of all frontends, from now on."""
+        """Records the scripts of all frontends, from now on."""
         run = Scripts.run
 
         async def watched(

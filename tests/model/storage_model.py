@@ -1,6 +1,6 @@
 """Model A: one digest's record, holds, data, and the frozen commits of its tenants.
 
-Abstractions, and why they are sound, are in docs/model.md.
+docs/model.md describes its abstractions, and why they are sound.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ YOUNG, LATE, OLD = 0, 1, 2
 
 
 class Frozen(NamedTuple):
-    """A commit that somebody has begun to carry out."""
+    """A commit that a frontend has begun to carry out."""
 
     record: Record
     kind: str
 
 
 class World(NamedTuple):
-    """What the store and Redis hold. Keys and names are short strings."""
+    """What the store and Redis contain. Keys and names are short strings."""
 
     record: Record | None = None
     holds: frozenset[tuple[str, str]] = frozenset()
     marks: frozenset[tuple[str, str]] = frozenset()
     data: frozenset[str] = frozenset()
     bad: frozenset[str] = frozenset()
-    """Data whose bytes aren't those that were hashed, though there are as many."""
+    """Data whose bytes aren't those that were hashed, though their number is right."""
     uploads: frozenset[str] = frozenset()
     ages: frozenset[tuple[str, int]] = frozenset()
     unseen: frozenset[str] = frozenset()
-    """Data that was last seen complete so long ago that collectors may have run twice since."""
+    """Data last seen complete so long ago that collectors may have run twice since."""
     doomed: tuple[str, ...] | None = None
-    """By earlier runs of data collectors; None: they may have doomed anything."""
+    """Doomed by earlier runs of data collectors; None: they may have doomed anything."""
     known: tuple[Record, int] | None = None
-    """What a collector has read last of the record, and how many of them have read it so."""
+    """The record as a collector last read it, and how many runs have read it so."""
     frozen: frozenset[tuple[str, Frozen]] = frozenset()
     acknowledged: frozenset[str] = frozenset()
     worse: bool = False
     """A record of good bytes was replaced by one of bad bytes."""
     promised: frozenset[str] = frozenset()
-    """What isn't the matter with the bytes: somebody was told so, and keeps none."""
+    """Damage that the bytes don't have: a client was told so, and keeps no copy."""
 
     def age(self, key: str) -> int:
         """How old an ingest's bytes are."""
@@ -74,7 +74,7 @@ class StorageModel:
 
     Attributes:
         rules: the protocol, or a broken variant of it.
-        slots: who does what.
+        slots: the processes.
         faults: how often each fault may happen.
         start: the world at the beginning.
         ages: whether time passes.
@@ -93,7 +93,7 @@ class StorageModel:
         return self.start
 
     def changes(self, world: World, request: Request) -> bool:
-        """Whether it changes anything, and isn't held back because the ingest is too old."""
+        """Whether it changes anything, and isn't refused because the ingest is too old."""
         return request.op not in {"get", "head", "list"} and not self._held_back(world, request)
 
     def _held_back(self, world: World, request: Request) -> str:
@@ -111,7 +111,7 @@ class StorageModel:
         return bool(checked and self.rules.lifetime and world.age(str(request.name)) != YOUNG)
 
     def note(self, world: World, note: Note, tenant: str, binding: bool) -> World:
-        """Takes in what a tenant was told."""
+        """Records what a tenant was told."""
         if note.what == "delete":
             return world._replace(acknowledged=world.acknowledged - {tenant})
         world = world._replace(promised=world.promised.union(note.of or ()))
@@ -121,7 +121,7 @@ class StorageModel:
 
     def apply(self, world: World, request: Request, late: bool) -> Iterable[Step]:
         """What a request does."""
-        if request.kind == "absence":  # remembered by a frontend alone, and never sure
+        if request.kind == "absence":  # remembered only by a frontend, and never certain
             return [(False, world), (True, world)]
         if request.body == "first":  # a bit may flip on the way, once
             return [(good, world) for good in {False, self._get_data(world, request, late)[0]}]
@@ -131,7 +131,7 @@ class StorageModel:
             nothing = world._replace(holds=frozenset(), marks=frozenset())
             return [handler(world, honest, late), (handler(nothing, honest, late)[0], world)]
         told = [handler(world, request, late)]
-        if request.name is True:  # it may be a lie
+        if request.name is True:  # the reply may be wrong
             told.append((self._lie(world, request), world))
         return told
 
@@ -159,7 +159,7 @@ class StorageModel:
         return not self.ages or world.age(str(request.name)) == OLD, world
 
     def _delete_record(self, world: World, request: Request, _late: bool) -> Step:
-        """An ETag is as good as the nonce: no two bodies have the same one."""
+        """An ETag serves as well as the nonce: no two bodies have the same one."""
         there = world.record.nonce if world.record else None
         if request.condition not in {None, there}:
             return FAILED, world
@@ -194,7 +194,7 @@ class StorageModel:
         return tuple(sorted(key for key in world.data if world.age(key) >= least)), world
 
     def _list_doomed(self, world: World, _request: Request, _late: bool) -> Step:
-        return world.doomed, world  # None: all that is asked about
+        return world.doomed, world  # None: everything that is asked about
 
     def _put_doomed(self, world: World, request: Request, _late: bool) -> Step:
         return OK, world._replace(doomed=request.name)
@@ -266,7 +266,7 @@ class StorageModel:
     def environment(
         self, world: World, waiting: tuple[Request, ...]
     ) -> Iterable[tuple[str, World]]:
-        """Time passes for one ingest's bytes, or a collector whose clock is wrong takes them."""
+        """One ingest's bytes age, or a collector with a wrong clock deletes them."""
         if self.wrong_clocks:
             yield from self._wrong_clocks(world, waiting)
         if not self.ages:
@@ -331,7 +331,7 @@ class StorageModel:
         return None
 
     def at_rest(self, world: World) -> str | None:
-        """Collectors that run to their end leave what is held, and tombstones."""
+        """Collectors that run to their end leave only what is held, and tombstones."""
         tenants = tuple(sorted({tenant for tenant, _ in world.holds | world.marks}))
         keys = world.data | world.uploads
         world = world._replace(ages=frozenset((key, OLD) for key in keys), uploads=frozenset())
@@ -356,7 +356,7 @@ def _damaged(world: World) -> bool:
 
 
 def _worse(before: World, after: World) -> bool:
-    """Whether a write puts bad bytes in the place of good ones, or of bad ones that were marked."""
+    """Whether a write replaces good bytes, or bad ones that were marked, by bad bytes."""
     if before.record is None or after.record is None or not _damaged(after):
         return False
     if before.record.key == after.record.key:

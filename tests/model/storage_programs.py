@@ -1,10 +1,9 @@
-"""What the code asks of the store, and in which order: one program per operation.
+"""What the code requests of the store, and in which order: one program per operation.
 
-Each is named after, and reads like, the code that it stands for (`storage/blobs.py`,
+Each program is named after, and reads like, the code that it represents (`storage/blobs.py`,
 `storage/records.py`, `storage/holds.py`, `service/holdings/catalogue.py`); commits are in
-`commit_programs.py`. `Rules` holds what must be so; a test breaks each one and sees
-that the checker notices. The programs also say which orders of requests the code may
-issue.
+`commit_programs.py`. `Rules` says what must be true; a test breaks each rule and checks that the
+checker notices. The programs also define which orders of requests the code may use.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from tests.model.storage_rules import (
 )
 
 FEW = 1
-"""Holds that a compaction leaves alone: as few as can be, so that small casts have more."""
+"""How many holds a compaction tolerates: as few as possible, so that small casts have more."""
 Reading = Generator[Request | Note | Both, Any, Any]
 
 
@@ -62,7 +61,7 @@ def write(rules: Rules, record: Record, over: Record | None, lifetime: str = "")
 
 
 def live(rules: Rules, nonce: str, revives: bool = False) -> Reading:
-    """`Blobs.live`: the record read afresh, pardoned if condemned; None if not to be had."""
+    """`Blobs.live`: reads the record again and pardons it if condemned; None if unavailable."""
     for attempt in range(ATTEMPTS):
         seen = yield Request("get", "record")
         if seen is None or (seen.state not in READABLE and not revives):
@@ -81,7 +80,7 @@ def spoilt(rules: Rules, seen: Record) -> bool:
 
 
 def pardon(rules: Rules, seen: Record, nonce: str) -> Reading:
-    """`Blobs._pardon`: a condemned record is live again."""
+    """`Blobs._pardon`: makes a condemned record live again."""
     if seen.state == LIVE or (seen.state in READABLE and not rules.pardons):
         return (OK, seen)
     outcome = yield from write(rules, seen.turned(LIVE, nonce), seen)
@@ -89,7 +88,7 @@ def pardon(rules: Rules, seen: Record, nonce: str) -> Reading:
 
 
 def intact(key: str) -> Reading:
-    """`Blobs.intact`: inline bytes are where their record is."""
+    """`Blobs.intact`: inline bytes are in their record."""
     if key.startswith(INLINE):
         return True
     there = yield Request("head", "data", key)
@@ -100,7 +99,7 @@ def intact(key: str) -> Reading:
 
 
 def make_hold(rules: Rules, tenant: str, name: str) -> Reading:
-    """`Holds.make`: its name once confirmed, or None; another name after no clear yes."""
+    """`Holds.make`: its name once confirmed, or None; tries another name after any other reply."""
     for attempt in range(ATTEMPTS):
         chosen = f"{name}{attempt}" if rules.fresh_names else "h"
         condition = ABSENT if rules.fresh_names else None
@@ -111,7 +110,7 @@ def make_hold(rules: Rules, tenant: str, name: str) -> Reading:
 
 
 def find(tenant: str, minds_marks: bool = True) -> Reading:
-    """`Holds.find`: the names that no delete is marked beside, each of them read."""
+    """`Holds.find`: the names without a delete mark, each of which is read."""
     listed = yield Request("list", "hold", tenant)
     found: tuple[str, ...] = ()
     for name, marked in listed:
@@ -124,7 +123,7 @@ def find(tenant: str, minds_marks: bool = True) -> Reading:
 
 
 def whole(rules: Rules, nonce: str) -> Reading:
-    """`Blobs.whole`: the record is live, or pardoned now, and its bytes are there."""
+    """`Blobs.whole`: the record is live, or has just been pardoned, and its bytes are there."""
     record = yield from live(rules, nonce)
     if record is None:
         return False
@@ -133,7 +132,7 @@ def whole(rules: Rules, nonce: str) -> Reading:
 
 
 def held(rules: Rules, tenant: str, nonce: str) -> Reading:
-    """`Blobs.held`: whether a hold is listed, and then the record is live and intact."""
+    """`Blobs.held`: whether a hold is listed, and after that the record is live and intact."""
     if not rules.held_lists_first:
         there = yield from whole(rules, f"{nonce}h")
         found = (yield from find(tenant, rules.held_minds_marks)) if there else ()
@@ -182,7 +181,7 @@ def info(rules: Rules, tenant: str, name: str) -> Program:
 
 
 def held_again(rules: Rules, tenant: str, name: str) -> Program:
-    """`Catalogue.held`, on a miss of the cache: whoever is told yes sends no bytes."""
+    """`Catalogue.held`, on a miss of the cache: a client that gets a yes sends no bytes."""
     known = yield Request("get", "record")
     if known is None or known.state not in READABLE:
         return
@@ -192,7 +191,7 @@ def held_again(rules: Rules, tenant: str, name: str) -> Program:
 
 
 def remembered(rules: Rules, _tenant: str, name: str) -> Program:
-    """`Catalogue.held`, on a hit of the cache, which is model B's."""
+    """`Catalogue.held`, on a hit of the cache, which model B covers."""
     there = True
     if rules.remembered_looks:
         there = yield from whole(rules, f"{name}r")
@@ -201,7 +200,7 @@ def remembered(rules: Rules, _tenant: str, name: str) -> Program:
 
 
 def delete(rules: Rules, tenant: str, _name: str) -> Program:
-    """`Catalogue.delete`: every name is marked; then each is deleted, and its mark is."""
+    """`Catalogue.delete`: every name is marked; then each hold is deleted, and then its mark."""
     yield Note("delete")
     listed = yield Request("list", "hold", tenant)
     names = tuple(name for name, _ in listed)
@@ -224,7 +223,7 @@ def unlink(rules: Rules, tenant: str, names: tuple[str, ...]) -> Reading:
 
 
 def compact(rules: Rules, tenant: str, _name: str) -> Program:
-    """`Compaction`: all unmarked holds but the one whose name sorts last go."""
+    """`Compaction`: deletes all unmarked holds except the one whose name sorts last."""
     found = yield from find(tenant)
     if len(found) <= FEW:
         return

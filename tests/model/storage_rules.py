@@ -1,4 +1,4 @@
-"""Model A's words and rules: what must be so, each of them broken once by a test."""
+"""Model A's terms and rules: what must be true; a test breaks each rule once."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ ATTEMPTS = 3
 LIVE, CONDEMNED, TOMBSTONE, CORRUPT = "live", "condemned", "tombstone", "corrupt"
 READABLE = (LIVE, CONDEMNED)
 INLINE = "i"
-"""How the data keys of ingests begin whose bytes are in the record."""
+"""The beginning of data keys of ingests whose bytes are in the record."""
 TOO_OLD = "too old"
 UNSEEN = "not seen lately"
 """Why a record isn't sent: its data was last seen complete too long ago."""
 FAILED = "failed"
 OR_NOTHING = ", or nothing"
-"""What is asked of a listing of holds that may come back empty, wrongly."""
+"""Marks the request of a listing of holds that may wrongly come back empty."""
 GONE, WRONG = "gone", "wrong"
-"""What the disk has done to a record's bytes: there are none, or they aren't the digest's."""
+"""What the disk did to a record's bytes: they are gone, or don't match the digest."""
 KNOWN = "known to be bad"
-"""The bytes are bad, and the frontends know it, though no mark says so."""
+"""The bytes are bad and the frontends know it, but the record isn't marked."""
 MISTAKEN = "marked by mistake"
-"""A sick machine has marked the record; its bytes are good."""
+"""A faulty machine has marked the record, whose bytes are good."""
 
 
 class Record(NamedTuple):
-    """A record; being its whole body, it is its ETag too."""
+    """A record; since it is its whole body, it serves as its ETag too."""
 
     state: str
     key: str
     nonce: str
     damage: str = ""
-    """`WRONG` stands for size and block sums of other bytes."""
+    """`WRONG` means that it has the size and block sums of other bytes."""
 
     def turned(self, state: str, nonce: str) -> Record:
         """The same bytes in another state."""
@@ -38,47 +38,47 @@ class Record(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What the protocol lives by; a broken variant differs in one of them."""
+    """The rules of the protocol; a broken variant differs in one of them."""
 
     hold: str = "before"
     """A commit's hold is confirmed "before" its record is sent, "beside" or "after" it."""
     data_first: bool = True
     """The bytes are complete before the record is sent."""
     compares: bool = True
-    """A record is only written over what was read."""
+    """A record replaces only what was read."""
     looks_after_no_reply: bool = True
-    """No reply to a record's PUT is no yes."""
+    """No reply to a record's PUT doesn't count as success."""
     confirms_holds: bool = True
-    """No reply to a hold's PUT is no yes."""
+    """No reply to a hold's PUT doesn't count as success."""
     pardons: bool = True
-    """Who counts on a condemned record makes it live first."""
+    """An operation that relies on a condemned record makes it live first."""
     publish_looks: bool = True
-    """A commit gives its bytes up only for bytes that are there, and say the same."""
+    """A commit discards its bytes only if the record's are there and are the same."""
     publish_minds_sums: bool = True
     refuses_dead_bytes: bool = True
-    """A record isn't revived on its own bytes, once they were given up."""
+    """A record isn't revived on its own bytes after they were given up."""
     redrive_finds_bytes: bool = True
-    """One object that another frontend was to put must be there."""
+    """A single object that another frontend should have written must exist."""
     looks_after_complete: bool = True
-    """No reply to a completion is no yes."""
+    """No reply to a completion doesn't count as success."""
     redrive_looks: bool = True
-    """A frozen commit that took effect isn't carried out again."""
+    """A frozen commit that took effect isn't repeated."""
     adopt_reads_after: bool = True
     fresh_names: bool = True
     fresh_redrive_name: bool = True
     redrive_finds_hold: bool = True
-    """A hold of the same commit that is there without a mark isn't made again."""
+    """A commit doesn't make its hold again if that exists without a mark."""
     rolls_back: bool = False
     held_reads_record: bool = True
     held_lists_first: bool = True
     """A listed hold counts if the record is live *after* the listing."""
     held_minds_marks: bool = True
     remembered_looks: bool = True
-    """What the cache remembers spares no bytes unless they are there."""
+    """A cached hold saves sending the bytes only if the bytes are there."""
     marks: bool = True
     stops_unmarked: bool = True
     stops_undeleted: bool = True
-    """A mark stays where the DELETE of its hold wasn't confirmed."""
+    """A mark stays if the DELETE of its hold wasn't confirmed."""
     unmarks_last: bool = True
     revives: bool = False
     buries_live: bool = False
@@ -86,45 +86,45 @@ class Rules(NamedTuple):
     etag_before_listing: bool = True
     lifetime: bool = True
     looks_again: bool = True
-    """A record's data was seen complete a short while before the record is sent."""
+    """A record is sent only shortly after its data was seen complete."""
     data_before_records: bool = True
     longer_than_life: bool = True
     longer_than_landing: bool = True
     same_nonce: bool = True
     compacts_by_marks: bool = True
-    """A hold that goes by a compaction has a mark first."""
+    """A compaction marks a hold before it deletes it."""
     compacts_by_sight: bool = True
-    """The hold that stays is seen without a mark after the others have theirs."""
+    """The hold that stays is seen unmarked after the others are marked."""
     counts_marks: bool = True
     """A collector counts a mark as a hold."""
     sweeps_marks: bool = True
     """Marks without holds are removed."""
     sweep_lists_again: bool = True
-    """A mark's digest is listed afresh before its delete is ended."""
+    """A mark's digest is listed again before its delete is ended."""
     minds_known: bool = True
-    """Nobody counts on bytes that are known to be bad."""
+    """No operation relies on bytes that are known to be bad."""
     mark_looks_twice: bool = True
     mark_minds_bytes: bool = True
-    """The record that is marked names the very bytes that were found bad."""
+    """A record is marked only if it names exactly the bytes that were found bad."""
     mark_compares: bool = True
     restore_compares: bool = True
     restore_reads_bytes: bool = True
     restore_spares_tombstones: bool = True
     two_keys: bool = True
-    """Data goes only if an earlier run has found it unnamed."""
+    """Data is deleted only if an earlier run found it unnamed …"""
     found_again: bool = True
-    """… and if this one does, too."""
+    """… and this run does too."""
     removes_by_etag: bool = True
-    """A tombstone goes by a DELETE of that very record."""
+    """A tombstone is removed by a DELETE of exactly that record …"""
     removes_without_data: bool = True
     """… when its data is gone, …"""
     removes_twice_read: bool = True
-    """… and an earlier run has read it as one, too."""
+    """… and an earlier run has read it as one too."""
     pardons_held: bool = True
-    """A run pardons what it finds held and condemned."""
+    """A run pardons a record that it finds held and condemned."""
     reads_changed: bool = True
-    """A held record is read whose ETag isn't the known one, …"""
+    """A run reads a held record whose ETag isn't the known one …"""
     reads_condemned: bool = True
-    """… and one that is known to be condemned, though no data is old."""
+    """… and one that is known to be condemned, even if no data is old."""
     finishes_deletes: bool = False
-    """Holds beside an old mark are deleted."""
+    """Holds with an old mark are deleted."""

@@ -1,4 +1,4 @@
-"""Who does what in model A: small casts that between them play every pair of operations."""
+"""The processes in model A: small casts that together cover every pair of operations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.model.storage_rules import CONDEMNED, GONE, LIVE, TOMBSTONE, Record, 
 
 A, B = "a", "b"
 HELD = World(record=Record(LIVE, "d", "n"), holds=frozenset({(A, "old")}), data=frozenset({"d"}))
-"""One tenant holds the digest, and has been told so."""
+"""One tenant holds the digest, and an answer has said so."""
 HELD = HELD._replace(acknowledged=frozenset({A}))
 CONDEMNED_OLD = World(
     record=Record(CONDEMNED, "d", "n"), data=frozenset({"d"}), ages=frozenset({("d", OLD)})
@@ -26,7 +26,7 @@ CONDEMNED_OLD = World(
 def client(
     rules: Rules, tenant: str, name: str, operations: int, choice: str, kind: str = "single"
 ) -> Slot:
-    """A tenant's client: `choice` holds i(nfo), d(elete), c(ommit), r(emembered)."""
+    """A tenant's client; `choice` contains i(nfo), d(elete), c(ommit), r(emembered)."""
 
     def menu(world: Any, left: int) -> Iterable[tuple[str, Call]]:
         fresh = f"{name}{left}"
@@ -56,7 +56,7 @@ def collector(rules: Rules, name: str = "x", passes: int = 1) -> Slot:
 
 
 def data_collector(rules: Rules, passes: int = 1, lie: str = "") -> Slot:
-    """Runs of a collector of data objects, one after the other; one may be told a `lie`."""
+    """Consecutive runs of a collector of data objects; one run may be given a `lie`."""
     return Slot(
         f"data collector {lie}".strip(),
         passes,
@@ -72,7 +72,7 @@ def sweeper(rules: Rules, tenant: str) -> Slot:
 
 
 def sweep(rules: Rules, *lies: str) -> Slot:
-    """Whole runs of a collector, one after the other, each of which is told a lie, or isn't.
+    """Consecutive whole runs of a collector; each of them may be given a lie.
 
     They are so far apart that each buries only what an earlier one has condemned.
     """
@@ -86,7 +86,7 @@ def sweep(rules: Rules, *lies: str) -> Slot:
 
 
 def compactor(rules: Rules, name: str) -> Slot:
-    """A frontend that has met many holds."""
+    """A frontend that has found many holds."""
     return Slot(
         f"compactor {name}", 1, lambda _world, _left: [("a pass", Call(compact, (rules, A, name)))]
     )
@@ -143,7 +143,7 @@ def burying(rules: Rules, faults: Faults) -> StorageModel:
 
 
 def returning(rules: Rules, faults: Faults) -> StorageModel:
-    """A condemned digest is buried or taken over, and its data collected, as it comes back."""
+    """A condemned digest is buried or adopted, and its data collected, while it comes back."""
     cast = [
         client(rules, A, "1", 1, "i"),
         client(rules, A, "2", 1, "i"),
@@ -154,7 +154,7 @@ def returning(rules: Rules, faults: Faults) -> StorageModel:
 
 
 def collecting(rules: Rules, faults: Faults) -> StorageModel:
-    """Two collectors and one of data meet a tenant that takes a condemned digest over."""
+    """Two record collectors and a data collector meet a tenant that adopts a condemned digest."""
     cast = [
         client(rules, A, "1", 1, "i"),
         collector(rules, "x"),
@@ -171,7 +171,7 @@ def renaming(rules: Rules, faults: Faults) -> StorageModel:
 
 
 def deleting(rules: Rules, faults: Faults) -> StorageModel:
-    """A tenant asks and deletes again and again; what its deletes leave is swept."""
+    """A tenant asks and deletes repeatedly; what its deletes leave is swept."""
     cast = [client(rules, A, "1", 3, "id"), collector(rules), sweeper(rules, A)]
     return StorageModel(rules, cast, faults, HELD)
 
@@ -187,7 +187,7 @@ def compacting(rules: Rules, faults: Faults) -> StorageModel:
 
 
 def compacting_twice(rules: Rules, faults: Faults) -> StorageModel:
-    """Two frontends compact at once while a tenant asks for more holds than there are."""
+    """Two frontends compact concurrently while a tenant asks for more holds than exist."""
     start = HELD._replace(holds=frozenset({(A, "old"), (A, "older")}))
     cast = [
         client(rules, A, "1", 1, "ic", "inline"),
@@ -207,10 +207,10 @@ def healing(rules: Rules, faults: Faults, damage: str = GONE) -> StorageModel:
 
 
 def doubting(rules: Rules, faults: Faults, lie: str = "record") -> StorageModel:
-    """A data collector is told a lie, others are not, before it and after it; a tenant commits."""
+    """A data collector is given a lie, others before and after it aren't; a tenant commits."""
     start = HELD._replace(doomed=(), ages=frozenset({("d", OLD)}))
     if lie == "clock":
-        start = World(doomed=())  # what is on its way is young
+        start = World(doomed=())  # what is in flight is young
     cast = [
         client(rules, A, "1", 1, "i"),
         client(rules, B, "2", 1, "c"),
@@ -221,7 +221,7 @@ def doubting(rules: Rules, faults: Faults, lie: str = "record") -> StorageModel:
 
 
 def removing(rules: Rules, faults: Faults) -> StorageModel:
-    """A tombstone is removed while its tenant commits the digest anew, asks and deletes."""
+    """A tombstone is removed while its tenant commits the digest again, asks and deletes."""
     dead = Record(TOMBSTONE, "d", "n")
     start = World(dead, ages=frozenset({("d", OLD)}), known=(dead, 1))
     cast = [
@@ -233,7 +233,7 @@ def removing(rules: Rules, faults: Faults) -> StorageModel:
 
 
 def removing_behind(rules: Rules, faults: Faults) -> StorageModel:
-    """A tombstone and its data go while a frozen commit of that data is carried out again."""
+    """A tombstone and its data are removed while a frozen commit of that data is repeated."""
     dead, own = Record(TOMBSTONE, "d", "n"), Record(LIVE, "d", "o")
     frozen = frozenset({(A, Frozen(own, "single"))})
     start = World(dead, data=frozenset({"d"}), frozen=frozen, known=(dead, 1))
@@ -242,7 +242,7 @@ def removing_behind(rules: Rules, faults: Faults) -> StorageModel:
 
 
 def misreading(rules: Rules, faults: Faults) -> StorageModel:
-    """One of three runs misreads a live record as a tombstone, whose data is nowhere."""
+    """One of three runs misreads a live record as a tombstone without data."""
     record = HELD.record
     assert record is not None
     start = World(
@@ -253,7 +253,7 @@ def misreading(rules: Rules, faults: Faults) -> StorageModel:
 
 
 def pardoning(rules: Rules, faults: Faults, between: tuple[str, ...] = ("",)) -> StorageModel:
-    """Listings of holds come back empty in two runs, and honest ones come between; no data is old.
+    """Listings of holds come back empty in two runs, with correct ones between; no data is old.
 
     The tenant that holds the digest asks for it.
     """

@@ -1,7 +1,7 @@
-"""Code whose orders were broken on purpose is refused by the models.
+"""Code whose order of requests was broken deliberately is refused by the models.
 
-Each entry breaks one place of the real code and says which operation shows it. That the
-code as it is passes is what `test_traces.py` and `test_delete_traces.py` say.
+Each entry breaks one place of the real code and names the operation that shows it.
+`test_traces.py` and `test_delete_traces.py` show that the unbroken code passes.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def stage(
     fill: Callable[[str], bytes],
     monkeypatch: Patch,
 ) -> Stage:
-    """Where one operation is played."""
+    """The setting of one operation."""
     return Stage(fleet, recording, tenant, fill, monkeypatch)
 
 
@@ -127,5 +127,5 @@ async def test_broken_code_is_refused(stage: Stage, name: str) -> None:
 
 @pytest.mark.parametrize("scene", dict.fromkeys(scene for _, scene in BROKEN.values()))
 async def test_the_code_as_it_is_is_not_refused(stage: Stage, scene: Scene) -> None:
-    """The same operations of the code as it is are what the models allow."""
+    """The same operations of the unbroken code are what the models allow."""
     assert await scene(stage) is None

@@ -31,7 +31,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("faults", [Faults(no_reply=1), Faults(environment=1), Faults(crash=1)])
 def test_a_remembered_hold_is_there(faults: Faults) -> None:
-    """In every interleaving who hears from the cache that it holds a digest has a hold."""
+    """In every interleaving a tenant that the cache reports as a holder has a hold."""
     outcome = check(caching(SAFE, faults))
     assert not outcome.wrong, str(outcome)
     assert outcome.states > 5000
@@ -39,7 +39,7 @@ def test_a_remembered_hold_is_there(faults: Faults) -> None:
 
 @pytest.mark.parametrize("faults", [Faults(no_reply=1), Faults(environment=1), Faults(crash=1)])
 def test_a_remembered_hold_is_there_where_announcements_are_folded(faults: Faults) -> None:
-    """The same holds where each change that begins folds the others into one."""
+    """The same holds if each new change folds the others into one."""
     outcome = check(caching(SAFE._replace(bound="folds"), faults))
     assert not outcome.wrong, str(outcome)
 
@@ -47,13 +47,13 @@ def test_a_remembered_hold_is_there_where_announcements_are_folded(faults: Fault
 @pytest.mark.parametrize("faults", [Faults(no_reply=2), Faults(crash=1, no_reply=1)])
 @pytest.mark.parametrize("bound", ["none", "folds"])
 def test_remembered_labels_are_those_of_the_hold(faults: Faults, bound: str) -> None:
-    """An update that is given up keeps fills away, however many changes come after it."""
+    """An update that is given up prevents fills, however many changes come after it."""
     outcome = check(relabelling(SAFE._replace(bound=bound), faults))
     assert not outcome.wrong, str(outcome)
 
 
 def test_a_bound_that_drops_announcements_is_found() -> None:
-    """Where a change drops what others announced, a late write leaves other labels in Redis."""
+    """If a change drops the announcements of others, a late write leaves other labels in Redis."""
     outcome = check(relabelling(SAFE._replace(bound="drops"), Faults(no_reply=1)))
     assert "Redis says" in outcome.wrong
     assert outcome.trace
@@ -66,13 +66,13 @@ def test_a_bound_that_drops_announcements_is_found() -> None:
     [Faults(no_reply=1, environment=1), Faults(crash=1, environment=1), Faults(environment=2)],
 )
 def test_a_remembered_hold_is_there_under_more_faults(faults: Faults) -> None:
-    """The same holds where Redis fails over while replies are lost and frontends die."""
+    """The same holds if Redis fails over while replies are lost and frontends die."""
     outcome = check(caching(SAFE, faults), limit=10_000_000)
     assert not outcome.wrong, str(outcome)
 
 
 def test_all_marks_come_before_the_first_delete() -> None:
-    """Where two holds are marked and deleted one by one, nobody notices a failover between."""
+    """If two holds are marked and deleted one by one, a failover in between goes unnoticed."""
     rules = SAFE._replace(marks_all_first=False)
     faults = Faults(no_reply=1, environment=1)
     outcome = check(caching(rules, faults, start=HELD_TWICE))
@@ -94,7 +94,7 @@ def test_the_end_of_an_announcement_is_spare(rules: CacheRules) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("faults", [Faults(no_reply=1), Faults(crash=1, environment=1)])
 def test_two_remembered_holds_are_there(faults: Faults) -> None:
-    """The same holds where a tenant has two holds, and a delete takes both."""
+    """The same holds if a tenant has two holds and a delete removes both."""
     outcome = check(caching(SAFE, faults, start=HELD_TWICE), limit=10_000_000)
     assert not outcome.wrong, str(outcome)
 

@@ -1,4 +1,4 @@
-"""Model A's whole runs of collectors: tombstones that go, and condemnations that are taken back."""
+"""Model A's whole runs of collectors: tombstones are removed, and condemnations pardoned."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_broken_rule_is_found(name: str) -> None:
 
 
 def test_tombstones_beside_their_data() -> None:
-    """That data goes before its tombstone is spare: no commit of it is young enough by then."""
+    """A tombstone needn't outlast its data: no commit of that data is young enough by then."""
     faults = Faults(environment=2)
     without = check(removing_behind(SAFE._replace(removes_without_data=False), faults))
     assert not without.wrong, str(without)

@@ -26,13 +26,13 @@ SAFE = Rules()
 
 
 def finder(rules: Rules, program: Callable[..., Program], name: str) -> Slot:
-    """Somebody who reads the digest's bytes once."""
+    """A process that reads the digest's bytes once."""
     arguments: tuple[Hashable, ...] = (rules, name)
     return Slot(name, 1, lambda _world, _left: [("reads", Call(program, arguments))])
 
 
 def marking(rules: Rules, faults: Faults) -> StorageModel:
-    """Bytes went bad; two read them and mark, while two tenants commit, one of them deletes."""
+    """Bytes went bad; two readers mark them, while two tenants commit and one of them deletes."""
     cast = [
         finder(rules, read, "reader"),
         finder(rules, scrub, "scrub"),
@@ -110,7 +110,7 @@ BROKEN: dict[str, tuple[Rules, Scenario]] = {
 
 @pytest.mark.parametrize(("scenario", "faults"), SMALL)
 def test_damage_is_marked_and_forgiven(scenario: Scenario, faults: Faults) -> None:
-    """In every interleaving just what is bad is marked, and all that is good stays."""
+    """In every interleaving exactly the bad bytes are marked, and all good ones stay."""
     outcome = check(scenario(SAFE, faults))
     assert not outcome.wrong, str(outcome)
     assert outcome.states > 5000
@@ -120,14 +120,14 @@ def test_damage_is_marked_and_forgiven(scenario: Scenario, faults: Faults) -> No
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("scenario", "faults"), LARGE)
 def test_damage_under_more_faults(scenario: Scenario, faults: Faults) -> None:
-    """The same holds where replies are lost and operations break off."""
+    """The same holds if replies are lost and operations break off."""
     outcome = check(scenario(SAFE, faults), limit=10_000_000)
     assert not outcome.wrong, str(outcome)
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_rule_is_found(name: str) -> None:
-    """Each rule is needed: without it the checker finds what is marked or revived wrongly."""
+    """Each rule is needed: without it the checker finds a wrong mark or a wrong revival."""
     rules, scenario = BROKEN[name]
     outcome = check(scenario(rules, Faults()))
     assert outcome.wrong

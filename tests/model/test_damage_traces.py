@@ -39,7 +39,7 @@ GOOD = World(Modelled(CORRUPT, "d", "n", MISTAKEN), frozenset({OWN}), data=froze
 
 
 def without_lists(op: str, kind: str) -> bool:
-    """Model A's requests but listings: the caches of all who have holds are made void later."""
+    """Model A's requests except listings: the caches of all holders are invalidated later."""
     return op != "list" and of_the_store(op, kind)
 
 
@@ -90,7 +90,7 @@ async def test_a_reader_marks(
 async def test_a_mark_without_a_reply(
     fleet: Fleet, recording: RecordingStore, tenant: str, stored: bytes, what: str
 ) -> None:
-    """A mark that gets no reply is looked at, and goes on as the model's."""
+    """After a mark that gets no reply, the code looks and continues as the model does."""
     edit_data(fleet.store, Digest.of(stored))
     recording.lose = losing(SWAP, what)
     await reads(fleet, recording, tenant, stored)

@@ -59,7 +59,7 @@ async def committed(fleet: Fleet, tenant: str, data: bytes, holds: int = 1) -> W
 async def test_delete(
     fleet: Fleet, recording: RecordingStore, tenant: str, fill: Fill, again: bool, holds: int
 ) -> None:
-    """A delete marks all holds, then deletes and unmarks each; a broken one does so again."""
+    """A delete marks all holds, then deletes and unmarks each; an interrupted one does so again."""
     data = fill("inline")
     world = await committed(fleet, tenant, data, holds)
     client = (await fleet.frontend(recording)).tenant(tenant)
@@ -98,7 +98,7 @@ async def test_announced_delete(
     what: str,
     holds: int,
 ) -> None:
-    """A delete is announced, marks, asks Redis again, deletes, and says that it is over."""
+    """A delete is announced, marks, asks Redis again, deletes, and reports its end."""
     data = fill("inline")
     await committed(fleet, tenant, data, holds)
     client = (await fleet.frontend(recording)).tenant(tenant)
@@ -187,7 +187,7 @@ async def test_a_write_and_the_cache(
 def collect(
     store: FolderStore, recording: RecordingStore, world: World, doomed: tuple[str, ...] = ()
 ) -> str | None:
-    """A run of the collector in which all is old; why model A refuses it, if it does."""
+    """A run of the collector for which everything is old; model A's objection, if any."""
     del store
     collected.World(collected.Later(recording), collected.EAGER).collect()
     world = world._replace(ages=frozenset({("d", OLD)}), doomed=doomed)
@@ -269,7 +269,7 @@ def test_runs_while_no_data_is_old(fleet_store: FolderStore) -> None:
 def test_collector_of_marks(
     fleet_store: FolderStore, beside: str, lost: Made | None, what: str
 ) -> None:
-    """A delete that was broken off is handed over in an order that the model allows."""
+    """An interrupted delete is taken back in an order that the model allows."""
     before = collected.World(fleet_store)
     digest = before.commit("a", b"bytes")
     (name,) = before.keys("holds/")
@@ -292,7 +292,7 @@ def test_collector_of_marks(
 
 
 def test_collector_of_another_tenants_mark(fleet_store: FolderStore) -> None:
-    """A mark is handed over to its own tenant, beside which others hold the digest."""
+    """An interrupted delete is taken back for its own tenant, though others hold the digest."""
     before = collected.World(fleet_store)
     before.commit("a", b"bytes")
     (name,) = before.keys("holds/")

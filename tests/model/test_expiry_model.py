@@ -101,7 +101,7 @@ BROKEN: dict[str, tuple[ExpiryRules, Faults, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_it_keeps_what_it_is_told(name: str) -> None:
-    """In every interleaving who was told lately that it holds a digest has a hold."""
+    """In every interleaving a tenant that was told lately that it holds a digest has a hold."""
     faults, scenario = SCENARIOS[name]
     outcome = check(returning(SAFE, faults, **scenario))
     assert not outcome.wrong, str(outcome)
@@ -128,13 +128,13 @@ def test_a_broken_rule_is_found(name: str) -> None:
 
 
 def test_what_stays_is_found() -> None:
-    """Where a mark never comes of age, a tenant that stays away keeps its holds, and it shows."""
+    """If a mark never becomes old enough, the checker finds that a lost tenant keeps its holds."""
     outcome = check(returning(SAFE._replace(grace=9), Faults()))
     assert "stays away" in outcome.wrong
 
 
 def test_the_mark_need_not_stand_where_a_failed_sighting_never_counts() -> None:
-    """That the mark still stands is asked only because frontends go by its not being there."""
+    """The mark is checked again only because frontends rely on its absence."""
     rules = SAFE._replace(minds_missing=False, falls_back="never")
     for scenario in (FOUND, TWO):
         outcome = check(returning(rules, Faults(no_reply=1), asks=ISOLATED, **scenario))

@@ -1,4 +1,4 @@
-"""What expiries of tenants ask, and frontends of those that come back, is what model D allows."""
+"""What expiries and the frontends of returning tenants request is what model D allows."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Place:
             self.sightings.miss(self.tenant, self.sightings.token(self.tenant), None)
 
     def start(self) -> None:
-        """From now on the code is broken, if it is to be, and what it does is recorded."""
+        """Breaks the code, if the test wants that, and records its requests from now on."""
         if self.breaks:
             self.breaks(self.patch)
         self.recording.watch_redis(self.patch)
@@ -93,7 +93,7 @@ class Place:
 
     @asynccontextmanager
     async def dropping(self) -> AsyncIterator[Any]:
-        """What gives up all that a tenant has."""
+        """The `give_up` of everything that a tenant has."""
         settings = Settings(**{**self.fleet.settings, "threads": 4})
         report, stop = Report(dry_run=False), threading.Event()
         async with tools(settings, self.recording, self.fleet.redis_url, AGES, stop=stop) as opened:
@@ -115,7 +115,7 @@ class Place:
         return outcome.verdict
 
     def refused(self, model: ExpiryModel, call: Call) -> str | None:
-        """Why model D refuses what was recorded; who has holds at all is left out."""
+        """Model D's objection to what was recorded; which tenants have holds is left out."""
         made: Iterable[Made] = [one for one in self.recording.made if one.name != HOLDS]
         assert made
         return refusal(model, call, made, of_an_expiry)
@@ -123,7 +123,7 @@ class Place:
 
 @pytest.fixture
 def place(fleet: Fleet, recording: RecordingStore, tenant: str, monkeypatch: Patch) -> Place:
-    """Where an expiry is played."""
+    """The setting of an expiry."""
     return Place(fleet, recording, tenant, monkeypatch)
 
 
@@ -173,7 +173,7 @@ def returning(place: Place, when: str) -> Lose:
 @pytest.mark.parametrize("holds", [1, 2])
 @pytest.mark.parametrize("when", ["announced", "marked"])
 async def test_a_return(place: Place, fill: Fill, when: str, holds: int) -> None:
-    """Of one that is back nothing is marked, or a new hold is confirmed before marked ones go."""
+    """If a tenant is back, nothing is marked, or a new hold is confirmed before marked ones go."""
     await place.furnish(fill("inline"), holds=holds)
     place.recording.lose = returning(place, when)
     assert await place.look() is Verdict.RETURNED
@@ -201,7 +201,7 @@ async def test_a_first_look(place: Place, fill: Fill, before: str) -> None:
 
 
 async def test_a_find(place: Place, fill: Fill) -> None:
-    """One that is there loses its mark, and nothing else."""
+    """A tenant that is found loses its mark `missing`, and nothing else."""
     await place.furnish(fill("inline"))
     assert await place.look(misses=False) is Verdict.FOUND
     assert place.refused(world(), Call(find, (RULES, "1"))) is None

@@ -1,4 +1,4 @@
-"""Model C: a blob's bytes are those that were hashed, whoever wrote, lost or took the ref."""
+"""Model C: a blob's bytes are those that were hashed, whoever wrote, lost or took over the ref."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_bytes_are_never_mixed(faults: Faults, single: bool) -> None:
     "faults", [Faults(no_reply=1, environment=2), Faults(no_reply=1, crash=1, environment=1)]
 )
 def test_bytes_are_never_mixed_under_more_faults(faults: Faults, single: bool) -> None:
-    """The same holds where refs are aborted, and under more faults."""
+    """The same holds with aborted refs, and under more faults."""
     outcome = check(ingesting(SAFE, faults, single=single, aborts=True), limit=10_000_000)
     assert not outcome.wrong, str(outcome)
 
@@ -75,7 +75,7 @@ def test_a_broken_rule_is_found(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_an_object_is_not_known_by_its_size() -> None:
-    """Where a completed object is known by its size alone, a re-drive can take another's bytes."""
+    """If a completed object is recognised only by its size, a re-drive can take another's bytes."""
     rules = SAFE._replace(minds_object_etag=False)
     outcome = check(ingesting(rules, Faults(no_reply=1, environment=2), single=False, aborts=True))
     assert "the record says" in outcome.wrong

@@ -275,7 +275,7 @@ SPARE: dict[str, tuple[Rules, Scenario, Faults]] = {
 
 @pytest.mark.parametrize(("scenario", "faults"), SMALL)
 def test_acknowledged_content_stays(scenario: Scenario, faults: Faults) -> None:
-    """In every interleaving what tenants were told they hold is there, and else nothing stays."""
+    """In every interleaving what tenants were told they hold is there, and nothing else stays."""
     outcome = check(scenario(SAFE, faults))
     assert not outcome.wrong, str(outcome)
     assert outcome.states > 5000
@@ -285,7 +285,7 @@ def test_acknowledged_content_stays(scenario: Scenario, faults: Faults) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("scenario", "faults"), LARGE)
 def test_acknowledged_content_stays_under_more_faults(scenario: Scenario, faults: Faults) -> None:
-    """The same holds with more faults and more frontends at once."""
+    """The same holds with more faults and more concurrent frontends."""
     outcome = check(scenario(SAFE, faults), limit=10_000_000)
     assert not outcome.wrong, str(outcome)
 
@@ -302,7 +302,7 @@ def test_a_broken_rule_is_found(name: str) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SPARE)
 def test_what_is_spare(name: str) -> None:
-    """Some rules save work, or guard what another rule guards: nothing is lost without them."""
+    """Some rules save work, or protect what another rule protects: nothing is lost without them."""
     rules, scenario, faults = SPARE[name]
     outcome = check(scenario(rules, faults))
     assert not outcome.wrong, str(outcome)
@@ -311,6 +311,6 @@ def test_what_is_spare(name: str) -> None:
 
 
 def test_a_delete_must_not_outlive_its_caller() -> None:
-    """A delete that goes on after its caller has given up can take a hold counted since then."""
+    """A delete that outlives its caller can remove a hold that another operation relies on."""
     outcome = check(deleting(SAFE, Faults(given_up=1)))
     assert "has no hold" in outcome.wrong

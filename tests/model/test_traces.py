@@ -1,4 +1,4 @@
-"""What the code asks of the store, and in which order, is what the model allows."""
+"""What the code requests of the store, and in which order, is what the model allows."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_commit_without_a_reply(
     lost: Made,
     what: str,
 ) -> None:
-    """A commit that gets no reply once goes on in a way that the model allows."""
+    """A commit that gets no reply once continues in a way that the model allows."""
     client = (await fleet.frontend(recording)).tenant(tenant)
     recording.lose = losing(lost, what)
     await client.commit("ref", fill(kind), **announced(kind))
@@ -99,7 +99,7 @@ async def test_commit_of_what_the_fleet_has(
 async def test_commit_of_what_is_held(
     fleet: Fleet, recording: RecordingStore, tenant: str, fill: Callable[[str], bytes], kind: str
 ) -> None:
-    """A commit of what the tenant holds already keeps to the model's orders."""
+    """A commit of what the tenant already holds keeps to the model's orders."""
     data = fill(kind)
     await (await fleet.frontend()).tenant(tenant).commit("ref", data)
     client = (await fleet.frontend(recording)).tenant(tenant)
@@ -118,7 +118,7 @@ async def test_info_takes_over(
     kind: str,
     state: State,
 ) -> None:
-    """Info of what only others hold makes a hold, and then reads the record afresh."""
+    """Info of what only others hold makes a hold, and then reads the record again."""
     data = fill(kind)
     await (await fleet.frontend()).tenant(f"{tenant}-b").commit("ref", data)
     if state is not State.LIVE:
@@ -161,7 +161,7 @@ async def test_write_of_what_is_remembered(
     fill: Callable[[str], bytes],
     state: State,
 ) -> None:
-    """A write of what the cache remembers looks at the record and its bytes all the same."""
+    """A write of what the cache remembers still looks at the record and its bytes."""
     data = fill("single")
     client = (await fleet.frontend(recording)).tenant(tenant)
     await client.commit("ref", data)
@@ -185,7 +185,7 @@ async def test_freezing(
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
-    """A commit is frozen before anything of it is sent, and forgotten after its record."""
+    """A commit is frozen before any of it is sent, and forgotten after its record."""
     client = (await fleet.frontend(recording)).tenant(tenant)
     recording.watch_redis(monkeypatch)
     await client.commit("ref", fill(kind), **announced(kind))
@@ -202,7 +202,7 @@ async def test_healing(
     fill: Callable[[str], bytes],
     damage: str,
 ) -> None:
-    """A commit writes over a record whose bytes are gone, or that says other sums."""
+    """A commit replaces a record whose bytes are gone, or whose sums differ."""
     data = fill("single")
     await (await fleet.frontend()).tenant(f"{tenant}-b").commit("ref", data)
     records = Records(fleet.store)
@@ -230,8 +230,8 @@ async def test_redrive(
     kind: str,
     what: str,
 ) -> None:
-    """Another frontend carries a frozen commit out in an order that the model allows."""
-    # Once the record was sent, its first frontend reaches the store no more.
+    """Another frontend completes a frozen commit in an order that the model allows."""
+    # Once the record was sent, the first frontend can't reach the store any more.
     sent: list[Made] = []
 
     def lose(made: Made) -> str:
@@ -262,7 +262,7 @@ async def test_redrive(
 async def test_thaw(
     fleet: Fleet, recording: RecordingStore, tenant: str, fill: Callable[[str], bytes]
 ) -> None:
-    """A frozen commit whose bytes never came is dropped in an order that the model allows."""
+    """A frozen commit whose bytes never arrived is dropped in an order that the model allows."""
     data = fill("single")
     recording.lose = losing(Made("put", "data"), "request")
     with pytest.raises(Exception, match="lost"):

@@ -1,10 +1,9 @@
-"""Holds what the code asks of the store and of Redis against what a program allows.
+"""Compares what the code requests of the store and of Redis with what a program allows.
 
-The program runs in the model's world beside the code. Each request that the code
-has made must be one that the program may make next, there, with a reply that the
-world gives (or none, where the test has lost it); at the end the program must be
-through. The code's names stand for the model's, one for one: a delete takes the
-hold that it has marked, and no name is used for two.
+The program runs in the model's world alongside the code. Each request of the code must be one that
+the program may make next in that world, with a reply that the world allows (or none, if the test
+has lost it); at the end the program must have ended. Each name of the code stands for one name of
+the model: a delete removes the hold that it has marked, and no name stands for two.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from tests.model.recording import Made
 from tests.model.storage_rules import Record
 
 View = Callable[[str, str], bool]
-"""Whether requests of an op and a kind are compared; the program makes the others unseen."""
+"""Whether requests of an op and a kind are compared; the program's others are ignored."""
 Names = frozenset[tuple[object, str]]
 
 
 class _Place(NamedTuple):
-    """Where a program may stand: its node, its world, and the names that were met."""
+    """Where a program may be: its node, its world, and the names found so far."""
 
     node: int
     world: object
@@ -36,19 +35,19 @@ def of_the_store(op: str, kind: str) -> bool:
 
 
 def of_a_commit(op: str, kind: str) -> bool:
-    """Model A's requests, and what Redis is told of a commit."""
+    """Model A's requests, and the Redis scripts of a commit."""
     return kind in {"freeze", "forget"} or of_the_store(op, kind)
 
 
 def of_the_cache(op: str, kind: str) -> bool:
-    """Model B's: the cache, and which holds there are."""
+    """Model B's requests: the cache, and which holds exist."""
     if op == "run":
         return kind.startswith(("change_", "hold_"))
     return kind in {"hold", "mark"} and op in {"list", "put", "delete"}
 
 
 def of_an_expiry(op: str, kind: str) -> bool:
-    """Model D's: sightings, the cache, and which holds there are."""
+    """Model D's requests: sightings, the cache, and which holds exist."""
     return kind in {"seen", "missing", "tenants"} or of_the_cache(op, kind)
 
 

@@ -1,4 +1,4 @@
-"""Worlds in which recorded requests are held against the models."""
+"""Worlds in which recorded requests are compared with the models."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tests.service.fleet import Fleet
 
 MIB = 2**20
 SIZES = {"inline": 4096, "early": 100_000, "single": 100_000, "parts": 9 * MIB}
-"""Bytes of each kind of commit; one object is "early" where its size was announced."""
+"""Bytes of each kind of commit; a single object is "early" if its size was announced."""
 RULES = Rules()
 OTHER = ("b", "0other")
 OWN = ("a", "0own")
-"""Holds from before, which sort before those that are made."""
+"""Earlier holds, which sort before those that are made."""
 HOLD = Made("put", "hold", "IfAbsent")
 FIRST = Made("put", "record", "IfAbsent")
 SWAP = Made("put", "record", "IfMatch")
 
 
 def model(world: World) -> StorageModel:
-    """The protocol as it is, in a world of one's own."""
+    """The protocol as it is, in a given world."""
     return StorageModel(RULES, [], Faults(), world)
 
 
 def live(kind: str, *holds: tuple[str, str], state: str = LIVE) -> World:
-    """A world in which the digest is there."""
+    """A world in which the digest is live."""
     key = "i" if kind == "inline" else "d"
     return World(Record(state, key, "n"), frozenset(holds), data=frozenset({key} - {"i"}))
 
 
 def announced(kind: str) -> dict[str, int]:
-    """The fields of a commit that make it one of a kind."""
+    """The fields of a commit that give it its kind."""
     return {"total": 0} if kind == "single" else {}
 
 
@@ -51,6 +51,6 @@ def turn(fleet: Fleet, data: bytes, state: State) -> None:
 def found(
     recording: RecordingStore, world: World, call: Call, view: View = of_the_store
 ) -> str | None:
-    """Why model A refuses what was recorded, if it does."""
+    """Model A's objection to what was recorded, if any."""
     assert recording.made
     return refusal(model(world), call, recording.made, view)
