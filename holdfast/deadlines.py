@@ -82,7 +82,7 @@ def begin(seconds: float | None) -> None:
 
 @contextmanager
 def unbounded() -> Iterator[None]:
-    """Removes the deadline from work that begins inside, whoever began it."""
+    """Removes the deadline from work that begins inside the block."""
     token = _DEADLINE.set(None)
     try:
         yield

@@ -50,7 +50,7 @@ class Circuit:
         Args:
             backend: what is known of the store.
             clock: in s, never set back.
-            unheard: told of each request whose answer didn't come in time.
+            unheard: called for each request whose answer didn't arrive in time.
         """
         self._backend = backend
         self._clock = clock

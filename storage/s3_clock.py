@@ -41,8 +41,8 @@ class ServerClock:
         Args:
             elapsed: counts seconds, also while the machine is suspended.
             wall: this machine's clock, in s since 1970.
-            skewed: told by how many seconds this machine's clock is ahead of the store's, once when
-                that becomes too much, and 0 once they agree again.
+            skewed: called once when this machine's clock is too far from the store's, with the
+                seconds by which it is ahead, and with 0 once they agree again.
         """
         self._elapsed = elapsed
         self._wall = wall
@@ -124,5 +124,5 @@ class ServerClock:
 
 
 def agree(one: float, other: float) -> bool:
-    """Whether two clocks say the same, in s, as far as that matters here."""
+    """Whether two clocks, in s, are close enough to count as the same."""
     return abs(one - other) <= AGREE

@@ -91,12 +91,12 @@ class DirectRequests:
         clock: Callable[[], float],
         time: Callable[[], float],
     ) -> None:
-        """Connects to nobody yet.
+        """Opens no connection yet.
 
         Args:
             session: has the credentials.
             settings: where the bucket is.
-            circuit: what each request passes.
+            circuit: what each request must pass.
             clock: in s, never set back.
             time: at which requests are signed, in s since 1970.
         """

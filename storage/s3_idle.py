@@ -1,9 +1,8 @@
-"""Idle connections to S3, of which a balancer in between may have dropped some without a word.
+"""Idle connections to S3, some of which a load balancer may have dropped silently.
 
-Nothing tells a dropped connection from one that is merely quiet, until a request on it isn't
-answered. So connections are probed, those that were idle for long aren't used any more, and one
-request without an answer makes all clients forget their idle ones: the next try is on a
-connection that is new.
+A dropped connection looks like a quiet one until a request on it isn't answered. So connections are
+probed, those that were idle for long aren't used any more, and after one unanswered request all
+clients close their idle connections: the next attempt uses a new one.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 KEPT: Final = 50.0
-"""Seconds for which a connection may be idle: the shortest usual patience of a balancer is 60."""
+"""Seconds for which a connection may be idle: the shortest usual timeout of a balancer is 60."""
 
 
 def socket_options() -> list[tuple[int, int, int]]:
-    """What makes a socket probe its connection."""
+    """The options that make a socket probe its connection."""
     probes = [(socket.IPPROTO_TCP, *option) for option in keepalive.tcp_options().items()]
     return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *probes]
 
 
 def renew_idle(client: S3Client, clock: Callable[[], float]) -> None:
-    """Lets a client probe its connections, and make new ones after it was idle for long.
+    """Makes a client probe its connections, and open new ones after a long idle time.
 
     Args:
         client: of boto3, which hasn't connected yet.
@@ -42,6 +41,6 @@ def renew_idle(client: S3Client, clock: Callable[[], float]) -> None:
         nonlocal used
         before, used = used, clock()
         if used - before > KEPT:
-            client.close()  # what is idle; the client goes on
+            client.close()  # its idle connections; the client stays usable
 
     client.meta.events.register("request-created.s3", begin)

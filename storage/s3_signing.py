@@ -1,8 +1,8 @@
-"""Requests to S3 are signed at the right time, although this machine's clock may be wrong.
+"""Signs requests to S3 at the right time, even if this machine's clock is wrong.
 
-S3 refuses a request that was signed 15 minutes before or after its own time. botocore signs by this
-machine's clock alone. Here the store's time counts where the two are known to differ; if that
-becomes known by the refusal itself, the request, which wasn't carried out, is sent again.
+S3 refuses a request that was signed more than 15 minutes before or after its own time, and
+botocore signs only by this machine's clock. Here the store's time is used if the two are known to
+differ. If only the refusal reveals the difference, the request, which had no effect, is sent again.
 
 Source: "Signature Version 4" and "Error responses" (RequestTimeTooSkewed), Amazon S3 API reference.
 """
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 Auth = TypeVar("Auth")
 _TIMESTAMP: Final = "timestamp"
-"""What botocore calls the time of a signature in a request's context."""
+"""Botocore's name for the time of a signature in a request's context."""
 _AGAIN: Final = "holdfast_signed_again"
 
 
 def timed(auth: Auth, now: Callable[[], float]) -> Auth:
-    """Lets a signer of botocore's sign at a given time.
+    """Makes a signer of botocore's sign at a given time.
 
     Args:
         auth: the signer, which is changed; left alone if it isn't of version 4.
@@ -48,7 +48,7 @@ def timed(auth: Auth, now: Callable[[], float]) -> Auth:
 
 
 def sign_in_time(client: S3Client, clock: ServerClock) -> None:
-    """Lets a client sign at the right time, and once more what was signed at a wrong one."""
+    """Makes a client sign at the right time, and repeat a request signed at a wrong one."""
     signer = client._request_signer  # type: ignore[attr-defined]  # noqa: SLF001 -- no event comes between
     auth_of = signer.get_auth_instance
 

@@ -58,7 +58,7 @@ def objection(operation: str, status: int, headers: Mapping[str, str], length: i
     if (coding := headers.get("content-encoding", "").lower()) not in ENCODED:
         return f"its body is compressed, as {shorten(coding)}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return ""  # the status says enough, whoever answers
+        return ""  # the status says enough, even if it isn't S3's
     if status >= HTTPStatus.BAD_REQUEST:
         page = length and kind.startswith(TEXT) and not kind.startswith(XML)
         return f"status {status} with a page, {shorten(kind)}" if page else ""

@@ -1,4 +1,4 @@
-"""Model C: a blob's bytes are those that were hashed, whoever wrote, lost or took over the ref."""
+"""Model C: a blob's bytes are those that were hashed, whichever streams wrote or lost the ref."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Writing(Base):
 
     @rule(frontend=frontends, tenant=tenants, ref=refs)
     def abort(self, frontend: int, tenant: str, ref: str) -> None:
-        """A collector of the tenant aborts a ref, whoever writes it."""
+        """A tenant aborts a ref, even while a stream writes it."""
         self.attempt(self.tenant(frontend, tenant).abort(ref))
         if writer := self.writers.pop((tenant, ref), None):
             writer.stream.cancel()
