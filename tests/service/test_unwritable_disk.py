@@ -15,8 +15,9 @@ from grpc.aio import AioRpcError
 
 from holdfast.protos import content_pb2 as pb
 from holdfast.storage.folder import FolderStore
+from tests.servers.process import wait_until
 from tests.service.conftest import Fill
-from tests.service.fleet import Fleet, Tenant, refused, sha256
+from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256
 
 MIB = 2**20
 INODES = 3_000
@@ -31,8 +32,9 @@ class Mount:
     folder: Path
 
     def remount(self, how: str) -> None:
-        """Makes it `ro` or `rw`."""
-        subprocess.run(["mount", "-o", f"remount,{how}", str(self.folder)], check=True)
+        """Makes it `ro` or `rw`; a file that is being written keeps it as it is."""
+        command = ["mount", "-o", f"remount,{how}", str(self.folder)]
+        wait_until(lambda: not subprocess.run(command, check=False).returncode, "a remount")
 
     def use_up(self) -> None:
         """Leaves no inode."""
@@ -107,6 +109,11 @@ async def test_commits_are_refused(
     begun = client.write("begun")
     await begun.send(pb.STAT, total=len(large))
     await begun.write_all(large)
+
+    async def stored() -> bool:
+        return (await client.status("begun")).offset >= 8 * MIB
+
+    await eventually(stored)  # nothing is being written that would give an inode back
     spoil(mount)
     assert text in await refused(code, client.commit("new", b"new"))
     assert text in await refused(code, begun.send(pb.COMMIT))

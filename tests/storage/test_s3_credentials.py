@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,30 @@ def test_refused_before_their_time(call: Callable[[ObjectStore], object], answer
         call(store)
         store.close()
     assert tokens(script) == ["token-1"] * (past + 1) + ["token-2"] * 2
+
+
+def test_a_container_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's credentials come from the URL in its environment, and anew where they end."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    ends = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).isoformat()
+    given = [
+        Reply(
+            body=json.dumps(
+                {"AccessKeyId": "a", "SecretAccessKey": "s", "Token": token, "Expiration": ends}
+            ).encode()
+        )
+        for token in ("token-1", "token-2")
+    ]
+    with scripted(*given) as agent, scripted(ENDED, ENDED, Reply(200, b"", FOUND)) as script:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{agent.endpoint}/role")
+        monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "secret")
+        store = script.store()
+        store.put_part("a", "u", 1, b"body")
+        store.close()
+    assert agent.requests == [("GET", "/role")] * 2
+    assert {headers["authorization"] for headers in agent.headers} == {"secret"}
+    assert tokens(script) == ["token-1"] * 2 + ["token-2"]
 
 
 @pytest.mark.usefixtures("issued")
