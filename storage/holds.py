@@ -186,7 +186,7 @@ class Holds:
     def find(self, tenant: str, digest: Digest) -> list[Named]:
         """This tenant's holds on a digest that have no delete mark."""
         entries = self._store.list(hold_prefix(tenant, digest))
-        found = self.load([entry.key for entry in entries])
+        found = self.load(list(entries))
         if len(found) > FEW:
             self._crowded(tenant, digest)
         return found
@@ -203,19 +203,23 @@ class Holds:
             if digest is not None:
                 yield list(group)
 
-    def load(self, keys: list[str]) -> list[Named]:
-        """The holds of one digest, out of its listed keys, that have no delete mark.
+    def load(self, group: Sequence[Entry]) -> list[Named]:
+        """The holds of one digest, out of what is listed below it, that have no delete mark.
 
         A damaged hold counts as none here: an error would hide all that the tenant holds. It is
         still listed, so collectors count it, and its tenant's Delete removes it.
+
+        Raises:
+            Unavailable: of a listed hold fewer or more bytes came than the listing says it has.
         """
-        found = []
-        for key in _unmarked(keys):
+        found, listed = [], {entry.key: entry for entry in group}
+        for key in _unmarked(list(listed)):
             try:
                 found.append(self._get(key))
             except NoSuchKey:
                 continue  # deleted since it was listed
-            except DataLoss as error:
+            except documents.Damaged as error:
+                _refuse_other_size(listed[key], error.entry)
                 self._damaged(error)
         return found
 
@@ -257,7 +261,7 @@ class Holds:
     def load_listed(self, group: list[Entry]) -> list[Named]:
         """As `load`, but fetches only what has changed, and remembers what it fetches."""
         known = self.remembered(group)
-        return self.load([entry.key for entry in group]) if known is None else known
+        return self.load(group) if known is None else known
 
     def _get(self, key: str) -> Named:
         def keeping(key: str, body: bytes) -> tuple[Hold, bytes]:
@@ -374,6 +378,15 @@ class Holds:
         keys = self.mark(tenant, digest)
         self.unlink(keys)
         return len(keys)
+
+
+def _refuse_other_size(listed: Entry, fetched: Entry | None) -> None:
+    """Refuses to take a hold for damaged of which a reply brought less than is stored."""
+    if fetched and fetched.etag == listed.etag and fetched.size != listed.size:
+        raise Unavailable(
+            f"reading {listed.key}: {fetched.size} bytes came, and {listed.size} are listed; "
+            "check what proxies lie before the store"
+        )
 
 
 def _unmarked(keys: Sequence[str]) -> list[str]:

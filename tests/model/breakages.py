@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from holdfast.storage.compaction import Compaction
 from holdfast.storage.holds import Holds, merged
 from holdfast.storage.keys import DELETING, hold_prefix, record_digest, record_key
 from holdfast.storage.own_data import OwnData, Sight
+from holdfast.storage.port import Entry
 from holdfast.storage.records import Records, Seen, State
 from tests.model.recording import RecordingStore
 
@@ -214,8 +216,8 @@ def never_pardon(patch: Patch) -> None:
 def ignore_marks(patch: Patch) -> None:
     load = Holds.load
 
-    def all_of(holds: Holds, keys: list[str]) -> Any:
-        return load(holds, [key for key in keys if not key.endswith(DELETING)])
+    def all_of(holds: Holds, group: Sequence[Entry]) -> Any:
+        return load(holds, [entry for entry in group if not entry.key.endswith(DELETING)])
 
     patch.setattr(Holds, "load", all_of)
 

@@ -114,7 +114,7 @@ def fill(store: Any, count: int, tenant: str = "a") -> list[str]:
 def truth(store: Any, tenant: str = "a") -> list[Info]:
     """What a tenant holds, each hold fetched."""
     plain = Holds(store, uuid7, new_nonce)
-    loaded = [plain.load([entry.key for entry in group]) for group in plain.groups(tenant)]
+    loaded = [plain.load(group) for group in plain.groups(tenant)]
     store.calls.clear()
     return [merged(found) for found in loaded if found]
 
@@ -218,7 +218,7 @@ async def _any_age(before: list[tuple[str, int]], since: list[tuple[str, int]]) 
         change(store, operation, number)
     writing = snapshots.begin("a")
     for group in holds.groups("a"):
-        writing.add(holds.load([entry.key for entry in group]))
+        writing.add(holds.load(group))
     writing.finish()
     for operation, number in since:
         change(store, operation, number)

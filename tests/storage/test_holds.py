@@ -15,10 +15,11 @@ from holdfast.errors import DataLoss, Unavailable, UnsupportedFormat
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.holds import Hold, Holds, merged
 from holdfast.storage.keys import DELETING, hold_prefix
-from holdfast.storage.port import NoSuchKey, ObjectStore
+from holdfast.storage.port import Fetched, NoSuchKey, ObjectStore
 from tests.storage.blobs_fixture import DIGEST, NOW, hold, shop_on
 from tests.storage.edited import edited
 from tests.stores.faults import Interrupted, LosingReplies, Recording
+from tests.stores.tampering import Tampering, cut
 
 PREFIX = hold_prefix("a", DIGEST)
 
@@ -150,8 +151,28 @@ def test_deleted_while_listed(folder_store: FolderStore) -> None:
     """A hold that goes between its listing and its reading is left out."""
     holds = shop_on(folder_store).holds
     gone, left = holds.make("a", hold()), holds.make("a", hold())
+    listed = list(folder_store.list(PREFIX))
     folder_store.delete(gone)
-    assert [named.key for named in holds.load([gone, left])] == [left]
+    assert [named.key for named in holds.load(listed)] == [left]
+
+
+def test_cut_short_with_a_length_to_match(folder_store: FolderStore) -> None:
+    """A hold of which a reply brings less than is listed isn't taken for damaged, or absent."""
+    store = Tampering(folder_store)
+    holds = shop_on(store).holds
+    key = holds.make("a", hold())
+
+    def shorter(_: str, fetched: Fetched) -> Fetched:
+        short = cut(fetched)
+        return replace(short, entry=replace(short.entry, size=len(short.body)))
+
+    store.alter = shorter
+    with pytest.raises(Unavailable, match=r"bytes came, and .* are listed"):
+        holds.find("a", DIGEST)
+    with pytest.raises(Unavailable):
+        [holds.load_listed(group) for group in holds.groups("a")]
+    store.alter = lambda _, fetched: fetched
+    assert [named.key for named in holds.find("a", DIGEST)] == [key]
 
 
 # -- what several say together

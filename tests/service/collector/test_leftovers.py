@@ -76,7 +76,7 @@ def a_snapshot(world: World, tenant: str, *, complete: bool = True) -> list[str]
     writing = Snapshots(world.store, new_nonce, 1).begin(tenant)
     before = set(world.keys(SNAPSHOTS))
     for group in world.holds.groups(tenant):
-        writing.add(world.holds.load([entry.key for entry in group]))
+        writing.add(world.holds.load(group))
     if complete:
         writing.finish()
     return sorted(set(world.keys(SNAPSHOTS)) - before)
