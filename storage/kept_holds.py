@@ -3,9 +3,9 @@
 A listing reports each hold's ETag, every write of a hold has a nonce of its own, and a name is
 never used twice. So a kept body is current if its key and its ETag are those of the listing.
 
-Listings pass over all holds again and again. The entry used longest ago is then just the one
-that is needed next, and if evicted, a cache that is slightly too small would never have a hit.
-So the entry to evict is chosen at random.
+Listings read all holds in the same order, again and again, so the entry used longest ago is the
+one needed next. If that one were evicted, a cache that is slightly too small would never have a
+hit. So the entry to evict is chosen at random.
 """
 
 from __future__ import annotations
