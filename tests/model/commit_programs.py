@@ -29,7 +29,7 @@ from tests.model.storage_rules import (
 
 
 def commit(rules: Rules, tenant: str, name: str, kind: str) -> Program:
-    """`Session._publish`: kind is "inline", "early", "single" or "parts"."""
+    """`committing._publish`: kind is "inline", "early", "single" or "parts"."""
     record = record_of(name, kind)
     if kind == "parts":
         adopted = yield from adopt_instead(rules, tenant, name)
@@ -46,7 +46,7 @@ def commit(rules: Rules, tenant: str, name: str, kind: str) -> Program:
 
 
 def commit_unnamed(rules: Rules, tenant: str, name: str, kind: str) -> Program:
-    """`Session._commit` of bytes whose digest wasn't announced: it checks whether they are held.
+    """`committing.commit` of bytes whose digest wasn't announced: it checks whether they are held.
 
     That check is a `held_again` of its own, so scenarios leave it to their other operations.
     """
@@ -79,7 +79,7 @@ def put_data(key: str) -> Reading:
 
 
 def look(rules: Rules, tenant: str, name: str, kind: str) -> Reading:
-    """`Session._look_for`: whether the tenant holds the digest, and bytes like those at hand."""
+    """`OpenIngest.look_for`: whether the tenant holds the digest, and bytes like those at hand."""
     known = yield Request("get", "record")
     if known is None or known.state not in READABLE:
         return False

@@ -89,7 +89,7 @@ async def asked(tenant: Tenant, data: bytes) -> Stream:
 
 async def durable(frontend: Frontend) -> None:
     """Waits until all that was received is in parts."""
-    streams = [session._stream for session in frontend.running.frontend.sessions.streams()]
+    streams = [session._ingest.stream for session in frontend.running.frontend.sessions.streams()]
     await eventually(lambda: all(s.durable == s.offset for s in streams))
 
 

@@ -164,7 +164,7 @@ async def test_a_commit_ends(impatient: Site, tenant: str, fill: Fill, size: int
     await stream.send(pb.STAT, total=size)
     await stream.write_all(data)
     [session] = frontend.running.frontend.sessions.streams()
-    await eventually(lambda: (early := session._stream._early) is None or early.done())
+    await eventually(lambda: (early := session._ingest.stream._early) is None or early.done())
     impatient.plan.hung = True
     assert "S3 hasn't answered" in await refused(
         StatusCode.UNAVAILABLE, stream.send(pb.COMMIT, offset=size)

@@ -88,7 +88,7 @@ async def test_end_waits_for_progress(desk: Bench, monkeypatch: pytest.MonkeyPat
     await write(session, b"hello", total=9)
     await telling.wait()
     closing = asyncio.create_task(desk.close(session))
-    await eventually(lambda: session._telling._waiters)
+    await eventually(lambda: session._progress._reporting._waiters)
     go.set()
     await closing
     assert (await stat(await desk.open())).total == 9

@@ -75,7 +75,9 @@ class Wire:
 
     async def stored(self) -> None:
         """Waits until all that writers have sent is durable in parts."""
-        streams = [session._stream for session in self.frontend.running.frontend.sessions.streams()]
+        streams = [
+            session._ingest.stream for session in self.frontend.running.frontend.sessions.streams()
+        ]
         await eventually(lambda: all(stream.durable == stream.offset for stream in streams))
 
     @contextmanager

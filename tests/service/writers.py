@@ -64,7 +64,7 @@ async def bench(
 
 def stream_of(session: Session) -> PartStream:
     """The bytes of a session."""
-    return session._stream
+    return session._ingest.stream
 
 
 async def stat(session: Session, total: int = 0) -> Reply:

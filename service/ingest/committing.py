@@ -1,0 +1,156 @@
+"""One stream's COMMIT: size and digest are compared, then the blob is published.
+
+What is written, and in which order, is in `commit.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NoReturn
+
+from holdfast.digests import Digest
+from holdfast.errors import Aborted, AlreadyExists, DataLoss, FailedPrecondition, because
+from holdfast.service.ingest.freeze import prepare
+from holdfast.service.ingest.open_ingest import OpenIngest
+from holdfast.service.ingest.phases import Phase
+from holdfast.service.ingest.seal import read_back, seal
+from holdfast.service.ingest.turns import already_held
+from holdfast.service.ingest.write_messages import Message
+from holdfast.storage.port import InvalidPart, NoSuchKey, NoSuchUpload
+from holdfast.storage.records import Record, State
+
+
+async def commit(ingest: OpenIngest, message: Message) -> tuple[int, Digest]:
+    """Commits what an ingest has received; returns the total and the digest to reply with.
+
+    Raises:
+        AlreadyExists: the tenant holds the digest.
+        FailedPrecondition: size or digest isn't what was expected; the bytes are kept.
+        Aborted: the lease, the upload or the bytes are lost.
+        Unavailable, ResourceExhausted: the store or Redis fails.
+    """
+    await ingest.answer_repeat(message)
+    stream, declared = ingest.stream, ingest.declared
+    total = message.total or declared.total
+    expected = Digest.parse(message.expected) if message.expected else declared.expected
+    if total and stream.offset != total:
+        reason = f"unexpected commit size {stream.offset}, expected {total}"
+        await _refuse(ingest, reason, expected)
+    digest = await _digest(ingest, expected)
+    if expected and digest != expected:
+        reason = f"unexpected commit digest {digest}, expected {expected}"
+        await _refuse(ingest, reason, expected)
+    labels = {key: value for key, value in (message.labels or {}).items() if value}
+    await _publish(ingest, digest, labels)
+    return total or stream.offset, digest
+
+
+async def _refuse(ingest: OpenIngest, reason: str, expected: Digest | None) -> NoReturn:
+    """Refuses a COMMIT; that the bytes are kept is true of a held lease only.
+
+    Raises:
+        FailedPrecondition: in the end.
+        AlreadyExists: the tenant holds what it expects, which wasn't looked for yet.
+        Aborted: the lease is lost, though nobody has said so yet.
+        Unavailable: Redis or the store can't be reached.
+    """
+    await ingest.look_for(expected)
+    await ingest.path.leases.renew(ingest.lease)
+    raise FailedPrecondition(f"{reason}; the bytes are kept")
+
+
+# -- a digest that wasn't hashed on the way
+
+
+async def _digest(ingest: OpenIngest, expected: Digest | None) -> Digest:
+    """The digest to commit under, by the algorithm of `expected`; never trusted."""
+    path, stream, hashed = ingest.path, ingest.stream, ingest.stream.hashed
+    if hashed and (expected is None or hashed.algorithm == expected.algorithm):
+        return hashed
+    algorithm = expected.algorithm if expected else "sha256"
+    if not stream.multipart:
+        body = await stream.body()
+        return await path.workers.hash(Digest.of, body, algorithm)
+    if ingest.phase is Phase.OPEN:
+        try:
+            await seal(path, ingest.commits, ingest.lease, stream)
+        except (DataLoss, InvalidPart, NoSuchUpload) as error:
+            await ingest.drop()
+            raise Aborted(
+                f"the upload can't be completed ({because(error)}); start over"
+            ) from error
+        ingest.become(Phase.SEALED)
+    try:
+        return await read_back(path, ingest.lease, stream, algorithm)
+    except (NoSuchKey, DataLoss) as error:
+        await ingest.drop()
+        raise Aborted(f"the bytes can't be read back ({because(error)}); start over") from error
+
+
+# -- the blob
+
+
+async def _publish(ingest: OpenIngest, digest: Digest, labels: dict[str, str]) -> None:
+    path, stream = ingest.path, ingest.stream
+    now_ns = path.now_ns()
+    record = Record(
+        digest=digest,
+        state=State.LIVE,
+        size=stream.offset,
+        created_at_ns=now_ns,
+        data_key=stream.data_key,
+        block_sums=b"",
+        nonce=path.new_nonce(),
+    )
+    if not path.absences.recent(digest):
+        own = None if stream.multipart else replace(record, block_sums=stream.block_sums())
+        await ingest.look_for(digest, own)
+    if stream.multipart and await _adopt(ingest, record, labels, now_ns):
+        return
+    await _write(ingest, record, labels)
+
+
+async def _adopt(ingest: OpenIngest, record: Record, labels: dict[str, str], now_ns: int) -> bool:
+    """Takes what the fleet has by now, and spares the upload's completion."""
+    try:
+        adopted = await ingest.commits.adopt(ingest.lease, record, labels, now_ns)
+    except AlreadyExists:
+        await ingest.drop(record.digest)
+        raise
+    if adopted:
+        ingest.become(Phase.COMMITTED)
+        ingest.stream.discard_tail()
+        ingest.commits.discard_upload(ingest.stream.data_key, ingest.stream.upload_id)
+    return adopted
+
+
+async def _write(ingest: OpenIngest, record: Record, labels: dict[str, str]) -> None:
+    """Freezes what is to be written, and writes it."""
+    stream, commits, catalogue = ingest.stream, ingest.commits, ingest.catalogue
+    frozen, body = await prepare(
+        stream,
+        record,
+        labels,
+        hold_nonce=ingest.path.new_nonce(),
+        sealed=ingest.phase is Phase.SEALED,
+    )
+    try:
+        frozen = await commits.freeze(ingest.lease, frozen)
+    except AlreadyExists:
+        await ingest.drop(record.digest)
+        raise
+    ingest.become(Phase.FROZEN)
+    try:
+        committed = await commits.carry_out(ingest.tenant, ingest.ref, frozen, body)
+    except Aborted:
+        ingest.become(Phase.DROPPED)
+        raise
+    finally:
+        stream.discard_tail()  # a frozen ingest is never built upon again
+    ingest.become(Phase.COMMITTED)
+    if committed.held_before:
+        if frozen.hold().labels:
+            await catalogue.forget(ingest.tenant, record.digest)
+        raise already_held(record.digest)
+    if labels and not frozen.sure:
+        await catalogue.update(ingest.tenant, record.digest, labels, [])

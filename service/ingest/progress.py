@@ -1,0 +1,69 @@
+"""How far a stream is, as other frontends learn of it: now and then, and at its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from holdfast.coordination.changes import Progress
+from holdfast.service.ingest.open_ingest import OpenIngest
+from holdfast.service.ingest.phases import Phase
+
+MOVING: Final = frozenset({Phase.OPEN, Phase.SEALED})
+"""Phases in which there is something to report."""
+
+
+class ProgressReport:
+    """What has changed of one ingest since it was last reported."""
+
+    def __init__(self, ingest: OpenIngest) -> None:
+        self._ingest = ingest
+        self._reporting = asyncio.Lock()
+        self._wrote = False
+        self.due = False
+
+    def declared(self) -> None:
+        """The client has declared something, or begun anew."""
+        self.due = True
+
+    def moved(self) -> None:
+        """Bytes were received."""
+        self._ingest.updated_at_ns = self._ingest.path.now_ns()
+        self.due = self._wrote = True
+
+    async def send(self) -> None:
+        """Reports how far the ingest is, if that is due. An ingest that has ended reports nothing.
+
+        One at a time: the stream's end waits for a report that is under way.
+
+        Raises:
+            Unavailable: Redis can't be reached; the report stays due.
+        """
+        async with self._reporting:
+            if not self.due or self._ingest.phase not in MOVING:
+                return
+            self.due = False
+            try:
+                held = await self._send()
+            except BaseException:
+                self.due = True
+                raise
+            if not held:
+                self._ingest.lease.taken = True
+
+    async def _send(self) -> bool:
+        ingest = self._ingest
+        stream, declared = ingest.stream, ingest.declared
+        progress = Progress(stream.offset, declared.total, declared.expected)
+        return await ingest.path.ingests.progress(
+            ingest.lease, stream.data_key, progress, ingest.updated_at_ns
+        )
+
+    async def send_last(self) -> None:
+        """Reports the time of the last write: checkpoints have left their own.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        self.due |= self._wrote
+        await self.send()
