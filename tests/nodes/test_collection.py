@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
+from holdfast.clocks import uptime
 from holdfast.protos import content_pb2 as pb
 from tests.nodes.images import MIB, Image
 from tests.nodes.node import PATIENCE, Node
@@ -108,3 +110,40 @@ def test_leases(node: Node, fill: Fill, unique: str) -> None:
         with pytest.raises(grpc.RpcError) as refused:
             offset()
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+MANY = 1_000
+"""Pieces of content that a node has."""
+ABREAST = 16
+"""Commits at once."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_many_labelled(
+    node: Node, unique: str, record_property: Callable[[str, object], None]
+) -> None:
+    """One collection takes each of many pieces that no root label keeps, and no other one."""
+    metadata = (("containerd-namespace", unique), ("containerd-lease", unique))
+    node.ctr("leases", "create", "--id", unique, namespace=unique)
+    began = uptime()
+    with node.content() as content, ThreadPoolExecutor(ABREAST) as pool:
+
+        def commit(number: int) -> str:
+            data = f"{unique} {number}".encode()
+            labels = {"number": str(number)} | ({} if number % 2 else {ROOT: "now"})
+            request = pb.WriteContentRequest(
+                action=pb.COMMIT, ref=str(number), total=len(data), data=data, labels=labels
+            )
+            answers = list(content.Write(iter([request]), metadata=metadata, timeout=PATIENCE))
+            return answers[-1].digest
+
+        digests = list(pool.map(commit, range(MANY)))
+    committed = uptime()
+    assert node.held() >= set(digests)
+    node.ctr("leases", "delete", "--sync", unique, namespace=unique)
+    collected = uptime()
+    assert node.digests(unique) == set(digests[::2])
+    assert node.held() & set(digests) == set(digests[::2])
+    record_property("seconds for the commits", committed - began)
+    record_property("seconds for the collection", collected - committed)
