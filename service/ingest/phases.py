@@ -42,7 +42,7 @@ NEXT: Final = {
 
 
 def following(phase: Phase, after: Phase) -> Phase:
-    """The phase that follows; a step that design.md doesn't have is a bug."""
+    """Returns the phase that follows; a step that `NEXT` doesn't have is a bug."""
     if after not in NEXT[phase]:
         raise AssertionError(f"a session that is {phase.value} can't become {after.value}")
     return after
