@@ -1,4 +1,4 @@
-"""What to do about a Redis that can't be used, by what it answers: for `holdfast doctor`."""
+"""Advice for `holdfast doctor` about a Redis that can't be used, by how it failed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNREACHED: Final = (
         "there is no such socket: start Redis, or correct the path in HOLDFAST_REDIS_URL",
     ),
 )
-"""What to do, by what the system said."""
+"""What to do, by the error that the system reported."""
 OTHERWISE: Final = "set HOLDFAST_REDIS_URL to a Redis 6.2 or newer that can be reached from here"
 
 
@@ -34,9 +34,9 @@ async def advice(client: Client, url: str, error: HoldfastError) -> str:
     """What to do about a failure.
 
     Args:
-        client: with which it was met.
+        client: the one whose request failed.
         url: of the Redis.
-        error: what was met.
+        error: the failure.
     """
     if isinstance(error, PermissionDenied):
         if PASSWORD.search(str(error)):
@@ -48,7 +48,7 @@ async def advice(client: Client, url: str, error: HoldfastError) -> str:
 
 
 async def _about_tls(client: Client, target: Target) -> str:
-    """What to do where one end speaks TLS and the other doesn't; else nothing."""
+    """What to do if only one of the two ends speaks TLS; "" otherwise."""
     said = await first_words(client)
     if target.scheme == "redis" and (not said or said[:1] not in RESP) and await speaks_tls(client):
         return "this port speaks TLS: use rediss:// (or the server's plain port)"
@@ -58,7 +58,7 @@ async def _about_tls(client: Client, target: Target) -> str:
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and what it came from."""
+    """An error, then its cause, the cause of that, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

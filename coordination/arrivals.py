@@ -1,7 +1,7 @@
-"""Digests that became live lately: a hint, by which a commit knows when to look again.
+"""Digests that became live lately: a hint by which a commit knows when to look again.
 
-It decides nothing. What it misses costs the requests of a look, or bytes that are
-stored twice until the collector comes.
+Nothing is decided by it. A missed or needless hint costs the requests of a look, or bytes that
+are stored twice until the collector deletes one copy.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from holdfast.coordination.keys import arrived
 from holdfast.digests import Digest
 
 ARRIVED_TTL_MS: Final = 60 * 60 * 1000
-"""How long it is told that a digest has become live, in ms."""
+"""How long a digest counts as newly live, in ms."""
 
 
 class Arrivals:
-    """What the fleet has committed lately, as Redis tells."""
+    """The digests that the fleet has committed lately, as far as Redis knows."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def tell(self, digest: Digest) -> None:
-        """Tells all frontends that a digest is live now.
+        """Announces to all frontends that a digest is live now.
 
         Raises:
             Unavailable: Redis can't be reached.
@@ -39,5 +39,5 @@ class Arrivals:
             Unavailable: Redis can't be reached.
         """
         async with translated():
-            # Not EXISTS: in a cluster redis-py sends that past turns and retries.
+            # EXISTS won't do: in a cluster redis-py sends it without our turns and retries.
             return await self._client.get(arrived(digest)) is not None

@@ -1,6 +1,6 @@
-"""What a writer records of its ingest: values that know their fields in Redis.
+"""What a writer records about its ingest: values that know their fields in Redis.
 
-Outside of this package nobody names a field.
+No code outside this package names a field.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ TAIL: Final = ("tail_key", "tail_size", "tail_sums")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What is true at the end of a stored part, whose bytes no tail needs to keep any more.
+    """The state of an ingest at the end of a stored part; no tail needs to keep its bytes any more.
 
     Attributes:
         offset: where the part ends, in bytes.
         live: bytes that the writer has received by now; at least `offset`.
         part_size: bytes of a full part.
         upload_id: of the multipart upload.
-        begun: when the upload was created, in s by the store's clock; None leaves what is known.
+        begun: when the upload was created, in s by the store's clock; None keeps what is recorded.
         hash: state of the hash at `offset`, encoded; "" if it can't be saved.
         full: whether the part is full, so that a rewind may return to its end.
     """
@@ -39,7 +39,7 @@ class Checkpoint:
     full: bool
 
     def arguments(self) -> list[Argument]:
-        """As the script takes them."""
+        """Its fields as arguments of the script."""
         fields: dict[str, Argument] = {
             "upload_id": self.upload_id,
             "part_size": self.part_size,
@@ -58,13 +58,13 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class SavedTail:
-    """A tail object that makes durable what follows the last full part.
+    """A tail object, which makes durable the bytes after the last full part.
 
     Attributes:
         key: of the object.
         size: bytes in it.
         sums: checksums of its full blocks.
-        offset: where it ends in the ingest, in bytes: all that was received.
+        offset: where it ends in the ingest, in bytes: the end of all that was received.
         hash: state of the hash at `offset`, encoded; "" if it can't be saved.
         crc: checksum of the last, unfinished block before `offset` …
         crc_filled: … and how many bytes it covers.
@@ -79,7 +79,7 @@ class SavedTail:
     crc_filled: int
 
     def arguments(self) -> list[Argument]:
-        """As the script takes them."""
+        """Its fields as arguments of the script."""
         return _arguments(
             {
                 "tail_key": self.key,
@@ -99,16 +99,16 @@ class Sealed:
     """The object is complete, but no commit of it has succeeded."""
 
     def arguments(self) -> list[Argument]:
-        """As the script takes them."""
+        """Its fields as arguments of the script."""
         return _arguments({"sealed": "1"})
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a writer is, and what its client has declared.
+    """A writer's progress, and what its client has declared.
 
     Attributes:
-        live: bytes that were received.
+        live: bytes that it has received.
         total: bytes of the whole blob, 0 if unknown.
         expected: digest of the whole blob, None if unknown.
     """
@@ -118,12 +118,12 @@ class Progress:
     expected: Digest | None
 
     def arguments(self) -> list[Argument]:
-        """As the script takes them."""
+        """Its fields as arguments of the script."""
         expected = str(self.expected) if self.expected else ""
         return _arguments({"live": self.live, "total": self.total, "expected": expected})
 
 
 def _arguments(fields: Mapping[str, Argument], removed: Sequence[str] = ()) -> list[Argument]:
-    """The number of fields to set, each with its value, and the fields to remove."""
+    """The number of fields to set, each field and its value, then the fields to remove."""
     flat = [word for pair in fields.items() for word in pair]
     return [len(fields), *flat, *removed]

@@ -1,6 +1,6 @@
-"""What Holdfast asks of a Redis: few commands, since all but the simplest changes are scripts.
+"""The few Redis commands that Holdfast uses; all but the simplest changes are scripts.
 
-redis-py's `Redis` and its `RedisCluster` share no base; both do this.
+redis-py's `Redis` and `RedisCluster` have no common base class; both satisfy this protocol.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any, Protocol
 from redis.asyncio.client import PubSub
 
 Reply = bytes | str
-"""Bytes, as all clients of `open_client` reply; redis-py's types know those that decode, too."""
+"""Clients of `open_client` reply with bytes; redis-py's types also allow clients that decode."""
 
 
 class Client(Protocol):
-    """A client of one Redis, or of a cluster. Its calls raise what redis-py raises."""
+    """A client of one Redis, or of a cluster. Its calls raise redis-py's errors."""
 
     def eval(self, script: str, keys: int, /, *keys_and_args: str | bytes | int) -> Awaitable[Any]:
-        """Runs a script, whose text it sends; returns what the script does."""
+        """Sends the text of a script and runs it; returns the script's reply."""
 
     def evalsha(self, sha: str, keys: int, /, *keys_and_args: str | bytes | int) -> Awaitable[Any]:
-        """Runs a script that Redis has, by its hash."""
+        """Runs a script that Redis has already, by its hash."""
 
     def get(self, key: str, /) -> Awaitable[Reply | None]:
         """The value of a key; None if there is none."""
@@ -29,7 +29,7 @@ class Client(Protocol):
     def set(
         self, key: str, value: str, /, *, px: int, nx: bool = ...
     ) -> Awaitable[bool | Reply | None]:
-        """Sets a key for `px` ms; with `nx`, only if there is none: else None."""
+        """Sets a key for `px` ms. With `nx` it sets only a new key, and returns None otherwise."""
 
     def exists(self, key: str, /) -> Awaitable[int]:
         """How many of the keys exist."""
@@ -46,7 +46,7 @@ class Client(Protocol):
     def zrange(
         self, key: str, start: int, end: int, /, *, withscores: bool = ...
     ) -> Awaitable[Sequence[Any]]:
-        """Members of a sorted set by rank, the last included; or pairs of each and its score."""
+        """Members of a sorted set by rank, `end` included; or pairs of a member and its score."""
 
     def zrangebyscore(
         self, key: str, least: str | int, most: int, /, *, start: int, num: int
@@ -57,7 +57,7 @@ class Client(Protocol):
         """The server's time: seconds since 1970, and microseconds."""
 
     def info(self, **options: Any) -> Awaitable[dict[str, Any]]:  # noqa: ANN401 -- redis-py's own
-        """What a server says of itself; in a cluster, what each does, by its name."""
+        """A server's own description; in a cluster, that of each node by its name."""
 
     def pubsub(self, *, ignore_subscribe_messages: bool) -> PubSub:
         """A connection that can subscribe to channels."""

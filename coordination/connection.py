@@ -1,8 +1,8 @@
 """The connection to Redis: deadlines, and the one place that maps its errors.
 
-Whatever Redis does, an answer comes in time: each request has a timeout, is sent
-again once, and everything together, the wait for a connection included, has the
-deadline of `translated`.
+Whatever Redis does, callers get an answer or an error in time: each request has a
+timeout and is retried once, and all of it, the wait for a connection included, ends
+by the deadline of `translated`.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ from holdfast.errors import (
 from holdfast.tasks import begin, wait_for_end
 
 SOCKET_TIMEOUT: Final = 0.8
-"""Seconds for one request; two of them and a back-off stay below the 2 s promised."""
+"""Seconds for one request; two of them and a back-off stay below the promised 2 s."""
 DEADLINE: Final = 1.8
-"""Seconds after which an operation without an answer fails, whatever it waits for."""
+"""Seconds after which an operation fails if it has no answer, whatever it waits for."""
 POOL_SIZE: Final = 64
 """Requests under way at once; further ones wait for their turn."""
 ATTEMPTS: Final = 3
-"""How often a request is sent to a cluster that changes its topology meanwhile."""
+"""How often a request is sent if a cluster changes its topology meanwhile."""
 UNLIMITED: Final = 2**16
-"""Connections of a pool that can't wait: what waits for its turn bounds them."""
+"""Connections of a pool that can't queue requests; the turns of `_Cluster` limit them instead."""
 FIRST_KEY: Final = {"EVAL": 3, "EVALSHA": 3}
-"""Where the first key of a command is, if not right behind its name."""
+"""Where the first key of a command is, unless it follows the command's name."""
 REFUSED: Final = re.compile("user executing the script can't|ACL failure in script")
-"""How Redis 6.2 and 7.0, and later ones, say inside a script what NOPERM says outside."""
+"""The error inside a script that is NOPERM outside: of Redis 6.2 and 7.0, and of later ones."""
 NO_TURN: Final = "No connection available"
-"""How redis-py says that all connections of a pool were in use for too long."""
+"""redis-py's error if all connections of a pool were in use for too long."""
 FULL: Final = "-OOM "
-"""How Redis 6.2 quotes the code of an error that a script met."""
+"""How Redis 6.2 quotes the code of an error that a command in a script returned."""
 
 
 def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
-    """A client for a Redis URL; nothing is sent yet.
+    """Makes a client for a Redis URL; it sends nothing yet.
 
     Raises:
         ConfigurationError: the URL is malformed.
@@ -66,8 +66,8 @@ def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
         "socket_connect_timeout": SOCKET_TIMEOUT,
         "retry": _retry(1),
         "health_check_interval": 0,
-        # All that Holdfast reads comes out of scripts, which speak the same either
-        # way; version 3 has redis-py stretch timeouts on a server's word.
+        # All that Holdfast reads are replies of scripts, which are the same in both
+        # versions; with version 3 redis-py lengthens timeouts if a server asks for it.
         "protocol": 2,
     }
     if target.scheme != "unix":
@@ -75,7 +75,7 @@ def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
             "socket_keepalive": True,
             "socket_keepalive_options": keepalive.tcp_options(),
         }
-    # A connection that can't be had in time is an answer too: Redis is too slow.
+    # A wait for a connection fails in time too: then Redis is too slow.
     bounds = {"max_connections": pool_size, "timeout": SOCKET_TIMEOUT}
     credentials: dict[str, Any] = {"username": target.username, "password": target.password}
     if target.scheme == "redis+cluster":
@@ -90,7 +90,7 @@ def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
     try:
         pool = BlockingConnectionPool.from_url(target.url, **options, **bounds)
     except (ValueError, TypeError):
-        # The reason would quote the URL, and with it the password.
+        # The original message would quote the URL, and with it the password.
         raise ConfigurationError(
             "HOLDFAST_REDIS_URL is malformed: use redis://user:password@host:port/db, with what "
             "is special in the password percent-encoded"
@@ -99,7 +99,7 @@ def open_client(url: str, pool_size: int = POOL_SIZE) -> Client:
 
 
 async def close_client(client: Client) -> None:
-    """Closes a client; a connection whose end doesn't come in time is left to the system."""
+    """Closes a client; a connection that doesn't close in time is left to the system."""
     with suppress(redis_errors.RedisError, OSError):
         await client.aclose()
 
@@ -109,9 +109,9 @@ def _retry(retries: int) -> Retry:
 
 
 class _Cluster(RedisCluster):
-    """A cluster; requests wait for their turn, where redis-py would fail.
+    """A cluster whose requests wait for a connection, where redis-py's own would fail.
 
-    Each master has turns of its own: one that hangs holds up no other's requests.
+    Each master has turns of its own: one that hangs doesn't delay the requests of the others.
     """
 
     def __init__(self, pool_size: int, **options: Any) -> None:  # noqa: ANN401 -- redis-py's own
@@ -128,13 +128,13 @@ class _Cluster(RedisCluster):
         return ""
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- redis-py's own
-        # Requests that start a client together would start it over and over.
+        # If several requests found the client not started, each would start it again.
         async with self._start:
             await self.initialize()
         async with self._turns[self.master_of(_key_in(args))]:
             for _ in range(ATTEMPTS):
-                # When slots or masters change, redis-py closes all connections, those
-                # that others use included, and these then find nothing to write to.
+                # When slots or masters change, redis-py closes all connections, those in
+                # use included; the requests on them then fail with AttributeError.
                 with suppress(AttributeError):
                     return await super().execute_command(*args, **options)
         raise redis_errors.ConnectionError("the cluster's topology changes")
@@ -147,15 +147,15 @@ def _key_in(command: Sequence[Any]) -> Any:  # noqa: ANN401 -- whatever redis-py
 
 
 def master_of(client: Client, key: str) -> str:
-    """The master of a cluster that has a key, as far as it is known; "" outside of one."""
+    """The master of a cluster that has a key, as far as it is known; "" without a cluster."""
     return client.master_of(key) if isinstance(client, _Cluster) else ""
 
 
 class Subscription:
-    """What is published on one channel, for as long as the connection holds.
+    """The messages of one channel, for as long as the connection lasts.
 
-    In a cluster a message reaches the subscribers of every node, so one node is
-    asked, any one: a subscription that broke is made again with another.
+    In a cluster a message reaches the subscribers of every node, so any one node will
+    do: after a subscription broke, the next one may use another.
     """
 
     def __init__(self, redis: Client, *, own: bool) -> None:
@@ -187,12 +187,12 @@ class Subscription:
         """The next message, or None if none came within `wait` seconds.
 
         Raises:
-            Unavailable: the connection is lost, or nothing answers on it any more.
+            Unavailable: the connection is lost, or the server doesn't answer on it any more.
         """
         async with translated(wait + DEADLINE):
             message = await self._pubsub.get_message(timeout=wait)
             if message is None:
-                # A connection whose other end is gone is just as silent.
+                # If the other end is gone, the connection is just as silent.
                 await self._pubsub.ping()
                 message = await self._wait(SOCKET_TIMEOUT)
         return bytes(message["data"]) if message and message["type"] == "message" else None
@@ -224,9 +224,9 @@ async def _any_node(client: RedisCluster) -> Client:
 
 @asynccontextmanager
 async def translated(deadline: float = DEADLINE) -> AsyncIterator[None]:
-    """Turns what redis-py raises into the tree of `holdfast.errors`, in `deadline` seconds.
+    """Limits a block to `deadline` seconds, and maps redis-py's errors to `holdfast.errors`.
 
-    In less, if what it is done for has less left.
+    The limit is shorter if the caller's own deadline is earlier.
     """
     left = deadlines.left()
     if left is not None:
@@ -243,7 +243,7 @@ async def translated(deadline: float = DEADLINE) -> AsyncIterator[None]:
 
 
 def translate(error: Exception) -> HoldfastError:
-    """The error of ours that an error of redis-py means."""
+    """The Holdfast error for an error of redis-py."""
     refused = isinstance(error, redis_errors.AuthenticationError | redis_errors.NoPermissionError)
     if refused or REFUSED.search(str(error)):
         return PermissionDenied(f"Redis refuses the credentials or the command ({because(error)})")

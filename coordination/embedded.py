@@ -1,8 +1,8 @@
-"""A Redis of one's own: a child process on a socket in the data folder.
+"""A Redis of this process alone: a child process on a socket in the data folder.
 
-For a laptop, a test, a single machine. It writes an append-only file, so that
-what is half-written survives a restart; it takes no TCP port; it ends with the
-process that started it, however that ends.
+It is meant for a laptop, a test or a single machine. It writes an append-only file,
+so that unfinished ingests survive a restart; it uses no TCP port; and it ends with the
+process that started it, however that process ends.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from holdfast.redis_server import find_server
 FOLDER: Final = "redis"
 LOCK: Final = "serve.lock"
 MAX_SOCKET_PATH: Final = 100
-"""Bytes of a socket's path at most; longer ones get a folder in the runtime directory."""
+"""Bytes that a socket's path may have; a longer one moves to a folder in the runtime directory."""
 START_TIMEOUT: Final = 20.0
 STOP_TIMEOUT: Final = 10.0
 POLL: Final = 0.01
 LOADED: Final = b"+PONG"
 TAKE_ATTEMPTS: Final = 20
 TAKE_PAUSE: Final = 0.05
-"""Seconds between two tries to take the folder: a look at it locks it for a moment."""
+"""Seconds between two attempts to lock the folder: `in_use` locks it for a moment, too."""
 RUN_WITH_PARENT: Final = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """
-"""Has the kernel end the server when this process dies, even by SIGKILL. Linux.
+"""Makes the kernel end the server when this process dies, even by SIGKILL. Linux only.
 
-In a process of its own: between fork and exec of one that has threads it may hang.
+It runs in a process of its own: code between fork and exec may hang if the parent has threads.
 """
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Where the Redis of a data folder listens."""
+    """The path of the socket on which the Redis of a data folder listens."""
     path = data_dir.resolve() / FOLDER / "redis.sock"
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
@@ -74,15 +74,15 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL on which it listens."""
         return socket_url(self._data_dir)
 
     def __enter__(self) -> Self:
-        """Takes the folder and starts the server.
+        """Locks the folder and starts the server.
 
         Raises:
-            ConfigurationError: another process has the folder, there is no
-                redis-server, or it doesn't start.
+            ConfigurationError: another process has locked the folder, there is no
+                redis-server, or the server doesn't start.
         """
         server = find_server()
         if server is None:
@@ -108,10 +108,10 @@ class EmbeddedRedis:
         self.close()
 
     def ensure_running(self) -> bool:
-        """Starts the server again if it has died; False if that was needed.
+        """Starts the server again if it has died; returns False if it had.
 
         Raises:
-            ConfigurationError: it doesn't start any more.
+            ConfigurationError: the server doesn't start any more.
         """
         if self._process is not None and self._process.poll() is None:
             return True
@@ -123,7 +123,7 @@ class EmbeddedRedis:
         return False
 
     def close(self) -> None:
-        """Stops the server, which saves, and gives the folder back."""
+        """Stops the server, which saves its data, and unlocks the folder."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -140,7 +140,7 @@ class EmbeddedRedis:
         try:
             for folder in (self._folder, self._socket.parent):
                 folder.mkdir(0o700, parents=True, exist_ok=True)
-            # Not what a link points to: in a shared folder anybody can make one.
+            # Links aren't followed: in a shared folder anybody can make one.
             owner = self._socket.parent.lstat().st_uid
             self._lock = os.open(self._data_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             taken = self._take_lock(self._lock)
@@ -175,7 +175,7 @@ class EmbeddedRedis:
         return False
 
     def in_use(self) -> bool:
-        """Whether a process, this one included, has the folder."""
+        """Whether a process, this one included, has locked the folder."""
         try:
             descriptor = os.open(self._data_dir / LOCK, os.O_RDWR)
         except OSError:
@@ -190,17 +190,17 @@ class EmbeddedRedis:
             os.close(descriptor)
 
     def _end_orphan(self) -> None:
-        """Stops a server whose parent died without it: the folder is ours by now.
+        """Stops a server that has survived its parent; the folder is already ours.
 
         Raises:
-            ConfigurationError: it doesn't stop; two would ruin each other's files.
+            ConfigurationError: it doesn't stop; two servers would ruin each other's files.
         """
         with suppress(OSError), socket.socket(socket.AF_UNIX) as orphan:
             orphan.settimeout(STOP_TIMEOUT)
             orphan.connect(os.fspath(self._socket))
             orphan.sendall(b"SHUTDOWN\r\n")
             while orphan.recv(4096):
-                pass  # until it has saved and closed
+                pass  # until it has saved its data and closed the connection
         deadline = time.monotonic() + 1.0
         while self._listens():
             if time.monotonic() > deadline:
@@ -241,7 +241,7 @@ class EmbeddedRedis:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # Not in the terminal's group: on Ctrl-C it must outlive the frontend's drain.
+            # Outside the terminal's group, because on Ctrl-C it must outlive the frontend's drain.
             start_new_session=True,
         )
         deadline = time.monotonic() + START_TIMEOUT

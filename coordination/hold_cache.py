@@ -1,16 +1,16 @@
-"""What a tenant holds, remembered: so that Info needs one Redis request and no S3.
+"""A cache of what each tenant holds, so that Info needs one Redis request and none to S3.
 
-An entry is believed only under the `gen` and the server it was filled under: a
-Delete raises `gen` before it touches S3, and after a failover that lost the
-increment the server has another run id, or at least another replication id. A
-fill is refused when a change of the digest began or ended since the look-up that
-it rests on, or is still under way: without that, a reader that looked between a
-Delete's increment and its S3 requests would fill in a hold that is then deleted,
-under the `gen` that is in force. Absence is never cached.
+An entry is valid only while `gen` and the server are the same as when it was filled:
+a Delete increments `gen` before it touches S3, and after a failover that lost the
+increment the server has another run id, or at least another replication id. A fill
+is refused if a change of the digest began or ended since the look-up that the fill
+is based on, or is still under way. Otherwise a reader that looked between a Delete's
+increment and its S3 requests would fill in a hold that is deleted afterwards, under
+the current `gen`. Absence is never cached.
 
-A tenant's look-ups that come while one of its requests is under way go together with
-the next: a request costs a frontend several times what a digest in it does. Each is
-still answered from a moment after it was asked.
+Look-ups that a tenant makes while one of its requests is under way share the next
+request: a request costs a frontend several times as much as one digest in it. Each
+look-up is still answered with the state at a moment after it was made.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from holdfast.errors import Unavailable
 from holdfast.tasks import begin
 
 ENTRY_TTL_MS: Final = 60 * 60 * 1000
-"""How long an entry lasts without being asked for, in ms."""
+"""How long an entry lasts if nobody looks it up, in ms."""
 GEN_TTL_MS: Final = 2 * ENTRY_TTL_MS
-"""How long `gen` lasts without being asked for, in ms: longer than every entry."""
+"""How long `gen` lasts if nobody looks it up, in ms: longer than every entry."""
 GUARD_TTL_MS: Final = 60 * 60 * 1000
-"""How long a change that was broken off keeps fills away, in ms: longer than a
-request of it can still land (S3 refuses signatures older than 15 min). A look-up
-that is older than this fills nothing in."""
+"""How long a change that didn't end keeps fills refused, in ms: longer than any of
+its requests can still take effect (S3 refuses signatures older than 15 min). A fill
+whose look-up is older than this is refused."""
 KEPT_APART: Final = 16
-"""Other changes of a digest that its guard tells apart: more than one tenant makes at once.
-Those before them are folded into one, so that a guard is small however many have failed."""
+"""How many other changes of a digest its guard lists one by one: more than one tenant makes at
+once. Older ones are merged into one, so that a guard stays small however many have failed."""
 NOBODYS: Final = Digest.of(b"holdfast scrub")
-"""A digest that a change of all that a tenant holds is announced under."""
+"""The digest under which a change of all of a tenant's holds is announced."""
 TOGETHER: Final = 64
-"""Digests that are looked up by one request at most: Redis does nothing else meanwhile."""
+"""At most so many digests per request: Redis does nothing else while it runs one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What was in force at a look-up; a fill shows it again."""
+    """What was in force at a look-up; a fill presents it again."""
 
     gen: str
     server: str
@@ -58,7 +58,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer to a look-up: the entry, or None, and the ticket for a fill."""
+    """The answer to a look-up: the entry or None, and the ticket for a fill."""
 
     entry: str | None
     ticket: Ticket
@@ -68,7 +68,7 @@ _Asked = tuple[Digest, asyncio.Future[Found]]
 
 
 class Announcement:
-    """A change that was announced."""
+    """A change of a hold that was announced in Redis."""
 
     def __init__(self, scripts: Scripts, guard: str, token: str) -> None:
         self._scripts = scripts
@@ -76,14 +76,14 @@ class Announcement:
         self._token = token
 
     async def confirm(self) -> None:
-        """Makes sure that it is still in force: a failover may have lost it.
+        """Checks that it is still in force: a failover may have lost it.
 
-        A reader that looked since then could have filled in a hold that is about to
-        go. One that looks later finds the marks.
+        If it was lost, a reader that has looked since could have filled in a hold that is
+        about to be deleted. A reader that looks later finds the marks.
 
         Raises:
-            Unavailable: it is gone, or folded into others that began later, or Redis can't be
-                reached; nothing may be taken away.
+            Unavailable: it is gone, or merged with others that began later, or Redis can't be
+                reached; the caller must delete nothing.
         """
         if not await self._scripts.run("change_confirm", [self._guard], [self._token]):
             raise Unavailable(
@@ -92,7 +92,7 @@ class Announcement:
             )
 
     async def alone(self) -> bool:
-        """Whether it is in force, and no other change of the same holds is under way.
+        """Whether it is in force and no other change of the same holds is under way.
 
         Raises:
             Unavailable: Redis can't be reached.
@@ -110,10 +110,10 @@ class HoldCache:
         self._asking: set[asyncio.Task[None]] = set()
 
     async def look_up(self, tenant: str, digest: Digest) -> Found:
-        """Asks what a tenant holds of a digest.
+        """Asks the cache what a tenant holds of a digest.
 
         Raises:
-            Unavailable: Redis can't be reached, or isn't a master in good standing.
+            Unavailable: Redis can't be reached, or isn't a master that may take writes.
         """
         answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.get(tenant)
@@ -121,21 +121,21 @@ class HoldCache:
             waiting.append((digest, answer))
         else:
             asked = self._waiting[tenant] = deque([(digest, answer)])
-            with unbounded():  # others are answered by it, too
+            with unbounded():  # it answers other callers, too
                 asking = begin(self._ask(tenant))
             self._asking.add(asking)
             asking.add_done_callback(lambda task: self._asked(tenant, asked, task))
         return await answer
 
     def _asked(self, tenant: str, asked: deque[_Asked], asking: asyncio.Task[None]) -> None:
-        """Also of a request that was cancelled before it began: nobody else would tell."""
+        """Cleans up after a task; one that was cancelled before it began can't do it itself."""
         self._asking.discard(asking)
         if self._waiting.get(tenant) is asked:
             del self._waiting[tenant]
             _tell(asked, Unavailable("this frontend stops; ask another one"))
 
     async def _ask(self, tenant: str) -> None:
-        """Looks up what one tenant waits for, until nothing is left."""
+        """Sends one tenant's waiting look-ups until none is left."""
         waiting = self._waiting[tenant]
         asked: list[_Asked] = []
         try:
@@ -149,7 +149,7 @@ class HoldCache:
             _tell((*asked, *waiting), Unavailable("this frontend stops; ask another one"))
             raise
         except Exception as error:  # noqa: BLE001 -- it is told to those who asked
-            # To those who wait for the next request, too: nobody waits for two deadlines.
+            # Those who wait for the next request fail too, so that nobody waits for two deadlines.
             _tell((*asked, *waiting), error)
         finally:
             del self._waiting[tenant]
@@ -165,13 +165,13 @@ class HoldCache:
         ]
 
     async def close(self) -> None:
-        """Breaks off what is being looked up."""
+        """Cancels the look-ups that are under way."""
         for asking in self._asking:
             asking.cancel()
         await asyncio.gather(*self._asking, return_exceptions=True)
 
     async def fill(self, tenant: str, digest: Digest, ticket: Ticket, entry: str) -> bool:
-        """Remembers what S3 said after the look-up; False if it may be outdated already."""
+        """Caches what S3 said after the look-up; False if it may be outdated and was refused."""
         return bool(
             await self._scripts.run(
                 "hold_fill",
@@ -189,9 +189,9 @@ class HoldCache:
     ) -> AsyncIterator[Announcement]:
         """Surrounds the S3 requests that change what a tenant holds of a digest.
 
-        A change that fails inside, or whose end can't be announced, leaves its
-        announcement in force: fills stay refused until it has run out, since its
-        requests may still land. However many fail, the guard stays small.
+        If a change fails inside, or its end can't be announced, its announcement stays
+        in force: fills are refused until it expires, since its requests may still take
+        effect. However many changes fail, the guard stays small.
 
         Raises:
             Unavailable: Redis can't be reached; S3 must not be touched.
@@ -206,7 +206,7 @@ class HoldCache:
         await self._scripts.run("change_end", keys[1:], [token, GUARD_TTL_MS])
 
     async def void(self, tenant: str) -> None:
-        """Makes void all that is remembered of a tenant's holds: a miss for each, nothing else.
+        """Invalidates all cached holds of a tenant; it costs one miss for each, nothing else.
 
         Raises:
             Unavailable: Redis can't be reached.

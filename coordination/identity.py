@@ -1,6 +1,6 @@
-"""What a Redis is known by to a store: a random name, lost with all else that it has.
+"""The name under which a store knows a Redis: random, and lost if Redis loses its data.
 
-Whether a store and a Redis belong together is `service.pairing`'s to find out.
+`service.pairing` finds out whether a store and a Redis belong together.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from holdfast.coordination.scripts import Scripts, text
 
 
 class Identity:
-    """What one Redis is known by."""
+    """The names under which stores know one Redis."""
 
     def __init__(self, client: Client, scripts: Scripts) -> None:
         self._client = client
         self._scripts = scripts
 
     async def ask(self, store: str) -> str:
-        """What it is known by to a store; "" if it doesn't know that.
+        """The name under which a store knows it; "" if Redis has no name for that store.
 
         Raises:
             Unavailable: Redis can't be reached.
@@ -27,7 +27,7 @@ class Identity:
         return await self.claim(store, "")
 
     async def claim(self, store: str, name: str) -> str:
-        """Makes it known by a name, if it has none; returns the one that it has.
+        """Gives it a name for a store if it has none; returns the name that it has then.
 
         Raises:
             Unavailable: Redis can't be reached, or can't write now.
@@ -35,7 +35,7 @@ class Identity:
         return text(await self._scripts.run("identify", [known(store)], [name]))
 
     async def turn(self, store: str, seconds: float) -> bool:
-        """Whether it is the caller's turn to confirm: one caller's, once in so many seconds.
+        """Whether the caller should confirm the pairing; True for one caller per `seconds`.
 
         Raises:
             Unavailable: Redis can't be reached, or can't write now.

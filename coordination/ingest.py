@@ -1,4 +1,4 @@
-"""One ingest as it stands in Redis: its fields, its parts, its end."""
+"""One ingest as it is in Redis: its fields, its parts, and how it ended."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from holdfast.values import Status
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """A part of an upload, in the order of the list: size in bytes, sums of its blocks."""
+    """A stored part of an upload: its ETag, its size in bytes, and the sums of its blocks."""
 
     etag: str
     size: int
     block_sums: bytes
 
     def encode(self) -> str:
-        """`<size>|<sums in hex>|<etag>`; an ETag may hold anything."""
+        """`<size>|<sums in hex>|<etag>`; the ETag is last because it may contain anything."""
         return f"{self.size}|{self.block_sums.hex()}|{self.etag}"
 
     @classmethod
@@ -29,17 +29,17 @@ class StoredPart:
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """An ingest as it stands in Redis.
+    """An ingest as it is in Redis.
 
     Attributes:
-        ref: its name inside the tenant.
+        ref: its name within the tenant.
         data_key: where its bytes go in the store; never used by another ingest.
-        offset: bytes that are durable: parts, and the tail.
+        offset: bytes that are durable: those of the parts and of the tail.
         live: bytes that its writer has received; at least `offset`.
-        total: bytes announced, 0 if unknown.
-        expected: digest announced, "" if unknown.
+        total: bytes that the client declared, 0 if unknown.
+        expected: digest that the client declared, "" if unknown.
         started_at_ns: when it was first opened, in ns since 1970.
-        updated_at_ns: when it last moved, in ns since 1970.
+        updated_at_ns: when it was last updated, in ns since 1970.
         hash: state of the hash at `offset`, encoded; "" if it can't be saved.
         crc: checksum of the last, unfinished block before `offset` …
         crc_filled: … and how many bytes it covers.
@@ -52,7 +52,7 @@ class Ingest:
         tail_sums: checksums of its full blocks, in hexadecimal.
         frozen: the commit that is being carried out, "" if none.
         sealed: the object is complete, but no commit of it has succeeded.
-        parts: what has been stored, in order.
+        parts: the parts that are stored, in order.
     """
 
     ref: str
@@ -109,7 +109,7 @@ class Ingest:
         )
 
     def status(self, offset: int) -> Status:
-        """What a client is told of it."""
+        """Its status as reported to clients."""
         return Status(
             ref=self.ref,
             offset=offset,
@@ -122,7 +122,7 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The mark of a commit just made: its digest, and its size in bytes."""
+    """The mark that a recent commit left: its digest, and its size in bytes."""
 
     digest: str
     size: int
@@ -140,13 +140,13 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Another commit of the same digest by the same tenant, as its key in Redis tells of it."""
+    """Another commit of the same digest by the same tenant, as its key in Redis describes it."""
 
     text: str
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended, so that the tenant may hold the digest by now."""
+        """Whether that commit has ended, so that the tenant may hold the digest by now."""
         return self.text.startswith("ended ")
 
 
@@ -160,7 +160,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What an abort found: an ingest that it dropped, a frozen one, or none."""
+    """What an abort found: an ingest, which it dropped; a frozen one, which stays; or none."""
 
     ingest: Ingest | None
     frozen: bool

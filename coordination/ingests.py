@@ -1,8 +1,7 @@
-"""Ingests: bytes on their way in, as Redis knows them, and who may write them.
+"""Ingests as Redis knows them: bytes that are being written, and which stream may write them.
 
-Every change names the nonce of the lease it is made under and the data key it is
-about; a nonce that isn't in force, or an ingest that isn't that one, changes
-nothing.
+Every change names the nonce of its lease and the data key of its ingest. If that lease
+isn't in force, or the ref has another ingest by now, the change does nothing.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from holdfast.errors import Unavailable, shorten
 DONE_TTL_MS: Final = 10 * 60 * 1000
 """How long a repeated COMMIT is recognised, in ms."""
 TURN_TTL_MS: Final = 2 * 60 * 1000
-"""How long a turn lasts that nobody ends, in ms: longer than most commits take."""
+"""How long a turn lasts if nobody ends it, in ms: longer than most commits take."""
 ENDED_TTL_MS: Final = 60 * 60 * 1000
-"""How long later commits are told of one that has ended, in ms: twice as long as an answer that
-the tenant doesn't hold the digest is believed."""
+"""How long later commits learn of one that has ended, in ms: twice as long as an answer that the
+tenant doesn't hold a digest counts as recent."""
 REFS: Final = 10_000
-"""Names of refs read at once: 10 MB, if they are as long as can be."""
+"""Refs whose names are read by one request: 10 MB if all are as long as allowed."""
 STATUS_BATCH: Final = 200
-"""Refs asked for at once when all are listed."""
+"""Refs whose ingests are read by one request when all are listed."""
 
 
 class Locked(Unavailable):
@@ -49,13 +48,13 @@ class Ingests:
     async def open(
         self, tenant: str, ref: str, nonce: str, data_key: str, *, ttl_ms: int, now_ns: int
     ) -> Opened:
-        """Takes the lease on a ref and returns its ingest, made if there is none.
+        """Acquires the lease on a ref and returns its ingest, which is created if there is none.
 
         Args:
             tenant: whose ref it is.
             ref: the ingest's name.
             nonce: of the new lease.
-            data_key: for a new ingest; an existing one keeps its own.
+            data_key: for a new ingest; one that has parts, or is frozen, keeps its own.
             ttl_ms: how long the lease lasts without renewal.
             now_ns: the time, in ns since 1970.
 
@@ -84,22 +83,22 @@ class Ingests:
         return Opened(ingest, Done.decode(done) if done else None)
 
     async def _announce(self, tenant: str, now_ns: int) -> None:
-        """Puts a tenant into the index before it can have an ingest.
+        """Adds a tenant to the index before it can have an ingest.
 
-        Each time: a Redis that came back without it must not keep an ingest that
-        no collector can find.
+        This is done at each opening: if a Redis has lost its index, no ingest may be left
+        there that a collector can't find.
         """
         async with translated():
             await self._client.zadd(TENANTS, {tenant: now_ns // 10**6})
 
     async def release(self, tenant: str, ref: str, nonce: str) -> bool:
-        """Gives a lease back; False if it wasn't ours any more."""
+        """Releases a lease; False if it wasn't ours any more."""
         return bool(await self._scripts.run("release", [Keys(tenant).lease(ref)], [nonce]))
 
     async def save(
         self, lease: Lease, data_key: str, change: SavedTail | Sealed, now_ns: int
     ) -> None:
-        """Records what a writer has made durable beside its parts.
+        """Records a tail that a writer has made durable, or that its object is complete.
 
         Raises:
             Aborted: the lease or the ingest is lost.
@@ -108,9 +107,9 @@ class Ingests:
             raise lost(lease.ref)
 
     async def progress(self, lease: Lease, data_key: str, progress: Progress, now_ns: int) -> bool:
-        """Tells how far a writer is, beside its other work; False if its lease is lost.
+        """Records a writer's progress while it does other work; False if its lease is lost.
 
-        An ingest that has just been restarted or committed is passed over.
+        Nothing changes if the ingest has just been restarted or committed.
         """
         return await self._save(lease, data_key, progress, now_ns) != 0
 
@@ -139,11 +138,11 @@ class Ingests:
         """Records that part `number` (from 1) and all before it are stored.
 
         Args:
-            lease: the right to.
+            lease: the right to write.
             data_key: of the ingest.
             number: of the part.
-            part: what was stored.
-            checkpoint: what is true at its end.
+            part: the part as it was stored.
+            checkpoint: the state of the ingest at the part's end.
             now_ns: the time, in ns since 1970.
 
         Raises:
@@ -176,7 +175,7 @@ class Ingests:
             raise lost(ref)
 
     async def rekey(self, lease: Lease, old_key: str, new_key: str) -> None:
-        """Gives an ingest that has no parts a data key that nothing was written to.
+        """Gives an ingest without parts a data key under which nothing was written.
 
         Raises:
             Aborted: the lease or the ingest is lost.
@@ -190,7 +189,7 @@ class Ingests:
             raise lost(lease.ref)
 
     async def rewind(self, lease: Lease, data_key: str, parts: int, offset: int) -> None:
-        """Takes an ingest back to the end of its first `parts` parts, at `offset`.
+        """Returns an ingest to the end of its first `parts` parts, at `offset`.
 
         Raises:
             Aborted: the lease or the ingest is lost.
@@ -211,17 +210,17 @@ class Ingests:
         digest: Digest | None = None,
         seen: Turn | None = None,
     ) -> Turn | None:
-        """Stores what a commit will write, before it writes it, and takes its digest's turn.
+        """Stores what a commit will write before it writes, and acquires its digest's turn.
 
         Args:
-            lease: the right to.
+            lease: the right to write.
             data_key: of the ingest.
-            frozen: what will be written.
-            digest: of the blob; None: without a turn.
-            seen: a commit whose end the caller knows of; it has looked since.
+            frozen: what the commit will write.
+            digest: of the blob; None to commit without a turn.
+            seen: a commit that the caller knows to have ended, and after which it has looked.
 
         Returns:
-            None; or the other commit that stands in its way, and nothing was stored.
+            None; or another commit that must end first, or be seen: then nothing was stored.
 
         Raises:
             Aborted: the lease or the ingest is lost.
@@ -239,7 +238,7 @@ class Ingests:
     async def take_turn(
         self, tenant: str, digest: Digest, data_key: str, seen: Turn | None
     ) -> Turn | None:
-        """Takes a digest's turn for a commit that isn't frozen; arguments and reply as there."""
+        """Acquires a digest's turn for a commit that isn't frozen; see `freeze`."""
         reply = await self._scripts.run(
             "take_turn",
             [Keys(tenant).turn(digest)],
@@ -250,12 +249,12 @@ class Ingests:
     async def forget(
         self, tenant: str, ref: str, data_key: str, done: Done | None, digest: Digest | None = None
     ) -> bool:
-        """Ends a frozen ingest whose commit was carried out, or can't be, by whomever.
+        """Ends a frozen ingest whose commit was carried out by any process, or can't be.
 
-        With `digest` its turn ends too, if it has it.
+        With `digest`, its turn ends too, if this commit has it.
 
         Returns:
-            False: the ref has another ingest, one that isn't frozen, or none.
+            False if the ref has another ingest, one that isn't frozen, or none.
         """
         turn = [Keys(tenant).turn(digest)] if digest else []
         return await self._forget(Keys(tenant), ref, ["", data_key], done, turn) == 1
@@ -267,11 +266,11 @@ class Ingests:
         done: Done | None = None,
         digest: Digest | None = None,
     ) -> None:
-        """Ends the ingest that the lease's stream writes; with `digest` its turn, too.
+        """Ends the ingest that the lease's stream writes, and with `digest` its turn, too.
 
         Raises:
-            Aborted: the lease is lost; the ingest may be another stream's, under the same
-                data key.
+            Aborted: the lease is lost; another stream may be writing the ingest under the
+                same data key.
         """
         keys, ref = Keys(lease.tenant), lease.ref
         turn = [keys.turn(digest)] if digest else []
@@ -290,9 +289,9 @@ class Ingests:
         )
 
     async def abort(self, tenant: str, ref: str) -> Dropped:
-        """Takes a ref from its writer and drops its ingest, unless it is frozen.
+        """Revokes a ref's lease and drops its ingest, unless the ingest is frozen.
 
-        The mark of an earlier commit goes too: nothing is remembered of the ref.
+        The mark of an earlier commit is deleted too: Redis keeps nothing about the ref.
         """
         keys = Keys(tenant)
         reply = await self._scripts.run(
@@ -307,18 +306,18 @@ class Ingests:
         return Dropped(Ingest.decode(ref, stored, parts), frozen=reply[0] == b"frozen")
 
     async def find(self, tenant: str, ref: str) -> Ingest | None:
-        """An ingest as it stands, or None; `live` is the writer's, if there is one."""
+        """An ingest as it is now, or None; `live` is as its writer reported it, if it has one."""
         found = await self._read(tenant, [ref])
         return found[0] if found else None
 
     async def find_all(self, tenant: str) -> list[Ingest]:
-        """All ingests of a tenant, those that moved longest ago first."""
+        """All ingests of a tenant, the least recently updated first."""
         return [ingest async for batch in self.each(tenant) for ingest in batch]
 
     async def each(self, tenant: str) -> AsyncIterator[list[Ingest]]:
-        """All ingests of a tenant, some at a time, those that moved longest ago first.
+        """All ingests of a tenant, in batches, the least recently updated first.
 
-        Beyond the first 10,000 one that moves meanwhile may be passed over, or come twice.
+        If there are more than 10,000, one that is updated meanwhile may be missing, or come twice.
 
         Raises:
             Unavailable: Redis can't be reached.
@@ -345,7 +344,7 @@ class Ingests:
         ]
 
     async def watch_lost(self) -> LostNonces:
-        """Subscribes to the nonces of leases that are taken away.
+        """Subscribes to the nonces of leases that are revoked.
 
         Raises:
             Unavailable: Redis can't be reached.
@@ -354,7 +353,7 @@ class Ingests:
 
 
 class LostNonces:
-    """A subscription to the nonces of leases that were taken away."""
+    """A subscription to the nonces of leases that were revoked."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -378,7 +377,7 @@ def _turn(reply: bytes | int) -> Turn | None:
 
 
 def _leased(ingest: Ingest, leased: bool) -> Ingest:
-    """What a writer that is gone had received but not made durable doesn't count."""
+    """The ingest, without bytes that a writer received but didn't make durable before it ended."""
     if leased or ingest.live == ingest.offset:
         return ingest
     return replace(ingest, live=ingest.offset)

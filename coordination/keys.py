@@ -1,6 +1,6 @@
 """The names of everything that Holdfast keeps in Redis.
 
-One hash tag per tenant, so that a script's keys share a slot of a cluster.
+There is one hash tag per tenant, so that all keys of a script are in one slot of a cluster.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import Final
 from holdfast.digests import Digest
 
 TENANTS: Final = "holdfast:tenants"
-"""Who has ingests, by when they last opened one (ms): a sorted set."""
+"""Sorted set: the tenants that have ingests, by when each last opened one (ms)."""
 
 LOST: Final = "holdfast:lost"
-"""The channel on which the nonces of leases that were taken away are announced."""
+"""The channel on which the nonces of revoked leases are announced."""
 
 
 def arrived(digest: Digest) -> str:
-    """String with a TTL: a digest whose parts were committed lately."""
+    """String with a TTL: exists for a digest whose parts were committed lately."""
     return f"holdfast:arrived:{digest}"
 
 
 def known(store: str) -> str:
-    """String: what this Redis is known by to a store."""
+    """String: the name under which a store knows this Redis."""
     return f"holdfast:store:{store}"
 
 
 def confirmed(store: str) -> str:
-    """String with a TTL: that somebody has confirmed a moment ago which Redis a store has."""
+    """String with a TTL: exists if a process has just confirmed which Redis belongs to a store."""
     return f"holdfast:confirmed:{store}"
 
 
@@ -42,15 +42,15 @@ class Keys:
         return ":".join((f"holdfast:{{{self.tenant}}}", *parts))
 
     def lease(self, ref: str) -> str:
-        """Hash: nonce and owner of the stream that may write, and since when."""
+        """Hash: nonce and owner of the stream that may write, and when it acquired the lease."""
         return self._key("lease", ref)
 
     def ingest(self, ref: str) -> str:
-        """Hash: how far an ingest is."""
+        """Hash: the state of an ingest."""
         return self._key("ingest", ref)
 
     def parts(self, ref: str) -> str:
-        """List: the parts stored so far, in order."""
+        """List: the parts that are stored so far, in order."""
         return self._key("parts", ref)
 
     def done(self, ref: str) -> str:
@@ -59,12 +59,12 @@ class Keys:
 
     @property
     def index(self) -> str:
-        """Sorted set: this tenant's refs by when they last moved (ms)."""
+        """Sorted set: this tenant's refs by when each was last updated (ms)."""
         return self._key("ingests")
 
     @property
     def gen(self) -> str:
-        """Counter with a TTL, longer than any entry's: raised by every Delete of this tenant."""
+        """Counter that every Delete of this tenant increments; its TTL exceeds every entry's."""
         return self._key("gen")
 
     def hold(self, digest: Digest) -> str:
@@ -72,9 +72,9 @@ class Keys:
         return self._key("hold", str(digest))
 
     def turn(self, digest: Digest) -> str:
-        """String with a TTL: the commit of a digest that is under way, or has ended lately."""
+        """String with a TTL: the commit of a digest that is under way, or that ended lately."""
         return self._key("turn", str(digest))
 
     def guard(self, digest: Digest) -> str:
-        """Hash with a TTL: changes of a hold that are under way, and the last one's token."""
+        """Hash with a TTL: the changes of a hold that are under way, and the last one's token."""
         return self._key("guard", str(digest))

@@ -1,9 +1,9 @@
 """Leases: the right to write a ref, kept alive, and known to be lost in time.
 
-The deadline is computed from *before* a renewal is sent, on a clock that goes on while the
-machine is suspended (`holdfast.clocks.uptime`): a reply that was slow, a process that was
-stopped or a machine that slept can only make it earlier than Redis's own. Past it, the
-writer writes nothing more.
+A deadline counts from *before* its renewal is sent, on a clock that also runs while the
+machine is suspended (`holdfast.clocks.uptime`). A slow reply, a stopped process or a
+sleeping machine can therefore only make it earlier than Redis's own. After its deadline
+the writer writes nothing more.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from holdfast.errors import Aborted, HoldfastError, Unavailable, shorten
 log = structlog.get_logger(__name__)
 
 TTL: Final = 15.0
-"""Seconds that a lease lasts without renewal: how long a dead frontend's ref stays locked."""
+"""Seconds that a lease lasts without renewal; a dead frontend's ref stays locked as long."""
 MARGIN: Final = 2.0
 """Seconds before its end at which a lease counts as lost."""
 RENEWALS: Final = 3
 """Rounds of renewal per lifetime: two may fail before a lease is lost."""
 RETRIES: Final = 15
-"""Rounds per lifetime while Redis can't be reached."""
+"""Rounds of renewal per lifetime while Redis can't be reached."""
 BATCH: Final = 32
 """Renewals under way at once."""
 
 
 def lost(ref: str) -> Aborted:
-    """The error of a writer whose lease or ingest was taken away."""
+    """The error of a writer that has lost its lease or its ingest."""
     return Aborted(
         f"ref {shorten(ref)}: this stream has lost the ref (aborted, or its lease ran out); "
         "open it again and ask STAT where to go on"
@@ -55,21 +55,21 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether nothing may be written under it any more."""
+        """Whether the writer must write nothing more under it."""
         return self.taken or self.clock() >= self.deadline
 
     def check(self) -> None:
-        """Forbids writing without it.
+        """Checks that the writer may still write.
 
         Raises:
-            Aborted: it is lost.
+            Aborted: the lease is lost.
         """
         if self.lost:
             raise lost(self.ref)
 
 
 class Leases:
-    """The leases that this process holds, renewed together on a connection of its own."""
+    """The leases that this process holds, renewed together on a connection of their own."""
 
     def __init__(
         self, scripts: Scripts, clock: Callable[[], float], ttl: float = TTL, margin: float = MARGIN
@@ -91,11 +91,11 @@ class Leases:
         return len(self._held)
 
     def sent(self) -> float:
-        """The deadline of a lease that is asked for now; take it before sending."""
+        """The deadline of a lease that is requested now; call it before sending the request."""
         return self._clock() + self.ttl - self._margin
 
     def add(self, tenant: str, ref: str, nonce: str, deadline: float) -> Lease:
-        """Begins to keep a lease alive."""
+        """Keeps a lease alive from now on."""
         lease = Lease(tenant, ref, nonce, deadline, self._clock)
         self._held[nonce] = lease
         return lease
@@ -105,17 +105,17 @@ class Leases:
         self._held.pop(lease.nonce, None)
 
     def take(self, nonce: str) -> None:
-        """Marks a lease as lost: somebody aborted its ref."""
+        """Marks a lease as lost, because a client aborted its ref."""
         if lease := self._held.get(nonce):
             lease.taken = True
 
     async def renew(self, lease: Lease) -> None:
-        """Makes a lease last longer.
+        """Renews a lease.
 
-        A renewal without a reply leaves the old deadline in force.
+        If no reply comes, the old deadline stays in force.
 
         Raises:
-            Aborted: it is lost.
+            Aborted: the lease is lost.
             Unavailable: Redis can't be reached.
         """
         deadline = self.sent()
@@ -125,7 +125,7 @@ class Leases:
         lease.deadline = max(lease.deadline, deadline)
 
     async def keep(self) -> None:
-        """Renews all leases for ever; to be cancelled."""
+        """Renews all leases until it is cancelled."""
         pause = self.ttl / RENEWALS
         while True:
             await asyncio.sleep(pause)
@@ -135,11 +135,11 @@ class Leases:
             pause = max(began + next_round - self._clock(), 0.0)
 
     async def renew_all(self) -> bool:
-        """Renews all leases once: each master's some at a time, those that end first at first.
+        """Renews all leases once, in batches for each master, the earliest deadline first.
 
-        One that fails is left to its deadline. In a cluster one master may hang, and hold
-        up no other's leases: each has batches of its own, and ends its round with one of
-        which nothing was reached.
+        A lease whose renewal fails keeps its deadline. A master of a cluster that hangs
+        doesn't delay the leases of the others: each master has its own batches, and its round
+        ends after a batch in which Redis could be reached for no lease.
 
         Returns:
             Whether Redis could be reached for all of them.
@@ -160,12 +160,12 @@ class Leases:
         return reached
 
     async def _renew_batch(self, batch: list[Lease]) -> int:
-        """Renews leases at once; returns for how many Redis couldn't be reached."""
+        """Renews leases concurrently; returns for how many Redis couldn't be reached."""
         results = await asyncio.gather(
             *(self.renew(lease) for lease in batch), return_exceptions=True
         )
         for lease, result in zip(batch, results, strict=True):
-            # Whatever it is, the other leases must be kept.
+            # Whatever the error is, the other leases must be kept alive.
             if isinstance(result, BaseException) and not isinstance(result, HoldfastError):
                 log.error("a lease can't be renewed", ref=lease.ref, exc_info=result)
         return sum(isinstance(result, Unavailable) for result in results)

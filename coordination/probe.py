@@ -1,4 +1,4 @@
-"""Whether a Redis can be relied on: its version, its memory policy, its scripts."""
+"""Checks whether a Redis is fit for use: its version, its memory policy, its scripts."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ from holdfast.errors import ConfigurationError, HoldfastError, PermissionDenied,
 
 OLDEST: Final = (6, 2)
 PATIENCE: Final = 3.0
-"""Seconds within which all answers must have come."""
+"""Seconds within which all answers must arrive."""
 ANSWER: Final = 1.0
 """Seconds for an answer to a PING."""
 SKEW: Final = 60.0
-"""Seconds between the clocks that are worth a remark."""
+"""Seconds between two clocks above which the difference is reported."""
 RESP: Final = b"+-:$*"
-"""What every reply of a Redis begins with: one of these."""
+"""Every reply of a Redis begins with one of these bytes."""
 TENANT: Final = "holdfast-doctor"
-"""Whose keys the scripts are tried on; random names keep runs apart."""
+"""The tenant on whose keys the scripts are tried; random names keep runs apart."""
 STORED: Final = Checkpoint(
     offset=1, live=1, part_size=1, upload_id="upload", begun=0.0, hash="", full=True
 )
-"""At the end of the part that is tried: its one byte."""
+"""The checkpoint that is tried: at the end of a part of one byte."""
 TAIL: Final = SavedTail(key="tail", size=1, sums=b"", offset=2, hash="", crc=0, crc_filled=1)
-"""The tail that is tried: one byte more."""
+"""The tail that is tried: one more byte."""
 
 
 async def probe(client: Client) -> tuple[Check, ...]:
-    """Looks at a Redis, at every node of a cluster.
+    """Checks a Redis, or every master of a cluster.
 
     Raises:
-        ConfigurationError: what answers isn't a Redis.
+        ConfigurationError: the server that answers isn't a Redis.
         PermissionDenied: it refuses the credentials.
         Unavailable: it can't be reached, or is loading its data.
     """
     async with translated(PATIENCE):
         nodes = await _nodes(client)
         if any(info.get("loading") for info in nodes.values()):
-            # It answers INFO, but no script: that says nothing about its fitness.
+            # It answers INFO but runs no script yet, which says nothing about its fitness.
             raise redis_errors.BusyLoadingError("as it does after a start")
         checks = [check for name, info in nodes.items() for check in _look_at(name, info)]
-        # A replica takes no writes: that it doesn't is no finding of its own.
+        # A replica refuses the scripts' writes; its role is reported already.
         if all(check.ok for check in checks if check.essential):
             checks.append(await _scripts(client))
     return tuple(checks)
@@ -69,8 +69,8 @@ async def probe(client: Client) -> tuple[Check, ...]:
 async def skew(client: Client, clock: Callable[[], float] = time.time) -> Check:
     """Compares Redis's clock with this machine's, in s since 1970.
 
-    Leases and what is remembered run out by Redis's clock alone, and it may be wrong; but where it
-    is, other clocks of the fleet may be, too.
+    Leases and cached entries expire by Redis's clock alone, so it does no harm there if that clock
+    is wrong. But then other clocks of the fleet may be wrong, too.
 
     Raises:
         Unavailable: it can't be reached.
@@ -112,10 +112,10 @@ def _is_cluster(client: Client) -> bool:
 
 
 async def first_words(client: Client) -> bytes:
-    """What the server says to a PING of one line; b"" if it can't be asked.
+    """The server's answer to a one-line PING; b"" if there is none.
 
-    Many servers answer a line that they don't know and hang up, and what redis-py
-    then sees may be the hanging up alone.
+    Many servers that aren't a Redis answer an unknown line and close the connection, and
+    redis-py may then see only that it was closed.
     """
     address = _address(client)
     if address is None:
@@ -132,7 +132,7 @@ async def first_words(client: Client) -> bytes:
 
 
 async def speaks_tls(client: Client) -> bool:
-    """Whether the server speaks TLS, with whatever certificate."""
+    """Whether the server speaks TLS; its certificate isn't verified."""
     address = _address(client)
     if address is None:
         return False
@@ -148,7 +148,7 @@ async def speaks_tls(client: Client) -> bool:
 
 
 def _address(client: Client) -> tuple[str, int] | None:
-    """Host and port of a single server; None of anything else."""
+    """Host and port of a single server; None for anything else."""
     if not isinstance(client, Redis):
         return None
     options = client.connection_pool.connection_kwargs
@@ -202,11 +202,11 @@ def _look_at(node: str, info: Mapping[str, Any]) -> Sequence[Check]:
 
 
 def _replicas(where: str, info: Mapping[str, Any]) -> Iterator[Check]:
-    """A master with replicas must stop taking writes when it has lost them."""
+    """Checks that a master with replicas refuses writes once it has lost them."""
     replicas = int(info.get("connected_slaves", 0))
     if not replicas or info.get("role", "master") != "master":
         return
-    # INFO has this line only where both min-replicas settings are set.
+    # INFO has this line only if both min-replicas settings are set.
     bound = "min_slaves_good_slaves" in info
     yield Check(
         f"{where}replicas",
@@ -223,7 +223,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 async def _scripts(client: Client) -> Check:
-    """Takes an ingest and a hold through their lives, which runs every script once."""
+    """Runs the scripts, by taking an ingest and a hold through their lives."""
     try:
         await _ingest(client)
         await _hold(client, HoldCache(Scripts(client), new_token=lambda: secrets.token_hex(8)))
@@ -238,7 +238,7 @@ async def _scripts(client: Client) -> Check:
 
 
 async def _clean_up(client: Client) -> None:
-    """Leaves nothing behind: what a hold's change leaves would last for some hours."""
+    """Deletes what the trial left: a counter that a hold's change leaves would last for hours."""
     keys = Keys(TENANT)
     async with translated():
         await client.zrem(TENANTS, TENANT)

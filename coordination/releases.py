@@ -1,8 +1,8 @@
-"""Leases that are over, though Redis couldn't be told, or hasn't said that it knows.
+"""Leases that this process no longer needs, but that Redis may still have.
 
-Until a lease runs out nobody else can write its ref. So one that couldn't be released, and one
-that was asked for in vain, because the reply to `open` was lost or nobody waited for it any more,
-is released again and again, for as long as Redis may have it.
+Until a lease expires, no other stream can write its ref. So two kinds are released again and
+again, for as long as Redis may have them: a lease that couldn't be released, and one whose reply
+to `open` was lost, or whose stream was gone before the reply came.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A lease to release. From `until` on, in s, Redis has forgotten it."""
+    """A lease to release. By `until`, in s, it has expired in Redis in any case."""
 
     tenant: str
     ref: str
@@ -35,11 +35,11 @@ class Releases:
     """Releases the leases of one process."""
 
     def __init__(self, ingests: Ingests, clock: Callable[[], float], ttl: float) -> None:
-        """Nothing is owed yet.
+        """Begins with no lease to release.
 
         Args:
-            ingests: whose leases they are.
-            clock: never set back, in s, those of a suspended machine included.
+            ingests: releases the leases in Redis.
+            clock: in s; it is never set back, and also runs while the machine is suspended.
             ttl: seconds that a lease lasts without renewal.
         """
         self._ingests = ingests
@@ -53,7 +53,7 @@ class Releases:
         return len(self._owed)
 
     async def release(self, tenant: str, ref: str, nonce: str) -> None:
-        """Releases a lease; if that fails or is broken off, it is owed.
+        """Releases a lease; if that fails or is cancelled, the lease is released later.
 
         Raises:
             HoldfastError: Redis can't be reached, or refuses.
@@ -65,19 +65,19 @@ class Releases:
             raise
 
     def owe(self, tenant: str, ref: str, nonce: str) -> None:
-        """Has a lease released soon, which Redis may have, or be about to have."""
+        """Schedules the release of a lease that Redis may have, or may have soon."""
         self._owed[nonce] = Owed(tenant, ref, nonce, self._clock() + self._ttl)
         self._some.set()
 
     async def keep(self) -> None:
-        """Releases what is owed, for ever; to be cancelled."""
+        """Releases scheduled leases until it is cancelled."""
         while True:
             await self._some.wait()
             await asyncio.sleep(self._ttl / RETRIES)
             await self.retry()
 
     async def retry(self) -> None:
-        """Tries once to release what is owed: some of it, if that is much."""
+        """Tries once to release the scheduled leases, or the first of them if there are many."""
         results = await asyncio.gather(
             *map(self._retry, [*islice(self._owed.values(), BATCH)]), return_exceptions=True
         )

@@ -1,4 +1,4 @@
-"""The Lua scripts beside this module, run by their hash.
+"""The Lua scripts in the folder `lua`, run by their hash.
 
 Every change in Redis is one of them. Each is safe to run twice, because redis-py
 sends a request again when its reply was lost.
@@ -62,21 +62,21 @@ class Scripts:
     """Runs scripts on one client."""
 
     def __init__(self, client: Client, backend: Backend | None = None) -> None:
-        """Nothing is sent yet.
+        """Sends nothing yet.
 
         Args:
             client: of one Redis.
-            backend: learns whether that answers.
+            backend: records whether that Redis answers.
         """
         self._client = client
         self._backend = backend
 
     def master_of(self, key: str) -> str:
-        """Names the server on which a script of that key runs, as far as it is known."""
+        """Names the server on which a script with that key runs, as far as it is known."""
         return master_of(self._client, key)
 
     async def run(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:  # noqa: ANN401 -- what the script returns, documented in its header
-        """Runs a script; its header says what the keys, arguments and reply are.
+        """Runs a script; its header documents the keys, the arguments and the reply.
 
         Raises:
             Unavailable: Redis can't be reached, or can't write now.

@@ -1,9 +1,9 @@
 """The master that sentinels name, looked up anew for each connection.
 
-redis-py's own client of a sentinel fails where all connections are in use, and
-when a master changes it closes connections that others have just taken. Here a
-connection asks the sentinels whom to connect to, and ends when its server turns
-out to be a replica by now; the pool is the ordinary one that waits.
+redis-py's own client of a sentinel fails if all connections are in use, and when the
+master changes, it closes connections that others have just acquired. Here each
+connection asks the sentinels for the master's address, and closes itself once its
+server turns out to be a replica; the pool is redis-py's ordinary pool that waits.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from holdfast import keepalive
 from holdfast.tasks import begin, wait_for_end
 
 SENTINEL_TIMEOUT: Final = 0.3
-"""Seconds for one sentinel: one that is gone must leave time to ask the next."""
+"""Seconds for one sentinel: if it doesn't answer, time must be left to ask the next."""
 
 
 class _Watchers:
-    """Sentinels; connections that are made at the same time ask them once."""
+    """The sentinels; connections that are made at the same time share one question to them."""
 
     def __init__(self, sentinel: Sentinel, service: str) -> None:
         self._sentinel = sentinel
@@ -34,7 +34,7 @@ class _Watchers:
         self._asking: asyncio.Task[tuple[str, int]] | None = None
 
     async def master(self) -> tuple[str, int]:
-        """Host and port of today's master."""
+        """Host and port of the current master."""
         if self._asking is None or self._asking.done():
             self._asking = begin(self._ask())
         return await wait_for_end(self._asking)
@@ -44,7 +44,7 @@ class _Watchers:
         return str(host), int(port)
 
     async def aclose(self) -> None:
-        """Closes the connections to them."""
+        """Closes the connections to the sentinels."""
         for client in self._sentinel.sentinels:
             await client.aclose()
 
@@ -62,7 +62,7 @@ class _MasterConnection(Connection):
         try:
             return await super().read_response(*args, **options)
         except redis_errors.ResponseError as error:
-            # Redis 6.2 quotes the code of an error that a script met.
+            # Redis 6.2 quotes the code of an error that a command in a script returned.
             if isinstance(error, redis_errors.ReadOnlyError) or "-READONLY " in str(error):
                 await self.disconnect()
                 raise redis_errors.ConnectionError("the master is a replica by now") from error
@@ -74,7 +74,7 @@ class _MasterTlsConnection(_MasterConnection, SSLConnection):
 
 
 class _Master(Redis):
-    """Closing it closes the connections to the sentinels too."""
+    """A client of the master; closing it closes the connections to the sentinels too."""
 
     watchers: _Watchers
 
@@ -90,8 +90,8 @@ def master(
 
     Args:
         hosts: the sentinels.
-        service: how they call the master.
-        tls: whether sentinels and servers speak it.
+        service: the sentinels' name for the master.
+        tls: whether sentinels and servers speak TLS.
         options: of the pool and of the connections to the master.
     """
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
@@ -99,7 +99,7 @@ def master(
         sentinel_kwargs={
             "socket_timeout": SENTINEL_TIMEOUT,
             "socket_connect_timeout": SENTINEL_TIMEOUT,
-            # The next sentinel is the second try.
+            # Instead of a retry, the next sentinel is asked.
             "retry": Retry(NoBackoff(), retries=0),
             "protocol": 2,
             "socket_keepalive": True,

@@ -1,8 +1,8 @@
-"""Ingests that nobody has moved for long, found through the index of tenants.
+"""Ingests that nobody has updated for long, found through the index of tenants.
 
-A collector may ask at any time and beside others: each answer is one script's, so
-that a stream that opens the ref at the same moment comes either before it, and
-keeps its ingest, or after it, and finds none.
+A collector may ask at any time, concurrently with others. One script decides on each
+ingest: a stream that opens the ref at the same moment either comes before the script
+and keeps its ingest, or comes after it and finds none.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from holdfast.coordination.keys import TENANTS, Keys
 from holdfast.coordination.scripts import Scripts, pairs, text
 
 BATCH: Final = 500
-"""Refs read at once."""
+"""Refs that are read by one request."""
 
 
 class Fate(Enum):
     """What becomes of an ingest."""
 
     KEPT = "kept"
-    """It is being written, or has moved since."""
+    """It is being written, or was updated since."""
     FROZEN = "frozen"
-    """A commit of it is under way and nobody carries it out."""
+    """A commit of it was begun, and nobody is finishing it."""
     GONE = "gone"
     """It was dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """An ingest's fate, and what it was; None where only an index entry was left."""
+    """An ingest's fate, and the ingest as it was; None if only its index entry was left."""
 
     fate: Fate
     ingest: Ingest | None
@@ -49,14 +49,14 @@ class Announced:
 
 
 class StaleIngests:
-    """The ingests of all tenants, as a collector looks at them."""
+    """The ingests of all tenants, as a collector sees them."""
 
     def __init__(self, client: Client, scripts: Scripts) -> None:
         self._client = client
         self._scripts = scripts
 
     async def tenants(self) -> list[Announced]:
-        """All who have, or had, ingests.
+        """All tenants that have, or had, ingests.
 
         Raises:
             Unavailable: Redis can't be reached.
@@ -66,7 +66,7 @@ class StaleIngests:
         return [Announced(text(name), int(score)) for name, score in found]
 
     async def refs(self, tenant: str, until_ms: int) -> list[str]:
-        """A tenant's refs that last moved at `until_ms` (since 1970) or earlier.
+        """A tenant's refs that were last updated at `until_ms` (since 1970) or earlier.
 
         Raises:
             Unavailable: Redis can't be reached.
@@ -84,14 +84,14 @@ class StaleIngests:
     async def judge(
         self, tenant: str, ref: str, *, frozen_ms: int, stale_ms: int, change: bool
     ) -> Judged:
-        """Drops an ingest if it is left behind and not frozen.
+        """Drops an ingest if it is abandoned and not frozen.
 
         Args:
             tenant: whose ref it is.
             ref: the ingest.
-            frozen_ms: last moment, in ms since 1970, at which a frozen one is left behind.
+            frozen_ms: a frozen ingest last updated then (ms since 1970) or earlier is abandoned.
             stale_ms: the same for others.
-            change: False: only says what would become of it.
+            change: False only reports what would become of it.
 
         Raises:
             Unavailable: Redis can't be reached.
@@ -119,10 +119,10 @@ class StaleIngests:
             return not await self._client.exists(Keys(tenant).index)
 
     async def leave(self, announced: Announced) -> bool:
-        """Takes a tenant out of the index; False if it was announced again since it was read.
+        """Removes a tenant from the index; False if it was announced again since it was read.
 
-        Safe for a tenant that was announced long ago and had no ingests after it was
-        read: whoever opens one announces first.
+        This is safe for a tenant that was announced long ago and had no ingests after
+        the index was read: a stream announces its tenant before it opens an ingest.
 
         Raises:
             Unavailable: Redis can't be reached.

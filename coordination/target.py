@@ -1,12 +1,12 @@
-"""Redis URLs, taken apart.
+"""Redis URLs, parsed.
 
     redis://[user:pass@]host:port/db      rediss:// the same over TLS
     unix:///path/to.sock?db=0
     redis+sentinel://[user:pass@]host:port,host:port/service/db
     redis+cluster://[user:pass@]host:port,host:port
 
-Sentinel and cluster URLs take `?tls=1`. What is special in a user or a password
-(`/ @ : ? # %`) is percent-encoded.
+Sentinel and cluster URLs accept `?tls=1`. Special characters in a user or a password
+(`/ @ : ? # %`) are percent-encoded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MANY: Final = frozenset({"redis+sentinel", "redis+cluster"})
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a URL names; all but `scheme` and `url` only of sentinels and clusters."""
+    """A parsed URL; only sentinel and cluster URLs fill more than `scheme` and `url`."""
 
     scheme: str
     url: str
@@ -41,8 +41,8 @@ class Target:
         """Reads a URL of one of the forms above.
 
         Raises:
-            ConfigurationError: it is none of them. The message quotes nothing that
-                may be part of a password.
+            ConfigurationError: it has none of these forms. The message quotes nothing
+                that may be part of a password.
         """
         try:
             parts = urlsplit(url)
@@ -72,7 +72,7 @@ class Target:
 
 
 def place(url: str) -> str:
-    """Where a URL points, for people: without user and password.
+    """Where a URL points, for messages: without user and password.
 
     Raises:
         ConfigurationError: it is malformed.

@@ -1,15 +1,15 @@
--- Takes a ref from its writer and drops its ingest and what is known of an earlier
--- commit; a frozen ingest is left alone.
+-- Revokes a ref's lease, and drops its ingest and the mark of an earlier commit; a frozen
+-- ingest and its lease are kept.
 -- KEYS: lease, ingest, parts, index, done
 -- ARGV: ref, channel on which lost nonces are announced
 -- Returns: {"frozen", {field, value, …}, {part, …}} or {"gone", {field, value, …}}
--- Run twice: there is nothing left to drop.
+-- Run twice: nothing is left to drop.
 if redis.call('HEXISTS', KEYS[2], 'frozen') == 1 then
   return {'frozen', redis.call('HGETALL', KEYS[2]), redis.call('LRANGE', KEYS[3], 0, -1)}
 end
 local nonce = redis.call('HGET', KEYS[1], 'nonce')
 if nonce then
-  -- First, because it is what access rules forbid most often: then nothing has changed.
+  -- This comes first because access rules forbid it most often: then nothing has changed.
   redis.call('PUBLISH', ARGV[2], nonce)
 end
 local ingest = redis.call('HGETALL', KEYS[2])

@@ -1,8 +1,8 @@
--- Asks whether the announcement of a change is still in force, and is the only one.
+-- Checks whether the announcement of a change is still in force and is the only one.
 -- KEYS: guard
 -- ARGV: token of the change
--- Returns: 1, or 0 when it is gone, or another change is under way.
--- Run twice: nothing is changed; the write keeps a demoted master from answering.
+-- Returns: 1, or 0 if it is gone or another change is under way.
+-- Run twice: nothing changes; the write makes a demoted master refuse the script.
 redis.call('HDEL', KEYS[1], 'no such field')
 local own, seen = 'change:' .. ARGV[1], 0
 for field, value in pairs(redis.call('HGETALL', KEYS[1])) do

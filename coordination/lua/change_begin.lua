@@ -1,10 +1,10 @@
--- Announces a change of what a tenant holds of a digest, before S3 is touched.
+-- Announces a change of what a tenant holds of a digest, before the change touches S3.
 -- KEYS: gen, hold, guard
--- ARGV: token of the change, ttl of the guard (ms), ttl of gen (ms), "1" to forget all of
---       the tenant's entries, how many other changes are kept apart
+-- ARGV: token of the change, ttl of the guard (ms), ttl of gen (ms), "1" to invalidate all
+--       of the tenant's entries, how many other changes the guard lists one by one
 -- Returns: 1
--- Run twice: gen is raised twice, and a run after the change's end keeps fills away
--- until it has run out; both cost misses only.
+-- Run twice: gen is incremented twice, and after a run that follows the change's end, fills
+-- are refused until that announcement expires. Both cost only misses.
 local time = redis.call('TIME')
 local now, ttl = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[2])
 local own, others, earlier = 'change:' .. ARGV[1], {}, 0
@@ -12,7 +12,7 @@ local fields = redis.call('HGETALL', KEYS[3])
 for i = 1, #fields, 2 do
   local began = tonumber(string.match(fields[i + 1], '^began:(%d+)$'))
   if began and began > now then
-    -- The clock was set back; it began before now in any case.
+    -- The clock was set back; the change began before now in any case.
     began = now
     redis.call('HSET', KEYS[3], fields[i], string.format('began:%.0f', now))
   end
@@ -24,8 +24,9 @@ for i = 1, #fields, 2 do
     others[#others + 1] = {fields[i], began}
   end
 end
--- Those that began first are folded into one that lasts as long as the last of them. If one
--- is still under way, it isn't confirmed any more, and its end doesn't end that.
+-- The changes that began first are merged into one that lasts as long as the last of them. If
+-- one of them is still under way, it can't be confirmed any more, and its end doesn't remove
+-- the merged one.
 table.sort(others, function(one, other) return one[2] < other[2] end)
 for i = 1, #others - ARGV[5] do
   earlier = math.max(earlier, others[i][2])

@@ -1,9 +1,9 @@
--- Announces that a change is through: what was looked up during it isn't filled in.
+-- Announces the end of a change: a fill whose look-up was made during the change is refused.
 -- KEYS: hold, guard
 -- ARGV: token of the change, ttl of the guard (ms)
 -- Returns: 1
--- Run twice: the guard gets yet another token, made with the time: one that had been
--- there before would let in what was looked up under it.
+-- Run twice: the guard gets another new token, made with the time: a token that it has had
+-- before would allow fills whose look-up was made under that one.
 local time = redis.call('TIME')
 redis.call('HDEL', KEYS[2], 'change:' .. ARGV[1])
 redis.call('HSET', KEYS[2], 'token', ARGV[1] .. ':' .. time[1] .. ':' .. time[2])

@@ -1,12 +1,12 @@
--- Records a stored part, and everything that is true up to its end.
+-- Records a stored part, and the state of the ingest at its end.
 -- KEYS: lease, ingest, parts, index
 -- ARGV: nonce, data key, ref, now (ns), part number, part, its end, number of fields n,
 --       n × (field, value), further fields to remove
--- Returns: 1; 0 when the lease or the ingest is lost, or a commit of it is under
---          way; -1 when a part before is missing.
--- Run twice: a part that is there already is set to the same value. The last one
--- may be replaced: it was sent early and short, and then more bytes came. A run that
--- was overtaken by later bytes changes nothing.
+-- Returns: 1; 0 if the lease or the ingest is lost, or a commit of it is under way; -1 if
+--          an earlier part is missing.
+-- Run twice: a part that is there already is set to the same value. The last part may be
+-- replaced: if it was sent early and short, more bytes may have come. If later bytes were
+-- recorded before this run, it changes nothing.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] or
     redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] or
     redis.call('HEXISTS', KEYS[2], 'frozen') == 1 then

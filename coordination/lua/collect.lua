@@ -1,11 +1,11 @@
--- Drops an ingest that nobody has moved for long; one that is being written, or that
--- has moved since, is left alone, and a frozen one is returned to be carried out.
+-- Drops an ingest that nobody has updated for long. One that is being written, or was
+-- updated since, is kept; a frozen one is returned, so that the caller can carry it out.
 -- KEYS: lease, ingest, parts, index
--- ARGV: ref, last moment (ms) at which a frozen one counts as left behind, last moment
---       (ms) at which another one does, "1" to change nothing
+-- ARGV: ref, when a frozen ingest must have been updated last to count as abandoned (ms),
+--       the same for others (ms), "1" to change nothing
 -- Returns: {"kept"}, {"frozen", {field, value, …}, {part, …}} or
---          {"gone", {field, value, …}}, without fields where only its index entry was left
--- Run twice: there is nothing left to drop.
+--          {"gone", {field, value, …}}, without fields if only its index entry was left
+-- Run twice: nothing is left to drop.
 local ingest = redis.call('HGETALL', KEYS[2])
 local dry = ARGV[4] == '1'
 if #ingest > 0 then

@@ -1,8 +1,8 @@
--- Reads ingests as they stand, and whether somebody writes them.
+-- Reads ingests as they are now, and whether a stream is writing each of them.
 -- KEYS: (ingest, lease) of each ref
 -- ARGV: none
--- Returns: {{field, value, …}, 1 or 0} for each ref, one after the other; no fields
---          where there is no ingest.
+-- Returns: {field, value, …}, 1 or 0 for each ref, all in one flat list; no fields if there
+--          is no ingest.
 -- Run twice: it changes nothing.
 local found = {}
 for i = 1, #KEYS, 2 do

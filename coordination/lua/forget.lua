@@ -1,13 +1,13 @@
--- Ends an ingest: committed (with a done mark), dropped or thawed (without). Its turn, if it
--- has it, ends too: those that come next learn of a commit, and not of what was dropped.
+-- Ends an ingest: a committed one (with a done mark), or a dropped or thawed one (without).
+-- Its turn, if it has it, ends too: the next commits learn of a commit, not of a drop.
 -- KEYS: lease, ingest, parts, index, done, turn (or none)
--- ARGV: nonce of the stream that ends its own ingest, or "" where a frozen commit was
---       carried out, by whomever; data key, ref, done mark or "", its ttl (ms), ttl of an
---       ended turn (ms)
--- Returns: 1; 0 when the ref has another ingest by now, or none, or, without a nonce, one
---          that isn't frozen; -1 when the lease isn't ours any more.
--- Run twice: the data key isn't there any more, so a slow second run can't hit
--- the ref's next ingest.
+-- ARGV: nonce of the stream that ends its own ingest, or "" if any process carried out a
+--       frozen commit; data key, ref, done mark or "", its ttl (ms), ttl of an ended turn
+--       (ms)
+-- Returns: 1; 0 if the ref has another ingest by now, or none, or, without a nonce, one
+--          that isn't frozen; -1 if the lease isn't ours any more.
+-- Run twice: the data key isn't there any more, so that a slow second run can't end the
+-- ref's next ingest.
 if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
   return -1
 end
@@ -15,7 +15,7 @@ if redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] then
   return 0
 end
 if ARGV[1] == '' and redis.call('HEXISTS', KEYS[2], 'frozen') == 0 then
-  -- A failover has lost the commit, and another stream goes on with the same data key.
+  -- A failover has lost the commit, and another stream may be writing under the same data key.
   return 0
 end
 redis.call('DEL', KEYS[2], KEYS[3])

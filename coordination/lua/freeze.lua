@@ -1,10 +1,10 @@
--- Stores what a commit will write, so that whoever finds it can carry it out, and takes the
--- turn of its digest, where one is given.
+-- Stores what a commit will write, so that any process that finds it can carry it out. If
+-- the key of its digest's turn is given, it acquires that turn.
 -- KEYS: lease, ingest, turn (or none)
--- ARGV: nonce, data key, frozen commit, the turn that the caller has seen the end of, or "",
+-- ARGV: nonce, data key, frozen commit, the turn whose end the caller has seen, or "",
 --       ttl of a turn (ms)
--- Returns: 1, or 0 when the lease or the ingest is lost, or another commit of it is
---          under way; or the turn, when another commit has it, or has ended since.
+-- Returns: 1; 0 if the lease or the ingest is lost, or another commit of it is under way;
+--          or the turn, if another commit has it or has ended since.
 -- Run twice: the same text is there already, and the turn is ours.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] or
     redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] then

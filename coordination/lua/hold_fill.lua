@@ -1,10 +1,10 @@
--- Remembers what a tenant holds of a digest, unless a change of it was under way
+-- Caches what a tenant holds of a digest, unless a change of it was under way at some time
 -- since the look-up.
 -- KEYS: gen, hold, guard
 -- ARGV: gen, server, guard token and time (ms) of the look-up, entry, ttl of an entry (ms),
 --       ttl of a guard (ms)
--- Returns: 1, or 0 when refused.
--- Run twice: what was under way or has changed since the first run refuses the second.
+-- Returns: 1, or 0 if the fill is refused.
+-- Run twice: the second run is refused if a change was under way since the look-up.
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local replid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
 local server = run and replid and run .. ':' .. replid or ''
@@ -14,7 +14,7 @@ if server == '' or server ~= ARGV[2] or (redis.call('GET', KEYS[1]) or '0') ~= A
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- After so long the guard of a change that ended since may be gone.
+-- After that time, the guard of a change that ended since may have expired.
 if now - ARGV[4] >= tonumber(ARGV[7]) then
   return 0
 end

@@ -1,14 +1,14 @@
--- Asks the cache what a tenant holds of some digests. It writes, so that a master
--- that was demoted, or has lost its replicas, refuses it.
+-- Asks the cache what a tenant holds of some digests. The script writes, so that a master
+-- that was demoted, or that has lost its replicas, refuses it.
 -- KEYS: gen, then hold and guard of each digest
 -- ARGV: ttl of an entry (ms)
 -- Returns: {gen, server, now (ms), then for each digest guard token and entry or ""};
--- an entry only if it was filled under today's gen and by today's server.
--- Run twice: it only makes what is there last longer. gen outlasts every entry, so
--- that it can't reach an old entry's number a second time.
+-- an entry only if it was filled under the current gen and by the current server.
+-- Run twice: it only extends the ttl of what is there. gen outlasts every entry, so that
+-- it can't reach the number of an old entry a second time.
 redis.call('PEXPIRE', KEYS[1], 2 * ARGV[1])
 local gen = redis.call('GET', KEYS[1]) or '0'
--- A process keeps its run id when it is demoted and promoted again; replid changes then.
+-- A process that is demoted and promoted again keeps its run id, but its replid changes.
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local replid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
 local server = run and replid and run .. ':' .. replid or ''

@@ -1,8 +1,8 @@
--- Says what this Redis is known by to a store, and makes it known if it isn't.
--- KEYS: what it is known by
--- ARGV: what it is to be known by, "" to ask only
--- Returns: what it is known by, "" if it isn't.
--- Run twice: it is known already.
+-- Returns the name under which a store knows this Redis, and sets it if there is none.
+-- KEYS: the name
+-- ARGV: the name to set if there is none; "" only to ask
+-- Returns: the name, or "" if there is none.
+-- Run twice: the name is set already.
 local known = redis.call('GET', KEYS[1])
 if known then
   return known

@@ -1,8 +1,8 @@
--- Takes a tenant out of the index of tenants, unless it was announced again since.
+-- Removes a tenant from the index of tenants, unless it was announced again since.
 -- KEYS: tenants
--- ARGV: tenant, when it was announced (ms), as it was read
--- Returns: 1, or 0 when it was announced again, or is gone.
--- Run twice: it is gone already.
+-- ARGV: tenant, when it was announced (ms), as the caller read it
+-- Returns: 1, or 0 if it was announced again or is gone.
+-- Run twice: the tenant is gone already.
 local announced = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not announced or tonumber(announced) ~= tonumber(ARGV[2]) then
   return 0

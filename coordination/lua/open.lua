@@ -1,10 +1,10 @@
--- Takes the lease on a ref and returns its ingest, which is made if there is none.
+-- Acquires the lease on a ref and returns its ingest, which is created if there is none.
 -- KEYS: lease, ingest, parts, index, done
 -- ARGV: nonce, owner, ttl (ms), now (ns), data key of a new ingest, ref
 -- Returns: {"held", owner, since (ns), remaining ttl (ms)}
 --      or: {"open", {field, value, …}, {part, …}, done mark or ""}
--- Run twice: the nonce is known, so the second run changes nothing but the ttl,
--- however far the writer has come by then.
+-- Run twice: the nonce is known, so that the second run changes nothing but the ttl, no
+-- matter what the writer has done since.
 local holder = redis.call('HGET', KEYS[1], 'nonce')
 if holder and holder ~= ARGV[1] then
   local lease = redis.call('HMGET', KEYS[1], 'owner', 'since')
@@ -19,12 +19,12 @@ if not holder then
     redis.call('ZADD', KEYS[4], string.sub(ARGV[4], 1, -7), ARGV[6])
   elseif redis.call('HEXISTS', KEYS[2], 'frozen') == 0 then
     if redis.call('LLEN', KEYS[3]) == 0 and redis.call('HEXISTS', KEYS[2], 'sealed') == 0 then
-      -- Without parts nothing durable is under the data key, but an earlier writer may
+      -- Without parts, no durable bytes are under the data key, but an earlier writer may
       -- have put a small object there, which must never change.
       redis.call('HSET', KEYS[2], 'data_key', ARGV[5])
       redis.call('HDEL', KEYS[2], 'upload_id', 'begun')
     end
-    -- What an earlier writer received but couldn't make durable is gone.
+    -- Bytes that an earlier writer received but couldn't make durable are lost.
     redis.call('HSET', KEYS[2], 'live', redis.call('HGET', KEYS[2], 'offset'))
   end
 end

@@ -1,8 +1,8 @@
--- Gives an ingest without parts another data key: a small object was put under the
--- old one, and then more bytes came.
+-- Gives an ingest without parts another data key: a small object was put under the old
+-- key, and then more bytes came.
 -- KEYS: lease, ingest
 -- ARGV: nonce, old data key, new data key
--- Returns: 1, or 0 when the lease or the ingest is lost, or a commit of it is under way.
+-- Returns: 1, or 0 if the lease or the ingest is lost, or a commit of it is under way.
 -- Run twice: the new data key is there already.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
   return 0

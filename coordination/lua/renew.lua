@@ -1,8 +1,8 @@
--- Makes a lease last longer, if it is still ours.
+-- Renews a lease if it is still ours.
 -- KEYS: lease
 -- ARGV: nonce, ttl (ms)
--- Returns: 1, or 0 when the lease is lost.
--- Run twice: it lasts as long after the second run as after the first.
+-- Returns: 1, or 0 if the lease is lost.
+-- Run twice: each run sets the same ttl.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
   return 0
 end

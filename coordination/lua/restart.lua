@@ -1,8 +1,8 @@
--- Begins an ingest anew at offset 0, under a new data key: parts of the old
--- upload may still land.
+-- Begins an ingest anew at offset 0, under a new data key, because parts of the old upload
+-- may still reach the store.
 -- KEYS: lease, ingest, parts, index
 -- ARGV: nonce, old data key, new data key, ref, now (ns)
--- Returns: 1, or 0 when the lease or the ingest is lost, or a commit of it is under way.
+-- Returns: 1, or 0 if the lease or the ingest is lost, or a commit of it is under way.
 -- Run twice: the new data key is there already.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
   return 0

@@ -1,8 +1,8 @@
--- Takes an ingest back to its last part boundary: its tail, or a short last part,
--- can't be built upon.
+-- Returns an ingest to its last part boundary, because nothing can be appended to its tail
+-- or to its short last part.
 -- KEYS: lease, ingest, parts
 -- ARGV: nonce, data key, parts to keep, offset of the boundary
--- Returns: 1, or 0 when the lease or the ingest is lost, or a commit of it is under way.
+-- Returns: 1, or 0 if the lease or the ingest is lost, or a commit of it is under way.
 -- Run twice: the list is trimmed to the same length again.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] or
     redis.call('HGET', KEYS[2], 'data_key') ~= ARGV[2] or

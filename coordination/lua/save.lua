@@ -1,10 +1,11 @@
--- Changes fields of an ingest, if the lease is ours and the data key is that one.
+-- Changes fields of an ingest if the lease is ours and the ingest has that data key.
 -- KEYS: lease, ingest, index
--- ARGV: nonce, data key, ref, now (ns), number of fields n, n × (field, value), further fields to remove
--- Returns: 1; 0 when the lease is lost; -1 when the ref has another ingest or none,
---          or a commit of it is under way.
+-- ARGV: nonce, data key, ref, now (ns), number of fields n, n × (field, value),
+--       further fields to remove
+-- Returns: 1; 0 if the lease is lost; -1 if the ref has another ingest or none, or a commit
+--          of it is under way.
 -- Run twice: the same values are set again. An offset only grows: a run that sets one
--- and was overtaken by a later one, a checkpoint's included, changes nothing.
+-- changes nothing if that offset or a later one, a checkpoint's included, is there already.
 if redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
   return 0
 end
