@@ -109,7 +109,7 @@ def _retry(retries: int) -> Retry:
 
 
 class _Cluster(RedisCluster):
-    """A cluster whose requests wait for a connection, where redis-py's own would fail.
+    """A cluster whose requests wait for a connection; with redis-py alone they would fail.
 
     Each master has turns of its own: one that hangs doesn't delay the requests of the others.
     """

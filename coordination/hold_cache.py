@@ -148,7 +148,7 @@ class HoldCache:
         except asyncio.CancelledError:
             _tell((*asked, *waiting), Unavailable("this frontend stops; ask another one"))
             raise
-        except Exception as error:  # noqa: BLE001 -- it is told to those who asked
+        except Exception as error:  # noqa: BLE001 -- those who asked get it
             # Those who wait for the next request fail too, so that nobody waits for two deadlines.
             _tell((*asked, *waiting), error)
         finally:

@@ -1,4 +1,5 @@
-"""Bytes on their way in: sessions, parts, buffers, and commits that anybody can carry out.
+"""Writes: sessions, parts and buffers, and commits that any process can finish.
 
-May import holdings and process, storage and coordination; it knows no protobuf and no reader.
+This room may import holdings, process, storage and coordination. It knows nothing of protobuf or
+of readers.
 """

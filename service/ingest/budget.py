@@ -1,15 +1,15 @@
 """The bytes that all streams of a process may buffer together.
 
-    a part's bytes come      → taken as they come, while half of the budget stays free
-    less than that is free   → the rest of the part is promised at once, or waited for
-    the part is full         → its bytes are its own, given back when it is stored
+    a part's bytes come      → each piece gets its room, while half of the budget stays free
+    less than that is free   → the stream waits until the rest of its part is promised, too
+    the part is full         → the part keeps its room until it is stored
     the stream's client rests while others wait → the part is spilled into a tail object
 
-Whoever has the promise of a whole part finishes it without waiting for anybody, and a part
-is half of the budget at most. So streams never wait for each other, each with a piece of a
-part, and none has to spill but those whose clients are silent. Those in the middle of a
-part are served before those that begin one, because they give back more than they take;
-beyond that, first come first served.
+A stream that has the promise of a whole part finishes it without waiting for others, and a
+part is at most half of the budget. So streams with unfinished parts never wait for each
+other in a circle, and only those whose clients are silent have to spill. Streams in the
+middle of a part are served before those that begin one, because they will release more than
+they still need; apart from that, the first to ask is served first.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from holdfast.service.process.permits import Permit
 
 SILENCE: Final = 1.0
 """Seconds without a message after which a stream spills its part, if others wait: longer than
-a client that sends needs between two messages."""
+the time between two messages of a client that is sending."""
 LONGEST_SILENCE: Final = 64.0
-"""Seconds that it grows to: it is doubled by each spill of one part, so that a slow client's
-part isn't written and read back with each of its messages."""
+"""The most that `SILENCE` grows to, in s: each spill of a part doubles it for that part, so that
+a slow client's part isn't written and read back with each of its messages."""
 PATIENCE: Final = 10.0
 """Seconds that a client may rest during one part in all, if others wait …"""
 SLOWEST: Final = 2**20
-"""… and one second more for each so many bytes that it sent: a client that drips a few bytes now
-and then must not keep others waiting for ever."""
+"""… and one second more for each `SLOWEST` bytes that it has sent: a client that sends a few bytes
+now and then must not keep others waiting for ever."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
@@ -41,13 +41,13 @@ class Holder(Protocol):
     """A stream that buffers bytes."""
 
     async def spill(self) -> None:
-        """Makes the buffered bytes durable elsewhere and gives them back."""
+        """Makes the buffered bytes durable elsewhere and releases their room."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class _Ask:
-    """A share that waits: for `amount` bytes now and `rest` bytes of its part later."""
+    """A request of a share: `amount` bytes now, and the promise of `rest` bytes of its part."""
 
     share: Share
     amount: int
@@ -57,20 +57,20 @@ class _Ask:
 
     @property
     def claim(self) -> int:
-        """Bytes that must be free."""
+        """Bytes that it needs, those that were promised to the share before included."""
         return self.amount + self.rest
 
 
 class Share:
-    """One stream's part of the budget: what its unfinished part has, and is promised.
+    """One stream's share of the budget: the bytes that its unfinished part has and is promised.
 
-    Its calls to `take` come one at a time. Once closed it takes nothing, and has nothing.
+    Its calls to `take` come one at a time. Once closed, it has no bytes and gets none.
 
     Attributes:
         held: bytes that it has.
-        promised: bytes more that it may take without waiting.
-        resting_since: when its client's turn began, in s; None while it is the frontend's.
-        rested: seconds of its client's turns since the part began, the one under way not included.
+        promised: further bytes that it may take without waiting.
+        resting_since: when its client's turn began, in s; None while it is the frontend's turn.
+        rested: seconds of its client's earlier turns since the part began.
         silence: seconds of its client's silence after which it spills, if others wait.
     """
 
@@ -90,7 +90,7 @@ class Share:
 
     @property
     def spillable(self) -> int:
-        """Bytes that a spill would give back now."""
+        """Bytes that a spill would release now."""
         return self.held + self.promised
 
     async def take(self, amount: int, rest: int = 0) -> None:
@@ -98,56 +98,56 @@ class Share:
 
         Args:
             amount: bytes that come now.
-            rest: bytes that its part may still take after them. Where the budget is scarce
-                they are waited for, too, and promised.
+            rest: bytes that its part may still need after them. If the budget is scarce, it
+                waits for these, too, and they are promised.
 
         Raises:
-            ResourceExhausted: more than there are in all.
+            ResourceExhausted: `amount` is more than the whole budget.
         """
         if not self.take_at_once(amount):
             await self._budget.wait(self, amount, rest)
 
     def take_at_once(self, amount: int) -> bool:
-        """Takes bytes that were promised, or are plentiful; returns whether it did."""
+        """Takes bytes if they were promised, or are plentiful; returns whether it did."""
         return self.closed or self._budget.give(self, amount)
 
     def give_back(self, amount: int) -> None:
-        """Gives bytes back."""
+        """Releases bytes."""
         if amount and not self.closed:
             self.held -= amount
             self._budget.release(amount)
 
     def renounce(self) -> None:
-        """Gives back what it was promised: its part won't be finished soon."""
+        """Releases what it was promised, because its part won't be finished soon."""
         unused, self.promised = self.promised, 0
         if unused:
             self._budget.release(unused)
 
     def cut(self) -> Permit:
-        """Its part is full: the bytes are the permit's from now on, which gives them back."""
+        """Moves its bytes to a permit, which releases them later: its part is full."""
         cut, self.held = self.held, 0
         self.rested, self.silence = 0.0, SILENCE
         self.renounce()
         return Permit(lambda: self._budget.release(cut))
 
     def work(self) -> None:
-        """It is the frontend's turn: the stream isn't asked to spill."""
+        """Begins the frontend's turn, during which the stream isn't made to spill."""
         if self.resting_since is not None:
             self.rested += self._budget.now() - self.resting_since
             self.resting_since = None
 
     def due(self, since: float) -> float:
-        """When it has to spill, in s, if its client goes on to rest since `since`."""
+        """When it has to spill, in s, if its client has been resting since `since`."""
         slow = PATIENCE + self.held / SLOWEST - self.rested
         return since + max(0.0, min(self.silence, slow))
 
     def rest(self) -> None:
-        """It is the client's turn."""
+        """Begins the client's turn."""
         if not self.closed:
             self._budget.rests(self)
 
     def close(self) -> None:
-        """Ends it: all of it is given back, and what waits is let go, with nothing."""
+        """Closes it: all its bytes are released, and a waiting `take` returns without bytes."""
         held, self.closed = self.held, True
         self.held = 0
         self._budget.leave(self)
@@ -156,15 +156,15 @@ class Share:
 
 
 class BufferBudget:
-    """A number of bytes, given out in order of asking."""
+    """A number of bytes that streams share, and the queue of those that wait for some."""
 
     def __init__(self, size: int, spawn: Spawn, clock: Callable[[], float]) -> None:
-        """All of it is free.
+        """Begins with all bytes free.
 
         Args:
             size: bytes in all; a part may have half of them.
             spawn: runs a spill in the background.
-            clock: never set back, in s, those of a suspended machine included.
+            clock: in s; it is never set back, and also runs while the machine is suspended.
         """
         self.size = size
         self.free = size
@@ -191,13 +191,13 @@ class BufferBudget:
         return len(self._shares)
 
     def join(self, holder: Holder) -> Share:
-        """A share for a stream."""
+        """Makes a share for a stream."""
         share = Share(self, holder, self._clock())
         self._shares.add(share)
         return share
 
     def leave(self, share: Share) -> None:
-        """Forgets a share; what waits for it goes on with nothing."""
+        """Forgets a share; a request of it that waits ends without bytes."""
         self._shares.discard(share)
         self._spilling.discard(share)
         for ask in [ask for ask in self._waiting if ask.share is share]:
@@ -207,7 +207,10 @@ class BufferBudget:
         self._hand_out()
 
     def give(self, share: Share, amount: int) -> bool:
-        """Gives what was promised, or half of the budget is free without; whether it did."""
+        """Gives bytes that were promised, or without which half of the budget stays free.
+
+        Returns whether it did; if not, nothing has changed.
+        """
         more = amount - share.promised
         if more > 0 and (self._waiting or self.free - more < self.size // 2):
             return False
@@ -217,10 +220,10 @@ class BufferBudget:
         return True
 
     async def wait(self, share: Share, amount: int, rest: int) -> None:
-        """Waits until a share has `amount` bytes, and the promise of `rest`.
+        """Waits until a share has `amount` bytes and the promise of `rest` bytes.
 
         Raises:
-            ResourceExhausted: more than there are in all.
+            ResourceExhausted: `amount` is more than the whole budget.
         """
         rest = min(rest, self.size // 2 - amount) if rest else 0
         if amount > self.size:
@@ -243,12 +246,12 @@ class BufferBudget:
             raise
 
     def release(self, amount: int) -> None:
-        """Gives bytes back."""
+        """Makes bytes free again."""
         self.free += amount
         self._hand_out()
 
     def rests(self, share: Share) -> None:
-        """A stream's client is on."""
+        """Records that it is a stream's client's turn."""
         share.resting_since = self._clock()
         if self._waiting and self._timer is None:
             self.relieve()
@@ -259,7 +262,7 @@ class BufferBudget:
         while (ask := next(self._servable(), None)) is not None:
             self._waiting.remove(ask)
             share = ask.share
-            # What was promised before is part of the claim.
+            # The claim includes the bytes that were promised before, which aren't free any more.
             self.free -= ask.claim - share.promised
             share.held += ask.amount
             share.promised = ask.rest
@@ -268,7 +271,7 @@ class BufferBudget:
         self.relieve()
 
     def _servable(self) -> Iterator[_Ask]:
-        """Those who can be served, the next one first."""
+        """The requests that can be served, the next one first."""
         begun = [ask for ask in self._waiting if ask.share.held]
         yield from (ask for ask in begun if self._lacks(ask) <= 0)
         if not begun and self._waiting and self._lacks(self._waiting[0]) <= 0:
@@ -280,7 +283,7 @@ class BufferBudget:
     # -- spills
 
     def relieve(self) -> None:
-        """Has silent streams spill as much as the next in the queue lacks, and looks again."""
+        """Makes silent streams spill as much as the next request lacks; checks again when due."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -303,7 +306,7 @@ class BufferBudget:
             self._timer = asyncio.get_running_loop().call_later(pause, self.relieve)
 
     def _resting(self) -> list[tuple[float, Share]]:
-        """Those who could spill, whose clients have been silent for longest first."""
+        """The shares that could spill, those whose clients have been silent for longest first."""
         resting = [
             (share.resting_since, share)
             for share in self._shares - self._spilling

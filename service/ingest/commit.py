@@ -1,16 +1,17 @@
-"""Commits: carried out in an order that anybody can take up at any step.
+"""Commits: carried out in an order that any process can resume at any step.
 
     frozen → bytes complete ∥ hold confirmed → record live → forgotten
 
-The frozen commit in Redis holds everything that is written after it. Whoever
-finds one (a stream that opens the ref, an abort, a collector) carries it out to
-its end before anything else happens to the ref: the same completion, the same
-record under the same nonce. Only the hold, unless it is there without a mark, is made
-under a name of its own each time, because a name that was used may have a delete under way.
+The frozen commit in Redis contains everything that is written after it. A process that
+finds one (a stream that opens the ref, an abort, a collector) carries it out before it
+does anything else to the ref: the same completion, and the same record under the same
+nonce. Only the hold gets a new name each time, unless it is there without a mark: under
+a name that was used, a delete may be under way.
 
-A failure that can't be repaired (a part is gone, the upload is gone without an
-object, the bytes were collected or are damaged, the ingest is too old, what was
-frozen can't be read) thaws: the ingest is dropped and the client starts over.
+After a failure that can't be repaired, the commit is thawed: the ingest is dropped, and
+the client starts over. Such failures are: a part is gone, the upload is gone and there is
+no object, the bytes were collected or are damaged, the ingest is too old, or the frozen
+commit can't be read.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ Second = TypeVar("Second")
 
 FORMAT: Final = 1
 COMPLETE_ATTEMPTS: Final = 3
-"""How often a completion is sent while its outcome stays unknown."""
+"""How often a completion is sent while its outcome is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,14 @@ class FrozenCommit:
     """All that a commit will write.
 
     Attributes:
-        record: live, naming the bytes, with the commit's nonce.
+        record: the live record, which names the bytes and has the commit's nonce.
         labels: of the hold.
-        now_ns: becomes the hold's times, in ns since 1970.
-        hold_nonce: of the hold, by which whoever carries the commit out again knows it.
-        sure: no other commit of the digest by this tenant was under way.
-        upload_id: of the upload to complete; "" where the bytes are one object, or inline.
-        parts: what to complete it from.
-        complete: the bytes are known to be complete already.
+        now_ns: the hold's times, in ns since 1970.
+        hold_nonce: of the hold; a process that carries the commit out again knows the hold by it.
+        sure: whether no other commit of the digest by this tenant was under way.
+        upload_id: of the upload to complete; "" if the bytes are one object, or inline.
+        parts: the parts from which to complete it.
+        complete: whether the bytes are known to be complete already.
         begun: when the data key was first used, in s by the store's clock.
         sight: when this process saw the bytes complete, and their ETag.
     """
@@ -85,7 +86,7 @@ class FrozenCommit:
     sight: Sight = NEVER_SEEN
 
     def hold(self) -> Hold:
-        """The hold that it makes; an unsure commit's says nothing of labels."""
+        """The hold that it makes; that of an unsure commit has no labels yet."""
         labels = self.labels if self.sure else {}
         return Hold(
             digest=self.record.digest,
@@ -98,7 +99,7 @@ class FrozenCommit:
         )
 
     def encode(self) -> str:
-        """As it is kept in the ingest, beside the parts and the upload."""
+        """The text that the ingest stores; the ingest has the parts and the upload already."""
         document = {
             "format": FORMAT,
             "record": self.record.encode().decode(),
@@ -116,8 +117,8 @@ class FrozenCommit:
         """The commit of a frozen ingest.
 
         Raises:
-            UnsupportedFormat: frozen by a newer version.
-            DataLoss: damaged.
+            UnsupportedFormat: a newer version has frozen it.
+            DataLoss: it is damaged.
         """
         try:
             document = json.loads(ingest.frozen)
@@ -151,17 +152,17 @@ def _digest(document: Mapping[str, str]) -> Digest:
 
 
 def stored_parts(ingest: Ingest) -> list[Part]:
-    """An ingest's parts as a completion names them."""
+    """An ingest's parts, in the form that a completion needs."""
     return as_stored(ingest.parts)
 
 
 def as_stored(parts: Sequence[StoredPart]) -> list[Part]:
-    """Checkpointed parts as a completion names them."""
+    """Checkpointed parts, in the form that a completion needs."""
     return [Part(n, p.etag, p.size, p.block_sums) for n, p in enumerate(parts, start=1)]
 
 
 class Commits:
-    """Carries commits out."""
+    """Carries out commits."""
 
     def __init__(self, path: CommitPath, turns: Turns) -> None:
         self._path = path
@@ -170,16 +171,16 @@ class Commits:
     async def adopt(
         self, lease: Lease, record: Record, labels: Mapping[str, str], now_ns: int
     ) -> bool:
-        """Takes what the fleet has, instead of completing one's own upload.
+        """Makes the tenant hold the fleet's copy of a digest, instead of completing an upload.
 
         Returns:
-            Whether the tenant holds the digest now; False: the fleet doesn't have it, or
-            didn't a moment ago and nobody has told since that it does.
+            Whether the tenant holds the digest now. False: the fleet doesn't have it, or
+            didn't a moment ago, and no frontend has announced since that it does.
 
         Raises:
             AlreadyExists: the tenant held it before.
-            Aborted: the lease was lost meanwhile; the ingest is left to its next stream, and
-                whoever asks next finds the tenant's hold.
+            Aborted: the lease was lost meanwhile; the ingest is left to its next stream, but
+                the tenant may hold the digest already.
         """
         path, digest = self._path, record.digest
         if await path.absences.likely(digest):
@@ -199,7 +200,7 @@ class Commits:
         return True
 
     async def freeze(self, lease: Lease, frozen: FrozenCommit) -> FrozenCommit:
-        """Stores what will be written, in the turn of its digest; returns it as it was stored.
+        """Stores what will be written, in its digest's turn; returns the commit as stored.
 
         Raises:
             AlreadyExists: another commit made the tenant hold the digest meanwhile.
@@ -223,18 +224,18 @@ class Commits:
         *,
         again: bool = False,
     ) -> Committed:
-        """Carries a frozen commit out to its end, or thaws it.
+        """Carries out a frozen commit, or thaws it.
 
         Args:
             tenant: whose ref it is.
             ref: the ingest.
             frozen: what to write.
-            body: the bytes, where they are one object that isn't sent yet.
-            again: somebody else began to; their hold may be there.
+            body: the bytes, if they are one object that isn't sent yet.
+            again: whether another process began to carry it out; its hold may be there.
 
         Raises:
-            Aborted: it can't be carried out; the ingest is dropped.
-            Unavailable: an outcome stayed unknown; it stays frozen.
+            Aborted: the commit can't be carried out; the ingest is dropped.
+            Unavailable: an outcome is unknown; the ingest stays frozen.
         """
         path = self._path
         try:
@@ -267,13 +268,13 @@ class Commits:
         """Carries out a commit that another stream froze, or thaws it.
 
         Raises:
-            Unavailable: an outcome stayed unknown; it stays frozen.
-            UnsupportedFormat: a newer version froze it; it stays frozen.
+            Unavailable: an outcome is unknown; the ingest stays frozen.
+            UnsupportedFormat: a newer version froze it; the ingest stays frozen.
         """
         try:
             frozen = FrozenCommit.decode(ingest)
         except DataLoss as error:
-            # Whether it took effect can't be known, and needn't: nobody was told that it did.
+            # Whether it took effect is unknown, which does no harm: no client got an OK for it.
             await self._thaw(tenant, ingest.ref, ingest.data_key, ingest.upload_id)
             log.warning("a damaged frozen commit was thawed", tenant=tenant, reason=because(error))
             return
@@ -286,7 +287,7 @@ class Commits:
             log.info("a frozen commit was thawed", tenant=tenant, reason=because(error))
 
     async def _complete(self, frozen: FrozenCommit, body: bytes | None) -> OwnData | None:
-        """Makes the bytes complete; returns what is known of them then."""
+        """Makes the bytes complete; returns what is then known about them."""
         path, record = self._path, frozen.record
         if record.inline is not None:
             return None
@@ -304,7 +305,7 @@ class Commits:
         return OwnData(self._lifetime(frozen.begun), sight)
 
     async def _put(self, key: str, body: bytes) -> OwnData:
-        """Stores a blob that is one object."""
+        """Stores a blob as one object."""
         path = self._path
         async with path.upload_slots.slot() as slot:
             sent = path.blobs.clock()
@@ -313,7 +314,7 @@ class Commits:
         return OwnData(self._lifetime(written.date), Sight(sent, written.etag))
 
     async def _find_whole(self, record: Record, etag: str) -> OwnData:
-        """Looks for bytes that another frontend was to put."""
+        """Looks for an object that another frontend should have put, and checks it."""
         asked = self._path.blobs.clock()
         try:
             entry = await self._path.workers.store(self._path.store.head, record.data_key)
@@ -327,15 +328,15 @@ class Commits:
         return OwnData(self._lifetime(entry.last_modified), Sight(asked, entry.etag))
 
     async def complete_upload(self, key: str, upload_id: str, parts: tuple[Part, ...]) -> Sight:
-        """Completes an upload; what a lost reply said is decided by looking.
+        """Completes an upload; if the reply is lost, it looks whether the object is there.
 
         Returns:
-            When that was begun, and the ETag that the object has, as far as it is known.
+            When the completion was begun, and the object's ETag, as far as it is known.
 
         Raises:
             InvalidPart: a part is gone; nothing was completed.
             NoSuchUpload: the upload is gone and there is no object.
-            Unavailable: no definite outcome.
+            Unavailable: there is no definite outcome.
         """
         path, asked = self._path, self._path.blobs.clock()
         found = Sight(asked, path.store.composite_etag(parts) or "")
@@ -367,12 +368,13 @@ class Commits:
     async def _forget(self, tenant: str, ref: str, record: Record) -> None:
         """Ends a committed ingest.
 
-        Nobody is told that the commit is done before: a commit of what the fleet had
-        leaves no trace by which a later one could know that it took effect, and carried
-        out again it would bring back a hold that its tenant deleted since.
+        The client learns that the commit is done only after this. A commit of what the fleet
+        had leaves no trace that would show later that it took effect. If it were carried out
+        again after that, it would bring back a hold that its tenant has deleted since.
 
         Raises:
-            Unavailable: Redis can't be reached; it stays frozen, to be carried out again.
+            Unavailable: Redis can't be reached; the ingest stays frozen, and its commit will be
+                carried out again.
         """
         await self._path.ingests.forget(
             tenant, ref, record.data_key, Done(str(record.digest), record.size), record.digest
@@ -387,10 +389,10 @@ class Commits:
     async def drop(
         self, lease: Lease, key: str, upload_id: str = "", digest: Digest | None = None
     ) -> None:
-        """Drops a stream's own ingest for good, and gives back its turn of `digest`.
+        """Drops a stream's own ingest for good, and ends its turn of `digest`.
 
         Raises:
-            Aborted: the lease is lost; the ingest and its upload may be another stream's.
+            Aborted: the lease is lost; the ingest and its upload may belong to another stream.
             Unavailable: Redis can't be reached.
         """
         await self._path.ingests.drop(lease, key, digest=digest)
@@ -404,10 +406,10 @@ class Commits:
             )
 
     async def abort(self, tenant: str, ref: str) -> None:
-        """Takes a ref from its writer and drops its ingest.
+        """Revokes a ref's lease and drops its ingest.
 
-        A frozen commit is finished or thawed instead: it may have taken effect. In a full
-        store it is thawed, since its tenant wants the room.
+        A frozen commit is carried out or thawed first, because it may have taken effect. If
+        the store is full, it is thawed, because its tenant wants to free space.
 
         Raises:
             Unavailable: Redis can't be reached, or a frozen commit's outcome is unknown.
@@ -415,7 +417,7 @@ class Commits:
         dropped = await self._path.ingests.abort(tenant, ref)
         if dropped.ingest is not None and dropped.frozen:
             await self._end_frozen(tenant, dropped.ingest)
-            # Its writer may be dead: then the lease alone is left, and is taken now.
+            # Its writer may be dead: then only the lease is left, and it is revoked now.
             dropped = await self._path.ingests.abort(tenant, ref)
         ingest = dropped.ingest
         if ingest is None or dropped.frozen:
@@ -435,7 +437,7 @@ class Commits:
 
 
 async def _both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:
-    """Waits for both to end, however they end, before it raises what either raised."""
+    """Waits until both have ended, however they end, then raises the first one's error, if any."""
     one, two = await asyncio.gather(first, second, return_exceptions=True)
     if isinstance(one, BaseException):
         raise one

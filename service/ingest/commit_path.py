@@ -1,4 +1,4 @@
-"""What carrying out commits takes: of a frontend, or of a collector that ends what others began."""
+"""The parts that commits need, in a frontend or in a collector that ends what others began."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from holdfast.storage.records import Records
 
 @dataclass(frozen=True, slots=True)
 class CommitPath:
-    """The parts that commits are put together from.
+    """The parts from which commits are put together.
 
     Attributes:
-        store: where data objects are.
-        records: of digests.
-        blobs: records and holds, in the order that commits need.
-        ingests: in Redis.
-        absences: told of what there is now.
-        workers: for what blocks.
-        background: for what nobody waits for.
-        upload_slots: for bodies on their way to the store.
+        store: has the data objects.
+        records: the records of digests.
+        blobs: writes records and holds in the order that commits need.
+        ingests: the ingests in Redis.
+        absences: learns which digests are live now.
+        workers: run calls that block.
+        background: runs work that no client waits for.
+        upload_slots: limit the bodies that are sent to the store at once.
         ingest_lifetime: seconds from the first use of a data key to the record (L).
-        clock: never set back, in s, those of a suspended machine included.
+        clock: in s; it is never set back, and also runs while the machine is suspended.
         stored: counts bytes that were sent to the store.
     """
 

@@ -1,6 +1,6 @@
 """One stream's COMMIT: size and digest are compared, then the blob is published.
 
-What is written, and in which order, is in `commit.py`.
+`commit.py` decides what is written, and in which order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ async def commit(ingest: OpenIngest, message: Message) -> tuple[int, Digest]:
 
     Raises:
         AlreadyExists: the tenant holds the digest.
-        FailedPrecondition: size or digest isn't what was expected; the bytes are kept.
+        FailedPrecondition: the size or the digest isn't the expected one; the bytes are kept.
         Aborted: the lease, the upload or the bytes are lost.
         Unavailable, ResourceExhausted: the store or Redis fails.
     """
@@ -46,12 +46,12 @@ async def commit(ingest: OpenIngest, message: Message) -> tuple[int, Digest]:
 
 
 async def _refuse(ingest: OpenIngest, reason: str, expected: Digest | None) -> NoReturn:
-    """Refuses a COMMIT; that the bytes are kept is true of a held lease only.
+    """Refuses a COMMIT. The bytes are kept only while the lease is held, so it is renewed first.
 
     Raises:
-        FailedPrecondition: in the end.
-        AlreadyExists: the tenant holds what it expects, which wasn't looked for yet.
-        Aborted: the lease is lost, though nobody has said so yet.
+        FailedPrecondition: this is the refusal.
+        AlreadyExists: the tenant holds the expected digest already.
+        Aborted: the lease is lost, which this frontend hadn't learned yet.
         Unavailable: Redis or the store can't be reached.
     """
     await ingest.look_for(expected)
@@ -59,11 +59,11 @@ async def _refuse(ingest: OpenIngest, reason: str, expected: Digest | None) -> N
     raise FailedPrecondition(f"{reason}; the bytes are kept")
 
 
-# -- a digest that wasn't hashed on the way
+# -- a digest that wasn't hashed while the bytes came
 
 
 async def _digest(ingest: OpenIngest, expected: Digest | None) -> Digest:
-    """The digest to commit under, by the algorithm of `expected`; never trusted."""
+    """The digest of the bytes, by the algorithm of `expected`; it is always computed."""
     path, stream, hashed = ingest.path, ingest.stream, ingest.stream.hashed
     if hashed and (expected is None or hashed.algorithm == expected.algorithm):
         return hashed
@@ -111,7 +111,7 @@ async def _publish(ingest: OpenIngest, digest: Digest, labels: dict[str, str]) -
 
 
 async def _adopt(ingest: OpenIngest, record: Record, labels: dict[str, str], now_ns: int) -> bool:
-    """Takes what the fleet has by now, and spares the upload's completion."""
+    """Uses the fleet's copy, if there is one by now, instead of completing the upload."""
     try:
         adopted = await ingest.commits.adopt(ingest.lease, record, labels, now_ns)
     except AlreadyExists:
@@ -125,7 +125,7 @@ async def _adopt(ingest: OpenIngest, record: Record, labels: dict[str, str], now
 
 
 async def _write(ingest: OpenIngest, record: Record, labels: dict[str, str]) -> None:
-    """Freezes what is to be written, and writes it."""
+    """Freezes what will be written, and writes it."""
     stream, commits, catalogue = ingest.stream, ingest.commits, ingest.catalogue
     frozen, body = await prepare(
         stream,
@@ -146,7 +146,7 @@ async def _write(ingest: OpenIngest, record: Record, labels: dict[str, str]) -> 
         ingest.become(Phase.DROPPED)
         raise
     finally:
-        stream.discard_tail()  # a frozen ingest is never built upon again
+        stream.discard_tail()  # no bytes are ever added to a frozen ingest
     ingest.become(Phase.COMMITTED)
     if committed.held_before:
         if frozen.hold().labels:

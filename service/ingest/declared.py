@@ -1,4 +1,4 @@
-"""What a client has declared of the whole blob, before it has sent all of it."""
+"""What a client has declared about the whole blob before it has sent all of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from holdfast.digests import Digest
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a client has declared of the whole blob.
+    """What a client has declared about the whole blob.
 
     Attributes:
         total: its bytes, 0 if unknown.
@@ -23,13 +23,13 @@ class Declared:
 
     @classmethod
     def of(cls, ingest: Ingest) -> Self:
-        """What earlier streams have recorded.
+        """The declaration that earlier streams have recorded.
 
         Raises:
-            InvalidArgument: what Redis has isn't a digest.
+            InvalidArgument: the recorded digest is malformed.
         """
         return cls(ingest.total, Digest.parse(ingest.expected) if ingest.expected else None)
 
     def lacking(self, offset: int) -> int | None:
-        """Bytes that are missing at `offset`, below 0 if the total was wrong; None if unknown."""
+        """Bytes missing at `offset`; None if the total is unknown, below 0 if it was wrong."""
         return self.total - offset if self.total else None

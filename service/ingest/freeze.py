@@ -1,8 +1,8 @@
-"""What a commit will write, put together once its bytes are durable or at hand.
+"""Prepares what a commit will write, once its bytes are durable or in memory.
 
-inline (≤ 64 KiB)   in the record
-one object          put early already, or its body is sent beside the hold
-parts               all stored; the upload is completed beside the hold
+inline (≤ 64 KiB)   the record contains the bytes
+one object          it was put early, or it is put while the hold is made
+parts               all are stored; the upload is completed while the hold is made
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ async def prepare(
     hold_nonce: str,
     sealed: bool,
 ) -> tuple[FrozenCommit, bytes | None]:
-    """Makes all parts durable; returns the commit, and the body that is still to be put.
+    """Makes all parts durable; returns the commit, and the body that still must be put.
 
     Raises:
         Aborted: the lease, the upload or the tail is lost.
@@ -36,8 +36,8 @@ async def prepare(
     elif stream.offset <= INLINE_LIMIT:
         inline = await stream.body()
     elif stream.single_put_sent or stream.durable:
-        # A tail that an earlier stream left lasts until the bytes are stored elsewhere: a
-        # frozen commit that can't store them has lost it.
+        # The bytes are put before the commit is frozen: the tail that an earlier stream left is
+        # their only durable copy, and it is deleted even if a frozen commit can't store them.
         await stream.put_single()
         complete = True
     else:

@@ -1,12 +1,12 @@
-"""Hashes whose state can be stored and taken up again, by another process.
+"""Hashes whose state can be stored, and resumed by another process.
 
-Python's hashlib can't save a state, so this drives OpenSSL's own functions, with
+Python's hashlib can't save a state, so this module calls OpenSSL's own functions, with
 the structures of `openssl/sha.h` (SHA256_CTX of 112 bytes, SHA512_CTX of 216).
 ctypes releases the GIL during the calls. The stored form is canonical: the words
-of the state in hexadecimal, the bytes hashed so far, and the bytes that don't
-fill a block yet; FIPS 180-4 defines all three. A known-answer test runs before
-first use; where it fails, or there is no libcrypto, hashes work by hashlib and
-can't be saved: commits then read the bytes again.
+of the state in hexadecimal, the number of bytes hashed so far, and the bytes that don't
+fill a block yet; FIPS 180-4 defines all three. A known-answer test runs before the
+first use. If it fails, or there is no libcrypto, hashes use hashlib and can't be saved:
+then the commit of an ingest that was resumed reads the bytes again.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from holdfast.errors import DataLoss, because
 FORMAT: Final = "1"
 SONAME: Final = "libcrypto.so.3"
 MAX_HASHED: Final = 2**61
-"""Bytes that SHA-256 can hash: it counts bits in 64 bits (FIPS 180-4, 5.1.1)."""
+"""SHA-256 hashes fewer bytes than this: it counts bits in 64 bits (FIPS 180-4, 5.1.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where OpenSSL keeps what: sizes in bytes."""
+    """The layout of OpenSSL's structure for one algorithm: sizes in bytes."""
 
     name: str
     word: str
@@ -57,15 +57,15 @@ class ContentHash(Protocol):
     algorithm: str
 
     def update(self, data: bytes, start: int, stop: int) -> None:
-        """Hashes `data[start:stop]` on, without copying it."""
+        """Adds `data[start:stop]` to the hash, without copying it."""
         ...
 
     def digest(self) -> Digest:
-        """The digest of what was hashed so far."""
+        """The digest of the bytes hashed so far."""
         ...
 
     def save(self) -> str:
-        """The state as text, or "" where it can't be saved."""
+        """The state as text, or "" if it can't be saved."""
         ...
 
 
@@ -131,16 +131,16 @@ class _HashlibHash:
 
 
 def new_hash(algorithm: str) -> ContentHash:
-    """A hash of nothing yet."""
+    """A new hash, of no bytes yet."""
     library = _library()
     return _HashlibHash(algorithm) if library is None else _OpenSSLHash(algorithm, library)
 
 
 def load_hash(state: str) -> ContentHash | None:
-    """A hash as it was saved, or None where this machine can't take it up.
+    """A hash with a saved state, or None if this machine can't resume it.
 
     Raises:
-        DataLoss: `state` isn't what `save` gives.
+        DataLoss: `state` isn't in the form that `save` writes.
     """
     library = _library()
     return None if library is None else _load(state, library)
@@ -167,7 +167,7 @@ def _load(state: str, library: ctypes.CDLL) -> _OpenSSLHash:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """libcrypto, if it is there and answers as it must."""
+    """libcrypto, if it is there and passes the known-answer test."""
     for name in _names():
         try:
             library = ctypes.CDLL(name)
@@ -179,16 +179,16 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _names() -> list[str]:
-    """What libcrypto may be called: first, as hashlib's own module has loaded it.
+    """Names of libcrypto to try: first the one that hashlib's own module has loaded.
 
-    The machine's may be another one than a bundle's, and it may have none.
+    In a bundle, the machine's own libcrypto may be a different one, or missing.
     """
     found = ctypes.util.find_library("crypto")
     return [SONAME, *([found] if found else [])]
 
 
 def _known_answer(library: ctypes.CDLL, algorithm: str) -> bool:
-    """Whether a hash that is saved and loaded half-way gives what hashlib gives."""
+    """Whether a hash that is saved and loaded half-way has the same digest as hashlib's."""
     text = bytes(range(256)) * 3
     for cut in (0, 1, 64, 128, 300):
         first = _OpenSSLHash(algorithm, library)

@@ -1,16 +1,16 @@
-"""The bytes of messages that are on their way in, or not carried out yet, of all streams.
+"""A limit on the bytes of all streams' messages that are being read or carried out.
 
     ask → the message is read → came → it is carried out → handled → ask …
 
-gRPC collects a message before anybody sees it, as soon as it is asked for one. So a
-stream asks here first; one that must wait leaves its message with its client, whom
-HTTP/2's flow control stops after 64 KiB. How large the next message is nobody knows: it is
-taken to be as large as the largest so far, and no larger than what the blob lacks.
+As soon as gRPC is asked for a message, it collects all of it in memory. So a stream asks
+here first. While it waits, its message stays with the client, which HTTP/2's flow control
+stops after 64 KiB. The size of the next message is unknown: it is assumed to be that of the
+largest so far, but no more than the blob lacks.
 
-A stream that has asked and gets nothing may wait for its client for hours. After
-`SILENCE` its share is lent to whoever waits, and what it sends in the end counts beyond
-the size: then the others wait until that is carried out. It is taken for slow, and needs
-no share, until a message comes as soon as it is asked for.
+A stream that was admitted may wait for its client for hours. After `SILENCE` its share is
+lent to streams that wait. The message that it gets in the end counts beyond the limit, and
+the others wait until that message is carried out. Such a stream counts as slow, and needs
+no share, until a message arrives promptly.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from collections.abc import Callable
 from typing import Final
 
 SIZE: Final = 32 * 2**20
-"""Bytes that all messages have together: two of the largest."""
+"""Bytes that all messages may have together: two of the largest."""
 WINDOW: Final = 64 * 2**10
-"""Bytes of a message that gRPC takes from a client unasked; so small a one never waits."""
+"""Bytes of a message that gRPC reads from a client unasked; one that small never waits."""
 UNKNOWN: Final = 2**20
-"""Bytes taken for the next message of a stream that has sent no data yet: containerd's most."""
+"""Assumed bytes of a stream's first message with data: the most that containerd sends."""
 SILENCE: Final = 2.0
 """Seconds without a message after which a stream's share is lent."""
 
 
 class Intake:
-    """A number of bytes for messages, given out in order of asking."""
+    """A number of bytes for messages, given out in the order of requests."""
 
     def __init__(self, size: int, clock: Callable[[], float]) -> None:
-        """All of it is free.
+        """Begins with all bytes free.
 
         Args:
             size: bytes in all.
@@ -57,11 +57,11 @@ class Intake:
         return self._clock()
 
     def stream(self) -> Admission:
-        """A place for one stream."""
+        """Makes a share for one stream, which has no bytes yet."""
         return Admission(self)
 
     async def ask(self, admission: Admission, amount: int) -> None:
-        """Waits for `amount` bytes, or for all of it, where that is less."""
+        """Waits for `amount` bytes, or for all bytes if that is less."""
         amount = min(amount, self.size)
         if amount <= WINDOW or (not self._waiting and amount <= self.free):
             self._admit(admission, amount)
@@ -83,7 +83,7 @@ class Intake:
             self._reading[admission] = self.now()
 
     def came(self, admission: Admission, amount: int) -> None:
-        """A message is there, of another size perhaps than was asked for."""
+        """Records that a message arrived, perhaps of another size than was requested."""
         self._reading.pop(admission, None)
         self._take(admission, amount)
         self._hand_out()
@@ -103,10 +103,10 @@ class Intake:
             self._timer = loop.call_later(max(0.0, silent_at - self.now()), self.lend)
 
     def _silent_for_longest(self) -> tuple[Admission, float]:
-        return next(iter(self._reading.items()))  # they are in order of asking
+        return next(iter(self._reading.items()))  # they are in the order of admission
 
     def lend(self) -> None:
-        """Gives to those who wait what silent streams have, those silent for longest first."""
+        """Lends the bytes of silent streams, the longest silent first, to streams that wait."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -126,7 +126,7 @@ class Admission:
         self._intake = intake
         self._largest: int | None = None
         self._asked = 0.0
-        # Nobody is kept waiting for a first message: it has no data as a rule.
+        # A first message never waits: as a rule it has no data.
         self.slow = True
         self.taken = 0
 
@@ -135,8 +135,9 @@ class Admission:
 
         Args:
             lacking: bytes that the blob lacks, as far as its size was declared.
-            promised: bytes of it that the buffers have room for already. Then it never waits:
-                those that it would wait for may be waiting for its part to be finished.
+            promised: bytes of the next message that the buffers already have room for. If there
+                are any, it never waits: the streams that it would wait for may themselves be
+                waiting until its part is finished.
         """
         expected = UNKNOWN if self._largest is None else self._largest
         if self.slow or promised:
@@ -147,12 +148,12 @@ class Admission:
         self._asked = self._intake.now()
 
     def came(self, size: int, *, promised: int = 0) -> None:
-        """A message with `size` bytes of data is there; the buffers have room for `promised`."""
+        """Records a message of `size` bytes of data; the buffers have room for `promised`."""
         if size:
             self._largest = max(size, self._largest or 0)
         self.slow = self._intake.now() - self._asked >= SILENCE
         self._intake.came(self, max(0, size - promised))
 
     def handled(self) -> None:
-        """The message is carried out, or there is none: its bytes are elsewhere, or gone."""
+        """Records that the message was carried out, or that none came: it needs no room now."""
         self._intake.came(self, 0)

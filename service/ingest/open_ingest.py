@@ -1,6 +1,6 @@
-"""An ingest that one stream has open: its lease, its phase, its bytes, what was declared of it.
+"""An ingest that one stream has open: its lease, its phase, its bytes and its declaration.
 
-The session moves it, message by message; a COMMIT ends it.
+The session changes it, message by message; a COMMIT ends it.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from holdfast.values import check_ref
 log = structlog.get_logger(__name__)
 
 OPEN_ATTEMPTS = 3
-"""How often a ref is opened again after a frozen commit was carried out."""
+"""How often a ref is opened if each time a frozen commit is found and carried out."""
 
 
 class OpenIngest:
     """One ref's ingest, as the stream that has its lease knows it. Its calls come one at a time.
 
     Attributes:
-        path: what all writers share.
-        commits: carries out what is frozen.
-        catalogue: says what the tenant holds.
+        path: the parts that all writers share.
+        commits: carries out frozen commits.
+        catalogue: knows what the tenant holds.
         tenant: whose ref it is.
         ref: its name.
-        declared: what the client has said of the whole blob.
-        phase: where it stands.
+        declared: what the client has declared about the whole blob.
+        phase: the phase that it is in.
         lease: the right to write it, once it is open.
         stream: its bytes, once it is open.
         started_at_ns: when it was first opened, in ns since 1970.
-        updated_at_ns: when it last moved, in ns since 1970.
+        updated_at_ns: when it was last written, in ns since 1970.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class OpenIngest:
         self._checked_at = 0.0
 
     def become(self, phase: Phase) -> None:
-        """Goes on to another phase."""
+        """Enters another phase."""
         self.phase = following(self.phase, phase)
 
     # -- the ref
 
     async def open(self) -> None:
-        """Takes the ref; a frozen commit that is found is carried out first.
+        """Acquires the ref; if it has a frozen commit, that is carried out first.
 
         Raises:
             Unavailable: another stream writes it, or Redis or the store can't be reached.
@@ -106,7 +106,7 @@ class OpenIngest:
         except Locked:
             raise
         except BaseException:
-            # It may be ours all the same: only the reply is missing.
+            # The lease may be ours all the same: perhaps only the reply was lost.
             path.releases.owe(self.tenant, self.ref, nonce)
             raise
         self.lease = path.leases.add(self.tenant, self.ref, nonce, deadline)
@@ -121,7 +121,7 @@ class OpenIngest:
         self.stream = PartStream(self.path, self.lease, ingest, ingest.total)
 
     async def give_back(self) -> None:
-        """Releases the ref; if Redis can't be reached, that is done later."""
+        """Releases the ref; if Redis can't be reached, it is released later."""
         try:
             await self._release()
         except HoldfastError as error:
@@ -131,12 +131,12 @@ class OpenIngest:
         lease = self.lease
         self.path.leases.remove(lease)
         if not lease.taken:
-            # Whatever is still being carried out beside this must not write any more.
+            # Work of this stream that is still under way must not write any more.
             lease.taken = True
             await self.path.releases.release(self.tenant, self.ref, lease.nonce)
 
     def abandon(self) -> None:
-        """Gives up all that it holds in this process, at once.
+        """Releases all that it holds in this process, at once.
 
         A lease that Redis may still have is released later.
         """
@@ -149,7 +149,7 @@ class OpenIngest:
     # -- the ingest
 
     async def restart(self) -> None:
-        """Truncates to 0: under a new data key, since old parts may still land.
+        """Truncates to 0, under a new data key, because old parts may still reach the store.
 
         Raises:
             Aborted: the lease is lost.
@@ -166,7 +166,7 @@ class OpenIngest:
         self.become(Phase.OPEN)
 
     async def drop(self, digest: Digest | None = None) -> None:
-        """Drops the ingest, and gives back its turn of a digest.
+        """Drops the ingest, and ends its turn of a digest.
 
         Raises:
             Aborted: the lease is lost.
@@ -174,18 +174,18 @@ class OpenIngest:
         stream = self.stream
         self.become(Phase.DROPPED)
         await self.commits.drop(self.lease, stream.data_key, stream.upload_id, digest)
-        stream.discard_tail()  # not before: whoever has the lease by now goes on from it
+        stream.discard_tail()  # not earlier: if the lease is lost, its new owner needs the tail
 
     # -- what the tenant holds already
 
     async def look_for(self, expected: Digest | None, own: Record | None = None) -> None:
-        """Asks, once in a while, whether the tenant holds a digest already.
+        """Asks, unless it did so recently, whether the tenant holds a digest already.
 
-        With `own`, what its record says of the bytes must be what that says: bytes that are at
-        hand heal a record of other ones.
+        With `own`, the digest's record must also describe the same bytes as `own`: if it
+        doesn't, the commit goes on, and its bytes repair the record.
 
         Raises:
-            AlreadyExists: it does; the ingest is dropped.
+            AlreadyExists: the tenant holds it; the ingest is dropped.
         """
         now = self.path.clock()
         if expected is None or (self._checked == expected and now - self._checked_at < ABSENCE_TTL):
@@ -198,10 +198,10 @@ class OpenIngest:
         self._checked, self._checked_at = expected, now
 
     async def answer_repeat(self, message: Message) -> None:
-        """A COMMIT whose reply was lost finds the mark of the first one.
+        """Answers a COMMIT that was sent again because its reply was lost, by the mark it left.
 
         Raises:
-            AlreadyExists: it was carried out, and the tenant still holds the digest.
+            AlreadyExists: the first COMMIT was carried out, and the tenant still holds the digest.
         """
         done = self._done
         if done is None or self.stream.offset or not message.repeats(done.digest, done.size):

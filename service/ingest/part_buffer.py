@@ -1,8 +1,8 @@
-"""What was received of the part that isn't full yet: in memory, or in a tail object.
+"""The bytes received of the part that isn't full yet: in memory, or in a tail object.
 
-A tail is written when a stream ends early, or when buffers are short; the next
-writer reads it back before it goes on. What is read back is held against the sums
-in the checkpoint.
+A tail is written when a stream ends early, or when buffers are short. The next writer
+reads it back before it continues, and compares the bytes with the checksums in the
+checkpoint.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from holdfast.storage.blocks import RunningSum
 from holdfast.storage.keys import tail_key
 
 COPIED: Final = 64 * 2**10
-"""Pieces below this many bytes are copied together: each object has its own overhead,
-and a diff sends thousands of 240-byte messages."""
+"""Smaller pieces, in bytes, are copied together: each object has its own overhead, and a diff
+sends thousands of 240-byte messages."""
 COPY_CHUNK: Final = 2**20
 """Bytes up to which pieces are copied together."""
 
@@ -30,11 +30,11 @@ class PartBuffer:
     """The bytes of one part.
 
     Attributes:
-        chunks: the bytes, in order, where they are in memory.
-        size: how many bytes there are, wherever they are.
-        sums: of the blocks that are full.
+        chunks: the bytes, in order, if they are in memory.
+        size: how many bytes there are, in memory or in the tail object.
+        sums: checksums of the blocks that are full.
         tail: key of the tail object that the checkpoint names, "" if none.
-        in_memory: False while the bytes are in the tail object only.
+        in_memory: False while the bytes are only in the tail object.
     """
 
     chunks: list[memoryview | bytearray] = field(default_factory=list)
@@ -45,7 +45,7 @@ class PartBuffer:
 
     @classmethod
     def of(cls, ingest: Ingest) -> PartBuffer:
-        """What an earlier stream left."""
+        """The buffer that an earlier stream left."""
         if not ingest.tail_key:
             return cls()
         sums = bytes.fromhex(ingest.tail_sums)
@@ -62,9 +62,9 @@ class PartBuffer:
         return 0 if self.in_memory else self.size
 
     def append(self, data: bytes, start: int, stop: int, sums: bytes) -> None:
-        """Adds `data[start:stop]`, and the sums of the blocks that it filled."""
+        """Appends `data[start:stop]`, and the checksums of the blocks that it filled."""
         piece = memoryview(data)[start:stop]
-        # A view keeps its whole message in memory: a small share of one is copied too.
+        # A view keeps its whole message in memory, so a small part of a message is copied too.
         if len(piece) < COPIED or 2 * len(piece) < len(data):
             last = self.chunks[-1] if self.chunks else None
             if isinstance(last, bytearray) and len(last) + len(piece) <= COPY_CHUNK:
@@ -77,18 +77,18 @@ class PartBuffer:
         self.sums += sums
 
     def body(self) -> bytes:
-        """The bytes in one piece, which takes the place of the others in memory."""
+        """The bytes in one piece, which replaces the others in memory."""
         body = b"".join(self.chunks)
         self.chunks = [memoryview(body)]
         return body
 
     def take(self) -> list[memoryview | bytearray]:
-        """The bytes, which are the caller's from now on."""
+        """The bytes, which the buffer no longer has: the caller owns them."""
         taken, self.chunks = self.chunks, []
         return taken
 
     def give_up(self) -> int:
-        """Drops the bytes from memory; returns how many they were."""
+        """Drops the bytes from memory; returns how many there were."""
         freed = self.reserved
         self.chunks, self.in_memory = [], False
         return freed
@@ -101,7 +101,7 @@ class Tails:
         self._writing = writing
 
     async def write(self, buffer: PartBuffer) -> None:
-        """Makes a buffer durable in a new tail object, and says so in the checkpoint.
+        """Makes a buffer durable in a new tail object, and records that in the checkpoint.
 
         Raises:
             Aborted: the lease is lost.
@@ -129,15 +129,16 @@ class Tails:
         self.discard(old)
 
     async def load(self, buffer: PartBuffer, parts: int, boundary: int) -> None:
-        """Reads a buffer back, or takes the ingest back to its last part boundary.
+        """Reads a buffer back, or rewinds the ingest to its last part boundary.
 
         Args:
-            buffer: whose bytes are in its tail object.
+            buffer: the one whose bytes are in its tail object.
             parts: how many parts are full.
-            boundary: where the last of them ends.
+            boundary: the offset at which the last of them ends.
 
         Raises:
-            Aborted: the tail is gone, or damaged twice; the client goes on at `boundary`.
+            Aborted: the tail is gone, or damaged in two readings; the client continues at
+                `boundary`.
         """
         writing, path = self._writing, self._writing.path
         try:
@@ -154,11 +155,11 @@ class Tails:
         buffer.chunks, buffer.in_memory = [memoryview(body)], True
 
     async def _fetch(self, buffer: PartBuffer) -> bytes:
-        """The bytes of a tail, read once more if they are damaged: that may be the reply alone.
+        """The bytes of a tail, read again if they are damaged: perhaps only the reply was.
 
         Raises:
-            NotFound: it is gone.
-            DataLoss: both times they weren't what was written.
+            NotFound: the tail is gone.
+            DataLoss: the bytes weren't those that were written, in two readings.
         """
         path = self._writing.path
         try:

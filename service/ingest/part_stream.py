@@ -4,8 +4,8 @@
                                  ↘ stream ends, or buffers are short → tail
 
 A checkpoint says what is durable: the parts so far, the hash at their end, the
-tail. Everything after it is in memory only and is sent again by the client if
-this process dies.
+tail. Everything after it is only in memory, and the client sends it again if this
+process dies.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from holdfast.tasks import begin
 
 
 class PartStream:
-    """One writer's bytes. Its calls come one at a time; `spill` may come beside them."""
+    """One writer's bytes. Its calls come one at a time; only `spill` may run concurrently."""
 
     def __init__(self, path: WritePath, lease: Lease, ingest: Ingest, total: int) -> None:
-        """Takes up an ingest where its durable part ends.
+        """Resumes an ingest where its durable bytes end.
 
         Raises:
             DataLoss: the saved hash state, or the checkpoint, is damaged.
@@ -49,7 +49,7 @@ class PartStream:
                 f"ref {shorten(ingest.ref)}: its parts and tail have {stored} bytes, its "
                 f"checkpoint says {ingest.offset}; abort it and start over"
             )
-        # A short last part is stored, and its bytes aren't here: nothing can follow it.
+        # A short last part is stored, and its bytes aren't here: no bytes can follow it.
         self._closed = self._uploads.last_is_short
         self._lock = asyncio.Lock()
         self._early: asyncio.Task[None] | None = None
@@ -58,7 +58,7 @@ class PartStream:
         self.total = total
         self.share = path.budget.join(self)
 
-    # -- what it knows
+    # -- its state
 
     @property
     def offset(self) -> int:
@@ -67,7 +67,7 @@ class PartStream:
 
     @property
     def durable(self) -> int:
-        """Bytes that another stream could go on from."""
+        """Bytes that are durable: another stream could continue after them."""
         return self._writing.durable
 
     @property
@@ -77,7 +77,7 @@ class PartStream:
 
     @property
     def upload_id(self) -> str:
-        """Of the upload, "" before there is one."""
+        """The upload's id, "" before there is one."""
         return self._uploads.upload_id
 
     @property
@@ -92,7 +92,7 @@ class PartStream:
 
     @property
     def multipart(self) -> bool:
-        """Whether parts were sent: the blob doesn't fit one."""
+        """Whether full parts were sent, because the blob doesn't fit into one part."""
         return self._uploads.next > 1
 
     @property
@@ -102,37 +102,37 @@ class PartStream:
 
     @property
     def algorithm(self) -> str:
-        """The algorithm that is hashed with, or "" if no hash is known."""
+        """The algorithm of the hash, or "" if no hash is known."""
         return self._writing.hash.algorithm if self._writing.hash else ""
 
     @property
     def hashed(self) -> Digest | None:
-        """The digest of the bytes so far; None after a resumption without a saved hash."""
+        """The digest of the bytes so far; None if an ingest without a saved hash was resumed."""
         return self._writing.hash.digest() if self._writing.hash else None
 
     def use_algorithm(self, algorithm: str) -> None:
-        """Hashes by another algorithm, as long as there are no bytes."""
+        """Hashes with another algorithm, if no bytes were received yet."""
         if self.offset == 0 and self.algorithm != algorithm:
             self._writing.hash = new_hash(algorithm)
 
     def block_sums(self) -> bytes:
-        """The sums of all blocks; only when nothing more comes."""
+        """The checksums of all blocks; to be called only after the last byte."""
         if self.multipart:
             return self._uploads.block_sums
         return self._buffer.sums + blocks.finish(self._writing.running)
 
-    # -- bytes come
+    # -- receiving
 
     async def receive(self, data: bytes, begin: int = 0) -> None:
-        """Takes bytes at the end; returns when they are hashed and their part is under way.
+        """Appends bytes; returns when they are hashed, and any full part is being stored.
 
         Args:
-            data: has the bytes.
+            data: contains the bytes.
             begin: where in it they begin.
 
         Raises:
             Aborted: the lease, the upload or the tail is lost.
-            FailedPrecondition: more than the parts of an upload can hold.
+            FailedPrecondition: the blob is larger than the parts of an upload can be.
             Unavailable, ResourceExhausted: the store or Redis fails.
         """
         self._writing.check()
@@ -144,7 +144,7 @@ class PartStream:
             taken = await self._receive_piece(data, taken)
 
     async def _receive_piece(self, data: bytes, start: int) -> int:
-        """Takes as many bytes as the part has room for; returns where it has stopped."""
+        """Appends as many bytes as the part has room for; returns where it has stopped."""
         stop = min(len(data), start + self._room())
         await self._reserve(stop - start)
         taken = start
@@ -161,9 +161,10 @@ class PartStream:
         return taken
 
     def receive_at_once(self, data: bytes, begin: int = 0) -> bool:
-        """Takes a small piece that needs no waiting for anything; False: `receive` must.
+        """Appends a small piece if that needs no waiting; if it returns False, call `receive`.
 
-        It doesn't fill its part, whose size is chosen, and no early last part is sent.
+        The piece must not fill its part, the part size must be chosen already, and no last part
+        may have been sent early.
 
         Raises:
             as `receive`.
@@ -186,10 +187,10 @@ class PartStream:
         return True
 
     def _room(self) -> int:
-        """Bytes that the part still takes: more than 0, or 0 if a tail just fills it."""
+        """Bytes that still fit into the part; 0 only if a tail just fills it."""
         writing = self._writing
         if not writing.part_size:
-            # A tail may come from a frontend, or a total, with larger parts.
+            # The tail may be from a frontend, or from a declared total, with larger parts.
             writing.part_size = self._path.choose_part_size(self.total, self._buffer.size)
         if self._uploads.next > MAX_PARTS:
             raise FailedPrecondition(
@@ -199,7 +200,7 @@ class PartStream:
         return writing.part_size - self._buffer.size
 
     async def _reserve(self, amount: int) -> None:
-        """Waits for buffer space, a tail's included, and returns with the lock held."""
+        """Waits for buffer space, that of a spilled tail included; returns with the lock held."""
         while True:
             spilled = self._buffer.spilled
             await self.share.take(amount + spilled, self._rest(amount))
@@ -222,9 +223,9 @@ class PartStream:
             raise
 
     def _rest(self, amount: int) -> int:
-        """Bytes that the part takes, as far as anybody knows, after the next `amount`.
+        """Bytes that are expected to follow the next `amount` bytes in the same part.
 
-        None after what makes the end of the blob, which comes with no amount.
+        It is 0 if `amount` is 0: that is how the end of the blob is stored.
         """
         if not amount:
             return 0
@@ -235,9 +236,9 @@ class PartStream:
     # -- the last, short part
 
     async def send_early(self) -> None:
-        """Begins to store what is left, because the declared total is reached.
+        """Begins to store the last bytes early, because the declared total is reached.
 
-        The bytes stay here: if more come after all, the part is sent again.
+        The bytes stay in the buffer: if more come after all, the part is sent again.
         """
         async with self._lock:
             if self._early or self._closed or not self._buffer.reserved:
@@ -267,13 +268,13 @@ class PartStream:
             self._writing.fail(error)
 
     async def _settle_early(self) -> None:
-        """More bytes come after the declared total: takes back the early last part."""
+        """Undoes the early last part, because more bytes come after the declared total."""
         if self._early is None:
             return
         await asyncio.wait([self._early])
         self._writing.check()
         if self._single_put:
-            # The object must never change, so the longer blob takes another name.
+            # The object must never change, so the longer blob gets another key.
             fresh = data_key(self._path.new_name())
             await self._path.ingests.rekey(self._writing.lease, self.data_key, fresh)
             self._writing.data_key, self._uploads.begun = fresh, None
@@ -281,7 +282,7 @@ class PartStream:
         self._early = None
 
     async def _reopen_closed(self) -> None:
-        """More bytes come, but the short last part is stored and its bytes aren't here."""
+        """Rewinds: more bytes come, but the short last part is stored and its bytes aren't here."""
         writing, (full, boundary) = self._writing, self._uploads.full
         await self._path.ingests.rewind(writing.lease, writing.data_key, full, boundary)
         writing.fail(
@@ -316,7 +317,7 @@ class PartStream:
             self._writing.check()
 
     async def put_single(self) -> None:
-        """Stores a blob that fits one part as one object, if that isn't done yet."""
+        """Stores a blob that fits into one part as one object, unless that was done already."""
         if self._early is None:
             await self._reserve(0)
             try:
@@ -327,7 +328,7 @@ class PartStream:
         self._writing.check()
 
     async def body(self) -> bytes:
-        """All bytes, where they fit one part."""
+        """All bytes of a blob that fits into one part."""
         await self._reserve(0)
         try:
             return self._buffer.body()
@@ -340,10 +341,10 @@ class PartStream:
             await asyncio.wait([self._early])
 
     async def spill(self) -> None:
-        """Makes the unfinished part durable in a tail object and gives its buffer back.
+        """Makes the unfinished part durable in a tail object and releases its buffer.
 
-        An error is kept and fails the stream at its next message. What has failed
-        already is given up: nobody can go on with it.
+        An error is kept, and fails the stream at its next message. If the writing has failed
+        already, the bytes are dropped: no stream can continue after them.
         """
         async with self._lock:
             if not self._buffer.reserved:
@@ -366,10 +367,10 @@ class PartStream:
                 self.share.renounce()
 
     async def suspend(self) -> None:
-        """Makes durable what was received, so that another stream can go on.
+        """Makes durable what was received, so that another stream can continue.
 
         Raises:
-            as `receive`; then the durable offset says where to go on.
+            as `receive`; then another stream continues at the durable offset.
         """
         await self._settle()
         self._writing.check()
@@ -378,13 +379,13 @@ class PartStream:
                 await self._tails.write(self._buffer)
 
     def discard_tail(self) -> None:
-        """The ingest has ended: its tail isn't needed any more."""
+        """Deletes the tail, because the ingest has ended."""
         self._tails.discard(self._buffer.tail)
 
     def abandon(self) -> None:
-        """Ends it at once: what is under way is cancelled, and all its buffer space given back.
+        """Ends it at once: its uploads are cancelled, and all its buffer space is released.
 
-        What is still being carried out beside it fails at its next step.
+        Calls of it that are still running fail at their next step.
         """
         self._writing.fail(Aborted("the stream has ended; ask STAT where to go on"))
         if self._early:
@@ -393,10 +394,10 @@ class PartStream:
         self.share.close()
 
     async def close(self) -> None:
-        """Ends it, and waits until nothing of it is under way any more."""
+        """Ends it, and waits until none of its work is under way any more."""
         self.abandon()
         await self._uploads.close()
         async with self._lock:
             self._buffer = PartBuffer()
-        await self._uploads.close()  # a part that `receive` sent just before it noticed
+        await self._uploads.close()  # again: `receive` may have sent a part before it noticed
         await self._settle()

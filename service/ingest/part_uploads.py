@@ -1,9 +1,9 @@
-"""Parts on their way: stored in parallel, checkpointed in order.
+"""The parts of an upload: stored in parallel, checkpointed in order.
 
     full, or last → stored → all before it checkpointed → checkpointed
 
-The upload is created with the first part. A checkpoint names it, the parts so far
-and the hash at their end.
+The upload is created with the first part. A checkpoint names the upload, the parts so
+far and the hash at their end.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from holdfast.tasks import begin, failure, wait_for_end
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A part on its way, and everything that is true at its end.
+    """A part that is being stored, and the stream's state at the part's end.
 
-    A full one owns its buffer, and the room that its bytes take; a short one leaves both to
-    the stream, because more bytes may come after all.
+    A full part owns its buffer and the budget that its bytes occupy. A short one leaves both
+    to the stream, because more bytes may come after all.
     """
 
     number: int
@@ -50,14 +50,14 @@ class PartUploads:
         self.begun = ingest.begun
         self.parts = list(ingest.parts)
         if ingest.tail_key and self.last_is_short:
-            # It was sent early, then more bytes came: the tail has its bytes too.
+            # The part was sent early, then more bytes came: the tail contains its bytes, too.
             self.parts.pop()
         self._next = len(self.parts) + 1
         self._in_flight = asyncio.Semaphore(writing.path.limits.parts_in_flight)
-        # Those that have not ended, in order.
+        # The jobs that have not ended, in order.
         self._jobs: list[asyncio.Task[None]] = []
         self._creation: asyncio.Task[Upload] | None = None
-        # Whether Redis may know of the upload: then it is the ingest's, not ours to drop.
+        # Whether Redis may know the upload: then it belongs to the ingest, and isn't dropped here.
         self._named = bool(ingest.upload_id)
 
     @property
@@ -72,21 +72,21 @@ class PartUploads:
 
     @property
     def full(self) -> tuple[int, int]:
-        """How many full parts are stored, and where the last of them ends."""
+        """How many full parts are stored, and the offset at which the last of them ends."""
         full = self.parts[:-1] if self.last_is_short else self.parts
         return len(full), sum(part.size for part in full)
 
     @property
     def block_sums(self) -> bytes:
-        """The sums of all blocks that are stored."""
+        """The checksums of all blocks that are stored."""
         return b"".join(part.block_sums for part in self.parts)
 
     async def send_full(self, buffer: PartBuffer, room: Permit) -> None:
-        """Takes over a full buffer; returns when its part may be stored.
+        """Begins to store a full buffer, and owns it from now on; waits until that may begin.
 
         Args:
             buffer: the bytes.
-            room: what they take of the budget; it is given back when they are stored.
+            room: their share of the budget, which is released when they are stored.
         """
         try:
             await self._start(self._outgoing(buffer, buffer.sums, room, full=True))
@@ -117,7 +117,7 @@ class PartUploads:
         return job
 
     def _ended(self, part: Outgoing, job: asyncio.Task[None]) -> None:
-        """Takes back what a job had, whether it was begun or not, and notes its failure."""
+        """Releases what a job held, even if it never began, and records its failure."""
         self._jobs.remove(job)
         self._in_flight.release()
         part.room.release()
@@ -141,7 +141,8 @@ class PartUploads:
         upload = await self._ensure_upload()
         async with path.upload_slots.slot() as slot:
             writing.check()
-            # Whole parts go out as they came; a short one may be added to after all.
+            # A full part is sent in the pieces in which it came. A short one is copied into one
+            # piece, which stays in the buffer, because more bytes may come after all.
             body: Body = part.buffer.body() if not part.full else part.buffer.take()
             stored = await path.workers.send(
                 (part.room, slot),
@@ -193,7 +194,7 @@ class PartUploads:
         part.buffer.tail = ""
 
     async def _upload_gone(self) -> HoldfastError:
-        """An upload that a lifecycle rule took: the client has to start over."""
+        """Restarts an ingest whose upload is gone: the client has to start over."""
         writing, path = self._writing, self._writing.path
         try:
             await path.ingests.restart(
@@ -204,17 +205,17 @@ class PartUploads:
         return Aborted("the store has dropped the upload; ask STAT and start over at offset 0")
 
     async def settle(self) -> None:
-        """Waits for all parts on their way; what has failed is noted then."""
+        """Waits for all parts that are being stored; by then their failures are recorded."""
         while self._jobs:
             await asyncio.wait(self._jobs)
 
     def cancel(self) -> None:
-        """Breaks off what is on its way."""
+        """Cancels the parts that are being stored."""
         for job in self._jobs:
             job.cancel()
 
     async def close(self) -> None:
-        """Cancels what is on its way, and drops an upload that no checkpoint names."""
+        """Cancels the parts that are being stored, and drops an upload that no checkpoint names."""
         self.cancel()
         await self.settle()
         creation, self._creation = self._creation, None

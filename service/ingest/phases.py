@@ -1,4 +1,4 @@
-"""The phases of a session, and what may follow what."""
+"""The phases of a session, and which may follow which."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Phase(Enum):
-    """Where a session stands."""
+    """The phase that a session is in."""
 
     OPEN = "open"
     SEALED = "sealed"
@@ -38,11 +38,11 @@ NEXT: Final = {
     Phase.DROPPED: set[Phase](),
     Phase.SUSPENDED: set[Phase](),
 }
-"""What may follow what; a frozen ingest that isn't carried out stays frozen."""
+"""The phases that may follow each phase; a frozen ingest that isn't carried out stays frozen."""
 
 
 def following(phase: Phase, after: Phase) -> Phase:
-    """Returns the phase that follows; a step that `NEXT` doesn't have is a bug."""
+    """Returns the phase that follows; a step that isn't in `NEXT` is a bug."""
     if after not in NEXT[phase]:
         raise AssertionError(f"a session that is {phase.value} can't become {after.value}")
     return after

@@ -1,4 +1,4 @@
-"""How far a stream is, as other frontends learn of it: now and then, and at its end."""
+"""A stream's progress as reported to other frontends: now and then, and at the stream's end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOVING: Final = frozenset({Phase.OPEN, Phase.SEALED})
 
 
 class ProgressReport:
-    """What has changed of one ingest since it was last reported."""
+    """What has changed in one ingest since the last report."""
 
     def __init__(self, ingest: OpenIngest) -> None:
         self._ingest = ingest
@@ -23,18 +23,18 @@ class ProgressReport:
         self.due = False
 
     def declared(self) -> None:
-        """The client has declared something, or begun anew."""
+        """Records that the client has declared something, or has begun anew."""
         self.due = True
 
     def moved(self) -> None:
-        """Bytes were received."""
+        """Records that bytes were received."""
         self._ingest.updated_at_ns = self._ingest.path.now_ns()
         self.due = self._wrote = True
 
     async def send(self) -> None:
-        """Reports how far the ingest is, if that is due. An ingest that has ended reports nothing.
+        """Reports the ingest's progress if that is due. An ingest that has ended reports nothing.
 
-        One at a time: the stream's end waits for a report that is under way.
+        Reports are sent one at a time: the stream's end waits for a report that is under way.
 
         Raises:
             Unavailable: Redis can't be reached; the report stays due.
@@ -60,7 +60,7 @@ class ProgressReport:
         )
 
     async def send_last(self) -> None:
-        """Reports the time of the last write: checkpoints have left their own.
+        """Reports the time of the last write, because checkpoints have recorded other times since.
 
         Raises:
             Unavailable: Redis can't be reached.

@@ -1,6 +1,6 @@
-"""A digest that wasn't hashed on the way: the object is completed, then read back.
+"""Completes an object and reads it back, for a digest that wasn't hashed while the bytes came.
 
-A sealed ingest is complete but not committed. Nothing can be added to it; COMMIT
+A sealed ingest is complete but not committed. No bytes can be added to it; COMMIT
 may be tried again, and a WRITE at offset 0 begins anew.
 """
 
@@ -25,7 +25,7 @@ async def seal(path: WritePath, commits: Commits, lease: Lease, stream: PartStre
         InvalidPart: a part is gone; nothing was completed.
         NoSuchUpload: the upload is gone and there is no object.
         Aborted: the lease is lost.
-        Unavailable: no definite outcome, or Redis can't be reached.
+        Unavailable: there is no definite outcome, or Redis can't be reached.
     """
     await stream.finish()
     parts = tuple(as_stored(stream.parts))
@@ -34,11 +34,11 @@ async def seal(path: WritePath, commits: Commits, lease: Lease, stream: PartStre
 
 
 async def read_back(path: WritePath, lease: Lease, stream: PartStream, algorithm: str) -> Digest:
-    """The digest of a sealed ingest's bytes, each block held against its sum.
+    """The digest of a sealed ingest's bytes; each block is compared with its checksum.
 
     Raises:
         Aborted: the lease is lost.
-        DataLoss: the object isn't what was sent, by two readings.
+        DataLoss: the object isn't what was sent, in two readings.
         NoSuchKey: the object is gone.
     """
     running = hashlib.new(algorithm)

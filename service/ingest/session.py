@@ -57,12 +57,12 @@ class Session:
 
     @property
     def phase(self) -> Phase:
-        """Where it stands."""
+        """The phase that it is in."""
         return self._ingest.phase
 
     @property
     def name(self) -> tuple[str, str]:
-        """Whose ref it writes, and which."""
+        """The tenant and the ref that it writes."""
         return self._ingest.tenant, self._ingest.ref
 
     @property
@@ -71,7 +71,7 @@ class Session:
         return self._closed
 
     async def ends(self, patience: float) -> bool:
-        """Waits until its ref is free, at most `patience` seconds; returns whether it is."""
+        """Waits at most `patience` seconds until its ref is free; returns whether it is."""
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._ended.wait()
@@ -84,11 +84,11 @@ class Session:
 
     @property
     def untold(self) -> bool:
-        """Whether it has moved since other frontends were told."""
+        """Whether it has progress that wasn't reported to other frontends yet."""
         return self._progress.due
 
     async def open(self) -> None:
-        """Takes the ref; a frozen commit that is found is carried out first.
+        """Acquires the ref; if it has a frozen commit, that is carried out first.
 
         Raises:
             Unavailable: another stream writes it, or Redis or the store can't be reached.
@@ -101,7 +101,7 @@ class Session:
         """Carries out one message.
 
         Raises:
-            HoldfastError: as docs/wire.md says; the stream ends with it.
+            HoldfastError: docs/wire.md lists them; the stream ends with the error.
         """
         async with self._turn:
             self._ingest.stream.share.work()
@@ -111,7 +111,7 @@ class Session:
                 self._ingest.stream.share.rest()
 
     async def admit(self, admission: Admission) -> None:
-        """Waits until the next message may be read; from then on its client's turn lasts."""
+        """Waits until the next message may be read; then the client's turn begins."""
         stream = self._ingest.stream
         share, lacking = stream.share, self._ingest.declared.lacking(stream.offset)
         share.work()
@@ -120,14 +120,15 @@ class Session:
 
     @property
     def promised(self) -> int:
-        """Bytes of the next messages that have their room already."""
+        """Bytes of the next messages for which there is room in the buffers already."""
         return self._ingest.stream.share.promised
 
     def handle_at_once(self, message: Message) -> Reply | None:
-        """Carries out a WRITE of a few bytes more, as diffs come by the thousand.
+        """Carries out a WRITE that adds a few bytes; diffs send such messages by the thousand.
 
         Returns:
-            The reply; None if there is anything to wait for: `handle` must do it.
+            The reply; or None if the message needs more than that, or has to wait: then call
+            `handle`.
 
         Raises:
             as `handle`.
@@ -164,7 +165,7 @@ class Session:
         return self._reply(message.action)
 
     async def _announce(self, message: Message) -> None:
-        """Takes over what a message says of the whole blob."""
+        """Records what a message declares about the whole blob."""
         ingest, final = self._ingest, message.action is Action.COMMIT
         first, self._first = self._first, False
         if message.total and not final:
@@ -239,7 +240,7 @@ class Session:
     # -- the end of the stream
 
     def abandon(self) -> None:
-        """Gives up all that it holds in this process, at once: its end was broken off, or is over.
+        """Releases all that it holds in this process, at once: its end is over, or was cancelled.
 
         A lease that Redis may still have is released later.
         """
@@ -248,16 +249,16 @@ class Session:
         self._ended.set()
 
     async def publish_progress(self) -> None:
-        """Tells other frontends how far this stream is, if it moved.
+        """Reports this stream's progress to other frontends, if there is any.
 
-        One at a time: the stream's end waits for what is being told.
+        Reports are sent one at a time: the stream's end waits for a report that is under way.
         """
         await self._progress.send()
 
     async def close(self) -> None:
-        """Makes durable what was received, within the grace, and releases the ref.
+        """Makes durable what was received, within the grace period, and releases the ref.
 
-        A message that is still being carried out is waited for, within the same grace.
+        If a message is still being carried out, it waits for that, within the same period.
         """
         async with self._closing:
             if not self._closed:

@@ -1,4 +1,4 @@
-"""All write streams of this process: opened, told of, taken away, drained."""
+"""All write streams of this process: opens them, reports their progress, revokes and ends them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from holdfast.service.ingest.write_path import WritePath
 log = structlog.get_logger(__name__)
 
 PROGRESS_INTERVAL: Final = 0.15
-"""Seconds between two publications of how far writers are: Status is at most 250 ms old."""
+"""Seconds between two publications of writers' progress: Status is at most 250 ms old."""
 PROGRESS_BATCH: Final = 32
 """Streams whose progress is published at once."""
 LOST_POLL: Final = 5.0
-"""Seconds for which one wait for lost leases lasts."""
+"""Seconds that one wait for lost leases lasts."""
 NOTICED: Final = 0.1
-"""Seconds for which a ref's new stream waits to see whether the one before it, on this frontend,
-is at its end: the end of one and the beginning of the next come side by side."""
+"""Seconds that a ref's new stream waits to see whether the ref's last stream on this frontend is
+ending: the end of one stream and the beginning of the next may arrive in either order."""
 ENDING: Final = 2.0
-"""Seconds for which it waits for an end that is under way."""
+"""Seconds that it waits for an end that is under way."""
 RECONNECT: Final = 1.0
-"""Seconds before a broken subscription is made again."""
+"""Seconds before a broken subscription is renewed."""
 
 
 class Sessions:
@@ -52,13 +52,13 @@ class Sessions:
         return list(self._open)
 
     async def open(self, tenant: str, ref: str) -> Session:
-        """Takes a ref for a new stream.
+        """Acquires a ref for a new stream.
 
-        If the last stream of the ref on this frontend is about to end, that is waited for, a
-        moment; how near its end a stream of another frontend is isn't known here.
+        If the ref's last stream on this frontend is about to end, the new one waits for that,
+        shortly. Whether a stream on another frontend is about to end isn't known here.
 
         Raises:
-            Unavailable: it is being written, or this frontend is about to stop.
+            Unavailable: the ref is being written, or this frontend is about to stop.
         """
         last = self._writing.get((tenant, ref))
         if last and not await last.ends(NOTICED) and last.ending:
@@ -72,9 +72,9 @@ class Sessions:
         return session
 
     def close(self, session: Session) -> asyncio.Task[None]:
-        """Begins to end a stream; what it received is made durable.
+        """Begins to end a stream, which makes durable what it received.
 
-        However the task ends, and if it never begins, what the stream held is given back.
+        However the task ends, and even if it never begins, the stream's resources are released.
         """
         closing = self._path.background.carry(session.close())
         closing.add_done_callback(lambda _: self._ended(session))
@@ -96,13 +96,13 @@ class Sessions:
                 log.error("a stream can't be closed", exc_info=result)
 
     async def publish(self) -> None:
-        """Tells how far writers are, for ever; to be cancelled."""
+        """Publishes writers' progress until it is cancelled."""
         while True:
             await asyncio.sleep(PROGRESS_INTERVAL)
             await self.publish_once()
 
     async def publish_once(self) -> None:
-        """Tells how far those writers are that have moved; idle ones cost nothing."""
+        """Publishes the progress of writers that have any to report; idle ones cost nothing."""
         moved = [session for session in self._open if session.untold]
         for batch in _batched(moved, PROGRESS_BATCH):
             results = await asyncio.gather(
@@ -115,11 +115,11 @@ class Sessions:
                     log.error("progress can't be published", exc_info=result)
 
     async def watch_lost(self, poll: float = LOST_POLL, pause: float = RECONNECT) -> None:
-        """Takes leases away from streams whose ref was aborted, for ever; to be cancelled.
+        """Revokes the leases of streams whose ref was aborted, until it is cancelled.
 
         Args:
-            poll: seconds of silence after which the subscription is tried.
-            pause: seconds before a broken subscription is made again.
+            poll: seconds of silence after which the subscription is checked.
+            pause: seconds before a broken subscription is renewed.
         """
         while True:
             try:
@@ -135,7 +135,7 @@ class Sessions:
         try:
             await self._follow(subscription, poll)
         finally:
-            # An error here must not take the place of a cancellation.
+            # An error here must not replace a cancellation.
             with suppress(Exception):
                 await subscription.close()
 

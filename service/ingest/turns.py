@@ -1,17 +1,17 @@
-"""One tenant's commits of one digest come one after the other.
+"""Turns: one tenant's commits of one digest run one after the other.
 
-Whoever is answered OK must find its labels, so commits of the same bytes that race must
-agree which of them made the tenant hold the digest. They take turns, in Redis: a commit
-that finds another one under way waits for its end, and one that finds that another one
-has ended asks again whether the tenant holds the digest. So all but one make no hold.
+A client whose COMMIT gets an OK must find its labels, so racing commits of the same bytes
+must agree which of them made the tenant hold the digest. They take turns, in Redis: a commit
+that finds another one under way waits until it has ended. A commit that finds that another
+one has ended asks again whether the tenant holds the digest. So only one makes a hold.
 
-    no turn                → take it, make the hold
-    another is under way   → wait, for `PATIENCE` at most, and go on unsure
-    another has ended      → held? ALREADY_EXISTS; if not, take it
+    no turn                → acquire it, make the hold
+    another is under way   → wait, for `PATIENCE` at most, and continue unsure
+    another has ended      → held? ALREADY_EXISTS; if not, acquire the turn
 
-A commit that goes on unsure makes a hold that says nothing of labels, and gives it its
-labels when it knows that no other commit came first. Turns protect labels, never content:
-what a lost turn costs is that the labels of another racing commit are found.
+An unsure commit makes a hold without labels, and adds its labels once it knows that no other
+commit came first. Turns protect labels, never content: if a turn is lost, a client may find
+the labels of another racing commit.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from holdfast.storage.records import Record
 log = structlog.get_logger(__name__)
 
 PATIENCE: Final = 5.0
-"""Seconds for which a commit waits for another one: a stopped frontend must not stop others."""
+"""Seconds that a commit waits for another one: a stopped frontend must not stop others."""
 FIRST_PAUSE: Final = 0.02
-"""Seconds until Redis is asked again; doubled each time, up to …"""
+"""Seconds until Redis is asked again; doubled each time, up to `LONGEST_PAUSE`."""
 LONGEST_PAUSE: Final = 0.25
 
 Held = Callable[[str, Digest], Awaitable[bool]]
@@ -42,20 +42,20 @@ Ask = Callable[[Turn | None], Awaitable[Turn | None]]
 
 
 class Turns:
-    """Takes the turns of digests for the commits of one frontend."""
+    """Acquires the turns of digests for the commits of one frontend."""
 
     def __init__(self, path: CommitPath, held: Held) -> None:
-        """No turn is taken yet; `held` is asked whether a tenant holds a digest that is whole."""
+        """Begins without a turn; `held` returns whether a tenant holds an undamaged digest."""
         self._path = path
         self._held = held
 
     async def freeze(self, lease: Lease, record: Record, encode: Callable[[bool], str]) -> bool:
-        """Freezes a commit in its turn; False: it is unsure.
+        """Freezes a commit in its turn; returns whether the commit is sure.
 
         Args:
-            lease: the right to.
-            record: that the commit will write.
-            encode: gives what is frozen, by whether the commit is sure.
+            lease: the right to write.
+            record: the one that the commit will write.
+            encode: returns what is frozen, given whether the commit is sure.
 
         Raises:
             AlreadyExists: another commit made the tenant hold the digest; nothing is frozen.
@@ -69,7 +69,7 @@ class Turns:
             return await ingests.freeze(lease, data_key, frozen, digest, seen)
 
         async def held() -> bool:
-            # Bytes that are at hand heal a record that says others of them.
+            # If the record describes other bytes, those of this commit repair it.
             return await self._held(lease.tenant, digest) and await path.workers.store(
                 path.blobs.agrees, record
             )
@@ -80,7 +80,7 @@ class Turns:
         return False
 
     async def take(self, lease: Lease, digest: Digest, data_key: str) -> bool:
-        """Takes a turn for a commit that isn't frozen yet; False: it is unsure.
+        """Acquires a turn for a commit that isn't frozen yet; returns whether the commit is sure.
 
         Raises:
             AlreadyExists: another commit made the tenant hold the digest.
@@ -116,5 +116,5 @@ class Turns:
 
 
 def already_held(digest: Digest) -> AlreadyExists:
-    """The error of a write of what the tenant holds."""
+    """The error of a write of content that the tenant holds."""
     return AlreadyExists(f"content {digest} is held already; nothing needs to be written")

@@ -1,10 +1,10 @@
-"""How many parts are on their way to the store at once, over all streams.
+"""Limits how many parts all streams send to the store at once.
 
-    a part is through        → a little more, up to what is configured
+    a part was sent          → a little more, up to the configured number
     the store asks for less  → half as many, at least one
 
 This is additive increase and multiplicative decrease, as in TCP (RFC 5681): frontends that
-share a store come to share what it bears, without knowing of each other.
+use the same store come to share its capacity, without knowing of each other.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from holdfast.service.process.permits import Permit
 
 
 class UploadSlots:
-    """Slots for parts, given out in order of asking."""
+    """Slots for parts, given out in the order of requests."""
 
     def __init__(self, most: int, throttled: Callable[[], int]) -> None:
-        """As many as are allowed.
+        """Begins with `most` slots.
 
         Args:
             most: parts at once.
-            throttled: how often the store has asked for less so far.
+            throttled: returns how often the store has asked for less so far.
         """
         self._most = most
         self._throttled = throttled
@@ -38,12 +38,12 @@ class UploadSlots:
 
     @property
     def allowed(self) -> int:
-        """How many may be under way now."""
+        """How many parts may be under way now."""
         return int(self._allowed)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[Permit]:
-        """Waits for a slot, and holds it, unless what is done under it takes it over."""
+        """Waits for a slot, and holds it during the block, unless the block hands it on."""
         await self._acquire()
         slot = Permit(partial(self._free, self._cuts))
         try:
@@ -78,11 +78,11 @@ class UploadSlots:
                 turn.set_result(None)
 
     def _learn(self, cuts: int) -> None:
-        """Draws the conclusion from a part that was begun after so many cuts."""
+        """Adapts the limit after a part that was begun when there had been `cuts` cuts."""
         heard, self._heard = self._heard, self._throttled()
         if self._heard == heard:
             self._allowed = min(self._most, self._allowed + 1 / self._allowed)
         elif cuts == self._cuts:
-            # What was on its way at the last cut says nothing of what is allowed since.
+            # Parts that were under way at the last cut say nothing about the limit since then.
             self._cuts += 1
             self._allowed = max(1.0, self._allowed / 2)

@@ -1,4 +1,4 @@
-"""What a write stream is asked and what it answers, as values."""
+"""The requests and replies of a write stream, as values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from holdfast.values import check_labels
 
 
 class Action(Enum):
-    """What a message asks for."""
+    """The action that a message requests."""
 
     STAT = 0
     WRITE = 1
@@ -22,10 +22,10 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a write stream: sizes in bytes.
+    """One request of a write stream; sizes are in bytes.
 
-    Its bytes are `data[begin:]`: what stands before them is the rest of the message as
-    it came, so that they needn't be copied out of it.
+    Its bytes are `data[begin:]`. Before them, `data` has the rest of the message as it came,
+    so that the bytes needn't be copied out of it.
     """
 
     action: Action
@@ -43,10 +43,10 @@ class Message:
         return len(self.data) - self.begin
 
     def check(self) -> None:
-        """Refuses what is wrong whatever the state of the ingest.
+        """Refuses what would be wrong in any state of the ingest.
 
         Raises:
-            InvalidArgument: a negative number, a malformed digest, or labels that are too large.
+            InvalidArgument: a negative number, a malformed digest, or labels that a hold refuses.
         """
         for name, value in (("total", self.total), ("offset", self.offset)):
             if value < 0:

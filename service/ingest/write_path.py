@@ -1,4 +1,4 @@
-"""What all writers of a process share."""
+"""The parts that all writers of a process share, and the limits of each."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MIB: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds one writer.
+    """The limits of one writer.
 
     Attributes:
-        part_size: bytes of a part where no total was declared; a multiple of 4 MiB.
+        part_size: bytes of a part if no total was declared; a multiple of 4 MiB.
         parts_in_flight: parts of one stream that are uploaded at once.
-        suspend_grace: seconds for making durable what a broken stream left.
+        suspend_grace: seconds in which the bytes of a broken stream are made durable.
     """
 
     part_size: int = 8 * MIB
@@ -40,10 +40,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class WritePath:
-    """The parts that ingest sessions are put together from.
+    """The parts from which ingest sessions are put together.
 
-    `hashed` and `stored` count bytes: hashed, and sent to the store. `misread` counts blocks
-    that a second reading has found to be well.
+    `hashed` counts bytes that were hashed, and `stored` bytes that were sent to the store.
+    `misread` counts blocks that were damaged in one reading and good in a second one.
     """
 
     store: ObjectStore
@@ -69,11 +69,11 @@ class WritePath:
         """Bytes of a part for a blob of `total` bytes (0: unknown).
 
         Args:
-            total: what was declared.
+            total: the declared size.
             received: bytes of the first part that are there already.
 
         Raises:
-            FailedPrecondition: parts so large that they don't fit the buffers.
+            FailedPrecondition: two parts of that size don't fit into the buffers.
         """
         smallest = max(-(-total // MAX_PARTS), received)
         size = max(self.limits.part_size, -(-smallest // BLOCK_SIZE) * BLOCK_SIZE)

@@ -1,4 +1,4 @@
-"""How far one stream's writing is: what its buffer, its parts and its tail share."""
+"""The state of one stream's writing, which its buffer, its parts and its tail share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from holdfast.storage.blocks import RunningSum
 log = structlog.get_logger(__name__)
 
 INLINE_HASHING: Final = 32 * 2**10
-"""Bytes up to which hashing on the loop is cheaper than handing it to a thread."""
+"""Bytes up to which hashing on the event loop is cheaper than in a thread."""
 
 
 @dataclass(slots=True)
@@ -28,15 +28,15 @@ class Writing:
     """One stream's writing of one ingest.
 
     Attributes:
-        path: what all writers share.
+        path: the parts that all writers share.
         lease: the right to write.
         data_key: where the bytes go in the store.
         offset: bytes received, hashed and summed.
-        durable: bytes of them that Redis and the store have.
+        durable: how many of them Redis and the store have.
         part_size: bytes of a full part, 0 before it is chosen.
-        hash: of the bytes up to `offset`; None after a resumption without a saved one.
-        running: the sum of the block that isn't full yet.
-        failure: what has ended the writing, for good.
+        hash: of the bytes up to `offset`; None if an ingest without a saved hash was resumed.
+        running: the checksum of the block that isn't full yet.
+        failure: the error that has ended the writing for good.
     """
 
     path: WritePath
@@ -51,7 +51,7 @@ class Writing:
 
     @classmethod
     def resume(cls, path: WritePath, lease: Lease, ingest: Ingest) -> Self:
-        """Takes up an ingest where its durable bytes end.
+        """Resumes an ingest where its durable bytes end.
 
         Raises:
             DataLoss: the saved hash state is damaged.
@@ -74,10 +74,10 @@ class Writing:
         )
 
     def check(self) -> None:
-        """Forbids going on after a failure, or without the lease.
+        """Checks that the stream may write on.
 
         Raises:
-            HoldfastError: what has failed.
+            HoldfastError: the failure that has ended the writing.
             Aborted: the lease is lost.
         """
         if self.failure:
@@ -85,7 +85,7 @@ class Writing:
         self.lease.check()
 
     def fail(self, error: BaseException) -> None:
-        """Ends the writing; the first failure is the one that is told."""
+        """Ends the writing; only the first failure is kept and reported."""
         if self.failure:
             return
         if isinstance(error, HoldfastError):
@@ -97,23 +97,23 @@ class Writing:
             self.failure = HoldfastError("writing failed; the frontend's log says why")
 
     def saved_hash(self) -> str:
-        """The state of the hash at `offset`, or "" where it can't be saved."""
+        """The state of the hash at `offset`, or "" if it can't be saved."""
         return self.hash.save() if self.hash else ""
 
     async def digest(self, data: bytes, start: int, stop: int) -> bytes:
-        """Hashes and sums `data[start:stop]` on; returns the sums of the blocks it filled."""
+        """Hashes and sums `data[start:stop]`; returns the checksums of the blocks it filled."""
         if stop - start <= INLINE_HASHING:
             return self.digest_at_once(data, start, stop)
         try:
             summed = await self.path.workers.hash(self._digest, data, start, stop)
         except BaseException as error:
-            # The thread may hash on: the hash and the offset no longer belong together.
+            # The thread may go on hashing: the hash and the offset no longer belong together.
             self.fail(error)
             raise
         return self._digested(summed, stop - start)
 
     def digest_at_once(self, data: bytes, start: int, stop: int) -> bytes:
-        """As `digest`, on the loop: at most `INLINE_HASHING` bytes."""
+        """Does the same as `digest`, on the event loop; for at most `INLINE_HASHING` bytes."""
         return self._digested(self._digest(data, start, stop), stop - start)
 
     def _digested(self, summed: tuple[bytes, RunningSum], size: int) -> bytes:
