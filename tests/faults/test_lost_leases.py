@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -46,7 +47,9 @@ class Watch:
 
     async def heard(self) -> None:
         """Waits until published messages arrive: the subscription is active."""
-        probe = self.leases.add(self.tenant, "probe", f"probe of {self.tenant}", 0.0)
+        # A name of its own: an earlier probe's message may still be on its way.
+        nonce = f"probe {secrets.token_hex(4)} of {self.tenant}"
+        probe = self.leases.add(self.tenant, "probe", nonce, 0.0)
 
         async def arrived() -> bool:
             await self.redis.publish(LOST, probe.nonce)
