@@ -26,6 +26,7 @@ class FakeStream:
 
     budget: BufferBudget
     spills: int = 0
+    buffered: int = 0
     spilled: int = 0
     read_back: int = 0
     share: Share = field(init=False)
@@ -35,18 +36,32 @@ class FakeStream:
 
     async def spill(self) -> None:
         self.spills += 1
-        self.spilled += self.share.held
-        self.share.give_back(self.share.held)
+        gone, self.buffered = self.buffered, 0
+        self.spilled += gone
+        self.share.give_back(gone)
         self.share.renounce()
+
+    async def take(self, amount: int) -> None:
+        """Bytes come, of a part of unknown size."""
+        await self.share.take(amount)
+        self.buffered += amount
 
     async def send(self, amount: int, part: int = PART) -> bool:
         """Bytes of a part come; whether it is full, and stored at once."""
         self.share.work()
-        back, size = self.spilled, self.share.held + self.spilled
-        await self.share.take(amount + back, part - size - amount)
+        while True:
+            back = self.spilled
+            size = self.buffered + back
+            await self.share.take(amount + back, part - size - amount)
+            if self.spilled == back:
+                break
+            # A spill that was under way has ended meanwhile: more must be read back.
+            self.share.give_back(amount + back)
         self.spilled, self.read_back = 0, self.read_back + back
-        full = size + amount == part
+        self.buffered += back + amount
+        full = self.buffered == part
         if full:
+            self.buffered = 0
             self.share.cut().release()
         self.share.rest()
         return full
@@ -70,7 +85,7 @@ class Ground:
     async def stream(self, held: int) -> FakeStream:
         """A stream that holds bytes, and whose client's turn it is."""
         stream = FakeStream(self.budget)
-        await stream.share.take(held)
+        await stream.take(held)
         stream.share.rest()
         return stream
 
@@ -199,7 +214,7 @@ async def test_silence_is_borne_longer_each_time(ground: Ground) -> None:
         await ground.wait(0.02)
         await waiting
         other.share.close()
-        await stream.share.take(SIZE // 2)
+        await stream.take(SIZE // 2)
         stream.share.rest()
     stream.share.cut().release()
     assert stream.share.silence == SILENCE
@@ -304,7 +319,9 @@ def test_everybody_gets_through(plans: list[tuple[int, list[int]]]) -> None:
                 left = message
                 while left:
                     piece = min(left, part - size)
-                    size = 0 if await stream.send(piece, part) else size + piece
+                    full = await stream.send(piece, part)
+                    assert full == (size + piece == part)
+                    size = 0 if full else size + piece
                     left -= piece
                     assert ground.budget.free >= 0
                 await asyncio.sleep(0)
