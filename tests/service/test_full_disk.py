@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from holdfast.storage.keys import uuid7
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.reserve import PIECES, PREFIX, Reserve, ReservedStore
 from holdfast.storage.s3 import S3Settings, S3Store
+from tests.servers.disk import small_disk
 from tests.servers.process import wait_until
 from tests.servers.s3 import S3Server, minio_binary, minio_server, set_quota
 from tests.service.collector.world import AGES, Later, World
@@ -108,16 +107,9 @@ class Limited(Disk):
 @pytest.fixture
 def small(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A file system of a few MiB."""
-    folder, mount = tmp_path / "disk", shutil.which("mount")
-    folder.mkdir()
     size = {"folder": 96, "minio": 256}[request.getfixturevalue("kind")]
-    options = ["-t", "tmpfs", "-o", f"size={size}m", "holdfast-test", str(folder)]
-    if not mount or subprocess.run([mount, *options], check=False).returncode:
-        pytest.skip("mounting a small disk takes root, and a system that lets it")
-    try:
+    with small_disk(tmp_path / "disk", f"size={size}m") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture(params=["folder", pytest.param("minio", marks=pytest.mark.minio)])

@@ -15,6 +15,7 @@ from grpc.aio import AioRpcError
 
 from holdfast.protos import content_pb2 as pb
 from holdfast.storage.folder import FolderStore
+from tests.servers.disk import small_disk
 from tests.servers.process import wait_until
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256
@@ -52,15 +53,8 @@ class Mount:
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Mount]:
     """Such a file system, writable."""
-    folder, command = tmp_path / "disk", shutil.which("mount")
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", f"size=96m,nr_inodes={INODES}", "holdfast-test", str(folder)]
-    if not command or subprocess.run([command, *options], check=False).returncode:
-        pytest.skip("mounting a small disk takes root, and a system that lets it")
-    try:
+    with small_disk(tmp_path / "disk", "size=96m", f"nr_inodes={INODES}") as folder:
         yield Mount(folder)
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture

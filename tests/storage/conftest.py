@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.s3 import S3Settings, S3Store
 from tests.servers.s3 import S3Server
+from tests.stores.memory import MemoryStore
+
+
+class Ticking(MemoryStore):
+    """A store in memory whose clock moves on by itself."""
+
+    def now(self) -> float:
+        self.time = time.time()
+        return self.time
 
 
 def s3_store(server: S3Server) -> S3Store:
@@ -57,9 +67,11 @@ def folder_store(tmp_path: Path) -> FolderStore:
     return store
 
 
-@pytest.fixture(params=["folder", "moto", pytest.param("minio", marks=pytest.mark.minio)])
+@pytest.fixture(params=["memory", "folder", "moto", pytest.param("minio", marks=pytest.mark.minio)])
 def object_store(request: pytest.FixtureRequest, unique: str) -> ObjectStore:
-    """Each store of the port, empty."""
+    """Each store of the port, empty; that of other tests in memory, too, so that it is right."""
+    if request.param == "memory":
+        return Ticking(time.time())
     if request.param == "folder":
         folder: FolderStore = request.getfixturevalue("folder_store")
         return folder

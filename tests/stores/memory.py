@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import NoReturn
 
+from holdfast.errors import DataLoss
 from holdfast.storage.port import (
     Body,
     Condition,
@@ -17,12 +19,15 @@ from holdfast.storage.port import (
     Fetched,
     IfAbsent,
     IfMatch,
+    InvalidPart,
     NoSuchKey,
+    NoSuchUpload,
     ObjectStore,
     Part,
     PendingUpload,
     Upload,
     Written,
+    pieces,
 )
 from tests.stores.counting import CountingStore
 
@@ -33,16 +38,21 @@ SHORT_PAGE = 2
 
 
 class MemoryStore(ObjectStore):
-    """A store whose clock stands still until it is moved; parts can't be uploaded to it."""
+    """A store whose clock stands still until it is moved."""
 
-    def __init__(self) -> None:
-        self.time = START
+    def __init__(self, time: float = START) -> None:
+        self.time = time
+        self._lock = threading.Lock()
         self._objects: dict[str, tuple[Entry, bytes]] = {}
         self._uploads: dict[str, PendingUpload] = {}
+        self._parts: dict[str, dict[int, tuple[Part, bytes]]] = {}
 
     def copy(self) -> MemoryStore:
         """Another store with the same content."""
-        return copy.deepcopy(self)
+        other = MemoryStore(self.time)
+        kept = copy.deepcopy((self._objects, self._uploads, self._parts))
+        other._objects, other._uploads, other._parts = kept
+        return other
 
     def now(self) -> float:
         """The store's clock."""
@@ -50,11 +60,15 @@ class MemoryStore(ObjectStore):
 
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
         """See `ObjectStore`."""
-        old = self._objects.get(key)
-        if isinstance(condition, IfAbsent) and old is not None:
-            raise ConditionFailed(key)
-        if isinstance(condition, IfMatch) and (old is None or old[0].etag != condition.etag):
-            raise ConditionFailed(key)
+        with self._lock:
+            old = self._objects.get(key)
+            if isinstance(condition, IfAbsent) and old is not None:
+                raise ConditionFailed(key)
+            if isinstance(condition, IfMatch) and (old is None or old[0].etag != condition.etag):
+                raise ConditionFailed(key)
+            return self._keep(key, body)
+
+    def _keep(self, key: str, body: bytes) -> Written:
         etag = secrets.token_hex(8)
         self._objects[key] = (Entry(key, len(body), etag, self.time), body)
         return Written(etag, self.time)
@@ -62,7 +76,11 @@ class MemoryStore(ObjectStore):
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
         """See `ObjectStore`."""
         entry, body = self._objects.get(key) or _absent(key)
-        return Fetched(entry, body[offset:][:length], self.time)
+        wanted = len(body) - offset if length is None else length
+        found = body[offset : offset + wanted]
+        if offset > len(body) or len(found) < wanted:
+            raise DataLoss(f"{key} has {len(body)} bytes, and ends before the range does")
+        return Fetched(entry, found, self.time)
 
     def head(self, key: str) -> Entry:
         """See `ObjectStore`."""
@@ -87,12 +105,14 @@ class MemoryStore(ObjectStore):
         """See `ObjectStore`."""
         upload_id = secrets.token_hex(8)
         self._uploads[upload_id] = PendingUpload(key, upload_id, self.time)
+        self._parts[upload_id] = {}
         return Upload(upload_id, self.time)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         """See `ObjectStore`."""
         del key
         self._uploads.pop(upload_id, None)
+        self._parts.pop(upload_id, None)
 
     def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
         """See `ObjectStore`."""
@@ -101,17 +121,33 @@ class MemoryStore(ObjectStore):
     def put_part(
         self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
     ) -> Part:
-        """Not needed by any test so far."""
-        raise NotImplementedError
+        """See `ObjectStore`."""
+        whole = b"".join(bytes(piece) for piece in pieces(body))
+        part = Part(number, secrets.token_hex(8), len(whole), sums)
+        self._upload(key, upload_id)[number] = (part, whole)
+        return part
 
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        """See `ObjectStore`: an upload here has no parts."""
-        del key, upload_id
-        return ()
+        """See `ObjectStore`."""
+        return [part for _, (part, _) in sorted(self._upload(key, upload_id).items())]
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
-        """Not needed by any test so far."""
-        raise NotImplementedError
+        """See `ObjectStore`."""
+        there = self._upload(key, upload_id)
+        numbers = [part.number for part in parts]
+        if not parts or numbers != sorted(set(numbers)):
+            raise InvalidPart(f"{key}: parts {numbers}")
+        for part in parts:
+            if part.number not in there or there[part.number][0].etag != part.etag:
+                raise InvalidPart(f"{key}: part {part.number}")
+        body = b"".join(there[part.number][1] for part in parts)
+        self.abort_upload(key, upload_id)
+        return self._keep(key, body)
+
+    def _upload(self, key: str, upload_id: str) -> dict[int, tuple[Part, bytes]]:
+        if upload_id not in self._uploads:
+            raise NoSuchUpload(key)
+        return self._parts[upload_id]
 
     def refuses_changed(self, key: str) -> bool | None:
         """None: between a program and its memory nothing can change on the way."""
@@ -132,7 +168,7 @@ class MemoryStore(ObjectStore):
         return 0
 
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
-        """None: no upload can be completed here."""
+        """None: its ETags are random."""
         del parts
         return None
 
