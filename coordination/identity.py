@@ -19,7 +19,7 @@ class Identity:
         self._scripts = scripts
 
     async def ask(self, store: str) -> str:
-        """The name under which a store knows it; "" if Redis has no name for that store.
+        """The name that a store has given this Redis; "" if it has none.
 
         Raises:
             Unavailable: Redis can't be reached.
@@ -27,7 +27,7 @@ class Identity:
         return await self.claim(store, "")
 
     async def claim(self, store: str, name: str) -> str:
-        """Gives it a name for a store if it has none; returns the name that it has then.
+        """Names this Redis for a store, unless it has a name; returns the name that it now has.
 
         Raises:
             Unavailable: Redis can't be reached, or can't write now.

@@ -83,7 +83,7 @@ class Releases:
         )
         for result in results:
             if isinstance(result, BaseException):
-                log.error("a lease can't be released", exc_info=result)
+                log.error("lease not released", exc_info=result)
         if not self._owed:
             self._some.clear()
 
@@ -94,5 +94,7 @@ class Releases:
         try:
             await self._ingests.release(owed.tenant, owed.ref, owed.nonce)
         except HoldfastError as error:
-            log.debug("a lease is still not released", tenant=owed.tenant, reason=because(error))
+            log.debug(
+                "lease not released; it will be retried", tenant=owed.tenant, reason=because(error)
+            )
             self._owed[owed.nonce] = owed  # behind the others

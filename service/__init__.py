@@ -1,1 +1,1 @@
-"""The frontend: containerd's Content API over storage and coordination."""
+"""Programs over storage and coordination: frontend, collector, scrub, and tenants' commands."""

@@ -43,12 +43,12 @@ def open_store(settings: Settings) -> ObjectStore:
             max_connections=settings.threads,
             read_timeout=settings.store_silence,
         ),
-        tell=tell,
-        skewed=tell_skew,
+        tell=log_change,
+        skewed=log_skew,
     )
 
 
-def tell(change: Change) -> None:
+def log_change(change: Change) -> None:
     """Logs that a backend is lost, or back: once each time."""
     spell = {"backend": change.name, "seconds": round(change.seconds, 1), "calls": change.calls}
     if change.up:
@@ -57,7 +57,7 @@ def tell(change: Change) -> None:
         log.warning("a backend is lost: it doesn't answer", **spell)
 
 
-def tell_skew(ahead: float) -> None:
+def log_skew(ahead: float) -> None:
     """Logs that this machine's clock is wrong, or right again: once for each.
 
     Args:

@@ -26,7 +26,7 @@ from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.scripts import Scripts
 from holdfast.errors import DataLoss, because
-from holdfast.service.backends import tell
+from holdfast.service.backends import log_change
 from holdfast.service.holdings.absences import Absences
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.holdings.compaction import Compactions
@@ -120,7 +120,7 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
         stack.push_async_callback(close_client, redis)
         workers = Workers(settings.threads, HASH_THREADS, settings.call_deadline)
         stack.push_async_callback(workers.close, THREADS_GRACE)
-        backend = Backend("Redis", uptime, tell)
+        backend = Backend("Redis", uptime, log_change)
         scripts = Scripts(redis, backend)
         hold_cache = HoldCache(scripts, lambda: secrets.token_hex(8))
         stack.push_async_callback(hold_cache.close)

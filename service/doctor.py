@@ -11,12 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from holdfast.checks import Check
-from holdfast.clocks import uptime
 from holdfast.coordination.advice import advice, causes_of
 from holdfast.coordination.client import Client
 from holdfast.coordination.connection import close_client, open_client
 from holdfast.coordination.embedded import EmbeddedRedis, socket_url
-from holdfast.coordination.identity import Identity
 from holdfast.coordination.probe import probe as probe_redis
 from holdfast.coordination.probe import skew
 from holdfast.coordination.scripts import Scripts
@@ -30,9 +28,8 @@ from holdfast.errors import (
     because,
 )
 from holdfast.service.backends import PROBE_DEADLINE, STORE_FOLDER, open_store
-from holdfast.service.core import owner
 from holdfast.service.listeners import Listener, parse
-from holdfast.service.pairing import PLANS, Pairing
+from holdfast.service.pairing import PLANS, pairing_of
 from holdfast.service.process.workers import Workers
 from holdfast.service.reading.disk_cache import look
 from holdfast.service.rpc.server import free_socket
@@ -40,7 +37,6 @@ from holdfast.service.settings import Settings
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.probe import probe as probe_store
-from holdfast.storage.records import new_nonce
 from holdfast.tasks import begin
 
 PLAIN: Final = (
@@ -166,20 +162,14 @@ async def _pairing(settings: Settings, client: Client, url: str) -> list[Check]:
     workers = Workers(1, 1, settings.call_deadline)
     with closing(open_store(settings)) as store:
         try:
-            pairing = Pairing(
-                store,
-                Identity(client, Scripts(client)),
-                workers,
-                place=place(url),
-                by=owner(),
-                new_name=new_nonce,
-                clock=uptime,
-            )
+            pairing = pairing_of(store, client, Scripts(client), workers, url)
             now = await pairing.check()
         except ConfigurationError as error:
             return [_failed("Redis of this store", because(error), PLANS)]
-        except HoldfastError:
-            return []  # the store's own checks report it
+        except Unavailable:
+            return []  # the checks of the store and of Redis report it
+        except HoldfastError as error:
+            return [_failed("Redis of this store", because(error), "`serve` would refuse it, too")]
         finally:
             await workers.close(0.0)
     found = f"used with it, last by {now.by}" if now else "no frontend has used the store yet"

@@ -23,7 +23,7 @@ from holdfast.service.ingest.intake import SIZE, Intake
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.ingest.write_path import Limits, WritePath
 from holdfast.service.pairing import Pairing, pairing_of
-from holdfast.service.process.allocator import give_back
+from holdfast.service.process.allocator import trim_heaps
 from holdfast.service.process.background import end, loop_of
 from holdfast.service.process.metrics import Metrics
 from holdfast.service.process.trimming import Trimming
@@ -103,7 +103,8 @@ async def run_frontend(
             loop_of("giving memory back", _trimming(path, intake, outflow).keep()),
         )
         try:
-            yield Running(frontend, core.redis, pairing_of(core, redis_url), loops)
+            pairing = pairing_of(core.store, core.redis, core.scripts, core.workers, redis_url)
+            yield Running(frontend, core.redis, pairing, loops)
         finally:
             await core.snapshots.close()
             await sessions.close_all()
@@ -171,7 +172,7 @@ def _trimming(path: WritePath, intake: Intake, outflow: Outflow) -> Trimming:
         buffered = path.budget.size - path.budget.free
         return buffered + intake.size - intake.free + outflow.handed
 
-    return Trimming(taken, give_back)
+    return Trimming(taken, trim_heaps)
 
 
 def _overload(settings: Settings, core: Core) -> Overload:

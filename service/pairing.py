@@ -30,10 +30,17 @@ from typing import Final
 import structlog
 
 from holdfast.clocks import uptime
+from holdfast.coordination.client import Client
 from holdfast.coordination.identity import Identity
+from holdfast.coordination.scripts import Scripts
 from holdfast.coordination.target import place
-from holdfast.errors import ConfigurationError, HoldfastError, Unavailable, because
-from holdfast.service.core import Core, owner
+from holdfast.errors import (
+    ConfigurationError,
+    HoldfastError,
+    Unavailable,
+    because,
+)
+from holdfast.service.core import owner
 from holdfast.service.process.workers import Workers
 from holdfast.storage.pairing import PAIRED, Kept, Paired, look, pair
 from holdfast.storage.port import ObjectStore
@@ -132,7 +139,7 @@ class Pairing:
             if first is None or first.paired.redis != found.paired.redis:
                 first, began = found, self._clock()
                 log.warning(
-                    "Redis doesn't know the store; waiting whether another Redis is in use",
+                    "Redis doesn't know the store; waiting to see whether another Redis is in use",
                     seconds=WITNESS,
                     other=found.paired.place,
                     by=found.paired.by,
@@ -173,8 +180,11 @@ class Pairing:
                 await (self.confirm() if self._seen else self.settle())
             except ConfigurationError:
                 raise
+            except Unavailable as error:
+                log.debug("pairing not confirmed; it will be retried", reason=because(error))
             except HoldfastError as error:
-                log.debug("Redis isn't confirmed", reason=because(error))
+                # During an upgrade a newer frontend may have rewritten the document: serve on.
+                log.warning("pairing not confirmed; it will be retried", reason=because(error))
             await self._quiet()
 
     async def _quiet(self) -> None:
@@ -203,7 +213,7 @@ class Pairing:
         elif found.known:
             raise taken_over(found.paired, self._place)
         elif self._seen and found.paired.redis == self._seen.redis:
-            log.warning("Redis has lost what it knew; it is made known again")
+            log.warning("Redis has lost its data; pairing it with the store again")
             await self._take_over(found)
         else:
             # Another frontend is just writing the name to Redis again, or uses another Redis.
@@ -240,7 +250,7 @@ class Pairing:
         now = replace(self._mine(found.paired), redis=self._new_name())
         if await self._write(now, found.kept):
             self._seen = now
-            log.warning("the store is used with this Redis from now on", redis=self._place)
+            log.warning("store paired with this Redis", redis=self._place)
             await self._identity.claim(now.store, now.redis)
 
     def _mine(self, now: Paired) -> Paired:
@@ -250,17 +260,22 @@ class Pairing:
         return await self._workers.store(pair, self._store, now, self._new_name(), before)
 
 
-def pairing_of(core: Core, redis_url: str) -> Pairing:
-    """Makes the pairing of a core's store and Redis.
+def pairing_of(
+    store: ObjectStore, client: Client, scripts: Scripts, workers: Workers, redis_url: str
+) -> Pairing:
+    """Makes the pairing of a store and a Redis, as this process sees it.
 
     Args:
-        core: the core that uses them.
-        redis_url: the URL of that Redis.
+        store: that was given.
+        client: of the Redis that was given.
+        scripts: in that Redis.
+        workers: for requests to the store.
+        redis_url: where that Redis is.
     """
     return Pairing(
-        core.store,
-        Identity(core.redis, core.scripts),
-        core.workers,
+        store,
+        Identity(client, scripts),
+        workers,
         place=place(redis_url),
         by=owner(),
         new_name=new_nonce,
@@ -298,6 +313,6 @@ def not_known(now: Paired, place: str) -> ConfigurationError:
 def taken_over(now: Paired, place: str) -> ConfigurationError:
     """Makes the error for a store that was taken over by a frontend with another Redis."""
     return ConfigurationError(
-        f"this store is used with Redis {now.place} by now (by frontend {now.by}), and no "
-        f"more with {place}: {PLANS}. What says which is {PAIRED} in the store"
+        f"this store is now used with Redis {now.place} (by frontend {now.by}), no longer with "
+        f"{place}: {PLANS}. Object {PAIRED} in the store names the Redis"
     )

@@ -72,6 +72,7 @@ def look(store: ObjectStore) -> Kept:
     Raises:
         DataLoss: the object itself is torn.
         UnsupportedFormat: it has a newer format version.
+        Unavailable: the store can't be reached.
     """
     try:
         now, entry = documents.read(store, PAIRED, _decode)
@@ -85,7 +86,11 @@ def look(store: ObjectStore) -> Kept:
 
 
 def pair(store: ObjectStore, now: Paired, nonce: str, before: Kept) -> bool:
-    """Replaces the document that was read; False if it has changed or the outcome is unknown."""
+    """Replaces the document that was read; False if it has changed or the outcome is unknown.
+
+    Raises:
+        Unavailable: the store can't be reached.
+    """
     document = {
         "format": FORMAT,
         "store": now.store,

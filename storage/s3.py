@@ -22,7 +22,7 @@ from holdfast.storage.port import (
     NoSuchKey,
     Written,
 )
-from holdfast.storage.s3_bodies import Described, ends_early, whole
+from holdfast.storage.s3_bodies import Described, complete, ends_early
 from holdfast.storage.s3_checksums import BodySum
 from holdfast.storage.s3_client import bare, foreign, quoted
 from holdfast.storage.s3_direct import Answer
@@ -176,7 +176,7 @@ class S3Store(Uploads):
                 described = self._described(
                     reply["ResponseMetadata"]["HTTPHeaders"], len(body), offset
                 )
-            if fetched := whole(key, offset, length, described, body):
+            if fetched := complete(key, offset, length, described, body):
                 return fetched
         raise Unavailable(f"reading {key}: the body broke off {BODY_ATTEMPTS} times; try again")
 
@@ -191,7 +191,7 @@ class S3Store(Uploads):
                 raise answer.error("GetObject")
         with understood(f"reading {key}"):
             described = self._described(answer.headers, len(answer.body), offset)
-        return whole(key, offset, length, described, answer.body)
+        return complete(key, offset, length, described, answer.body)
 
     def _described(self, headers: Mapping[str, str], received: int, offset: int) -> Described:
         return Described.of(headers, received, offset, self._clock.believed(headers.get("date")))

@@ -15,7 +15,15 @@ from holdfast.storage.s3_strangers import NotS3
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a reply says of its body: its size in bytes, and the `whole` object's for a range."""
+    """What a reply says of its body.
+
+    Attributes:
+        size: bytes of the body.
+        whole: bytes of the whole object, if the body is a range of it; None if that isn't said.
+        etag: of the object.
+        last_modified: of the object, in s since 1970 by the store's clock; 0.0 if that isn't said.
+        date: when the server answered, in s since 1970 by its clock.
+    """
 
     size: int
     whole: int | None
@@ -30,7 +38,7 @@ class Described:
         Args:
             headers: by lower-case names.
             received: bytes of the body that have arrived.
-            offset: where it should begin, if it is a range.
+            offset: the byte of the object at which a range should begin.
             date: when the server answered, in s since 1970.
 
         Raises:
@@ -46,10 +54,17 @@ class Described:
         )
 
 
-def whole(
+def complete(
     key: str, offset: int, length: int | None, described: Described, body: bytes
 ) -> Fetched | None:
     """What was read, if it is complete; None if it broke off.
+
+    Args:
+        key: of the object.
+        offset: the first byte that was asked for.
+        length: bytes that were asked for; None: all from `offset`.
+        described: what the reply says of its body.
+        body: the bytes that have arrived.
 
     Raises:
         DataLoss: the object has fewer bytes than were asked for.

@@ -1,8 +1,8 @@
 """Idle connections to S3, some of which a load balancer may have dropped silently.
 
 A dropped connection looks like a quiet one until a request on it isn't answered. So connections are
-probed, those that were idle for long aren't used any more, and after one unanswered request all
-clients close their idle connections: the next attempt uses a new one.
+probed, those that were idle for long aren't used any more, and after one unanswered request the
+circuit (`s3_circuit`) has all clients close theirs, so that the next attempt uses a new one.
 """
 
 from __future__ import annotations

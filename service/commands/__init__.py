@@ -1,4 +1,4 @@
-"""The commands that a frontend's packages add to the command line.
+"""The commands that `holdfast[server]` adds to the command line.
 
 This room may import everything; nothing imports it.
 """

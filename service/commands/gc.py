@@ -54,8 +54,7 @@ def gc(
         str,
         typer.Option(
             metavar="BRAKE[,BRAKE]",
-            help="Go on, this once, though these brakes were tripped: "
-            f"{', '.join(sorted(ACCEPTABLE))}.",
+            help=f"Continue this once despite these brakes: {', '.join(sorted(ACCEPTABLE))}.",
         ),
     ] = "",
     doomed: Annotated[
@@ -77,9 +76,7 @@ def gc(
         show_doomed(settings, spool_dir, as_json=as_json)
         return
     if every and accept:
-        raise InvalidArgument(
-            "--accept is for one run: somebody must have looked; leave out --loop"
-        )
+        raise InvalidArgument("--accept is for one run that somebody has checked; leave out --loop")
     orders = Orders(
         dry_run=dry_run,
         accept=_brakes(accept),

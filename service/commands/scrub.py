@@ -107,7 +107,7 @@ def _table(report: Report) -> None:
             ((f.kind.value, f.digest, f.key, f.action.value, f.detail) for f in report.findings),
         )
     if report.untold:
-        typer.echo(f"and {report.untold} more, of which earlier runs or the log told")
+        typer.echo(f"and {report.untold} more, reported by earlier runs or in the log")
     counts = report.counts
     typer.echo(
         f"{counts.records:,} records, {counts.holds:,} holds, {size(counts.bytes)} read in "
@@ -119,7 +119,7 @@ def _table(report: Report) -> None:
     if report.caches_late:
         typer.echo(
             "Redis can't be reached: frontends may say for an hour or longer that what was "
-            "quarantined is there; the next scrub sees to it",
+            "quarantined is there; the next scrub corrects that",
             err=True,
         )
 

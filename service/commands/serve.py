@@ -1,4 +1,4 @@
-"""The commands that need a frontend's packages: serve and doctor."""
+"""`holdfast serve` and `holdfast doctor`."""
 
 from __future__ import annotations
 

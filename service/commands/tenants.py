@@ -133,11 +133,11 @@ def expire(
         bool, typer.Option("--apply", help="Do it; otherwise only say what would be done.")
     ] = False,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Really so many are gone: drop them all.")
+        bool, typer.Option("--accept", help="Drop all of them, however many are gone.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Give up what tenants hold that are gone: missed at one run, dropped at a later one."""
+    """Give up what vanished tenants hold: marked missing in one run, dropped in a later one."""
     rules = _rules(unseen_for, exist, grace, only or [], keep or [])
     settings = load(**options)
     logs.configure("warning", settings.log_format)

@@ -73,4 +73,4 @@ class Absences:
         try:
             await self._arrivals.tell(digest)
         except HoldfastError as error:
-            log.debug("an arrival isn't told", reason=because(error))
+            log.debug("arrival not published", reason=because(error))

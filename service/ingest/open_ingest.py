@@ -86,7 +86,7 @@ class OpenIngest:
                     return
                 await self.commits.redrive(self.tenant, ingest)
             except BaseException:
-                await self.give_back()
+                await self.release()
                 raise
             await self._release()
         raise Unavailable(f"ref {shorten(self.ref)} is being committed; try again")
@@ -120,12 +120,14 @@ class OpenIngest:
         self.phase = Phase.SEALED if ingest.sealed else Phase.OPEN
         self.stream = PartStream(self.path, self.lease, ingest, ingest.total)
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         """Releases the ref; if Redis can't be reached, it is released later."""
         try:
             await self._release()
         except HoldfastError as error:
-            log.info("a lease is not released yet", tenant=self.tenant, reason=because(error))
+            log.info(
+                "lease not released; it will be retried", tenant=self.tenant, reason=because(error)
+            )
 
     async def _release(self) -> None:
         lease = self.lease

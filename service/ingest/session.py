@@ -279,7 +279,7 @@ class Session:
             try:
                 await self._ingest.stream.close()
             finally:
-                await self._ingest.give_back()
+                await self._ingest.release()
 
     async def _suspend(self) -> None:
         ingest = self._ingest

@@ -24,7 +24,7 @@ def few_heaps() -> None:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
-def give_back() -> None:
+def trim_heaps() -> None:
     """Returns free memory in the heaps to the system, if the C library is glibc.
 
     This takes some ms, with the GIL released.

@@ -33,4 +33,4 @@ def notify(state: str) -> None:
             to.sendall(state.encode())
     except OSError as error:
         # A frontend that serves mustn't end only because systemd will wait in vain.
-        log.warning("the service manager can't be told", state=state, reason=because(error))
+        log.warning("service manager not notified", state=state, reason=because(error))

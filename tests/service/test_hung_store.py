@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from holdfast.backend import IN_A_ROW, SILENT
 from holdfast.clocks import uptime
 from holdfast.protos import content_pb2 as pb
-from holdfast.service.backends import tell
+from holdfast.service.backends import log_change
 from holdfast.storage.s3 import S3Settings, S3Store
 from tests.servers.hanging_proxy import Hanging, hanging_proxy
 from tests.servers.s3 import S3Server
@@ -90,7 +90,7 @@ async def opened(
                 read_timeout=silence,
             ),
             elapsed=clock,
-            tell=tell,
+            tell=log_change,
         )
         settings = {"data_dir": folder, "suspend_grace": 1.0, "threads": THREADS}
         fleet = Fleet(store, redis_url, settings)

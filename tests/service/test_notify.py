@@ -62,6 +62,6 @@ def test_nobody_there(
     monkeypatch.setenv("NOTIFY_SOCKET", str(socket_folder / "gone"))
     with serving(tmp_path / "log", data_dir=tmp_path / "data", redis_url=redis_url) as served:
         assert served.terminate() == 0
-        said = served.event("the service manager can't be told")
+        said = served.event("service manager not notified")
         assert said
         assert said["state"] == "READY=1"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from holdfast.coordination.connection import close_client, open_client
 from holdfast.coordination.identity import Identity
@@ -261,7 +263,7 @@ async def test_handed_over(site: Site, first: RedisServer, second: RedisServer) 
     """A store goes over to an empty Redis when nobody uses the other; who still does ends."""
     old = await site.settled(first.url)
     new = await site.settled(second.url)
-    with pytest.raises(ConfigurationError, match=f"used with Redis {place(second.url)} by now"):
+    with pytest.raises(ConfigurationError, match=f"now used with Redis {place(second.url)}"):
         await old.confirm()
     await new.confirm()
     assert site.paired.place == place(second.url)
@@ -318,7 +320,7 @@ async def test_for_ever(site: Site, first: RedisServer, second: RedisServer) -> 
             await site.settled(second.url)
 
     site.clock.hooks.append(hand_over)
-    with pytest.raises(ConfigurationError, match="by now"):
+    with pytest.raises(ConfigurationError, match="now used with"):
         await serve._watch(old, None)
 
 
@@ -403,6 +405,32 @@ async def test_a_newer_version(site: Site, first: RedisServer) -> None:
     with pytest.raises(UnsupportedFormat, match="upgrade Holdfast"):
         await (await site.frontend(first.url)).settle()
     assert site.store.get(PAIRED).body == before
+
+
+async def test_a_newer_version_meanwhile(site: Site, first: RedisServer) -> None:
+    """A frontend that serves goes on while a newer one has rewritten the document, and says so."""
+    old = await site.settled(first.url)
+    site.store.put(PAIRED, newer())
+
+    async def until_said() -> None:
+        if any(line["event"].startswith("pairing not confirmed") for line in logs):
+            raise Seen
+
+    site.clock.hooks.append(until_said)
+    with capture_logs() as logs, pytest.raises(Seen):
+        await old.attend()
+    assert {line["log_level"] for line in logs} == {"warning"}
+
+
+async def test_the_doctor_names_a_newer_version(first: RedisServer, tmp_path: Path) -> None:
+    """The doctor reports a document that `serve` would refuse."""
+    store = FolderStore(tmp_path / "store")
+    store.check_access()
+    store.put(PAIRED, newer())
+    done = run("doctor", "--json", redis_url=first.url, data_dir=tmp_path, listen=LISTEN)
+    [found] = [check for check in json.loads(done.stdout) if check["name"] == "Redis of this store"]
+    assert not found["ok"]
+    assert "upgrade Holdfast" in found["found"]
 
 
 def test_written_once(folder_store: FolderStore) -> None:

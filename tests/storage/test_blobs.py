@@ -25,7 +25,8 @@ from tests.storage.blobs_fixture import (
     shop_on,
     stored,
 )
-from tests.stores.faults import Interrupted, LosingReplies, Recording
+from tests.stores.counting import CountingStore
+from tests.stores.faults import Interrupted, LosingReplies
 
 RECORD = record_key(DIGEST)
 HOLDS = hold_prefix("a", DIGEST)
@@ -52,10 +53,10 @@ def current(shop: Shop) -> Record:
     return seen.record
 
 
-def kinds(store: Recording) -> list[tuple[str, str]]:
+def kinds(store: CountingStore) -> list[tuple[str, str]]:
     """Requests by what they touch; names of single holds and data objects left out."""
     found = []
-    for operation, key in store.requests:
+    for operation, key in store.calls:
         if key.startswith(HOLDS):
             found.append((operation, "mark" if key.endswith(DELETING) else "hold"))
         else:
@@ -69,7 +70,7 @@ def kinds(store: Recording) -> list[tuple[str, str]]:
 def test_order_of_a_new_commit(folder_store: FolderStore) -> None:
     """A commit of a new digest is one hold and then one record: two round trips."""
     record = stored(folder_store)
-    store = Recording(folder_store)
+    store = CountingStore(folder_store)
     assert commit(shop_on(store), record) is Outcome.CREATED
     assert kinds(store) == [("put", "hold"), ("put", "record")]
 
@@ -77,7 +78,7 @@ def test_order_of_a_new_commit(folder_store: FolderStore) -> None:
 def test_order_of_a_redundant_commit(folder_store: FolderStore) -> None:
     """Own bytes are given up only after the hold, a fresh record, and a look at its data."""
     commit(shop_on(folder_store), stored(folder_store), "b")
-    store = Recording(folder_store)
+    store = CountingStore(folder_store)
     assert commit(shop_on(store), stored(folder_store)) is Outcome.REDUNDANT
     assert kinds(store) == [
         ("put", "hold"),
@@ -92,7 +93,7 @@ def test_order_of_a_redundant_commit(folder_store: FolderStore) -> None:
 def test_order_of_an_adoption(folder_store: FolderStore) -> None:
     """An adoption reads the record again after the reply to its hold."""
     commit(shop_on(folder_store), stored(folder_store), "b")
-    store = Recording(folder_store)
+    store = CountingStore(folder_store)
     assert shop_on(store).blobs.adopt("a", DIGEST, NOW, {}) is not None
     assert kinds(store) == [
         ("get", "record"),
@@ -105,7 +106,7 @@ def test_order_of_an_adoption(folder_store: FolderStore) -> None:
 def test_order_of_held(folder_store: FolderStore) -> None:
     """Whether a tenant holds a digest is asked of its holds first, then of the record."""
     commit(shop_on(folder_store), stored(folder_store))
-    store = Recording(folder_store)
+    store = CountingStore(folder_store)
     assert shop_on(store).blobs.held("a", DIGEST) is not None
     assert kinds(store) == [("list", "hold"), ("get", "hold"), ("get", "record"), ("head", "data")]
 
@@ -113,7 +114,7 @@ def test_order_of_held(folder_store: FolderStore) -> None:
 def test_order_of_a_delete(folder_store: FolderStore) -> None:
     """A delete marks, deletes the hold, deletes the mark, and touches no record."""
     commit(shop_on(folder_store), stored(folder_store))
-    store = Recording(folder_store)
+    store = CountingStore(folder_store)
     assert shop_on(store).blobs.drop("a", DIGEST) == 1
     assert kinds(store) == [
         ("list", "hold"),
@@ -334,7 +335,7 @@ def test_commit_against_a_rival(folder_store: FolderStore, rival: State) -> None
     assert current(shop).data_key == (first if alive else own).data_key
 
 
-class AlwaysLater(Recording):
+class AlwaysLater(CountingStore):
     """Somebody else changes the record before every write of ours."""
 
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
@@ -495,10 +496,10 @@ def test_delete_drops_ones_own_hold_only(object_store: ObjectStore) -> None:
 def test_commit_that_dies(folder_store: FolderStore, step: int) -> None:
     """A commit that dies at any request is done when it is carried out again."""
 
-    class Dies(Recording):
+    class Dies(CountingStore):
         def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
             written = super().put(key, body, condition)
-            if len(self.requests) > step:
+            if len(self.calls) > step:
                 raise OutcomeUnknown("died")
             return written
 

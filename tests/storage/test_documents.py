@@ -24,7 +24,8 @@ from holdfast.storage.records import INLINE_LIMIT, Record, State
 from holdfast.storage.sightings import Sightings
 from tests.storage.blobs_fixture import DIGEST, hold, live, shop_on
 from tests.storage.edited import edited, newer
-from tests.stores.faults import FlippedReplies, Recording, flipped
+from tests.stores.counting import CountingStore
+from tests.stores.faults import FlippedReplies, flipped
 
 HOLD_KEY = hold_prefix("a", DIGEST) + "name"
 NUMBERS = st.integers(0, 2**62)
@@ -194,25 +195,25 @@ def test_a_flipped_reply_decides_nothing(folder_store: FolderStore) -> None:
 def test_damaged_twice(folder_store: FolderStore) -> None:
     """What two replies in a row show damaged is damaged, with the ETag that is there."""
     written = shop_on(folder_store).records.write(live(), None)
-    store = Recording(FlippedReplies(folder_store, record_key(DIGEST), times=2))
+    store = CountingStore(FlippedReplies(folder_store, record_key(DIGEST), times=2))
     seen = shop_on(store).records.read(DIGEST)
     assert seen is not None
     assert (seen.record.state, seen.etag) == (State.CORRUPT, written.etag)
-    assert store.requests == [("get", record_key(DIGEST))] * 2
+    assert store.calls == [("get", record_key(DIGEST))] * 2
 
 
 def test_what_is_well_is_read_once(folder_store: FolderStore) -> None:
     """A document that is whole, of a newer version or absent is asked for once."""
     folder_store.put("k", newer())
     for key, error in (("k", UnsupportedFormat), ("absent", NoSuchKey)):
-        store = Recording(folder_store)
+        store = CountingStore(folder_store)
         with pytest.raises(error):
             documents.read(store, key, Record.decode)
-        assert store.requests == [("get", key)]
+        assert store.calls == [("get", key)]
     shop_on(folder_store).records.write(live(), None)
-    store = Recording(folder_store)
+    store = CountingStore(folder_store)
     assert shop_on(store).records.read(DIGEST)
-    assert store.requests == [("get", record_key(DIGEST))]
+    assert store.calls == [("get", record_key(DIGEST))]
 
 
 def test_a_large_inline_record(folder_store: FolderStore) -> None:

@@ -18,7 +18,8 @@ from holdfast.storage.keys import DELETING, hold_prefix
 from holdfast.storage.port import Fetched, NoSuchKey, ObjectStore
 from tests.storage.blobs_fixture import DIGEST, NOW, hold, shop_on
 from tests.storage.edited import edited
-from tests.stores.faults import Interrupted, LosingReplies, Recording
+from tests.stores.counting import CountingStore
+from tests.stores.faults import Interrupted, LosingReplies
 from tests.stores.tampering import Tampering, cut
 
 PREFIX = hold_prefix("a", DIGEST)
@@ -93,9 +94,9 @@ def test_names_are_fresh(folder_store: FolderStore) -> None:
 @pytest.mark.parametrize("takes_effect", [True, False])
 def test_unconfirmed_hold(folder_store: FolderStore, takes_effect: bool) -> None:
     """A hold whose reply was lost isn't counted on: another one is made under another name."""
-    store = Recording(LosingReplies(folder_store, takes_effect=takes_effect))
+    store = CountingStore(LosingReplies(folder_store, takes_effect=takes_effect))
     key = shop_on(store).holds.make("a", hold())
-    sent = [key for _, key in store.requests]
+    sent = [key for _, key in store.calls]
     assert len(set(sent)) == 2
     assert key == sent[1]
 
@@ -263,9 +264,9 @@ def test_relabel_that_always_loses(folder_store: FolderStore) -> None:
 def test_order_of_a_delete(folder_store: FolderStore) -> None:
     """Per hold: the mark, then the hold, then the mark, each after the reply to the one before."""
     key = shop_on(folder_store).holds.make("a", hold())
-    store = Recording(folder_store)
+    store = CountingStore(folder_store)
     assert shop_on(store).holds.drop("a", DIGEST) == 1
-    assert store.requests == [
+    assert store.calls == [
         ("list", PREFIX),
         ("put", key + DELETING),
         ("delete", key),
@@ -276,9 +277,9 @@ def test_order_of_a_delete(folder_store: FolderStore) -> None:
 
 def test_delete_of_nothing(folder_store: FolderStore) -> None:
     """Deleting what isn't held only looks."""
-    store = Recording(folder_store)
+    store = CountingStore(folder_store)
     assert shop_on(store).holds.drop("a", DIGEST) == 0
-    assert store.requests == [("list", PREFIX)]
+    assert store.calls == [("list", PREFIX)]
 
 
 @pytest.mark.parametrize("left", ["hold and mark", "mark"])

@@ -14,7 +14,7 @@ from holdfast.storage.own_data import LOOKS, SIGHT_LASTS, Lifetime, OwnData, Sig
 from holdfast.storage.port import Condition, Entry, ObjectStore, Written
 from holdfast.storage.records import Record
 from tests.storage.blobs_fixture import BODY, DIGEST, NOW, Shop, live, shop_on, stored
-from tests.stores.faults import Recording
+from tests.stores.counting import CountingStore
 
 FOR_EVER = Lifetime(0.0, float("inf"))
 LATER = SIGHT_LASTS + 1
@@ -43,9 +43,9 @@ def publish(shop: Shop, record: Record, sight: Sight, lifetime: Lifetime = FOR_E
     return shop.blobs.publish("a", record, OwnData(lifetime, sight), hold, key).outcome
 
 
-def looks(store: Recording, record: Record) -> int:
+def looks(store: CountingStore, record: Record) -> int:
     """How often the data object was asked for."""
-    return store.requests.count(("head", record.data_key))
+    return store.calls.count(("head", record.data_key))
 
 
 @pytest.mark.parametrize(("age", "asked"), [(0.0, 0), (SIGHT_LASTS, 0), (LATER, 1)])
@@ -53,7 +53,7 @@ def test_only_what_was_seen_long_ago_is_looked_at(
     folder_store: FolderStore, clock: Clock, age: float, asked: int
 ) -> None:
     """Data that was seen complete a short while ago costs no request; older data costs one."""
-    record, store = stored(folder_store), Recording(folder_store)
+    record, store = stored(folder_store), CountingStore(folder_store)
     sight = Sight(clock())
     clock.now += age
     assert publish(shop_on(store, clock), record, sight) is Outcome.CREATED
@@ -116,7 +116,7 @@ def test_every_send_is_preceded(folder_store: FolderStore, clock: Clock) -> None
     """A record that is sent again much later is preceded by another look."""
     record = stored(folder_store)
 
-    class Slow(Recording):
+    class Slow(CountingStore):
         def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
             if key == record_key(DIGEST):
                 clock.now += LATER
@@ -133,7 +133,7 @@ def test_a_process_that_sleeps_looks_again(folder_store: FolderStore, clock: Clo
     """A look whose answer comes after a suspend is repeated before the record is sent."""
     record = stored(folder_store)
 
-    class Sleeping(Recording):
+    class Sleeping(CountingStore):
         def head(self, key: str) -> Entry:
             entry = super().head(key)
             if looks(self, record) == 1:
@@ -149,7 +149,7 @@ def test_answers_that_always_come_too_late(folder_store: FolderStore, clock: Clo
     """Where every look takes too long, the outcome is Unavailable and no record is written."""
     record = stored(folder_store)
 
-    class Hanging(Recording):
+    class Hanging(CountingStore):
         def head(self, key: str) -> Entry:
             clock.now += LATER
             return super().head(key)
@@ -163,7 +163,7 @@ def test_a_life_that_ends_during_the_last_look(folder_store: FolderStore, clock:
     """Data that was seen in time at last is refused if its ingest has become too old by then."""
     record = stored(folder_store)
 
-    class Aging(Recording):
+    class Aging(CountingStore):
         def now(self) -> float:
             return clock()
 

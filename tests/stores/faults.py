@@ -7,19 +7,7 @@ from dataclasses import replace
 
 from holdfast.errors import OutcomeUnknown
 from holdfast.storage.port import Condition, Fetched, ObjectStore, Written
-from tests.stores.wrapped import Result, Wrapped
-
-
-class Recording(Wrapped):
-    """Records its requests in order: the operation and its key or prefix."""
-
-    def __init__(self, inner: ObjectStore) -> None:
-        super().__init__(inner)
-        self.requests: list[tuple[str, str]] = []
-
-    def request(self, operation: str, key: str, call: Callable[[], Result]) -> Result:
-        self.requests.append((operation, key))
-        return call()
+from tests.stores.wrapped import Wrapped
 
 
 class Interrupted(Wrapped):
