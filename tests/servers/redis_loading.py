@@ -1,4 +1,4 @@
-"""A Redis that takes its time to load what it had saved, as one with many keys does."""
+"""A Redis that takes its time to load what it had saved, as one with much to load does."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from redis import Redis
 from tests.servers.process import wait_until
 from tests.servers.redis import RedisServer
 
-KEYS = 20_000
-DELAY = 2_000
-"""Microseconds for each key: 40 s, if nobody ends it."""
-OFTEN = 1_024
-"""Bytes that are loaded from one look at the connections to the next: the least there is."""
+COMMAND = b"*3\r\n$3\r\nSET\r\n$6\r\nfiller\r\n$1\r\nx\r\n"
+COMMANDS = 200_000
+DELAY = 200
+"""Microseconds for each command: 40 s, if nobody ends it."""
+LOGS = "**/appendonly.aof*"
+"""Up to version 6.2 the log of all commands is one file, since then a folder with a manifest."""
+OPTIONS = ("--appendonly", "yes", "--aof-use-rdb-preamble", "no")
 
 
 @contextmanager
 def loading(folder: Path) -> Iterator[LoadingRedis]:
-    """A Redis with many keys, which runs, and is made to load them by `restart`."""
-    with RedisServer(folder) as server:
+    """A Redis that runs, and is made to load what it had by `restart`."""
+    with RedisServer(folder, 0, *OPTIONS) as server:
         redis = LoadingRedis(folder, server)
-        with Redis.from_url(server.url) as client:
-            client.mset({f"filler/{number}": "x" for number in range(KEYS)})
         try:
             yield redis
         finally:
@@ -41,14 +41,14 @@ class LoadingRedis:
         self._running = first
 
     def restart(self) -> None:
-        """Saves everything, and starts anew; returns as soon as it loads."""
-        with Redis.from_url(self.url) as client:
-            client.save()
+        """Ends it and starts it anew, with much more to load; returns as soon as it loads."""
         self._running.stop()
-        slowly = ("--key-load-delay", DELAY, "--loading-process-events-interval-bytes", OFTEN)
-        port = urlsplit(self.url).port or 0
-        self._running = RedisServer(self._folder, port, *map(str, slowly))
-        self._running.start()
+        *_, log = sorted(
+            path for path in self._folder.glob(LOGS) if path.is_file() and path.suffix == ".aof"
+        )
+        with log.open("ab") as file:
+            file.write(COMMAND * COMMANDS)
+        self._start("--key-load-delay", str(DELAY))
         assert self.is_loading()
 
     def is_loading(self) -> bool:
@@ -57,10 +57,15 @@ class LoadingRedis:
             return bool(client.info("persistence")["loading"])
 
     def finish(self) -> None:
-        """Lets it load the rest at once."""
-        with Redis.from_url(self.url) as client:
-            client.config_set("key-load-delay", 0)
+        """Starts it once more, without a delay: up to version 6.2 it can't be told meanwhile."""
+        self._running.stop()
+        self._start()
         wait_until(lambda: not self.is_loading(), "a Redis that has loaded its keys")
+
+    def _start(self, *options: str) -> None:
+        port = urlsplit(self.url).port or 0
+        self._running = RedisServer(self._folder, port, *OPTIONS, *options)
+        self._running.start()
 
     def stop(self) -> None:
         """Ends it."""

@@ -109,9 +109,11 @@ def test_a_wrong_option_is_wrong_usage(command: list[str], arguments: list[str])
 
 
 @pytest.mark.parametrize("command", ["serve", "doctor", "gc"])
-def test_help_shows_kinds_and_defaults(command: str) -> None:
+def test_help_shows_kinds_and_defaults(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The help of each setting's option has what may be given, and what counts otherwise."""
-    shown = CliRunner().invoke(app, [command, "--help"], env={"TERMINAL_WIDTH": "400"}).stdout
+    # Typer reads TERMINAL_WIDTH once only, which may have been in another test.
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 400)
+    shown = CliRunner().invoke(app, [command, "--help"]).stdout
     row = next(line for line in shown.splitlines() if "--part-size" in line)
     assert "SIZE" in row
     assert "(bytes, as 8MiB; default 8MiB) [HOLDFAST_PART_SIZE]" in row
