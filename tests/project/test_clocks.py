@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.project.repository import ROOT
 
-PACKAGES: Final = ("coordination", "holdfast", "service", "storage")
+PACKAGES: Final = ("coordination", "holdfast", "service", "storage", "transport")
 STANDS_STILL: Final = ("time.monotonic", "CLOCK_MONOTONIC")
 ONLY_PAUSES: Final = {
     "coordination/embedded.py": "how long a program may take to start or stop",

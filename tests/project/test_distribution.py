@@ -23,8 +23,16 @@ from tests.servers.process import free_port, listens, started
 
 FOREIGN: Final = ("service", "storage", "coordination", "protos", "tests", "bench", "transport")
 """Modules that an application may well have of its own."""
-SERVERS: Final = {"boto3", "redis", "pydantic-settings", "prometheus-client", "uvloop", "structlog"}
-OURS: Final = ("holdfast", "service", "storage", "coordination", "protos")
+SERVERS: Final = {
+    "boto3",
+    "redis",
+    "pydantic-settings",
+    "prometheus-client",
+    "uvloop",
+    "structlog",
+    "hpack",
+}
+OURS: Final = ("holdfast", "service", "storage", "coordination", "protos", "transport")
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def test_every_page_can_be_found() -> None:
 @pytest.mark.parametrize("name", PAGE_NAMES)
 def test_files_that_are_named_are_there(name: str) -> None:
     """What a page names as a file of the project is one."""
-    folders = "holdfast|storage|coordination|service|protos|tests|scripts|helm"
+    folders = "holdfast|storage|coordination|transport|service|protos|tests|scripts|helm"
     named = [
         span
         for span in pages.spans(pages.text(name))

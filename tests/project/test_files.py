@@ -137,7 +137,12 @@ def test_the_client_alone_is_light() -> None:
     script = "import sys, holdfast; print(*sys.modules)"
     command = [sys.executable, "-c", script]
     loaded = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    heavy = {"holdfast.service", "holdfast.storage", "holdfast.coordination"}
+    heavy = {
+        "holdfast.service",
+        "holdfast.storage",
+        "holdfast.coordination",
+        "holdfast.transport",
+    }
     heavy |= {"boto3", "botocore", "redis", "uvloop"}
     assert heavy & set(loaded.split()) == set()
     assert "holdfast" in loaded.split()

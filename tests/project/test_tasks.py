@@ -11,7 +11,7 @@ import pytest
 
 from tests.project.repository import ROOT
 
-PACKAGES: Final = ("coordination", "holdfast", "service", "storage")
+PACKAGES: Final = ("coordination", "holdfast", "service", "storage", "transport")
 TASKS: Final = "holdfast/tasks.py"
 BEGIN: Final = frozenset({"create_task", "ensure_future", "shield", "TaskGroup"})
 """What begins a task, or parts one from whoever waits for it."""
