@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import idle_streams, large_blob, load, many_holds, scarce_buffers
+from bench import idle_streams, large_blob, load, many_holds, scarce_buffers, versions
+from bench.calls import run as calls
 from bench.capacity import run as capacity
 from bench.capacity.fleet import Fleet
 from bench.compare import run as compare
@@ -18,6 +19,7 @@ from bench.profile.sampling import Sampling
 from bench.soak import run as soak
 
 OUT = Path(__file__).parent / "out"
+ROOT = Path(__file__).parent.parent
 
 
 class Result(Protocol):
@@ -80,16 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     pairs.set_defaults(run=_compare)
 
-    hot = parts.add_parser("profile", help="a flame graph of a frontend, and CPU of everybody")
-    hot.add_argument("--load", choices=[*profile.LOADS], required=True)
-    hot.add_argument("--seconds", type=float, default=20.0, help="of counting, and of sampling")
-    hot.add_argument("--out", type=Path, default=None, help="the picture")
-    hot.add_argument("--backend", choices=("minio", "folder"), default="minio")
-    hot.add_argument("--native", action="store_true", help="frames of C and C++, too")
-    hot.add_argument("--gil", action="store_true", help="only who holds the interpreter")
-    hot.add_argument("--threads", action=argparse.BooleanOptionalAction, default=True)
-    hot.add_argument("--top", type=int, default=15, help="lines to tell")
-    hot.set_defaults(run=_profile)
+    _looks_inside(parts)
 
     idle = parts.add_parser("idle-streams", help="what open and silent write streams cost")
     idle.add_argument("--streams", type=int, default=idle_streams.STREAMS, help="how many")
@@ -110,6 +103,40 @@ def _parser() -> argparse.ArgumentParser:
     rpcs.add_argument("--tenant", default="bench", help="sent in x-holdfast-tenant")
     rpcs.set_defaults(run=lambda chosen: load.run(chosen.profiles, chosen.address, chosen.tenant))
     return parser
+
+
+def _looks_inside(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The parts that show where a frontend's time goes."""
+    hot = parts.add_parser("profile", help="a flame graph of a frontend, and CPU of everybody")
+    hot.add_argument("--load", choices=[*profile.LOADS], required=True)
+    hot.add_argument("--seconds", type=float, default=20.0, help="of counting, and of sampling")
+    hot.add_argument("--out", type=Path, default=None, help="the picture")
+    hot.add_argument("--backend", choices=("minio", "folder"), default="minio")
+    hot.add_argument("--native", action="store_true", help="frames of C and C++, too")
+    hot.add_argument("--gil", action="store_true", help="only who holds the interpreter")
+    hot.add_argument("--threads", action=argparse.BooleanOptionalAction, default=True)
+    hot.add_argument("--top", type=int, default=15, help="lines to tell")
+    hot.set_defaults(run=_profile)
+
+    counted = parts.add_parser("calls", help="calls of our functions per RPC, by a profile hook")
+    counted.add_argument("trees", nargs="*", type=Path, default=[ROOT], help="of other versions")
+    counted.add_argument("--top", type=int, default=0, help="functions to list")
+    counted.set_defaults(run=lambda chosen: calls.run(chosen.trees, chosen.top))
+
+    both = parts.add_parser("versions", help="two versions in turns: is anything slower?")
+    both.add_argument("old", type=Path, help="the folder of the old version")
+    both.add_argument("--new", type=Path, default=ROOT, help="that of the new one")
+    both.add_argument("--loads", nargs="*", choices=[*profile.LOADS], default=[])
+    both.add_argument("--rounds", type=int, default=5, help="counted runs of each")
+    both.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the new one alone"
+    )
+    both.set_defaults(run=_versions)
+
+
+def _versions(chosen: argparse.Namespace) -> Result:
+    settings = dict(pair.split("=", 1) for pair in chosen.set)
+    return versions.run(chosen.old, chosen.new, chosen.loads, chosen.rounds, settings)
 
 
 def _soak(chosen: argparse.Namespace) -> Result:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from bench.cpu import Meter
 from tests.servers.process import free_port, listens, started
@@ -82,6 +82,22 @@ class Frontend:
         return float(found[1])
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What serves.
+
+    Attributes:
+        command: the command line that `serve` is added to.
+        tree: a folder with another version of the project, which serves instead of this one.
+    """
+
+    command: Sequence[str] = (sys.executable, "-m", "holdfast.cli")
+    tree: Path | None = None
+
+
+OURS: Final = Program()
+
+
 class Peers:
     """Everything that runs beside each other, below one folder, until it is closed."""
 
@@ -109,7 +125,7 @@ class Peers:
         made.mkdir()
         return made
 
-    def frontend(self, **settings: object) -> Frontend:
+    def frontend(self, program: Program = OURS, /, **settings: object) -> Frontend:
         """One more frontend on the backend."""
         folder, port, http = self._folder("frontend"), free_port(), free_port()
         chosen = {
@@ -124,9 +140,11 @@ class Peers:
             **settings,
         }
         environment = {f"HOLDFAST_{name.upper()}": str(value) for name, value in chosen.items()}
+        if program.tree:
+            environment["PYTHONPATH"] = str(program.tree)
         process = self._stack.enter_context(
             started(
-                [sys.executable, "-m", "holdfast.cli", "serve"],
+                [*program.command, "serve"],
                 folder / "log",
                 lambda: listens(port),
                 {**os.environ, **environment, **self.s3.environment()},

@@ -1,0 +1,1 @@
+"""How much of our code one RPC runs through: calls, files, and changes of file."""
