@@ -167,7 +167,7 @@ class Leases:
         for lease, result in zip(batch, results, strict=True):
             # Whatever the error is, the other leases must be kept alive.
             if isinstance(result, BaseException) and not isinstance(result, HoldfastError):
-                log.error("a lease can't be renewed", ref=lease.ref, exc_info=result)
+                log.error("lease not renewed", tenant=lease.tenant, ref=lease.ref, exc_info=result)
         return sum(isinstance(result, Unavailable) for result in results)
 
 

@@ -95,6 +95,9 @@ class Releases:
             await self._ingests.release(owed.tenant, owed.ref, owed.nonce)
         except HoldfastError as error:
             log.debug(
-                "lease not released; it will be retried", tenant=owed.tenant, reason=because(error)
+                "lease not released; it will be retried",
+                tenant=owed.tenant,
+                ref=owed.ref,
+                reason=because(error),
             )
             self._owed[owed.nonce] = owed  # behind the others

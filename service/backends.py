@@ -50,11 +50,13 @@ def open_store(settings: Settings) -> ObjectStore:
 
 def log_change(change: Change) -> None:
     """Logs that a backend is lost, or back: once each time."""
-    spell = {"backend": change.name, "seconds": round(change.seconds, 1), "calls": change.calls}
+    seconds = round(change.seconds, 1)
     if change.up:
-        log.warning("a backend is back", **spell)
+        log.warning(
+            "backend answers again", backend=change.name, seconds=seconds, calls=change.calls
+        )
     else:
-        log.warning("a backend is lost: it doesn't answer", **spell)
+        log.warning("backend lost", backend=change.name, seconds=seconds, calls=change.calls)
 
 
 def log_skew(ahead: float) -> None:
@@ -65,11 +67,11 @@ def log_skew(ahead: float) -> None:
     """
     if ahead:
         log.warning(
-            "this machine's clock differs from the store's; requests are signed by the store's",
+            "clock off; requests are signed with the store's time",
             seconds_ahead=round(ahead),
         )
     else:
-        log.warning("this machine's clock agrees with the store's again")
+        log.warning("clock agrees with the store's again")
 
 
 @contextmanager
@@ -87,24 +89,31 @@ def checked_store(settings: Settings, *, tending: bool = False) -> Iterator[Rese
         PermissionDenied: the store refuses the credentials.
         Unavailable: the store can't be reached.
     """
-    where = {"bucket": settings.s3_bucket, "endpoint": settings.s3_endpoint or "AWS"}
+    bucket, endpoint = settings.s3_bucket, settings.s3_endpoint or "AWS"
     inner = open_store(settings)
     reserve = Reserve(inner, settings.reserve, secrets.token_bytes)
     store = ReservedStore(inner, reserve, tending=tending)
     try:
         if settings.s3_bucket:
-            log.info("looking at the store", **where, seconds=settings.call_deadline)
+            log.info(
+                "store access check started",
+                bucket=bucket,
+                endpoint=endpoint,
+                seconds=settings.call_deadline,
+            )
         with within(settings.call_deadline):
             store.check_access()
         if settings.s3_bucket:
-            log.info("trying out the store", **where, seconds=PROBE_DEADLINE)
+            log.info(
+                "store probe started", bucket=bucket, endpoint=endpoint, seconds=PROBE_DEADLINE
+            )
             with within(PROBE_DEADLINE):
                 checks = probe(store, essential_only=True).checks
-            require(checks, f"bucket {settings.s3_bucket}")
+            require(checks, f"bucket {bucket}")
             for check in checks:
                 if not check.ok:
                     log.warning(
-                        "store check failed",
+                        "store probe check failed",
                         check=check.name,
                         found=check.found,
                         advice=check.advice,

@@ -189,6 +189,6 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
 def _counting_damage(metrics: Metrics) -> Callable[[DataLoss], None]:
     def damaged(error: DataLoss) -> None:
         metrics.hold_damaged()
-        log.warning("a damaged hold was passed over", reason=because(error))
+        log.warning("damaged hold skipped", reason=because(error))
 
     return damaged

@@ -139,10 +139,10 @@ class Pairing:
             if first is None or first.paired.redis != found.paired.redis:
                 first, began = found, self._clock()
                 log.warning(
-                    "Redis doesn't know the store; waiting to see whether another Redis is in use",
+                    "Redis does not know the store; another Redis may be in use",
                     seconds=WITNESS,
-                    other=found.paired.place,
-                    by=found.paired.by,
+                    other_redis=found.paired.place,
+                    paired_by=found.paired.by,
                 )
             elif first.kept.etag != found.kept.etag:
                 raise in_use(found.paired, self._place)
@@ -213,7 +213,7 @@ class Pairing:
         elif found.known:
             raise taken_over(found.paired, self._place)
         elif self._seen and found.paired.redis == self._seen.redis:
-            log.warning("Redis has lost its data; pairing it with the store again")
+            log.warning("Redis lost its data; it will be paired with the store again")
             await self._take_over(found)
         else:
             # Another frontend is just writing the name to Redis again, or uses another Redis.

@@ -61,9 +61,9 @@ async def serve(settings: Settings) -> None:
     ):
         if settings.embedded:
             log.info(
-                "embedded: content and a Redis of its own are in the data folder; other machines "
-                "can't share it. Set HOLDFAST_S3_BUCKET and HOLDFAST_REDIS_URL for a fleet",
+                "embedded; only this machine can use the data folder",
                 data_dir=str(settings.data_dir),
+                advice="for a fleet, set HOLDFAST_S3_BUCKET and HOLDFAST_REDIS_URL",
             )
         url = redis.url if redis else settings.redis_url
         revive = partial(_revive, redis, keeper) if redis else None
@@ -120,7 +120,7 @@ async def _serve(
 
 def _side_door(settings: Settings, running: Running, serving: asyncio.Event) -> SideDoor:
     door = SideDoor(settings.http, serving.is_set, running.frontend.metrics.exposition)
-    log.info("probes and metrics", port=door.port)
+    log.info("listening for probes and metrics", port=door.port)
     return door
 
 
@@ -142,15 +142,17 @@ async def _check_redis(
     A frontend also starts if Redis can't be reached, because committed content can be read
     without it. Redis is then checked when it comes back.
     """
-    log.info("looking at Redis")
+    log.info("Redis check started")
     try:
         require(await probe(client), "Redis")
         if pairing is not None:
             await pairing.settle()
     except Unavailable as error:
-        log.warning("Redis can't be reached: serving reads only until it is", reason=because(error))
-        return loop_of("looking at Redis", _check_later(client, pairing))
-    return loop_of("looking at Redis", _watch(pairing, revive))
+        log.warning(
+            "Redis unreachable; only reads are served until it answers", reason=because(error)
+        )
+        return loop_of("watching Redis", _check_later(client, pairing))
+    return loop_of("watching Redis", _watch(pairing, revive))
 
 
 async def _check_later(client: Client, pairing: Pairing | None) -> None:
@@ -158,7 +160,7 @@ async def _check_later(client: Client, pairing: Pairing | None) -> None:
         await asyncio.sleep(REDIS_RETRY)
         with suppress(Unavailable):
             require(await probe(client), "Redis")
-            log.info("Redis is there")
+            log.info("Redis answers; writes are served")
             break
     await _watch(pairing, None)
 
@@ -186,7 +188,7 @@ async def _keep_alive(revive: Revive) -> None:
     while True:
         await asyncio.sleep(WATCH_INTERVAL)
         if not await revive():
-            log.warning("the embedded Redis had died and was started again")
+            log.warning("embedded Redis died; it was started again")
 
 
 async def _until_stopped(stop: asyncio.Event, tasks: tuple[asyncio.Task[None], ...]) -> None:

@@ -83,7 +83,7 @@ async def _once(
     report.ages = ages.as_json()
     async with tools(settings, store, redis_url, ages, stop=halt) as opened:
         await opened.collect(ages, report, orders)
-    log.info("collected", ok=report.ok, freed_bytes=report.freed)
+    log.info("collector run finished", ok=report.ok, freed_bytes=report.freed)
 
 
 async def _pass_on(stop: asyncio.Event, halt: threading.Event) -> None:

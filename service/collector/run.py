@@ -109,7 +109,7 @@ class Run:
             accepted = one.brake in self.accept & ACCEPTABLE
             self.report.trip(replace(one, accepted=accepted))
             if not accepted:
-                log.warning("brake tripped", brake=one.brake.value, found=one.found)
+                log.warning("collector brake tripped", brake=one.brake.value, found=one.found)
         if self.report.braked and not self.dry:
             raise Braked("the run has stopped before it changed anything")
 
@@ -134,13 +134,13 @@ class Run:
     def guarded(self, what: str) -> Iterator[None]:
         """Surrounds a pass, and records its error, so that the next pass can run."""
         self.report.doing = what
-        log.info("collecting", what=what)
+        log.info("collector pass started", doing=what)
         try:
             yield
         except (Stopped, Braked):
             raise
         except HoldfastError as error:
-            log.warning("a pass failed", what=what, reason=because(error))
+            log.warning("collector pass failed", doing=what, reason=because(error))
             self.report.error(what, error)
 
     def do(self, call: Callable[[Item], object], items: Iterable[Item]) -> None:

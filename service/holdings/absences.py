@@ -62,7 +62,7 @@ class Absences:
         try:
             return not await self._arrivals.told(digest)
         except HoldfastError as error:
-            log.debug("whether a digest arrived isn't known", reason=because(error))
+            log.debug("arrival not checked", reason=because(error))
             return False
 
     async def end(self, digest: Digest, *, tell: bool) -> None:

@@ -167,7 +167,7 @@ class Catalogue:
 
     def _pause(self, error: HoldfastError) -> None:
         self._cache_back = self._clock() + CACHE_PAUSE
-        log.debug("Redis fails; holds are looked up in the store", reason=because(error))
+        log.debug("Redis failed; holds are looked up in the store", reason=because(error))
 
     async def forget(self, tenant: str, digest: Digest) -> None:
         """Drops what the cache remembers of a tenant's hold."""

@@ -79,7 +79,7 @@ class Compactions:
                 if not await announced.alone() or not await store(steps.mark):
                     return False
                 if not await _alone(announced):
-                    log.info("holds not compacted; they are being changed", tenant=tenant)
+                    log.info("holds not compacted; others are changing them", tenant=tenant)
                     return False
                 await store(steps.unlink)
             except (ConditionFailed, NoSuchKey):

@@ -157,7 +157,7 @@ class Presence:
         del self._renewing[tenant]
         if error := failure(renewal):
             self._failed = self._clock()
-            log.warning("a sighting isn't noted", tenant=tenant, reason=because(error))
+            log.warning("sighting not noted", tenant=tenant, reason=because(error))
 
     async def _put(self, tenant: str) -> Moment:
         began = self._clock()
@@ -166,7 +166,7 @@ class Presence:
         except HoldfastError as error:
             if await self._missed(tenant):
                 raise
-            log.warning("a sighting isn't noted", tenant=tenant, reason=because(error))
+            log.warning("sighting not noted", tenant=tenant, reason=because(error))
         self._noted[tenant] = began
         self._noted.move_to_end(tenant)
         while len(self._noted) > REMEMBERED:

@@ -276,7 +276,7 @@ class Commits:
         except DataLoss as error:
             # Whether it took effect is unknown, which does no harm: no client got an OK for it.
             await self._thaw(tenant, ingest.ref, ingest.data_key, ingest.upload_id)
-            log.warning("a damaged frozen commit was thawed", tenant=tenant, reason=because(error))
+            log.warning("damaged frozen commit thawed", tenant=tenant, reason=because(error))
             return
         if await self._path.workers.store(self._path.blobs.done_before, frozen.record):
             await self._forget(tenant, ingest.ref, frozen.record)
@@ -284,7 +284,7 @@ class Commits:
         try:
             await self.carry_out(tenant, ingest.ref, frozen, None, again=True)
         except Aborted as error:
-            log.info("a frozen commit was thawed", tenant=tenant, reason=because(error))
+            log.info("frozen commit thawed", tenant=tenant, reason=because(error))
 
     async def _complete(self, frozen: FrozenCommit, body: bytes | None) -> OwnData | None:
         """Makes the bytes complete; returns what is then known about them."""
@@ -433,7 +433,7 @@ class Commits:
             await self.redrive(tenant, ingest)
         except ResourceExhausted as error:
             await self._thaw(tenant, ingest.ref, ingest.data_key, ingest.upload_id)
-            log.info("a frozen commit was thawed", tenant=tenant, reason=because(error))
+            log.info("frozen commit thawed", tenant=tenant, reason=because(error))
 
 
 async def _both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:

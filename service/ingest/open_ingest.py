@@ -126,7 +126,10 @@ class OpenIngest:
             await self._release()
         except HoldfastError as error:
             log.info(
-                "lease not released; it will be retried", tenant=self.tenant, reason=because(error)
+                "lease not released; it will be retried",
+                tenant=self.tenant,
+                ref=self.ref,
+                reason=because(error),
             )
 
     async def _release(self) -> None:

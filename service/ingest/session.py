@@ -274,7 +274,11 @@ class Session:
             async with asyncio.timeout(self._path.limits.suspend_grace), self._turn:
                 await self._suspend()
         except (HoldfastError, TimeoutError) as error:
-            log.info("a stream's rest is not durable", tenant=tenant, reason=because(error))
+            log.info(
+                "stream ended before its last bytes were stored",
+                tenant=tenant,
+                reason=because(error),
+            )
         finally:
             try:
                 await self._ingest.stream.close()

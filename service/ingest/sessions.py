@@ -93,7 +93,7 @@ class Sessions:
         )
         for result in closed:
             if isinstance(result, Exception):
-                log.error("a stream can't be closed", exc_info=result)
+                log.error("stream not closed", exc_info=result)
 
     async def publish(self) -> None:
         """Publishes writers' progress until it is cancelled."""
@@ -110,9 +110,9 @@ class Sessions:
             )
             for result in results:
                 if isinstance(result, HoldfastError):
-                    log.debug("progress isn't published", reason=because(result))
+                    log.debug("progress not published; it will be retried", reason=because(result))
                 elif isinstance(result, Exception):
-                    log.error("progress can't be published", exc_info=result)
+                    log.error("progress not published", exc_info=result)
 
     async def watch_lost(self, poll: float = LOST_POLL, pause: float = RECONNECT) -> None:
         """Revokes the leases of streams whose ref was aborted, until it is cancelled.
@@ -125,9 +125,11 @@ class Sessions:
             try:
                 await self._watch_lost_once(poll)
             except HoldfastError as error:
-                log.debug("the subscription to lost leases broke", reason=because(error))
+                log.debug(
+                    "subscription to lost leases broke; it will be renewed", reason=because(error)
+                )
             except Exception:
-                log.exception("the subscription to lost leases failed")
+                log.exception("subscription to lost leases failed; it will be renewed")
             await asyncio.sleep(pause)
 
     async def _watch_lost_once(self, poll: float) -> None:

@@ -107,7 +107,7 @@ class Turns:
                     raise already_held(digest)
                 seen = turn
             elif clock() >= deadline:
-                log.info("a commit of the same digest doesn't end; not waited for", tenant=tenant)
+                log.info("commit stopped waiting for another of the same digest", tenant=tenant)
                 return False
             else:
                 await asyncio.sleep(pause)

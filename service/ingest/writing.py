@@ -93,7 +93,7 @@ class Writing:
         elif isinstance(error, asyncio.CancelledError):
             self.failure = Aborted("the stream was cancelled; ask STAT where to go on")
         else:
-            log.error("a writer fails unexpectedly", exc_info=error)
+            log.error("writer failed", exc_info=error)
             self.failure = HoldfastError("writing failed; the frontend's log says why")
 
     def saved_hash(self) -> str:

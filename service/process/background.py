@@ -92,7 +92,9 @@ def loop_of(doing: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
     def ended(task: asyncio.Task[None]) -> None:
         if error := failure(task):
-            log.error("a loop failed", doing=doing, reason=because(error), kind=_kind(error))
+            log.error(
+                "background loop failed", doing=doing, reason=because(error), error=_class(error)
+            )
 
     task = begin(work)
     task.add_done_callback(ended)
@@ -117,17 +119,17 @@ async def end(tasks: Collection[asyncio.Task[Any]], attempts: int = ATTEMPTS) ->
 
 def _log_failure(task: asyncio.Task[Any]) -> None:
     if error := failure(task):
-        log.warning("background work failed", reason=because(error), kind=_kind(error))
+        log.warning("background task failed", reason=because(error), error=_class(error))
 
 
 def _log_unheard(task: asyncio.Task[Any]) -> None:
     """Logs a failure whose caller has left; refusals are usual, so they are logged at debug."""
     error = failure(task)
     if isinstance(error, HoldfastError):
-        log.debug("a call failed after its client had left", reason=because(error))
+        log.debug("call failed after its client had left", reason=because(error))
     elif error:
-        log.error("an error that nobody waited for", exc_info=error)
+        log.error("call failed unexpectedly after its client had left", exc_info=error)
 
 
-def _kind(error: BaseException) -> str:
+def _class(error: BaseException) -> str:
     return type(error).__name__

@@ -29,11 +29,11 @@ async def attend(reserve: Reserve, interval: float = INTERVAL) -> None:
         try:
             await asyncio.to_thread(reserve.keep)
         except HoldfastError as error:
-            log.debug("the reserve can't be looked at", reason=because(error))
+            log.debug("reserve not checked; it will be retried", reason=because(error))
         if reserve.short != short:
             short = reserve.short
             if short:
-                log.warning("the store is full; what is left is for Delete and gc")
+                log.warning("store full; the reserve is left for Delete and gc")
             else:
-                log.info("the store has room again")
+                log.info("store has room again")
         await asyncio.sleep(interval)

@@ -203,7 +203,7 @@ class Workers:
             async with asyncio.timeout(grace):
                 await ended.wait()
         except TimeoutError:
-            log.warning("threads are still busy with the store", seconds=grace)
+            log.warning("store threads still busy; they are left behind", seconds=grace)
             return False
         return True
 

@@ -58,7 +58,7 @@ class _Spell:
         """Begins a spell, or prolongs it."""
         if not self.failing:
             log.warning(
-                "the disk cache fails; blocks come from the store",
+                "disk cache failed; blocks come from the store",
                 doing=self._doing,
                 reason=because(error),
             )
@@ -69,7 +69,7 @@ class _Spell:
         """Ends the spell, unless the disk rests: the call that worked may have begun before it."""
         if self.failing and not self.rests:
             self.failing = False
-            log.info("the disk cache works again", doing=self._doing)
+            log.info("disk cache works again", doing=self._doing)
 
 
 class DiskCache:
@@ -123,8 +123,8 @@ class DiskCache:
     def _take_stock(self) -> None:
         if self._files.recount() and (missing := self._files.missing()):
             log.warning(
-                "the disk has less room than the disk cache's budget",
-                missing=ByteSize(missing).human_readable(),
+                "disk cache budget exceeds the free space on its disk",
+                missing_bytes=missing,
             )
 
     async def read(self, record: Record, index: int) -> bytes | None:

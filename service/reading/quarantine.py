@@ -139,7 +139,7 @@ class Quarantine:
             outcome = await self._workers.store(self._mark, record)
         except HoldfastError as error:
             log.warning(
-                "damage not marked; it is remembered here",
+                "damage not marked; only this frontend remembers it",
                 digest=str(record.digest),
                 key=record.data_key,
                 reason=because(error),
@@ -154,7 +154,7 @@ class Quarantine:
         allowed = len(self._marks) < MOST
         if not allowed and not self._held_back:
             log.error(
-                "too much damage found; records aren't marked any more",
+                "too much damage found; no more records are marked",
                 marked=len(self._marks),
                 seconds=PERIOD,
             )
@@ -195,6 +195,8 @@ class Quarantine:
                     self._known.forget(record)
         except HoldfastError as error:
             # The walk is repeated when damage is met again, or by the next scrub.
-            log.warning("caches may remember what is marked", reason=because(error))
+            log.warning(
+                "caches not cleared; the next mark or scrub clears them", reason=because(error)
+            )
         finally:
             self._walking = False

@@ -98,7 +98,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             code, details, trailers = grpc.StatusCode.INTERNAL, INTERNAL, ()
         self._frontend.metrics.refused(rpc, code)
         if code is grpc.StatusCode.INTERNAL:
-            log.error("an error without a status", rpc=rpc, exc_info=error)
+            log.error("RPC failed with an unexpected error", rpc=rpc, exc_info=error)
         await context.abort(code, details, trailers)
 
     async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:

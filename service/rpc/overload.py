@@ -173,7 +173,7 @@ class Overload:
     def _refusal(self, kind: Kind, reason: str) -> Overloaded:
         now = self._clock()
         if now - self._last >= SPELL:
-            log.warning("requests are refused", kind=kind.value, reason=reason)
+            log.warning("requests refused", kind=kind.value, reason=reason)
         self._last = now
         self._refused(kind)
         pause = self._spread(SHORTEST, LONGEST)

@@ -87,7 +87,7 @@ class Servers:
         if stops:
             _, late = await asyncio.wait(stops, timeout=grace + STOP_PATIENCE)
             if not await end(late, attempts=1) or late:
-                log.warning("servers don't stop; they are left behind", servers=len(late))
+                log.warning("gRPC servers still running; they are left behind", servers=len(late))
 
 
 def _bind(server: grpc.aio.Server, listener: Listener) -> int:

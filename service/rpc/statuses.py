@@ -40,7 +40,7 @@ async def statuses(
         for status in await asyncio.to_thread(chosen, batch):
             room -= status.ByteSize() + messages.FRAME
             if room < 0:
-                log.warning("statuses are left out: more than a message holds")
+                log.warning("statuses omitted; the reply is full")
                 return response
             response.statuses.append(status)
     return response

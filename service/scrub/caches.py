@@ -83,7 +83,9 @@ class Caches:
         except Unavailable as error:
             self._outdated = True
             if not self._failed:
-                log.warning("frontends will notice late what is quarantined", reason=because(error))
+                log.warning(
+                    "caches not cleared; the next mark or scrub clears them", reason=because(error)
+                )
             self._failed = True
         except HoldfastError:
             self._outdated = True

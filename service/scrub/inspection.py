@@ -172,11 +172,14 @@ class Inspector:
     def _find(self, kind: Kind, digest: str, key: str, action: Action, detail: str) -> None:
         finding = Finding(kind, digest, key, action, detail)
         self._report.find(finding)
-        log.warning(
-            "damage was none" if kind is Kind.RESTORED else "damage found",
-            kind=kind.value,
-            digest=digest,
-            key=key,
-            action=action.value,
-            detail=detail,
-        )
+        if kind is Kind.RESTORED:
+            log.warning("record restored; its bytes are intact", digest=digest, key=key)
+        else:
+            log.warning(
+                "damage found",
+                kind=kind.value,
+                digest=digest,
+                key=key,
+                action=action.value,
+                detail=detail,
+            )

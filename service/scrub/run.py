@@ -83,17 +83,17 @@ def scrub(
             new_nonce=new_nonce,
         )
         well = True
-        log.info("scrubbing", loop=pause is not None)
+        log.info("scrub started", loop=pause is not None)
         while True:
             try:
                 report = Pass(ordered(hold_age(settings, store)), means).run()
             except Unavailable as error:
                 if pause is None:
                     raise
-                log.warning("the store fails; the scrub goes on later", reason=because(error))
+                log.warning("store failed; the scrub will continue later", reason=because(error))
             else:
                 if report.brake:
-                    log.error("too much damage found; the scrub stops", reason=report.brake)
+                    log.error("too much damage found; the scrub stopped", reason=report.brake)
                 well = well and report.well
                 ended(report)
             if pause is None or stop.wait(pause):

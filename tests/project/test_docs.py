@@ -158,17 +158,6 @@ def test_metrics() -> None:
     assert documented == exposed
 
 
-def test_log_events() -> None:
-    """Each event in the table of logs is one that the code logs."""
-    logged = sources("service/**/*.py") + sources("coordination/*.py")
-    table = pages.first_cells(pages.text("docs/operations.md"), "Logs")
-    events = [
-        event.removesuffix(": …") for cell in table[2:] for event in re.split(r", (?=\w)", cell)
-    ]
-    assert len(events) > 10
-    assert [event for event in events if f'"{event}' not in logged] == []
-
-
 def functions(path: Path) -> set[str]:
     """The names of a test file's functions."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -83,7 +83,7 @@ class Served:
 
     def http(self, path: str) -> tuple[int, str]:
         """Status and body of the side door."""
-        event = self.event("probes and metrics")
+        event = self.event("listening for probes and metrics")
         assert event is not None
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{event['port']}{path}") as answer:

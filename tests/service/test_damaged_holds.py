@@ -42,7 +42,7 @@ async def test_list(frontend: Frontend, client: Tenant) -> None:
     """List goes past a damaged hold, says so in the log, and counts it."""
     with capture_logs() as logs:
         assert [info.digest for info in await client.list()] == [sha256(GOOD)]
-    (event,) = [entry for entry in logs if entry["event"] == "a damaged hold was passed over"]
+    (event,) = [entry for entry in logs if entry["event"] == "damaged hold skipped"]
     assert event["log_level"] == "warning"
     assert sha256(BAD).removeprefix("sha256:") in event["reason"]
     assert frontend.counted("holdfast_damaged_holds_total") == 1

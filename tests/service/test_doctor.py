@@ -87,5 +87,5 @@ def test_a_start(silent: socket.socket, redis_url: str, tmp_path: Path) -> None:
         checked_store(chosen),
     ):
         pass
-    assert lines[0]["event"] == "looking at the store"
+    assert lines[0]["event"] == "store access check started"
     assert lines[0]["bucket"] == "bucket"

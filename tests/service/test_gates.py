@@ -76,7 +76,7 @@ def test_a_line_for_each_spell() -> None:
     with capture_logs() as logs:
         for at in (1.0, 2.0, SPELL, 2 * SPELL - 1, 3 * SPELL - 1):
             refuse(at)
-    assert [line["event"] for line in logs] == ["requests are refused"] * 2
+    assert [line["event"] for line in logs] == ["requests refused"] * 2
     assert logs[0]["kind"] == "reads"
     assert doors.refused == {"reads": 5}
 

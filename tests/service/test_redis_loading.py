@@ -68,10 +68,13 @@ async def test_a_frontend_that_starts(redis: LoadingRedis, tmp_path: Path) -> No
     """A frontend that starts meanwhile serves reads, and the rest when Redis has loaded."""
     redis.restart()
     with serving(tmp_path / "log", redis_url=redis.url, data_dir=tmp_path / "data") as served:
-        assert served.event("Redis can't be reached: serving reads only until it is")
+        assert served.event("Redis unreachable; only reads are served until it answers")
         async with connected(served.address, "a") as client:
             await refused(StatusCode.UNAVAILABLE, client.write("ref").send(pb.STAT))
             redis.finish()
-            wait_until(lambda: served.event("Redis is there") is not None, "the end of loading")
+            wait_until(
+                lambda: served.event("Redis answers; writes are served") is not None,
+                "the end of loading",
+            )
             await client.commit("ref", b"hello")
             assert await client.read(HELLO) == b"hello"

@@ -131,7 +131,7 @@ def looping(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]
         def begun() -> bool:
             said = out.read_bytes() + err.read_bytes()
             assert process.poll() is None, said
-            return b"scrubbing" in said
+            return b"scrub started" in said
 
         wait_until(begun, "holdfast scrub")
         yield process

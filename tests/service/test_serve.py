@@ -383,7 +383,7 @@ async def test_embedded_redis_dies(tmp_path: Path) -> None:
     with serving(tmp_path / "log", data_dir=tmp_path / "data") as served:
         os.kill(served.child(), signal.SIGKILL)
         wait_until(
-            lambda: any("started again" in event["event"] for event in served.events()),
+            lambda: any("embedded Redis died" in event["event"] for event in served.events()),
             "the new Redis",
         )
         async with connected(served.address, "a") as client:
@@ -406,7 +406,9 @@ async def test_redis_away_at_start(tmp_path: Path, tenant: str) -> None:
             assert await client.read(HELLO) == b"hello"
             await refused(StatusCode.UNAVAILABLE, client.write("ref").send(pb.STAT))
             with redis_server(tmp_path, port):
-                wait_until(lambda: served.event("Redis is there") is not None, "Redis")
+                wait_until(
+                    lambda: served.event("Redis answers; writes are served") is not None, "Redis"
+                )
                 await client.commit("ref", b"more")
 
 
