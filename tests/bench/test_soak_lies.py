@@ -64,6 +64,18 @@ def test_runs_that_failed_do_not_count(logs: list[Path]) -> None:
     assert not lies.begin()
 
 
+def test_a_run_counts_once(logs: list[Path]) -> None:
+    """A run that logs its end and prints its report is one run."""
+    lies = Lies(logs)
+    assert lies.begin()
+    lies.end()
+    for log in logs:
+        with log.open("a") as lines:
+            lines.write('{"event": "collector run finished", "ok": true}\n')
+        reports(log, ok=True)
+    assert not lies.begin()
+
+
 def test_a_line_that_was_begun_before(logs: list[Path]) -> None:
     """A report that was half written when the lie ended is of a run that began before."""
     lies = Lies(logs)
