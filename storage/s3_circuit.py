@@ -50,7 +50,8 @@ class Circuit:
         Args:
             backend: what is known of the store.
             clock: in s, never set back.
-            unheard: called for each request whose answer didn't arrive in time.
+            unheard: called for each request whose answer didn't arrive, although it was waited
+                for long enough.
         """
         self._backend = backend
         self._clock = clock
@@ -91,13 +92,13 @@ class Circuit:
         """Notes that a request which began at `began` got no answer, and why.
 
         If it was given up very early, because its client is impatient, that says nothing about
-        the store.
+        the store, or about the connection.
         """
-        if isinstance(error, ReadTimeoutError):
-            self._unheard()
         up = self._backend.up
         impatient = isinstance(error, TIMEOUTS) and self._clock() - began < EARNEST
         if not impatient:
+            if isinstance(error, ReadTimeoutError):
+                self._unheard()
             self._backend.unanswered(began)
         with self._lock:
             if began == self._trying or (up and not self._backend.up):

@@ -9,7 +9,6 @@ bypass both clients if they can, see storage/s3_direct.py.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -27,7 +26,7 @@ from holdfast.storage.s3_bounds import ASKS_FOR_LESS, bound
 from holdfast.storage.s3_checksums import SEND_ATTEMPTS
 from holdfast.storage.s3_circuit import Circuit
 from holdfast.storage.s3_clock import ServerClock
-from holdfast.storage.s3_credentials import renew_refused
+from holdfast.storage.s3_credentials import renew_refused, renewal_of
 from holdfast.storage.s3_direct import NOTHING, Answer, DirectRequests
 from holdfast.storage.s3_errors import ChangedOnTheWay, translated
 from holdfast.storage.s3_idle import renew_idle
@@ -95,14 +94,15 @@ class Bucket:
             self._direct = DirectRequests(
                 session, settings, circuit, elapsed, self._clock.for_signing
             )
-        except (ValueError, boto.BotoCoreError) as error:
+        except (ValueError, OSError, boto.BotoCoreError) as error:
             raise ConfigurationError(
                 f"no S3 client for bucket {settings.bucket!r}: {because(error)}; "
                 "check endpoint, region and profile"
             ) from error
-        credentials, renewing = session.get_credentials(), threading.Lock()
+        renewal = renewal_of(session.get_credentials(), elapsed)
         for client in (self._client, self._once):
-            renew_refused(client, credentials, renewing)
+            if renewal is not None:
+                renew_refused(client, renewal)
             client.meta.events.register("after-call.s3", self._clock.note)
             watch(client)
             renew_idle(client, elapsed)

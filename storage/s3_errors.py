@@ -31,6 +31,7 @@ from holdfast.errors import (
 )
 from holdfast.storage.port import ConditionFailed, InvalidPart, NoSuchKey, NoSuchUpload
 from holdfast.storage.s3_circuit import NotSent, spent
+from holdfast.storage.s3_credentials import SourceFailed
 from holdfast.storage.s3_strangers import ADVICE, NotS3
 
 FULL: Final = frozenset(
@@ -118,9 +119,13 @@ _NO_CREDENTIALS: Final = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
     boto.CredentialRetrievalError,
+    boto.LoginError,
+    boto.MetadataRetrievalError,
     boto.NoAuthTokenError,
-    boto.TokenRetrievalError,
+    boto.RefreshWithMFAUnsupportedError,
     boto.SSOError,
+    boto.TokenRetrievalError,
+    boto.UnknownTokenProviderError,
 )
 _ON_THE_WAY: Final = boto.HTTPClientError | boto.ConnectionError | boto.IncompleteReadError
 
@@ -154,8 +159,9 @@ def translate(error: Exception, doing: str, *, once: bool = False) -> HoldfastEr
         return _of_reply(error, doing, once=once)
     name = type(error).__name__
     if isinstance(error, _NO_CREDENTIALS):
+        why = because(error) if isinstance(error, SourceFailed) else name
         return PermissionDenied(
-            f"{doing}: no usable S3 credentials ({name}); set AWS_ACCESS_KEY_ID and "
+            f"{doing}: no usable S3 credentials ({why}); set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, a profile, or a role"
         )
     if isinstance(error, NotSent | boto.EndpointConnectionError | boto.ConnectTimeoutError):

@@ -2,7 +2,9 @@
 
 S3 refuses a request that was signed more than 15 minutes before or after its own time, and
 botocore signs only by this machine's clock. Here the store's time is used if the two are known to
-differ. If only the refusal reveals the difference, the request, which had no effect, is sent again.
+differ. If only the refusal reveals the difference, the request, which had no effect, is sent again,
+signed at the time of the refusal. That helps even if this process can't know whose clock is wrong:
+while a virtual machine is paused, none of its clocks counts.
 
 Source: "Signature Version 4" and "Error responses" (RequestTimeTooSkewed), Amazon S3 API reference.
 """
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 Auth = TypeVar("Auth")
 _TIMESTAMP: Final = "timestamp"
 """Botocore's name for the time of a signature in a request's context."""
-_AGAIN: Final = "holdfast_signed_again"
+_AT: Final = "holdfast_signed_at"
+"""In a request's context: the time of a refusal, in s since 1970, at which it is signed again."""
 
 
 def timed(auth: Auth, now: Callable[[], float]) -> Auth:
@@ -32,14 +35,14 @@ def timed(auth: Auth, now: Callable[[], float]) -> Auth:
 
     Args:
         auth: the signer, which is changed; left alone if it isn't of version 4.
-        now: in s since 1970.
+        now: in s since 1970; a request that was refused for its time has a time of its own.
     """
     if not isinstance(auth, SigV4Auth):
         return auth
     modify = auth._modify_request_before_signing  # type: ignore[attr-defined]  # noqa: SLF001 -- botocore asks its own clock just before
 
     def at_that_time(request: Any) -> None:  # noqa: ANN401 -- botocore's
-        moment = dt.datetime.fromtimestamp(now(), dt.UTC)
+        moment = dt.datetime.fromtimestamp(request.context.get(_AT, now()), dt.UTC)
         request.context[_TIMESTAMP] = moment.strftime(SIGV4_TIMESTAMP)
         modify(request)
 
@@ -60,9 +63,10 @@ def sign_in_time(client: S3Client, clock: ServerClock) -> None:
             return None
         clock.note(response[0])
         context = request_dict["context"]
-        if context.get(_AGAIN) or agree(_signed(context), clock.for_signing()):
+        refused = clock.parse(response[0].headers.get("date"))
+        if refused is None or _AT in context or agree(_signed(context), refused):
             return None
-        context[_AGAIN] = True
+        context[_AT] = refused
         return 0
 
     signer.get_auth_instance = chosen

@@ -17,11 +17,16 @@ class Hung:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.circuit = Circuit(Backend("S3", self.clock, lambda _: None), self.clock)
+        self.renewed = 0
+        self.circuit = Circuit(Backend("S3", self.clock, lambda _: None), self.clock, self.renew)
 
     def clock(self) -> float:
         """Seconds."""
         return self.now
+
+    def renew(self) -> None:
+        """All idle connections are closed."""
+        self.renewed += 1
 
     def lose(self) -> None:
         """Requests go unanswered until the store is known to be lost."""
@@ -94,6 +99,15 @@ def test_impatient_clients(hung: Hung) -> None:
         hung.now += EARNEST / 2
         hung.circuit.failed(began, SILENCE)
     hung.circuit.enter()
+
+
+def test_connections_outlive_impatience(hung: Hung) -> None:
+    """Only an answer that was waited for in earnest makes clients give up their connections."""
+    for waited, renewed in ((0.05, 0), (EARNEST, 1)):
+        began = hung.circuit.enter()
+        hung.now += waited
+        hung.circuit.failed(began, SILENCE)
+        assert hung.renewed == renewed
 
 
 def test_nobody_listens(hung: Hung) -> None:

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from botocore.credentials import RefreshableCredentials
 
-from holdfast.errors import PermissionDenied
+from holdfast import deadlines
+from holdfast.errors import ConfigurationError, PermissionDenied
 from holdfast.storage.port import IfAbsent, ObjectStore, Part
+from holdfast.storage.s3_credentials import PAUSE, renewal_of
 from tests.storage.credentials import issued_by
 from tests.storage.scripted import Reply, Script, error, scripted
 
@@ -27,17 +30,23 @@ CALLS: dict[str, tuple[Callable[[ObjectStore], object], Reply]] = {
         Reply(200, COMPLETED),
     ),
 }
+COUNTED = (
+    "number = int(given.read_text()) + 1 if given.exists() else 1\ngiven.write_text(str(number))\n"
+)
+OVER = (
+    "    given = dict(AccessKeyId='a', SecretAccessKey='s', SessionToken='t')\n"
+    "    print(json.dumps(given | dict(Version=1, Expiration='2020-01-01T00:00:00Z')))\n"
+)
+FAILURES = {
+    "gives expired ones": (OVER, "custom-process failed: they had expired already"),
+    "gives no JSON": ("    print('Welcome!')\n", "custom-process failed: JSONDecodeError"),
+}
 
 
 @pytest.fixture
 def issued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Credentials from a program that names each it gives by a number: token-1, token-2."""
-    program = (
-        "number = int(given.read_text()) + 1 if given.exists() else 1\n"
-        "given.write_text(str(number))\n"
-        "token = f'token-{number}'"
-    )
-    issued_by(program, dt.timedelta(hours=1), tmp_path, monkeypatch)
+    issued_by(f"{COUNTED}token = f'token-{{number}}'", dt.timedelta(hours=1), tmp_path, monkeypatch)
 
 
 def tokens(script: Script) -> list[str]:
@@ -92,6 +101,76 @@ def test_new_ones_are_refused_as_well() -> None:
             store.get("a")
         store.close()
     assert tokens(script) == ["token-1", "token-1", "token-2"]
+
+
+@pytest.mark.parametrize(("call", "answer"), CALLS.values(), ids=CALLS)
+def test_the_same_ones_again(
+    call: Callable[[ObjectStore], object],
+    answer: Reply,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """If the source gives the refused credentials again, the request isn't sent again."""
+    issued_by(f"{COUNTED}token = 'token-1'", dt.timedelta(hours=1), tmp_path, monkeypatch)
+    with scripted(ENDED) as script, deadlines.within(10.0):
+        store = script.store()
+        for _ in range(2):
+            with pytest.raises(PermissionDenied, match="ExpiredToken"):
+                call(store)
+        store.close()
+    clients = 1 if answer.body == COMPLETED else 2
+    assert tokens(script) == ["token-1"] * 2 * clients
+
+
+def test_a_source_that_all_would_ask() -> None:
+    """A source that gave the refused credentials again is asked now and then, not by everyone."""
+    now, given = 0.0, ["token-1"]
+    ends = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).isoformat()
+
+    def issue() -> dict[str, str]:
+        given.append("token-1" if now < PAUSE else "token-2")
+        return {"access_key": "a", "secret_key": "s", "token": given[-1], "expiry_time": ends}
+
+    made = RefreshableCredentials.create_from_metadata(issue(), issue, "test")
+    renewal = renewal_of(made, lambda: now)
+    assert renewal is not None
+    given.clear()
+    assert [renewal.renew("token-1") for _ in range(3)] == [False] * 3
+    assert given == ["token-1"]
+    now = PAUSE
+    assert [renewal.renew("token-1") for _ in range(3)] == [True] * 3
+    assert given == ["token-1", "token-2"]
+
+
+@pytest.mark.parametrize("call", [call for call, _ in CALLS.values()], ids=CALLS)
+@pytest.mark.parametrize(("failure", "told"), FAILURES.values(), ids=FAILURES)
+def test_a_source_that_fails(
+    call: Callable[[ObjectStore], object],
+    failure: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Whatever goes wrong at the source, each request that needs it is PERMISSION_DENIED."""
+    program = f"{COUNTED}if number > 1:\n{failure}    sys.exit()\ntoken = 'token-1'"
+    issued_by(program, dt.timedelta(hours=1), tmp_path, monkeypatch)
+    with scripted(ENDED) as script:
+        store = script.store()
+        for _ in range(2):
+            with pytest.raises(PermissionDenied, match=told):
+                call(store)
+        store.close()
+
+
+def test_a_source_that_is_absent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program that isn't there is a mistake in the settings, and is named."""
+    issued_by("", dt.timedelta(hours=1), tmp_path, monkeypatch)
+    (tmp_path / "config").write_text("[default]\ncredential_process = /absent/issuer\n")
+    with (
+        scripted(Reply()) as script,
+        pytest.raises(ConfigurationError, match="'/absent/issuer'"),
+    ):
+        script.store()
 
 
 def test_credentials_that_cannot_be_fetched() -> None:

@@ -113,6 +113,30 @@ def test_a_jump_costs_nothing() -> None:
     assert {headers["x-amz-date"][:13] for headers in script.headers} == {"20270115T0800"}
 
 
+PAUSED: dict[str, Callable[[ObjectStore], object]] = {
+    "put": lambda store: store.put("a", b"x"),
+    "conditional put": lambda store: store.put("a", b"x", IfAbsent()),
+    "get": lambda store: store.get("a"),
+    "head": lambda store: store.head("a"),
+}
+
+
+@pytest.mark.parametrize("call", PAUSED.values(), ids=PAUSED)
+def test_a_machine_that_was_paused(call: Callable[[ObjectStore], object]) -> None:
+    """If no clock of a machine counted a pause, it signs again at the date of the refusal."""
+    late = {**FOUND, "Date": "Fri, 15 Jan 2027 10:00:00 GMT"}
+    refused = [Reply(SKEWED.status, SKEWED.body, late)] * 2  # without boto3, and by it
+    with scripted(Reply(200, b"", FOUND), *refused, Reply(200, b"", late)) as script:
+        store = script.store(wall=lambda: NOON)
+        store.get("a")
+        before = store.now()
+        call(store)
+        assert store.now() == pytest.approx(before, abs=60)
+        store.close()
+    hours = [headers["x-amz-date"][:11] for headers in script.headers]
+    assert hours == [*["20270115T08"] * 3, "20270115T10"]
+
+
 def test_it_is_signed_again_once() -> None:
     """A store that refuses the time it states itself is refused in turn, and not asked for ever."""
     with scripted(SKEWED) as script:
