@@ -156,8 +156,10 @@ class HoldCache:
 
     async def _look_up(self, tenant: str, digests: Sequence[Digest]) -> list[Found]:
         keys = Keys(tenant)
-        named = [key for one in digests for key in (keys.hold(one), keys.guard(one))]
-        reply = await self._scripts.run("hold_look_up", [keys.gen, *named], [ENTRY_TTL_MS])
+        named = [keys.gen]
+        for digest in digests:
+            named += (keys.hold(digest), keys.guard(digest))
+        reply = await self._scripts.run("hold_look_up", named, [ENTRY_TTL_MS])
         gen, server, asked_ms, *found = map(text, reply)
         return [
             Found(entry or None, Ticket(gen, server, token, asked_ms))

@@ -5,7 +5,6 @@ There is one hash tag per tenant, so that all keys of a script are in one slot o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from holdfast.digests import Digest
@@ -32,49 +31,48 @@ def confirmed(store: str) -> str:
     return f"holdfast:confirmed:{store}"
 
 
-@dataclass(frozen=True, slots=True)
 class Keys:
     """The keys of one tenant."""
 
-    tenant: str
+    __slots__ = ("_tag",)
 
-    def _key(self, *parts: str) -> str:
-        return ":".join((f"holdfast:{{{self.tenant}}}", *parts))
+    def __init__(self, tenant: str) -> None:
+        self._tag = f"holdfast:{{{tenant}}}"
 
     def lease(self, ref: str) -> str:
         """Hash: nonce and owner of the stream that may write, and when it acquired the lease."""
-        return self._key("lease", ref)
+        return f"{self._tag}:lease:{ref}"
 
     def ingest(self, ref: str) -> str:
         """Hash: the state of an ingest."""
-        return self._key("ingest", ref)
+        return f"{self._tag}:ingest:{ref}"
 
     def parts(self, ref: str) -> str:
         """List: the parts that are stored so far, in order."""
-        return self._key("parts", ref)
+        return f"{self._tag}:parts:{ref}"
 
     def done(self, ref: str) -> str:
         """String with a TTL: digest and size of a commit just made."""
-        return self._key("done", ref)
+        return f"{self._tag}:done:{ref}"
 
     @property
     def index(self) -> str:
         """Sorted set: this tenant's refs by when each was last updated (ms)."""
-        return self._key("ingests")
+        return f"{self._tag}:ingests"
 
     @property
     def gen(self) -> str:
         """Counter that every Delete of this tenant increments; its TTL exceeds every entry's."""
-        return self._key("gen")
+        return f"{self._tag}:gen"
 
     def hold(self, digest: Digest) -> str:
         """Hash with a TTL: what the tenant holds of a digest."""
-        return self._key("hold", str(digest))
+        return f"{self._tag}:hold:{digest}"
 
     def turn(self, digest: Digest) -> str:
         """String with a TTL: the commit of a digest that is under way, or that ended lately."""
-        return self._key("turn", str(digest))
+        return f"{self._tag}:turn:{digest}"
 
     def guard(self, digest: Digest) -> str:
         """Hash with a TTL: the changes of a hold that are under way, and the last one's token."""
-        return self._key("guard", str(digest))
+        return f"{self._tag}:guard:{digest}"

@@ -60,12 +60,14 @@ class Listener:
         """
         if self.tenant:
             return self.tenant
-        names = [value for key, value in metadata if key == self.tenant_header]
-        name = names[0] if len(names) == 1 else None
-        if not isinstance(name, str) or not name:
+        name, times = None, 0
+        for key, value in metadata:
+            if key == self.tenant_header:
+                name, times = value, times + 1
+        if times != 1 or not isinstance(name, str) or not name:
             raise PermissionDenied(
                 f"this listener takes the tenant from the header {self.tenant_header!r}, "
-                f"and the request has {'several' if len(names) > 1 else 'none'}"
+                f"and the request has {'several' if times > 1 else 'none'}"
             )
         return check_tenant(name)
 

@@ -254,7 +254,8 @@ def _composite(parts: Sequence[Part]) -> str | None:
 
     Source: "Checking object integrity", Amazon S3 user guide.
     """
-    if not parts or not all(_MD5.fullmatch(part.etag) for part in parts):
+    etags = [part.etag for part in parts]
+    if not etags or not all(map(_MD5.fullmatch, etags)):
         return None
-    joined = b"".join(bytes.fromhex(part.etag) for part in parts)
+    joined = bytes.fromhex("".join(etags))
     return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}"

@@ -46,7 +46,8 @@ PAUSE: Final = 10.0
 ROUND: Final = 600.0
 """Seconds between two mentions of tenants that are there without asking for anything."""
 
-Moment = tuple[float, ...]
+Moment = tuple[float, float]
+"""A time by two clocks, in s."""
 
 
 def moment() -> Moment:
@@ -71,7 +72,7 @@ class Presence:
             missed: returns whether the store says that a tenant is missing; asked if `touch`
                 fails.
             background: runs notes that nobody waits for.
-            clock: returns several times in s; of their differences, the greatest counts.
+            clock: returns the time by two clocks, in s; of their differences, the greater counts.
         """
         self._touch = touch
         self._missed = missed
@@ -92,15 +93,19 @@ class Presence:
             ResourceExhausted: the store is full, and says that the tenant is missing.
             PermissionDenied: the store refuses writes, and says that the tenant is missing.
         """
-        if self._age(tenant) >= BELIEVED:
+        noted = self._noted.get(tenant)
+        if noted is None or (age := self._since(noted)) >= BELIEVED:
             return await wait_for_end(self._renew(tenant))
-        noted = self._noted[tenant]
-        self.mention(tenant)
+        if age >= RENEWED:
+            self.mention(tenant)
         return noted
 
     def mention(self, tenant: str) -> None:
         """Notes a tenant in the background, if that is due; for calls that promise nothing."""
-        if self._age(tenant) < RENEWED or len(self._renewing) >= ABREAST:
+        noted = self._noted.get(tenant)
+        if noted is not None and self._since(noted) < RENEWED:
+            return
+        if len(self._renewing) >= ABREAST:
             return
         if self._failed is None or self._since(self._failed) >= PAUSE:
             self._renew(tenant)
@@ -137,12 +142,9 @@ class Presence:
         if self._since(noted) >= BELIEVED + LONGEST_ANSWER:
             raise Unavailable("this took hours (was the machine suspended?); ask again")
 
-    def _age(self, tenant: str) -> float:
-        noted = self._noted.get(tenant)
-        return float("inf") if noted is None else self._since(noted)
-
     def _since(self, then: Moment) -> float:
-        return max(now - before for now, before in zip(self._clock(), then, strict=True))
+        up, wall = self._clock()
+        return max(up - then[0], wall - then[1])
 
     def _renew(self, tenant: str) -> asyncio.Task[Moment]:
         renewal = self._renewing.get(tenant)

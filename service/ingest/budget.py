@@ -259,6 +259,8 @@ class BufferBudget:
     # -- who is next
 
     def _hand_out(self) -> None:
+        if not self._waiting and self._timer is None:
+            return  # the usual case
         while (ask := next(self._servable(), None)) is not None:
             self._waiting.remove(ask)
             share = ask.share

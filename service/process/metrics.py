@@ -93,7 +93,8 @@ class Metrics:
     @contextmanager
     def watch(self, rpc: str) -> Iterator[None]:
         """Counts and times one RPC."""
-        begun, (under_way, handled, seconds) = time.perf_counter(), self._of(rpc)
+        begun = time.perf_counter()
+        under_way, handled, seconds = self._children.get(rpc) or self._of(rpc)
         under_way.inc()
         try:
             yield
@@ -104,13 +105,11 @@ class Metrics:
 
     def _of(self, rpc: str) -> tuple[Gauge, Counter, Histogram]:
         """Returns an RPC's metrics; looking them up at each call would double the cost."""
-        found = self._children.get(rpc)
-        if found is None:
-            found = self._children[rpc] = (
-                self._under_way.labels(rpc),
-                self._handled.labels(rpc, "OK"),
-                self._seconds.labels(rpc),
-            )
+        found = self._children[rpc] = (
+            self._under_way.labels(rpc),
+            self._handled.labels(rpc, "OK"),
+            self._seconds.labels(rpc),
+        )
         return found
 
     def refused(self, rpc: str, code: grpc.StatusCode) -> None:

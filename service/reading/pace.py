@@ -101,7 +101,9 @@ class Pace:
     @contextmanager
     def reading(self, data_key: str, index: int) -> Iterator[Reading]:
         """Adds a reader of a blob, which begins at block `index`, for the body of the `with`."""
-        group = self._groups.setdefault(data_key, _Group(self))
+        group = self._groups.get(data_key)
+        if group is None:
+            group = self._groups[data_key] = _Group(self)
         reading = Reading(group, index, self._clock())
         group.readings.add(reading)
         try:

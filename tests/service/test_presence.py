@@ -19,6 +19,7 @@ from holdfast.service.holdings.presence import (
     LONGEST_ANSWER,
     PAUSE,
     RENEWED,
+    Moment,
     Presence,
     moment,
 )
@@ -285,7 +286,12 @@ async def test_a_list_that_took_hours_isnt_told(folder_fleet: Fleet, tenant: str
     store, ahead = CountingStore(folder_fleet.store), [0.0]
     frontend = await folder_fleet.frontend(store)
     known = frontend.running.frontend.presence
-    known._clock = lambda: tuple(now + ahead[0] for now in moment())
+
+    def later() -> Moment:
+        up, wall = moment()
+        return up + ahead[0], wall + ahead[0]
+
+    known._clock = later
     client = frontend.tenant(tenant)
     await client.commit("ref", b"hello")
 
