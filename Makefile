@@ -79,25 +79,24 @@ format: $(READY) ## Formats, and repairs what can be repaired.
 	$(RUN)/ruff check --fix
 	$(RUN)/ruff format
 
-# Into folder $(1).
-define generate
-$(WITH_PATH) $(RUN)/python -m grpc_tools.protoc -I. --python_out=$(1) \
-  --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) holdfast/protos/content.proto
-endef
-
 ##@ What is generated, and releases
 
+# Where `make protos` writes.
+OUT := .
+PROTOC = $(WITH_PATH) $(RUN)/python -m grpc_tools.protoc -I. --python_out=$(OUT) --mypy_out=quiet:$(OUT)
+
 .PHONY: protos
-protos: $(READY) ## Generates protos/*_pb2* again.
-	$(call generate,.)
+protos: $(READY) ## Generates *_pb2* again.
+	$(PROTOC) --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) holdfast/protos/content.proto
+	$(PROTOC) tests/transport/interop.proto
 
 .PHONY: protos-check
-protos-check: $(READY) ## Fails where protos/*_pb2* isn't what `make protos` would make.
+protos-check: $(READY) ## Fails where *_pb2* isn't what `make protos` would make.
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
-	$(call generate,$$scratch); \
-	for made in "$$scratch"/holdfast/protos/*_pb2*; do \
-	  diff -u "protos/$${made##*/}" "$$made" || \
-	    { echo "protos/$${made##*/} is not current; run 'make protos'" >&2; exit 1; }; \
+	$(MAKE) --silent protos OUT="$$scratch"; \
+	for made in $$(cd "$$scratch" && find * -name '*_pb2*'); do \
+	  diff -u "$$made" "$$scratch/$$made" || \
+	    { echo "$$made is not current; run 'make protos'" >&2; exit 1; }; \
 	done; echo "protos are current"
 
 .PHONY: settings
@@ -123,15 +122,21 @@ changelog: ## Puts changes/ into CHANGELOG.md under a heading: VERSION=0.2.0.
 ##@ Programs that tests and benchmarks take
 
 .PHONY: tools
-tools: ## Builds MinIO, helm and containerd with Go, for the tests that need them.
+tools: ## Builds MinIO, helm, containerd and h2spec with Go, for the tests that need them.
 	scripts/go-tool $(TOOLS) github.com/minio/minio $(MINIO_VERSION)
 	scripts/go-tool $(TOOLS) helm.sh/helm/v3/cmd/helm $(HELM_VERSION)
 	for name in containerd ctr containerd-shim-runc-v2; do GOFLAGS=$(CONTAINERD_FLAGS) \
 	  scripts/go-tool $(TOOLS)/containerd-2 $(CONTAINERD)/$$name $(CONTAINERD_VERSION); done
+	scripts/transport-peers go $(TOOLS)
 
 .PHONY: tools-conformance
 tools-conformance: ## Builds containerd's test suite with Go; see CONTRIBUTING.md.
 	scripts/go-conformance $(TOOLS)
+
+.PHONY: tools-clients
+tools-clients: ## Builds clients by grpc-js and grpc-java, for slow tests of the transport.
+	scripts/transport-peers js $(TOOLS)
+	scripts/transport-peers java $(TOOLS)
 
 .PHONY: tools-bench
 tools-bench: ## Builds ghz and the peers with Go, for the benchmarks.

@@ -158,7 +158,13 @@ def test_the_licence_is_apache_2() -> None:
 
 @pytest.mark.parametrize(
     "script",
-    [".ci/run", "scripts/go-conformance", "scripts/go-tool", "scripts/redis-from-wheel"],
+    [
+        ".ci/run",
+        "scripts/go-conformance",
+        "scripts/go-tool",
+        "scripts/redis-from-wheel",
+        "scripts/transport-peers",
+    ],
 )
 def test_a_script_can_be_run(script: str) -> None:
     """Each script is executable, and bash can read it."""

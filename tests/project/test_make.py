@@ -115,6 +115,29 @@ def test_building_the_conformance_tests_needs_go(tmp_path: Path) -> None:
     assert "skips" in done.stderr
 
 
+@pytest.mark.parametrize(("kind", "builder"), [("go", "go"), ("js", "npm"), ("java", "mvn")])
+def test_building_a_foreign_client_names_what_is_missing(
+    tmp_path: Path, kind: str, builder: str
+) -> None:
+    """Where the builder of a foreign client is missing, its name and Debian package are said."""
+    programs = ("bash", "chmod", "dirname", "find", "mkdir", "mktemp", "rm")
+    for name in (*programs, "sha256sum", "sort", "xargs"):
+        found = shutil.which(name)
+        assert found
+        (tmp_path / name).symlink_to(found)
+    done = subprocess.run(
+        [tmp_path / "bash", str(ROOT / "scripts" / "transport-peers"), kind, str(tmp_path / "bin")],
+        env={"PATH": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert f"'{builder}', which isn't on PATH" in done.stderr
+    assert "apt-get install" in done.stderr
+    assert list((tmp_path / "bin").iterdir()) == []
+
+
 def test_help_lists_what_the_readme_promises(tmp_path: Path) -> None:
     """`make help` lists the targets in groups, demo and test first, each with a sentence."""
     lines = make(tmp_path, "help").stdout.splitlines()

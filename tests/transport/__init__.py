@@ -1,0 +1,1 @@
+"""The transport proves itself against foreign programs, a reference, attacks and chance."""

@@ -1,0 +1,1 @@
+"""Foreign clients, and where `make tools` and `make tools-clients` put them."""
