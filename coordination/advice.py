@@ -16,7 +16,7 @@ PASSWORD: Final = re.compile("WRONGPASS|NOAUTH|[Aa]uthentication|password|AUTH")
 
 
 UNREACHED: Final = (
-    (socket.gaierror, "the name isn't known: correct the host in HOLDFAST_REDIS_URL"),
+    (socket.gaierror, "the host name isn't known: correct the host in HOLDFAST_REDIS_URL"),
     (
         ConnectionRefusedError,
         "nobody listens there: start Redis, or correct host and port in HOLDFAST_REDIS_URL",

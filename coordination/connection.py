@@ -253,8 +253,8 @@ def translate(error: Exception) -> HoldfastError:
         )
     if NO_TURN in str(error):
         return Unavailable(
-            "as many requests to Redis are under way as this frontend makes at once, and none of "
-            f"them ended within {SOCKET_TIMEOUT:g} s; try again in a second, or another frontend"
+            "all requests to Redis that this frontend may make at once are under way, and none "
+            f"ended within {SOCKET_TIMEOUT:g} s; try again in a second, or use another frontend"
         )
     if isinstance(error, redis_errors.BusyLoadingError):
         return Unavailable(f"Redis is loading its data ({because(error)}); try again")

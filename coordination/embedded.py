@@ -117,7 +117,10 @@ class EmbeddedRedis:
             return True
         server = find_server()
         if server is None:
-            raise ConfigurationError("the redis-server has died and isn't installed any more")
+            raise ConfigurationError(
+                "the embedded redis-server died, and it can't be started again because it isn't "
+                "installed any more; install it, then start this program again"
+            )
         self.restarts += 1
         self._start(server)
         return False
@@ -160,8 +163,8 @@ class EmbeddedRedis:
         if owner != os.getuid():
             self.close()
             raise ConfigurationError(
-                f"{self._socket.parent} belongs to user {owner}; the socket of Redis needs a "
-                "folder of one's own"
+                f"{self._socket.parent} belongs to user {owner}, and the socket of the embedded "
+                f"Redis needs a folder of user {os.getuid()}; remove it, or set HOLDFAST_REDIS_URL"
             )
 
     def _take_lock(self, lock: int) -> bool:
@@ -206,7 +209,7 @@ class EmbeddedRedis:
             if time.monotonic() > deadline:
                 raise ConfigurationError(
                     f"a redis-server of an earlier run still listens on {self._socket} and "
-                    f"doesn't stop; end it, its log is {self._folder / 'redis.log'}"
+                    f"didn't stop when asked; end it (its log is {self._folder / 'redis.log'})"
                 )
             time.sleep(POLL)
 
@@ -248,7 +251,7 @@ class EmbeddedRedis:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise ConfigurationError(
-                    f"{server} doesn't start; the end of {log}: {_last_lines(log)}"
+                    f"{server} didn't start; its log {log} ends with: {_last_lines(log)}"
                 )
             time.sleep(POLL)
 

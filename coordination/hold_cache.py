@@ -87,8 +87,8 @@ class Announcement:
         """
         if not await self._scripts.run("change_confirm", [self._guard], [self._token]):
             raise Unavailable(
-                "Redis doesn't know any more what was announced there (a failover, or too many "
-                "changes of one digest at once); try again"
+                "Redis has lost the change that was announced there (after a failover, or because "
+                "too many changes of one digest are under way); try again"
             )
 
     async def alone(self) -> bool:

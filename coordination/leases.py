@@ -37,8 +37,8 @@ BATCH: Final = 32
 def lost(ref: str) -> Aborted:
     """The error of a writer that has lost its lease or its ingest."""
     return Aborted(
-        f"ref {shorten(ref)}: this stream has lost the ref (aborted, or its lease ran out); "
-        "open it again and ask STAT where to go on"
+        f"ref {shorten(ref)}: this stream has lost its lease (the ref was aborted, or the lease "
+        "expired); open a new stream and ask STAT for the offset to continue from"
     )
 
 

@@ -103,7 +103,7 @@ async def _nodes(client: Client) -> dict[str, Mapping[str, Any]]:
     if info and all(isinstance(node, dict) for node in info.values()):
         return {str(name): node for name, node in info.items()}
     if "redis_version" not in info:
-        raise _not_redis("it tells no version")
+        raise _not_redis("it reports no version")
     return {"": info}
 
 
@@ -158,7 +158,9 @@ def _address(client: Client) -> tuple[str, int] | None:
 
 
 def _not_redis(why: object) -> ConfigurationError:
-    return ConfigurationError(f"HOLDFAST_REDIS_URL: what answers there isn't a Redis ({why})")
+    return ConfigurationError(
+        f"HOLDFAST_REDIS_URL: what answers there isn't a Redis ({why}); correct the host or port"
+    )
 
 
 def _look_at(node: str, info: Mapping[str, Any]) -> Sequence[Check]:
@@ -214,7 +216,7 @@ def _replicas(where: str, info: Mapping[str, Any]) -> Iterator[Check]:
         essential=False,
         found=f"{replicas} replicas, {'with' if bound else 'without'} min-replicas-to-write",
         advice="set min-replicas-to-write 1: a master that was cut off, and has been replaced, "
-        "goes on answering for as long as it takes writes",
+        "continues to answer for as long as it accepts writes",
     )
 
 
@@ -232,7 +234,7 @@ async def _scripts(client: Client) -> Check:
         found, advice = because(error), f"let the user run scripts, INFO and PUBLISH on {LOST}"
         return Check("Redis scripts", ok=False, essential=True, found=found, advice=advice)
     except HoldfastError as error:
-        advice = "Lua scripts must run and write"
+        advice = "let Lua scripts run and write"
         return Check("Redis scripts", ok=False, essential=True, found=because(error), advice=advice)
     return Check("Redis scripts", ok=True, essential=True, found="Lua runs and writes")
 

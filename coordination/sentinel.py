@@ -65,7 +65,7 @@ class _MasterConnection(Connection):
             # Redis 6.2 quotes the code of an error that a command in a script returned.
             if isinstance(error, redis_errors.ReadOnlyError) or "-READONLY " in str(error):
                 await self.disconnect()
-                raise redis_errors.ConnectionError("the master is a replica by now") from error
+                raise redis_errors.ConnectionError("the master has become a replica") from error
             raise
 
 

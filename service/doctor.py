@@ -128,7 +128,7 @@ def _opened(settings: Settings) -> Iterator[ObjectStore]:
             made = stack.enter_context(TemporaryDirectory(prefix=".holdfast-doctor-", dir=there))
         except OSError as error:
             raise ConfigurationError(
-                f"{settings.data_dir} can't be made in {there}: {because(error)}"
+                f"{settings.data_dir} can't be created in {there}: {because(error)}"
             ) from error
         yield FolderStore(Path(made) / STORE_FOLDER)
 

@@ -67,7 +67,7 @@ class Listener:
         if times != 1 or not isinstance(name, str) or not name:
             raise PermissionDenied(
                 f"this listener takes the tenant from the header {self.tenant_header!r}, "
-                f"and the request has {'several' if times > 1 else 'none'}"
+                f"and the request has {'several' if times > 1 else 'none'}; send one"
             )
         return check_tenant(name)
 
@@ -91,7 +91,7 @@ def parse(url: str) -> Listener:
     tenant, header = options.get("tenant", ""), options.get("tenant-header", "").lower()
     if bool(tenant) == bool(header):
         raise ConfigurationError(
-            f"listener {url!r} must say who asks: '?tenant=NAME'"
+            f"listener {url!r} must say which tenant asks: '?tenant=NAME'"
             + (" or '?tenant-header=NAME', not both" if parts.scheme == "tcp" else "")
         )
     if tenant:

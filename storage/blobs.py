@@ -156,7 +156,9 @@ class Blobs:
                 seen = race.current
             else:
                 return Outcome.CREATED, record
-        raise Unavailable(f"{record.digest}: lost to {ATTEMPTS} concurrent changes; try again")
+        raise Unavailable(
+            f"record of {record.digest}: it was changed concurrently {ATTEMPTS} times; try again"
+        )
 
     def _pardon(self, seen: Seen) -> Record:
         if seen.record.state is State.LIVE:
@@ -205,7 +207,9 @@ class Blobs:
                 return self._pardon(seen)
             except LostRace:
                 continue
-        raise Unavailable(f"{digest}: lost to {ATTEMPTS} concurrent changes; try again")
+        raise Unavailable(
+            f"record of {digest}: it was changed concurrently {ATTEMPTS} times; try again"
+        )
 
     def known(self, digest: Digest) -> bool:
         """Whether the digest has a record that says its bytes are available."""
@@ -274,7 +278,7 @@ def _refuse_dead_bytes(record: Record, seen: Seen | None) -> None:
     """Refuses to revive a record on our own bytes if it says that they are gone or damaged."""
     if seen is not None and seen.record.data_key == record.data_key:
         raise Aborted(
-            f"{record.digest}: these bytes were committed before and are gone or damaged by now "
+            f"{record.digest}: these bytes were committed before, and are gone or damaged now "
             f"(the record is {seen.record.state}); send them again"
         )
 

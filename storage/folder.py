@@ -109,7 +109,7 @@ class FolderStore:
         except DataLoss:
             current = ""  # torn; a caller that has seen that may replace it
         if isinstance(condition, IfAbsent) and current is not None:
-            raise ConditionFailed(f"{key} is there already")
+            raise ConditionFailed(f"{key} exists already")
         if isinstance(condition, IfMatch) and current != condition.etag:
             raise ConditionFailed(f"{key} has the ETag {current}, not {condition.etag}")
 

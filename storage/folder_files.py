@@ -42,7 +42,7 @@ def translate(error: OSError, doing: str) -> HoldfastError:
             f"{text}; free some space on the disk of the data folder, or inodes (df -i)"
         )
     if error.errno == errno.EROFS:
-        return PermissionDenied(f"{text}; look into the system's log, then remount the data folder")
+        return PermissionDenied(f"{text}; read the system's log, then remount the data folder")
     if error.errno in {errno.EACCES, errno.EPERM}:
         return PermissionDenied(f"{text}; the data folder must be writable by this user")
     return Unavailable(f"{text}; try again")

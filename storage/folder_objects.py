@@ -165,7 +165,7 @@ def _range(entry: Entry, offset: int, length: int | None) -> int:
     wanted = entry.size - offset if length is None else length
     if offset + wanted > entry.size or wanted < 0:
         raise DataLoss(
-            f"object {entry.key} has {entry.size} bytes; bytes {offset} to {offset + wanted} "
-            "were wanted"
+            f"object {entry.key} has {entry.size} bytes; expected bytes {offset} to "
+            f"{offset + wanted}"
         )
     return wanted

@@ -92,7 +92,7 @@ class Trust:
         """What happened, and what to do."""
         return (
             f"the disk of the data folder {self._root} failed to make changes durable, and what "
-            "changed since can't be believed: look at the system's log, repair the disk, and "
+            "changed since can't be believed: read the system's log, repair the disk, and "
             "restart the machine (or unmount and mount the file system, and remove "
             f"{self._note})"
         )

@@ -175,7 +175,7 @@ class Uploads:
                 sizes.append((name, (folder / name).stat().st_size))
             except FileNotFoundError:
                 raise InvalidPart(
-                    f"{key}: part {part.number} isn't there with the ETag {part.etag}"
+                    f"{key}: there is no part {part.number} with the ETag {part.etag}"
                 ) from None
         return sizes
 

@@ -95,7 +95,9 @@ class Hold:
         if documents.field(key, document, "digest", str) != str(digest) or not all(
             isinstance(value, str) for value in labels.values()
         ):
-            raise DataLoss(f"hold {key} is damaged: its digest or its labels are not a hold's")
+            raise DataLoss(
+                f"hold {key} is damaged: its digest or its labels aren't those of a hold"
+            )
         return cls(
             digest=digest,
             size=documents.field(key, document, "size", int),
@@ -181,7 +183,9 @@ class Holds:
             except (ConditionFailed, OutcomeUnknown):
                 continue
             return key
-        raise Unavailable(f"hold on {hold.digest}: the store confirmed none of {ATTEMPTS} writes")
+        raise Unavailable(
+            f"hold on {hold.digest}: the store confirmed none of {ATTEMPTS} writes; try again"
+        )
 
     def find(self, tenant: str, digest: Digest) -> list[Named]:
         """This tenant's holds on a digest that have no delete mark."""
@@ -303,7 +307,8 @@ class Holds:
                 target = Named(target.key, etag, hold)
             return merged([target, *others])
         raise Unavailable(
-            f"labels of {target.hold.digest}: lost to {UPDATE_ATTEMPTS} concurrent updates"
+            f"labels of {target.hold.digest}: they were changed concurrently {UPDATE_ATTEMPTS} "
+            "times; try again"
         )
 
     def silence(self, found: Sequence[Named]) -> None:
@@ -384,8 +389,8 @@ def _refuse_other_size(listed: Entry, fetched: Entry | None) -> None:
     """Refuses to take a hold for damaged of which a reply brought less than is stored."""
     if fetched and fetched.etag == listed.etag and fetched.size != listed.size:
         raise Unavailable(
-            f"reading {listed.key}: {fetched.size} bytes came, and {listed.size} are listed; "
-            "check what proxies lie before the store"
+            f"reading {listed.key}: the store lists {listed.size} bytes and sent {fetched.size}; "
+            "try again, and check the proxies in front of the store"
         )
 
 

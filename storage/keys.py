@@ -94,7 +94,10 @@ def record_digest(key: str) -> Digest:
         algorithm, digits = key.removeprefix(RECORDS).split("/")
         return Digest(algorithm, digits)
     except (ValueError, InvalidArgument) as error:
-        raise DataLoss(f"object {key} isn't a record by its name") from error
+        raise DataLoss(
+            f"object {key} has a name that no record of this version has: a newer version or "
+            "another program wrote it"
+        ) from error
 
 
 def seen_key(tenant: str) -> str:
@@ -132,4 +135,4 @@ def hold_digest(key: str) -> Digest:
         _, _, algorithm, digits, _ = key.split("/")
         return Digest(algorithm, digits)
     except (ValueError, InvalidArgument) as error:
-        raise DataLoss(f"object {key} isn't a hold by its name; remove it") from error
+        raise DataLoss(f"object {key} has a name that no hold has; remove it") from error

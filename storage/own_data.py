@@ -48,7 +48,7 @@ class Lifetime:
         age = store.now() - self.begun
         if age > self.longest:
             raise Aborted(
-                f"the ingest was begun {age:.0f} s ago and may take at most {self.longest:.0f} s "
+                f"the ingest began {age:.0f} s ago and may take at most {self.longest:.0f} s "
                 "(HOLDFAST_INGEST_LIFETIME): send the bytes again"
             )
 
@@ -113,7 +113,8 @@ class Watch:
         self._own.lifetime.check(self._store)
         if not self._fresh():
             raise Unavailable(
-                f"the bytes of {self._record.digest} were seen too long ago each time; try again"
+                f"the bytes of {self._record.digest} were there, but each reply came too late; "
+                "try again"
             )
 
     def _fresh(self) -> bool:
@@ -125,12 +126,12 @@ class Watch:
             entry = self._store.head(key)
         except (NoSuchKey, DataLoss) as error:
             raise Aborted(
-                f"the bytes of {digest} aren't there any more: {because(error)}"
+                f"the bytes of {digest} are gone from the store ({because(error)}); start over"
             ) from error
         expected = self._own.sight.etag
         if entry.size != self._record.size or expected not in {"", entry.etag}:
             raise Aborted(
                 f"{key} has {entry.size} bytes and the ETag {entry.etag}; {digest} was stored "
-                f"with {self._record.size} bytes and the ETag {expected or 'unknown'}"
+                f"with {self._record.size} bytes and the ETag {expected or 'unknown'}; start over"
             )
         self._seen_at = begun

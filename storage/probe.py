@@ -108,7 +108,7 @@ def _essential(store: ObjectStore, prefix: str, clock: Callable[[], float]) -> I
 
 
 def _further(store: ObjectStore, prefix: str) -> Iterator[Check]:
-    advice = "multipart uploads are how anything larger than a part is written"
+    advice = "use a store that has multipart uploads: anything larger than a part needs them"
     yield _try("multipart", lambda: _multipart(store, prefix), advice, essential=False)
     yield _try("aborting uploads", lambda: _abort(store, prefix), advice, essential=False)
     yield _try(
@@ -117,7 +117,7 @@ def _further(store: ObjectStore, prefix: str) -> Iterator[Check]:
         "add a lifecycle rule that aborts incomplete uploads: the collector can't see them",
         essential=False,
     )
-    advice = "the collector keeps tombstones, some 300 bytes each"
+    advice = "nothing, if you can spare the tombstones that stay: about 300 bytes each"
     yield _try("conditional DELETE", lambda: _delete_if(store, prefix), advice, essential=False)
 
 
@@ -164,13 +164,15 @@ def _round_trip(store: ObjectStore, prefix: str) -> str:
     written = store.put(key, body)
     fetched, ranged = store.get(key), store.get(key, 3, 4)
     if fetched.body != body or ranged.body != body[3:7]:
-        raise _Found(f"wrote {body!r} and read {fetched.body!r}, in part {ranged.body!r}")
+        raise _Found(
+            f"{body!r} was written, but GET read {fetched.body!r}, and a range {ranged.body!r}"
+        )
     if not written.etag == fetched.entry.etag == store.head(key).etag:
         raise _Found("the ETags of PUT, GET and HEAD differ")
     store.delete(key)
     with suppress(NoSuchKey):
         store.head(key)
-        raise _Found("an object was there after it had been deleted")
+        raise _Found("an object still existed after its DELETE")
     return "objects can be written, read in part, and deleted"
 
 
@@ -179,12 +181,14 @@ def _listing(store: ObjectStore, prefix: str) -> str:
     etags = {name: store.put(name, name.encode()).etag for name in names}
     listed = {entry.key: entry.etag for entry in store.list(f"{prefix}list/")}
     if listed != etags or list(listed) != names:
-        raise _Found(f"{len(names)} objects were written and {len(listed)} of them listed rightly")
+        raise _Found(
+            f"{len(names)} objects were written, but {len(listed)} of them were listed correctly"
+        )
     after = [entry.key for entry in store.list(f"{prefix}list/", names[0])]
     store.delete(names[1])
     left = [entry.key for entry in store.list(f"{prefix}list/")]
     if after != names[1:] or left != [names[0], names[2]]:
-        raise _Found("a listing from a key on, or after a delete, isn't what it should be")
+        raise _Found("a listing from a key on, or after a DELETE, was wrong")
     return "complete and in order right after a write and a delete"
 
 
@@ -234,7 +238,7 @@ def _judge(results: Sequence[bool | None], body: bytes) -> None:
     winners = [b"%d" % (writer + 1) for writer, won in enumerate(results) if won]
     # A writer without a clear reply (None) may be the one that won.
     if len(winners) > 1 or (not winners and None not in results):
-        raise _Found(f"{len(winners)} of {WRITERS} concurrent writers won; it must be exactly one")
+        raise _Found(f"{len(winners)} of {WRITERS} concurrent writers won; expected exactly one")
     if winners and body != winners[0]:
         raise _Found("the object isn't what the only winner wrote")
 
@@ -262,9 +266,7 @@ def _on_the_way(store: ObjectStore, prefix: str) -> str:
     if refused is None:
         return "no sums are sent: bytes are checked when they are read"
     if not refused:
-        raise _Found(
-            "the store ignores checksums: it took bytes that weren't those of their CRC32C"
-        )
+        raise _Found("the store ignores checksums: it accepted bytes that don't match their CRC32C")
     return "bytes that aren't those of their CRC32C are refused"
 
 
@@ -275,10 +277,12 @@ def _multipart(store: ObjectStore, prefix: str) -> str:
     parts = [store.put_part(key, upload.id, n, body) for n, body in enumerate(bodies, start=1)]
     listed = [(part.number, part.etag, part.size) for part in store.list_parts(key, upload.id)]
     if listed != [(part.number, part.etag, part.size) for part in parts]:
-        raise _Found("the parts that were stored aren't those that are listed")
+        raise _Found("the parts that are listed aren't those that were stored")
     written = store.complete_upload(key, upload.id, parts)
     if store.head(key).size != MIN_PART_SIZE + 1:
-        raise _Found(f"{MIN_PART_SIZE + 1} bytes were completed, {store.head(key).size} are there")
+        raise _Found(
+            f"{MIN_PART_SIZE + 1} bytes were completed, but the object has {store.head(key).size}"
+        )
     return f"works; ETags of completed uploads are {_composites(store, parts, written.etag)}"
 
 
@@ -287,7 +291,7 @@ def _composites(store: ObjectStore, parts: Sequence[Part], etag: str) -> str:
     if computed is None:
         return "this store's own"
     if computed != etag:
-        raise _Found(f"a completed upload has the ETag {etag}, {computed} was expected")
+        raise _Found(f"a completed upload has the ETag {etag}; expected {computed}")
     return "computed from those of the parts"
 
 
@@ -298,7 +302,7 @@ def _abort(store: ObjectStore, prefix: str) -> str:
     store.abort_upload(key, upload.id)
     with suppress(NoSuchUpload):
         store.list_parts(key, upload.id)
-        raise _Found("an upload was there after it had been aborted")
+        raise _Found("an upload still existed after it was aborted")
     return "works"
 
 
@@ -329,7 +333,7 @@ def _refuses_stale_deletes(store: ObjectStore, key: str) -> bool:
         )
     with suppress(NoSuchKey):
         store.head(key)
-        raise _Found("an object was there after a DELETE with its ETag")
+        raise _Found("an object still existed after a DELETE with its ETag")
     return True
 
 

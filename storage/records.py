@@ -274,6 +274,5 @@ class Records:
             else:
                 return Seen(record, written.etag, written.date)
         raise Unavailable(
-            f"record of {record.digest}: the store gave no definite reply to {ATTEMPTS} writes; "
-            "try again"
+            f"record of {record.digest}: the store confirmed none of {ATTEMPTS} writes; try again"
         )

@@ -92,7 +92,7 @@ class S3Store(Uploads):
                 )
             checksum.confirm(reply["ResponseMetadata"]["HTTPHeaders"], doing)
         except NoSuchKey as error:
-            raise ConditionFailed(f"{key} isn't there, so its ETag isn't {condition}") from error
+            raise ConditionFailed(f"{key} doesn't exist, so its ETag isn't {condition}") from error
         except ChangedOnTheWay as error:
             raise OutcomeUnknown(because(error)) from error
         except OutcomeUnknown:
@@ -123,7 +123,7 @@ class S3Store(Uploads):
         if answer.status in DECIDED or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise answer.error("PutObject")
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
-            raise OutcomeUnknown(f"writing {key}: S3's reply says neither yes nor no")
+            raise OutcomeUnknown(f"writing {key}: S3's reply doesn't say whether it was written")
         return None
 
     def refuses_changed(self, key: str) -> bool | None:
@@ -235,7 +235,7 @@ class S3Store(Uploads):
         except HoldfastError as error:
             if status_of(error.__cause__) != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
-        raise Unavailable(f"{doing}: HEAD says that it isn't there, and GET that it is; try again")
+        raise Unavailable(f"{doing}: it exists by GET, but not by HEAD; try again")
 
     def delete(self, key: str) -> None:
         """See `ObjectStore`."""
@@ -255,7 +255,7 @@ class S3Store(Uploads):
                     Bucket=self._bucket, Key=self._prefix + key, IfMatch=quoted(etag)
                 )
         except NoSuchKey as error:
-            raise ConditionFailed(f"{key} isn't there, so its ETag isn't {etag}") from error
+            raise ConditionFailed(f"{key} doesn't exist, so its ETag isn't {etag}") from error
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
         """See `ObjectStore`.

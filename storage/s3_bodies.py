@@ -99,6 +99,5 @@ def _size_of_whole(content_range: str, offset: int) -> int | None:
 def ends_early(entry: Entry, offset: int, wanted: int) -> DataLoss:
     """The error for an object that has fewer bytes than were asked for."""
     return DataLoss(
-        f"object {entry.key} has {entry.size} bytes; bytes {offset} to {offset + wanted} "
-        "were wanted"
+        f"object {entry.key} has {entry.size} bytes; expected bytes {offset} to {offset + wanted}"
     )

@@ -260,7 +260,7 @@ def _elsewhere(error: boto.ClientError, text: str, *, once: bool) -> HoldfastErr
 
 
 def _mistaken(text: str) -> HoldfastError:
-    return HoldfastError(f"{text}; this isn't expected: report it with this text")
+    return HoldfastError(f"{text}; this is unexpected: report it with this text")
 
 
 _MEANINGS: Final[tuple[tuple[frozenset[str], Callable[[str], HoldfastError]], ...]] = (

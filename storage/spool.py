@@ -54,7 +54,7 @@ class Spools:
         except OSError as error:
             raise ConfigurationError(
                 f"no temporary file can be made in {self._folder or 'the usual folder'} "
-                f"({because(error)}); name another one with --spool-dir"
+                f"({because(error)}); name another folder with --spool-dir"
             ) from error
         return self
 

@@ -74,12 +74,12 @@ def _rate(count: int, seconds: float) -> str:
 
 def demo(
     size: Annotated[
-        int, typer.Option(min=SMALLEST, help="MiB of the file that is streamed.")
+        int, typer.Option(min=SMALLEST, help="Size of the file that is streamed, in MiB.")
     ] = 256,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the folder with all data.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with all data.")] = False,
     json: Json = False,
 ) -> None:
-    """Kill a frontend in mid-stream, carry on through another, and verify every byte."""
+    """Kill a frontend in mid-stream, continue through another, and verify every byte."""
     with (
         _terminable(),
         output.progress_bars() as bars,
@@ -105,8 +105,8 @@ def _play(folder: Path, frontends: list[Frontend], size: int, bars: output.Bars)
     with ContentStore(addresses, tenant="first") as store:
         pushed = store.push(source, digest=digest, progress=kill)
     written = time.monotonic() - began
-    durable = _carried_on_at(pushed, kill)
-    bars.say(f"frontend 2 carried on at {output.size(durable)}, and committed")
+    durable = _continued_at(pushed, kill)
+    bars.say(f"frontend 2 continued at {output.size(durable)}, and committed")
     read_seconds = _verify(addresses[1], digest, size, bars)
     bars.say("read back through frontend 2: every byte is as it was")
     began = time.monotonic()
@@ -114,7 +114,9 @@ def _play(folder: Path, frontends: list[Frontend], size: int, bars: output.Bars)
         second = store.push(source, digest=digest)
     second_seconds = time.monotonic() - began
     if not second.already_there or second.sent:
-        raise DataLoss(f"the second tenant sent {second.sent} bytes that the store has")
+        raise DataLoss(
+            f"the second tenant sent {second.sent} bytes, expected 0: the store has them"
+        )
     bars.say("a second tenant pushed the same file: nothing was sent")
     return Report(
         size=size,
@@ -152,11 +154,11 @@ class _Kill:
             self._bars.say(f"SIGKILL to frontend 1 after {output.size(at)}")
 
 
-def _carried_on_at(pushed: Committed, kill: _Kill) -> int:
+def _continued_at(pushed: Committed, kill: _Kill) -> int:
     """The offset at which the second frontend continued."""
     if not kill.killed or len(pushed.resumed_at) > 1:
         raise DataLoss(
-            f"the push was to be carried on once, but was {len(pushed.resumed_at)} times"
+            f"the push was resumed {len(pushed.resumed_at)} times; expected once, at frontend 2"
         )
     return pushed.resumed_at[0] if pushed.resumed_at else 0
 
@@ -182,7 +184,9 @@ def _verify(address: str, digest: Digest, size: int, bars: output.Bars) -> float
             running.update(chunk)
             tell(blob.tell(), size)
     if running.hexdigest() != digest.hex:
-        raise DataLoss(f"{digest} was written, but {running.name}:{running.hexdigest()} came back")
+        raise DataLoss(
+            f"{digest} was written, but the bytes read are {running.name}:{running.hexdigest()}"
+        )
     return time.monotonic() - began
 
 

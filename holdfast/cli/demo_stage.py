@@ -119,7 +119,11 @@ def _wait(
     while not answers():
         ended = process.poll() is not None
         if ended or time.monotonic() > deadline:
-            what = f"ended with {process.returncode}" if ended else "doesn't answer"
+            what = (
+                f"ended with {process.returncode}"
+                if ended
+                else f"didn't answer within {START_TIMEOUT:g} s"
+            )
             text = log.read_text("utf-8", "replace")[-LOG_SHOWN:]
             raise Unavailable(f"{name} {what}; its log ends with:\n{text}")
         time.sleep(POLL)

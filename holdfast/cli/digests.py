@@ -38,10 +38,13 @@ def resolve(store: ContentStore, text: str) -> Digest:
     listed = store.list(f"digest~=/^{algorithm}:{found['hex']}/")
     matching = [info.digest for info in islice(listed, 3)]
     if not matching:
-        raise NotFound(f"nothing that is held has a digest that begins with {text}")
+        raise NotFound(
+            f"this tenant holds no digest that begins with {text}; `holdfast ls` lists those "
+            "that it holds"
+        )
     if len(matching) > 1:
         raise InvalidArgument(
             f"several digests begin with {text}: {matching[0]}, {matching[1]}"
-            f"{' and more' if len(matching) > 2 else ''}; give more of it"  # noqa: PLR2004
+            f"{' and more' if len(matching) > 2 else ''}; give more digits"  # noqa: PLR2004
         )
     return matching[0]

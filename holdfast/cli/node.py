@@ -23,7 +23,7 @@ class Format(StrEnum):
 def node_config(
     containerd: Annotated[
         str | None,
-        typer.Option(metavar="VERSION", help="containerd's version: 1.6, 1.7, 2.0 and so on."),
+        typer.Option(metavar="VERSION", help="The version of containerd: 1.6, 1.7, 2.0 and so on."),
     ] = None,
     socket: Annotated[
         str, typer.Option(metavar="PATH", help="The socket that Holdfast serves.")
@@ -32,15 +32,18 @@ def node_config(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The config.toml that is there: print what it can import, or say what is in "
-            "the way.",
+            help="An existing config.toml: print a file that it can import, or say what prevents "
+            "that.",
         ),
     ] = None,
     kind: Annotated[
-        Format, typer.Option("--format", help="containerd's config.toml, or a unit for systemd.")
+        Format,
+        typer.Option(
+            "--format", help="What to print: containerd's config.toml, or a unit for systemd."
+        ),
     ] = Format.CONTAINERD,
     program: Annotated[
-        str, typer.Option(metavar="PATH", help="What the unit starts.")
+        str, typer.Option(metavar="PATH", help="The program that the unit starts.")
     ] = DEFAULT_PROGRAM,
 ) -> None:
     """Print containerd's config.toml with Holdfast as its content store, or a systemd unit."""
@@ -49,8 +52,8 @@ def node_config(
         return
     if containerd is None:
         raise InvalidArgument(
-            "for which containerd? Say --containerd 1.6, 1.7 or 2.x; "
-            "`containerd --version` prints it"
+            "the version of containerd is missing; give --containerd 1.6, 1.7 or 2.x "
+            "(`containerd --version` prints it)"
         )
     existing = parse(beside.read_text("utf-8")) if beside else None
     text = config(config_version(containerd, existing), socket)

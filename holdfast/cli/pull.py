@@ -36,7 +36,7 @@ def target_of(path: Path) -> Path | None:
     except FileNotFoundError:
         if path.is_symlink():
             raise FailedPrecondition(
-                f"{path} is a link to {path.readlink()}, which isn't there; remove the link, or "
+                f"{path} is a link to {path.readlink()}, which doesn't exist; remove the link, or "
                 "name the file"
             ) from None
         return path
@@ -62,7 +62,7 @@ def pull_to_stream(
         size = _copy(blob, stream, running, start=0, progress=progress)
     stream.flush()
     if running.hexdigest() != digest.hex:
-        raise _mismatch(digest, running, "what was written must not be used")
+        raise _mismatch(digest, running, "don't use what was written")
     return size
 
 
@@ -83,7 +83,9 @@ def pull_to_file(store: ContentStore, digest: Digest, path: Path, progress: Prog
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Unavailable(f"{part} is being written by another pull; wait for it") from None
+            raise Unavailable(
+                f"{part} is being written by another pull; try again when that has ended"
+            ) from None
         running = hashlib.new(digest.algorithm)
         resumed = _hash_part(file, running)
         size = _copy(blob, file, running, start=resumed, progress=progress)
@@ -148,7 +150,7 @@ def _write(target: BinaryIO, chunk: bytes) -> None:
 
 def _mismatch(digest: Digest, running: Any, result: str) -> DataLoss:  # noqa: ANN401
     return DataLoss(
-        f"{digest} was asked for, but the bytes are {running.name}:{running.hexdigest()}; {result}"
+        f"{digest} was read, but its bytes are {running.name}:{running.hexdigest()}; {result}"
     )
 
 

@@ -57,7 +57,8 @@ def find(sources: list[str], skipped: Skipped, unread: Unread) -> Iterator[Sourc
             yield Source(name, found.st_size)
         else:
             raise FailedPrecondition(
-                f"{name} is neither a file nor a folder; to push a pipe, give it as stdin and -"
+                f"{name} is neither a file nor a folder; to push a pipe, connect it to stdin and "
+                "give -"
             )
 
 

@@ -28,28 +28,45 @@ def push(
     store: ContentStore,
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE", help="Files, folders with all they hold, or - for stdin."),
+        typer.Argument(
+            metavar="SOURCE", help="Files, folders with all that is in them, or - for stdin."
+        ),
     ],
     *,
     labels: Annotated[
-        list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Label of each.")
+        list[str] | None,
+        typer.Option(
+            "--label", "-l", metavar="KEY=VALUE", help="A label for each blob; repeatable."
+        ),
     ] = None,
     label_path: Annotated[
-        str, typer.Option(metavar="KEY", help="Label each with its path, as it is printed.")
+        str,
+        typer.Option(
+            metavar="KEY", help="Give each blob a label with this key and its path, as printed."
+        ),
     ] = "",
     ref: Annotated[
         str | None,
-        typer.Option(help="Name of the ingest: the same carries on, for stdin too. One source."),
+        typer.Option(
+            help="Ref of the ingest, for a single source: with the same ref, another push "
+            "continues it, from stdin too."
+        ),
     ] = None,
     digest: Annotated[
-        str | None, typer.Option(help="Digest of the one source: spares hashing, is checked.")
+        str | None,
+        typer.Option(
+            help="Digest of a single source, which is checked, but needn't be computed first."
+        ),
     ] = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, max=256, help="Files at once.")
+        int,
+        typer.Option(
+            "--jobs", "-j", min=1, max=256, help="Number of files that are pushed concurrently."
+        ),
     ] = JOBS,
     json: Json = False,
 ) -> None:
-    """Bring files in; what the store has isn't sent, and what was begun is carried on."""
+    """Push files; what the store has isn't sent, and what was begun is continued."""
     wanted = Wanted(
         labels=parse_labels(labels or []),
         ref=ref,
@@ -70,16 +87,23 @@ def push(
 def pull(
     store: ContentStore,
     digest: Annotated[
-        str, typer.Argument(metavar="DIGEST", help="<algorithm>:<hex>, or its beginning.")
+        str,
+        typer.Argument(
+            metavar="DIGEST",
+            help="A digest, <algorithm>:<hex>, or its beginning if that is unique.",
+        ),
     ],
     target: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Where to; - for stdout; by default the digest."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write, or - for stdout. By default, the digest is its name.",
         ),
     ] = None,
 ) -> None:
-    """Fetch a blob, verified; a partial FILE.part is carried on."""
+    """Fetch a blob and verify it; a partial FILE.part is continued."""
     wanted = resolve(store, digest)
     with output.progress_bars() as bars:
         tell = bars.bar(str(wanted)[:19], 0)

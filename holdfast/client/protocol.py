@@ -80,8 +80,8 @@ class ClientOptions:
         """
         if not 0 < self.message_size <= MAX_MESSAGE - 64 * 2**10:
             raise ConfigurationError(
-                f"message_size {self.message_size} must be positive and fit a message of "
-                f"{MAX_MESSAGE} bytes with 64 KiB to spare"
+                f"message_size {self.message_size} must be positive, and at least 64 KiB "
+                f"smaller than the largest message, {MAX_MESSAGE} bytes"
             )
         for name in ("window", "timeout", "stream_timeout", "reply_timeout", "commit_timeout"):
             if getattr(self, name) <= 0:
@@ -213,15 +213,15 @@ def resume_at(ref: str, found: int, start: int, end: int) -> int:
     """
     if found < start:
         raise BytesGone(
-            f"ref {shorten(ref)} is at offset {found}, and only the bytes from {start} on were "
-            f"kept to be sent again; open a writer anew and go on from offset {found}, or use a "
-            "seekable source or a larger replay buffer",
+            f"ref {shorten(ref)} is at offset {found}, but this writer kept only the bytes from "
+            f"{start} on; open a new writer and continue from offset {found}, or use a seekable "
+            "source or a larger replay buffer",
             found,
         )
     if found > end:
         raise Aborted(
             f"ref {shorten(ref)} is at offset {found}, but only {end} bytes were written to it "
-            "here: another writer uses the same ref"
+            "here: another writer uses this ref; use a ref of your own"
         )
     return found
 

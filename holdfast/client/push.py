@@ -71,7 +71,7 @@ def push(
     except FailedPrecondition as error:
         if state != _state_of(source):
             raise FailedPrecondition(
-                f"the source changed while it was pushed; push it again ({because(error)})"
+                f"the source changed while it was pushed ({because(error)}); push it again"
             ) from error
         raise
     finally:
@@ -94,7 +94,8 @@ def _push_small(
     data = source.read(size)
     if len(data) < size:
         raise FailedPrecondition(
-            f"the source ended at byte {len(data)} of {size}: it was cut while being pushed"
+            f"the source ended at byte {len(data)} of {size}: it was truncated while it was "
+            "pushed; push it again"
         )
     digest = digest or Digest.of(data)
     if present := held(frontends, digest, labels):
@@ -201,8 +202,8 @@ def _skip(source: BinaryIO, writer: Writer) -> None:
         chunk = source.read(min(left, CHUNK))
         if not chunk:
             raise FailedPrecondition(
-                f"ref {shorten(writer.ref)} holds {writer.offset} bytes, but the source has only "
-                f"{writer.offset - left}: not the same source? `abort` the ref to start over"
+                f"ref {shorten(writer.ref)} has {writer.offset} bytes, but the source has only "
+                f"{writer.offset - left}: they may be another source's; abort the ref to start over"
             )
         writer.skip(chunk)
         left -= len(chunk)

@@ -74,7 +74,7 @@ class BlobReader(io.RawIOBase):
             raise ValueError(f"whence {whence} is unknown; use 0, 1 or 2")
         target = bases[whence] + offset
         if target < 0:
-            raise ValueError(f"can't seek to {target}, before the start")
+            raise ValueError(f"can't seek to {target}: it is before the start")
         self._position = target
         return target
 
@@ -172,8 +172,8 @@ class BlobReader(io.RawIOBase):
     def _ended(self, connection: Connection) -> HoldfastError:
         self._frontends.failed(connection.target)
         return Unavailable(
-            f"{connection.target} ended the reading of {self._digest} at offset "
-            f"{self._piece_end} of {self._stop_at}"
+            f"{connection.target} ended the Read of {self._digest} at offset {self._piece_end}; "
+            f"expected the bytes up to {self._stop_at}"
         )
 
     def _end(self) -> None:
@@ -208,7 +208,7 @@ class Blob(io.BufferedReader):
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
         if offset < 0 or size < 0:
-            raise ValueError(f"can't read {size} bytes at offset {offset}: neither may be below 0")
+            raise ValueError(f"can't read {size} bytes at offset {offset}: neither may be negative")
         with BlobReader(self._frontends, self.digest, self.size) as raw:
             raw.seek(offset)
             return read_up_to(raw, size)

@@ -69,6 +69,7 @@ class FileSource:
         data = self._file.read(min(size, self.end - offset))
         if not data and offset < self.end:
             raise FailedPrecondition(
-                f"the source ended at byte {offset} of {self.end}: it was cut while being pushed"
+                f"the source ended at byte {offset} of {self.end}: it was truncated while it "
+                "was pushed; push it again"
             )
         return data

@@ -207,8 +207,8 @@ class ContentStore:
             if offset or size is not None:
                 return blob.read_at(offset, blob.size if size is None else size)
             data = blob.read()
-        if Digest.of(data, blob.digest.algorithm) != blob.digest:
-            raise DataLoss(f"{blob.digest} was asked for, and other bytes came")
+        if (found := Digest.of(data, blob.digest.algorithm)) != blob.digest:
+            raise DataLoss(f"{blob.digest} was read, but its bytes are {found}")
         return data
 
     # -- what is held

@@ -66,7 +66,8 @@ class Writer(io.BufferedIOBase):
         view = memoryview(data).cast("B")
         if self._hashed + len(view) > self.offset:
             raise FailedPrecondition(
-                f"skipped {self._hashed + len(view)} bytes, but only {self.offset} are there"
+                f"ref {shorten(self.ref)}: {self._hashed + len(view)} bytes were skipped, but the "
+                f"store has only {self.offset}"
             )
         self._hash.update(view)
         self._hashed += len(view)

@@ -106,9 +106,9 @@ class Tripped:
         if self.accepted:
             return f"{self.found}: accepted"
         advice = (
-            f"if that is meant, `holdfast gc --accept {self.brake}` takes it, once"
+            f"if that is right, `holdfast gc --accept {self.brake}` accepts it for one run"
             if self.brake in ACCEPTABLE
-            else "look at the store, or at what stands in front of it, and run again"
+            else "check the store, and what is in front of it, and run again"
         )
         return f"{self.found}: nothing was condemned or deleted; {advice}"
 
@@ -126,7 +126,7 @@ def tripped(plan: Plan, last: Census | None, limits: Limits) -> Iterator[Tripped
     if plan.unreadable:
         yield Tripped(
             Brake.UNREADABLE,
-            f"{plan.unreadable:,} records can't be read; 'holdfast scrub' tells which, a newer "
+            f"{plan.unreadable:,} records can't be read; 'holdfast scrub' names them, a newer "
             "version may read them, and a commit of the same content replaces a damaged one",
         )
     if plan.without_content > max(limits.dead_few, limits.dead_share * plan.digests):

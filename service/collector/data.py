@@ -67,7 +67,7 @@ class DataSweep:
         if unread and survey.old_data:
             raise FailedPrecondition(
                 f"{unread} records can't be read and may name any data, so none is deleted; "
-                "'holdfast scrub' tells which, a newer version may read them, and a commit of "
+                "'holdfast scrub' names them, a newer version may read them, and a commit of "
                 "the same content replaces a damaged one"
             )
         due = _decoded(survey.due.sorted())
@@ -87,8 +87,8 @@ class DataSweep:
         if longest > self._run.ages.ingest_lifetime:
             raise FailedPrecondition(
                 f"a frontend has declared meanwhile that ingests may live for {longest:g} s, and "
-                f"this run assumed {self._run.ages.ingest_lifetime:g} s: no data is deleted; the "
-                "next run knows"
+                f"this run assumed {self._run.ages.ingest_lifetime:g} s: this run deletes no data; "
+                "the next run uses the new time"
             )
 
     def _delete(self, item: Doom) -> None:

@@ -110,7 +110,9 @@ class Doomed:
             except NoSuchKey:
                 if last:
                     continue  # another run has replaced it meanwhile
-                raise DataLoss(f"a part of what {complete.key} lists as doomed is gone") from None
+                raise DataLoss(
+                    f"{complete.key} lists a part of the doomed that doesn't exist"
+                ) from None
             return Newest(dooms, objects, damaged)
         raise AssertionError("unreachable")
 

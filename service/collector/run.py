@@ -80,7 +80,7 @@ class Run:
         """
         for item in items:
             if self.stop.is_set():
-                raise Stopped("the run was stopped; the next one goes on where it was")
+                raise Stopped("the run was stopped; the next run continues where it stopped")
             yield item
 
     def listed(self, prefix: str) -> Iterator[Entry]:

@@ -35,11 +35,13 @@ def gc(
     options: Mapping[str, Any],
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Look, say what would be done, change nothing.")
+        bool, typer.Option("--dry-run", help="Report what would be done, and change nothing.")
     ] = False,
     every: Annotated[
         float | None,
-        typer.Option("--loop", min=1.0, help="Run again after about so many seconds, for ever."),
+        typer.Option(
+            "--loop", min=1.0, help="Run again and again, with about so many seconds in between."
+        ),
     ] = None,
     tenant_gone: Annotated[
         list[str] | None,
@@ -49,12 +51,15 @@ def gc(
             help="Give up all holds and ingests of a tenant that will not come back; repeatable.",
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask about --tenant-gone.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Don't ask for confirmation of --tenant-gone.")
+    ] = False,
     accept: Annotated[
         str,
         typer.Option(
             metavar="BRAKE[,BRAKE]",
-            help=f"Continue this once despite these brakes: {', '.join(sorted(ACCEPTABLE))}.",
+            help="Continue this run despite these brakes, separated by commas: "
+            f"{', '.join(sorted(ACCEPTABLE))}.",
         ),
     ] = "",
     doomed: Annotated[
@@ -63,7 +68,7 @@ def gc(
     spool_dir: Annotated[
         Path | None,
         typer.Option(
-            "--spool-dir", help="Folder for sorting listings: about 100 bytes for each hold."
+            "--spool-dir", help="Folder for sorting listings, with about 100 bytes for each hold."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -76,7 +81,9 @@ def gc(
         show_doomed(settings, spool_dir, as_json=as_json)
         return
     if every and accept:
-        raise InvalidArgument("--accept is for one run that somebody has checked; leave out --loop")
+        raise InvalidArgument(
+            "--accept is for one run whose findings somebody has checked; leave out --loop"
+        )
     orders = Orders(
         dry_run=dry_run,
         accept=_brakes(accept),

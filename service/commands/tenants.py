@@ -26,7 +26,7 @@ from holdfast.values import check_tenant
 
 app = typer.Typer(
     name="tenants",
-    help="Who holds what, and the end of tenants that are gone.",
+    help="Show what tenants hold, and drop tenants that are gone.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -55,7 +55,7 @@ def list_tenants(
     sizes: Annotated[
         bool,
         typer.Option(
-            "--sizes/--no-sizes", help="Read a hold of each digest for its size, or don't."
+            "--sizes/--no-sizes", help="Whether to read a hold of each digest, for its size."
         ),
     ] = True,
     as_json: Json = False,
@@ -78,7 +78,7 @@ def drop(
     options: Mapping[str, Any],
     *,
     tenant: Annotated[str, typer.Argument(metavar="NAME", help="The tenant.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
     """Give up all holds and ingests of a tenant that will not come back."""
@@ -108,36 +108,45 @@ def expire(
     options: Mapping[str, Any],
     *,
     unseen_for: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Gone: not seen for so long, as 30d.")
+        str | None,
+        typer.Option(
+            metavar="AGE", help="Tenants that weren't seen for so long, such as 30d, are gone."
+        ),
     ] = None,
     exist: Annotated[
         str | None,
         typer.Option(
             "--existing",
             metavar="SOURCE",
-            help="Gone: not named by a file, stdin (-), or the nodes of this cluster (kubernetes).",
+            help="Tenants that a file, stdin (-) or the nodes of this cluster (kubernetes) don't "
+            "name are gone.",
         ),
     ] = None,
     grace: Annotated[
-        str, typer.Option(metavar="AGE", help="From the first look to the one that drops.")
+        str,
+        typer.Option(
+            metavar="AGE", help="Time from the run that misses a tenant to the run that drops it."
+        ),
     ] = "24h",
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help="Only these tenants, as 'node-*'; repeatable."),
+        typer.Option(
+            metavar="PATTERN", help="Consider only these tenants, such as 'node-*'; repeatable."
+        ),
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help="Never these tenants; repeatable."),
+        typer.Option(metavar="PATTERN", help="Never drop these tenants; repeatable."),
     ] = None,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Do it; otherwise only say what would be done.")
+        bool, typer.Option("--apply", help="Drop them; otherwise only report what would be done.")
     ] = False,
     accept: Annotated[
         bool, typer.Option("--accept", help="Drop all of them, however many are gone.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Give up what vanished tenants hold: marked missing in one run, dropped in a later one."""
+    """Drop tenants that are gone: one run marks them missing, a later one drops them."""
     rules = _rules(unseen_for, exist, grace, only or [], keep or [])
     settings = load(**options)
     logs.configure("warning", settings.log_format)
@@ -165,12 +174,14 @@ def _rules(
     unseen_for: str | None, exist: str | None, grace: str, only: list[str], keep: list[str]
 ) -> Rules:
     if not unseen_for and not exist:
-        raise InvalidArgument("say who is gone: --unseen-for AGE, --existing SOURCE, or both")
+        raise InvalidArgument(
+            "give --unseen-for AGE, --existing SOURCE, or both, to say which tenants are gone"
+        )
     pause = seconds("--grace", grace)
     if pause < LEAST_GRACE:
         raise InvalidArgument(
-            f"--grace {grace} is unsafe: it must be {LEAST_GRACE / UNITS['h']:g}h at least, since "
-            "frontends note only from time to time that a tenant is there"
+            f"--grace {grace} is unsafe: it must be {LEAST_GRACE / UNITS['h']:g}h at least, "
+            "because frontends record only from time to time that a tenant uses them"
         )
     return Rules(
         grace=pause,

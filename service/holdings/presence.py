@@ -140,7 +140,9 @@ class Presence:
             Unavailable: the note was made hours ago.
         """
         if self._since(noted) >= BELIEVED + LONGEST_ANSWER:
-            raise Unavailable("this took hours (was the machine suspended?); ask again")
+            raise Unavailable(
+                "the request took hours (perhaps this machine was suspended); try again"
+            )
 
     def _since(self, then: Moment) -> float:
         up, wall = self._clock()

@@ -125,7 +125,8 @@ class FrozenCommit:
             if document["format"] > FORMAT:
                 raise UnsupportedFormat(
                     f"ref {shorten(ingest.ref)} has a commit of format {document['format']} under "
-                    f"way; this frontend knows up to {FORMAT}: let a newer one finish it"
+                    f"way; this frontend knows up to {FORMAT}: write through a frontend of a newer "
+                    "version"
                 )
             body = document["record"].encode()
             digest_key = record_key(_digest(json.loads(body)))

@@ -173,7 +173,7 @@ class Tails:
     def _compare(self, buffer: PartBuffer, body: bytes) -> None:
         sums, running = blocks.extend(RunningSum(), body)
         if (len(body), sums, running) != (buffer.size, buffer.sums, self._writing.running):
-            raise DataLoss(f"{buffer.tail} isn't what was written")
+            raise DataLoss(f"the bytes of tail {buffer.tail} aren't those that were written")
 
     def discard(self, key: str) -> None:
         """Deletes a tail that no checkpoint names any more, in the background."""

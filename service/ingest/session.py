@@ -153,7 +153,7 @@ class Session:
     async def _handle(self, message: Message) -> Reply:
         message.check()
         if self._closed:
-            raise Aborted(f"ref {shorten(self._ingest.ref)}: this stream has ended; open it again")
+            raise Aborted(f"ref {shorten(self._ingest.ref)}: this stream has ended; open a new one")
         self._ingest.lease.check()
         if message.action is Action.ABORT:
             return await self._abort()
@@ -179,7 +179,7 @@ class Session:
             if before not in {None, expected} and not first:
                 raise InvalidArgument(
                     f"expected digest {expected} differs from {before}, which this stream "
-                    "announced before"
+                    "declared before"
                 )
             if before != expected:
                 self._progress.declared()
@@ -196,7 +196,7 @@ class Session:
                 await ingest.look_for(Digest.parse(message.expected))
             raise OutOfRange(
                 f"write at offset {message.offset}: ref {shorten(ingest.ref)} is at offset "
-                f"{stream.offset}; go on from there"
+                f"{stream.offset}; continue from there"
             )
         if message.offset == 0 and stream.offset > 0:
             if message.size or message.action is Action.WRITE:

@@ -91,10 +91,15 @@ class Writing:
         if isinstance(error, HoldfastError):
             self.failure = error
         elif isinstance(error, asyncio.CancelledError):
-            self.failure = Aborted("the stream was cancelled; ask STAT where to go on")
+            self.failure = Aborted(
+                "the stream was cancelled; open a new one and ask STAT for the offset to continue "
+                "from"
+            )
         else:
             log.error("writer failed", exc_info=error)
-            self.failure = HoldfastError("writing failed; the frontend's log says why")
+            self.failure = HoldfastError(
+                "writing failed, and the frontend's log says why; try again"
+            )
 
     def saved_hash(self) -> str:
         """The state of the hash at `offset`, or "" if it can't be saved."""

@@ -158,7 +158,7 @@ class Workers:
             if not overdue or deadline is None or (task and task.cancelling()):
                 raise
             raise Unavailable(
-                f"no thread that asks the store came free within {deadline.seconds:.3g} s: too "
+                f"no thread for the store became free within {deadline.seconds:.3g} s: too "
                 "many requests wait for one; try again"
             ) from None
         finally:

@@ -119,7 +119,7 @@ class QueueGate:
         if self._queued() >= self._longest:
             raise self._refusal(
                 self._gate.kind,
-                f"{self._queued()} requests wait for a thread that asks the store, as many as "
+                f"{self._queued()} requests wait for a thread for the store, as many as "
                 "HOLDFAST_MAX_CALLS allows",
             )
         self._gate.__enter__()

@@ -32,7 +32,7 @@ class Abreast:
             Stopped: the scrub was told to stop.
         """
         if self._stop.is_set():
-            raise Stopped("the scrub was stopped; the next run goes on where it was")
+            raise Stopped("the scrub was stopped; the next run continues where it stopped")
 
     def each(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yields the results of `call` for all items, in order.

@@ -63,8 +63,8 @@ class Brake:
             if len(self._marks) >= MOST:
                 raise Braked(
                     f"more than {MOST} of the last {min(now, AMONG):,} records are damaged, so no "
-                    "more are marked: see whether this is the right bucket, whether the store is "
-                    "well, and this machine's memory. Then run the scrub again: it goes on where "
-                    "it stopped; with --accept if the damage is real"
+                    "more are marked: check whether this is the right bucket, whether the store "
+                    "is well, and this machine's memory. Then run the scrub again, which continues "
+                    "where this run stopped; give --accept if the damage is real"
                 )
             self._marks.append(now)

@@ -43,8 +43,8 @@ def consent(tenants: Iterable[str], *, yes: bool) -> None:
     names = ", ".join(tenants)
     if not sys.stdin.isatty():
         raise InvalidArgument(
-            f"all that {names} holds would be given up, and nobody is at a terminal to be asked; "
-            "say --yes if that is meant"
+            f"all that {names} holds would be given up, and there is no terminal to confirm it; "
+            "give --yes to confirm"
         )
     question = f"Give up all that {names} holds? If its node is still there, it loses its images"
     typer.confirm(question, abort=True, err=True)

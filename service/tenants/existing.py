@@ -39,6 +39,6 @@ def existing(source: str) -> frozenset[str]:
         names = [check_tenant(line) for line in lines if line]
     if not names:
         raise InvalidArgument(
-            f"--existing {source} names nobody, so all tenants would be gone; that can't be meant"
+            f"--existing {source} names no tenant, so all tenants would be gone; check the source"
         )
     return frozenset(names)

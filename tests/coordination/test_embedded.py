@@ -112,7 +112,7 @@ def test_an_orphan_that_stays(socket_folder: Path, monkeypatch: pytest.MonkeyPat
         stubborn.bind(str(path))
         stubborn.listen(1000)
         server = EmbeddedRedis(socket_folder)
-        with pytest.raises(ConfigurationError, match="doesn't stop"):
+        with pytest.raises(ConfigurationError, match="didn't stop when asked"):
             server.__enter__()
         assert not server.in_use()
 
@@ -161,7 +161,9 @@ def test_a_damaged_file(socket_folder: Path) -> None:
         if path.suffix in {".aof", ".rdb"}:
             path.write_bytes(b"REDIS0009 this is not what was written")
     broken = EmbeddedRedis(socket_folder)
-    with pytest.raises(ConfigurationError, match=r"doesn't start; the end of .*redis\.log: .+"):
+    with pytest.raises(
+        ConfigurationError, match=r"didn't start; its log .*redis\.log ends with: .+"
+    ):
         broken.__enter__()
     assert not broken.in_use()
 

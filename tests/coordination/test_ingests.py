@@ -106,7 +106,7 @@ async def test_a_stale_nonce(one: Frontend, change: Write) -> None:
     await one.ingests.release(one.tenant, "ref", "n1")
     await one.open("ref", "n2", "b")
     before = await one.find("ref")
-    with pytest.raises(Aborted, match="lost the ref"):
+    with pytest.raises(Aborted, match="lost its lease"):
         await change(one, lease)
     assert await one.find("ref") == before
 
@@ -117,7 +117,7 @@ async def test_a_stale_data_key(one: Frontend, change: Write) -> None:
     lease, _ = await one.open("ref", "n1", "a")
     await one.ingests.restart(lease, "a", "other", NOW)
     before = await one.find("ref")
-    with pytest.raises(Aborted, match="lost the ref"):
+    with pytest.raises(Aborted, match="lost its lease"):
         await change(one, lease)
     assert await one.find("ref") == before
 
@@ -129,7 +129,7 @@ async def test_a_frozen_ingest(one: Frontend, change: Write) -> None:
     await one.checkpoint(lease, "a", 1, 8)
     await one.ingests.freeze(lease, "a", "frozen")
     before = await one.find("ref")
-    with pytest.raises(Aborted, match="lost the ref"):
+    with pytest.raises(Aborted, match="lost its lease"):
         await change(one, lease)
     await one.ingests.progress(lease, "a", Progress(99, 0, None), NOW)
     assert await one.find("ref") == before

@@ -75,7 +75,7 @@ async def test_past_the_deadline(leases: Leases, clock: Clock) -> None:
     lease.check()
     clock.now += 0.001
     assert lease.lost
-    with pytest.raises(Aborted, match="open it again"):
+    with pytest.raises(Aborted, match="open a new stream"):
         lease.check()
 
 

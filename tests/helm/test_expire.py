@@ -91,7 +91,7 @@ def test_no_client_ends_up_there(helm: Helm) -> None:
 @pytest.mark.parametrize(
     ("expire", "reason"),
     [
-        ({"enabled": True, "unseenFor": ""}, "who is gone"),
+        ({"enabled": True, "unseenFor": ""}, "which tenants are gone"),
         ({"enabled": True, "missingNodes": True}, "expire.only"),
         ({"enabled": True, "unseenFor": "30"}, "specifications"),
         ({"enabled": True, "grace": ""}, "specifications"),

@@ -103,7 +103,7 @@ def test_a_server_that_never_answers_is_stopped(
     monkeypatch.setattr(demo_stage, "STOP_TIMEOUT", 0.0)
     command = [sys.executable, "-c", "import time; time.sleep(1000)", str(tmp_path)]
     with (
-        pytest.raises(Unavailable, match="thing doesn't answer"),
+        pytest.raises(Unavailable, match="thing didn't answer"),
         demo_stage._running("thing", command, tmp_path, lambda: False),
     ):
         pass

@@ -152,7 +152,7 @@ def test_starting_over_is_bounded() -> None:
 
 def test_bytes_that_are_gone_are_not_tried_again() -> None:
     """A writer that can't send what is missing says where to go on."""
-    with pytest.raises(BytesGone, match="go on from offset 3") as caught:
+    with pytest.raises(BytesGone, match="continue from offset 3") as caught:
         resume_at("r", 3, 4, 9)
     assert caught.value.offset == 3
     assert Recovery().after(caught.value, from_start=False) is Step.GIVE_UP

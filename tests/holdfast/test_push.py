@@ -292,7 +292,7 @@ def test_a_pipe_names_the_offset_beyond_the_buffer(
     """What is no longer in memory can't be sent again: the error says where to go on."""
     frontend.write_faults.append(Fault(50, lose=20_000))
     store = connect(frontend, message_size=1024, replay=4096)
-    with pytest.raises(BytesGone, match="go on from offset 29152") as caught:
+    with pytest.raises(BytesGone, match="continue from offset 29152") as caught:
         store.push(Pipe(DATA), ref="pipe")
     assert caught.value.offset == 29_152
     assert store.push(Pipe(DATA), ref="pipe").digest == DIGEST

@@ -257,7 +257,7 @@ def test_bytes_go_in_and_out_at_once(store: ContentStore) -> None:
     assert store.get(str(pushed.digest), 6) == b"world"
     assert store.get(pushed.digest, 6, 2) == b"wo"
     assert dict(store.info(pushed.digest).labels) == {"k": "v"}
-    with pytest.raises(ValueError, match="below 0"):
+    with pytest.raises(ValueError, match="negative"):
         store.get(pushed.digest, -1)
 
 
@@ -265,7 +265,7 @@ def test_what_is_got_whole_is_compared_with_its_digest(store: ContentStore, stat
     """A frontend that sends other bytes of the same size isn't believed."""
     digest = state.hold("a", b"abc")
     state.blobs[str(digest)] = b"abd"
-    with pytest.raises(DataLoss, match="other bytes"):
+    with pytest.raises(DataLoss, match="its bytes are sha256:a52d159f"):
         store.get(digest)
 
 

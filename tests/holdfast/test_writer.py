@@ -180,7 +180,7 @@ def test_skipped_bytes_are_hashed(store: ContentStore, state: State) -> None:
     with store.writer("r") as writer:
         writer.skip(DATA[:60])
         writer.skip(DATA[60:100])
-        with pytest.raises(FailedPrecondition, match="only 100 are there"):
+        with pytest.raises(FailedPrecondition, match="the store has only 100"):
             writer.skip(b"x")
         writer.write(DATA[100:])
         with pytest.raises(FailedPrecondition, match="unexpected commit digest"):

@@ -107,7 +107,7 @@ async def test_an_expiry_that_redis_forgot(
                 redis.delete(Keys(unique).guard(DIGEST))
 
     store.before = before
-    with pytest.raises(Unavailable, match="doesn't know any more"):
+    with pytest.raises(Unavailable, match="has lost the change"):
         await core.catalogue.give_up(unique, DIGEST, lambda: True)
     assert len(list(store.list(f"holds/{unique}/"))) == 2
 

@@ -96,7 +96,7 @@ async def test_a_master_of_replicas(own_redis: RedisServer, tmp_path: Path) -> N
     ("url", "advised"),
     [
         ("redis://127.0.0.1:1/0", "nobody listens there"),
-        ("redis://no-such-host.invalid/0", "the name isn't known"),
+        ("redis://no-such-host.invalid/0", "the host name isn't known"),
         ("unix:///no/such/socket", "no such socket"),
     ],
 )

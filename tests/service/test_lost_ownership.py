@@ -71,7 +71,7 @@ async def test_an_adoption(
         first = await desk.open()
     await eventually(lambda: stream_of(first).parts)
     second = Successor(desk, monkeypatch)
-    with pytest.raises(Aborted, match="lost the ref"):
+    with pytest.raises(Aborted, match="lost its lease"):
         await commit(first, expected=sha256(data))
     assert stream_of(second.has).data_key == stream_of(first).data_key
     await ended(desk, first)
@@ -99,7 +99,7 @@ async def test_a_drop(desk: Bench, monkeypatch: pytest.MonkeyPatch, fill: Fill, 
         "abort": Message(Action.ABORT),
         "held": Message(Action.STAT, expected=sha256(held)),
     }
-    with pytest.raises(Aborted, match="lost the ref"):
+    with pytest.raises(Aborted, match="lost its lease"):
         await first.handle(messages[end])
     await ended(desk, first)
     assert (await stat(second.has)).digest == sha256(data)

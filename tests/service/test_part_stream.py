@@ -182,7 +182,7 @@ async def test_a_lost_lease_takes_no_bytes(desk: Bench) -> None:
     """A stream whose lease is lost takes no more bytes, whoever hands them on to it."""
     session = await desk.open()
     session.lease.taken = True
-    with pytest.raises(Aborted, match="lost the ref"):
+    with pytest.raises(Aborted, match="lost its lease"):
         await stream_of(session).receive(b"x")
 
 

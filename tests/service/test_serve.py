@@ -145,7 +145,7 @@ def test_wrong_redis_password(tmp_path: Path) -> None:
     [
         ({"listen": "tcp://0.0.0.0:9000?tenant-header=x"}, "insecure=1"),
         ({"listen": "http://127.0.0.1:9000"}, "unknown scheme"),
-        ({"listen": "tcp://127.0.0.1:9000"}, "who asks"),
+        ({"listen": "tcp://127.0.0.1:9000"}, "which tenant asks"),
         ({"part_size": "5MiB"}, "HOLDFAST_PART_SIZE"),
         ({"buffer_budget": "1MiB"}, "buffer_budget"),
         ({"s3_endpoint": "http://127.0.0.1:1"}, "s3_bucket"),

@@ -124,7 +124,7 @@ async def test_lost_lease(desk: Bench) -> None:
     await write(session, b"hello")
     await desk.path.ingests.abort(desk.tenant, "ref")
     await eventually(lambda: session.lease.lost)
-    with pytest.raises(Aborted, match="lost the ref"):
+    with pytest.raises(Aborted, match="lost its lease"):
         await stat(session)
     await desk.close(session)
     assert desk.path.leases.held == 0
@@ -144,7 +144,7 @@ async def test_lost_lease_is_noticed_by_a_refusal(
     session = await desk.open()
     await write(session, b"hello")
     await desk.path.ingests.abort(desk.tenant, "ref")
-    with pytest.raises(Aborted, match="lost the ref"):
+    with pytest.raises(Aborted, match="lost its lease"):
         await session.handle(Message(action=Action.COMMIT, **wrong))
 
 

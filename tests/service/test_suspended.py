@@ -46,7 +46,7 @@ async def test_a_lease_that_ran_out_meanwhile(
     stream = (await folder_fleet.frontend()).tenant(tenant).write("ref")
     await stream.send(pb.WRITE, data=b"hel")
     suspend(TTL)
-    assert "lost the ref" in await refused(
+    assert "lost its lease" in await refused(
         StatusCode.ABORTED, stream.send(pb.WRITE, offset=3, data=b"lo")
     )
 

@@ -77,7 +77,7 @@ CASES: dict[str, tuple[Change, Change, StatusCode, str]] = {
         lambda mount: mount.remount("ro"),
         lambda mount: mount.remount("rw"),
         StatusCode.PERMISSION_DENIED,
-        "Read-only file system; look into the system's log",
+        "Read-only file system; read the system's log",
     ),
     "no inodes": (
         Mount.use_up,

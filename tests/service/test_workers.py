@@ -46,7 +46,7 @@ async def test_a_call_that_waits_for_a_thread_too_long() -> None:
     workers, go, begun = Workers(1, 1, call_deadline=0.01), threading.Event(), threading.Event()
     busy = asyncio.create_task(workers.patient(go.wait))
     await asyncio.sleep(0)
-    with pytest.raises(Unavailable, match=r"no thread .* came free within 0.01 s"):
+    with pytest.raises(Unavailable, match=r"no thread .* became free within 0.01 s"):
         await workers.store(begun.set)
     assert workers.queued == 0
     go.set()

@@ -348,7 +348,7 @@ class AlwaysLater(CountingStore):
 
 def test_commit_that_always_loses(folder_store: FolderStore) -> None:
     """After many lost races a commit is Unavailable."""
-    with pytest.raises(Unavailable, match="concurrent changes"):
+    with pytest.raises(Unavailable, match="changed concurrently"):
         commit(shop_on(AlwaysLater(folder_store)), stored(folder_store))
 
 
@@ -455,7 +455,7 @@ def test_pardon_that_always_loses(folder_store: FolderStore) -> None:
                 become(shop, State.CONDEMNED)
             return self.inner.put(key, body, condition)
 
-    with pytest.raises(Unavailable, match="concurrent changes"):
+    with pytest.raises(Unavailable, match="changed concurrently"):
         shop_on(Condemned(folder_store)).blobs.held("a", DIGEST)
 
 

@@ -168,7 +168,7 @@ def test_cut_short_with_a_length_to_match(folder_store: FolderStore) -> None:
         return replace(short, entry=replace(short.entry, size=len(short.body)))
 
     store.alter = shorter
-    with pytest.raises(Unavailable, match=r"bytes came, and .* are listed"):
+    with pytest.raises(Unavailable, match=r"the store lists .* bytes and sent"):
         holds.find("a", DIGEST)
     with pytest.raises(Unavailable):
         [holds.load_listed(group) for group in holds.groups("a")]
@@ -254,7 +254,7 @@ def test_relabel_that_always_loses(folder_store: FolderStore) -> None:
     """Too many concurrent changes are Unavailable."""
     shop_on(folder_store).holds.make("a", hold())
     holds = shop_on(LosingReplies(folder_store, takes_effect=False, times=100)).holds
-    with pytest.raises(Unavailable, match="concurrent updates"):
+    with pytest.raises(Unavailable, match="changed concurrently"):
         holds.relabel(holds.find("a", DIGEST), add("k", "v"), NOW)
 
 

@@ -154,7 +154,7 @@ def test_answers_that_always_come_too_late(folder_store: FolderStore, clock: Clo
             clock.now += LATER
             return super().head(key)
 
-    with pytest.raises(Unavailable, match="too long ago"):
+    with pytest.raises(Unavailable, match="came too late"):
         publish(shop_on(Hanging(folder_store), clock), record, Sight())
     assert shop_on(folder_store).records.read(DIGEST) is None
 

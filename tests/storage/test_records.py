@@ -216,7 +216,7 @@ def test_lost_reply_and_lost_race(folder_store: FolderStore) -> None:
 def test_outcome_that_stays_unknown(folder_store: FolderStore) -> None:
     """After some sends without any reply the write is given up as Unavailable."""
     store = LosingReplies(folder_store, takes_effect=False, times=100)
-    with pytest.raises(Unavailable, match="no definite reply"):
+    with pytest.raises(Unavailable, match="confirmed none"):
         Records(store).write(live(), None)
     assert store.left == 95
 

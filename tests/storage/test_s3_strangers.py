@@ -234,7 +234,7 @@ def test_absence_by_head_is_confirmed() -> None:
         error(404, "NoSuchKey"),
         Reply(206, b"b", OBJECT | {"Content-Range": "bytes 0-0/4"}),
     )
-    for second, outcome in ((gone, "there is no object"), (there, "GET that it is")):
+    for second, outcome in ((gone, "there is no object"), (there, "it exists by GET")):
         with scripted(Reply(404), Reply(404), second) as script:
             store = script.store()
             with pytest.raises(Exception, match=outcome):
@@ -248,7 +248,7 @@ def test_an_empty_object_by_head_is_no_absence() -> None:
     empty = error(416, "InvalidRange")
     with scripted(Reply(404), Reply(404), empty) as script:
         store = script.store()
-        with pytest.raises(Unavailable, match="GET that it is"):
+        with pytest.raises(Unavailable, match="it exists by GET"):
             store.head("data/a")
         store.close()
 

@@ -12,7 +12,7 @@ so unless it is on loopback, the values must say what keeps strangers out.
 {{- $listener := .Values.listener -}}
 {{- $exposed := ne (include "holdfast.loopback" .) "true" -}}
 {{- if eq (empty $listener.tenant) (empty $listener.tenantHeader) -}}
-{{- fail "set exactly one of listener.tenantHeader and listener.tenant: it decides who asks" -}}
+{{- fail "set exactly one of listener.tenantHeader and listener.tenant: it decides which tenant asks" -}}
 {{- end -}}
 {{- if and $exposed (not .Values.networkPolicy.enabled) (not $listener.insecure) -}}
 {{- fail (printf "listener.host is %s and networkPolicy.enabled is false: whoever reaches the port could name any tenant. Enable the policy, listen on 127.0.0.1 behind a proxy in extraContainers, or set listener.insecure=true if something else guards the port" $listener.host) -}}

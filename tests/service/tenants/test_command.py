@@ -113,10 +113,10 @@ def test_expire(world: World, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ((), "say who is gone"),
+        ((), "to say which tenants are gone"),
         (("--unseen-for", "30"), "isn't a time"),
         (("--unseen-for", "30d", "--grace", "1h"), "unsafe"),
-        (("--existing", "/dev/null"), "names nobody"),
+        (("--existing", "/dev/null"), "names no tenant"),
         (("--existing", "kubernetes"), "Kubernetes pod"),
     ],
 )

@@ -176,7 +176,10 @@ def test_sources(api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     file = tmp_path / "nodes"
     file.write_text("node-1 # the first\n\n# none\nnode-2\n")
     assert existing.existing(str(file)) == {"node-1", "node-2"}
-    for text, reason in (("\n# all are gone\n", "names nobody"), ("node/1\n", "not a valid name")):
+    for text, reason in (
+        ("\n# all are gone\n", "names no tenant"),
+        ("node/1\n", "not a valid name"),
+    ):
         file.write_text(text)
         with pytest.raises(InvalidArgument, match=reason):
             existing.existing(str(file))
