@@ -216,15 +216,17 @@ def _gauges(
     )
     metrics.gauge(
         "holdfast_intake_waiting",
-        "Streams whose next message isn't read yet.",
+        "Streams whose next message isn't read yet, because others are being read.",
         lambda: intake.waiting,
     )
     metrics.gauge("holdfast_streams", "Open write streams.", lambda: len(sessions))
-    metrics.gauge("holdfast_leases", "Refs locked by this process.", lambda: path.leases.held)
+    metrics.gauge("holdfast_leases", "Refs that this process has locked.", lambda: path.leases.held)
     _buffer_gauges(metrics, path)
     metrics.gauge("holdfast_cache_bytes", "Bytes of blocks in memory.", lambda: cache.size)
-    metrics.gauge("holdfast_cache_hits", "Blocks found in memory.", lambda: cache.hits)
-    metrics.gauge("holdfast_cache_misses", "Blocks not found in memory.", lambda: cache.misses)
+    metrics.gauge("holdfast_cache_hits", "Blocks found in memory, since start.", lambda: cache.hits)
+    metrics.gauge(
+        "holdfast_cache_misses", "Blocks not found in memory, since start.", lambda: cache.misses
+    )
     metrics.gauge(
         "holdfast_background_tasks",
         "Tasks that outlive their request.",
@@ -234,12 +236,18 @@ def _gauges(
 
 def _buffer_gauges(metrics: Metrics, path: WritePath) -> None:
     budget = path.budget
-    metrics.gauge("holdfast_buffer_free_bytes", "Free part of the buffer.", lambda: budget.free)
     metrics.gauge(
-        "holdfast_buffer_waiting", "Streams that wait for the buffer.", lambda: budget.waiting
+        "holdfast_buffer_free_bytes", "Free bytes of the buffer budget.", lambda: budget.free
     )
     metrics.gauge(
-        "holdfast_buffer_spills", "Parts spilled to make room for others.", lambda: budget.spills
+        "holdfast_buffer_waiting",
+        "Streams that wait for the buffer budget.",
+        lambda: budget.waiting,
+    )
+    metrics.gauge(
+        "holdfast_buffer_spills",
+        "Parts of silent clients written to a tail to make room for others, since start.",
+        lambda: budget.spills,
     )
     metrics.gauge(
         "holdfast_upload_slots",

@@ -95,150 +95,175 @@ class Settings(BaseSettings):
 
     listen: Annotated[list[str], NoDecode] = Field(
         default=[EMBEDDED_LISTEN],
-        description="Where to listen: URLs, separated by spaces or commas.",
+        description="URLs at which the frontend listens, separated by spaces or commas.",
     )
     http: str = Field(
         default="",
-        description="host:port for /livez, /readyz and /metrics; empty: none.",
+        description="Address, as host:port, that serves /livez, /readyz and /metrics. If it is "
+        "empty, none does.",
     )
-    s3_endpoint: str = Field(default="", description="URL of the S3 server; empty: AWS.")
-    s3_bucket: str = Field(default="", description="Bucket; empty: a folder in DATA_DIR.")
+    s3_endpoint: str = Field(
+        default="", description="URL of the S3 server. If it is empty, AWS is used."
+    )
+    s3_bucket: str = Field(
+        default="",
+        description="Name of the bucket. If it is empty, content is kept in a folder in DATA_DIR.",
+    )
     s3_region: str = Field(default="us-east-1", description="Region of the bucket.")
-    s3_prefix: str = Field(default="", description="Put before every key, to share a bucket.")
+    s3_prefix: str = Field(
+        default="", description="Prefix of every key, for a bucket that others use too."
+    )
     s3_path_style: bool = Field(
-        default=False, description="Bucket in the path, not in the host name: most servers but AWS."
+        default=False,
+        description="Whether URLs name the bucket in their path instead of in the host name, "
+        "as most servers but AWS need it.",
     )
     s3_checksums: bool = Field(
         default=True,
-        description="Send a CRC32C with all bytes, so that S3 refuses what changed on the way; "
-        "false where the server refuses the header.",
+        description="Whether a CRC32C is sent with all bytes, so that S3 refuses bytes that "
+        "changed on the way. Set it to false if the server refuses the header.",
     )
     redis_url: str = Field(
         default="",
         repr=False,
-        description="redis, rediss, unix, redis+sentinel or redis+cluster; empty: its own.",
+        description="URL of Redis: redis, rediss, unix, redis+sentinel or redis+cluster. If it "
+        "is empty, an embedded Redis is started.",
     )
     data_dir: Path = Field(
-        default_factory=default_data_dir, description="Where embedded use keeps its bytes."
+        default_factory=default_data_dir,
+        description="Folder in which an embedded frontend keeps its content.",
     )
     sharing: Literal["shared", "isolated"] = Field(
         default="shared",
-        description="Whether a tenant may take what another one has brought in.",
+        description="Whether a tenant may use content that another tenant has pushed.",
     )
     part_size: Annotated[ByteSize, AfterValidator(_part_size)] = Field(
         default=ByteSize(8 * MIB),
-        description="Bytes of a part where no total is declared; times 10,000 bounds a blob.",
+        description="Bytes of a part if the client declares no total. A blob has at most "
+        "10,000 parts.",
     )
     parts_in_flight: int = Field(
-        default=4, ge=1, le=64, description="Parts of one stream that are uploaded at once."
+        default=4,
+        ge=1,
+        le=64,
+        description="Number of parts of one stream that may be uploaded concurrently.",
     )
     uploads: int = Field(
         default=16,
         ge=1,
         le=256,
-        description="Parts of all streams that are uploaded at once; fewer while S3 throttles.",
+        description="Number of parts of all streams that may be uploaded concurrently. While "
+        "S3 throttles, fewer are.",
     )
     buffer_budget: ByteSize = Field(
-        default=ByteSize(256 * MIB), description="Bytes that all write streams buffer together."
+        default=ByteSize(256 * MIB), description="Bytes that all write streams together may buffer."
     )
     cache_budget: ByteSize = Field(
         default=ByteSize(64 * MIB), description="Bytes of blocks kept in memory for reading."
     )
     disk_cache_budget: ByteSize = Field(
-        default=ByteSize(0), description="Bytes of blocks kept on disk for reading; 0: none."
+        default=ByteSize(0), description="Bytes of blocks kept on disk for reading; 0 keeps none."
     )
     disk_cache_dir: str = Field(
-        default="", description="Folder of the blocks on disk; empty: `cache` in DATA_DIR."
+        default="",
+        description="Folder of the blocks on disk. If it is empty, `cache` in DATA_DIR is used.",
     )
     reserve: ByteSize = Field(
         default=ByteSize(16 * MIB),
-        description="Bytes kept occupied in the store, given up where Delete or gc would find it "
-        "full; 0: none. 16 MiB: marks and records of 100,000 blobs.",
+        description="Bytes that are kept occupied in the store, and given up when Delete or gc "
+        "would find it full; 0 keeps none. 16 MiB are enough for the marks and records of "
+        "100,000 blobs.",
     )
     list_budget: ByteSize = Field(
         default=ByteSize(32 * MIB),
-        description="Bytes of holds kept in memory for List: some 900 for each.",
+        description="Bytes of holds kept in memory for List, about 900 for each hold.",
     )
     ingest_lifetime: float = Field(
         default=24 * 3600.0,
         gt=REQUEST_LANDING,
         le=30 * 24 * 3600.0,
-        description="Seconds from an ingest's first upload to its commit, at most.",
+        description="Seconds within which an ingest must be committed, from its first upload.",
     )
     gc_grace: float = Field(
         default=3600.0,
         ge=0,
-        description="Seconds that a blob without a hold is kept before gc condemns it: whoever "
-        "comes for it in time needn't send it again.",
+        description="Seconds that gc keeps a blob without a hold before it condemns it. A "
+        "client that pushes it again within this time needn't send its bytes.",
     )
     gc_data_age: float = Field(
         default=0.0,
         ge=0,
-        description="Seconds that gc keeps what no record names; more than INGEST_LIFETIME + 1800. "
-        "0: the fleet's longest INGEST_LIFETIME + 86400.",
+        description="Seconds that gc keeps data that no record names. They must exceed "
+        "INGEST_LIFETIME + 1800; 0 means the fleet's longest INGEST_LIFETIME + 86400.",
     )
     gc_read_grace: float = Field(
         default=3600.0,
         ge=0,
-        description="Seconds that gc keeps the data of a blob that has gone, for whoever is still "
-        "reading it.",
+        description="Seconds that gc keeps the data of a removed blob, for clients that are "
+        "still reading it.",
     )
     gc_doom: float = Field(
         default=24 * 3600.0,
         ge=DOOM_MINIMUM,
-        description="Seconds after one run of gc found data unnamed until another run may delete "
-        "it: time to notice what is doomed, and as long as an ingest lives by default, so that no "
-        "wrong clock of a collector reaches what may still be committed.",
+        description="Seconds between the run of gc that finds data without a record and the "
+        "run that may delete it: time to notice what is doomed. The default is as long as an "
+        "ingest lives, so that a collector with a wrong clock deletes nothing that may still "
+        "be committed.",
     )
     lease_ttl: float = Field(
         default=15.0,
         ge=3.0,
         le=600.0,
-        description="Seconds for which a dead frontend's refs stay locked.",
+        description="Seconds for which the refs of a dead frontend stay locked.",
     )
     suspend_grace: float = Field(
-        default=10.0, gt=0, description="Seconds for making a broken stream's bytes durable."
+        default=10.0, gt=0, description="Seconds for making the bytes of a broken stream durable."
     )
     drain_grace: float = Field(
-        default=20.0, ge=0, description="Seconds that running streams get at SIGTERM."
+        default=20.0, ge=0, description="Seconds that running streams get to finish after SIGTERM."
     )
     call_deadline: float = Field(
         default=10.0,
         ge=1,
         le=600,
         description="Seconds for Info, Update, Delete, Status and Abort, and for each step of "
-        "STAT, COMMIT and List that moves no bytes: as long as a node's database may wait, and "
-        "enough for a second try. The client's own deadline counts if it is shorter.",
+        "STAT, COMMIT and List that moves no bytes. The default is as long as a node's "
+        "database may wait, and enough for a second try. If the client's own deadline is "
+        "shorter, that one applies.",
     )
     store_silence: float = Field(
         default=20.0,
         ge=1,
         le=600,
-        description="Seconds without a byte after which a request to S3 is given up: long enough "
-        "for the reply to a large part, or to a completion.",
+        description="Seconds without a byte after which a request to S3 is abandoned. The "
+        "default is long enough for the reply to a large part, or to a completion.",
     )
     threads: int = Field(
-        default=32, ge=4, le=512, description="Threads that wait for the object store."
+        default=32, ge=4, le=512, description="Number of threads that wait for the object store."
     )
     max_streams: int = Field(
         default=4096,
         ge=1,
-        description="Write streams open at once, idle ones included; further ones are refused.",
+        description="Number of write streams that may be open at once, including idle ones. "
+        "Further ones are refused.",
     )
     max_reads: int = Field(
-        default=512, ge=1, description="Reads under way at once; further ones are refused."
+        default=512,
+        ge=1,
+        description="Number of Reads that may be under way at once. Further ones are refused.",
     )
     max_calls: int = Field(
         default=1024,
         ge=1,
-        description="Other calls under way at once; further ones are refused. So is what would "
-        "queue behind as many requests for one of THREADS.",
+        description="Number of other calls that may be under way at once. Further ones are "
+        "refused, and so are requests that would queue behind as many others for one of "
+        "THREADS.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level that is logged."
+        default="info", description="Lowest level that is logged."
     )
     log_format: Literal["auto", "json", "text"] = Field(
-        default="auto", description="auto: text on a terminal, JSON elsewhere."
+        default="auto", description="`auto` means text on a terminal, and JSON elsewhere."
     )
 
     @model_validator(mode="before")
@@ -261,7 +286,7 @@ class Settings(BaseSettings):
                 f"sixteen blocks, {LEAST_DISK_CACHE} bytes"
             )
         if not self.s3_bucket and self.s3_endpoint:
-            raise ValueError("s3_endpoint is given but no s3_bucket")
+            raise ValueError("s3_endpoint is given but s3_bucket isn't; give both, or neither")
         check_data_age(self.gc_data_age, self.ingest_lifetime)
         for url in self.listen:
             parse(url)
@@ -303,8 +328,8 @@ def load(**options: Any) -> Settings:  # noqa: ANN401 -- as typer gives them
         raise (WrongOption if "listen" in given else ConfigurationError)(because(error)) from None
     if bool(settings.s3_bucket) and not settings.redis_url:
         raise ConfigurationError(
-            "HOLDFAST_S3_BUCKET is set but HOLDFAST_REDIS_URL isn't: frontends of one bucket "
-            "must share a Redis"
+            "HOLDFAST_S3_BUCKET is set but HOLDFAST_REDIS_URL isn't: set it too, because "
+            "frontends of one bucket must share a Redis"
         )
     return settings
 

@@ -111,7 +111,7 @@ def settings(
     tenant: Tenant = None,
     retry_for: RetryFor = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show where an error comes from.")
+        bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")
     ] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")

@@ -14,7 +14,10 @@ from holdfast.client import ContentStore
 from holdfast.values import Info
 
 DIGEST = Annotated[
-    str, typer.Argument(metavar="DIGEST", help="<algorithm>:<hex>, or as much of it as is unique.")
+    str,
+    typer.Argument(
+        metavar="DIGEST", help="A digest, <algorithm>:<hex>, or its beginning if that is unique."
+    ),
 ]
 DIGEST_WIDTH: Final = len("sha256:") + 64
 AT_ONCE: Final = 50
@@ -28,7 +31,8 @@ def ls(
         list[str] | None,
         typer.Argument(
             metavar="FILTER",
-            help="As containerd's: labels.key==value, digest~=/^sha256:ab/, …; any may match.",
+            help="Filters as in containerd, such as labels.key==value or digest~=/^sha256:ab/. "
+            "What matches any of them is listed.",
         ),
     ] = None,
     json: Json = False,
@@ -80,10 +84,13 @@ def rm(
     store: ContentStore,
     digests: Annotated[
         list[str],
-        typer.Argument(metavar="DIGEST", help="<algorithm>:<hex>, or as much of it as is unique."),
+        typer.Argument(
+            metavar="DIGEST",
+            help="A digest, <algorithm>:<hex>, or its beginning if that is unique.",
+        ),
     ],
 ) -> None:
-    """Give up the tenant's holds; that there was none is said, and is no error."""
+    """Give up the tenant's holds; a digest without a hold is reported, and is no error."""
     # Nothing is removed if any of them is malformed or ambiguous.
     wanted = iter([resolve(store, text) for text in digests])
     while some := list(islice(wanted, AT_ONCE)):

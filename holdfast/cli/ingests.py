@@ -13,14 +13,17 @@ from holdfast.client import ContentStore
 from holdfast.errors import NotFound
 from holdfast.values import Status, check_ref
 
-REF = Annotated[str, typer.Argument(metavar="REF", help="What the ingest is called.")]
+REF = Annotated[str, typer.Argument(metavar="REF", help="Ref of the ingest.")]
 
 
 @with_store(QUICK)
 def active(
     store: ContentStore,
     filters: Annotated[
-        list[str] | None, typer.Argument(metavar="FILTER", help="As ref==name; any may match.")
+        list[str] | None,
+        typer.Argument(
+            metavar="FILTER", help="Filters such as ref==name. What matches any of them is listed."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -37,9 +40,9 @@ def status(store: ContentStore, ref: REF, json: Json = False) -> None:
 @with_store(QUICK)
 def abort(
     store: ContentStore,
-    refs: Annotated[list[str], typer.Argument(metavar="REF", help="Ingests to drop.")],
+    refs: Annotated[list[str], typer.Argument(metavar="REF", help="Refs of the ingests to abort.")],
 ) -> None:
-    """Drop unfinished ingests, even from whoever writes them.
+    """Abort unfinished ingests, even if somebody is writing them.
 
     That there was none is said, and is no error.
     """

@@ -31,33 +31,41 @@ def scrub(
     options: Mapping[str, Any],
     *,
     rate: Annotated[
-        str, typer.Option(help="Bytes of data read per second, as 100MiB; 0: no limit.")
+        str, typer.Option(help="Bytes of data read per second, such as 100MiB; 0 sets no limit.")
     ] = RATE,
     workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Blobs read at once; each takes some 10 MiB.")
+        int,
+        typer.Option(
+            min=1, max=64, help="Number of blobs read concurrently, with about 10 MiB for each."
+        ),
     ] = WORKERS,
     looped: Annotated[
-        bool, typer.Option("--loop/--once", help="Begin again after each pass, for ever.")
+        bool,
+        typer.Option("--loop/--once", help="Begin again after each pass, until it is stopped."),
     ] = False,
     pause: Annotated[
         float, typer.Option(min=1.0, help="Seconds between two passes of a loop.")
     ] = PAUSE,
     begin: Annotated[
-        str, typer.Option("--from", metavar="DIGEST", help="Begin there, not where it stopped.")
+        str,
+        typer.Option(
+            "--from", metavar="DIGEST", help="Begin at this digest, not where the last run stopped."
+        ),
     ] = "",
     shallow: Annotated[
-        bool, typer.Option("--shallow", help="Only look whether data is there; don't read it.")
+        bool, typer.Option("--shallow", help="Only check that data exists; don't read it.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Mark nothing, write nothing; begin at the start.")
+        bool, typer.Option("--dry-run", help="Begin at the start, and mark and write nothing.")
     ] = False,
     accept: Annotated[
-        bool, typer.Option("--accept", help="The damage is real: mark all of it, however much.")
+        bool,
+        typer.Option("--accept", help="Mark all damage, however much it is, because it is real."),
     ] = False,
     spool_dir: Annotated[
         Path | None,
         typer.Option(
-            "--spool-dir", help="Folder for sorting listings: about 250 bytes for each hold."
+            "--spool-dir", help="Folder for sorting listings, with about 250 bytes for each hold."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -35,7 +35,7 @@ def doctor(
     options: Mapping[str, Any],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Look at the store, Redis and the listeners, and say what to do."""
+    """Check the store, Redis and the listeners, and say what to do."""
     settings = load(**options)
     logs.configure("error", settings.log_format)
     checks = asyncio.run(examination.examine(settings, _say))

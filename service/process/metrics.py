@@ -23,11 +23,14 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._handled = Counter(
-            "holdfast_rpcs", "Finished RPCs by status.", ["rpc", "code"], registry=self.registry
+            "holdfast_rpcs",
+            "Finished RPCs, by gRPC status.",
+            ["rpc", "code"],
+            registry=self.registry,
         )
         self._seconds = Histogram(
             "holdfast_rpc_seconds",
-            "Duration of RPCs.",
+            "Duration of RPCs; a Write or a Read lasts as long as its stream.",
             ["rpc"],
             registry=self.registry,
             buckets=BUCKETS,
@@ -43,7 +46,9 @@ class Metrics:
             "holdfast_hashed_bytes", "Bytes hashed as they arrived.", registry=self.registry
         )
         self._stored = Counter(
-            "holdfast_stored_bytes", "Bytes sent to the store.", registry=self.registry
+            "holdfast_stored_bytes",
+            "Bytes of parts, objects and tails sent to the store.",
+            registry=self.registry,
         )
         self._written = Counter(
             "holdfast_written_bytes", "Bytes received from writers.", registry=self.registry

@@ -218,19 +218,35 @@ async def disk_cache(settings: Settings, metrics: Metrics) -> AsyncIterator[Disk
 
 
 def _gauges(metrics: Metrics, disk: DiskCache) -> None:
-    metrics.gauge("holdfast_disk_cache_bytes", "Bytes of blocks on disk.", lambda: disk.size)
-    metrics.gauge("holdfast_disk_cache_hits", "Blocks found on disk.", lambda: disk.hits)
-    metrics.gauge("holdfast_disk_cache_misses", "Blocks not found on disk.", lambda: disk.misses)
-    metrics.gauge("holdfast_disk_cache_damaged", "Damaged files removed.", lambda: disk.damaged)
+    metrics.gauge(
+        "holdfast_disk_cache_bytes",
+        "Bytes of blocks on disk, of all processes that share the folder.",
+        lambda: disk.size,
+    )
+    metrics.gauge(
+        "holdfast_disk_cache_hits", "Blocks found on disk, since start.", lambda: disk.hits
+    )
+    metrics.gauge(
+        "holdfast_disk_cache_misses", "Blocks not found on disk, since start.", lambda: disk.misses
+    )
+    metrics.gauge(
+        "holdfast_disk_cache_damaged",
+        "Damaged files that were removed, since start.",
+        lambda: disk.damaged,
+    )
     metrics.gauge(
         "holdfast_disk_cache_dropped",
-        "Blocks that were fetched, but not written to disk.",
+        "Blocks that were fetched, but not written to disk, since start.",
         lambda: disk.dropped,
     )
     metrics.gauge(
-        "holdfast_disk_cache_evicted", "Blocks removed to make room.", lambda: disk.evicted
+        "holdfast_disk_cache_evicted",
+        "Blocks that this process removed to make room, since start.",
+        lambda: disk.evicted,
     )
-    metrics.gauge("holdfast_disk_cache_errors", "Failures of the disk.", lambda: disk.errors)
+    metrics.gauge(
+        "holdfast_disk_cache_errors", "Failures of the disk, since start.", lambda: disk.errors
+    )
 
 
 def look(settings: Settings) -> Iterator[Check]:
