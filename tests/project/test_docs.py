@@ -59,6 +59,19 @@ def test_links_lead_somewhere(name: str) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("name", PAGE_NAMES)
+def test_tables_are_tables(name: str) -> None:
+    """The line below a table's head stands alone, with as many cells as the head has."""
+    lines = pages.text(name).splitlines()
+    ruled = [(lines[at - 1], line) for at, line in enumerate(lines) if "| ---" in line]
+    broken = [
+        line
+        for head, line in ruled
+        if not re.fullmatch(r" *\|( :?-+:? \|)+", line) or head.count("|") != line.count("|")
+    ]
+    assert broken == []
+
+
 def test_every_page_can_be_found() -> None:
     """From README.md one comes to every page, by links."""
     seen, waiting = set(), [ROOT / "README.md"]
@@ -156,6 +169,27 @@ def test_metrics() -> None:
     table = pages.first_cells(pages.text("docs/operations.md"), "Metrics")
     documented = {cell.removesuffix("_total") for cell in table if cell.startswith("holdfast_")}
     assert documented == exposed
+
+
+def texts() -> Iterator[str]:
+    """All texts in the code; what a text is given is `…`."""
+    for package in ("coordination", "holdfast", "service", "storage", "transport"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.JoinedStr):
+                    parts = (getattr(part, "value", "") for part in node.values)
+                    yield "".join(part if isinstance(part, str) else "…" for part in parts)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+def test_error_texts() -> None:
+    """What an operator is told to look for is in an error's text."""
+    rows = pages.table(pages.text("docs/operations.md"), "What to do when")[1:]
+    quoted = [text for row in rows for text in re.findall(r'"([^"]+)"', row[0])]
+    assert len(quoted) > 10
+    known = list(texts())
+    assert [quote for quote in quoted if not any(quote in text for text in known)] == []
 
 
 def functions(path: Path) -> set[str]:
