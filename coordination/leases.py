@@ -4,6 +4,9 @@ A deadline counts from *before* its renewal is sent, on a clock that also runs w
 machine is suspended (`holdfast.clocks.uptime`). A slow reply, a stopped process or a
 sleeping machine can therefore only make it earlier than Redis's own. After its deadline
 the writer writes nothing more.
+
+Work that only the lease's holder may do runs inside `with lease.guard():`. If the lease is lost,
+however that is learned, the work is cancelled at once and ends with ABORTED.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import structlog
 
@@ -42,30 +45,100 @@ def lost(ref: str) -> Aborted:
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lease:
-    """One stream's right to write one ref."""
+    """One stream's right to write one ref.
+
+    It is lost once its deadline has passed, or it has ended: Redis says that it isn't ours, a
+    client has aborted the ref, or the stream gives it up.
+
+    Attributes:
+        tenant: whose ref it is.
+        ref: its name.
+        nonce: by which Redis knows the lease.
+        deadline: when it is lost unless it is renewed, in s.
+        clock: of the deadline.
+        ended: whether it is over, whatever its deadline: aborted, refused by Redis, or given up.
+    """
 
     tenant: str
     ref: str
     nonce: str
     deadline: float
     clock: Callable[[], float]
-    taken: bool = False
+    ended: bool = False
+    _guards: set[Guard] = field(default_factory=set, repr=False)
 
     @property
     def lost(self) -> bool:
         """Whether the writer must write nothing more under it."""
-        return self.taken or self.clock() >= self.deadline
+        return self.ended or self.clock() >= self.deadline
 
     def check(self) -> None:
         """Checks that the writer may still write.
+
+        Guards make this unnecessary, except right before bytes are sent: if the process was
+        stopped, its tasks may run once more before the loop learns that the deadline has passed.
 
         Raises:
             Aborted: the lease is lost.
         """
         if self.lost:
             raise lost(self.ref)
+
+    def guard(self) -> Guard:
+        """Makes a block of the current task end with `Aborted` as soon as the lease is lost."""
+        return Guard(self, self._guards)
+
+    def end(self) -> bool:
+        """Ends it, and all work under it; returns False if it had ended before."""
+        first, self.ended = not self.ended, True
+        self.cancel_work()
+        return first
+
+    def cancel_work(self) -> None:
+        """Cancels the work under it, because it is lost."""
+        for guard in self._guards:
+            guard.cancel()
+
+
+class Guard:
+    """A block of one task that is cancelled when a lease is lost.
+
+    Raises:
+        Aborted: the lease is lost; on entry too.
+    """
+
+    __slots__ = ("_before", "_cancelled", "_guards", "_lease", "_task")
+
+    def __init__(self, lease: Lease, guards: set[Guard]) -> None:
+        self._lease = lease
+        self._guards = guards
+        self._cancelled = False
+        self._before = 0
+        self._task: asyncio.Task[Any] | None = None
+
+    def __enter__(self) -> None:
+        self._lease.check()
+        self._task = task = asyncio.current_task()
+        self._before = task.cancelling() if task else 0
+        self._guards.add(self)
+
+    def cancel(self) -> None:
+        """Cancels the block, unless it is the block itself that has found out."""
+        if self._task and self._task is not asyncio.current_task() and not self._cancelled:
+            self._cancelled = True
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        self._guards.discard(self)
+        if not (self._cancelled and self._task):
+            return
+        # If the task's caller has cancelled it too, it stays cancelled.
+        if self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+            raise lost(self._lease.ref) from error
 
 
 class Leases:
@@ -78,6 +151,7 @@ class Leases:
         self._clock = clock
         self._margin = margin
         self._held: dict[str, Lease] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self.ttl = ttl
 
     @property
@@ -98,16 +172,28 @@ class Leases:
         """Keeps a lease alive from now on."""
         lease = Lease(tenant, ref, nonce, deadline, self._clock)
         self._held[nonce] = lease
+        self._watch(lease)
         return lease
+
+    def _watch(self, lease: Lease) -> None:
+        """Cancels the work under a lease when its deadline, however often renewed, has passed."""
+        if lease.lost:
+            lease.cancel_work()
+            return
+        left = lease.deadline - self._clock()
+        loop = asyncio.get_running_loop()
+        self._timers[lease.nonce] = loop.call_later(left, self._watch, lease)
 
     def remove(self, lease: Lease) -> None:
         """Stops keeping a lease alive."""
         self._held.pop(lease.nonce, None)
+        if timer := self._timers.pop(lease.nonce, None):
+            timer.cancel()
 
-    def take(self, nonce: str) -> None:
-        """Marks a lease as lost, because a client aborted its ref."""
+    def revoke(self, nonce: str) -> None:
+        """Ends a lease, because a client has aborted its ref."""
         if lease := self._held.get(nonce):
-            lease.taken = True
+            lease.end()
 
     async def renew(self, lease: Lease) -> None:
         """Renews a lease.
@@ -120,7 +206,7 @@ class Leases:
         """
         deadline = self.sent()
         if not await self._scripts.run("renew", [_key(lease)], [lease.nonce, self.ttl_ms]):
-            lease.taken = True
+            lease.end()
         lease.check()
         lease.deadline = max(lease.deadline, deadline)
 
@@ -146,6 +232,9 @@ class Leases:
         """
         leases: defaultdict[str, list[Lease]] = defaultdict(list)
         for lease in sorted(self._held.values(), key=lambda lease: lease.deadline):
+            if lease.lost:  # timers stand still while a machine is suspended
+                lease.cancel_work()
+                continue
             leases[self._scripts.master_of(_key(lease))].append(lease)
         return all(await asyncio.gather(*map(self._renew_batches, leases.values())))
 

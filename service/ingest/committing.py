@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from holdfast.digests import Digest
 from holdfast.errors import Aborted, AlreadyExists, DataLoss, FailedPrecondition, because
+from holdfast.service.ingest.commit import FrozenCommit
 from holdfast.service.ingest.freeze import prepare
 from holdfast.service.ingest.open_ingest import OpenIngest
 from holdfast.service.ingest.phases import Phase
@@ -29,6 +30,18 @@ async def commit(ingest: OpenIngest, message: Message) -> tuple[int, Digest]:
         Aborted: the lease, the upload or the bytes are lost.
         Unavailable, ResourceExhausted: the store or Redis fails.
     """
+    with ingest.lease.guard():
+        total, digest = await _compare(ingest, message)
+        labels = {key: value for key, value in (message.labels or {}).items() if value}
+        frozen = await _freeze(ingest, digest, labels)
+    if frozen:
+        # A frozen commit needs no lease: whoever finds it carries it out.
+        await _carry_out(ingest, *frozen)
+    return total, digest
+
+
+async def _compare(ingest: OpenIngest, message: Message) -> tuple[int, Digest]:
+    """Compares the size and the digest with what the client has declared; returns both."""
     await ingest.answer_repeat(message)
     stream, declared = ingest.stream, ingest.declared
     total = message.total or declared.total
@@ -40,8 +53,6 @@ async def commit(ingest: OpenIngest, message: Message) -> tuple[int, Digest]:
     if expected and digest != expected:
         reason = f"unexpected commit digest {digest}, expected {expected}"
         await _refuse(ingest, reason, expected)
-    labels = {key: value for key, value in (message.labels or {}).items() if value}
-    await _publish(ingest, digest, labels)
     return total or stream.offset, digest
 
 
@@ -81,7 +92,7 @@ async def _digest(ingest: OpenIngest, expected: Digest | None) -> Digest:
             ) from error
         ingest.become(Phase.SEALED)
     try:
-        return await read_back(path, ingest.lease, stream, algorithm)
+        return await read_back(path, stream, algorithm)
     except (NoSuchKey, DataLoss) as error:
         await ingest.drop()
         raise Aborted(f"the bytes can't be read back ({because(error)}); start over") from error
@@ -90,7 +101,13 @@ async def _digest(ingest: OpenIngest, expected: Digest | None) -> Digest:
 # -- the blob
 
 
-async def _publish(ingest: OpenIngest, digest: Digest, labels: dict[str, str]) -> None:
+async def _freeze(
+    ingest: OpenIngest, digest: Digest, labels: dict[str, str]
+) -> tuple[FrozenCommit, bytes | None] | None:
+    """Freezes what will be written; returns it, and the body that still must be put.
+
+    Returns None if the fleet's copy was used instead.
+    """
     path, stream = ingest.path, ingest.stream
     now_ns = path.now_ns()
     record = Record(
@@ -106,8 +123,21 @@ async def _publish(ingest: OpenIngest, digest: Digest, labels: dict[str, str]) -
         own = None if stream.multipart else replace(record, block_sums=stream.block_sums())
         await ingest.look_for(digest, own)
     if stream.multipart and await _adopt(ingest, record, labels, now_ns):
-        return
-    await _write(ingest, record, labels)
+        return None
+    frozen, body = await prepare(
+        stream,
+        record,
+        labels,
+        hold_nonce=path.new_nonce(),
+        sealed=ingest.phase is Phase.SEALED,
+    )
+    try:
+        frozen = await ingest.commits.freeze(ingest.lease, frozen)
+    except AlreadyExists:
+        await ingest.drop(record.digest)
+        raise
+    ingest.become(Phase.FROZEN)
+    return frozen, body
 
 
 async def _adopt(ingest: OpenIngest, record: Record, labels: dict[str, str], now_ns: int) -> bool:
@@ -124,33 +154,20 @@ async def _adopt(ingest: OpenIngest, record: Record, labels: dict[str, str], now
     return adopted
 
 
-async def _write(ingest: OpenIngest, record: Record, labels: dict[str, str]) -> None:
-    """Freezes what will be written, and writes it."""
-    stream, commits, catalogue = ingest.stream, ingest.commits, ingest.catalogue
-    frozen, body = await prepare(
-        stream,
-        record,
-        labels,
-        hold_nonce=ingest.path.new_nonce(),
-        sealed=ingest.phase is Phase.SEALED,
-    )
-    try:
-        frozen = await commits.freeze(ingest.lease, frozen)
-    except AlreadyExists:
-        await ingest.drop(record.digest)
-        raise
-    ingest.become(Phase.FROZEN)
+async def _carry_out(ingest: OpenIngest, frozen: FrozenCommit, body: bytes | None) -> None:
+    """Writes what was frozen."""
+    commits, catalogue, digest = ingest.commits, ingest.catalogue, frozen.record.digest
     try:
         committed = await commits.carry_out(ingest.tenant, ingest.ref, frozen, body)
     except Aborted:
         ingest.become(Phase.DROPPED)
         raise
     finally:
-        stream.discard_tail()  # no bytes are ever added to a frozen ingest
+        ingest.stream.discard_tail()  # no bytes are ever added to a frozen ingest
     ingest.become(Phase.COMMITTED)
     if committed.held_before:
         if frozen.hold().labels:
-            await catalogue.forget(ingest.tenant, record.digest)
-        raise already_held(record.digest)
-    if labels and not frozen.sure:
-        await catalogue.update(ingest.tenant, record.digest, labels, [])
+            await catalogue.forget(ingest.tenant, digest)
+        raise already_held(digest)
+    if frozen.labels and not frozen.sure:
+        await catalogue.update(ingest.tenant, digest, frozen.labels, [])

@@ -135,9 +135,7 @@ class OpenIngest:
     async def _release(self) -> None:
         lease = self.lease
         self.path.leases.remove(lease)
-        if not lease.taken:
-            # Work of this stream that is still under way must not write any more.
-            lease.taken = True
+        if lease.end():
             await self.path.releases.release(self.tenant, self.ref, lease.nonce)
 
     def abandon(self) -> None:
@@ -145,8 +143,7 @@ class OpenIngest:
 
         A lease that Redis may still have is released later.
         """
-        if not self.lease.taken:
-            self.lease.taken = True
+        if self.lease.end():
             self.path.releases.owe(self.tenant, self.ref, self.lease.nonce)
         self.path.leases.remove(self.lease)
         self.stream.abandon()

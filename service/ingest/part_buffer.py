@@ -110,11 +110,10 @@ class Tails:
         writing, path = self._writing, self._writing.path
         key, old = tail_key(path.new_name()), buffer.tail
         async with path.upload_slots.slot() as slot:
-            writing.check()
+            writing.check_lease()
             body = buffer.body()
             await path.workers.send((slot,), path.store.put, key, body)
         path.stored(len(body))
-        writing.check()
         tail = SavedTail(
             key=key,
             size=buffer.size,

@@ -26,7 +26,6 @@ from holdfast.storage.keys import data_key
 from holdfast.storage.own_data import NEVER_SEEN, Sight
 from holdfast.storage.port import MAX_PARTS
 from holdfast.storage.records import INLINE_LIMIT
-from holdfast.tasks import begin
 
 
 class PartStream:
@@ -250,22 +249,16 @@ class PartStream:
 
     def _send_single(self) -> None:
         self._single_put = True
-        self._early = begin(self._put_single())
+        self._early = self._writing.begin(self._put_single)
 
     async def _put_single(self) -> None:
         path = self._path
-        try:
-            async with path.upload_slots.slot() as slot:
-                self._writing.check()
-                body, sent = self._buffer.body(), path.blobs.clock()
-                written = await path.workers.send((slot,), path.store.put, self.data_key, body)
-            path.stored(len(body))
-            self._uploads.begun, self.sight = written.date, Sight(sent, written.etag)
-        except asyncio.CancelledError as error:
-            self._writing.fail(error)
-            raise
-        except Exception as error:  # noqa: BLE001 -- it is logged, and fails the stream
-            self._writing.fail(error)
+        async with path.upload_slots.slot() as slot:
+            self._writing.check_lease()
+            body, sent = self._buffer.body(), path.blobs.clock()
+            written = await path.workers.send((slot,), path.store.put, self.data_key, body)
+        path.stored(len(body))
+        self._uploads.begun, self.sight = written.date, Sight(sent, written.etag)
 
     async def _settle_early(self) -> None:
         """Undoes the early last part, because more bytes come after the declared total."""
@@ -351,10 +344,11 @@ class PartStream:
                 self.share.renounce()
                 return
             try:
-                await self._settle()
-                self._writing.check()
-                if self.offset != self.durable:
-                    await self._tails.write(self._buffer)
+                with self._writing.lease.guard():
+                    await self._settle()
+                    self._writing.check()
+                    if self.offset != self.durable:
+                        await self._tails.write(self._buffer)
             except HoldfastError as error:
                 self._writing.fail(error)
             except BaseException as error:

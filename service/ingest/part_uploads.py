@@ -20,7 +20,7 @@ from holdfast.service.process.permits import NONE, Permit
 from holdfast.storage import blocks
 from holdfast.storage.keys import data_key
 from holdfast.storage.port import Body, NoSuchUpload, Upload
-from holdfast.tasks import begin, failure, wait_for_end
+from holdfast.tasks import begin, wait_for_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +111,16 @@ class PartUploads:
             self._writing.fail(error)
             raise
         previous = self._jobs[-1] if self._jobs else None
-        job = begin(self._run(part, previous))
+        job = self._writing.begin(self._run, part, previous)
         job.add_done_callback(lambda job: self._ended(part, job))
         self._jobs.append(job)
         return job
 
     def _ended(self, part: Outgoing, job: asyncio.Task[None]) -> None:
-        """Releases what a job held, even if it never began, and records its failure."""
+        """Releases what a job held, even if it never began."""
         self._jobs.remove(job)
         self._in_flight.release()
         part.room.release()
-        if job.cancelled():
-            self._writing.fail(asyncio.CancelledError())
-        elif error := failure(job):
-            self._writing.fail(error)
 
     async def _run(self, part: Outgoing, previous: asyncio.Task[None] | None) -> None:
         try:
@@ -140,7 +136,7 @@ class PartUploads:
         writing, path = self._writing, self._writing.path
         upload = await self._ensure_upload()
         async with path.upload_slots.slot() as slot:
-            writing.check()
+            writing.check_lease()
             # A full part is sent in the pieces in which it came. A short one is copied into one
             # piece, which stays in the buffer, because more bytes may come after all.
             body: Body = part.buffer.body() if not part.full else part.buffer.take()

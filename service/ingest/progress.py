@@ -44,12 +44,12 @@ class ProgressReport:
                 return
             self.due = False
             try:
-                held = await self._send()
+                in_force = await self._send()
             except BaseException:
                 self.due = True
                 raise
-            if not held:
-                self._ingest.lease.taken = True
+            if not in_force:
+                self._ingest.lease.end()
 
     async def _send(self) -> bool:
         ingest = self._ingest

@@ -33,11 +33,10 @@ async def seal(path: WritePath, commits: Commits, lease: Lease, stream: PartStre
     await path.ingests.save(lease, stream.data_key, Sealed(), path.now_ns())
 
 
-async def read_back(path: WritePath, lease: Lease, stream: PartStream, algorithm: str) -> Digest:
+async def read_back(path: WritePath, stream: PartStream, algorithm: str) -> Digest:
     """The digest of a sealed ingest's bytes; each block is compared with its checksum.
 
     Raises:
-        Aborted: the lease is lost.
         DataLoss: the object isn't what was sent, in two readings.
         NoSuchKey: the object is gone.
     """
@@ -52,7 +51,6 @@ async def read_back(path: WritePath, lease: Lease, stream: PartStream, algorithm
         nonce="",
     )
     for block in blocks.spans(sealed):
-        lease.check()
         body = await path.workers.bulk(
             blocks.fetch_surely, path.store, sealed, block.index, path.misread
         )

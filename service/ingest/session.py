@@ -154,12 +154,12 @@ class Session:
         message.check()
         if self._closed:
             raise Aborted(f"ref {shorten(self._ingest.ref)}: this stream has ended; open a new one")
-        self._ingest.lease.check()
-        if message.action is Action.ABORT:
-            return await self._abort()
-        await self._announce(message)
-        if message.action is not Action.STAT:
-            await self._write(message)
+        with self._ingest.lease.guard():
+            if message.action is Action.ABORT:
+                return await self._abort()
+            await self._announce(message)
+            if message.action is not Action.STAT:
+                await self._write(message)
         if message.action is Action.COMMIT:
             return await self._commit(message)
         return self._reply(message.action)
@@ -288,6 +288,7 @@ class Session:
     async def _suspend(self) -> None:
         ingest = self._ingest
         if ingest.phase in MOVING and not ingest.lease.lost:
-            await ingest.stream.suspend()
-            await self._progress.send_last()
+            with ingest.lease.guard():
+                await ingest.stream.suspend()
+                await self._progress.send_last()
             ingest.become(Phase.SUSPENDED)

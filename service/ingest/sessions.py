@@ -145,7 +145,7 @@ class Sessions:
         while True:
             nonce = await subscription.next(poll)
             if nonce is not None:
-                self._path.leases.take(nonce)
+                self._path.leases.revoke(nonce)
 
 
 def _batched(sessions: list[Session], size: int) -> Iterable[list[Session]]:

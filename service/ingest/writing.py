@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, ParamSpec, Self
 
 import structlog
 
@@ -16,6 +17,9 @@ from holdfast.service.ingest.hashing import ContentHash, load_hash, new_hash
 from holdfast.service.ingest.write_path import WritePath
 from holdfast.storage import blocks
 from holdfast.storage.blocks import RunningSum
+from holdfast.tasks import begin, failure
+
+Parameters = ParamSpec("Parameters")
 
 log = structlog.get_logger(__name__)
 
@@ -74,14 +78,24 @@ class Writing:
         )
 
     def check(self) -> None:
-        """Checks that the stream may write on.
+        """Checks that the writing hasn't failed.
+
+        Raises:
+            HoldfastError: the failure that has ended the writing.
+        """
+        if self.failure:
+            raise self.failure
+
+    def check_lease(self) -> None:
+        """Checks, right before bytes are sent to the store, that they may be.
+
+        A part that is sent late would replace that of the ref's next stream.
 
         Raises:
             HoldfastError: the failure that has ended the writing.
             Aborted: the lease is lost.
         """
-        if self.failure:
-            raise self.failure
+        self.check()
         self.lease.check()
 
     def fail(self, error: BaseException) -> None:
@@ -100,6 +114,28 @@ class Writing:
             self.failure = HoldfastError(
                 "writing failed, and the frontend's log says why; try again"
             )
+
+    def begin(
+        self,
+        work: Callable[Parameters, Coroutine[Any, Any, None]],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> asyncio.Task[None]:
+        """Begins a task that is cancelled if the lease is lost; its failure ends the writing."""
+
+        async def guarded() -> None:
+            with self.lease.guard():
+                await work(*args, **kwargs)
+
+        job = begin(guarded())
+        job.add_done_callback(self._ended)
+        return job
+
+    def _ended(self, job: asyncio.Task[None]) -> None:
+        if job.cancelled():
+            self.fail(asyncio.CancelledError())
+        elif error := failure(job):
+            self.fail(error)
 
     def saved_hash(self) -> str:
         """The state of the hash at `offset`, or "" if it can't be saved."""

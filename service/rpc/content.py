@@ -21,7 +21,7 @@ from holdfast.protos import content_pb2_grpc
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.holdings.presence import Presence
 from holdfast.service.ingest.commit import Commits
-from holdfast.service.ingest.intake import Intake
+from holdfast.service.ingest.intake import Admission, Intake
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.ingest.write_messages import Message
@@ -213,7 +213,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
 
     async def Write(
         self,
-        request_iterator: AsyncIterator[pb.WriteContentRequest],  # noqa: ARG002 -- see `_next`
+        request_iterator: AsyncIterator[pb.WriteContentRequest],  # noqa: ARG002 -- see `_read`
         context: Context,
     ) -> AsyncIterator[pb.WriteContentResponse]:
         """Writes one ref, message by message."""
@@ -223,8 +223,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
                 # No message may be kept in memory here while the next one is awaited.
                 while True:
-                    await (session.admit(admission) if session else admission.ask(None))
-                    message = await _next(context)
+                    message = await self._next(context, admission, session)
                     if message is None:
                         break
                     promised = session.promised if session else 0
@@ -256,6 +255,21 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         finally:
             admission.handled()
             await self._close(session)
+
+    async def _next(
+        self, context: Context, admission: Admission, session: Session | None
+    ) -> Message | None:
+        """Waits for the next message; if the ref is lost meanwhile, the stream ends at once.
+
+        Raises:
+            Aborted: the ref is lost.
+        """
+        if session is None:
+            await admission.ask(None)
+            return await _read(context)
+        with session.lease.guard():
+            await session.admit(admission)
+            return await _read(context)
 
     async def _begin(self, tenant: str, message: Message) -> Session:
         if not message.ref:
@@ -305,7 +319,7 @@ def register(servicer: ContentServicer, server: grpc.aio.Server) -> None:
     server.add_registered_method_handlers(SERVICE, carriers)
 
 
-async def _next(context: Context) -> Message | None:
+async def _read(context: Context) -> Message | None:
     """Returns the next message of a write stream, or None at its end.
 
     The message is read from the context, because gRPC's iterator keeps the previous

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from holdfast.coordination.leases import BATCH, MARGIN, RENEWALS, TTL, Leases
+from holdfast.coordination.leases import BATCH, MARGIN, RENEWALS, TTL, Lease, Leases
 from holdfast.coordination.scripts import Scripts
 from holdfast.errors import Aborted, Unavailable
 from tests.coordination.fleet import NOW, Clock, Frontend
@@ -114,16 +114,142 @@ async def test_a_lease_that_redis_doesnt_know(leases: Leases, scripts: FakeScrip
     scripts.answers["n"] = 0
     with pytest.raises(Aborted):
         await leases.renew(lease)
-    assert lease.taken
+    assert lease.ended
 
 
-async def test_take(leases: Leases) -> None:
-    """An announced nonce takes that lease, and only that one."""
+async def test_revoke(leases: Leases) -> None:
+    """An announced nonce ends that lease, and only that one."""
     one = leases.add("a", "one", "n1", leases.sent())
     two = leases.add("a", "two", "n2", leases.sent())
-    leases.take("n1")
-    leases.take("somebody else's")
+    leases.revoke("n1")
+    leases.revoke("somebody else's")
     assert (one.lost, two.lost) == (True, False)
+
+
+class Work:
+    """Work under a lease that waits until it is cancelled."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self.begun = asyncio.Event()
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        with self._lease.guard():
+            self.begun.set()
+            await asyncio.Event().wait()
+
+    async def ended(self) -> type[BaseException]:
+        """The kind of error with which it has ended, within 30 s."""
+        await asyncio.wait([self.task], timeout=30)
+        assert self.task.done()
+        error = None if self.task.cancelled() else self.task.exception()
+        return type(error) if error else asyncio.CancelledError
+
+
+async def working(lease: Lease) -> Work:
+    """Begins work under a lease."""
+    work = Work(lease)
+    await work.begun.wait()
+    return work
+
+
+async def test_work_under_a_revoked_lease(leases: Leases) -> None:
+    """All work under a lease that is revoked ends at once with ABORTED, and no other work."""
+    one = leases.add("a", "one", "n1", leases.sent())
+    two = leases.add("a", "two", "n2", leases.sent())
+    lost, kept = [await working(one), await working(one)], await working(two)
+    leases.revoke("n1")
+    assert [await work.ended() for work in lost] == [Aborted, Aborted]
+    assert not kept.task.done()
+    two.end()
+    assert await kept.ended() is Aborted
+
+
+async def test_work_past_the_deadline(leases: Leases, clock: Clock) -> None:
+    """Work ends when its lease's deadline passes, without a message that would notice it."""
+    lease = leases.add("a", "ref", "n", clock.now + 0.02)
+    work = await working(lease)
+    clock.now += 0.02
+    assert await work.ended() is Aborted
+
+
+async def test_work_past_a_renewed_deadline(leases: Leases, clock: Clock) -> None:
+    """Work goes on past a deadline that a renewal has moved, until the new one passes."""
+    lease = leases.add("a", "ref", "n", clock.now + 0.04)
+    work = await working(lease)
+    clock.now += 0.02
+    leases._watch(lease)  # as the timer of the old deadline does
+    await asyncio.sleep(0)
+    assert not work.task.done()
+    clock.now += 0.02
+    assert await work.ended() is Aborted
+
+
+async def test_work_on_a_machine_that_was_suspended(leases: Leases, clock: Clock) -> None:
+    """The first round of renewals after a suspend ends work: the loop's timers have stood still."""
+    lease = leases.add("a", "ref", "n", leases.sent())
+    work = await working(lease)
+    clock.now += 3600.0
+    assert await leases.renew_all()
+    assert await work.ended() is Aborted
+
+
+async def test_work_that_redis_refuses(leases: Leases, scripts: FakeScripts) -> None:
+    """Work ends when a renewal finds that the lease is somebody else's, and the renewal fails."""
+    lease = leases.add("a", "ref", "n", leases.sent())
+    work = await working(lease)
+    scripts.answers["n"] = 0
+    with pytest.raises(Aborted), lease.guard():
+        await leases.renew(lease)
+    await asyncio.sleep(0)  # no cancellation is left over
+    assert await work.ended() is Aborted
+
+
+async def test_work_that_begins_too_late(leases: Leases) -> None:
+    """No work begins under a lost lease."""
+    lease = leases.add("a", "ref", "n", leases.sent())
+    assert (lease.end(), lease.end()) == (True, False)
+    with pytest.raises(Aborted), lease.guard():
+        raise AssertionError
+
+
+async def test_work_that_is_over(leases: Leases) -> None:
+    """The loss of a lease cancels nothing that its task does after the work."""
+    lease = leases.add("a", "ref", "n", leases.sent())
+    with lease.guard():
+        await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(lease.end)
+    await asyncio.sleep(0)
+    assert lease.lost
+
+
+async def test_work_that_its_caller_cancels(leases: Leases) -> None:
+    """A task that its caller cancels, too, ends as cancelled."""
+    lease = leases.add("a", "ref", "n", leases.sent())
+    work = await working(lease)
+    lease.end()
+    work.task.cancel()
+    assert await work.ended() is asyncio.CancelledError
+
+
+async def test_work_that_fails_when_it_is_cancelled(leases: Leases) -> None:
+    """An error that the work raises itself is its own, even if the lease is lost."""
+    lease = leases.add("a", "ref", "n", leases.sent())
+
+    async def fail() -> None:
+        with lease.guard():
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise Unavailable("the store is away") from None
+
+    task = asyncio.create_task(fail())
+    await asyncio.sleep(0)
+    lease.end()
+    with pytest.raises(Unavailable):
+        await task
+    assert task.cancelling() == 0
 
 
 async def test_removed(leases: Leases, scripts: FakeScripts) -> None:
@@ -134,7 +260,7 @@ async def test_removed(leases: Leases, scripts: FakeScripts) -> None:
     assert leases.held == 3
     leases.remove(lease)
     leases.remove(lease)
-    leases.take("n2")
+    leases.revoke("n2")
     assert await leases.renew_all()
     assert scripts.asked == ["n3"]
 

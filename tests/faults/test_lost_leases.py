@@ -53,7 +53,7 @@ class Watch:
 
         async def arrived() -> bool:
             await self.redis.publish(LOST, probe.nonce)
-            return probe.taken
+            return probe.ended
 
         await eventually(arrived)
         self.leases.remove(probe)
@@ -108,8 +108,8 @@ async def test_it_is_made_again(
         watch.plan.lift()
         await watch.heard()
         await watch.ingests.abort(watch.tenant, "aborted")
-        await eventually(lambda: aborted.taken)
-        assert not kept.taken
+        await eventually(lambda: aborted.ended)
+        assert not kept.ended
         assert await watch.leases.renew_all()
         assert not kept.lost
 
@@ -125,8 +125,8 @@ async def test_what_is_missed(redis_url: str, unique: str, fault: str) -> None:
         await watch.ingests.abort(watch.tenant, "first")
         await eventually(lambda: watch.plan.fired)
         await watch.heard()
-        assert first.taken == (fault == "twice")
+        assert first.ended == (fault == "twice")
         await watch.ingests.abort(watch.tenant, "second")
-        await eventually(lambda: second.taken)
+        await eventually(lambda: second.ended)
         assert await watch.leases.renew_all()
-        assert (first.taken, kept.lost) == (True, False)
+        assert (first.ended, kept.lost) == (True, False)

@@ -160,7 +160,10 @@ class Stream:
         request = pb.WriteContentRequest(action=pb.WriteAction.ValueType(action), **fields)
         if not fields.get("ref"):
             request.ref = self._ref
-        await self.call.write(request)
+        try:
+            await self.call.write(request)
+        except asyncio.InvalidStateError:  # the server has ended the stream between two messages
+            await self._raise()
         reply = await self.call.read()
         if reply is grpc.aio.EOF:
             await self._raise()

@@ -18,9 +18,12 @@ from tests.service.writers import MIB, Bench, bench, commit, stat, stream_of, wr
 
 
 @pytest.fixture
-async def desk(folder_store: ObjectStore, redis_url: str, tenant: str) -> AsyncIterator[Bench]:
-    """A frontend without its servers."""
-    async with bench(folder_store, redis_url, tenant) as desk:
+async def desk(
+    folder_store: ObjectStore, redis_url: str, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Bench]:
+    """A frontend without its servers; streams learn only from scripts that a lease is lost."""
+    monkeypatch.setattr("holdfast.service.ingest.sessions.PROGRESS_INTERVAL", 3600.0)
+    async with bench(folder_store, redis_url, tenant, lease_ttl=600.0) as desk:
         yield desk
 
 

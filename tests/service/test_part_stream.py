@@ -178,14 +178,6 @@ async def test_only_the_last_tail_stays(desk: Bench, folder_store: ObjectStore, 
     await eventually(lambda: len(list(folder_store.list("tails/"))) == 1)
 
 
-async def test_a_lost_lease_takes_no_bytes(desk: Bench) -> None:
-    """A stream whose lease is lost takes no more bytes, whoever hands them on to it."""
-    session = await desk.open()
-    session.lease.taken = True
-    with pytest.raises(Aborted, match="lost its lease"):
-        await stream_of(session).receive(b"x")
-
-
 async def test_the_first_failure_is_told(desk: Bench) -> None:
     """What fails after a stream has failed doesn't hide why it did."""
     session = await desk.open()
@@ -411,7 +403,7 @@ async def test_lost_stream_gives_its_buffer_up(desk: Bench, fill: Fill) -> None:
     """A stream whose ref was aborted doesn't keep its buffer from others, however idle it is."""
     lost = await desk.open("lost")
     await write(lost, fill(7 * MIB))
-    lost.lease.taken = True
+    lost.lease.ended = True
     others = [await desk.open(f"ref-{number}") for number in range(5)]
     await asyncio.gather(*(write(other, fill(6 * MIB)) for other in others))
     await eventually(lambda: stream_of(lost).share.spillable == 0)

@@ -140,7 +140,7 @@ async def test_lost_lease_is_noticed_by_a_refusal(
     desk: Bench, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
 ) -> None:
     """A COMMIT that is refused says that the bytes are kept only if they are."""
-    monkeypatch.setattr(Leases, "take", lambda _, __: None)  # it is told late
+    monkeypatch.setattr(Leases, "revoke", lambda _, __: None)  # it is told late
     session = await desk.open()
     await write(session, b"hello")
     await desk.path.ingests.abort(desk.tenant, "ref")
@@ -154,7 +154,7 @@ async def test_lost_lease_is_noticed_by_progress(desk: Bench) -> None:
     desk.path.leases.remove(session.lease)  # its renewal would notice, too
     await desk.path.ingests.release(desk.tenant, "ref", session.lease.nonce)
     await write(session, b"hello")
-    await eventually(lambda: session.lease.taken)  # not: lost, as it is in time by itself
+    await eventually(lambda: session.lease.ended)  # not: lost, as it is in time by itself
 
 
 @pytest.fixture
@@ -363,7 +363,7 @@ async def test_watching_survives_errors() -> None:
         return Subscription()
 
     path = SimpleNamespace(
-        ingests=SimpleNamespace(watch_lost=subscribe), leases=SimpleNamespace(take=taken.append)
+        ingests=SimpleNamespace(watch_lost=subscribe), leases=SimpleNamespace(revoke=taken.append)
     )
     sessions = Sessions(cast("Any", path), cast("Any", None), cast("Any", None))
     watching = asyncio.create_task(sessions.watch_lost(pause=0.0))
