@@ -2,15 +2,18 @@
 
 Until a lease expires, no other stream can write its ref. So two kinds are released again and
 again, for as long as Redis may have them: a lease that couldn't be released, and one whose reply
-to `open` was lost, or whose stream was gone before the reply came.
+to `open` was lost, or whose stream was gone before the reply came. If Redis doesn't have such a
+lease, its `open` may still be on the way, and would acquire it for nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 import structlog
 
@@ -19,6 +22,9 @@ from holdfast.coordination.leases import BATCH, RETRIES
 from holdfast.errors import HoldfastError, because
 
 log = structlog.get_logger(__name__)
+
+LAST: Final = 2.0
+"""Seconds for releasing what is left at the end of the process: one answer of a slow Redis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +93,25 @@ class Releases:
         if not self._owed:
             self._some.clear()
 
+    async def finish(self) -> None:
+        """Tries once more to release each scheduled lease, for `LAST` seconds at most.
+
+        What is left then expires in Redis.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST):
+                for _ in range(0, len(self), BATCH):
+                    await self.retry()
+        if self._owed:
+            log.info("leases not released; they will expire", leases=len(self))
+
     async def _retry(self, owed: Owed) -> None:
         del self._owed[owed.nonce]
         if self._clock() >= owed.until:
             return
+        released = False
         try:
-            await self._ingests.release(owed.tenant, owed.ref, owed.nonce)
+            released = await self._ingests.release(owed.tenant, owed.ref, owed.nonce)
         except HoldfastError as error:
             log.debug(
                 "lease not released; it will be retried",
@@ -100,4 +119,5 @@ class Releases:
                 ref=owed.ref,
                 reason=because(error),
             )
+        if not released:
             self._owed[owed.nonce] = owed  # behind the others

@@ -110,6 +110,7 @@ async def run_frontend(
             await sessions.close_all()
             # Leases are renewed for as long as anything is written.
             await core.background.drain(settings.suspend_grace)
+            await path.releases.finish()
             await end(loops)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import structlog
 
+from holdfast.coordination import releases as module
 from holdfast.coordination.leases import BATCH, RETRIES, TTL
 from holdfast.coordination.releases import Releases
 from holdfast.errors import Unavailable
@@ -15,10 +16,11 @@ from tests.coordination.fleet import Clock, Frontend
 
 
 class FakeIngests:
-    """Answers releases as a test says: each nonce with its errors first."""
+    """Answers releases as a test says: each nonce with its errors first, or with what it hasn't."""
 
     def __init__(self) -> None:
         self.errors: dict[str, list[BaseException]] = {}
+        self.absent: set[str] = set()
         self.asked: list[str] = []
 
     async def release(self, _tenant: str, _ref: str, nonce: str) -> bool:
@@ -26,7 +28,7 @@ class FakeIngests:
         await asyncio.sleep(0)
         if errors := self.errors.get(nonce):
             raise errors.pop()
-        return True
+        return nonce not in self.absent
 
 
 @pytest.fixture
@@ -80,6 +82,55 @@ async def test_redis_forgets_by_itself(
     await releases.retry()
     assert ingests.asked == ["n"]
     assert not len(releases)
+
+
+async def test_a_lease_that_arrives_late(
+    releases: Releases, ingests: FakeIngests, clock: Clock
+) -> None:
+    """A lease that Redis doesn't have is asked for again: its `open` may still be on the way."""
+    ingests.absent.add("n")
+    releases.owe("a", "ref", "n")
+    await releases.retry()
+    await releases.retry()
+    ingests.absent.clear()
+    await releases.retry()
+    await releases.retry()
+    assert ingests.asked == ["n"] * 3
+    ingests.absent.add("m")
+    releases.owe("a", "ref", "m")
+    clock.now += TTL
+    await releases.retry()
+    assert "m" not in ingests.asked
+    assert not len(releases)
+
+
+async def test_the_end(releases: Releases, ingests: FakeIngests) -> None:
+    """At the end each lease that is owed is tried once more, however many there are."""
+    names = [f"n{number}" for number in range(2 * BATCH + 1)]
+    ingests.errors[names[0]] = [Unavailable("away")] * 2
+    for name in names:
+        releases.owe("a", "ref", name)
+    with structlog.testing.capture_logs() as logs:
+        await releases.finish()
+    assert ingests.asked == [*names, names[0]]
+    assert [(line["event"], line.get("leases")) for line in logs if "leases" in line] == [
+        ("leases not released; they will expire", 1)
+    ]
+
+
+async def test_the_end_without_redis(
+    releases: Releases, ingests: FakeIngests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Redis that doesn't answer holds up no end of a process."""
+
+    async def silent(*_: str) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    monkeypatch.setattr(module, "LAST", 0.01)
+    monkeypatch.setattr(ingests, "release", silent)
+    releases.owe("a", "ref", "n")
+    await asyncio.wait_for(releases.finish(), 10)
 
 
 async def test_few_at_a_time(releases: Releases, ingests: FakeIngests) -> None:
