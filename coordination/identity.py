@@ -26,13 +26,18 @@ class Identity:
         """
         return await self.claim(store, "")
 
-    async def claim(self, store: str, name: str) -> str:
+    async def claim(self, store: str, name: str, *, instead: str = "") -> str:
         """Names this Redis for a store, unless it has a name; returns the name that it now has.
+
+        Args:
+            store: the store's own name.
+            name: the name to set; "" only to ask.
+            instead: a name that the new one replaces.
 
         Raises:
             Unavailable: Redis can't be reached, or can't write now.
         """
-        return text(await self._scripts.run("identify", [known(store)], [name]))
+        return text(await self._scripts.run("identify", [known(store)], [name, instead]))
 
     async def turn(self, store: str, seconds: float) -> bool:
         """Whether the caller should confirm the pairing; True for one caller per `seconds`.

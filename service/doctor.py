@@ -29,7 +29,8 @@ from holdfast.errors import (
 )
 from holdfast.service.backends import PROBE_DEADLINE, STORE_FOLDER, open_store
 from holdfast.service.listeners import Listener, parse
-from holdfast.service.pairing import PLANS, pairing_of
+from holdfast.service.mispaired import PLANS
+from holdfast.service.pairing import pairing_of
 from holdfast.service.process.workers import Workers
 from holdfast.service.reading.disk_cache import look
 from holdfast.service.rpc.server import free_socket

@@ -17,6 +17,10 @@ name into it again. A frontend that finds that the store was taken over ends.
 
 The document is written before the name is written to Redis, and Redis is asked before the document
 is read. So a name that Redis has and the document doesn't is an old one, not one just being set.
+
+A request that names Redis may be lost, or arrive late, when Redis already should have another name.
+So a process whose request failed sends the same name again, as long as the document is as it
+wrote it; and a name replaces the one that the document had before, if that has just arrived.
 """
 
 from __future__ import annotations
@@ -34,15 +38,11 @@ from holdfast.coordination.client import Client
 from holdfast.coordination.identity import Identity
 from holdfast.coordination.scripts import Scripts
 from holdfast.coordination.target import place
-from holdfast.errors import (
-    ConfigurationError,
-    HoldfastError,
-    Unavailable,
-    because,
-)
+from holdfast.errors import HoldfastError, Unavailable, because
 from holdfast.service.core import owner
+from holdfast.service.mispaired import Mispaired, in_use, not_known, taken_over, used_before
 from holdfast.service.process.workers import Workers
-from holdfast.storage.pairing import PAIRED, Kept, Paired, look, pair
+from holdfast.storage.pairing import Kept, Paired, look, pair
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import new_nonce
 
@@ -60,10 +60,6 @@ WITNESS: Final = 180.0
 frontend confirms three times in this period."""
 POLL: Final = 2.0
 """Seconds between two checks by a new frontend."""
-PLANS: Final = (
-    "all frontends of a bucket and prefix share one Redis: correct HOLDFAST_REDIS_URL, "
-    "HOLDFAST_S3_BUCKET or HOLDFAST_S3_PREFIX"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +80,22 @@ class Found:
     def together(self) -> bool:
         """Whether the two belong together."""
         return self.known == self.paired.redis
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a new frontend has seen of a store that is used with another Redis, or was.
+
+    Attributes:
+        first: what it saw first.
+        began: when that was, in s.
+        unheard: seconds since then in which the store or Redis didn't answer. Running frontends
+            may not have been able to confirm then, so these seconds don't count.
+    """
+
+    first: Found
+    began: float
+    unheard: float = 0.0
 
 
 class Pairing:
@@ -122,35 +134,60 @@ class Pairing:
         self._clock = clock
         self._pause = pause
         self._seen: Paired | None = None
+        self._written: Paired | None = None  # and Redis isn't known to have that name
 
     async def settle(self) -> None:
         """Waits until the two belong together, for little more than `WITNESS` at most.
 
+        If the store or Redis doesn't answer meanwhile, it waits for as long again.
+
         Raises:
-            ConfigurationError: they don't belong together.
+            Mispaired: they don't belong together.
             UnsupportedFormat: the document has a newer format version.
             Unavailable: the store or Redis can't be reached.
         """
-        first: Found | None = None
-        began = self._clock()
-        while not (found := await self._look_or_create()).together:
+        watch: Watch | None = None
+        while not (found := await self._look_on(watch)).together:
             if found.known:
                 raise used_before(found.paired, self._place)
-            if first is None or first.paired.redis != found.paired.redis:
-                first, began = found, self._clock()
+            if found.paired == self._written:
+                await self._take_over(found)
+                continue
+            if watch is None or watch.first.paired.redis != found.paired.redis:
+                watch = Watch(found, self._clock())
                 log.warning(
                     "Redis does not know the store; another Redis may be in use",
                     seconds=WITNESS,
                     other_redis=found.paired.place,
                     paired_by=found.paired.by,
                 )
-            elif first.kept.etag != found.kept.etag:
+            elif watch.first.kept.etag != found.kept.etag:
                 raise in_use(found.paired, self._place)
-            if max(self._clock() - began, self._age(found.kept)) >= WITNESS:
+            age = max(self._clock() - watch.began, self._age(found.kept))
+            if age - watch.unheard >= WITNESS:
                 await self._take_over(found)
             else:
                 await self._pause(POLL)
-        self._seen = found.paired
+        self._seen, self._written = found.paired, None
+
+    async def _look_on(self, watch: Watch | None) -> Found:
+        """Looks; once a watch has begun, looks again if there was no answer.
+
+        A single failure mustn't let a frontend serve with a Redis that may be the wrong one.
+
+        Raises:
+            Unavailable: there is no watch, or there was no answer for `WITNESS`.
+        """
+        while True:
+            began = self._clock()
+            try:
+                return await self._look_twice()
+            except Unavailable as error:
+                if watch is None or watch.unheard >= WITNESS:
+                    raise
+                log.debug("pairing not checked; it will be retried", reason=because(error))
+                await self._pause(POLL)
+                watch.unheard += self._clock() - began
 
     async def check(self) -> Paired | None:
         """Checks once, without waiting or changing anything.
@@ -159,31 +196,34 @@ class Pairing:
             What the store says; None if no frontend has used it yet.
 
         Raises:
-            ConfigurationError: they don't belong together, or Redis doesn't know the store.
+            Mispaired: they don't belong together, or Redis doesn't know the store.
             UnsupportedFormat, Unavailable: as in `settle`.
         """
         found = await self._look()
         if isinstance(found, Kept):
             return None
         if not found.together:
-            raise (used_before if found.known else not_known)(found.paired, self._place)
+            if found.known:
+                raise used_before(found.paired, self._place)
+            raise not_known(found.paired, self._place, WITNESS)
         return found.paired
 
     async def attend(self) -> None:
         """Confirms the pairing in a loop; settles it first, if that hasn't been done.
 
         Raises:
-            ConfigurationError: the store is now used with another Redis.
+            Mispaired: the store is now used with another Redis.
         """
         while True:
             try:
                 await (self.confirm() if self._seen else self.settle())
-            except ConfigurationError:
+            except Mispaired:
                 raise
             except Unavailable as error:
                 log.debug("pairing not confirmed; it will be retried", reason=because(error))
             except HoldfastError as error:
-                # During an upgrade a newer frontend may have rewritten the document: serve on.
+                # During an upgrade a newer frontend may have rewritten the document; or the store
+                # refuses something. Neither says that another Redis is in use: serve on.
                 log.warning("pairing not confirmed; it will be retried", reason=because(error))
             await self._quiet()
 
@@ -199,29 +239,40 @@ class Pairing:
         """Checks, and confirms in the store's document that this Redis is in use.
 
         Raises:
-            ConfigurationError: the store is now used with another Redis.
+            Mispaired: the store is now used with another Redis.
             Unavailable: the store or Redis can't be reached.
         """
-        found = await self._look_or_create()
-        if found.known and not found.together:
-            await self._pause(POLL)
-            found = await self._look_or_create()
+        found = await self._look_twice()
         if found.together:
-            self._seen = found.paired
+            self._seen, self._written = found.paired, None
             if await self._identity.turn(found.paired.store, TURN):
                 await self._write(self._mine(found.paired), found.kept)
         elif found.known:
             raise taken_over(found.paired, self._place)
-        elif self._seen and found.paired.redis == self._seen.redis:
+        elif self._ours(found.paired):
             log.warning("Redis lost its data; it will be paired with the store again")
             await self._take_over(found)
         else:
             # Another frontend is just writing the name to Redis again, or uses another Redis.
             await self.settle()
 
+    def _ours(self, paired: Paired) -> bool:
+        """Whether nobody has changed the name since this process saw or wrote it."""
+        seen = self._seen is not None and paired.redis == self._seen.redis
+        return seen or paired == self._written
+
+    async def _look_twice(self) -> Found:
+        """Looks, and again if Redis has another name: it may be about to have the right one."""
+        found = await self._look_or_create()
+        if found.known and not found.together:
+            await self._pause(POLL)
+            found = await self._look_or_create()
+        return found
+
     async def _look_or_create(self) -> Found:
         while isinstance(found := await self._look(), Kept):
             now = self._mine(Paired(self._new_name(), self._new_name(), "", ""))
+            self._written = now
             # If several frontends do so concurrently, one of them succeeds; the others check again.
             if await self._write(now, found):
                 await self._identity.claim(now.store, now.redis)
@@ -247,11 +298,15 @@ class Pairing:
             return 0.0
 
     async def _take_over(self, found: Found) -> None:
-        now = replace(self._mine(found.paired), redis=self._new_name())
+        """Names Redis anew; or as before, if it hasn't got the name that this process wrote."""
+        again = found.paired == self._written
+        name = found.paired.redis if again else self._new_name()
+        now = replace(self._mine(found.paired), redis=name)
+        self._written = now  # even if the outcome is unknown
         if await self._write(now, found.kept):
             self._seen = now
             log.warning("store paired with this Redis", redis=self._place)
-            await self._identity.claim(now.store, now.redis)
+            await self._identity.claim(now.store, now.redis, instead=found.paired.redis)
 
     def _mine(self, now: Paired) -> Paired:
         return replace(now, place=self._place, by=self._by)
@@ -280,39 +335,4 @@ def pairing_of(
         by=owner(),
         new_name=new_nonce,
         clock=uptime,
-    )
-
-
-def in_use(now: Paired, place: str) -> ConfigurationError:
-    """Makes the error for a store that another frontend uses with another Redis right now."""
-    return ConfigurationError(
-        f"Redis {place} isn't the one that this store is used with: frontend {now.by} uses "
-        f"{now.place} with it at this moment; {PLANS}. To hand the store over to this one, end all "
-        "frontends that use the other, then start this one again"
-    )
-
-
-def used_before(now: Paired, place: str) -> ConfigurationError:
-    """Makes the error for a Redis whose data is older than the store's use with another Redis."""
-    return ConfigurationError(
-        f"Redis {place} was used with this store before, and {now.place} has been since (by "
-        f"frontend {now.by}): what it has is old; {PLANS}. To hand the store over to this one, end "
-        f"all frontends that use the other, empty this one (FLUSHDB), and start again"
-    )
-
-
-def not_known(now: Paired, place: str) -> ConfigurationError:
-    """Makes the error for a Redis that has lost everything, or is the wrong one."""
-    return ConfigurationError(
-        f"Redis {place} doesn't know this store, which is used with {now.place} (by frontend "
-        f"{now.by}): it has lost its data, or is another one; {PLANS}. If it is the right one, "
-        f"start a frontend with it first, which makes it known within {WITNESS:.0f} s"
-    )
-
-
-def taken_over(now: Paired, place: str) -> ConfigurationError:
-    """Makes the error for a store that was taken over by a frontend with another Redis."""
-    return ConfigurationError(
-        f"this store is now used with Redis {now.place} (by frontend {now.by}), no longer with "
-        f"{place}: {PLANS}. Object {PAIRED} in the store names the Redis"
     )

@@ -1,13 +1,11 @@
 -- Returns the name under which a store knows this Redis, and sets it if there is none.
 -- KEYS: the name
--- ARGV: the name to set if there is none; "" only to ask
+-- ARGV: the name to set, "" only to ask; a name that it replaces, or ""
 -- Returns: the name, or "" if there is none.
 -- Run twice: the name is set already.
 local known = redis.call('GET', KEYS[1])
-if known then
-  return known
+if ARGV[1] == '' or (known and known ~= ARGV[2]) then
+  return known or ''
 end
-if ARGV[1] ~= '' then
-  redis.call('SET', KEYS[1], ARGV[1])
-end
+redis.call('SET', KEYS[1], ARGV[1])
 return ARGV[1]

@@ -9,6 +9,8 @@ import kubernetes_validate
 import pytest
 from pydantic import ByteSize, TypeAdapter
 
+from holdfast.service.backends import PROBE_DEADLINE
+from holdfast.service.pairing import WITNESS
 from holdfast.service.settings import Settings
 from tests.helm.chart import CHART, Helm
 
@@ -233,6 +235,13 @@ def test_probes_ask_what_the_frontend_answers(helm: Helm) -> None:
     assert frontend["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
     ports = {port["name"]: port["containerPort"] for port in frontend["ports"]}
     assert rendered.one("ConfigMap")["data"]["HOLDFAST_HTTP"] == f"0.0.0.0:{ports['http']}"
+
+
+def test_a_frontend_is_not_killed_while_it_waits(helm: Helm) -> None:
+    """The kubelet gives a start longer than a frontend may probe its bucket and watch its Redis."""
+    probe = helm.render().frontend["startupProbe"]
+    longest = Settings.model_fields["call_deadline"].default + PROBE_DEADLINE + 2 * WITNESS
+    assert probe["failureThreshold"] * probe["periodSeconds"] > longest
 
 
 def test_there_is_a_service_with_one_address_per_pod(helm: Helm) -> None:

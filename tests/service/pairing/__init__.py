@@ -1,0 +1,1 @@
+"""Tests of which store and which Redis belong together."""
