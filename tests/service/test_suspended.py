@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from grpc import StatusCode
 
+from holdfast.clocks import uptime
 from holdfast.coordination.leases import TTL
 from holdfast.protos import content_pb2 as pb
 from holdfast.storage.keys import RECORDS
@@ -25,18 +27,21 @@ HELLO = sha256(b"hello")
 
 
 @pytest.fixture
-def suspend(monkeypatch: pytest.MonkeyPatch) -> Suspend:
+def suspend() -> Iterator[Suspend]:
     """Puts this machine to sleep for some seconds: the monotonic clock doesn't notice."""
-    slept, original = [0.0], time.clock_gettime
+    clock: Any = uptime
+    slept, original, given = [0.0], clock.func, clock.args
 
-    def reading(clock: int) -> float:
-        return original(clock) + (slept[0] if clock == time.CLOCK_BOOTTIME else 0.0)
+    def reading(which: int) -> float:
+        return float(original(which)) + slept[0]
 
     def sleep(seconds: float) -> None:
         slept[0] += seconds
 
-    monkeypatch.setattr(time, "clock_gettime", reading)
-    return sleep
+    # The clock itself is changed, because many modules hold it.
+    clock.__setstate__((reading, given, {}, {}))
+    yield sleep
+    clock.__setstate__((original, given, {}, {}))
 
 
 async def test_a_lease_that_ran_out_meanwhile(
