@@ -43,7 +43,7 @@ SERVICE: Final = pb.DESCRIPTOR.services_by_name["Content"].full_name
 Context = grpc.aio.ServicerContext[Any, Any]
 Response = TypeVar("Response")
 
-INTERNAL: Final = "an error inside this frontend; its log says more. Try again, or another frontend"
+INTERNAL: Final = "this frontend failed, and its log says why; try again, or use another frontend"
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ class Overload:
         self._last = now
         self._refused(kind)
         pause = self._spread(SHORTEST, LONGEST)
-        return Overloaded(f"{reason}; try again in {pause:.1f} s, or another frontend", pause)
+        return Overloaded(f"{reason}; try again in {pause:.1f} s, or use another frontend", pause)
 
     async def hear(self, first: Callable[[], Awaitable[object]]) -> None:
         """Waits briefly for a refused stream's first message.
