@@ -1,1 +1,34 @@
-"""A gRPC server over HTTP/2 for asyncio, which knows no content, no S3 and no Redis."""
+"""A gRPC server over HTTP/2 for asyncio, which knows no content, no S3 and no Redis.
+
+`Server` serves `Unary`, `ServerStream` and `Bidirectional` handlers, by path. See
+`docs/transport.md`.
+"""
+
+from __future__ import annotations
+
+from holdfast.transport.call import Call, Certificate, Peer
+from holdfast.transport.counts import Counts
+from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
+from holdfast.transport.limits import Limits
+from holdfast.transport.outgoing import Buffer
+from holdfast.transport.server import Server
+from holdfast.transport.status import Code, Metadata, Status
+from holdfast.transport.tls import TlsContext
+
+__all__ = [
+    "Bidirectional",
+    "Buffer",
+    "Call",
+    "Certificate",
+    "Code",
+    "Counts",
+    "Handler",
+    "Limits",
+    "Metadata",
+    "Peer",
+    "Server",
+    "ServerStream",
+    "Status",
+    "TlsContext",
+    "Unary",
+]

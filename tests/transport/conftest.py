@@ -1,15 +1,22 @@
-"""Fixtures of the transport's proofs: a server as a process."""
+"""Fixtures of the transport's tests: both loops that it is written for, a server as a process."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+import uvloop
 
 from tests.project.repository import ROOT
 from tests.servers.process import free_port, listens, started
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loops of an asynchronous test, its servers and its clients."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session", params=["asyncio", "uvloop"])

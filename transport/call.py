@@ -1,0 +1,297 @@
+"""One RPC as its handler sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from holdfast.transport.header_encoding import SUCCESS, compression_refused, encode, trailers
+from holdfast.transport.inbox import PREFIX_SIZE, CompressionRefusedError
+from holdfast.transport.metadata import encode_metadata
+from holdfast.transport.outgoing import Buffer
+from holdfast.transport.requests import Request
+from holdfast.transport.status import Code, Metadata, Status
+from holdfast.transport.stream import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The certificate that a client has shown, and that its issuer has vouched for."""
+
+    der: bytes
+    """The certificate itself, in DER."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection."""
+
+    address: str
+    """As gRPC writes addresses: `ipv4:127.0.0.1:5`, `ipv6:[::1]:5`, `unix:`."""
+    credentials: tuple[int, int, int] | None = None
+    """Process, user and group of a unix socket's client, as the kernel knows them."""
+    certificate: Certificate | None = None
+
+
+class Call:
+    """One RPC: what the client sent with it, and the messages in both directions.
+
+    Only one coroutine at a time may wait for messages of the client, and one for a message to be
+    sent.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_deadline",
+        "_inbox",
+        "_receiving",
+        "_sending",
+        "_stream",
+        "_told",
+        "_trailers",
+        "_wants_message",
+        "metadata",
+        "on_message",
+        "over",
+        "path",
+        "peer",
+        "task",
+        "timer",
+    )
+
+    def __init__(
+        self, request: Request, stream: Stream, peer: Peer, clock: Callable[[], float]
+    ) -> None:
+        """Begins without messages.
+
+        Args:
+            request: what the client asks for.
+            stream: what carries the call.
+            peer: the client.
+            clock: monotonic, in s.
+        """
+        self.path = request.path
+        self.metadata: Metadata = request.metadata
+        self.peer = peer
+        self.on_message: Callable[[bytes | bytearray], Sequence[Buffer] | None] | None = None
+        """May answer a message without waking the handler, if that waits for the next one.
+
+        It is called with a whole message that `announced` hasn't reported, while no earlier message
+        is being sent. The pieces that it returns are sent as the answer; if it returns None, the
+        handler gets the message. What it raises, the handler's `announced` or `receive` raises.
+        """
+        self._stream = stream
+        self._inbox = stream.inbox
+        self._clock = clock
+        self._deadline = None if request.timeout is None else clock() + request.timeout
+        self._receiving: asyncio.Future[None] | None = None
+        self._wants_message = False
+        self._sending: asyncio.Future[None] | None = None
+        self._told = False
+        self._trailers: Metadata = ()
+        self.over = False
+        """Whether nothing more can be sent or received."""
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the client's deadline, at least 0; None if it has set none."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._clock())
+
+    def set_headers(self, metadata: Metadata) -> None:
+        """Sets metadata that begins the answer; it is sent with the first message, or the status.
+
+        Raises:
+            ValueError: a name or a value isn't allowed.
+        """
+        self._stream.headers = encode(encode_metadata(metadata))
+
+    def set_trailers(self, metadata: Metadata) -> None:
+        """Sets metadata that is sent with the call's status.
+
+        Raises:
+            ValueError: a name or a value isn't allowed.
+        """
+        encode_metadata(metadata)
+        self._trailers = metadata
+
+    async def announced(self) -> int | None:
+        """Waits until the length of the next message is known, and returns it, in bytes.
+
+        The client can't send more of it than the stream's first window before `receive` is called.
+        None at the end of what the client sends.
+
+        Raises:
+            Status: the message isn't acceptable, or the call is over.
+        """
+        inbox = self._inbox
+        while (length := inbox.length) is None:
+            if self._ends():
+                return None
+            await self._wait(wants_message=False)
+        self._told = True
+        return length
+
+    async def receive(self) -> bytes | bytearray | None:
+        """Waits for the next message as a whole, and returns it.
+
+        None at the end of what the client sends.
+
+        Raises:
+            Status: the message isn't acceptable, or the call is over.
+        """
+        inbox = self._inbox
+        while not inbox.complete:
+            if self._ends():
+                return None
+            inbox.open()
+            self._stream.credit()
+            await self._wait(wants_message=True)
+        message = inbox.take()
+        self._told = False
+        self._stream.credit()
+        return message
+
+    async def send(self, *pieces: Buffer) -> None:
+        """Sends one message, made of pieces, which aren't joined if they are large.
+
+        Returns when the pieces are needed no longer; it waits for the client's windows and for the
+        socket. If it is cancelled, the message is sent all the same, unless the call ends.
+
+        Raises:
+            Status: the call is over.
+        """
+        stream = self._stream
+        while stream.busy:
+            await self._wait_until_sent()
+        self._check_over()
+        stream.send(pieces)
+        while stream.busy:
+            await self._wait_until_sent()
+
+    async def _wait_until_sent(self) -> None:
+        self._check_over()
+        if self._sending is not None:
+            raise RuntimeError("two coroutines send messages of one call")
+        self._sending = asyncio.get_running_loop().create_future()
+        try:
+            await self._sending
+        finally:
+            self._sending = None
+
+    def _ends(self) -> bool:
+        self._check_over()
+        if not self._inbox.ended:
+            return False
+        if self._inbox.cut:
+            raise Status(Code.INTERNAL, "the client's last message is incomplete")
+        return True
+
+    def _check_over(self) -> None:
+        if self.over:
+            raise Status(Code.CANCELLED, "the call is over")
+
+    async def _wait(self, *, wants_message: bool) -> None:
+        if self._receiving is not None:
+            raise RuntimeError("two coroutines wait for messages of one call")
+        self._wants_message = wants_message
+        self._receiving = asyncio.get_running_loop().create_future()
+        try:
+            await self._receiving
+        finally:
+            self._receiving = None
+
+    # The transport's side.
+
+    def start_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ends the call at the client's deadline."""
+        remaining = self.time_remaining()
+        if remaining is not None:
+            late = Status(Code.DEADLINE_EXCEEDED, "the deadline has passed")
+            self.timer = loop.call_later(remaining, self.abort, late)
+
+    def send_at_once(self, messages: Sequence[Sequence[Buffer]]) -> bool:
+        """Sends several messages, if that needs no waiting; else it sends none."""
+        stream = self._stream
+        if not stream.answers_at_once(sum(sum(map(len, one)) + PREFIX_SIZE for one in messages)):
+            return False
+        for one in messages:
+            stream.send(one)
+        return True
+
+    def finish(self, status: Status | None = None) -> None:
+        """Ends the call with a status, which is OK if none is given, unless it has ended."""
+        if self.over:
+            return
+        self._end()
+        if status is None:
+            block = trailers(Code.OK, "", self._trailers) if self._trailers else SUCCESS
+        elif isinstance(status, CompressionRefusedError):
+            block = compression_refused(status.message)
+        else:
+            block = trailers(status.code, status.message, [*self._trailers, *status.trailers])
+        failed = status is not None and status.code is not Code.OK
+        self._stream.finish(block, at_once=failed)
+
+    def abort(self, status: Status) -> None:
+        """Ends the call with a status, and cancels its handler."""
+        self.finish(status)
+        self._cancel()
+
+    def lost(self) -> None:
+        """Ends the call because the client has left, and cancels its handler."""
+        self._end()
+        self._cancel()
+
+    def _end(self) -> None:
+        self.over = True
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def _cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+        for waiter in (self._receiving, self._sending):
+            # Others than the handler's own task may wait.
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(Status(Code.CANCELLED, "the call is over"))
+
+    def sent(self) -> None:
+        """The message that was being sent needs its pieces no longer."""
+        if self._sending is not None and not self._sending.done():
+            self._sending.set_result(None)
+
+    def feed(self, piece: memoryview, *, last: bool) -> None:
+        """Takes bytes that the client sent; `last` if nothing follows."""
+        inbox = self._inbox
+        inbox.ended = last
+        inbox.feed(piece)
+        waiter = self._receiving
+        if waiter is None or waiter.done():
+            return
+        try:
+            if self._awaited_is_here():
+                waiter.set_result(None)
+        except Exception as error:  # noqa: BLE001 -- for the handler to raise
+            waiter.set_exception(error)
+
+    def _awaited_is_here(self) -> bool:
+        inbox = self._inbox
+        while inbox.complete:
+            if self._told or self.on_message is None or self._stream.busy:
+                return True
+            message = inbox.take()
+            reply = self.on_message(message)
+            if reply is None:
+                inbox.put_back(message)
+                return True
+            self._stream.send(reply)
+            self._stream.credit()
+        if inbox.ended:
+            return True
+        if not self._wants_message:
+            return inbox.length is not None
+        inbox.open()
+        self._stream.credit()
+        return False

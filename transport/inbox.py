@@ -1,0 +1,183 @@
+"""What a client sends on one stream: bytes become messages, and the window follows the need.
+
+A message is five bytes (compressed or not, length) and its bytes. Until somebody asks for it, a
+client may send `base` bytes: they wait here as they came. When it is asked for, the window is
+opened for just that message, whose memory is reserved, and each byte is copied once.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from holdfast.transport.status import Code, Status
+
+PREFIX: Final = Struct(">BI")
+PREFIX_SIZE: Final = PREFIX.size
+COMPRESSED: Final = 1
+
+
+class CompressionRefusedError(Status):
+    """A message is compressed, and no encoding but `identity` is accepted."""
+
+
+class Inbox:
+    """The messages of one stream, and the stream's window."""
+
+    __slots__ = (
+        "_counted",
+        "_encoding",
+        "_filled",
+        "_length",
+        "_limit",
+        "_message",
+        "_raw",
+        "_room",
+        "base",
+        "ended",
+        "window",
+    )
+
+    def __init__(self, base: int, limit: int, encoding: str) -> None:
+        """Begins empty.
+
+        Args:
+            base: bytes that the client may send before they are asked for.
+            limit: most bytes of a message.
+            encoding: how the client would compress messages.
+        """
+        self.base = base
+        """Bytes that the client may send before they are asked for."""
+        self._limit = limit
+        self._encoding = encoding
+        self._raw = bytearray()
+        self._message: bytes | bytearray | None = None
+        self._room = memoryview(b"")
+        self._filled = 0
+        self._counted = 0  # bytes of the message that the window was not opened for
+        self._length = -1
+        self.window = base
+        """Bytes that the client may still send."""
+        self.ended = False
+        """Whether the client has ended its side of the stream."""
+
+    def feed(self, piece: memoryview) -> None:
+        """Takes the next bytes, which are copied."""
+        message = self._message
+        if message is None:
+            if not self._raw and len(piece) >= PREFIX_SIZE:
+                flag, length = PREFIX.unpack_from(piece)
+                if length == len(piece) - PREFIX_SIZE and not flag and length <= self._limit:
+                    self.put_back(bytes(piece[PREFIX_SIZE:]))
+                    return
+            self._raw += piece
+            return
+        missing = len(message) - self._filled
+        if missing:
+            taken = piece[:missing]
+            self._room[self._filled : self._filled + len(taken)] = taken
+            self._filled += len(taken)
+            piece = piece[missing:]
+        self._raw += piece
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the next message; None if its length hasn't arrived.
+
+        Raises:
+            Status: the next message can't be accepted.
+        """
+        if self._message is not None:
+            return len(self._message)
+        if self._length < 0:
+            if len(self._raw) < PREFIX_SIZE:
+                return None
+            flag, length = PREFIX.unpack_from(self._raw)
+            self._check(flag, length)
+            self._length = length
+        return self._length
+
+    def _check(self, flag: int, length: int) -> None:
+        if flag > COMPRESSED or (flag and self._encoding == "identity"):
+            raise Status(Code.INTERNAL, "a message is marked as compressed, but none may be")
+        if flag:
+            raise CompressionRefusedError(
+                Code.UNIMPLEMENTED,
+                f"messages compressed with {self._encoding!r} aren't accepted: send them plain",
+            )
+        if length > self._limit:
+            raise Status(
+                Code.RESOURCE_EXHAUSTED,
+                f"a message of {length} bytes is larger than {self._limit}, the most",
+            )
+
+    @property
+    def complete(self) -> bool:
+        """Whether the next message is here as a whole."""
+        if self._message is not None:
+            return self._filled == len(self._message)
+        length = self.length
+        return length is not None and len(self._raw) >= PREFIX_SIZE + length
+
+    @property
+    def rest(self) -> int:
+        """Bytes that have arrived and belong to no message that was taken or opened."""
+        return len(self._raw)
+
+    @property
+    def cut(self) -> bool:
+        """Whether the client has ended its side within a message."""
+        return self.ended and (self._message is not None or bool(self._raw))
+
+    @property
+    def beyond(self) -> int:
+        """Bytes of memory that `open` would reserve: 0 if the message fits into the window."""
+        length = self.length
+        if length is None or self._message is not None or PREFIX_SIZE + length <= self.base:
+            return 0
+        return length
+
+    def open(self) -> None:
+        """Reserves memory for the next message, if its length is known, so that it may come."""
+        if self.beyond:
+            held = self._raw[PREFIX_SIZE:]  # less than the message: it fits into no first window
+            self._message = bytearray(self._length)
+            self._room = memoryview(self._message)
+            self._filled = len(held)
+            self._room[: self._filled] = held
+            self._raw.clear()
+            self._length = -1
+
+    def take(self) -> bytes | bytearray:
+        """Returns the next message, which must be complete."""
+        message = self._message
+        if message is None:
+            end = PREFIX_SIZE + self._length
+            with memoryview(self._raw) as raw:
+                message = bytes(raw[PREFIX_SIZE:end])
+            del self._raw[:end]
+            self._length = -1
+            return message
+        self._message = None
+        self._counted = 0
+        self._room.release()
+        return message
+
+    def put_back(self, message: bytes | bytearray) -> None:
+        """Makes a message that was taken the next one again."""
+        self._message, self._filled = message, len(message)
+        self._counted = len(message)
+
+    def credit(self) -> int:
+        """Returns by how much to open the window now; it counts as opened."""
+        held = len(self._raw) + self._counted
+        reserved = missing = 0
+        if self._message is not None:
+            reserved = missing = len(self._message) - self._filled
+        elif self._length >= 0:
+            missing = PREFIX_SIZE + self._length - held
+        due = self.base - held - self.window + reserved
+        if self.ended or due <= 0 or (due < self.base // 2 and self.window >= missing):
+            return 0
+        self.window += due
+        return due

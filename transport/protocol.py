@@ -1,0 +1,248 @@
+"""Between asyncio's transport and a connection: bytes in and out, time, and the end.
+
+All connections of a loop read into one buffer: a read and its frames are over before the next one
+begins. Only what is left of an incomplete frame is kept by the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+from holdfast.transport import frames
+from holdfast.transport.connection import Connection
+from holdfast.transport.counts import Counts
+from holdfast.transport.errors import ConnectionFailedError, ErrorCode
+from holdfast.transport.guard import Guard
+from holdfast.transport.incoming import FrameReader
+from holdfast.transport.lifetime import Lifetime
+from holdfast.transport.limits import Limits
+from holdfast.transport.outgoing import Outgoing
+from holdfast.transport.peers import peer_of
+from holdfast.transport.serving import Serving
+
+BUFFER_SIZE: Final = 2**17
+"""Bytes that are read at once: one connection's turn."""
+BLOCKS: Final = 2
+"""How much longer than its fields a header block may be: fields that repeat names are shorter."""
+KEEPALIVE: Final = b"keepaliv"
+"""The PING that asks whether the client is there."""
+
+
+class Shared:
+    """What the connections of one server share."""
+
+    __slots__ = (
+        "clock",
+        "connections",
+        "counts",
+        "limits",
+        "loop",
+        "receive_buffer",
+        "serving",
+        "spread",
+        "unexpected",
+        "view",
+    )
+
+    def __init__(
+        self,
+        serving: Serving,
+        limits: Limits,
+        counts: Counts,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+        spread: Callable[[float, float], float],
+        unexpected: Callable[[str, BaseException], None],
+    ) -> None:
+        self.serving = serving
+        self.limits = limits
+        self.counts = counts
+        self.loop = loop
+        self.clock = clock
+        self.spread = spread
+        self.unexpected = unexpected
+        self.view = memoryview(bytearray(BUFFER_SIZE))
+        """Where bytes are received."""
+        self.connections: set[ServerProtocol] = set()
+        """The connections that are open."""
+
+
+class ServerProtocol(asyncio.BufferedProtocol):
+    """One client's connection."""
+
+    def __init__(self, shared: Shared) -> None:
+        """Begins before the connection is made."""
+        self._shared = shared
+        self._kept = b""
+        self._preface = frames.PREFACE
+        self._offered = 0
+        self._over = False
+        self.heard = self.since = shared.clock()
+        """When the last bytes came, and when the connection was made, in s."""
+        self.within_since: float | None = None
+        """Since when a frame or a header block is incomplete."""
+        self.closed: asyncio.Future[None] = shared.loop.create_future()
+        """Done once the connection is gone."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greets the client."""
+        shared = self._shared
+        self._transport = cast("asyncio.Transport", transport)
+        # The kernel's buffer is enough: what it doesn't take waits at its stream, in turns.
+        self._transport.set_write_buffer_limits(high=1, low=0)
+        guard = Guard(shared.limits)
+        self._out = Outgoing(
+            self._transport,
+            shared.loop,
+            guard,
+            shared.counts,
+            most_waiting=shared.limits.write_buffer,
+            broken=self._client_does_not_read,
+        )
+        self.connection = Connection(
+            self._out,
+            shared.serving,
+            peer_of(transport),
+            guard=guard,
+            limits=shared.limits,
+            counts=shared.counts,
+            clock=shared.clock,
+            drained=self._finish,
+        )
+        self._reader = FrameReader(self.connection, BLOCKS * shared.limits.max_header_list)
+        self._lifetime = Lifetime(self, shared.limits, shared.loop, shared.clock, shared.spread)
+        shared.counts.accepted += 1
+        shared.counts.connections += 1
+        shared.connections.add(self)
+        self.connection.greet()
+        if len(shared.connections) > shared.limits.max_connections:
+            shared.counts.refused["connections"] += 1
+            self.fail(ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, "too many connections"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends all streams: their handlers are cancelled."""
+        del exc
+        self._over = True
+        self._lifetime.end()
+        self._shared.connections.discard(self)
+        self._shared.counts.connections -= 1
+        self.connection.lost()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        """The kernel's buffer is full."""
+        self._out.pause()
+
+    def resume_writing(self) -> None:
+        """The kernel's buffer has taken everything."""
+        self._out.unpause()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Returns where to receive: behind what is left of an incomplete frame."""
+        del sizehint
+        view, kept = self._shared.view, self._kept
+        if kept:
+            size = len(kept)
+            view[:size] = kept
+            view = view[size:]
+        self._offered = len(view)
+        return view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Reads what was received."""
+        if self._over:
+            return
+        self.heard = self._shared.clock()
+        self._shared.counts.bytes_in += nbytes
+        self._read(len(self._kept) + nbytes)
+        if nbytes == self._offered or self._reader.yielded:
+            self._yield()
+
+    def _read(self, end: int) -> None:
+        view, out = self._shared.view, self._out
+        out.corked = True
+        try:
+            used = self._reader.read(view, end) if not self._preface else self._greeting(end)
+            self._kept = bytes(view[used:end]) if used < end else b""
+        except ConnectionFailedError as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 -- one client's connection ends, not the server
+            self._shared.unexpected("", error)
+            self.fail(ConnectionFailedError(ErrorCode.INTERNAL_ERROR, "internal error"))
+        finally:
+            out.corked = False
+        out.flush()
+        if not self._kept and not self._reader.within:
+            self.within_since = None
+        elif self.within_since is None:
+            self.within_since = self.heard
+
+    def _greeting(self, end: int) -> int:
+        view, preface = self._shared.view, self._preface
+        size = min(len(preface), end)
+        if view[:size] != preface[:size]:
+            raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "this isn't HTTP/2")
+        self._preface = preface[size:]
+        if size == end:
+            return end
+        return size + self._reader.read(view[size:], end - size)
+
+    def _yield(self) -> None:
+        if self._over or self._transport.is_closing():
+            return
+        self._transport.pause_reading()
+        self._shared.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._over or self._transport.is_closing():
+            return
+        if self._reader.yielded:
+            size = len(self._kept)
+            self._shared.view[:size] = self._kept
+            self._read(size)
+        if self._reader.yielded:
+            self._shared.loop.call_soon(self._go_on)
+        elif not self._over:
+            self._transport.resume_reading()
+
+    def fail(self, error: ConnectionFailedError) -> None:
+        """Ends the connection because of what the client did; GOAWAY says what."""
+        if self._over:
+            return
+        self._over = True
+        self._shared.counts.refused[error.code.name.lower()] += 1
+        self._shared.counts.goaways += 1
+        self.connection.lost()
+        self._out.write(frames.goaway(self.connection.last, error.code, error.reason))
+        self._out.flush()
+        if not self._transport.is_closing():
+            # If it were closed with unread bytes, the kernel could discard the GOAWAY.
+            self._transport.pause_reading()
+            self._shared.loop.call_later(self._shared.limits.farewell, self.abort)
+
+    def _finish(self) -> None:
+        """Closes the connection once everything is written: a drain is over."""
+        self._out.flush()
+        self._transport.close()
+
+    def _client_does_not_read(self) -> None:
+        self._shared.counts.refused["unread"] += 1
+        self.abort()
+
+    def abort(self) -> None:
+        """Closes the connection without a word."""
+        self._over = True
+        self._transport.abort()
+
+    def ping(self) -> None:
+        """Asks whether the client is there."""
+        self._out.write(frames.frame(frames.PING, 0, 0, KEEPALIVE))
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the client has sent its preface and its SETTINGS."""
+        return self._reader.begun

@@ -1,0 +1,115 @@
+"""The server: listeners, the connections that they accept, and how all of it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from holdfast.transport.counts import Counts
+from holdfast.transport.handlers import Handler
+from holdfast.transport.limits import Limits
+from holdfast.transport.protocol import ServerProtocol, Shared
+from holdfast.transport.serving import Serving
+from holdfast.transport.status import Code, Status
+from holdfast.transport.tls import TlsContext
+
+BACKLOG: Final = 1024
+"""Connections that the kernel keeps until they are accepted."""
+LEAVING: Final = Status(Code.UNAVAILABLE, "the server is shutting down")
+PATIENCE: Final = 5.0
+"""Seconds that cancelled handlers have to clean up."""
+
+
+class Server:
+    """A gRPC server on one event loop."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        limits: Limits = Limits(),  # noqa: B008 -- frozen
+        *,
+        clock: Callable[[], float],
+        spread: Callable[[float, float], float],
+        unexpected: Callable[[str, BaseException], None],
+    ) -> None:
+        """Begins without listeners; call it in the loop that will serve.
+
+        Args:
+            handlers: by path, as `/package.Service/Method`.
+            limits: what clients may cost.
+            clock: monotonic, in s.
+            spread: returns a random number between two.
+            unexpected: told of exceptions that a handler should not raise, with the path.
+        """
+        self.counts = Counts()
+        """What the server has done."""
+        self._serving = Serving(handlers, limits, self.counts, clock=clock, unexpected=unexpected)
+        self._loop = asyncio.get_running_loop()
+        self._shared = Shared(
+            self._serving,
+            limits,
+            self.counts,
+            loop=self._loop,
+            clock=clock,
+            spread=spread,
+            unexpected=unexpected,
+        )
+        self._listening: list[asyncio.Server] = []
+
+    async def listen(self, sock: socket.socket, tls: TlsContext | None = None) -> None:
+        """Accepts connections on a bound socket, of TCP or unix, which now belongs to the server.
+
+        Args:
+            sock: the socket.
+            tls: how connections are encrypted; they aren't if it is None.
+        """
+        limits = self._shared.limits
+        timeout = None if tls is None else limits.handshake
+        create = (
+            self._loop.create_unix_server
+            if sock.family == socket.AF_UNIX
+            else self._loop.create_server
+        )
+        self._listening.append(
+            await create(
+                lambda: ServerProtocol(self._shared),
+                sock=sock,
+                backlog=BACKLOG,
+                ssl=None if tls is None else tls.current,
+                ssl_handshake_timeout=timeout,
+            )
+        )
+
+    async def drain(self, grace: float) -> None:
+        """Ends all connections: calls that were accepted have `grace` seconds to end.
+
+        New calls are refused so that clients retry them by themselves. What is left after the grace
+        ends with UNAVAILABLE, and its handlers are cancelled.
+        """
+        for listening in self._listening:
+            listening.close()
+        connections = list(self._shared.connections)
+        for one in connections:
+            one.connection.drain()
+        await self._wait_until_closed(grace)
+        for one in list(self._shared.connections):
+            one.connection.end(LEAVING)
+        await self._wait_until_closed(self._shared.limits.farewell)
+        self.close()
+        if self._serving.tasks:
+            await asyncio.wait(self._serving.tasks, timeout=PATIENCE)
+
+    async def _wait_until_closed(self, patience: float) -> None:
+        closed = [one.closed for one in self._shared.connections]
+        if closed:
+            await asyncio.wait(closed, timeout=patience)
+
+    def close(self) -> None:
+        """Closes everything at once; handlers are cancelled."""
+        for listening in self._listening:
+            listening.close()
+        self._listening.clear()
+        for one in list(self._shared.connections):
+            one.abort()
