@@ -24,6 +24,8 @@ from holdfast.transport.stream import Stream
 
 REMEMBERED: Final = 256
 """Streams that have ended and are remembered: frames for them may be on their way."""
+KEEPALIVE: Final = b"keepaliv"
+"""The PING that asks whether the client is there."""
 DRAIN: Final = b"draining"
 """The PING whose answer shows that the client has seen the first GOAWAY."""
 
@@ -75,6 +77,8 @@ class Connection:
         """Whether the client was told to open no more streams."""
         self.acknowledged = False
         """Whether the client has acknowledged our SETTINGS."""
+        self.asked = False
+        """Whether the client was asked whether it is there, and hasn't answered."""
         self.idle_since = clock()
         """When the last stream ended, in s."""
 
@@ -117,6 +121,11 @@ class Connection:
             self._out.write(frames.goaway(self._last, ErrorCode.NO_ERROR))
             if not self._streams:
                 self._drained()
+
+    def ask(self) -> None:
+        """Asks whether the client is there."""
+        self.asked = True
+        self._out.write(frames.frame(frames.PING, 0, 0, KEEPALIVE))
 
     def end(self, status: Status) -> None:
         """Ends what is left of a drain: calls with a status, then the connection."""
@@ -349,6 +358,9 @@ class Connection:
         """The answer to a PING: a drain continues with it."""
         if payload == DRAIN and self.draining:
             self.stop_accepting()
+        elif not self.asked:
+            self.useless()
+        self.asked = False
 
     def window(self, stream: int, increment: int) -> None:
         """WINDOW_UPDATE: what waits may continue."""

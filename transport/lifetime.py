@@ -35,9 +35,6 @@ class Watched(Protocol):
     def greeted(self) -> bool:
         """Whether the client has sent its preface and its SETTINGS."""
 
-    def ping(self) -> None:
-        """Asks whether the client is there."""
-
     def fail(self, error: ConnectionFailedError) -> None:
         """Ends the connection; GOAWAY says why."""
 
@@ -132,7 +129,7 @@ class Lifetime:
                 watched.abort()
         elif now > watched.heard + limits.keepalive:
             self._asked = now
-            watched.ping()
+            watched.connection.ask()
 
     def _drain(self, now: float) -> None:
         watched, limits = self._watched, self._limits

@@ -26,8 +26,6 @@ BUFFER_SIZE: Final = 2**17
 """Bytes that are read at once: one connection's turn."""
 BLOCKS: Final = 2
 """How much longer than its fields a header block may be: fields that repeat names are shorter."""
-KEEPALIVE: Final = b"keepaliv"
-"""The PING that asks whether the client is there."""
 
 
 class Shared:
@@ -237,10 +235,6 @@ class ServerProtocol(asyncio.BufferedProtocol):
         """Closes the connection without a word."""
         self._over = True
         self._transport.abort()
-
-    def ping(self) -> None:
-        """Asks whether the client is there."""
-        self._out.write(frames.frame(frames.PING, 0, 0, KEEPALIVE))
 
     @property
     def greeted(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from holdfast.tasks import begin
@@ -70,21 +71,21 @@ class Serving:
         if isinstance(handler, Bidirectional):
             call = Call(request, stream, peer, self._clock)
             stream.call = call
-            self.start(call, handler.handle(call))
+            self.start(call, partial(handler.handle, call))
         else:
             call = RequestCall(request, stream, peer, self._clock, handler=handler, serving=self)
             stream.call = call
         call.start_timer(asyncio.get_running_loop())
 
-    def start(self, call: Call, work: Awaitable[None]) -> None:
-        """Begins the task of a handler."""
+    def start(self, call: Call, work: Callable[[], Awaitable[None]]) -> None:
+        """Begins the task of a handler, which begins with `work`."""
         call.task = task = begin(self._carry_out(call, work))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _carry_out(self, call: Call, work: Awaitable[None]) -> None:
+    async def _carry_out(self, call: Call, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except Status as status:
             self.end(call, status)
         except asyncio.CancelledError:
@@ -228,16 +229,16 @@ class RequestCall(Call):
             return
         messages = None if handler.at_once is None else handler.at_once(message, self)
         if messages is None:
-            self._serving.start(self, handler.handle(message, self))
+            self._serving.start(self, partial(handler.handle, message, self))
         elif self.send_at_once(messages):
             self.finish()
         else:
-            self._serving.start(self, self._send_all(messages))
+            self._serving.start(self, partial(self._send_all, messages))
 
     def _serve_unary(self, handler: Unary, message: bytes) -> None:
         answer = None if handler.at_once is None else handler.at_once(message, self)
         if answer is None:
-            self._serving.start(self, self._answer(handler, message))
+            self._serving.start(self, partial(self._answer, handler, message))
         else:
             self._stream.send((answer,))
             self.finish()
