@@ -36,6 +36,8 @@ SKEW: Final = 60.0
 """Seconds between two clocks above which the difference is reported."""
 RESP: Final = b"+-:$*"
 """Every reply of a Redis begins with one of these bytes."""
+AWAY: Final = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
+"""Errors that say nothing about a server's fitness: it is away, or doesn't answer in time."""
 TENANT: Final = "holdfast-doctor"
 """The tenant on whose keys the scripts are tried; random names keep runs apart."""
 STORED: Final = Checkpoint(
@@ -234,6 +236,8 @@ async def _scripts(client: Client) -> Check:
         found, advice = because(error), f"let the user run scripts, INFO and PUBLISH on {LOST}"
         return Check("Redis scripts", ok=False, essential=True, found=found, advice=advice)
     except HoldfastError as error:
+        if isinstance(error.__cause__, AWAY):
+            raise  # it went away meanwhile, which says nothing about its fitness
         advice = "let Lua scripts run and write"
         return Check("Redis scripts", ok=False, essential=True, found=because(error), advice=advice)
     return Check("Redis scripts", ok=True, essential=True, found="Lua runs and writes")

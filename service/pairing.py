@@ -228,11 +228,13 @@ class Pairing:
             await self._quiet()
 
     async def _quiet(self) -> None:
-        """Waits until it is time to confirm, or until Redis no longer has the name."""
+        """Waits until it is time to confirm, or until Redis doesn't have the name."""
         for _ in range(round(CONFIRM / GLANCE)):
             await self._pause(GLANCE)
+            if self._seen is None:
+                return  # this frontend serves with a Redis that may be the wrong one
             with suppress(HoldfastError):  # Redis can't be reached
-                if self._seen and await self._identity.ask(self._seen.store) != self._seen.redis:
+                if await self._identity.ask(self._seen.store) != self._seen.redis:
                     return
 
     async def confirm(self) -> None:

@@ -145,43 +145,59 @@ async def _check_redis(
     log.info("Redis check started")
     try:
         require(await probe(client), "Redis")
-        if pairing is not None:
-            await pairing.settle()
     except Unavailable as error:
         log.warning(
             "Redis unreachable; only reads are served until it answers", reason=because(error)
         )
-        return loop_of("watching Redis", _check_later(client, pairing))
+        return loop_of("watching Redis", _watch(pairing, revive, client))
+    if pairing is not None:
+        try:
+            await pairing.settle()
+        except Unavailable as error:  # Redis, or the store: the reason says which
+            log.warning("pairing not confirmed; it will be retried", reason=because(error))
     return loop_of("watching Redis", _watch(pairing, revive))
 
 
-async def _check_later(client: Client, pairing: Pairing | None) -> None:
-    while True:
-        await asyncio.sleep(REDIS_RETRY)
-        with suppress(Unavailable):
-            require(await probe(client), "Redis")
-            log.info("Redis answers; writes are served")
-            break
-    await _watch(pairing, None)
-
-
-async def _watch(pairing: Pairing | None, revive: Revive | None) -> None:
+async def _watch(
+    pairing: Pairing | None, revive: Revive | None, unchecked: Client | None = None
+) -> None:
     """Checks in a loop that an embedded Redis lives, and that the store is used with this Redis.
 
+    Args:
+        pairing: of the store and this Redis; None if it needs no check.
+        revive: of an embedded Redis.
+        unchecked: the client of a Redis that couldn't be reached yet.
+
     Raises:
-        ConfigurationError: the store is now used with another Redis.
+        ConfigurationError: the Redis that came back is unfit, or the store is now used with
+            another Redis.
     """
-    tasks = [begin(_keep_alive(revive))] if revive is not None else []
-    if pairing is not None:
-        tasks.append(begin(pairing.attend()))
+    tasks = [begin(_attend(pairing, unchecked))]
+    if revive is not None:
+        tasks.append(begin(_keep_alive(revive)))
     try:
-        if not tasks:
-            await asyncio.Event().wait()
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
         await end(tasks)
+
+
+async def _attend(pairing: Pairing | None, unchecked: Client | None) -> None:
+    if unchecked is not None:
+        await _check_later(unchecked)
+    if pairing is not None:
+        await pairing.attend()
+    await asyncio.Event().wait()
+
+
+async def _check_later(client: Client) -> None:
+    while True:
+        await asyncio.sleep(REDIS_RETRY)
+        with suppress(Unavailable):
+            require(await probe(client), "Redis")
+            log.info("Redis answers; writes are served")
+            return
 
 
 async def _keep_alive(revive: Revive) -> None:

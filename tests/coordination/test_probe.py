@@ -11,7 +11,10 @@ from threading import Thread
 import pytest
 
 from holdfast.checks import Check, require
+from holdfast.coordination import probe as module
+from holdfast.coordination.client import Client
 from holdfast.coordination.connection import open_client
+from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.keys import TENANTS
 from holdfast.coordination.probe import TENANT, _look_at, probe
 from holdfast.errors import ConfigurationError, Unavailable
@@ -41,6 +44,19 @@ async def test_nothing_is_left(own_redis: RedisServer) -> None:
     async with frontend(own_redis.url, TENANT) as one:
         assert await one.client.exists(TENANTS) == 0
         assert await one.unreachable_keys() == set()
+
+
+async def test_one_that_goes_away(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that goes away while its scripts are tried is away, and not unfit."""
+    tried = module._hold
+
+    async def without_redis(client: Client, cache: HoldCache) -> None:
+        own_redis.stop()
+        await tried(client, cache)
+
+    monkeypatch.setattr(module, "_hold", without_redis)
+    with pytest.raises(Unavailable, match="Redis can't be reached"):
+        await look(own_redis.url)
 
 
 async def test_eviction(tmp_path: Path) -> None:
