@@ -132,7 +132,7 @@ class HoldCache:
         self._asking.discard(asking)
         if self._waiting.get(tenant) is asked:
             del self._waiting[tenant]
-            _tell(asked, Unavailable("this frontend stops; ask another one"))
+            _tell(asked, Unavailable("this frontend is shutting down; use another one"))
 
     async def _ask(self, tenant: str) -> None:
         """Sends one tenant's waiting look-ups until none is left."""
@@ -146,7 +146,9 @@ class HoldCache:
                     if not answer.done():
                         answer.set_result(one)
         except asyncio.CancelledError:
-            _tell((*asked, *waiting), Unavailable("this frontend stops; ask another one"))
+            _tell(
+                (*asked, *waiting), Unavailable("this frontend is shutting down; use another one")
+            )
             raise
         except Exception as error:  # noqa: BLE001 -- those who asked get it
             # Those who wait for the next request fail too, so that nobody waits for two deadlines.

@@ -35,13 +35,15 @@ RETRIES: Final = 15
 """Rounds of renewal per lifetime while Redis can't be reached."""
 BATCH: Final = 32
 """Renewals under way at once."""
+RESUME: Final = "open a new stream and ask STAT for the offset to continue from"
+"""What a client does when its stream is over, and the ingest isn't."""
 
 
 def lost(ref: str) -> Aborted:
     """The error of a writer that has lost its lease or its ingest."""
     return Aborted(
         f"ref {shorten(ref)}: this stream has lost its lease (the ref was aborted, or the lease "
-        "expired); open a new stream and ask STAT for the offset to continue from"
+        f"expired); {RESUME}"
     )
 
 

@@ -134,6 +134,6 @@ def field(key: str, document: Document, name: str, kind: type) -> Any:  # noqa: 
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise DataLoss(
             f"object {key} is damaged: "
-            f"its field {name!r} is {shorten(value)}, not a {kind.__name__}"
+            f"its field {name!r} is {shorten(value)}; expected {kind.__name__}"
         )
     return value

@@ -126,12 +126,12 @@ class Watch:
             entry = self._store.head(key)
         except (NoSuchKey, DataLoss) as error:
             raise Aborted(
-                f"the bytes of {digest} are gone from the store ({because(error)}); start over"
+                f"the bytes of {digest} are gone from the store ({because(error)})"
             ) from error
         expected = self._own.sight.etag
         if entry.size != self._record.size or expected not in {"", entry.etag}:
             raise Aborted(
                 f"{key} has {entry.size} bytes and the ETag {entry.etag}; {digest} was stored "
-                f"with {self._record.size} bytes and the ETag {expected or 'unknown'}; start over"
+                f"with {self._record.size} bytes and the ETag {expected or 'unknown'}"
             )
         self._seen_at = begun

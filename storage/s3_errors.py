@@ -231,7 +231,7 @@ def _transient(code: str, status: int) -> bool:
 
 
 def _no_bucket(text: str) -> ConfigurationError:
-    return ConfigurationError(f"{text}; make the bucket, or correct HOLDFAST_S3_BUCKET")
+    return ConfigurationError(f"{text}; create the bucket, or correct HOLDFAST_S3_BUCKET")
 
 
 def _full(text: str) -> ResourceExhausted:

@@ -53,7 +53,7 @@ class Spools:
             TemporaryFile(dir=self._folder).close()
         except OSError as error:
             raise ConfigurationError(
-                f"no temporary file can be made in {self._folder or 'the usual folder'} "
+                f"no temporary file can be created in {self._folder or 'the usual folder'} "
                 f"({because(error)}); name another folder with --spool-dir"
             ) from error
         return self

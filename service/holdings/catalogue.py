@@ -182,7 +182,7 @@ class Catalogue:
 
         def still_wanted() -> None:
             if given_up.is_set() or (deadline is not None and self._clock() >= deadline):
-                raise Unavailable(f"{what} was given up; nothing was changed")
+                raise Unavailable(f"{what} was cancelled; nothing was changed")
 
         try:
             yield still_wanted

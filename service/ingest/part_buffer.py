@@ -12,6 +12,7 @@ from typing import Final
 
 from holdfast.coordination.changes import SavedTail
 from holdfast.coordination.ingest import Ingest
+from holdfast.coordination.leases import RESUME
 from holdfast.errors import Aborted, DataLoss, NotFound, because
 from holdfast.service.ingest.writing import Writing
 from holdfast.storage import blocks
@@ -145,10 +146,7 @@ class Tails:
         except (NotFound, DataLoss) as error:
             await path.ingests.rewind(writing.lease, writing.data_key, parts, boundary)
             writing.fail(
-                Aborted(
-                    f"the bytes after {boundary} are lost ({because(error)}); ask STAT and go "
-                    "on from there"
-                )
+                Aborted(f"the bytes after offset {boundary} are lost ({because(error)}); {RESUME}")
             )
             writing.check()
         buffer.chunks, buffer.in_memory = [memoryview(body)], True

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 
 from holdfast.coordination.ingest import Ingest, StoredPart
-from holdfast.coordination.leases import Lease
+from holdfast.coordination.leases import RESUME, Lease
 from holdfast.digests import Digest
 from holdfast.errors import Aborted, DataLoss, FailedPrecondition, HoldfastError, shorten
 from holdfast.service.ingest.hashing import new_hash
@@ -280,8 +280,8 @@ class PartStream:
         await self._path.ingests.rewind(writing.lease, writing.data_key, full, boundary)
         writing.fail(
             Aborted(
-                f"the bytes after {boundary} can't be added to any more (the declared total was "
-                "reached before the stream broke); ask STAT and go on from there"
+                f"the bytes after offset {boundary} must be sent again, because the part that ends "
+                f"at the declared total can't be extended; {RESUME}"
             )
         )
         writing.check()
@@ -381,7 +381,7 @@ class PartStream:
 
         Calls of it that are still running fail at their next step.
         """
-        self._writing.fail(Aborted("the stream has ended; ask STAT where to go on"))
+        self._writing.fail(Aborted(f"the stream has ended; {RESUME}"))
         if self._early:
             self._early.cancel()
         self._uploads.cancel()

@@ -64,7 +64,7 @@ class Sessions:
         if last and not await last.ends(NOTICED) and last.ending:
             await last.ends(ENDING)
         if self.draining:
-            raise Unavailable("this frontend is shutting down; write through another one")
+            raise Unavailable("this frontend is shutting down; use another one")
         session = Session(self._path, self._commits, self._catalogue, tenant, ref)
         await session.open()
         self._open.add(session)

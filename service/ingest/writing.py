@@ -10,7 +10,7 @@ from typing import Any, Final, ParamSpec, Self
 import structlog
 
 from holdfast.coordination.ingest import Ingest
-from holdfast.coordination.leases import Lease
+from holdfast.coordination.leases import RESUME, Lease
 from holdfast.digests import CANONICAL, Digest
 from holdfast.errors import Aborted, HoldfastError
 from holdfast.service.ingest.hashing import ContentHash, load_hash, new_hash
@@ -105,10 +105,7 @@ class Writing:
         if isinstance(error, HoldfastError):
             self.failure = error
         elif isinstance(error, asyncio.CancelledError):
-            self.failure = Aborted(
-                "the stream was cancelled; open a new one and ask STAT for the offset to continue "
-                "from"
-            )
+            self.failure = Aborted(f"the stream was cancelled; {RESUME}")
         else:
             log.error("writer failed", exc_info=error)
             self.failure = HoldfastError(

@@ -42,5 +42,5 @@ async def bounded(call: str, seconds: float, client: float | None) -> AsyncItera
             raise
         raise Unavailable(
             f"{call} hasn't ended within {bound:.3g} s: the store or Redis is slow, or another "
-            "call is in its way; try again"
+            "call delays it; try again"
         ) from error

@@ -99,8 +99,8 @@ def _bind(server: grpc.aio.Server, listener: Listener) -> int:
         port = server.add_insecure_port(listener.address)
     except RuntimeError as error:
         raise ConfigurationError(
-            f"listener {listener.url!r}: can't listen there; is the address in use, or its "
-            "folder missing?"
+            f"listener {listener.url!r}: can't listen there; check whether "
+            "the address is in use, or its folder is missing"
         ) from error
     finally:
         os.umask(previous)

@@ -42,15 +42,15 @@ class Plan:
         """Returns why the run goes too far, or None if it may act."""
         if self._exceeds(self.unlisted, UNLISTED):
             return Braked(
-                f"--existing doesn't name {self.unlisted} of {self.tenants} tenants: is it the "
-                "list of this fleet, and whole? Nothing was marked or dropped. Without --apply it "
-                "says whom it means; with --accept it goes on all the same"
+                f"--existing doesn't name {self.unlisted} of {self.tenants} tenants: check "
+                "that it is the whole list of this fleet. Nothing was marked or dropped. Without "
+                "--apply, the command lists these tenants; with --accept, it continues all the same"
             )
         if self._exceeds(self.dropped, DROPPED):
             return Braked(
-                f"{self.dropped} of {self.tenants} tenants would be dropped at once: are they all "
-                "gone? Nothing was marked or dropped. Without --apply it says whom it means; with "
-                "--accept it goes on all the same"
+                f"{self.dropped} of {self.tenants} tenants would be dropped at once: check that "
+                "they are gone. Nothing was marked or dropped. Without --apply, the command lists "
+                "these tenants; with --accept, it continues all the same"
             )
         return None
 

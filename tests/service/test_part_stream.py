@@ -258,7 +258,7 @@ async def test_early_end_after_a_tail(desk: Bench, fill: Fill) -> None:
     await write(session, data[9 * MIB : -5])
     await parts_stored(session, 2)
     await stream_of(session).spill()
-    with pytest.raises(Aborted, match=f"after {8 * MIB} can't be added"):
+    with pytest.raises(Aborted, match=f"after offset {8 * MIB} must be sent again"):
         await write(session, data[-5:])
     await desk.close(session)
     session = await desk.open()
