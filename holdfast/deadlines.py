@@ -72,6 +72,18 @@ def within(seconds: float | None, clock: Callable[[], float] = uptime) -> Iterat
         _DEADLINE.reset(token)
 
 
+def tighten(seconds: float | None) -> Deadline | None:
+    """Bounds all that runs in the current context from now on, and returns its deadline.
+
+    The deadline that is in force stays if it is earlier, or if `seconds` is None.
+    """
+    deadline = _DEADLINE.get()
+    if seconds is not None and (deadline is None or deadline.left > seconds):
+        deadline = Deadline(uptime() + seconds, seconds, uptime)
+        _DEADLINE.set(deadline)
+    return deadline
+
+
 def begin(seconds: float | None) -> None:
     """Bounds all that this task does from now on; None removes the bound.
 

@@ -10,12 +10,10 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
-
-import structlog
 
 from holdfast.backend import Backend
 from holdfast.clocks import uptime
@@ -25,30 +23,25 @@ from holdfast.coordination.connection import close_client, open_client
 from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.scripts import Scripts
-from holdfast.errors import DataLoss, because
 from holdfast.service.backends import log_change
 from holdfast.service.holdings.absences import Absences
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.holdings.compaction import Compactions
 from holdfast.service.holdings.snapshots import SnapshotKeeper
 from holdfast.service.ingest.commit import Commits
-from holdfast.service.ingest.commit_path import CommitPath
+from holdfast.service.ingest.completion import Completion
+from holdfast.service.ingest.discards import Discards
 from holdfast.service.ingest.turns import Turns
-from holdfast.service.ingest.upload_slots import UploadSlots
 from holdfast.service.process.background import Background
 from holdfast.service.process.metrics import Metrics
 from holdfast.service.process.workers import Workers
 from holdfast.service.settings import Settings
-from holdfast.storage.blobs import Blobs
+from holdfast.service.store.access import StoreAccess, access
+from holdfast.service.store.compaction import AsyncCompactions
+from holdfast.service.store.upload_slots import UploadSlots
 from holdfast.storage.damage import KnownDamage
-from holdfast.storage.holds import Holds
-from holdfast.storage.kept_holds import KeptHolds
-from holdfast.storage.keys import uuid7
 from holdfast.storage.port import ObjectStore
-from holdfast.storage.records import Records, new_nonce
-from holdfast.storage.snapshots import Snapshots
-
-log = structlog.get_logger(__name__)
+from holdfast.storage.records import new_nonce
 
 HASH_THREADS: Final = min(4, max(2, os.cpu_count() or 1))
 """More threads would wait for bytes: one interpreter receives less than two threads can hash."""
@@ -62,18 +55,16 @@ class Core:
 
     Attributes:
         store: has the content.
-        records: the records of digests.
-        holds: the holds of tenants.
-        blobs: writes records and holds in the order that commits need.
         damage: damage that readers found, and that no cache may hide.
         redis: connections for everything but leases.
         backend: whether Redis answers.
         scripts: the scripts in Redis.
         hold_cache: what Redis remembers of holds.
         ingests: the ingests in Redis.
-        absences: digests that the fleet didn't have a moment ago.
         catalogue: what tenants hold.
+        completion: makes the bytes of commits complete.
         commits: carries out commits, and those that others have frozen.
+        discards: drops what ingests leave in the store.
         snapshots: writes snapshots of what tenants hold, in the background.
         upload_slots: bounds the uploads under way.
         workers: the threads for blocking calls.
@@ -81,19 +72,17 @@ class Core:
         metrics: the figures of this process.
     """
 
-    store: ObjectStore
-    records: Records
-    holds: Holds
-    blobs: Blobs
+    store: StoreAccess
     damage: KnownDamage
     redis: Client
     backend: Backend
     scripts: Scripts
     hold_cache: HoldCache
     ingests: Ingests
-    absences: Absences
     catalogue: Catalogue
+    completion: Completion
     commits: Commits
+    discards: Discards
     snapshots: SnapshotKeeper
     upload_slots: UploadSlots
     workers: Workers
@@ -126,69 +115,58 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
         stack.push_async_callback(hold_cache.close)
         background, metrics = Background(), Metrics()
         stack.push_async_callback(background.drain, settings.suspend_grace)
-        compactions = Compactions(store, hold_cache, workers, background, new_nonce)
-        holds = Holds(
+        damage, slots = KnownDamage(uptime), UploadSlots(settings.uploads, store.throttled)
+        steps = AsyncCompactions(store, workers, new_nonce)
+        asked = access(
             store,
-            uuid7,
-            new_nonce,
-            KeptHolds(settings.list_budget),
-            _counting_damage(metrics),
-            crowded=compactions.crowded,
+            workers,
+            slots,
+            damage,
+            metrics,
+            list_budget=settings.list_budget,
+            crowded=Compactions(steps, hold_cache, background).crowded,
         )
-        snapshots = SnapshotKeeper(Snapshots(store, new_nonce), holds, workers, background, uptime)
+        snapshots = SnapshotKeeper(asked.snapshots, asked.holds, background, uptime)
         stack.push_async_callback(snapshots.close)
-        records, damage = Records(store), KnownDamage(uptime)
-        blobs = Blobs(store, records, holds, new_nonce, uptime, damage=damage)
         absences = Absences(Arrivals(redis), uptime)
         catalogue = Catalogue(
-            blobs=blobs,
-            holds=holds,
+            blobs=asked.blobs,
+            holds=asked.holds,
+            damage=damage,
             cache=hold_cache,
             absences=absences,
-            workers=workers,
             shared=settings.sharing == "shared",
             now_ns=time.time_ns,
             clock=uptime,
             reading=snapshots.reading,
         )
-        path = CommitPath(
-            store=store,
-            records=records,
-            blobs=blobs,
-            ingests=Ingests(redis, scripts, owner()),
+        ingests = Ingests(redis, scripts, owner())
+        discards = Discards(asked.requests, background)
+        completion = Completion(asked.requests, asked.sender, uptime, settings.ingest_lifetime)
+        commits = Commits(
+            records=asked.records,
+            blobs=asked.blobs,
+            ingests=ingests,
             absences=absences,
-            workers=workers,
-            background=background,
-            upload_slots=UploadSlots(settings.uploads, store.throttled),
-            ingest_lifetime=settings.ingest_lifetime,
-            clock=uptime,
-            stored=metrics.bytes_stored,
+            turns=Turns(ingests, catalogue.held, uptime),
+            completion=completion,
+            discards=discards,
         )
         yield Core(
-            store=store,
-            records=records,
-            holds=holds,
-            blobs=blobs,
+            store=asked,
             damage=damage,
             redis=redis,
             backend=backend,
             scripts=scripts,
             hold_cache=hold_cache,
-            ingests=path.ingests,
-            absences=absences,
+            ingests=ingests,
             catalogue=catalogue,
-            commits=Commits(path, Turns(path, catalogue.held)),
+            completion=completion,
+            commits=commits,
+            discards=discards,
             snapshots=snapshots,
-            upload_slots=path.upload_slots,
+            upload_slots=slots,
             workers=workers,
             background=background,
             metrics=metrics,
         )
-
-
-def _counting_damage(metrics: Metrics) -> Callable[[DataLoss], None]:
-    def damaged(error: DataLoss) -> None:
-        metrics.hold_damaged()
-        log.warning("damaged hold skipped", reason=because(error))
-
-    return damaged

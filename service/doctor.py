@@ -35,6 +35,7 @@ from holdfast.service.process.workers import Workers
 from holdfast.service.reading.disk_cache import look
 from holdfast.service.rpc.server import free_socket
 from holdfast.service.settings import Settings
+from holdfast.service.store.pairing import AsyncPaired
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.probe import probe as probe_store
@@ -163,7 +164,7 @@ async def _pairing(settings: Settings, client: Client, url: str) -> list[Check]:
     workers = Workers(1, 1, settings.call_deadline)
     with closing(open_store(settings)) as store:
         try:
-            pairing = pairing_of(store, client, Scripts(client), workers, url)
+            pairing = pairing_of(AsyncPaired(store, workers), client, Scripts(client), url)
             now = await pairing.check()
         except ConfigurationError as error:
             return [_failed("Redis of this store", because(error), PLANS)]

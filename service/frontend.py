@@ -25,7 +25,6 @@ from holdfast.service.ingest.write_path import Limits, WritePath
 from holdfast.service.pairing import Pairing, pairing_of
 from holdfast.service.process.allocator import trim_heaps
 from holdfast.service.process.background import end, loop_of
-from holdfast.service.process.metrics import Metrics
 from holdfast.service.process.trimming import Trimming
 from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.disk_cache import disk_cache
@@ -38,7 +37,6 @@ from holdfast.service.settings import Settings
 from holdfast.storage.keys import uuid7
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import new_nonce
-from holdfast.storage.sightings import Sightings
 
 LEASE_POOL: Final = 8
 """Connections for renewals alone, so that a lease never waits behind bulk work."""
@@ -72,7 +70,7 @@ async def run_frontend(
         stack.push_async_callback(close_client, renewals)
         path = _write_path(settings, core, renewals)
         cache = await _block_cache(stack, settings, core)
-        sessions = Sessions(path, core.commits, core.catalogue)
+        sessions = Sessions(path, core.commits, core.catalogue, core.background)
         intake, outflow = Intake(SIZE, uptime), Outflow()
         _gauges(core, path, sessions, cache, intake)
         core.metrics.gauge(
@@ -87,7 +85,7 @@ async def run_frontend(
             ingests=core.ingests,
             commits=core.commits,
             sessions=sessions,
-            presence=_presence(core),
+            presence=Presence(core.store.tenants.touch, core.store.tenants.missed, core.background),
             intake=intake,
             outflow=outflow,
             overload=_overload(settings, core),
@@ -103,7 +101,7 @@ async def run_frontend(
             loop_of("giving memory back", _trimming(path, intake, outflow).keep()),
         )
         try:
-            pairing = pairing_of(core.store, core.redis, core.scripts, core.workers, redis_url)
+            pairing = pairing_of(core.store.paired, core.redis, core.scripts, redis_url)
             yield Running(frontend, core.redis, pairing, loops)
         finally:
             await core.snapshots.close()
@@ -117,37 +115,31 @@ async def run_frontend(
 def _write_path(settings: Settings, core: Core, renewals: Client) -> WritePath:
     ttl = settings.lease_ttl
     return WritePath(
-        store=core.store,
-        blobs=core.blobs,
+        store=core.store.requests,
+        sender=core.store.sender,
+        completion=core.completion,
         ingests=core.ingests,
         leases=Leases(Scripts(renewals, core.backend), uptime, ttl, min(MARGIN, ttl / 3)),
         releases=Releases(core.ingests, uptime, ttl),
-        absences=core.absences,
-        workers=core.workers,
-        background=core.background,
+        discards=core.discards,
+        hashing=core.workers,
         budget=BufferBudget(settings.buffer_budget, core.background.start, uptime),
-        upload_slots=core.upload_slots,
         limits=Limits(settings.part_size, settings.parts_in_flight, settings.suspend_grace),
         now_ns=time.time_ns,
         clock=uptime,
         new_name=uuid7,
         new_nonce=new_nonce,
         hashed=core.metrics.bytes_hashed,
-        stored=core.metrics.bytes_stored,
-        misread=core.metrics.misread,
     )
 
 
 async def _block_cache(stack: AsyncExitStack, settings: Settings, core: Core) -> BlockCache:
-    metrics = core.metrics
-    disk = await stack.enter_async_context(disk_cache(settings, metrics))
+    disk = await stack.enter_async_context(disk_cache(settings, core.metrics))
     cache = BlockCache(
-        core.store,
-        core.workers,
+        core.store.requests,
         settings.cache_budget,
         max(2, settings.threads // 2),
         disk,
-        misread=metrics.misread,
     )
     stack.push_async_callback(cache.close)
     return cache
@@ -155,16 +147,15 @@ async def _block_cache(stack: AsyncExitStack, settings: Settings, core: Core) ->
 
 def _reader(core: Core, cache: BlockCache, outflow: Outflow) -> Reader:
     quarantine = Quarantine(
-        store=core.store,
+        records=core.store.records,
+        tenants=core.store.tenants,
         cache=core.hold_cache,
         known=core.damage,
-        workers=core.workers,
         background=core.background,
         counted=core.metrics.damage,
-        new_nonce=new_nonce,
         clock=uptime,
     )
-    records = RecordCache(core.records, core.workers, uptime)
+    records = RecordCache(core.store.records, uptime)
     return Reader(records, cache, core.catalogue, quarantine, outflow.message)
 
 
@@ -192,23 +183,11 @@ def _overload(settings: Settings, core: Core) -> Overload:
     )
 
 
-def _presence(core: Core) -> Presence:
-    sightings, workers = Sightings(core.store, new_nonce), core.workers
-
-    async def touch(tenant: str) -> None:
-        await workers.store(sightings.touch, tenant)
-
-    async def missed(tenant: str) -> bool:
-        return await workers.store(sightings.missed, tenant)
-
-    return Presence(touch, missed, core.background)
-
-
 def _gauges(
     core: Core, path: WritePath, sessions: Sessions, cache: BlockCache, intake: Intake
 ) -> None:
     metrics = core.metrics
-    metrics.backend("store", lambda: core.store.up)
+    metrics.backend("store", lambda: core.store.requests.up)
     metrics.backend("redis", lambda: core.backend.up)
     metrics.gauge(
         "holdfast_damage_known",
@@ -222,7 +201,7 @@ def _gauges(
     )
     metrics.gauge("holdfast_streams", "Open write streams.", lambda: len(sessions))
     metrics.gauge("holdfast_leases", "Refs that this process has locked.", lambda: path.leases.held)
-    _buffer_gauges(metrics, path)
+    _buffer_gauges(core, path.budget)
     metrics.gauge("holdfast_cache_bytes", "Bytes of blocks in memory.", lambda: cache.size)
     metrics.gauge("holdfast_cache_hits", "Blocks found in memory, since start.", lambda: cache.hits)
     metrics.gauge(
@@ -235,8 +214,8 @@ def _gauges(
     )
 
 
-def _buffer_gauges(metrics: Metrics, path: WritePath) -> None:
-    budget = path.budget
+def _buffer_gauges(core: Core, budget: BufferBudget) -> None:
+    metrics = core.metrics
     metrics.gauge(
         "holdfast_buffer_free_bytes", "Free bytes of the buffer budget.", lambda: budget.free
     )
@@ -253,5 +232,5 @@ def _buffer_gauges(metrics: Metrics, path: WritePath) -> None:
     metrics.gauge(
         "holdfast_upload_slots",
         "Parts that may be uploaded concurrently.",
-        lambda: path.upload_slots.allowed,
+        lambda: core.upload_slots.allowed,
     )

@@ -41,9 +41,8 @@ from holdfast.coordination.target import place
 from holdfast.errors import HoldfastError, Unavailable, because
 from holdfast.service.core import owner
 from holdfast.service.mispaired import Mispaired, in_use, not_known, taken_over, used_before
-from holdfast.service.process.workers import Workers
-from holdfast.storage.pairing import Kept, Paired, look, pair
-from holdfast.storage.port import ObjectStore
+from holdfast.service.store.pairing import AsyncPaired
+from holdfast.storage.pairing import Kept, Paired
 from holdfast.storage.records import new_nonce
 
 log = structlog.get_logger(__name__)
@@ -103,9 +102,8 @@ class Pairing:
 
     def __init__(
         self,
-        store: ObjectStore,
+        store: AsyncPaired,
         identity: Identity,
-        workers: Workers,
         *,
         place: str,
         by: str,
@@ -116,9 +114,8 @@ class Pairing:
         """Checks nothing yet.
 
         Args:
-            store: the store that was given.
+            store: what the store that was given says.
             identity: the identity of the Redis that was given.
-            workers: run requests to the store.
             place: where that Redis is, in words for people, without credentials.
             by: this process's name, for people.
             new_name: makes random names, 128 bits in hexadecimal digits.
@@ -127,7 +124,6 @@ class Pairing:
         """
         self._store = store
         self._identity = identity
-        self._workers = workers
         self._place = place
         self._by = by
         self._new_name = new_name
@@ -285,7 +281,7 @@ class Pairing:
         name = self._seen.store if self._seen else ""
         while True:
             known = await self._identity.ask(name) if name else ""
-            kept = await self._workers.store(look, self._store)
+            kept = await self._store.look()
             if kept.paired is None:
                 return kept
             if kept.paired.store == name:
@@ -314,25 +310,21 @@ class Pairing:
         return replace(now, place=self._place, by=self._by)
 
     async def _write(self, now: Paired, before: Kept) -> bool:
-        return await self._workers.store(pair, self._store, now, self._new_name(), before)
+        return await self._store.pair(now, self._new_name(), before)
 
 
-def pairing_of(
-    store: ObjectStore, client: Client, scripts: Scripts, workers: Workers, redis_url: str
-) -> Pairing:
+def pairing_of(store: AsyncPaired, client: Client, scripts: Scripts, redis_url: str) -> Pairing:
     """Makes the pairing of a store and a Redis, as this process sees it.
 
     Args:
-        store: that was given.
+        store: what the store that was given says.
         client: of the Redis that was given.
         scripts: in that Redis.
-        workers: for requests to the store.
         redis_url: where that Redis is.
     """
     return Pairing(
         store,
         Identity(client, scripts),
-        workers,
         place=place(redis_url),
         by=owner(),
         new_name=new_nonce,

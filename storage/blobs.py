@@ -50,6 +50,19 @@ class Committed:
     held_before: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a look for a tenant's hold has found.
+
+    Attributes:
+        known: whether the digest has a record that says its bytes are available.
+        info: what the tenant holds; None if it doesn't, or if the bytes aren't there.
+    """
+
+    known: bool
+    info: Info | None = None
+
+
 class Blobs:
     """The records and holds of one store, combined. Blocking; safe for many threads."""
 
@@ -226,6 +239,24 @@ class Blobs:
         if record is None or not self.intact(record):
             return None
         return merged(found), record
+
+    def find(self, tenant: str, digest: Digest, adopt_at_ns: int | None = None) -> Holding:
+        """Looks for what this tenant holds of a digest.
+
+        Without a record nobody holds it, so most new content costs a single request.
+
+        Args:
+            tenant: whose hold it is.
+            digest: the digest of the blob.
+            adopt_at_ns: the time, in ns since 1970, of the hold that the tenant gets if it has
+                none and the fleet has the digest; None: it gets none.
+        """
+        if not self.known(digest):
+            return Holding(known=False)
+        found = self.held(tenant, digest)
+        if found is None and adopt_at_ns is not None:
+            found = self.adopt(tenant, digest, adopt_at_ns, {})
+        return Holding(known=True, info=found[0] if found else None)
 
     def adopt(
         self, tenant: str, digest: Digest, now_ns: int, labels: Mapping[str, str]

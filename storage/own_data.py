@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from holdfast.errors import Aborted, DataLoss, Unavailable, because
 from holdfast.storage.port import NoSuchKey, ObjectStore
@@ -25,6 +25,18 @@ SIGHT_LASTS: Final = 900.0
 waits between its two runs."""
 LOOKS: Final = 3
 """How often a HEAD is repeated if its reply came too late."""
+
+
+class StoreClock(Protocol):
+    """Knows the time by the store's clock."""
+
+    def now(self) -> float:
+        """Seconds since 1970.
+
+        Raises:
+            Unavailable: it isn't known.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,7 @@ class Lifetime:
     begun: float
     longest: float
 
-    def check(self, store: ObjectStore) -> None:
+    def check(self, store: StoreClock) -> None:
         """Refuses to commit bytes that a collector may be deleting.
 
         Raises:

@@ -136,7 +136,5 @@ async def tools(
     async with open_core(allowed, store, redis_url) as core:
         if not settings.embedded:
             with suppress(Unavailable):  # the passes that need Redis report it
-                await pairing_of(
-                    core.store, core.redis, core.scripts, core.workers, redis_url
-                ).check()
+                await pairing_of(core.store.paired, core.redis, core.scripts, redis_url).check()
         yield Tools(settings, store, core, stop, now_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -15,30 +15,36 @@ from holdfast.coordination.hold_cache import HoldCache, Ticket
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Unavailable, because, shorten
 from holdfast.service.holdings.absences import Absences
-from holdfast.service.holdings.hold_reading import HoldReading, Loaded
-from holdfast.service.process.workers import Workers
-from holdfast.storage.blobs import Blobs
-from holdfast.storage.holds import Holds, Relabel, merged
+from holdfast.service.store.blobs import AsyncBlobs
+from holdfast.service.store.hold_reading import HoldReading
+from holdfast.service.store.holds import AsyncHolds
+from holdfast.storage.damage import KnownDamage
+from holdfast.storage.holds import Relabel
+from holdfast.storage.records import Record
 from holdfast.values import Info, check_labels
 
 log = structlog.get_logger(__name__)
 
-Infos = list[Info]
 CACHE_PAUSE: Final = 1.0
 """Seconds for which the cache isn't asked after Redis has failed, so that reads don't wait."""
 
 
 class Catalogue:
-    """The holds of all tenants, as the RPCs see them."""
+    """The holds of all tenants, as the RPCs see them.
+
+    Attributes:
+        shared: whether a tenant may use what the fleet has.
+        absences: remembers digests that aren't there.
+    """
 
     def __init__(
         self,
         *,
-        blobs: Blobs,
-        holds: Holds,
+        blobs: AsyncBlobs,
+        holds: AsyncHolds,
+        damage: KnownDamage,
         cache: HoldCache,
         absences: Absences,
-        workers: Workers,
         shared: bool,
         now_ns: Callable[[], int],
         clock: Callable[[], float],
@@ -49,9 +55,9 @@ class Catalogue:
         Args:
             blobs: records and holds.
             holds: the holds alone, for List, Delete and expiry.
+            damage: digests that were found damaged, about which the cache isn't believed.
             cache: the cache of holds.
             absences: remembers digests that aren't there.
-            workers: run blocking calls.
             shared: whether a tenant may use what the fleet has.
             now_ns: returns the time, in ns since 1970.
             clock: in s, never set back; it also counts while the machine is suspended.
@@ -60,12 +66,12 @@ class Catalogue:
         self._blobs = blobs
         self._holds = holds
         self._cache = cache
-        self._absences = absences
-        self._workers = workers
+        self._damage = damage
+        self.absences = absences
         self._now_ns = now_ns
         self._clock = clock
         self._cache_back = 0.0
-        self._reading = reading or (lambda tenant: HoldReading(tenant, holds, workers))
+        self._reading = reading or holds.reading
         self.shared = shared
 
     async def info(self, tenant: str, digest: Digest) -> Info:
@@ -75,9 +81,9 @@ class Catalogue:
             NotFound: there is no such content, or its bytes are damaged or gone.
         """
         entry, ticket = await self._look_up(tenant, digest)
-        if entry is not None and not self._blobs.doubtful(digest):
+        if entry is not None and not self._damage.concerns(digest):
             return _decode(digest, entry)
-        info = await self._workers.store(self._find, tenant, digest)
+        info = await self._find(tenant, digest, self._now_ns() if self.shared else None)
         if info is None:
             if entry is not None:
                 await self._disbelieve(tenant, digest)
@@ -85,19 +91,26 @@ class Catalogue:
         await self._fill(tenant, digest, ticket, info)
         return info
 
-    async def held(self, tenant: str, digest: Digest) -> bool:
+    async def held(self, tenant: str, digest: Digest, own: Record | None = None) -> bool:
         """Returns whether this tenant holds a digest whose bytes are there, and needn't be sent.
 
         The cache alone isn't enough: the bytes of what it remembers may be gone or damaged by
         now, and a client that is told that it holds them won't send them.
+
+        Args:
+            tenant: the tenant.
+            digest: the digest.
+            own: describes bytes that are at hand. If the digest's record describes others, the
+                answer is no, because a commit of these bytes repairs it.
         """
         entry, ticket = await self._look_up(tenant, digest)
-        if entry is not None:
-            if await self._workers.store(self._blobs.whole, digest):
-                return True
-            await self._disbelieve(tenant, digest)
-            return False
-        return await self._find_and_fill(tenant, digest, ticket)
+        if entry is None:
+            found = await self._find_and_fill(tenant, digest, ticket)
+        else:
+            found = await self._blobs.whole(digest)
+            if not found:
+                await self._disbelieve(tenant, digest)
+        return found and (own is None or await self._blobs.agrees(own))
 
     async def may_read(self, tenant: str, digest: Digest) -> bool:
         """Returns whether this tenant has a hold on a digest; its bytes may be damaged, or gone."""
@@ -105,11 +118,11 @@ class Catalogue:
         return (
             entry is not None
             or await self._find_and_fill(tenant, digest, ticket)
-            or await self._workers.store(self._blobs.claimed, tenant, digest)
+            or await self._blobs.claimed(tenant, digest)
         )
 
     async def _find_and_fill(self, tenant: str, digest: Digest, ticket: Ticket | None) -> bool:
-        info = await self._workers.store(self._find_own, tenant, digest)
+        info = await self._find(tenant, digest)
         if info is not None:
             await self._fill(tenant, digest, ticket, info)
         return info is not None
@@ -120,28 +133,12 @@ class Catalogue:
         except HoldfastError as error:
             self._pause(error)
 
-    def _known(self, digest: Digest) -> bool:
-        """Returns whether a digest has a record; without one, nobody holds it.
-
-        So most new content costs a single request.
-        """
-        known = self._blobs.known(digest)
-        self._absences.note(digest, absent=not known)
-        return known
-
-    def _find_own(self, tenant: str, digest: Digest) -> Info | None:
-        if not self._known(digest):
-            return None
-        found = self._blobs.held(tenant, digest)
-        return found[0] if found else None
-
-    def _find(self, tenant: str, digest: Digest) -> Info | None:
-        if not self._known(digest):
-            return None
-        found = self._blobs.held(tenant, digest)
-        if found is None and self.shared:
-            found = self._blobs.adopt(tenant, digest, self._now_ns(), {})
-        return found[0] if found else None
+    async def _find(
+        self, tenant: str, digest: Digest, adopt_at_ns: int | None = None
+    ) -> Info | None:
+        found = await self._blobs.find(tenant, digest, adopt_at_ns)
+        self.absences.note(digest, absent=not found.known)
+        return found.info
 
     async def _look_up(self, tenant: str, digest: Digest) -> tuple[str | None, Ticket | None]:
         if self._clock() < self._cache_back:
@@ -222,9 +219,7 @@ class Catalogue:
                 return change(old)
 
             async with self._cache.changing(tenant, digest, delete=False):
-                info = await self._workers.store(
-                    self._blobs.relabel, tenant, digest, wanted, now_ns
-                )
+                info = await self._blobs.relabel(tenant, digest, wanted, now_ns)
         if info is None:
             raise NotFound(f"content {digest} not found")
         return info
@@ -244,10 +239,10 @@ class Catalogue:
         """
         with self._asked(f"the delete of {digest}", patience) as still_wanted:
             async with self._cache.changing(tenant, digest, delete=True) as announced:
-                keys = await self._workers.store(self._holds.mark, tenant, digest, still_wanted)
+                keys = await self._holds.mark(tenant, digest, still_wanted)
                 if keys:
                     await announced.confirm()
-                    await self._workers.store(self._holds.unlink, keys)
+                    await self._holds.unlink(keys)
 
     async def give_up(self, tenant: str, digest: Digest, gone: Callable[[], bool]) -> bool:
         """Deletes the holds of a tenant that is gone, on one digest; False if it is back.
@@ -265,30 +260,24 @@ class Catalogue:
             Unavailable: Redis or the store can't be reached.
         """
         async with self._cache.changing(tenant, digest, delete=True) as announced:
-            if not await self._workers.store(gone):
+            if not await self._holds.gone(gone):
                 return False
-            keys = await self._workers.store(self._holds.mark, tenant, digest)
+            keys = await self._holds.mark(tenant, digest)
             if not keys:
                 return True
             await announced.confirm()
-            if not await self._workers.store(gone):
-                await self._workers.store(self._holds.take_back, tenant, keys)
+            if not await self._holds.gone(gone):
+                await self._holds.take_back(tenant, keys)
                 return False
-            await self._workers.store(self._holds.unlink, keys)
+            await self._holds.unlink(keys)
         return True
 
     async def list(self, tenant: str, matches: Callable[[Info], bool]) -> AsyncIterator[list[Info]]:
         """Yields this tenant's holds that match, in batches, in order of digest."""
         reading = self._reading(tenant)
-
-        def chosen(loaded: Iterable[Loaded]) -> Infos:
-            # In a thread: clients choose the patterns, so matching may take a while.
-            return [info for info in map(merged, filter(None, loaded)) if matches(info)]
-
         try:
-            async for loaded in reading.batches():
-                if matching := await self._workers.store(chosen, loaded):
-                    yield matching
+            async for matching in reading.matching(matches):
+                yield matching
         finally:
             reading.end()
 

@@ -10,11 +10,8 @@ import structlog
 from holdfast.coordination.hold_cache import Announcement, HoldCache
 from holdfast.digests import Digest
 from holdfast.service.process.background import Background
-from holdfast.service.process.workers import Workers
-from holdfast.storage.compaction import Compaction
-from holdfast.storage.holds import Holds
-from holdfast.storage.keys import NewName, uuid7
-from holdfast.storage.port import ConditionFailed, NoSuchKey, ObjectStore
+from holdfast.service.store.compaction import AsyncCompactions
+from holdfast.storage.port import ConditionFailed, NoSuchKey
 
 log = structlog.get_logger(__name__)
 
@@ -31,19 +28,14 @@ class Compactions:
 
     def __init__(
         self,
-        store: ObjectStore,
+        compactions: AsyncCompactions,
         cache: HoldCache,
-        workers: Workers,
         background: Background,
-        new_nonce: NewName,
     ) -> None:
         """Compacts nothing yet; create it in the event loop that the compactions run in."""
-        self._store = store
+        self._compactions = compactions
         self._cache = cache
-        self._workers = workers
         self._background = background
-        self._new_nonce = new_nonce
-        self._holds = Holds(store, uuid7, new_nonce)
         self._loop = asyncio.get_running_loop()
         self._under_way: set[tuple[str, Digest]] = set()
 
@@ -72,16 +64,15 @@ class Compactions:
         Raises:
             Unavailable, OutcomeUnknown: the store or Redis fails; a collector resolves the marks.
         """
-        steps = Compaction(self._store, self._holds, self._new_nonce, tenant, digest)
-        store = self._workers.store
+        steps = self._compactions.of(tenant, digest)
         async with self._cache.changing(tenant, digest, delete=False) as announced:
             try:
-                if not await announced.alone() or not await store(steps.mark):
+                if not await announced.alone() or not await steps.mark():
                     return False
                 if not await _alone(announced):
                     log.info("holds not compacted; others are changing them", tenant=tenant)
                     return False
-                await store(steps.unlink)
+                await steps.unlink()
             except (ConditionFailed, NoSuchKey):
                 return False  # another process was faster
         return True

@@ -10,11 +10,10 @@ from typing import Final
 import structlog
 
 from holdfast.errors import HoldfastError, because
-from holdfast.service.holdings.hold_reading import HoldReading
 from holdfast.service.process.background import Background, end
-from holdfast.service.process.workers import Workers
-from holdfast.storage.holds import Holds
-from holdfast.storage.snapshots import Snapshots, Writing
+from holdfast.service.store.hold_reading import HoldReading
+from holdfast.service.store.holds import AsyncHolds
+from holdfast.service.store.snapshots import AsyncSnapshots, AsyncWriting
 
 log = structlog.get_logger(__name__)
 
@@ -35,9 +34,8 @@ class SnapshotKeeper:
 
     def __init__(
         self,
-        snapshots: Snapshots,
-        holds: Holds,
-        workers: Workers,
+        snapshots: AsyncSnapshots,
+        holds: AsyncHolds,
         background: Background,
         clock: Callable[[], float],
     ) -> None:
@@ -46,13 +44,11 @@ class SnapshotKeeper:
         Args:
             snapshots: the snapshots in the store.
             holds: the holds in the store.
-            workers: run blocking calls.
             background: runs the writing.
             clock: in s, never set back.
         """
         self._snapshots = snapshots
         self._holds = holds
-        self._workers = workers
         self._background = background
         self._clock = clock
         self._begun: dict[str, float] = {}
@@ -60,7 +56,7 @@ class SnapshotKeeper:
 
     def reading(self, tenant: str) -> HoldReading:
         """Returns a reading for a List; when it ends, it decides whether a snapshot is written."""
-        return HoldReading(tenant, self._holds, self._workers, self._snapshots, self._consider)
+        return self._holds.reading(tenant, self._consider)
 
     def _consider(self, reading: HoldReading) -> None:
         if not reading.large or reading.fetched < max(LEAST, reading.listed / SHARE):
@@ -81,14 +77,12 @@ class SnapshotKeeper:
         """
         writing = None
         try:
-            writing = await self._workers.store(self._snapshots.begin, tenant)
-            reading = HoldReading(
-                tenant, self._holds, self._workers, self._snapshots, abreast=ABREAST
-            )
+            writing = await self._snapshots.begin(tenant)
+            reading = self._holds.reading(tenant, abreast=ABREAST)
             async for loaded in reading.batches():
                 found = [named for holds in loaded for named in holds]
-                await self._workers.bulk(writing.add, found)
-            await self._workers.bulk(writing.finish)
+                await writing.add(found)
+            await writing.finish()
         except HoldfastError as error:
             log.debug("snapshot of holds not written", tenant=tenant, reason=because(error))
             if writing is not None:
@@ -96,9 +90,9 @@ class SnapshotKeeper:
             return False
         return True
 
-    async def _give_up(self, writing: Writing) -> None:
+    async def _give_up(self, writing: AsyncWriting) -> None:
         with suppress(HoldfastError):  # a collector removes the rest
-            await self._workers.bulk(writing.give_up)
+            await writing.give_up()
 
     async def close(self) -> None:
         """Cancels the snapshot under way, which isn't worth waiting for."""

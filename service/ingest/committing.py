@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from holdfast.digests import Digest
 from holdfast.errors import Aborted, AlreadyExists, DataLoss, FailedPrecondition, because
-from holdfast.service.ingest.commit import FrozenCommit
 from holdfast.service.ingest.freeze import prepare
+from holdfast.service.ingest.frozen import FrozenCommit
 from holdfast.service.ingest.open_ingest import OpenIngest
 from holdfast.service.ingest.phases import Phase
 from holdfast.service.ingest.seal import read_back, seal
@@ -81,10 +81,10 @@ async def _digest(ingest: OpenIngest, expected: Digest | None) -> Digest:
     algorithm = expected.algorithm if expected else "sha256"
     if not stream.multipart:
         body = await stream.body()
-        return await path.workers.hash(Digest.of, body, algorithm)
+        return await path.hashing.hash(Digest.of, body, algorithm)
     if ingest.phase is Phase.OPEN:
         try:
-            await seal(path, ingest.commits, ingest.lease, stream)
+            await seal(path, ingest.lease, stream)
         except (DataLoss, InvalidPart, NoSuchUpload) as error:
             await ingest.drop()
             raise Aborted(
@@ -119,7 +119,7 @@ async def _freeze(
         block_sums=b"",
         nonce=path.new_nonce(),
     )
-    if not path.absences.recent(digest):
+    if not ingest.catalogue.absences.recent(digest):
         own = None if stream.multipart else replace(record, block_sums=stream.block_sums())
         await ingest.look_for(digest, own)
     if stream.multipart and await _adopt(ingest, record, labels, now_ns):
@@ -150,7 +150,7 @@ async def _adopt(ingest: OpenIngest, record: Record, labels: dict[str, str], now
     if adopted:
         ingest.become(Phase.COMMITTED)
         ingest.stream.discard_tail()
-        ingest.commits.discard_upload(ingest.stream.data_key, ingest.stream.upload_id)
+        ingest.path.discards.upload(ingest.stream.data_key, ingest.stream.upload_id)
     return adopted
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from holdfast.service.ingest.commit import FrozenCommit, as_stored
+from holdfast.service.ingest.frozen import FrozenCommit, as_stored
 from holdfast.service.ingest.part_stream import PartStream
 from holdfast.storage.records import INLINE_LIMIT, Record
 

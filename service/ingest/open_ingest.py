@@ -161,7 +161,7 @@ class OpenIngest:
         await path.ingests.restart(self.lease, old.data_key, fresh, path.now_ns())
         old.discard_tail()
         await old.close()
-        self.commits.discard_upload(old.data_key, old.upload_id)
+        path.discards.upload(old.data_key, old.upload_id)
         total, expected = self.declared.total, self.declared.expected
         ingest = Ingest(self.ref, fresh, total=total, expected=str(expected) if expected else "")
         self.stream = PartStream(path, self.lease, ingest, total)
@@ -192,9 +192,7 @@ class OpenIngest:
         now = self.path.clock()
         if expected is None or (self._checked == expected and now - self._checked_at < ABSENCE_TTL):
             return
-        if await self.catalogue.held(self.tenant, expected) and (
-            own is None or await self.path.workers.store(self.path.blobs.agrees, own)
-        ):
+        if await self.catalogue.held(self.tenant, expected, own):
             await self.drop()
             raise already_held(expected)
         self._checked, self._checked_at = expected, now

@@ -110,11 +110,12 @@ class Tails:
         """
         writing, path = self._writing, self._writing.path
         key, old = tail_key(path.new_name()), buffer.tail
-        async with path.upload_slots.slot() as slot:
+
+        def body() -> bytes:
             writing.check_lease()
-            body = buffer.body()
-            await path.workers.send((slot,), path.store.put, key, body)
-        path.stored(len(body))
+            return buffer.body()
+
+        await path.sender.put(key, body)
         tail = SavedTail(
             key=key,
             size=buffer.size,
@@ -160,10 +161,10 @@ class Tails:
         """
         path = self._writing.path
         try:
-            body = (await path.workers.bulk(path.store.get, buffer.tail)).body
+            body = (await path.store.get(buffer.tail)).body
             self._compare(buffer, body)
         except DataLoss:
-            body = (await path.workers.bulk(path.store.get, buffer.tail)).body
+            body = (await path.store.get(buffer.tail)).body
             self._compare(buffer, body)
         return body
 
@@ -174,6 +175,4 @@ class Tails:
 
     def discard(self, key: str) -> None:
         """Deletes a tail that no checkpoint names any more, in the background."""
-        if key:
-            path = self._writing.path
-            path.background.start(path.workers.store(path.store.delete, key))
+        self._writing.path.discards.tail(key)

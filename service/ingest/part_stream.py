@@ -23,7 +23,7 @@ from holdfast.service.ingest.write_path import WritePath
 from holdfast.service.ingest.writing import INLINE_HASHING, Writing
 from holdfast.storage import blocks
 from holdfast.storage.keys import data_key
-from holdfast.storage.own_data import NEVER_SEEN, Sight
+from holdfast.storage.own_data import NEVER_SEEN
 from holdfast.storage.port import MAX_PARTS
 from holdfast.storage.records import INLINE_LIMIT
 
@@ -252,13 +252,12 @@ class PartStream:
         self._early = self._writing.begin(self._put_single)
 
     async def _put_single(self) -> None:
-        path = self._path
-        async with path.upload_slots.slot() as slot:
+        def body() -> bytes:
             self._writing.check_lease()
-            body, sent = self._buffer.body(), path.blobs.clock()
-            written = await path.workers.send((slot,), path.store.put, self.data_key, body)
-        path.stored(len(body))
-        self._uploads.begun, self.sight = written.date, Sight(sent, written.etag)
+            return self._buffer.body()
+
+        written, self.sight = await self._path.completion.put(self.data_key, body)
+        self._uploads.begun = written.date
 
     async def _settle_early(self) -> None:
         """Undoes the early last part, because more bytes come after the declared total."""

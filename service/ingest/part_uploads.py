@@ -135,21 +135,16 @@ class PartUploads:
     async def _store(self, part: Outgoing) -> StoredPart:
         writing, path = self._writing, self._writing.path
         upload = await self._ensure_upload()
-        async with path.upload_slots.slot() as slot:
+
+        def body() -> Body:
             writing.check_lease()
             # A full part is sent in the pieces in which it came. A short one is copied into one
             # piece, which stays in the buffer, because more bytes may come after all.
-            body: Body = part.buffer.body() if not part.full else part.buffer.take()
-            stored = await path.workers.send(
-                (part.room, slot),
-                path.store.put_part,
-                writing.data_key,
-                upload,
-                part.number,
-                body,
-                part.sums,
-            )
-        path.stored(stored.size)
+            return part.buffer.take() if part.full else part.buffer.body()
+
+        stored = await path.sender.put_part(
+            writing.data_key, upload, part.number, body, sums=part.sums, held=(part.room,)
+        )
         return StoredPart(stored.etag, stored.size, part.sums)
 
     async def _ensure_upload(self) -> str:
@@ -157,9 +152,7 @@ class PartUploads:
         if not self.upload_id:
             path = self._writing.path
             if self._creation is None:
-                self._creation = begin(
-                    path.workers.store(path.store.create_upload, self._writing.data_key)
-                )
+                self._creation = begin(path.store.create_upload(self._writing.data_key))
             upload = await wait_for_end(self._creation)
             self.upload_id, self.begun = upload.id, upload.date
         return self.upload_id
@@ -216,8 +209,4 @@ class PartUploads:
         await self.settle()
         creation, self._creation = self._creation, None
         if creation and not self._named:
-            self._writing.path.background.start(self._drop(creation))
-
-    async def _drop(self, creation: asyncio.Task[Upload]) -> None:
-        path, upload = self._writing.path, await creation
-        await path.workers.store(path.store.abort_upload, self._writing.data_key, upload.id)
+            self._writing.path.discards.unnamed(self._writing.data_key, creation)

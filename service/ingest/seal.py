@@ -11,14 +11,14 @@ import hashlib
 from holdfast.coordination.changes import Sealed
 from holdfast.coordination.leases import Lease
 from holdfast.digests import Digest
-from holdfast.service.ingest.commit import Commits, as_stored
+from holdfast.service.ingest.frozen import as_stored
 from holdfast.service.ingest.part_stream import PartStream
 from holdfast.service.ingest.write_path import WritePath
 from holdfast.storage import blocks
 from holdfast.storage.records import Record, State
 
 
-async def seal(path: WritePath, commits: Commits, lease: Lease, stream: PartStream) -> None:
+async def seal(path: WritePath, lease: Lease, stream: PartStream) -> None:
     """Completes the object of an upload, so that it can be read.
 
     Raises:
@@ -29,7 +29,7 @@ async def seal(path: WritePath, commits: Commits, lease: Lease, stream: PartStre
     """
     await stream.finish()
     parts = tuple(as_stored(stream.parts))
-    stream.sight = await commits.complete_upload(stream.data_key, stream.upload_id, parts)
+    stream.sight = await path.completion.complete_upload(stream.data_key, stream.upload_id, parts)
     await path.ingests.save(lease, stream.data_key, Sealed(), path.now_ns())
 
 
@@ -51,8 +51,6 @@ async def read_back(path: WritePath, stream: PartStream, algorithm: str) -> Dige
         nonce="",
     )
     for block in blocks.spans(sealed):
-        body = await path.workers.bulk(
-            blocks.fetch_surely, path.store, sealed, block.index, path.misread
-        )
-        await path.workers.hash(running.update, body)
+        body = await path.store.block(sealed, block.index)
+        await path.hashing.hash(running.update, body)
     return Digest(algorithm, running.hexdigest())

@@ -185,7 +185,7 @@ class Session:
                 self._progress.declared()
             ingest.declared = replace(ingest.declared, expected=expected)
             ingest.stream.use_algorithm(expected.algorithm)
-        if not (final and self._path.absences.recent(expected)):
+        if not (final and ingest.catalogue.absences.recent(expected)):
             await ingest.look_for(expected)
 
     async def _write(self, message: Message) -> None:

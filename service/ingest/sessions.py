@@ -15,6 +15,7 @@ from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.ingest.commit import Commits
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.write_path import WritePath
+from holdfast.service.process.background import Background
 
 log = structlog.get_logger(__name__)
 
@@ -36,10 +37,13 @@ RECONNECT: Final = 1.0
 class Sessions:
     """The write streams of this process."""
 
-    def __init__(self, path: WritePath, commits: Commits, catalogue: Catalogue) -> None:
+    def __init__(
+        self, path: WritePath, commits: Commits, catalogue: Catalogue, background: Background
+    ) -> None:
         self._path = path
         self._commits = commits
         self._catalogue = catalogue
+        self._background = background
         self._open: set[Session] = set()
         self._writing: dict[tuple[str, str], Session] = {}
         self.draining = False
@@ -76,7 +80,7 @@ class Sessions:
 
         However the task ends, and even if it never begins, the stream's resources are released.
         """
-        closing = self._path.background.carry(session.close())
+        closing = self._background.carry(session.close())
         closing.add_done_callback(lambda _: self._ended(session))
         return closing
 

@@ -23,10 +23,10 @@ from typing import Final
 import structlog
 
 from holdfast.coordination.ingest import Turn
+from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import AlreadyExists
-from holdfast.service.ingest.commit_path import CommitPath
 from holdfast.storage.records import Record
 
 log = structlog.get_logger(__name__)
@@ -37,17 +37,24 @@ FIRST_PAUSE: Final = 0.02
 """Seconds until Redis is asked again; doubled each time, up to `LONGEST_PAUSE`."""
 LONGEST_PAUSE: Final = 0.25
 
-Held = Callable[[str, Digest], Awaitable[bool]]
+Held = Callable[[str, Digest, Record | None], Awaitable[bool]]
 Ask = Callable[[Turn | None], Awaitable[Turn | None]]
 
 
 class Turns:
     """Acquires the turns of digests for the commits of one frontend."""
 
-    def __init__(self, path: CommitPath, held: Held) -> None:
-        """Begins without a turn; `held` returns whether a tenant holds an undamaged digest."""
-        self._path = path
+    def __init__(self, ingests: Ingests, held: Held, clock: Callable[[], float]) -> None:
+        """Begins without a turn.
+
+        Args:
+            ingests: the ingests in Redis.
+            held: returns whether a tenant holds a digest, as `Catalogue.held` does.
+            clock: in s, never set back.
+        """
+        self._ingests = ingests
         self._held = held
+        self._clock = clock
 
     async def freeze(self, lease: Lease, record: Record, encode: Callable[[bool], str]) -> bool:
         """Freezes a commit in its turn; returns whether the commit is sure.
@@ -62,7 +69,7 @@ class Turns:
             Aborted: the lease or the ingest is lost.
             Unavailable: Redis or the store can't be reached.
         """
-        path, ingests, frozen = self._path, self._path.ingests, encode(True)
+        ingests, frozen = self._ingests, encode(True)
         digest, data_key = record.digest, record.data_key
 
         async def ask(seen: Turn | None) -> Turn | None:
@@ -70,9 +77,7 @@ class Turns:
 
         async def held() -> bool:
             # If the record describes other bytes, those of this commit repair it.
-            return await self._held(lease.tenant, digest) and await path.workers.store(
-                path.blobs.agrees, record
-            )
+            return await self._held(lease.tenant, digest, record)
 
         if await self._take(lease.tenant, digest, ask, held):
             return True
@@ -86,20 +91,20 @@ class Turns:
             AlreadyExists: another commit made the tenant hold the digest.
             Unavailable: Redis or the store can't be reached.
         """
-        tenant, ingests = lease.tenant, self._path.ingests
+        tenant, ingests = lease.tenant, self._ingests
 
         async def ask(seen: Turn | None) -> Turn | None:
             return await ingests.take_turn(tenant, digest, data_key, seen)
 
         async def held() -> bool:
-            return await self._held(tenant, digest)
+            return await self._held(tenant, digest, None)
 
         return await self._take(tenant, digest, ask, held)
 
     async def _take(
         self, tenant: str, digest: Digest, ask: Ask, held: Callable[[], Awaitable[bool]]
     ) -> bool:
-        clock, pause, seen = self._path.clock, FIRST_PAUSE, None
+        clock, pause, seen = self._clock, FIRST_PAUSE, None
         deadline = clock() + PATIENCE
         while (turn := await ask(seen)) is not None:
             if turn.ended:

@@ -10,14 +10,13 @@ from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.leases import Leases
 from holdfast.coordination.releases import Releases
 from holdfast.errors import FailedPrecondition
-from holdfast.service.holdings.absences import Absences
 from holdfast.service.ingest.budget import BufferBudget
-from holdfast.service.ingest.upload_slots import UploadSlots
-from holdfast.service.process.background import Background
-from holdfast.service.process.workers import Workers
-from holdfast.storage.blobs import Blobs
+from holdfast.service.ingest.completion import Completion
+from holdfast.service.ingest.discards import Discards
+from holdfast.service.process.workers import Hashing
+from holdfast.service.store.port import AsyncStore, Sender
 from holdfast.storage.keys import NewName
-from holdfast.storage.port import MAX_PARTS, ObjectStore
+from holdfast.storage.port import MAX_PARTS
 from holdfast.storage.records import BLOCK_SIZE
 
 MIB: Final = 2**20
@@ -40,30 +39,41 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class WritePath:
-    """The parts from which ingest sessions are put together.
+    """What the streams of one process share on their way to the store.
 
-    `hashed` counts bytes that were hashed, and `stored` bytes that were sent to the store.
-    `misread` counts blocks that were damaged in one reading and good in a second one.
+    Attributes:
+        store: has parts, tails and data objects.
+        sender: sends them.
+        completion: puts single objects, and completes uploads.
+        ingests: the ingests in Redis.
+        leases: the rights to write, which are renewed.
+        releases: of leases that are owed.
+        discards: drops uploads and tails.
+        hashing: the threads that hash.
+        budget: of the bytes in buffers.
+        limits: of each stream.
+        now_ns: the time, in ns since 1970.
+        clock: in s, never set back.
+        new_name: makes names of objects.
+        new_nonce: makes nonces of leases and records.
+        hashed: counts bytes that were hashed.
     """
 
-    store: ObjectStore
-    blobs: Blobs
+    store: AsyncStore
+    sender: Sender
+    completion: Completion
     ingests: Ingests
     leases: Leases
     releases: Releases
-    absences: Absences
-    workers: Workers
-    background: Background
+    discards: Discards
+    hashing: Hashing
     budget: BufferBudget
-    upload_slots: UploadSlots
     limits: Limits
     now_ns: Callable[[], int]
     clock: Callable[[], float]
     new_name: NewName
     new_nonce: NewName
     hashed: Callable[[int], None]
-    stored: Callable[[int], None]
-    misread: Callable[[], None]
 
     def choose_part_size(self, total: int, received: int = 0) -> int:
         """Bytes of a part for a blob of `total` bytes (0: unknown).

@@ -143,7 +143,7 @@ class Writing:
         if stop - start <= INLINE_HASHING:
             return self.digest_at_once(data, start, stop)
         try:
-            summed = await self.path.workers.hash(self._digest, data, start, stop)
+            summed = await self.path.hashing.hash(self._digest, data, start, stop)
         except BaseException as error:
             # The thread may go on hashing: the hash and the offset no longer belong together.
             self.fail(error)

@@ -10,16 +10,16 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import structlog
 
-from holdfast.deadlines import current, unbounded, within
+from holdfast.deadlines import Deadline, begin, tighten
 from holdfast.errors import Unavailable
 from holdfast.service.process.permits import Permit
 
@@ -37,6 +37,19 @@ would wait for a core behind them. This acts within one container only, because 
 containers by their shares."""
 
 
+class Hashing(Protocol):
+    """Threads that hash, which is all that most of this program needs of `Workers`."""
+
+    async def hash(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Runs a call that computes with the GIL released."""
+        ...
+
+
 class Workers:
     """Two bounded pools of threads: one waits for the store, one hashes."""
 
@@ -50,7 +63,7 @@ class Workers:
             hash_threads: how many threads hash.
             call_deadline: seconds that a small call to the store may take; None: no limit.
         """
-        self._call_deadline = call_deadline
+        self._small = partial(tighten, call_deadline)
         self._store = ThreadPoolExecutor(store_threads, "store")
         self._store_threads = store_threads
         self._asked = 0
@@ -63,46 +76,42 @@ class Workers:
         """How many calls wait for one of the store's threads."""
         return max(0, self._asked - self._store_threads)
 
-    async def store(
+    def store(
         self,
         call: Callable[Parameters, Result],
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
-    ) -> Result:
+    ) -> Coroutine[Any, Any, Result]:
         """Runs a small call to the object store; its deadline includes the wait for a thread.
 
         Raises:
             Unavailable: the deadline of this call, or of the RPC that it serves, has passed.
         """
-        with within(self._call_deadline):
-            return await self._in_time(partial(call, *args, **kwargs))
+        return self._in_time(partial(call, *args, **kwargs), self._small)
 
-    async def patient(
+    def patient(
         self,
         call: Callable[Parameters, Result],
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
-    ) -> Result:
+    ) -> Coroutine[Any, Any, Result]:
         """Runs a call without a deadline, whatever the deadline of its caller.
 
         The call is bounded only by how long the store may be silent.
         """
-        with unbounded():
-            return await self._in_time(partial(call, *args, **kwargs))
+        return self._in_time(partial(call, *args, **kwargs), _unbound)
 
-    async def bulk(
+    def bulk(
         self,
         call: Callable[Parameters, Result],
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
-    ) -> Result:
+    ) -> Coroutine[Any, Any, Result]:
         """Runs a call that moves a part or a block; some threads are always left for other calls.
 
         The call may take as long as bytes move.
         """
-        await self._bulk.acquire()
-        with unbounded():
-            return await self._in_time(partial(call, *args, **kwargs), self._bulk.release)
+        return self.send((), call, *args, **kwargs)
 
     async def send(
         self,
@@ -122,26 +131,32 @@ class Workers:
             for release in releases:
                 release()
             raise
-        with unbounded():
-            return await self._in_time(
-                partial(call, *args, **kwargs), self._bulk.release, *releases
-            )
+        return await self._in_time(
+            partial(call, *args, **kwargs), _unbound, self._bulk.release, *releases
+        )
 
-    async def _in_time(self, call: Callable[[], Result], *gives_back: Callable[[], None]) -> Result:
-        """Runs a call in a thread, under the deadline that is in force here.
+    async def _in_time(
+        self,
+        call: Callable[[], Result],
+        bound: Callable[[], Deadline | None],
+        *gives_back: Callable[[], None],
+    ) -> Result:
+        """Runs a call in a thread, under a deadline.
 
         A call that has begun ends by itself, because its requests know the deadline. A call that
         still waits for a thread when the deadline passes never begins.
 
         Args:
             call: the call that blocks.
+            bound: sets, in the call's context, the deadline from this moment on.
             gives_back: called when no thread is busy with the call any more, however it ended.
         """
-        loop, deadline, overdue = asyncio.get_running_loop(), current(), False
+        loop, context, overdue = asyncio.get_running_loop(), copy_context(), False
+        deadline = context.run(bound)
         self._asked += 1
         running: Future[Result] | None = None
         try:
-            running = started = self._store.submit(copy_context().run, call)
+            running = started = self._store.submit(context.run, call)
 
             def expire() -> None:
                 nonlocal overdue
@@ -211,6 +226,10 @@ class Workers:
 def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None], _: Future[Any]) -> None:
     with suppress(RuntimeError):  # the loop is closed, so nobody needs the count
         loop.call_soon_threadsafe(call)
+
+
+def _unbound() -> None:
+    begin(None)
 
 
 def _yield_to_others() -> None:

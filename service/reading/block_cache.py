@@ -11,16 +11,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from holdfast.deadlines import unbounded
-from holdfast.service.process.workers import Workers
 from holdfast.service.reading.disk_cache import DiskCache
 from holdfast.service.reading.pace import Pace
-from holdfast.storage import blocks
-from holdfast.storage.port import ObjectStore
+from holdfast.service.store.port import AsyncStore
 from holdfast.storage.records import BLOCK_SIZE, Record, block_count
 from holdfast.tasks import begin, failure, wait_for_end
 
@@ -45,29 +42,22 @@ class BlockCache:
 
     def __init__(
         self,
-        store: ObjectStore,
-        workers: Workers,
+        store: AsyncStore,
         budget: int,
         fetches: int,
         disk: DiskCache | None = None,
-        *,
-        misread: Callable[[], None] = lambda: None,
     ) -> None:
         """Makes an empty cache.
 
         Args:
             store: has the data objects.
-            workers: run the fetches.
             budget: bytes of blocks that may be kept.
             fetches: how many blocks are fetched concurrently.
             disk: is asked for a block before the block is fetched.
-            misread: called, in a thread, for a block that was intact when it was fetched again.
         """
         self._store = store
-        self._workers = workers
         self._budget = budget
         self._disk = disk
-        self._misread = misread
         self._slots = asyncio.Semaphore(fetches)
         self._blocks: OrderedDict[BlockId, bytes] = OrderedDict()
         self._size = 0
@@ -120,9 +110,7 @@ class BlockCache:
             found = await self._disk.read(record, index) if self._disk else None
             if found is not None:
                 return found
-            body = await self._workers.bulk(
-                blocks.fetch_surely, self._store, record, index, self._misread
-            )
+            body = await self._store.block(record, index)
             if self._disk:
                 self._disk.write(record, index, body)
             return body

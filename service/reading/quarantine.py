@@ -23,11 +23,11 @@ import structlog
 from holdfast.coordination.hold_cache import HoldCache
 from holdfast.errors import HoldfastError, because
 from holdfast.service.process.background import Background
-from holdfast.service.process.workers import Workers
+from holdfast.service.store.records import AsyncRecords
+from holdfast.service.store.tenants import AsyncTenants
 from holdfast.storage.damage import KnownDamage
-from holdfast.storage.port import ObjectStore
-from holdfast.storage.records import LostRace, Record, Records, State
-from holdfast.storage.tenants import holding_tenants
+from holdfast.storage.quarantine import Mark
+from holdfast.storage.records import Record
 
 log = structlog.get_logger(__name__)
 
@@ -38,21 +38,17 @@ PERIOD: Final = 3600.0
 """Seconds over which marks are counted."""
 AGAIN: Final = 30.0
 """Seconds after which a failed mark is retried, if the damage is met again."""
-ATTEMPTS: Final = 3
-"""Attempts to mark a record that changes meanwhile."""
 
 
 class Outcome(StrEnum):
-    """What was done about damage that was found."""
+    """What was done about damage that was found: what became of the mark, or why there is none."""
 
-    MARKED = "marked"
-    MARKED_BEFORE = "marked_before"
-    """A scrub or another frontend has marked the record a moment ago."""
-    CHANGED = "changed"
-    """The record now names other bytes, or is gone."""
+    MARKED = Mark.MARKED
+    MARKED_BEFORE = Mark.MARKED_BEFORE
+    CHANGED = Mark.CHANGED
     HELD_BACK = "held_back"
     """This process has marked too many records in the last hour."""
-    FAILED = "failed"
+    FAILED = Mark.FAILED
     """The mark couldn't be written."""
 
 
@@ -62,35 +58,31 @@ class Quarantine:
     def __init__(
         self,
         *,
-        store: ObjectStore,
+        records: AsyncRecords,
+        tenants: AsyncTenants,
         cache: HoldCache,
         known: KnownDamage,
-        workers: Workers,
         background: Background,
         counted: Callable[[Outcome], None],
-        new_nonce: Callable[[], str],
         clock: Callable[[], float],
     ) -> None:
         """Puts it together.
 
         Args:
-            store: has the records.
+            records: the records of digests.
+            tenants: those whose caches must forget.
             cache: the cache of holds, which must forget marked digests.
             known: remembers the damage that was found.
-            workers: run blocking calls.
             background: runs the walk that makes caches forget.
             counted: called with each outcome.
-            new_nonce: makes nonces for records.
             clock: monotonic, in s.
         """
-        self._store = store
-        self._records = Records(store)
+        self._records = records
+        self._tenants = tenants
         self._cache = cache
         self._known = known
-        self._workers = workers
         self._background = background
         self._counted = counted
-        self._new_nonce = new_nonce
         self._clock = clock
         self._marks: deque[float] = deque()
         self._held_back = False
@@ -136,7 +128,7 @@ class Quarantine:
         self._marks.append(self._clock())
         outcome = Outcome.FAILED
         try:
-            outcome = await self._workers.store(self._mark, record)
+            outcome = Outcome(await self._records.mark_damaged(record))
         except HoldfastError as error:
             log.warning(
                 "damage not marked; only this frontend remembers it",
@@ -161,23 +153,6 @@ class Quarantine:
         self._held_back = not allowed
         return allowed
 
-    def _mark(self, record: Record) -> Outcome:
-        seen = self._records.read(record.digest)
-        for _ in range(ATTEMPTS):
-            if seen is None or not seen.record.same_bytes(record):
-                return Outcome.CHANGED
-            if seen.record.state is State.CORRUPT:
-                return Outcome.MARKED_BEFORE
-            if not seen.record.readable:
-                return Outcome.CHANGED
-            try:
-                self._records.mark_corrupt(seen, self._new_nonce())
-            except LostRace as race:
-                seen = race.current
-            else:
-                return Outcome.MARKED
-        return Outcome.FAILED
-
     async def _walk(self) -> None:
         """Makes all caches forget the marked digests.
 
@@ -187,8 +162,7 @@ class Quarantine:
         try:
             while self._outdated:
                 settled = list(self._outdated)
-                tenants = holding_tenants(self._store)
-                while (tenant := await self._workers.store(next, tenants, None)) is not None:
+                async for tenant in self._tenants.holding():
                     await self._cache.void(tenant)
                 del self._outdated[: len(settled)]
                 for record in settled:

@@ -10,11 +10,11 @@ from typing import Final
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, NotFound, OutOfRange, Unavailable
 from holdfast.service.holdings.catalogue import Catalogue
-from holdfast.service.process.workers import Workers
 from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.quarantine import Quarantine
+from holdfast.service.store.records import AsyncRecords
 from holdfast.storage.port import NoSuchKey
-from holdfast.storage.records import BLOCK_SIZE, Record, Records, State
+from holdfast.storage.records import BLOCK_SIZE, Record, State
 
 RECORD_TTL: Final = 30.0
 """Seconds for which a cached record is trusted: bytes never change, but a record can be marked
@@ -27,9 +27,8 @@ RECORD_OVERHEAD: Final = 1024
 class RecordCache:
     """Records that were read recently, within a byte budget."""
 
-    def __init__(self, records: Records, workers: Workers, clock: Callable[[], float]) -> None:
+    def __init__(self, records: AsyncRecords, clock: Callable[[], float]) -> None:
         self._records = records
-        self._workers = workers
         self._clock = clock
         self._kept: OrderedDict[Digest, tuple[float, Record]] = OrderedDict()
         self._size = 0
@@ -46,7 +45,7 @@ class RecordCache:
         found = None if fresh else self.cached(digest)
         if found is not None:
             return found
-        seen = await self._workers.store(self._records.read, digest)
+        seen = await self._records.read(digest)
         self._drop(digest)
         if seen is None or not seen.record.readable:
             # A commit may heal it at any moment, so it isn't cached.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 
 from holdfast import deadlines
 
@@ -71,4 +72,19 @@ async def test_a_task_that_bounds_itself() -> None:
         return deadlines.current() is not None
 
     assert await asyncio.create_task(bounded())
+    assert deadlines.current() is None
+
+
+def test_a_context_that_is_bounded_more_tightly() -> None:
+    """Bounding a context again never makes its deadline later, and leaves others as they were."""
+    context = copy_context()
+    assert context.run(deadlines.tighten, None) is None
+    first = context.run(deadlines.tighten, 600.0)
+    assert first is not None
+    assert context.run(deadlines.tighten, 900.0) is first
+    assert context.run(deadlines.tighten, None) is first
+    second = context.run(deadlines.tighten, 300.0)
+    assert second is not None
+    assert second.seconds == 300.0
+    assert context.run(deadlines.current) is second
     assert deadlines.current() is None

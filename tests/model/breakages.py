@@ -17,6 +17,7 @@ from holdfast.service.collector.deletes import BrokenDeletes
 from holdfast.service.collector.holds import list_holds
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.ingest.commit import Commits
+from holdfast.service.ingest.completion import Completion
 from holdfast.storage.blobs import Blobs
 from holdfast.storage.compaction import Compaction
 from holdfast.storage.holds import Holds, merged
@@ -92,10 +93,10 @@ def announce_late(patch: Patch) -> None:
     async def late(
         catalogue: Catalogue, tenant: str, digest: Digest, _patience: float | None = None
     ) -> None:
-        keys = catalogue._holds.mark(tenant, digest)
+        keys = await catalogue._holds.mark(tenant, digest)
         async with catalogue._cache.changing(tenant, digest, delete=True) as announced:
             await announced.confirm()
-            catalogue._holds.unlink(keys)
+            await catalogue._holds.unlink(keys)
 
     patch.setattr(Catalogue, "delete", late)
 
@@ -128,21 +129,20 @@ def no_hold(patch: Patch) -> None:
 
 
 def data_after(patch: Patch) -> None:
-    carry_out, complete = Commits.carry_out, Commits._complete
+    carry_out, complete = Commits.carry_out, Completion.complete
     todo: list[Any] = []
 
-    async def later(commits: Commits, frozen: Any, body: Any) -> OwnData:
+    async def later(completion: Completion, frozen: Any, body: Any) -> OwnData:
         todo.append((frozen, body))
-        path = commits._path
-        return OwnData(commits._lifetime(path.store.now()), Sight(path.blobs.clock()))
+        return OwnData(completion._lifetime(completion._store.now()), Sight(completion._clock()))
 
     async def late(commits: Commits, *arguments: Any) -> Any:
         done = await carry_out(commits, *arguments)
         for frozen, body in todo:
-            await complete(commits, frozen, body)
+            await complete(commits._completion, frozen, body)
         return done
 
-    patch.setattr(Commits, "_complete", later)
+    patch.setattr(Completion, "complete", later)
     patch.setattr(Commits, "carry_out", late)
 
 

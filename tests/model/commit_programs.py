@@ -177,7 +177,7 @@ def after_record(rules: Rules, completing: Call, making: Call) -> Reading:
 
 
 def complete(rules: Rules, key: str, kind: str, first: bool) -> Reading:
-    """`Commits._complete`: "ok", "gone" or no reply, for the bytes."""
+    """`Completion.complete`: "ok", "gone" or no reply, for the bytes."""
     if kind == "inline" or (kind == "early" and first):
         return OK
     if kind == "parts":
@@ -191,7 +191,7 @@ def complete(rules: Rules, key: str, kind: str, first: bool) -> Reading:
 
 
 def complete_upload(rules: Rules, key: str) -> Reading:
-    """`Commits.complete_upload`: after no reply, or a failure, it looks what has happened."""
+    """`Completion.complete_upload`: after no reply, or a failure, it looks what has happened."""
     for _attempt in range(ATTEMPTS):
         reply = yield Request("complete_upload", "data", key)
         if reply == OK or (reply == UNKNOWN and not rules.looks_after_complete):

@@ -42,7 +42,7 @@ def read(rules: Rules, name: str) -> Program:
 
 
 def mark(rules: Rules, key: str, name: str) -> Reading:
-    """`Quarantine._mark`: reads the record again, and marks it if it still names those bytes."""
+    """`mark_damaged`: reads the record again, and marks it if it still names those bytes."""
     seen = yield Request("get", "record")
     for attempt in range(ATTEMPTS):
         if seen is None or seen.state not in READABLE:

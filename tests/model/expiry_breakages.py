@@ -34,9 +34,9 @@ def look_first(patch: Patch) -> None:
         async with catalogue._cache.changing(tenant, digest, delete=True) as announced:
             if not gone():
                 return False
-            keys = catalogue._holds.mark(tenant, digest)
+            keys = await catalogue._holds.mark(tenant, digest)
             await announced.confirm()
-            catalogue._holds.unlink(keys)
+            await catalogue._holds.unlink(keys)
         return True
 
     patch.setattr(Catalogue, "give_up", hasty)

@@ -9,7 +9,6 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.digests import Digest
-from holdfast.service.reading.quarantine import Outcome, Quarantine
 from holdfast.service.scrub.brake import Brake
 from holdfast.service.scrub.caches import Caches
 from holdfast.service.scrub.examination import Examiner
@@ -17,7 +16,8 @@ from holdfast.service.scrub.inspection import Inspector
 from holdfast.service.scrub.pace import Pace
 from holdfast.service.scrub.report import Report
 from holdfast.storage import blocks
-from holdfast.storage.keys import record_key
+from holdfast.storage.keys import NewName, record_key
+from holdfast.storage.quarantine import Mark
 from holdfast.storage.records import LostRace, Record, Records, Seen, State, new_nonce
 from tests.model.damage_programs import read, scrub
 from tests.model.programs import Call
@@ -151,17 +151,17 @@ def mark_what_was_read(patch: Patch) -> None:
             kept[digest] = read_record(records, digest)
         return kept[digest]
 
-    def mark(quarantine: Quarantine, record: Record) -> Outcome:
+    def mark(records: Records, record: Record, _new_nonce: NewName) -> Mark:
         seen = kept[record.digest]
         assert seen
         try:
-            quarantine._records.mark_corrupt(seen, "n")
+            records.mark_corrupt(seen, "n")
         except LostRace:
-            return Outcome.CHANGED
-        return Outcome.MARKED
+            return Mark.CHANGED
+        return Mark.MARKED
 
     patch.setattr(Records, "read", read_once)
-    patch.setattr(Quarantine, "_mark", mark)
+    patch.setattr("holdfast.service.store.records.mark_damaged", mark)
 
 
 @pytest.mark.parametrize("breaks", [believe_at_once, mark_without_comparing, mark_what_was_read])

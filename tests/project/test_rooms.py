@@ -55,3 +55,19 @@ def test_the_ways_lead_through_files_that_are_there() -> None:
         name for name in named if not ((SERVICE / name).is_file() or (ROOT / name).is_file())
     ]
     assert missing == []
+
+
+OF_THE_STORE: Final = r"\bWorkers\b|\bworkers\.(store|bulk|send|patient)\b"
+COMPOSING: Final = {"core.py", "doctor.py", "process/workers.py"}
+"""These make the threads, and hand them to the room `store`."""
+
+
+def test_only_one_room_has_threads_wait_for_the_store() -> None:
+    """No room but `store` runs calls in the threads that wait for the store, or knows of them."""
+    knowing = {
+        str(path.relative_to(SERVICE))
+        for path in SERVICE.rglob("*.py")
+        if re.search(OF_THE_STORE, path.read_text("utf-8"))
+    }
+    assert knowing >= COMPOSING
+    assert {name for name in knowing - COMPOSING if not name.startswith("store/")} == set()

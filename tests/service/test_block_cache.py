@@ -10,8 +10,10 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
+from holdfast.service.process.permits import nothing
 from holdfast.service.process.workers import Workers
 from holdfast.service.reading.block_cache import TRACKED, BlockCache
+from holdfast.service.store.threads import Threads
 from holdfast.storage import blocks
 from holdfast.storage.port import NoSuchKey, ObjectStore
 from holdfast.storage.records import BLOCK_SIZE, Record, State
@@ -52,7 +54,7 @@ def stored(store: ObjectStore | CountingStore, data: bytes, key: str = KEY) -> R
 
 def cache_of(store: CountingStore, workers: Workers, blocks_kept: int = 4) -> BlockCache:
     """A cache of a few blocks."""
-    return BlockCache(store, workers, blocks_kept * BLOCK_SIZE, 4)
+    return BlockCache(Threads(store, workers, nothing), blocks_kept * BLOCK_SIZE, 4)
 
 
 async def test_one_fetch_for_all(counting: CountingStore, workers: Workers, fill: Fill) -> None:

@@ -9,7 +9,7 @@ from grpc import StatusCode
 
 from holdfast.digests import Digest
 from holdfast.protos import content_pb2 as pb
-from holdfast.service.holdings.hold_reading import LIST_BATCH
+from holdfast.service.store.hold_reading import LIST_BATCH
 from holdfast.storage.keys import record_key
 from holdfast.storage.records import FORMAT
 from tests.service.conftest import Fill

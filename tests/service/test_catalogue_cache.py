@@ -53,11 +53,11 @@ class Away(HoldCache):
 def catalogue(core: Core, cache: HoldCache, time: list[float]) -> Catalogue:
     """A catalogue over another cache, and a clock that shows the first of `time`."""
     return Catalogue(
-        blobs=core.blobs,
-        holds=core.holds,
+        blobs=core.store.blobs,
+        holds=core.store.holds,
+        damage=core.damage,
         cache=cache,
-        absences=core.absences,
-        workers=core.workers,
+        absences=core.catalogue.absences,
         shared=False,
         now_ns=lambda: 0,
         clock=lambda: time[0],
@@ -83,7 +83,7 @@ async def test_what_is_gone_is_forgotten(core: Core, store: ObjectStore, unique:
     World(store).commit(unique, BODY)
     await core.catalogue.info(unique, DIGEST)
     assert (await _remembered(core, unique)).entry is not None
-    seen = core.records.read(DIGEST)
+    seen = await core.store.records.read(DIGEST)
     assert seen is not None
     core.damage.note(seen.record)
     with pytest.raises(NotFound):

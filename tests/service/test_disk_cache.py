@@ -18,11 +18,13 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from holdfast.errors import ConfigurationError, Unavailable
+from holdfast.service.process.permits import nothing
 from holdfast.service.process.workers import Workers
 from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.block_files import BlockFiles
 from holdfast.service.reading.disk_cache import MOST_WRITING, REST, DiskCache, look
 from holdfast.service.settings import Settings
+from holdfast.service.store.threads import Threads
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import BLOCK_SIZE, Record
 from tests.service.conftest import Fill
@@ -52,8 +54,7 @@ class Bench:
         disk = DiskCache(files, lambda: self.now, self.patience)
         self.stack.push_async_callback(disk.close)
         await disk.start()
-        store: Any = self.store
-        memory = BlockCache(store, self.workers, in_memory, 8, disk)
+        memory = BlockCache(Threads(self.store, self.workers, nothing), in_memory, 8, disk)
         self.stack.push_async_callback(memory.close)
         cache = Cache(memory, disk)
         await cache.settled()

@@ -19,8 +19,9 @@ from holdfast.digests import Digest
 from holdfast.filters import Filter
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.holdings.catalogue import Catalogue
-from holdfast.service.holdings.hold_reading import LIST_BATCH
 from holdfast.service.process.workers import Workers
+from holdfast.service.store.hold_reading import LIST_BATCH
+from holdfast.service.store.holds import AsyncHolds
 from holdfast.storage.holds import Hold, Holds
 from holdfast.storage.kept_holds import KeptHolds
 from holdfast.storage.keys import hold_digest, hold_prefix, tenant_prefix, uuid7
@@ -137,10 +138,10 @@ def catalogue_on(store: Any, workers: Workers, budget: int) -> Catalogue:
     unused: Any = None
     return Catalogue(
         blobs=unused,
-        holds=Holds(store, uuid7, new_nonce, KeptHolds(budget)),
+        holds=AsyncHolds(Holds(store, uuid7, new_nonce, KeptHolds(budget)), workers),
+        damage=unused,
         cache=unused,
         absences=unused,
-        workers=workers,
         shared=True,
         now_ns=unused,
         clock=unused,

@@ -102,7 +102,7 @@ async def opened(
 
 async def all_threads_are_free(frontend: Frontend) -> bool:
     """Whether as many calls as there are threads can be under way at once."""
-    workers = frontend.running.frontend.catalogue._workers
+    workers = frontend.running.frontend.catalogue._blobs._workers
     barrier = threading.Barrier(THREADS)
     await asyncio.gather(*(workers.patient(barrier.wait, 30.0) for _ in range(THREADS)))
     return workers.queued == 0

@@ -31,9 +31,10 @@ def store(folder_store: ObjectStore) -> CountingStore:
 
 def passes(frontend: Frontend, seconds: float) -> None:
     """Lets time pass by the clock that a frontend's sights of data count by."""
-    blobs = frontend.running.frontend.commits._path.blobs
+    commits = frontend.running.frontend.commits
+    blobs, completion = commits._blobs._blobs, commits._completion
     clock = blobs.clock
-    blobs.clock = lambda: clock() + seconds
+    blobs.clock = completion._clock = lambda: clock() + seconds
 
 
 async def put_early(client: Tenant, data: bytes) -> Stream:

@@ -21,7 +21,7 @@ from holdfast.service.ingest.writing import Writing
 from holdfast.storage.port import ObjectStore
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, eventually, refused, sha256
-from tests.service.writers import MIB, Bench, bench, commit, stat, stream_of, write
+from tests.service.writers import MIB, Bench, bench, commit, stat, stream_of, workers_of, write
 from tests.stores.counting import CountingStore
 
 SIZE = 9 * MIB
@@ -153,16 +153,17 @@ class Scene:
 
     async def slot(self) -> asyncio.Task[Any]:
         """COMMIT waits for a slot, all of which are in use."""
-        slots = self.desk.path.upload_slots
-        in_use = [slots.slot() for _ in range(slots.allowed)]
-        for slot in in_use:
-            await slot.__aenter__()
+        slots = self.desk.slots
+        in_use = [await slots.acquire() for _ in range(slots.allowed)]
         await write(self.session, self.body)
         task = asyncio.create_task(commit(self.session))
         await eventually(lambda: len(slots._waiting) == 2)
-        task.add_done_callback(
-            lambda _: [asyncio.ensure_future(slot.__aexit__(None, None, None)) for slot in in_use]
-        )
+
+        def leave(_: object) -> None:
+            for slot in in_use:
+                slot.release()
+
+        task.add_done_callback(leave)
         return task
 
     async def adopt(self) -> asyncio.Task[Any]:
@@ -239,8 +240,8 @@ async def test_a_message_ends(
     valve.open()
     await closing
     await eventually(lambda: desk.whole and not desk.frontend.background)
-    assert desk.path.upload_slots._under_way == 0
-    assert not desk.path.workers._bulk.locked()
+    assert desk.slots._under_way == 0
+    assert not workers_of(desk.path)._bulk.locked()
     assert await next_desk.read(sha256(body)) == body
 
 
@@ -258,7 +259,7 @@ async def test_its_end(
     following = await next_desk.open()
     await write(following, body)
     valve.open()
-    await eventually(lambda: desk.path.upload_slots._under_way == 0)
+    await eventually(lambda: desk.slots._under_way == 0)
     assert (await stat(following)).digest == sha256(body)
 
 
@@ -283,10 +284,8 @@ async def test_a_process_that_was_stopped(desk: Bench, counted: CountingStore, b
     session = await desk.open()
     await write(session, body[:MIB])
     stream = stream_of(session)
-    slots, lease, calls = desk.path.upload_slots, session.lease, len(counted.calls)
-    in_use = [slots.slot() for _ in range(slots.allowed)]
-    for slot in in_use:
-        await slot.__aenter__()
+    slots, lease, calls = desk.slots, session.lease, len(counted.calls)
+    in_use = [await slots.acquire() for _ in range(slots.allowed)]
     works: list[Awaitable[None]] = [
         stream._uploads.send_full(PartBuffer([memoryview(body)], SIZE), stream.share.cut()),
         stream.put_single(),
@@ -296,7 +295,7 @@ async def test_a_process_that_was_stopped(desk: Bench, counted: CountingStore, b
     await eventually(lambda: len(slots._waiting) == 3)
     lease.deadline = lease.clock()  # no timer has fired, as when the process was just continued
     for slot in in_use:
-        await slot.__aexit__(None, None, None)
+        slot.release()
     await sending
     await stream._uploads.settle()
     assert [name for name, _ in counted.calls[calls:] if name.startswith("put")] == []

@@ -9,9 +9,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from holdfast.service.process.permits import nothing
 from holdfast.service.process.workers import Workers
 from holdfast.service.reading.block_cache import MAX_AHEAD, BlockCache
 from holdfast.service.reading.pace import GRACE, MOVING, REACH, SHARE, Pace, Reading
+from holdfast.service.store.threads import Threads
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import BLOCK_SIZE
 from tests.coordination.fleet import Clock
@@ -134,7 +136,7 @@ async def test_each_block_is_fetched_once(folder_store: ObjectStore, fill: Fill,
     """Readers of differing speeds, one of them slow, have each block fetched once."""
     counting, workers = CountingStore(folder_store), Workers(8, 1)
     budget = (MAX_AHEAD + 1 + ROOM) * BLOCK_SIZE
-    cache = BlockCache(counting, workers, budget, 4)
+    cache = BlockCache(Threads(counting, workers, nothing), budget, 4)
     cache.pace = Pace(ROOM, Clock())
     record = stored(counting, fill(24 * BLOCK_SIZE))
     chance = random.Random(seed)  # noqa: S311 -- speeds, no secret

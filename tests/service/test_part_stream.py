@@ -164,7 +164,7 @@ async def test_an_object_that_is_too_short_is_no_commit(
     record = live()
     folder_store.put(record.data_key, BODY[:-1])
     with pytest.raises(Aborted, match="the commit says"):
-        await desk.frontend.commits._find_whole(record, "")
+        await desk.frontend.commits._completion._find_whole(record, "")
 
 
 async def test_only_the_last_tail_stays(desk: Bench, folder_store: ObjectStore, fill: Fill) -> None:
@@ -537,7 +537,7 @@ async def test_a_slot_is_taken_until_its_thread_is_free(
 ) -> None:
     """An upload that nobody waits for any more counts as one until the store has answered."""
     sending: list[str] = []
-    go, slots = threading.Event(), desk.path.upload_slots
+    go, slots = threading.Event(), desk.slots
 
     def hang(operation: str, key: str) -> None:
         if operation in {"put", "put_part"}:

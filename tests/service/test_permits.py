@@ -21,6 +21,7 @@ from holdfast.storage.port import ObjectStore
 from tests.service.cancelling import Steps
 from tests.service.conftest import Fill
 from tests.service.fleet import eventually, sha256
+from tests.service.writers import slots_of, workers_of
 
 MIB = 2**20
 PART = 8 * MIB
@@ -87,7 +88,7 @@ class Ground:
         """All that is held, each by its name."""
         frontend = self.running.frontend
         path, cache = frontend.sessions._path, frontend.reader._cache
-        budget, slots, workers = path.budget, path.upload_slots, path.workers
+        budget, slots, workers = path.budget, slots_of(path), workers_of(path)
         intake = frontend.intake
         redis: Any = self.running.redis
         looked_up = frontend.catalogue._cache
@@ -117,7 +118,7 @@ class Ground:
     def note(self) -> None:
         """Remembers how many there are of what tells only how many are left."""
         frontend = self.running.frontend
-        self._bulk = frontend.sessions._path.workers._bulk._value
+        self._bulk = workers_of(frontend.sessions._path)._bulk._value
         self._fetches = frontend.reader._cache._slots._value
 
 

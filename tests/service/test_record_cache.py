@@ -10,6 +10,7 @@ import pytest
 from holdfast.digests import Digest
 from holdfast.service.process.workers import Workers
 from holdfast.service.reading.reader import RECORD_OVERHEAD, RECORD_TTL, RecordCache
+from holdfast.service.store.records import AsyncRecords
 from holdfast.storage.keys import record_key
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import Records, State, new_nonce
@@ -37,7 +38,9 @@ async def desk(folder_store: ObjectStore) -> AsyncIterator[Desk]:
     """A cache that knows of nothing yet."""
     store, workers = CountingStore(folder_store), Workers(2, 1)
     records = Records(store)
-    one: Desk = Desk(store, records, RecordCache(records, workers, lambda: one.now))
+    one: Desk = Desk(
+        store, records, RecordCache(AsyncRecords(records, workers, new_nonce), lambda: one.now)
+    )
     yield one
     await workers.close(10.0)
 

@@ -335,7 +335,7 @@ async def test_watching_can_be_cancelled(redis_url: str, turns: int) -> None:
     """The wait for lost leases ends when it is told to, even in the middle of subscribing."""
     client = open_client(redis_url)
     path = SimpleNamespace(ingests=Ingests(client, Scripts(client), "me"))
-    sessions = Sessions(cast("Any", path), cast("Any", None), cast("Any", None))
+    sessions = Sessions(cast("Any", path), *[cast("Any", None)] * 3)
     watching = asyncio.create_task(sessions.watch_lost())
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -365,7 +365,7 @@ async def test_watching_survives_errors() -> None:
     path = SimpleNamespace(
         ingests=SimpleNamespace(watch_lost=subscribe), leases=SimpleNamespace(revoke=taken.append)
     )
-    sessions = Sessions(cast("Any", path), cast("Any", None), cast("Any", None))
+    sessions = Sessions(cast("Any", path), *[cast("Any", None)] * 3)
     watching = asyncio.create_task(sessions.watch_lost(pause=0.0))
     await eventually(lambda: taken)
     await asyncio.sleep(0)

@@ -13,8 +13,10 @@ from holdfast.service.ingest.part_stream import PartStream
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.write_messages import Action, Message, Reply
 from holdfast.service.ingest.write_path import WritePath
+from holdfast.service.process.workers import Workers
 from holdfast.service.rpc.content import Frontend
 from holdfast.service.settings import Settings
+from holdfast.service.store.upload_slots import UploadSlots
 from holdfast.storage.port import ObjectStore
 
 MIB = 2**20
@@ -31,6 +33,11 @@ class Bench:
     def path(self) -> WritePath:
         """What its writers share."""
         return self.frontend.sessions._path
+
+    @property
+    def slots(self) -> UploadSlots:
+        """Its upload slots."""
+        return slots_of(self.path)
 
     @property
     def whole(self) -> bool:
@@ -60,6 +67,19 @@ async def bench(
     chosen = {"buffer_budget": 32 * MIB, "suspend_grace": 20.0, **settings}
     async with run_frontend(Settings(**chosen), store, redis_url) as running:
         yield Bench(running.frontend, tenant)
+
+
+def slots_of(path: WritePath) -> UploadSlots:
+    """The upload slots that a frontend's writers share."""
+    sender: Any = path.sender
+    slots: UploadSlots = sender._inner._slots
+    return slots
+
+
+def workers_of(path: WritePath) -> Workers:
+    """The threads of a frontend."""
+    assert isinstance(path.hashing, Workers)
+    return path.hashing
 
 
 def stream_of(session: Session) -> PartStream:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import Aborted, OutcomeUnknown, Unavailable
-from holdfast.storage.blobs import Outcome
+from holdfast.storage.blobs import Holding, Outcome
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.keys import DELETING, data_key, hold_prefix, record_key, uuid7
 from holdfast.storage.own_data import Lifetime, OwnData, Sight
@@ -509,3 +509,27 @@ def test_commit_that_dies(folder_store: FolderStore, step: int) -> None:
         commit(shop_on(Dies(folder_store)), record)
     assert commit(shop_on(folder_store), record) is Outcome.CREATED
     assert shop_on(folder_store).blobs.held("a", DIGEST) is not None
+
+
+# -- what a tenant holds, and whether anybody has it
+
+
+def test_looking_for_what_nobody_has(folder_store: FolderStore) -> None:
+    """A digest without a record costs one request, and is known to be absent."""
+    counting = CountingStore(folder_store)
+    assert shop_on(counting).blobs.find("a", DIGEST, NOW) == Holding(known=False)
+    assert counting.calls == [("get", RECORD)]
+
+
+def test_looking_for_what_others_have(folder_store: FolderStore) -> None:
+    """What only others hold is known; the tenant gets a hold only if it is asked for."""
+    shop = shop_on(folder_store)
+    commit(shop, stored(folder_store), "b")
+    assert shop.blobs.find("a", DIGEST) == Holding(known=True)
+    assert not shop.holds.find("a", DIGEST)
+    found = shop.blobs.find("a", DIGEST, NOW + 1)
+    assert found.known
+    assert found.info is not None
+    assert found.info.created_at_ns == NOW + 1
+    assert len(shop.holds.find("a", DIGEST)) == 1
+    assert shop.blobs.find("a", DIGEST, NOW + 2) == found

@@ -15,6 +15,7 @@ from holdfast.coordination.scripts import Scripts
 from holdfast.coordination.target import place
 from holdfast.service.pairing import Pairing
 from holdfast.service.process.workers import Workers
+from holdfast.service.store.pairing import AsyncPaired
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.keys import uuid7
 from holdfast.storage.pairing import Kept, Paired, look
@@ -59,9 +60,8 @@ class Site:
         self.stack.push_async_callback(close_client, client)
         self.stack.push_async_callback(workers.close, 10.0)
         return Pairing(
-            store or self.store,
+            AsyncPaired(store or self.store, workers),
             Identity(client, Scripts(client)),
-            workers,
             place=place(url),
             by=name or uuid7(),
             new_name=new_nonce,

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from holdfast.digests import Digest
 from holdfast.errors import PermissionDenied, ResourceExhausted, Unavailable
-from holdfast.service.holdings.hold_reading import FETCHED, HoldReading
 from holdfast.service.holdings.snapshots import LEAST, PAUSE, SnapshotKeeper
 from holdfast.service.process.background import Background
 from holdfast.service.process.workers import Workers
+from holdfast.service.store.hold_reading import FETCHED, HoldReading
+from holdfast.service.store.holds import AsyncHolds
+from holdfast.service.store.snapshots import AsyncSnapshots
 from holdfast.storage.holds import Hold, Holds, merged
 from holdfast.storage.kept_holds import KeptHolds
 from holdfast.storage.keys import DELETING, hold_digest, uuid7
@@ -66,7 +68,10 @@ class Reader:
         self.holds = Holds(store, uuid7, new_nonce, KeptHolds(budget))
         self.snapshots = Snapshots(store, new_nonce)
         self.keeper = SnapshotKeeper(
-            self.snapshots, self.holds, workers, self.background, lambda: self.now
+            AsyncSnapshots(self.snapshots, workers),
+            AsyncHolds(self.holds, workers, self.snapshots),
+            self.background,
+            lambda: self.now,
         )
 
     async def list(self, tenant: str = "a") -> list[Info]:

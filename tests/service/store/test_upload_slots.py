@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.service.ingest.upload_slots import UploadSlots
+from holdfast.service.process.permits import Permit
+from holdfast.service.store.upload_slots import UploadSlots
 
 
 class Store:
@@ -18,28 +18,26 @@ class Store:
     def __init__(self, most: int) -> None:
         self.asked = 0
         self.slots = UploadSlots(most, lambda: self.asked)
-        self.parts: list[AbstractAsyncContextManager[object]] = []
+        self.parts: list[Permit] = []
 
     async def begin(self, count: int = 1) -> None:
         """Begins parts."""
         for _ in range(count):
-            slot = self.slots.slot()
             async with asyncio.timeout(1):
-                await slot.__aenter__()
-            self.parts.append(slot)
+                self.parts.append(await self.slots.acquire())
 
     async def end(self, count: int = 1, *, throttled: bool = False) -> None:
         """Parts are through; before each the store may have asked for less."""
         for _ in range(count):
             self.asked += throttled
-            await self.parts.pop(0).__aexit__(None, None, None)
+            self.parts.pop(0).release()
 
 
 async def test_at_most_so_many() -> None:
     """No more than are configured are under way, and those that wait get their turn in order."""
     store = Store(2)
     await store.begin(2)
-    waiting = [asyncio.create_task(store.slots.slot().__aenter__()) for _ in range(2)]
+    waiting = [asyncio.create_task(store.slots.acquire()) for _ in range(2)]
     await asyncio.sleep(0)
     assert [turn.done() for turn in waiting] == [False, False]
     await store.end()
@@ -88,7 +86,7 @@ async def test_fewer_are_let_in_after_a_cut() -> None:
     """Those who wait stay outside until so many are through as are too many."""
     store = Store(4)
     await store.begin(4)
-    waiting = asyncio.create_task(store.slots.slot().__aenter__())
+    waiting = asyncio.create_task(store.slots.acquire())
     await asyncio.sleep(0)
     await store.end(2, throttled=True)
     assert not waiting.done()
@@ -100,7 +98,7 @@ async def test_a_turn_that_nobody_takes() -> None:
     """One that is cancelled in the moment of its turn hands it on."""
     store = Store(1)
     await store.begin()
-    first, second = (asyncio.create_task(store.slots.slot().__aenter__()) for _ in range(2))
+    first, second = (asyncio.create_task(store.slots.acquire()) for _ in range(2))
     await asyncio.sleep(0)
     await store.end()
     first.cancel()

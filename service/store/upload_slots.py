@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 
 from holdfast.service.process.permits import Permit
@@ -41,25 +40,20 @@ class UploadSlots:
         """How many parts may be under way now."""
         return int(self._allowed)
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[Permit]:
-        """Waits for a slot, and holds it during the block, unless the block hands it on."""
-        await self._acquire()
-        slot = Permit(partial(self._free, self._cuts))
-        try:
-            yield slot
-        finally:
-            slot.release()
+    async def acquire(self) -> Permit:
+        """Waits for a slot, and returns it."""
+        if not self._waiting and self._under_way < self.allowed:
+            self._under_way += 1
+        else:
+            await self._turn()
+        return Permit(partial(self._free, self._cuts))
 
     def _free(self, cuts: int) -> None:
         self._under_way -= 1
         self._learn(cuts)
         self._hand_out()
 
-    async def _acquire(self) -> None:
-        if not self._waiting and self._under_way < self.allowed:
-            self._under_way += 1
-            return
+    async def _turn(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:

@@ -8,14 +8,15 @@ A hold in memory or in a snapshot is used only if it has the listed key and ETag
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Final
 
 from holdfast.service.process.workers import Workers
-from holdfast.storage.holds import Holds, Named
+from holdfast.storage.holds import Holds, Named, merged
 from holdfast.storage.port import Entry
 from holdfast.storage.snapshots import Snapshot, Snapshots
+from holdfast.values import Info
 
 Group = list[Entry]
 """The listed entries below one digest."""
@@ -92,6 +93,21 @@ class HoldReading:
         """
         while batch := await self._workers.store(self._next):
             yield await asyncio.gather(*map(self._load, batch))
+
+    async def matching(self, matches: Callable[[Info], bool]) -> AsyncIterator[list[Info]]:
+        """Yields what is held and matches, in batches, in order of digest; none of them is empty.
+
+        Raises:
+            as `batches`.
+        """
+
+        def chosen(loaded: Iterable[Loaded]) -> list[Info]:
+            # In a thread: clients choose the patterns, so matching may take a while.
+            return [info for info in map(merged, filter(None, loaded)) if matches(info)]
+
+        async for loaded in self.batches():
+            if found := await self._workers.store(chosen, loaded):
+                yield found
 
     def end(self) -> None:
         """Ends the reading, whether all was read or not."""
