@@ -85,7 +85,7 @@ class Lease:
         Raises:
             Aborted: the lease is lost.
         """
-        if self.lost:
+        if self.ended or self.clock() >= self.deadline:
             raise lost(self.ref)
 
     def guard(self) -> Guard:
@@ -105,7 +105,7 @@ class Lease:
 
 
 class Guard:
-    """A block of one task that is cancelled when a lease is lost.
+    """A block of one task that is cancelled when a lease is lost; blocks may follow each other.
 
     Raises:
         Aborted: the lease is lost; on entry too.
@@ -123,7 +123,7 @@ class Guard:
     def __enter__(self) -> None:
         self._lease.check()
         self._task = task = asyncio.current_task()
-        self._before = task.cancelling() if task else 0
+        self._before, self._cancelled = task.cancelling() if task else 0, False
         self._guards.add(self)
 
     def cancel(self) -> None:

@@ -9,7 +9,7 @@ began it logs what should be logged.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -27,10 +27,10 @@ def failure(task: asyncio.Task[Any]) -> BaseException | None:
     return None if task.cancelled() else task.exception()
 
 
-async def wait_for_end(task: asyncio.Task[Result]) -> Result:
+def wait_for_end(task: asyncio.Task[Result]) -> Awaitable[Result]:
     """Waits for a task, which continues even if the caller is cancelled.
 
     Raises:
         whatever the task raises.
     """
-    return await asyncio.shield(task)
+    return asyncio.shield(task)

@@ -133,7 +133,7 @@ class Share:
     def work(self) -> None:
         """Begins the frontend's turn, during which the stream isn't made to spill."""
         if self.resting_since is not None:
-            self.rested += self._budget.now() - self.resting_since
+            self.rested += self._budget.clock() - self.resting_since
             self.resting_since = None
 
     def due(self, since: float) -> float:
@@ -169,16 +169,12 @@ class BufferBudget:
         self.size = size
         self.free = size
         self._spawn = spawn
-        self._clock = clock
+        self.clock = clock
         self._waiting: list[_Ask] = []
         self._shares: set[Share] = set()
         self._spilling: set[Share] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.spills = 0
-
-    def now(self) -> float:
-        """The time, in s of a clock that is never set back."""
-        return self._clock()
 
     @property
     def waiting(self) -> int:
@@ -192,7 +188,7 @@ class BufferBudget:
 
     def join(self, holder: Holder) -> Share:
         """Makes a share for a stream."""
-        share = Share(self, holder, self._clock())
+        share = Share(self, holder, self.clock())
         self._shares.add(share)
         return share
 
@@ -232,7 +228,7 @@ class BufferBudget:
                 f"{self.size}; raise it"
             )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        ask = _Ask(share, amount, max(rest, 0), self._clock(), turn)
+        ask = _Ask(share, amount, max(rest, 0), self.clock(), turn)
         self._waiting.append(ask)
         self._hand_out()
         try:
@@ -252,7 +248,7 @@ class BufferBudget:
 
     def rests(self, share: Share) -> None:
         """Records that it is a stream's client's turn."""
-        share.resting_since = self._clock()
+        share.resting_since = self.clock()
         if self._waiting and self._timer is None:
             self.relieve()
 
@@ -291,7 +287,7 @@ class BufferBudget:
             self._timer = None
         if not self._waiting:
             return
-        now = self._clock()
+        now = self.clock()
         head = next((ask for ask in self._waiting if ask.share.held), self._waiting[0])
         lacking = self._lacks(head) - sum(share.spillable for share in self._spilling)
         due = []

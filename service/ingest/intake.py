@@ -42,7 +42,7 @@ class Intake:
         """
         self.size = size
         self.free = size
-        self._clock = clock
+        self.clock = clock
         self._waiting: deque[tuple[int, Admission, asyncio.Future[None]]] = deque()
         self._reading: dict[Admission, float] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -51,10 +51,6 @@ class Intake:
     def waiting(self) -> int:
         """How many streams wait."""
         return len(self._waiting)
-
-    def now(self) -> float:
-        """The time, in s of a monotonic clock."""
-        return self._clock()
 
     def stream(self) -> Admission:
         """Makes a share for one stream, which has no bytes yet."""
@@ -78,19 +74,18 @@ class Intake:
             raise
 
     def _admit(self, admission: Admission, amount: int) -> None:
-        self._take(admission, amount)
+        self.free += admission.taken - amount
+        admission.taken = amount
         if amount:
-            self._reading[admission] = self.now()
+            self._reading[admission] = self.clock()
 
     def came(self, admission: Admission, amount: int) -> None:
         """Records that a message arrived, perhaps of another size than was requested."""
         self._reading.pop(admission, None)
-        self._take(admission, amount)
-        self._hand_out()
-
-    def _take(self, admission: Admission, amount: int) -> None:
         self.free += admission.taken - amount
         admission.taken = amount
+        if self._waiting:
+            self._hand_out()
 
     def _hand_out(self) -> None:
         while self._waiting and self._waiting[0][0] <= self.free:
@@ -100,7 +95,7 @@ class Intake:
                 future.set_result(None)
         if self._waiting and self._reading and not self._timer:
             loop, silent_at = asyncio.get_running_loop(), self._silent_for_longest()[1] + SILENCE
-            self._timer = loop.call_later(max(0.0, silent_at - self.now()), self.lend)
+            self._timer = loop.call_later(max(0.0, silent_at - self.clock()), self.lend)
 
     def _silent_for_longest(self) -> tuple[Admission, float]:
         return next(iter(self._reading.items()))  # they are in the order of admission
@@ -112,7 +107,7 @@ class Intake:
             self._timer = None
         while self._waiting and self._reading:
             admission, since = self._silent_for_longest()
-            if self.now() - since < SILENCE:
+            if self.clock() - since < SILENCE:
                 break
             admission.slow = True
             self.came(admission, 0)
@@ -145,13 +140,13 @@ class Admission:
         elif lacking is not None and lacking >= 0:  # less: the declaration was wrong
             expected = min(expected, lacking)
         await self._intake.ask(self, expected)
-        self._asked = self._intake.now()
+        self._asked = self._intake.clock()
 
     def came(self, size: int, *, promised: int = 0) -> None:
         """Records a message of `size` bytes of data; the buffers have room for `promised`."""
         if size:
             self._largest = max(size, self._largest or 0)
-        self.slow = self._intake.now() - self._asked >= SILENCE
+        self.slow = self._intake.clock() - self._asked >= SILENCE
         self._intake.came(self, max(0, size - promised))
 
     def handled(self) -> None:

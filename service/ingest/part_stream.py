@@ -20,7 +20,7 @@ from holdfast.service.ingest.hashing import new_hash
 from holdfast.service.ingest.part_buffer import PartBuffer, Tails
 from holdfast.service.ingest.part_uploads import PartUploads
 from holdfast.service.ingest.write_path import WritePath
-from holdfast.service.ingest.writing import INLINE_HASHING, Writing
+from holdfast.service.ingest.writing import Writing
 from holdfast.storage import blocks
 from holdfast.storage.keys import data_key
 from holdfast.storage.own_data import NEVER_SEEN
@@ -137,30 +137,27 @@ class PartStream:
         self._writing.check()
         if self._closed:
             await self._reopen_closed()
-        await self._settle_early()
-        taken = begin
-        while taken < len(data):
-            taken = await self._receive_piece(data, taken)
-
-    async def _receive_piece(self, data: bytes, start: int) -> int:
-        """Appends as many bytes as the part has room for; returns where it has stopped."""
-        stop = min(len(data), start + self._room())
-        await self._reserve(stop - start)
-        taken = start
-        try:
-            sums = await self._writing.digest(data, start, stop)
-            self._buffer.append(data, start, stop, sums)
-            taken = stop
-            if self._buffer.size == self._writing.part_size:
-                buffer, self._buffer = self._buffer, PartBuffer()
-                await self._uploads.send_full(buffer, self.share.cut())
-        finally:
-            self._lock.release()
-            self.share.give_back(stop - taken)
-        return taken
+        if self._early:
+            await self._settle_early(self._early)
+        while begin < len(data):
+            stop = min(len(data), begin + self._room())
+            await self._reserve(stop - begin)
+            taken = begin
+            try:
+                sums = await self._writing.digest(data, begin, stop)
+                self._buffer.append(data, begin, stop, sums)
+                taken = stop
+                if self._buffer.size == self._writing.part_size:
+                    buffer, self._buffer = self._buffer, PartBuffer()
+                    await self._uploads.send_full(buffer, self.share.cut())
+            finally:
+                self._lock.release()
+                if taken < stop:
+                    self.share.give_back(stop - taken)
+            begin = stop
 
     def receive_at_once(self, data: bytes, begin: int = 0) -> bool:
-        """Appends a small piece if that needs no waiting; if it returns False, call `receive`.
+        """Appends at most `INLINE_HASHING` bytes if that needs no waiting; else call `receive`.
 
         The piece must not fill its part, the part size must be chosen already, and no last part
         may have been sent early.
@@ -172,8 +169,7 @@ class PartStream:
         size = stop - begin
         writing.check()
         waits = (
-            size > INLINE_HASHING
-            or self._buffer.size + size >= writing.part_size
+            self._buffer.size + size >= writing.part_size
             or self._closed
             or self._early is not None
             or self._buffer.spilled
@@ -201,14 +197,15 @@ class PartStream:
     async def _reserve(self, amount: int) -> None:
         """Waits for buffer space, that of a spilled tail included; returns with the lock held."""
         while True:
-            spilled = self._buffer.spilled
-            await self.share.take(amount + spilled, self._rest(amount))
+            in_memory, spilled = self._buffer.in_memory, self._buffer.spilled
+            if not self.share.take_at_once(amount + spilled):
+                await self.share.take(amount + spilled, self._rest(amount))
             try:
                 await self._lock.acquire()
             except BaseException:
                 self.share.give_back(amount + spilled)
                 raise
-            if spilled == self._buffer.spilled:
+            if self._buffer.in_memory == in_memory:
                 break
             self._lock.release()
             self.share.give_back(amount + spilled)
@@ -259,11 +256,9 @@ class PartStream:
         written, self.sight = await self._path.completion.put(self.data_key, body)
         self._uploads.begun = written.date
 
-    async def _settle_early(self) -> None:
+    async def _settle_early(self, early: asyncio.Task[None]) -> None:
         """Undoes the early last part, because more bytes come after the declared total."""
-        if self._early is None:
-            return
-        await asyncio.wait([self._early])
+        await asyncio.wait([early])
         self._writing.check()
         if self._single_put:
             # The object must never change, so the longer blob gets another key.

@@ -41,7 +41,14 @@ class Outgoing:
 
 
 class PartUploads:
-    """The parts of one stream's upload."""
+    """The parts of one stream's upload.
+
+    Attributes:
+        upload_id: of the upload, "" before there is one.
+        begun: when the data key was first used, in s by the store's clock.
+        parts: those that are stored, in order.
+        next: the number of the part that isn't full yet, from 1.
+    """
 
     def __init__(self, writing: Writing, tails: Tails, ingest: Ingest) -> None:
         self._writing = writing
@@ -52,18 +59,14 @@ class PartUploads:
         if ingest.tail_key and self.last_is_short:
             # The part was sent early, then more bytes came: the tail contains its bytes, too.
             self.parts.pop()
-        self._next = len(self.parts) + 1
+        self.next = len(self.parts) + 1
         self._in_flight = asyncio.Semaphore(writing.path.limits.parts_in_flight)
         # The jobs that have not ended, in order.
         self._jobs: list[asyncio.Task[None]] = []
         self._creation: asyncio.Task[Upload] | None = None
         # Whether Redis may know the upload: then it belongs to the ingest, and isn't dropped here.
         self._named = bool(ingest.upload_id)
-
-    @property
-    def next(self) -> int:
-        """The number of the part that isn't full yet, from 1."""
-        return self._next
+        self._recording: asyncio.Task[None] | None = None
 
     @property
     def last_is_short(self) -> bool:
@@ -100,8 +103,8 @@ class PartUploads:
         return await self._start(self._outgoing(buffer, sums, NONE, full=False))
 
     def _outgoing(self, buffer: PartBuffer, sums: bytes, room: Permit, *, full: bool) -> Outgoing:
-        writing, number = self._writing, self._next
-        self._next += full
+        writing, number = self._writing, self.next
+        self.next += full
         return Outgoing(number, buffer, sums, writing.offset, writing.saved_hash(), full, room)
 
     async def _start(self, part: Outgoing) -> asyncio.Task[None]:
@@ -158,6 +161,14 @@ class PartUploads:
         return self.upload_id
 
     async def _checkpoint(self, part: Outgoing, stored: StoredPart) -> None:
+        """Records a part in Redis, which replies even if this job is cancelled meanwhile.
+
+        The reply says whether the ingest has the upload.
+        """
+        self._recording = begin(self._record(part, stored))
+        await wait_for_end(self._recording)
+
+    async def _record(self, part: Outgoing, stored: StoredPart) -> None:
         writing, path = self._writing, self._writing.path
         checkpoint = Checkpoint(
             offset=part.end,
@@ -168,15 +179,19 @@ class PartUploads:
             hash=part.hash_state,
             full=part.full,
         )
-        self._named = True
-        await path.ingests.checkpoint(
-            writing.lease,
-            writing.data_key,
-            part.number,
-            stored,
-            checkpoint=checkpoint,
-            now_ns=path.now_ns(),
-        )
+        named, self._named = self._named, True
+        try:
+            await path.ingests.checkpoint(
+                writing.lease,
+                writing.data_key,
+                part.number,
+                stored,
+                checkpoint=checkpoint,
+                now_ns=path.now_ns(),
+            )
+        except Aborted:
+            self._named = named  # Redis has refused the checkpoint
+            raise
         self.parts[part.number - 1 :] = [stored]
         writing.durable = part.end
         self._tails.discard(part.buffer.tail)
@@ -207,6 +222,8 @@ class PartUploads:
         """Cancels the parts that are being stored, and drops an upload that no checkpoint names."""
         self.cancel()
         await self.settle()
+        if self._recording:
+            await asyncio.wait([self._recording])
         creation, self._creation = self._creation, None
         if creation and not self._named:
             self._writing.path.discards.unnamed(self._writing.data_key, creation)

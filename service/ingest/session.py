@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import structlog
 
-from holdfast.coordination.leases import Lease
+from holdfast.coordination.leases import Guard, Lease
 from holdfast.digests import Digest
 from holdfast.errors import (
     Aborted,
@@ -36,12 +36,17 @@ from holdfast.service.ingest.phases import Phase
 from holdfast.service.ingest.progress import MOVING, ProgressReport
 from holdfast.service.ingest.write_messages import Action, Message, Reply
 from holdfast.service.ingest.write_path import WritePath
+from holdfast.service.ingest.writing import INLINE_HASHING
 
 log = structlog.get_logger(__name__)
 
 
 class Session:
-    """One stream's writing of one ref. Its calls come one at a time."""
+    """One stream's writing of one ref. Its calls come one at a time.
+
+    Attributes:
+        guard: surrounds waiting for the next message, once it is open: see `Lease.guard`.
+    """
 
     def __init__(
         self, path: WritePath, commits: Commits, catalogue: Catalogue, tenant: str, ref: str
@@ -49,11 +54,12 @@ class Session:
         self._path = path
         self._ingest = OpenIngest(path, commits, catalogue, tenant, ref)
         self._progress = ProgressReport(self._ingest)
-        self._first = True
+        self._first = True  # no message was handled yet
         self._turn = asyncio.Lock()
         self._closing = asyncio.Lock()
         self._closed = False
         self._ended = asyncio.Event()
+        self.guard: Guard
 
     @property
     def phase(self) -> Phase:
@@ -94,6 +100,7 @@ class Session:
             Unavailable: another stream writes it, or Redis or the store can't be reached.
         """
         await self._ingest.open()
+        self.guard = self._ingest.lease.guard()
 
     # -- messages
 
@@ -106,7 +113,21 @@ class Session:
         async with self._turn:
             self._ingest.stream.share.work()
             try:
-                return await self._handle(message)
+                message.check()
+                if self._closed:
+                    ref = shorten(self._ingest.ref)
+                    raise Aborted(f"ref {ref}: this stream has ended; open a new one")
+                with self.guard:
+                    if message.action is Action.ABORT:
+                        return await self._abort()
+                    if message.total or message.expected:
+                        await self._announce(message)
+                    self._first = False
+                    if message.action is not Action.STAT:
+                        await self._write(message)
+                if message.action is Action.COMMIT:
+                    return await self._commit(message)
+                return self._reply(message.action)
             finally:
                 self._ingest.stream.share.rest()
 
@@ -117,6 +138,14 @@ class Session:
         share.work()
         await admission.ask(lacking, promised=share.promised)
         share.rest()
+
+    def promises(self, message: Message) -> bool:
+        """Whether the answer to a message may say what the tenant holds.
+
+        The first message counts as one: nothing is received for a tenant that can't be promised
+        anything.
+        """
+        return self._first or message.action is Action.COMMIT or bool(message.expected)
 
     @property
     def promised(self) -> int:
@@ -135,7 +164,7 @@ class Session:
         """
         plain = (
             message.action is Action.WRITE
-            and message.size
+            and 0 < message.size <= INLINE_HASHING
             and not (message.total or message.expected or message.labels)
         )
         if not plain or self._first or self._closed or self._turn.locked():
@@ -150,24 +179,9 @@ class Session:
         self._progress.moved()
         return self._reply(Action.WRITE)
 
-    async def _handle(self, message: Message) -> Reply:
-        message.check()
-        if self._closed:
-            raise Aborted(f"ref {shorten(self._ingest.ref)}: this stream has ended; open a new one")
-        with self._ingest.lease.guard():
-            if message.action is Action.ABORT:
-                return await self._abort()
-            await self._announce(message)
-            if message.action is not Action.STAT:
-                await self._write(message)
-        if message.action is Action.COMMIT:
-            return await self._commit(message)
-        return self._reply(message.action)
-
     async def _announce(self, message: Message) -> None:
         """Records what a message declares about the whole blob."""
         ingest, final = self._ingest, message.action is Action.COMMIT
-        first, self._first = self._first, False
         if message.total and not final:
             ingest.declared = replace(ingest.declared, total=message.total)
             ingest.stream.total = message.total
@@ -176,7 +190,7 @@ class Session:
             return
         expected, before = Digest.parse(message.expected), ingest.declared.expected
         if not final:
-            if before not in {None, expected} and not first:
+            if before not in {None, expected} and not self._first:
                 raise InvalidArgument(
                     f"expected digest {expected} differs from {before}, which this stream "
                     "declared before"
@@ -189,30 +203,31 @@ class Session:
             await ingest.look_for(expected)
 
     async def _write(self, message: Message) -> None:
-        ingest, stream = self._ingest, self._ingest.stream
-        if message.offset > 0 and message.offset != stream.offset:
+        ingest, offset = self._ingest, self._ingest.stream.offset
+        if message.offset > 0 and message.offset != offset:
             await ingest.answer_repeat(message)
             if message.action is Action.COMMIT and message.expected:
                 await ingest.look_for(Digest.parse(message.expected))
             raise OutOfRange(
                 f"write at offset {message.offset}: ref {shorten(ingest.ref)} is at offset "
-                f"{stream.offset}; continue from there"
+                f"{offset}; continue from there"
             )
-        if message.offset == 0 and stream.offset > 0:
+        if message.offset == 0 and offset > 0:
             if message.size or message.action is Action.WRITE:
                 await ingest.restart()
                 self._progress.declared()
         elif ingest.phase is Phase.SEALED and message.size:
             raise FailedPrecondition(
-                f"ref {shorten(ingest.ref)} is complete with {stream.offset} bytes and can't be "
+                f"ref {shorten(ingest.ref)} is complete with {offset} bytes and can't be "
                 "added to; COMMIT it with the right digest, or WRITE at offset 0"
             )
         if not message.size:
             return
-        await ingest.stream.receive(message.data, message.begin)
+        stream, total = ingest.stream, ingest.declared.total
+        await stream.receive(message.data, message.begin)
         self._progress.moved()
-        if ingest.declared.lacking(ingest.stream.offset) == 0:
-            await ingest.stream.send_early()
+        if total and stream.offset == total:
+            await stream.send_early()
 
     async def _commit(self, message: Message) -> Reply:
         total, digest = await commit(self._ingest, message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from holdfast.digests import Digest
@@ -24,8 +24,8 @@ class Action(Enum):
 class Message:
     """One request of a write stream; sizes are in bytes.
 
-    Its bytes are `data[begin:]`. Before them, `data` has the rest of the message as it came,
-    so that the bytes needn't be copied out of it.
+    Its bytes are `data[begin:]`, `size` of them. Before them, `data` has the rest of the message
+    as it came, so that the bytes needn't be copied out of it.
     """
 
     action: Action
@@ -36,11 +36,10 @@ class Message:
     data: bytes = b""
     begin: int = 0
     labels: Mapping[str, str] | None = None
+    size: int = field(init=False)
 
-    @property
-    def size(self) -> int:
-        """How many bytes it brings."""
-        return len(self.data) - self.begin
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", len(self.data) - self.begin)
 
     def check(self) -> None:
         """Refuses what would be wrong in any state of the ingest.

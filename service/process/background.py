@@ -53,13 +53,13 @@ class Background:
             task.add_done_callback(_log_unheard)
             raise
 
-    async def finish(self, work: Coroutine[Any, Any, Result]) -> Result:
+    def finish(self, work: Coroutine[Any, Any, Result]) -> Coroutine[Any, Any, Result]:
         """Runs `work` as `carry` does, and waits for it.
 
         Raises:
             whatever `work` raises.
         """
-        return await self.wait(self.carry(work))
+        return self.wait(self.carry(work))
 
     def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Runs `work` without a deadline, and without a waiter; an error in it is logged."""

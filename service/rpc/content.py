@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -24,7 +24,7 @@ from holdfast.service.ingest.commit import Commits
 from holdfast.service.ingest.intake import Admission, Intake
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.sessions import Sessions
-from holdfast.service.ingest.write_messages import Message
+from holdfast.service.ingest.write_messages import Message, Reply
 from holdfast.service.listeners import Listener
 from holdfast.service.process.background import Background
 from holdfast.service.process.metrics import Metrics
@@ -73,21 +73,35 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
 
     def _tenant(self, context: Context) -> str:
         metadata = cast("list[tuple[str, str | bytes]]", context.invocation_metadata() or ())
-        tenant = self._listener.tenant_of(metadata)
-        self._frontend.presence.mention(tenant)
-        return tenant
+        return self._listener.tenant_of(metadata)
 
     async def _answer(
-        self, context: Context, rpc: str, work: Coroutine[Any, Any, Response]
+        self,
+        context: Context,
+        rpc: str,
+        work: Callable[[str], Awaitable[Response]],
+        *,
+        promises: bool = False,
     ) -> Response:
-        """Waits for the answer within the call's deadline; an error becomes a status."""
-        deadline = self._frontend.call_deadline
+        """Answers a call within its deadline; an error becomes a status.
+
+        Args:
+            context: of the call.
+            rpc: its name.
+            work: returns the answer to a tenant.
+            promises: whether the answer says what the tenant holds: see `Presence`.
+        """
+        frontend = self._frontend
         try:
-            with self._frontend.overload.admit(rpc), self._frontend.metrics.watch(rpc):
-                async with bounded(rpc, deadline, context.time_remaining()):
-                    return await work
+            with frontend.overload.admit(rpc), frontend.metrics.watch(rpc):
+                async with bounded(rpc, frontend.call_deadline, context.time_remaining()):
+                    tenant = self._tenant(context)
+                    if promises:
+                        async with frontend.presence.promising(tenant):
+                            return await work(tenant)
+                    frontend.presence.mention(tenant)
+                    return await work(tenant)
         except Exception as error:  # noqa: BLE001 -- others' errors are logged and sent as INTERNAL
-            work.close()  # if the call was refused as one too many, its work was never begun
             await self._refuse(context, rpc, error)
 
     async def _refuse(self, context: Context, rpc: str, error: Exception) -> NoReturn:
@@ -104,30 +118,26 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
         """Returns the tenant's hold on one digest."""
 
-        async def work() -> pb.InfoResponse:
-            tenant, digest = self._tenant(context), Digest.parse(request.digest)
-            async with self._frontend.presence.promising(tenant):
-                found = await self._frontend.catalogue.info(tenant, digest)
+        async def work(tenant: str) -> pb.InfoResponse:
+            found = await self._frontend.catalogue.info(tenant, Digest.parse(request.digest))
             return pb.InfoResponse(info=messages.info(found))
 
-        return await self._answer(context, "Info", work())
+        return await self._answer(context, "Info", work, promises=True)
 
     async def Update(self, request: pb.UpdateRequest, context: Context) -> pb.UpdateResponse:
         """Changes the labels of the tenant's hold."""
 
-        async def work() -> pb.UpdateResponse:
-            tenant, digest = self._tenant(context), Digest.parse(request.info.digest)
-            async with self._frontend.presence.promising(tenant):
-                updated = await self._frontend.catalogue.update(
-                    tenant,
-                    digest,
-                    dict(request.info.labels),
-                    list(request.update_mask.paths),
-                    context.time_remaining(),
-                )
+        async def work(tenant: str) -> pb.UpdateResponse:
+            updated = await self._frontend.catalogue.update(
+                tenant,
+                Digest.parse(request.info.digest),
+                dict(request.info.labels),
+                list(request.update_mask.paths),
+                context.time_remaining(),
+            )
             return pb.UpdateResponse(info=messages.info(updated))
 
-        return await self._answer(context, "Update", work())
+        return await self._answer(context, "Update", work, promises=True)
 
     async def List(
         self, request: pb.ListContentRequest, context: Context
@@ -149,12 +159,12 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     async def Delete(self, request: pb.DeleteContentRequest, context: Context) -> Empty:
         """Deletes the tenant's hold."""
 
-        async def work() -> Empty:
-            tenant, digest = self._tenant(context), Digest.parse(request.digest)
+        async def work(tenant: str) -> Empty:
+            digest = Digest.parse(request.digest)
             await self._frontend.catalogue.delete(tenant, digest, context.time_remaining())
             return Empty()
 
-        return await self._answer(context, "Delete", work())
+        return await self._answer(context, "Delete", work)
 
     async def Read(  # type: ignore[override]  # encoded, see `register`
         self, request: pb.ReadContentRequest, context: Context
@@ -163,8 +173,10 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         try:
             with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
                 begin(context.time_remaining())
+                tenant = self._tenant(context)
+                self._frontend.presence.mention(tenant)
                 pieces = self._frontend.reader.read(
-                    self._tenant(context),
+                    tenant,
                     Digest.parse(request.digest),
                     request.offset,
                     request.size,
@@ -181,44 +193,43 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
         """Returns the progress of one ingest."""
 
-        async def work() -> pb.StatusResponse:
-            tenant, ref = self._tenant(context), check_ref(request.ref)
+        async def work(tenant: str) -> pb.StatusResponse:
+            ref = check_ref(request.ref)
             ingest = await self._frontend.ingests.find(tenant, ref)
             if ingest is None:
                 raise NotFound(f"ref {shorten(ref)} not found: nothing is being written under it")
             return pb.StatusResponse(status=messages.status(ingest.status(ingest.live)))
 
-        return await self._answer(context, "Status", work())
+        return await self._answer(context, "Status", work)
 
     async def ListStatuses(
         self, request: pb.ListStatusesRequest, context: Context
     ) -> pb.ListStatusesResponse:
         """Returns the progress of the tenant's ingests."""
 
-        async def work() -> pb.ListStatusesResponse:
+        async def work(tenant: str) -> pb.ListStatusesResponse:
             matches = Filter.parse(request.filters).matches_status
-            return await statuses(self._frontend.ingests.each(self._tenant(context)), matches)
+            return await statuses(self._frontend.ingests.each(tenant), matches)
 
-        return await self._answer(context, "ListStatuses", work())
+        return await self._answer(context, "ListStatuses", work)
 
     async def Abort(self, request: pb.AbortRequest, context: Context) -> Empty:
         """Drops an ingest."""
 
-        async def work() -> Empty:
-            tenant, ref = self._tenant(context), check_ref(request.ref)
-            await self._frontend.commits.abort(tenant, ref)
+        async def work(tenant: str) -> Empty:
+            await self._frontend.commits.abort(tenant, check_ref(request.ref))
             return Empty()
 
-        return await self._answer(context, "Abort", work())
+        return await self._answer(context, "Abort", work)
 
     async def Write(
         self,
-        request_iterator: AsyncIterator[pb.WriteContentRequest],  # noqa: ARG002 -- see `_read`
+        request_iterator: AsyncIterator[pb.WriteContentRequest],  # noqa: ARG002 -- see `_next`
         context: Context,
     ) -> AsyncIterator[pb.WriteContentResponse]:
         """Writes one ref, message by message."""
         session, tenant = None, ""
-        presence, admission = self._frontend.presence, self._frontend.intake.stream()
+        admission = self._frontend.intake.stream()
         try:
             with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
                 # No message may be kept in memory here while the next one is awaited.
@@ -235,10 +246,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
                         session = await self._begin(tenant, message)
                     reply = session.handle_at_once(message)
                     if reply is None:
-                        async with presence.promising(tenant):
-                            reply = await self._carry(session.handle(message))
-                    else:
-                        presence.mention(tenant)
+                        reply = await self._handle(session, tenant, message)
                     self._frontend.metrics.bytes_written(message.size)
                     del message
                     admission.handled()
@@ -259,17 +267,22 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
     async def _next(
         self, context: Context, admission: Admission, session: Session | None
     ) -> Message | None:
-        """Waits for the next message; if the ref is lost meanwhile, the stream ends at once.
+        """Waits for the next message; None at the stream's end.
+
+        The message is read from the context, because gRPC's iterator keeps the previous
+        message, up to 16 MiB, while it waits for the next one.
 
         Raises:
             Aborted: the ref is lost.
         """
         if session is None:
             await admission.ask(None)
-            return await _read(context)
-        with session.lease.guard():
-            await session.admit(admission)
-            return await _read(context)
+            request = await context.read()
+        else:
+            with session.guard:
+                await session.admit(admission)
+                request = await context.read()
+        return None if request is grpc.aio.EOF else wire.read_write_request(request)
 
     async def _begin(self, tenant: str, message: Message) -> Session:
         if not message.ref:
@@ -291,13 +304,18 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
         if not opening.cancelled() and opening.exception() is None:
             self._frontend.sessions.close(opening.result())
 
-    async def _carry(self, work: Coroutine[Any, Any, Response]) -> Response:
-        """Waits for work that runs to its end even if the client goes away.
+    async def _handle(self, session: Session, tenant: str, message: Message) -> Reply:
+        """Has a message carried out to its end, even if the client goes away.
 
         If the work were interrupted, the hash could be left ahead of the offset. Instead,
         what was received is kept.
         """
-        return await self._frontend.background.finish(work)
+        background, presence = self._frontend.background, self._frontend.presence
+        if session.promises(message):
+            async with presence.promising(tenant):
+                return await background.finish(session.handle(message))
+        presence.mention(tenant)
+        return await background.finish(session.handle(message))
 
     async def _close(self, session: Session | None) -> None:
         if session is not None:
@@ -317,13 +335,3 @@ def register(servicer: ContentServicer, server: grpc.aio.Server) -> None:
         ),
     }
     server.add_registered_method_handlers(SERVICE, carriers)
-
-
-async def _read(context: Context) -> Message | None:
-    """Returns the next message of a write stream, or None at its end.
-
-    The message is read from the context, because gRPC's iterator keeps the previous
-    message, up to 16 MiB, while it waits for the next one.
-    """
-    request = await context.read()
-    return None if request is grpc.aio.EOF else wire.read_write_request(request)

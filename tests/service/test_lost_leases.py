@@ -303,6 +303,30 @@ async def test_a_process_that_was_stopped(desk: Bench, counted: CountingStore, b
         stream._writing.check()
 
 
+async def test_an_upload_that_no_checkpoint_names(
+    desk: Bench, counted: CountingStore, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload whose first checkpoint comes after an Abort is dropped by its own stream."""
+    checkpoint, reached, go = Ingests.checkpoint, asyncio.Event(), asyncio.Event()
+
+    async def late(*args: Any, **fields: Any) -> None:
+        reached.set()
+        await go.wait()
+        await checkpoint(*args, **fields)
+
+    monkeypatch.setattr(Ingests, "checkpoint", late)
+    session = await desk.open()
+    await write(session, body)
+    await reached.wait()
+    await desk.path.ingests.abort(desk.tenant, "ref")
+    await eventually(lambda: session.lease.lost)
+    closing = asyncio.ensure_future(desk.close(session))
+    await eventually(lambda: stream_of(session)._writing.failure)
+    go.set()
+    await closing
+    await eventually(lambda: not [*counted.list_uploads("data/")])
+
+
 @pytest.mark.parametrize("before", ["its first byte", "its second message"])
 async def test_an_idle_stream(fleet: Fleet, tenant: str, before: str) -> None:
     """The client of an idle stream whose ref is aborted elsewhere gets ABORTED without asking."""

@@ -12,6 +12,7 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.errors import Unavailable
+from holdfast.protos import content_pb2 as pb
 from holdfast.service.holdings import presence
 from holdfast.service.holdings.presence import (
     ABREAST,
@@ -279,6 +280,47 @@ async def test_every_promise_is_preceded(folder_fleet: Fleet, tenant: str, call:
     }
     await refused(StatusCode.UNAVAILABLE, calls[call]())
     assert {key for _, key in store.calls} == {seen_key(tenant), missing_key(tenant)}
+
+
+async def test_each_call_notes_its_tenant_once(
+    folder_fleet: Fleet, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each RPC, and each message of a Write, asks once whether its tenant was noted lately."""
+    frontend = await folder_fleet.frontend()
+    client, asked = frontend.tenant(tenant), list[str]()
+    await client.commit("ref", b"hello")
+
+    def counting(name: str) -> Callable[[Presence, str], object]:
+        method: Callable[[Presence, str], object] = getattr(Presence, name)
+
+        def counted(presence: Presence, tenant: str) -> object:
+            asked.append(name)
+            return method(presence, tenant)
+
+        return counted
+
+    for name in ("note", "mention"):
+        monkeypatch.setattr(Presence, name, counting(name))
+    stream = client.write("other")
+    calls: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+        ("note", lambda: client.info(HELLO)),
+        ("note", lambda: client.update(HELLO, {})),
+        ("note", client.list),
+        ("mention", lambda: client.read(HELLO)),
+        ("mention", client.statuses),
+        ("mention", lambda: refused(StatusCode.NOT_FOUND, client.status("none"))),
+        ("mention", lambda: client.abort("none")),
+        ("note", lambda: stream.send(pb.STAT)),
+        ("mention", lambda: stream.send(pb.STAT)),
+        ("note", lambda: stream.send(pb.STAT, expected=sha256(b"other"))),
+        ("mention", lambda: stream.send(pb.WRITE, data=b"x" * 2**17)),
+        ("note", lambda: stream.send(pb.COMMIT, expected=sha256(b"x" * 2**17))),
+        ("mention", lambda: client.delete(HELLO)),
+    ]
+    for how, call in calls:
+        asked.clear()
+        await call()
+        assert asked == [how]
 
 
 async def test_a_list_that_took_hours_isnt_told(folder_fleet: Fleet, tenant: str) -> None:
