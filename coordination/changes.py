@@ -22,7 +22,7 @@ class Checkpoint:
 
     Attributes:
         offset: where the part ends, in bytes.
-        live: bytes that the writer has received by now; at least `offset`.
+        live: bytes that the writer has received so far; at least `offset`.
         part_size: bytes of a full part.
         upload_id: of the multipart upload.
         begun: when the upload was created, in s by the store's clock; None keeps what is recorded.

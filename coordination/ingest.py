@@ -146,7 +146,7 @@ class Turn:
 
     @property
     def ended(self) -> bool:
-        """Whether that commit has ended, so that the tenant may hold the digest by now."""
+        """Whether that commit has ended, so that the tenant may already hold the digest."""
         return self.text.startswith("ended ")
 
 

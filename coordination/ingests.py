@@ -1,7 +1,7 @@
 """Ingests as Redis knows them: bytes that are being written, and which stream may write them.
 
 Every change names the nonce of its lease and the data key of its ingest. If that lease
-isn't in force, or the ref has another ingest by now, the change does nothing.
+isn't in force, or the ref already has another ingest, the change does nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The clock for ages and deadlines.
 
-`time.monotonic` stops while a machine is suspended, and everybody else's clocks go on. With it, a
-lease that has expired meanwhile would still seem valid, and data would seem younger than it is.
+`time.monotonic` stops while a machine is suspended, and everybody else's clocks continue. With
+it, a lease that has expired meanwhile would still seem valid, and data would seem younger than it
+is.
 """
 
 from __future__ import annotations

@@ -228,7 +228,7 @@ class DirectRequests:
             self._idle.append((connection, self._clock()))
 
     def close(self) -> None:
-        """Closes idle connections; other threads may go on with theirs."""
+        """Closes idle connections; other threads may continue with theirs."""
         with suppress(IndexError):
             while True:
                 self._idle.pop()[0].close()

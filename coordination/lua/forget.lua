@@ -4,7 +4,7 @@
 -- ARGV: nonce of the stream that ends its own ingest, or "" if any process carried out a
 --       frozen commit; data key, ref, done mark or "", its ttl (ms), ttl of an ended turn
 --       (ms)
--- Returns: 1; 0 if the ref has another ingest by now, or none, or, without a nonce, one
+-- Returns: 1; 0 if the ref already has another ingest, or none, or, without a nonce, one
 --          that isn't frozen; -1 if the lease isn't ours any more.
 -- Run twice: the data key isn't there any more, so that a slow second run can't end the
 -- ref's next ingest.

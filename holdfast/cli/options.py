@@ -25,18 +25,18 @@ PATIENT: Final = 60.0
 
 _PANEL: Final = "Store"
 _ADDRESS: Final[dict[str, Any]] = {
-    "help": f"host:port or unix:///path.sock; several, by commas, stand in for each other; "
-    f"by default {DEFAULT_ADDRESS}.",
+    "help": "Address of a frontend, host:port or unix:///path.sock; of several, separated by "
+    f"commas, one that answers is used. By default {DEFAULT_ADDRESS}.",
     "rich_help_panel": _PANEL,
     "show_default": False,
 }
 _TENANT: Final[dict[str, Any]] = {
-    "help": f"Who asks, where the listener doesn't decide it; by default {DEFAULT_TENANT!r}.",
+    "help": f"The tenant, where the listener doesn't determine it; by default {DEFAULT_TENANT!r}.",
     "rich_help_panel": _PANEL,
     "show_default": False,
 }
 _RETRY_FOR: Final[dict[str, Any]] = {
-    "help": f"Seconds to go on trying without progress; by default {PATIENT:g} for transfers, "
+    "help": f"Seconds to retry without progress; by default {PATIENT:g} for transfers, "
     f"else {QUICK:g}.",
     "rich_help_panel": _PANEL,
     "show_default": False,

@@ -94,8 +94,8 @@ class Catalogue:
     async def held(self, tenant: str, digest: Digest, own: Record | None = None) -> bool:
         """Returns whether this tenant holds a digest whose bytes are there, and needn't be sent.
 
-        The cache alone isn't enough: the bytes of what it remembers may be gone or damaged by
-        now, and a client that is told that it holds them won't send them.
+        The cache alone isn't enough: the bytes of what it remembers may be gone or damaged,
+        and a client that is told that it holds them won't send them.
 
         Args:
             tenant: the tenant.

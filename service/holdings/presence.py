@@ -30,7 +30,7 @@ from holdfast.tasks import failure, wait_for_end
 log = structlog.get_logger(__name__)
 
 RENEWED: Final = 3600.0
-"""Seconds after which a note is renewed in the background, while the tenant's request goes on."""
+"""Seconds after which a note is renewed in the background, while the tenant's request continues."""
 BELIEVED: Final = 2 * 3600.0
 """Seconds after which nothing is promised until the note is renewed. It is an hour more than
 `RENEWED`, so that an hour of trouble with the store goes unnoticed."""

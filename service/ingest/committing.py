@@ -141,7 +141,7 @@ async def _freeze(
 
 
 async def _adopt(ingest: OpenIngest, record: Record, labels: dict[str, str], now_ns: int) -> bool:
-    """Uses the fleet's copy, if there is one by now, instead of completing the upload."""
+    """Uses the fleet's copy, if there already is one, instead of completing the upload."""
     try:
         adopted = await ingest.commits.adopt(ingest.lease, record, labels, now_ns)
     except AlreadyExists:

@@ -184,7 +184,7 @@ class OpenIngest:
         """Asks, unless it did so recently, whether the tenant holds a digest already.
 
         With `own`, the digest's record must also describe the same bytes as `own`: if it
-        doesn't, the commit goes on, and its bytes repair the record.
+        doesn't, the commit continues, and its bytes repair the record.
 
         Raises:
             AlreadyExists: the tenant holds it; the ingest is dropped.

@@ -145,7 +145,7 @@ class Writing:
         try:
             summed = await self.path.hashing.hash(self._digest, data, start, stop)
         except BaseException as error:
-            # The thread may go on hashing: the hash and the offset no longer belong together.
+            # The thread may continue to hash: the hash and the offset no longer belong together.
             self.fail(error)
             raise
         return self._digested(summed, stop - start)

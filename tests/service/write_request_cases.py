@@ -160,7 +160,7 @@ WRITE_CASES: Final[dict[str, Case]] = {
     "Write: WRITE of 1 MiB": large_write,
     "Write: WRITEs of one part, 8 MiB": one_part,
     "Write: broken off": broken_off,
-    "Write: carried on elsewhere": carried_on,
+    "Write: continued elsewhere": carried_on,
     "Write: COMMIT, ≤ 64 KiB": partial(commit, size=INLINE),
     "Write: COMMIT, one object": partial(commit, size=OBJECT),
     "Write: COMMIT, parts": partial(commit, size=PARTS),
