@@ -160,7 +160,7 @@ class Call:
         socket. If it is cancelled, the message is sent all the same, unless the call ends.
 
         Raises:
-            Status: the call is over.
+            Status: the call is over, or the message is larger than messages may be.
         """
         stream = self._stream
         while stream.busy:

@@ -261,7 +261,7 @@ class Connection:
         stream = Stream(
             number,
             self._out,
-            Inbox(limits.stream_window, limits.max_message, request.encoding),
+            Inbox(limits.stream_window, limits.max_message, request.encoding, self._counts),
             window=self._initial_window,
             expected=request.length,
             ended=self._ended,
@@ -322,6 +322,8 @@ class Connection:
         self._guard.settings.spend(self._clock())
         for name, value in values:
             _check_setting(name, value)
+        # In front of the DATA that a larger window allows: clients look for it in this order.
+        self._out.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
         # The last value of each counts; with many streams, each change of a window costs.
         for name, value in dict(values).items():
             if name == frames.MAX_FRAME_SIZE:
@@ -330,7 +332,6 @@ class Connection:
                 self._out.table_is_smaller = True
             elif name == frames.INITIAL_WINDOW_SIZE:
                 self._change_windows(value)
-        self._out.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
     def _change_windows(self, value: int) -> None:
         change = value - self._initial_window

@@ -10,6 +10,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
+from holdfast.transport.counts import Counts
 from holdfast.transport.status import Code, Status
 
 PREFIX: Final = Struct(">BI")
@@ -26,30 +27,34 @@ class Inbox:
 
     __slots__ = (
         "_counted",
+        "_counts",
         "_encoding",
         "_filled",
         "_length",
-        "_limit",
         "_message",
         "_raw",
         "_room",
         "base",
         "ended",
+        "limit",
         "window",
     )
 
-    def __init__(self, base: int, limit: int, encoding: str) -> None:
+    def __init__(self, base: int, limit: int, encoding: str, counts: Counts) -> None:
         """Begins empty.
 
         Args:
             base: bytes that the client may send before they are asked for.
             limit: most bytes of a message.
             encoding: how the client would compress messages.
+            counts: counts the messages that are taken.
         """
         self.base = base
         """Bytes that the client may send before they are asked for."""
-        self._limit = limit
+        self.limit = limit
+        """Most bytes of a message."""
         self._encoding = encoding
+        self._counts = counts
         self._raw = bytearray()
         self._message: bytes | bytearray | None = None
         self._room = memoryview(b"")
@@ -67,8 +72,8 @@ class Inbox:
         if message is None:
             if not self._raw and len(piece) >= PREFIX_SIZE:
                 flag, length = PREFIX.unpack_from(piece)
-                if length == len(piece) - PREFIX_SIZE and not flag and length <= self._limit:
-                    self.put_back(bytes(piece[PREFIX_SIZE:]))
+                if length == len(piece) - PREFIX_SIZE and not flag and length <= self.limit:
+                    self._keep(bytes(piece[PREFIX_SIZE:]))
                     return
             self._raw += piece
             return
@@ -105,10 +110,10 @@ class Inbox:
                 Code.UNIMPLEMENTED,
                 f"messages compressed with {self._encoding!r} aren't accepted: send them plain",
             )
-        if length > self._limit:
+        if length > self.limit:
             raise Status(
                 Code.RESOURCE_EXHAUSTED,
-                f"a message of {length} bytes is larger than {self._limit}, the most",
+                f"a message of {length} bytes is larger than {self.limit}, the most",
             )
 
     @property
@@ -150,6 +155,7 @@ class Inbox:
 
     def take(self) -> bytes | bytearray:
         """Returns the next message, which must be complete."""
+        self._counts.messages_in += 1
         message = self._message
         if message is None:
             end = PREFIX_SIZE + self._length
@@ -165,6 +171,10 @@ class Inbox:
 
     def put_back(self, message: bytes | bytearray) -> None:
         """Makes a message that was taken the next one again."""
+        self._counts.messages_in -= 1
+        self._keep(message)
+
+    def _keep(self, message: bytes | bytearray) -> None:
         self._message, self._filled = message, len(message)
         self._counted = len(message)
 

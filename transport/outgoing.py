@@ -119,12 +119,16 @@ class Outgoing:
             block = TABLE_UNUSED + block
         return frames.headers(stream, block, end=end, most=self.max_frame)
 
-    def message(self, stream: Stream, pieces: Sequence[Buffer]) -> bool:
-        """Sends a message; returns False if a part of it must wait, after earlier ones.
+    def message(self, stream: Stream, pieces: Sequence[Buffer], size: int) -> bool:
+        """Sends a message; returns whether its pieces are needed no longer.
 
         The stream must have no message that waits.
+
+        Args:
+            stream: what carries it.
+            pieces: the message.
+            size: the bytes of all pieces.
         """
-        size = sum(map(len, pieces))
         room = min(stream.window, self.window, self.max_frame)
         self._counts.messages_out += 1
         if size <= COPIED and size + PREFIX_SIZE <= room and not self.paused:

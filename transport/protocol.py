@@ -7,6 +7,7 @@ begins. Only what is left of an incomplete frame is kept by the connection.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -21,6 +22,7 @@ from holdfast.transport.limits import Limits
 from holdfast.transport.outgoing import Outgoing
 from holdfast.transport.peers import peer_of
 from holdfast.transport.serving import Serving
+from holdfast.transport.tls import PROTOCOL
 
 BUFFER_SIZE: Final = 2**17
 """Bytes that are read at once: one connection's turn."""
@@ -89,8 +91,6 @@ class ServerProtocol(asyncio.BufferedProtocol):
         """Greets the client."""
         shared = self._shared
         self._transport = cast("asyncio.Transport", transport)
-        # The kernel's buffer is enough: what it doesn't take waits at its stream, in turns.
-        self._transport.set_write_buffer_limits(high=1, low=0)
         guard = Guard(shared.limits)
         self._out = Outgoing(
             self._transport,
@@ -112,13 +112,17 @@ class ServerProtocol(asyncio.BufferedProtocol):
         )
         self._reader = FrameReader(self.connection, BLOCKS * shared.limits.max_header_list)
         self._lifetime = Lifetime(self, shared.limits, shared.loop, shared.clock, shared.spread)
+        # The kernel's buffer is enough: what it doesn't take waits at its stream, in turns.
+        self._transport.set_write_buffer_limits(high=1, low=0)
         shared.counts.accepted += 1
         shared.counts.connections += 1
         shared.connections.add(self)
-        self.connection.greet()
-        if len(shared.connections) > shared.limits.max_connections:
-            shared.counts.refused["connections"] += 1
-            self.fail(ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, "too many connections"))
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() != PROTOCOL:
+            shared.counts.refused["handshakes"] += 1
+            self.abort()
+        else:
+            self.connection.greet()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends all streams: their handlers are cancelled."""

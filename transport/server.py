@@ -10,13 +10,12 @@ from typing import Final
 from holdfast.transport.counts import Counts
 from holdfast.transport.handlers import Handler
 from holdfast.transport.limits import Limits
-from holdfast.transport.protocol import ServerProtocol, Shared
+from holdfast.transport.listening import Listening
+from holdfast.transport.protocol import Shared
 from holdfast.transport.serving import Serving
 from holdfast.transport.status import Code, Status
 from holdfast.transport.tls import TlsContext
 
-BACKLOG: Final = 1024
-"""Connections that the kernel keeps until they are accepted."""
 LEAVING: Final = Status(Code.UNAVAILABLE, "the server is shutting down")
 PATIENCE: Final = 5.0
 """Seconds that cancelled handlers have to clean up."""
@@ -56,7 +55,7 @@ class Server:
             spread=spread,
             unexpected=unexpected,
         )
-        self._listening: list[asyncio.Server] = []
+        self._listening: list[Listening] = []
 
     async def listen(self, sock: socket.socket, tls: TlsContext | None = None) -> None:
         """Accepts connections on a bound socket, of TCP or unix, which now belongs to the server.
@@ -65,22 +64,7 @@ class Server:
             sock: the socket.
             tls: how connections are encrypted; they aren't if it is None.
         """
-        limits = self._shared.limits
-        timeout = None if tls is None else limits.handshake
-        create = (
-            self._loop.create_unix_server
-            if sock.family == socket.AF_UNIX
-            else self._loop.create_server
-        )
-        self._listening.append(
-            await create(
-                lambda: ServerProtocol(self._shared),
-                sock=sock,
-                backlog=BACKLOG,
-                ssl=None if tls is None else tls.current,
-                ssl_handshake_timeout=timeout,
-            )
-        )
+        self._listening.append(Listening(sock, tls, self._shared))
 
     async def drain(self, grace: float) -> None:
         """Ends all connections: calls that were accepted have `grace` seconds to end.

@@ -12,7 +12,7 @@ from holdfast.transport.errors import ErrorCode
 from holdfast.transport.header_encoding import RESPONSE, http_error
 from holdfast.transport.inbox import Inbox
 from holdfast.transport.outgoing import Buffer, Outgoing
-from holdfast.transport.status import Status
+from holdfast.transport.status import Code, Status
 
 
 class Receiver(Protocol):
@@ -97,11 +97,21 @@ class Stream:
         """Whether the stream waits for its turn."""
 
     def send(self, pieces: Sequence[Buffer]) -> bool:
-        """Sends a message; returns False if a part of it must wait: `Receiver.sent` follows."""
+        """Sends a message; returns False if a part of it must wait: `Receiver.sent` follows.
+
+        Raises:
+            Status: it is larger than messages may be.
+        """
+        size = sum(map(len, pieces))
+        if size > self.inbox.limit:
+            raise Status(
+                Code.RESOURCE_EXHAUSTED,
+                f"an answer of {size} bytes is larger than {self.inbox.limit}, the most",
+            )
         if not self._begun:
             self._begun = True
             self._out.write(self._out.headers(self.number, RESPONSE + self.headers, end=False))
-        return self._out.message(self, pieces)
+        return self._out.message(self, pieces, size)
 
     def answers_at_once(self, size: int) -> bool:
         """Whether so many bytes of messages could be sent without waiting."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from typing import Final
 
-ALPN = ["h2"]
+PROTOCOL: Final = "h2"
+"""HTTP/2's name in TLS (ALPN)."""
 
 
 class TlsContext:
@@ -15,27 +16,20 @@ class TlsContext:
         """Uses a context.
 
         Args:
-            context: with certificate and key, and, if clients must show certificates, with their
-                issuers. Its protocols and lowest version are set here.
+            context: a server's, with certificate and key, and with the issuers of clients'
+                certificates if they must have one. What HTTP/2 demands is set here.
         """
-        self._listeners: list[Callable[[], None]] = []
         self.current = prepared(context)
         """The context of new connections."""
 
     def replace(self, context: ssl.SSLContext) -> None:
         """Uses another context for connections from now on."""
         self.current = prepared(context)
-        for changed in self._listeners:
-            changed()
-
-    def when_replaced(self, changed: Callable[[], None]) -> None:
-        """Has a listener told of each replacement."""
-        self._listeners.append(changed)
 
 
 def prepared(context: ssl.SSLContext) -> ssl.SSLContext:
     """Makes a context fit for HTTP/2 (RFC 9113, section 9.2)."""
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
-    context.set_alpn_protocols(ALPN)
+    context.set_alpn_protocols([PROTOCOL])
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     return context

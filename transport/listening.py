@@ -1,0 +1,95 @@
+"""Accepts connections on one socket, with TLS by the context that is current at that moment."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from contextlib import suppress
+from typing import Final
+
+from holdfast.tasks import begin
+from holdfast.transport.protocol import ServerProtocol, Shared
+from holdfast.transport.tls import TlsContext
+
+BACKLOG: Final = 1024
+"""Connections that the kernel keeps until they are accepted."""
+AT_ONCE: Final = 16
+"""Connections that are accepted before the loop serves others."""
+PAUSE: Final = 0.5
+"""Seconds until the next attempt if the process has no descriptor left."""
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Failures of `accept` that pass once others have closed something."""
+
+
+class Listening:
+    """One socket that listens."""
+
+    def __init__(self, sock: socket.socket, tls: TlsContext | None, shared: Shared) -> None:
+        """Begins to listen; `begin` begins to accept.
+
+        Args:
+            sock: a bound socket, which belongs to this object now.
+            tls: how connections are encrypted; they aren't if it is None.
+            shared: what all connections share.
+        """
+        self._sock = sock
+        self._tls = tls
+        self._shared = shared
+        self._handshakes = 0
+        self._welcomes: set[asyncio.Task[None]] = set()
+        sock.setblocking(False)
+        sock.listen(BACKLOG)
+        self._accepting = begin(self._accept())
+
+    async def _accept(self) -> None:
+        loop, accepted = self._shared.loop, 0
+        while True:
+            try:
+                client, _ = await loop.sock_accept(self._sock)
+            except OSError as error:
+                if error.errno in EXHAUSTED:
+                    self._shared.counts.refused["descriptors"] += 1
+                    await asyncio.sleep(PAUSE)
+                continue  # else the client has left before it was accepted
+            self._admit(client)
+            accepted += 1
+            if accepted % AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _admit(self, client: socket.socket) -> None:
+        shared = self._shared
+        if len(shared.connections) + self._handshakes >= shared.limits.max_connections:
+            shared.counts.refused["connections"] += 1
+            client.close()
+            return
+        self._handshakes += 1
+        welcome = begin(self._welcome(client))
+        self._welcomes.add(welcome)
+        welcome.add_done_callback(self._welcomed)
+
+    async def _welcome(self, client: socket.socket) -> None:
+        shared = self._shared
+        client.setblocking(False)
+        if client.family != socket.AF_UNIX:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            await shared.loop.connect_accepted_socket(
+                lambda: ServerProtocol(shared),
+                client,
+                ssl=None if self._tls is None else self._tls.current,
+                ssl_handshake_timeout=None if self._tls is None else shared.limits.handshake,
+            )
+        except (OSError, EOFError):  # TLS's errors are of the operating system, too
+            shared.counts.refused["handshakes"] += 1
+            client.close()
+
+    def _welcomed(self, welcome: asyncio.Task[None]) -> None:
+        self._handshakes -= 1
+        self._welcomes.discard(welcome)
+
+    def close(self) -> None:
+        """Stops listening."""
+        self._accepting.cancel()
+        with suppress(OSError):
+            self._sock.close()
