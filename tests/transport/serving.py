@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,13 @@ def both_ways(channel: grpc.aio.Channel) -> grpc.aio.StreamStreamMultiCallable[b
 def content(size: int) -> bytes:
     """Bytes that differ from those of other sizes."""
     return random.Random(size).randbytes(size)  # noqa: S311 -- content, not a secret
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for a condition, which others on this loop bring about."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 -- counts have no event
+            await asyncio.sleep(0.01)
 
 
 @dataclass
