@@ -57,14 +57,14 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CachedHold:
     """The answer to a look-up: the entry or None, and the ticket for a fill."""
 
     entry: str | None
     ticket: Ticket
 
 
-_Asked = tuple[Digest, asyncio.Future[Found]]
+_Asked = tuple[Digest, asyncio.Future[CachedHold]]
 
 
 class Announcement:
@@ -109,13 +109,13 @@ class HoldCache:
         self._waiting: dict[str, deque[_Asked]] = {}
         self._asking: set[asyncio.Task[None]] = set()
 
-    async def look_up(self, tenant: str, digest: Digest) -> Found:
+    async def look_up(self, tenant: str, digest: Digest) -> CachedHold:
         """Asks the cache what a tenant holds of a digest.
 
         Raises:
             Unavailable: Redis can't be reached, or isn't a master that may take writes.
         """
-        answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[CachedHold] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.get(tenant)
         if waiting is not None:
             waiting.append((digest, answer))
@@ -156,7 +156,7 @@ class HoldCache:
         finally:
             del self._waiting[tenant]
 
-    async def _look_up(self, tenant: str, digests: Sequence[Digest]) -> list[Found]:
+    async def _look_up(self, tenant: str, digests: Sequence[Digest]) -> list[CachedHold]:
         keys = Keys(tenant)
         named = [keys.gen]
         for digest in digests:
@@ -164,7 +164,7 @@ class HoldCache:
         reply = await self._scripts.run("hold_look_up", named, [ENTRY_TTL_MS])
         gen, server, asked_ms, *found = map(text, reply)
         return [
-            Found(entry or None, Ticket(gen, server, token, asked_ms))
+            CachedHold(entry or None, Ticket(gen, server, token, asked_ms))
             for token, entry in zip(found[::2], found[1::2], strict=True)
         ]
 

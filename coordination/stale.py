@@ -21,7 +21,7 @@ BATCH: Final = 500
 """Refs that are read by one request."""
 
 
-class Fate(Enum):
+class StaleFate(Enum):
     """What becomes of an ingest."""
 
     KEPT = "kept"
@@ -36,7 +36,7 @@ class Fate(Enum):
 class Judged:
     """An ingest's fate, and the ingest as it was; None if only its index entry was left."""
 
-    fate: Fate
+    fate: StaleFate
     ingest: Ingest | None
 
 
@@ -102,11 +102,11 @@ class StaleIngests:
             [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index],
             [ref, frozen_ms, stale_ms, "0" if change else "1"],
         )
-        fate = Fate(text(reply[0]))
-        stored = pairs(reply[1]) if fate is not Fate.KEPT else {}
+        fate = StaleFate(text(reply[0]))
+        stored = pairs(reply[1]) if fate is not StaleFate.KEPT else {}
         if not stored:
             return Judged(fate, None)
-        parts = [text(part) for part in reply[2]] if fate is Fate.FROZEN else []
+        parts = [text(part) for part in reply[2]] if fate is StaleFate.FROZEN else []
         return Judged(fate, Ingest.decode(ref, stored, parts))
 
     async def idle(self, tenant: str) -> bool:

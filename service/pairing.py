@@ -62,7 +62,7 @@ POLL: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPairing:
     """What a check found.
 
     Attributes:
@@ -82,7 +82,7 @@ class Found:
 
 
 @dataclass(slots=True)
-class Watch:
+class PairingWatch:
     """What a new frontend has seen of a store that is used with another Redis, or was.
 
     Attributes:
@@ -92,7 +92,7 @@ class Watch:
             may not have been able to confirm then, so these seconds don't count.
     """
 
-    first: Found
+    first: FoundPairing
     began: float
     unheard: float = 0.0
 
@@ -142,7 +142,7 @@ class Pairing:
             UnsupportedFormat: the document has a newer format version.
             Unavailable: the store or Redis can't be reached.
         """
-        watch: Watch | None = None
+        watch: PairingWatch | None = None
         while not (found := await self._look_on(watch)).together:
             if found.known:
                 raise used_before(found.paired, self._place)
@@ -150,7 +150,7 @@ class Pairing:
                 await self._take_over(found)
                 continue
             if watch is None or watch.first.paired.redis != found.paired.redis:
-                watch = Watch(found, self._clock())
+                watch = PairingWatch(found, self._clock())
                 log.warning(
                     "Redis does not know the store; another Redis may be in use",
                     seconds=WITNESS,
@@ -166,7 +166,7 @@ class Pairing:
                 await self._pause(POLL)
         self._seen, self._written = found.paired, None
 
-    async def _look_on(self, watch: Watch | None) -> Found:
+    async def _look_on(self, watch: PairingWatch | None) -> FoundPairing:
         """Looks; once a watch has begun, looks again if there was no answer.
 
         A single failure mustn't let a frontend serve with a Redis that may be the wrong one.
@@ -259,7 +259,7 @@ class Pairing:
         seen = self._seen is not None and paired.redis == self._seen.redis
         return seen or paired == self._written
 
-    async def _look_twice(self) -> Found:
+    async def _look_twice(self) -> FoundPairing:
         """Looks, and again if Redis has another name: it may be about to have the right one."""
         found = await self._look_or_create()
         if found.known and not found.together:
@@ -267,7 +267,7 @@ class Pairing:
             found = await self._look_or_create()
         return found
 
-    async def _look_or_create(self) -> Found:
+    async def _look_or_create(self) -> FoundPairing:
         while isinstance(found := await self._look(), Kept):
             now = self._mine(Paired(self._new_name(), self._new_name(), "", ""))
             self._written = now
@@ -276,7 +276,7 @@ class Pairing:
                 await self._identity.claim(now.store, now.redis)
         return found
 
-    async def _look(self) -> Found | Kept:
+    async def _look(self) -> FoundPairing | Kept:
         """Asks Redis, then the store; returns the document alone if it pairs nothing yet."""
         name = self._seen.store if self._seen else ""
         while True:
@@ -285,7 +285,7 @@ class Pairing:
             if kept.paired is None:
                 return kept
             if kept.paired.store == name:
-                return Found(known, kept.paired, kept)
+                return FoundPairing(known, kept.paired, kept)
             name = kept.paired.store
 
     def _age(self, kept: Kept) -> float:
@@ -295,7 +295,7 @@ class Pairing:
         except Unavailable:
             return 0.0
 
-    async def _take_over(self, found: Found) -> None:
+    async def _take_over(self, found: FoundPairing) -> None:
         """Names Redis anew; or as before, if it hasn't got the name that this process wrote."""
         again = found.paired == self._written
         name = found.paired.redis if again else self._new_name()

@@ -22,7 +22,7 @@ from holdfast.errors import Aborted, DataLoss, Unavailable
 from holdfast.storage.damage import KnownDamage
 from holdfast.storage.holds import Hold, Holds, Relabel, merged
 from holdfast.storage.keys import NewName
-from holdfast.storage.own_data import OwnData, Watch
+from holdfast.storage.own_data import OwnData, OwnDataWatch
 from holdfast.storage.port import NoSuchKey, ObjectStore
 from holdfast.storage.records import LostRace, Record, Records, Seen, State
 from holdfast.values import Info
@@ -31,7 +31,7 @@ ATTEMPTS: Final = 16
 """How often a commit or a pardon tries again after another write came first."""
 
 
-class Outcome(Enum):
+class BytesOutcome(Enum):
     """What happened to the bytes of a commit."""
 
     CREATED = "created"
@@ -44,7 +44,7 @@ class Outcome(Enum):
 class Committed:
     """A finished commit. `held_before`: the tenant had an earlier hold on it."""
 
-    outcome: Outcome
+    outcome: BytesOutcome
     record: Record
     info: Info
     held_before: bool
@@ -126,7 +126,7 @@ class Blobs:
             Aborted: the ingest is too old, or its bytes are gone.
         """
         outcome, current = self._publish(record, own)
-        found = self._holds.find(tenant, record.digest) if outcome is Outcome.REDUNDANT else []
+        found = self._holds.find(tenant, record.digest) if outcome is BytesOutcome.REDUNDANT else []
         ours = [named for named in found if named.key == hold_key or named.hold.nonce == hold.nonce]
         earlier = [named for named in found if named not in ours]
         if earlier:
@@ -149,9 +149,9 @@ class Blobs:
             return lambda: None
         if own is None:
             raise ValueError(f"nothing is known of {record.data_key}, which a record would name")
-        return Watch(self._store, self.clock, record, own).check
+        return OwnDataWatch(self._store, self.clock, record, own).check
 
-    def _publish(self, record: Record, own: OwnData | None) -> tuple[Outcome, Record]:
+    def _publish(self, record: Record, own: OwnData | None) -> tuple[BytesOutcome, Record]:
         may_send = self._may_send(record, own)
         seen: Seen | None = None
         for _ in range(ATTEMPTS):
@@ -159,7 +159,7 @@ class Blobs:
                 if seen is None or seen.record.state in {State.TOMBSTONE, State.CORRUPT}:
                     _refuse_dead_bytes(record, seen)
                 elif seen.record.nonce == record.nonce:
-                    return Outcome.CREATED, seen.record
+                    return BytesOutcome.CREATED, seen.record
                 elif _agree(seen.record, record) and self.intact(seen.record):
                     return _outcome(seen.record, record), self._pardon(seen)
                 else:
@@ -168,7 +168,7 @@ class Blobs:
             except LostRace as race:
                 seen = race.current
             else:
-                return Outcome.CREATED, record
+                return BytesOutcome.CREATED, record
         raise Unavailable(
             f"record of {record.digest}: it was changed concurrently {ATTEMPTS} times; try again"
         )
@@ -319,8 +319,8 @@ def _agree(current: Record, own: Record) -> bool:
     return (current.size, current.block_sums) == (own.size, own.block_sums)
 
 
-def _outcome(current: Record, own: Record) -> Outcome:
-    return Outcome.CREATED if current.data_key == own.data_key else Outcome.REDUNDANT
+def _outcome(current: Record, own: Record) -> BytesOutcome:
+    return BytesOutcome.CREATED if current.data_key == own.data_key else BytesOutcome.REDUNDANT
 
 
 def _info_of(hold: Hold) -> Info:

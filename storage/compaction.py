@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from holdfast.digests import Digest
-from holdfast.storage.holds import FEW, Holds, Named, speaking
+from holdfast.storage.holds import FEW, Holds, StoredHold, speaking
 from holdfast.storage.keys import DELETING, NewName, hold_prefix
 from holdfast.storage.port import IfMatch, NoSuchKey, ObjectStore
 
@@ -33,7 +33,7 @@ class Compaction:
         self._holds = holds
         self._new_nonce = new_nonce
         self._prefix = hold_prefix(tenant, digest)
-        self._find: Callable[[], list[Named]] = lambda: holds.find(tenant, digest)
+        self._find: Callable[[], list[StoredHold]] = lambda: holds.find(tenant, digest)
         self._others: Sequence[str] = ()
         self._newest = ""
 
@@ -71,7 +71,7 @@ class Compaction:
         self._take_over(self._holds.named(self._newest), others)
         self._holds.unlink(self._others)
 
-    def _take_over(self, newest: Named, others: Sequence[Named]) -> None:
+    def _take_over(self, newest: StoredHold, others: Sequence[StoredHold]) -> None:
         """Makes the newest hold say what all holds say together."""
         found = [*others, newest]
         voice = speaking(found).hold

@@ -32,7 +32,7 @@ from holdfast.errors import ConfigurationError, DataLoss, HoldfastError, Resourc
 from holdfast.storage.folder_files import Files, translated
 from holdfast.storage.folder_objects import HEADER, Objects, parts_folder
 from holdfast.storage.folder_trust import FAILED
-from holdfast.storage.folder_uploads import Uploads, composite, lock_of
+from holdfast.storage.folder_uploads import FolderUploads, composite, lock_of
 from holdfast.storage.port import (
     Body,
     Condition,
@@ -79,7 +79,7 @@ class FolderStore:
         self._clock = clock
         self._files = files or Files(root)
         self._objects = Objects(root / "objects")
-        self._uploads = Uploads(root / "uploads", self._files)
+        self._uploads = FolderUploads(root / "uploads", self._files)
         self._sure: set[str] = set()
 
     # -- whole objects

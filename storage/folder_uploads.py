@@ -42,7 +42,7 @@ class _Meta:
     initiated: float
 
 
-class Uploads:
+class FolderUploads:
     """The unfinished uploads below one folder."""
 
     def __init__(self, root: Path, files: Files) -> None:

@@ -111,7 +111,7 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class StoredHold:
     """A hold as it was read: its key, its ETag, its content."""
 
     key: str
@@ -119,12 +119,12 @@ class Named:
     hold: Hold
 
 
-def speaking(found: list[Named]) -> Named:
+def speaking(found: list[StoredHold]) -> StoredHold:
     """The hold whose labels count: the one labelled last."""
     return max(found, key=lambda named: (named.hold.labelled_at_ns, named.key))
 
 
-def merged(found: list[Named]) -> Info:
+def merged(found: list[StoredHold]) -> Info:
     """What several holds of one tenant on one digest say together."""
     return Info(
         digest=found[0].hold.digest,
@@ -187,7 +187,7 @@ class Holds:
             f"hold on {hold.digest}: the store confirmed none of {ATTEMPTS} writes; try again"
         )
 
-    def find(self, tenant: str, digest: Digest) -> list[Named]:
+    def find(self, tenant: str, digest: Digest) -> list[StoredHold]:
         """This tenant's holds on a digest that have no delete mark."""
         entries = self._store.list(hold_prefix(tenant, digest))
         found = self.load(list(entries))
@@ -207,7 +207,7 @@ class Holds:
             if digest is not None:
                 yield list(group)
 
-    def load(self, group: Sequence[Entry]) -> list[Named]:
+    def load(self, group: Sequence[Entry]) -> list[StoredHold]:
         """The holds of one digest, out of what is listed below it, that have no delete mark.
 
         A damaged hold counts as none here: an error would hide all that the tenant holds. It is
@@ -237,13 +237,13 @@ class Holds:
         """
         return self._get(key).hold
 
-    def named(self, key: str) -> Named:
+    def named(self, key: str) -> StoredHold:
         """One hold with its ETag; raises as `read` does."""
         return self._get(key)
 
     def remembered(
         self, group: list[Entry], elsewhere: Bodies = lambda _: None
-    ) -> list[Named] | None:
+    ) -> list[StoredHold] | None:
         """As `load`, but fetches nothing; None if something has changed or isn't remembered.
 
         Args:
@@ -257,25 +257,25 @@ class Holds:
             if body is None:
                 return None
             try:
-                found.append(Named(key, entries[key].etag, Hold.decode(key, body)))
+                found.append(StoredHold(key, entries[key].etag, Hold.decode(key, body)))
             except (DataLoss, UnsupportedFormat):
                 return None  # what the store has decides
         return found
 
-    def load_listed(self, group: list[Entry]) -> list[Named]:
+    def load_listed(self, group: list[Entry]) -> list[StoredHold]:
         """As `load`, but fetches only what has changed, and remembers what it fetches."""
         known = self.remembered(group)
         return self.load(group) if known is None else known
 
-    def _get(self, key: str) -> Named:
+    def _get(self, key: str) -> StoredHold:
         def keeping(key: str, body: bytes) -> tuple[Hold, bytes]:
             return Hold.decode(key, body), body
 
         (hold, body), entry = documents.read(self._store, key, keeping)
         self._kept.put(key, entry.etag, body)
-        return Named(key, entry.etag, hold)
+        return StoredHold(key, entry.etag, hold)
 
-    def relabel(self, found: list[Named], change: Relabel, now_ns: int) -> Info:
+    def relabel(self, found: list[StoredHold], change: Relabel, now_ns: int) -> Info:
         """Changes the labels of the given holds; concurrent changes are merged.
 
         Args:
@@ -304,14 +304,14 @@ class Holds:
                 if target.hold.nonce != hold.nonce:
                     continue
             else:
-                target = Named(target.key, etag, hold)
+                target = StoredHold(target.key, etag, hold)
             return merged([target, *others])
         raise Unavailable(
             f"labels of {target.hold.digest}: they were changed concurrently {UPDATE_ATTEMPTS} "
             "times; try again"
         )
 
-    def silence(self, found: Sequence[Named]) -> None:
+    def silence(self, found: Sequence[StoredHold]) -> None:
         """Removes the labels of holds that turned out useless; the holds themselves stay.
 
         A hold that has changed since isn't touched, because somebody has labelled it.

@@ -90,7 +90,7 @@ class OwnData:
     sight: Sight
 
 
-class Watch:
+class OwnDataWatch:
     """Checks one commit's data object until its record is sent. For one thread."""
 
     def __init__(

@@ -55,7 +55,7 @@ _OTHER_STORE: Final = "use a store whose conditional PUTs are atomic: AWS S3, R2
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ProbeReport:
     """What a probe found, in the order of its checks."""
 
     checks: tuple[Check, ...]
@@ -63,7 +63,7 @@ class Report:
 
 def probe(
     store: ObjectStore, essential_only: bool, clock: Callable[[], float] = time.time
-) -> Report:
+) -> ProbeReport:
     """Tests whether a store does what Holdfast needs.
 
     Args:
@@ -84,7 +84,7 @@ def probe(
             checks += _further(store, prefix)
     finally:
         _clean_up(store, prefix)
-    return Report(tuple(checks))
+    return ProbeReport(tuple(checks))
 
 
 def _essential(store: ObjectStore, prefix: str, clock: Callable[[], float]) -> Iterator[Check]:

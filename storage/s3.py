@@ -27,10 +27,10 @@ from holdfast.storage.s3_checksums import BodySum
 from holdfast.storage.s3_client import bare, foreign, quoted
 from holdfast.storage.s3_direct import Answer
 from holdfast.storage.s3_errors import ChangedOnTheWay, status_of, translated
-from holdfast.storage.s3_listing import Progress
+from holdfast.storage.s3_listing import ListingProgress
 from holdfast.storage.s3_settings import S3Settings
 from holdfast.storage.s3_strangers import NotS3, about, understood
-from holdfast.storage.s3_uploads import Uploads
+from holdfast.storage.s3_uploads import S3Uploads
 
 __all__ = ["S3Settings", "S3Store"]
 
@@ -42,7 +42,7 @@ BODY_ATTEMPTS: Final = 4
 """How often a read is tried if its body breaks off; botocore doesn't retry that."""
 
 
-class S3Store(Uploads):
+class S3Store(S3Uploads):
     """An `ObjectStore` in a bucket. Credentials come from the ordinary AWS chain."""
 
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
@@ -268,7 +268,7 @@ class S3Store(Uploads):
         """
         listing = f"listing {prefix or 'everything'}"
         after = self._prefix + start_after if start_after else ""
-        progress, token = Progress(listing, self._prefix + prefix, after), ""
+        progress, token = ListingProgress(listing, self._prefix + prefix, after), ""
         while True:
             place: dict[str, Any] = (
                 {"ContinuationToken": token} if token else {"StartAfter": progress.after}

@@ -18,7 +18,7 @@ EMPTY_PAGES: Final = 1000
 """How many pages in a row may have no entry."""
 
 
-class Progress:
+class ListingProgress:
     """How far one listing has got; refuses anything that can't be a part of it."""
 
     def __init__(self, listing: str, prefix: str, after: str = "") -> None:

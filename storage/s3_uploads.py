@@ -23,7 +23,7 @@ from holdfast.storage.port import (
 from holdfast.storage.s3_checksums import ALGORITHM, BodySum, is_marked, marked, unmarked
 from holdfast.storage.s3_client import Bucket, bare, quoted
 from holdfast.storage.s3_errors import status_of, translated
-from holdfast.storage.s3_listing import Progress
+from holdfast.storage.s3_listing import ListingProgress
 from holdfast.storage.s3_strangers import about, understood
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ ABORT_ATTEMPTS: Final = 8
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
-class Uploads(Bucket):
+class S3Uploads(Bucket):
     """The port's operations on uploads."""
 
     # Whether completed uploads have the ETags of plain S3. They don't if the bucket is
@@ -114,7 +114,7 @@ class Uploads(Bucket):
         """
         listing = f"listing the parts of {key}"
         parts: list[Part] = []
-        progress, marker = Progress(listing, ""), 0
+        progress, marker = ListingProgress(listing, ""), 0
         while True:
             with translated(listing):
                 reply = self._client.list_parts(
@@ -215,7 +215,7 @@ class Uploads(Bucket):
             yield from (u for u in self._uploads("") if u.key.startswith(prefix))
 
     def _uploads(self, prefix: str) -> Iterator[PendingUpload]:
-        progress = Progress("listing uploads", prefix)
+        progress = ListingProgress("listing uploads", prefix)
         key_marker = id_marker = ""
         while True:
             with translated("listing uploads"):

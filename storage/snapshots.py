@@ -19,7 +19,7 @@ import crc32c
 
 from holdfast.errors import DataLoss, HoldfastError
 from holdfast.storage import documents
-from holdfast.storage.holds import Named
+from holdfast.storage.holds import StoredHold
 from holdfast.storage.keys import NewName, name_after, snapshot_prefix, tenant_prefix, uuid7
 from holdfast.storage.port import Entry, NoSuchKey, ObjectStore
 
@@ -79,7 +79,7 @@ class Snapshot:
             return {}  # its holds are fetched
 
 
-class Writing:
+class SnapshotWriter:
     """A snapshot that is being written; it is used only once it is finished. Blocking."""
 
     def __init__(
@@ -104,7 +104,7 @@ class Writing:
         self._size = 0
         self._holds = 0
 
-    def add(self, found: Iterable[Named]) -> None:
+    def add(self, found: Iterable[StoredHold]) -> None:
         """Adds the next holds, in the order of their keys.
 
         Raises:
@@ -190,7 +190,7 @@ class Snapshots:
             pass
         return None
 
-    def begin(self, tenant: str) -> Writing:
+    def begin(self, tenant: str) -> SnapshotWriter:
         """Begins a snapshot that will be the newest, whichever clocks made the others' names.
 
         Raises:
@@ -199,7 +199,7 @@ class Snapshots:
         names = map(name_of, self._store.list(snapshot_prefix(tenant)))
         last = max(names, default="")
         name = name_after(last) if last else uuid7()
-        return Writing(self._store, tenant, name, self._new_nonce(), self._chunk)
+        return SnapshotWriter(self._store, tenant, name, self._new_nonce(), self._chunk)
 
     def remove(self, tenant: str) -> None:
         """Removes all snapshots of a tenant that has no holds any more.

@@ -14,10 +14,10 @@ from bench.capacity.fleet import Fleet, FleetStore
 from bench.capacity.requests import Requests
 from holdfast.service.collector.ages import Ages
 from holdfast.service.collector.brakes import ACCEPTABLE
-from holdfast.service.collector.report import Report
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.report import CollectionReport
+from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.sweep import sweep_store
-from holdfast.service.scrub.passes import Means, Orders, Pass
+from holdfast.service.scrub.passes import Means, Pass, ScrubOptions
 from holdfast.storage.fleet import longest_lifetime
 from holdfast.storage.holds import Holds, merged
 from holdfast.storage.kept_holds import KeptHolds
@@ -112,18 +112,18 @@ def _passed(name: str, store: FleetStore, work: Callable[[], object], expected: 
     )
 
 
-def collect(store: FleetStore, *, dry: bool = False) -> Report:
+def collect(store: FleetStore, *, dry: bool = False) -> CollectionReport:
     """A run of the collector over the store; Redis isn't part of it.
 
     Raises:
         AssertionError: something went wrong.
     """
     with Spools() as spools:
-        run = Run(
+        run = CollectorRun(
             store=store,
             records=Records(store),
             ages=AGES,
-            report=Report(dry),
+            report=CollectionReport(dry),
             spools=spools,
             name=uuid7(),
             new_name=uuid7,
@@ -152,7 +152,7 @@ def scrub(store: FleetStore, *, shallow: bool) -> None:
         new_name=uuid7,
         new_nonce=new_nonce,
     )
-    report = Pass(Orders(rate=0, workers=1, hold_age=DAY, shallow=shallow), means).run()
+    report = Pass(ScrubOptions(rate=0, workers=1, hold_age=DAY, shallow=shallow), means).run()
     assert report.well, report
 
 

@@ -17,9 +17,9 @@ import time
 
 from holdfast.service.backends import checked_store
 from holdfast.service.collector.ages import Ages
-from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.assembly import CollectorOptions, tools
 from holdfast.service.collector.brakes import ACCEPTABLE
-from holdfast.service.collector.report import Report
+from holdfast.service.collector.report import CollectionReport
 from holdfast.service.process import logs
 from holdfast.service.settings import load
 from holdfast.storage.fleet import longest_lifetime
@@ -33,9 +33,9 @@ the store lasts in a soak, and than it takes from an object to its record, since
 clock is days ahead takes everything for old."""
 
 
-async def collect(*, final: bool) -> Report:
+async def collect(*, final: bool) -> CollectionReport:
     """One run."""
-    settings, report = load(), Report(dry_run=False)
+    settings, report = load(), CollectionReport(dry_run=False)
     with checked_store(settings) as store:
         lifetime = longest_lifetime(store)
         ages = Ages(
@@ -49,7 +49,9 @@ async def collect(*, final: bool) -> Report:
         )
         stop = threading.Event()
         async with tools(settings, store, settings.redis_url, ages, stop=stop) as opened:
-            await opened.collect(ages, report, Orders(accept=ACCEPTABLE if final else frozenset()))
+            await opened.collect(
+                ages, report, CollectorOptions(accept=ACCEPTABLE if final else frozenset())
+            )
     return report
 
 

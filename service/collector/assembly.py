@@ -17,11 +17,11 @@ from pathlib import Path
 from holdfast.coordination.stale import StaleIngests
 from holdfast.errors import Unavailable
 from holdfast.service.collector.ages import Ages
-from holdfast.service.collector.brakes import Brake
+from holdfast.service.collector.brakes import BrakeReason
 from holdfast.service.collector.collector import collect_once
 from holdfast.service.collector.ingests import Knowledge
-from holdfast.service.collector.report import Report
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.report import CollectionReport
+from holdfast.service.collector.run import CollectorRun
 from holdfast.service.core import Core, open_core
 from holdfast.service.pairing import pairing_of
 from holdfast.service.settings import Settings
@@ -35,7 +35,7 @@ from holdfast.storage.spool import LIMIT, Spools
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class CollectorOptions:
     """What a collector is asked to do.
 
     Attributes:
@@ -50,7 +50,7 @@ class Orders:
     tenants_gone: tuple[str, ...] = ()
     spool_dir: Path | None = None
     spool_limit: int = LIMIT
-    accept: frozenset[Brake] = frozenset()
+    accept: frozenset[BrakeReason] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Tools:
             now_ms=self.now_ms,
         )
 
-    async def collect(self, ages: Ages, report: Report, orders: Orders) -> None:
+    async def collect(self, ages: Ages, report: CollectionReport, orders: CollectorOptions) -> None:
         """Does one run; the report has what it did, and what went wrong.
 
         Raises:
@@ -87,7 +87,9 @@ class Tools:
             await collect_once(run, self.knowledge, orders.tenants_gone)
 
     @contextmanager
-    def run(self, ages: Ages, report: Report, orders: Orders) -> Iterator[Run]:
+    def run(
+        self, ages: Ages, report: CollectionReport, orders: CollectorOptions
+    ) -> Iterator[CollectorRun]:
         """Opens what the passes of one run share, and closes it at the end.
 
         Raises:
@@ -99,7 +101,7 @@ class Tools:
             pool = ThreadPoolExecutor(threads, "collect") if threads > 1 else None
             if pool:
                 stack.enter_context(pool)
-            yield Run(
+            yield CollectorRun(
                 store=self.store,
                 records=Records(self.store),
                 ages=ages,

@@ -17,7 +17,7 @@ from holdfast.errors import HoldfastError
 from holdfast.service.collector.census import Census
 
 
-class Brake(StrEnum):
+class BrakeReason(StrEnum):
     """The reasons for which a run stops."""
 
     CONDEMN = "condemn"
@@ -29,12 +29,12 @@ class Brake(StrEnum):
     ORDER = "order"
 
 
-ACCEPTABLE: Final = frozenset(Brake) - {Brake.ORDER}
+ACCEPTABLE: Final = frozenset(BrakeReason) - {BrakeReason.ORDER}
 """A listing that is out of order can't be used, even if an operator accepts it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BrakeLimits:
     """How much is too much. Shares are fractions of 1.
 
     Attributes:
@@ -65,7 +65,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CollectionPlan:
     """What a run has seen, and what it is about to do.
 
     Attributes:
@@ -97,7 +97,7 @@ class Plan:
 class Tripped:
     """A brake that was tripped, and why."""
 
-    brake: Brake
+    brake: BrakeReason
     found: str
     accepted: bool = False
 
@@ -117,38 +117,38 @@ class Tripped:
         return {"brake": self.brake.value, "found": self.found, "accepted": self.accepted}
 
 
-class Braked(HoldfastError):  # noqa: N818 -- reads as the fact it is
+class CollectionBraked(HoldfastError):  # noqa: N818 -- reads as the fact it is
     """A run has stopped at a brake; the report says why."""
 
 
-def tripped(plan: Plan, last: Census | None, limits: Limits) -> Iterator[Tripped]:
+def tripped(plan: CollectionPlan, last: Census | None, limits: BrakeLimits) -> Iterator[Tripped]:
     """Yields the brakes that a plan trips, compared with the last run's census."""
     if plan.unreadable:
         yield Tripped(
-            Brake.UNREADABLE,
+            BrakeReason.UNREADABLE,
             f"{plan.unreadable:,} records can't be read; 'holdfast scrub' names them, a newer "
             "version may read them, and a commit of the same content replaces a damaged one",
         )
     if plan.without_content > max(limits.dead_few, limits.dead_share * plan.digests):
         yield Tripped(
-            Brake.WITHOUT_CONTENT,
+            BrakeReason.WITHOUT_CONTENT,
             f"{plan.without_content:,} of {plan.digests:,} digests held have no content",
         )
     if last is not None:
         if shorter(plan.holds, last.holds, limits.holds_left, limits.few):
-            yield _missing(Brake.HOLDS, plan.holds, last.holds)
+            yield _missing(BrakeReason.HOLDS, plan.holds, last.holds)
         if shorter(plan.records, last.records, limits.records_left, limits.records_few):
-            yield _missing(Brake.RECORDS, plan.records, last.records)
+            yield _missing(BrakeReason.RECORDS, plan.records, last.records)
     if plan.taken > max(limits.few, limits.share * plan.records):
         yield Tripped(
-            Brake.CONDEMN,
+            BrakeReason.CONDEMN,
             f"{plan.taken:,} of {plan.records:,} records would be condemned or buried",
         )
     if plan.due > max(limits.few, limits.share * plan.data) or plan.due_bytes > max(
         limits.few_bytes, limits.share * plan.data_bytes
     ):
         yield Tripped(
-            Brake.DELETE,
+            BrakeReason.DELETE,
             f"{plan.due:,} of {plan.data:,} data objects would be deleted, {plan.due_bytes:,} of "
             f"{plan.data_bytes:,} bytes",
         )
@@ -159,5 +159,5 @@ def shorter(listed: int, before: int, left: float, few: int) -> bool:
     return listed < left * before and before - listed > few
 
 
-def _missing(brake: Brake, listed: int, before: int) -> Tripped:
+def _missing(brake: BrakeReason, listed: int, before: int) -> Tripped:
     return Tripped(brake, f"{listed:,} {brake} are listed, and the last run has seen {before:,}")

@@ -14,12 +14,14 @@ from __future__ import annotations
 import asyncio
 
 from holdfast.service.collector.ingests import IngestSweep, Knowledge, give_up
-from holdfast.service.collector.run import Run, Stopped
+from holdfast.service.collector.run import CollectionStopped, CollectorRun
 from holdfast.service.collector.sweep import sweep_store
 from holdfast.tasks import begin, wait_for_end
 
 
-async def collect_once(run: Run, knowledge: Knowledge, tenants_gone: tuple[str, ...] = ()) -> None:
+async def collect_once(
+    run: CollectorRun, knowledge: Knowledge, tenants_gone: tuple[str, ...] = ()
+) -> None:
     """Runs all passes; the run's report has what went wrong.
 
     Args:
@@ -34,13 +36,13 @@ async def collect_once(run: Run, knowledge: Knowledge, tenants_gone: tuple[str, 
         with run.guarded("ingests"):
             await IngestSweep(run, knowledge)()
         await _in_a_thread(run)
-    except Stopped as stop:
+    except CollectionStopped as stop:
         run.report.error("stopped", stop)
     finally:
         run.report.doing = ""
 
 
-async def _in_a_thread(run: Run) -> None:
+async def _in_a_thread(run: CollectorRun) -> None:
     """Sweeps the store; if this is cancelled, it stops the sweep and waits for its end."""
     work = begin(asyncio.to_thread(sweep_store, run))
     try:

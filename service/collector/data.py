@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from holdfast.errors import FailedPrecondition
 from holdfast.service.collector.doomed import Doom, Doomed
 from holdfast.service.collector.reading import READ_GRACE
-from holdfast.service.collector.report import Fate, Kind
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.survey import Survey, considered
 from holdfast.storage.spool import halves, joined
 
@@ -22,7 +22,7 @@ from holdfast.storage.spool import halves, joined
 class DataSweep:
     """The pass over data."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: CollectorRun) -> None:
         self._run = run
         self._doomed = Doomed(run.store, run.spools.new)
 
@@ -33,13 +33,13 @@ class DataSweep:
             if item is None:
                 continue  # it is named again, or gone, so it isn't doomed any more
             if survey.unreadable or survey.strangers:
-                run.report.note(Kind.DATA, Fate.UNSURE, item.size)
+                run.report.note(CollectedKind.DATA, Fate.UNSURE, item.size)
             elif doom and doom.since is not None and survey.began - doom.since >= run.ages.doom:
                 survey.due.add(doom.encode().encode())
                 survey.due_count += 1
                 survey.due_bytes += item.size
             else:
-                run.report.note(Kind.DATA, Fate.DOOMED, item.size)
+                run.report.note(CollectedKind.DATA, Fate.DOOMED, item.size)
                 survey.waiting.add((doom or item).encode().encode())
 
     def _garbage(self, survey: Survey) -> Iterator[Doom]:
@@ -53,7 +53,7 @@ class DataSweep:
             else:
                 _, why = halves(line)
                 fate = Fate.READ_GRACE if why == READ_GRACE else Fate.NAMED
-                self._run.report.note(Kind.DATA, fate, item.size)
+                self._run.report.note(CollectedKind.DATA, fate, item.size)
 
     def __call__(self, survey: Survey) -> None:
         """Deletes the data that is due, and leaves a list of doomed data for the next run.
@@ -95,7 +95,7 @@ class DataSweep:
         run = self._run
         if not run.dry:
             run.store.delete(item.key)
-        run.report.note(Kind.DATA, Fate.DELETED, item.size, item.key)
+        run.report.note(CollectedKind.DATA, Fate.DELETED, item.size, item.key)
 
 
 def _decoded(lines: Iterator[bytes]) -> Iterator[Doom]:

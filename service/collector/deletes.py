@@ -15,8 +15,8 @@ from dataclasses import replace
 from typing import Final
 
 from holdfast.errors import DataLoss, UnsupportedFormat
-from holdfast.service.collector.report import Fate, Kind
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.run import CollectorRun
 from holdfast.storage import documents
 from holdfast.storage.holds import Hold, Holds
 from holdfast.storage.keys import DELETING, hold_digest, hold_prefix
@@ -30,7 +30,7 @@ TENANT: Final = 1
 class BrokenDeletes:
     """The pass over marks that are older than `Ages.landing`."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: CollectorRun) -> None:
         self._run = run
         self._holds = Holds(run.store, run.new_name, run.new_nonce)
 
@@ -54,7 +54,7 @@ class BrokenDeletes:
         if not run.dry:
             run.store.delete(name)
             run.store.delete(mark)
-        run.report.note(Kind.HOLDS, fate)
+        run.report.note(CollectedKind.HOLDS, fate)
 
     def _seen_without(self, name: str, keys: set[str], tenant: str) -> bool:
         """Makes sure that the tenant has a hold without a mark; False if that isn't possible."""

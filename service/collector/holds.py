@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
-from holdfast.service.collector.report import Fate, Kind
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.run import CollectorRun
 from holdfast.storage.keys import DELETING, HOLDS, hold_digest, proper, record_key
 from holdfast.storage.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ListedHolds:
     """What a listing of all holds has found.
 
     Attributes:
@@ -25,7 +25,7 @@ class Held:
     listed: int
 
 
-def list_holds(run: Run, marks: Spool | None = None, *, count: bool) -> Held:
+def list_holds(run: CollectorRun, marks: Spool | None = None, *, count: bool) -> ListedHolds:
     """Returns the keys of all records that holds name, by one listing of all holds.
 
     A mark counts as a hold, because its Delete may not have deleted the hold yet.
@@ -40,19 +40,19 @@ def list_holds(run: Run, marks: Spool | None = None, *, count: bool) -> Held:
         digest = _digest_of(entry.key)
         if digest is None:
             if count:
-                run.report.note(Kind.HOLDS, Fate.STRANGE)
+                run.report.note(CollectedKind.HOLDS, Fate.STRANGE)
             continue
         listed += 1
         names.add(record_key(digest).encode())
         marked = entry.key.endswith(DELETING)
         if count:
-            run.report.note(Kind.HOLDS, Fate.MARKED if marked else Fate.SEEN)
+            run.report.note(CollectedKind.HOLDS, Fate.MARKED if marked else Fate.SEEN)
         if marks is not None and marked:
             if run.store.now() - entry.last_modified > run.ages.landing:
                 marks.add(entry.key.encode())
             elif count:
-                run.report.note(Kind.HOLDS, Fate.YOUNG)
-    return Held(names, listed)
+                run.report.note(CollectedKind.HOLDS, Fate.YOUNG)
+    return ListedHolds(names, listed)
 
 
 def _digest_of(key: str) -> Digest | None:

@@ -19,11 +19,10 @@ from typing import Final
 
 from holdfast.coordination.ingest import Ingest
 from holdfast.coordination.ingests import Ingests
-from holdfast.coordination.stale import Announced, StaleIngests
-from holdfast.coordination.stale import Fate as Found
+from holdfast.coordination.stale import Announced, StaleFate, StaleIngests
 from holdfast.errors import HoldfastError, Unavailable
-from holdfast.service.collector.report import Fate, Kind
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.run import CollectorRun
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.ingest.commit import Commits
 from holdfast.storage.holds import Holds
@@ -59,7 +58,7 @@ class Knowledge:
 class IngestSweep:
     """The pass over ingests of all tenants."""
 
-    def __init__(self, run: Run, knowledge: Knowledge) -> None:
+    def __init__(self, run: CollectorRun, knowledge: Knowledge) -> None:
         self._run = run
         self._know = knowledge
 
@@ -75,14 +74,14 @@ class IngestSweep:
         known = set()
         for announced in await self._know.stale.tenants():
             known.add(announced.tenant)
-            self._run.report.note(Kind.TENANTS, Fate.SEEN)
+            self._run.report.note(CollectedKind.TENANTS, Fate.SEEN)
             await self._tenant(announced)
         sighted = self._lately_sighted(known)
         while batch := await asyncio.to_thread(lambda: list(islice(sighted, TENANTS_ABREAST))):
             idle = await asyncio.gather(*map(self._know.stale.idle, batch))
             for tenant, without in zip(batch, idle, strict=True):
                 if not without:
-                    self._run.report.note(Kind.TENANTS, Fate.SEEN)
+                    self._run.report.note(CollectedKind.TENANTS, Fate.SEEN)
                     await self._tenant(Announced(tenant, self._know.now_ms()))
 
     def _lately_sighted(self, known: set[str]) -> Iterator[str]:
@@ -106,19 +105,19 @@ class IngestSweep:
         if announced.at_ms < stale and await know.stale.idle(announced.tenant):
             if not self._run.dry and not await know.stale.leave(announced):
                 return
-            self._run.report.note(Kind.TENANTS, Fate.LEFT)
+            self._run.report.note(CollectedKind.TENANTS, Fate.LEFT)
 
-    async def _act(self, tenant: str, ref: str, fate: Found, ingest: Ingest | None) -> None:
+    async def _act(self, tenant: str, ref: str, fate: StaleFate, ingest: Ingest | None) -> None:
         report = self._run.report
-        if fate is Found.KEPT:
-            report.note(Kind.INGESTS, Fate.IN_USE)
-        elif fate is Found.FROZEN and ingest is not None:
+        if fate is StaleFate.KEPT:
+            report.note(CollectedKind.INGESTS, Fate.IN_USE)
+        elif fate is StaleFate.FROZEN and ingest is not None:
             await self._carry_out(tenant, ingest)
         else:
             if ingest is not None and not self._run.dry:
                 await self._discard(ingest)
             size = ingest.offset if ingest else 0
-            report.note(Kind.INGESTS, Fate.DROPPED, size, f"{ref} of {tenant}")
+            report.note(CollectedKind.INGESTS, Fate.DROPPED, size, f"{ref} of {tenant}")
 
     async def _carry_out(self, tenant: str, ingest: Ingest) -> None:
         """Carries out a commit; one that fails, or that this version can't read, stays frozen."""
@@ -130,7 +129,7 @@ class IngestSweep:
         except HoldfastError as error:
             self._run.report.error(f"a frozen commit of {tenant}", error)
         else:
-            self._run.report.note(Kind.INGESTS, Fate.CARRIED_OUT, ingest.offset)
+            self._run.report.note(CollectedKind.INGESTS, Fate.CARRIED_OUT, ingest.offset)
 
     async def _discard(self, ingest: Ingest) -> None:
         store = self._run.store
@@ -141,7 +140,7 @@ class IngestSweep:
 
 
 async def give_up(
-    run: Run, know: Knowledge, tenant: str, gone: Callable[[], bool] = lambda: True
+    run: CollectorRun, know: Knowledge, tenant: str, gone: Callable[[], bool] = lambda: True
 ) -> bool:
     """Gives up all that a tenant has, as its own Aborts and Deletes would.
 
@@ -165,14 +164,16 @@ async def give_up(
     for ingest in run.watched(await know.ingests.find_all(tenant)):
         if not run.dry:
             await know.commits.abort(tenant, ingest.ref)
-        run.report.note(Kind.INGESTS, Fate.DROPPED, ingest.offset, f"{ingest.ref} of {tenant}")
+        run.report.note(
+            CollectedKind.INGESTS, Fate.DROPPED, ingest.offset, f"{ingest.ref} of {tenant}"
+        )
     groups = know.holds.groups(tenant)
 
     async def delete(group: list[Entry]) -> bool:
         digest = hold_digest(group[0].key)
         if not run.dry and not await know.catalogue.give_up(tenant, digest, gone):
             return False
-        run.report.note(Kind.HOLDS, Fate.GIVEN_UP, name=f"{digest} of {tenant}")
+        run.report.note(CollectedKind.HOLDS, Fate.GIVEN_UP, name=f"{digest} of {tenant}")
         return True
 
     while batch := await asyncio.to_thread(lambda: list(islice(groups, DELETES_ABREAST))):

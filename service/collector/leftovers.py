@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import Final
 
 from holdfast.errors import Unavailable
-from holdfast.service.collector.report import Fate, Kind
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.run import CollectorRun
 from holdfast.storage.keys import DATA, SNAPSHOTS, TAILS, tenant_prefix
 from holdfast.storage.port import Entry, PendingUpload
 from holdfast.storage.probe import PREFIX as PROBE
@@ -18,25 +18,25 @@ UPLOADS_OF: Final = (DATA, PROBE)
 OBJECTS_OF: Final = (TAILS, PROBE)
 
 
-def sweep_tails(run: Run) -> None:
+def sweep_tails(run: CollectorRun) -> None:
     """Deletes tails older than G, and objects that a probe of that age has left.
 
     An ingest that still names such a tail continues from its last part boundary.
     """
     for prefix in OBJECTS_OF:
-        _sweep(run, Kind.TAILS, _seen(run, Kind.TAILS, run.store.list(prefix)))
+        _sweep(run, CollectedKind.TAILS, _seen(run, CollectedKind.TAILS, run.store.list(prefix)))
 
 
-def sweep_snapshots(run: Run) -> None:
+def sweep_snapshots(run: CollectorRun) -> None:
     """Deletes snapshots older than G, except each tenant's newest complete one, which Lists read.
 
     Unfinished snapshots are deleted, too, and all snapshots of a tenant that holds nothing.
     """
-    _sweep(run, Kind.SNAPSHOTS, _unread_snapshots(run))
+    _sweep(run, CollectedKind.SNAPSHOTS, _unread_snapshots(run))
 
 
-def _unread_snapshots(run: Run) -> Iterator[Entry]:
-    entries = _seen(run, Kind.SNAPSHOTS, run.store.list(SNAPSHOTS))
+def _unread_snapshots(run: CollectorRun) -> Iterator[Entry]:
+    entries = _seen(run, CollectedKind.SNAPSHOTS, run.store.list(SNAPSHOTS))
     for tenant, group in groupby(entries, key=lambda entry: entry.key.split("/")[1]):
         found = list(group)
         newest = newest_of(found)
@@ -44,18 +44,18 @@ def _unread_snapshots(run: Run) -> Iterator[Entry]:
             newest = None
         for entry in found:
             if newest and name_of(entry) == newest:
-                run.report.note(Kind.SNAPSHOTS, Fate.IN_USE, entry.size)
+                run.report.note(CollectedKind.SNAPSHOTS, Fate.IN_USE, entry.size)
             else:
                 yield entry
 
 
-def _seen(run: Run, kind: Kind, entries: Iterable[Entry]) -> Iterator[Entry]:
+def _seen(run: CollectorRun, kind: CollectedKind, entries: Iterable[Entry]) -> Iterator[Entry]:
     for entry in entries:
         run.report.note(kind, Fate.SEEN, entry.size)
         yield entry
 
 
-def _sweep(run: Run, kind: Kind, entries: Iterable[Entry]) -> None:
+def _sweep(run: CollectorRun, kind: CollectedKind, entries: Iterable[Entry]) -> None:
     """Deletes the entries that are older than G."""
 
     def sweep(entry: Entry) -> None:
@@ -69,16 +69,16 @@ def _sweep(run: Run, kind: Kind, entries: Iterable[Entry]) -> None:
     run.do(sweep, entries)
 
 
-def abort_uploads(run: Run) -> None:
+def abort_uploads(run: CollectorRun) -> None:
     """Aborts uploads that are older than G, which no commit may complete any more.
 
     If an upload was completed meanwhile, its object is data, which an abort doesn't touch.
     """
 
     def abort(upload: PendingUpload) -> None:
-        run.report.note(Kind.UPLOADS, Fate.SEEN)
+        run.report.note(CollectedKind.UPLOADS, Fate.SEEN)
         if run.store.now() - upload.initiated <= run.ages.data:
-            run.report.note(Kind.UPLOADS, Fate.YOUNG)
+            run.report.note(CollectedKind.UPLOADS, Fate.YOUNG)
             return
         try:
             if not run.dry:
@@ -87,7 +87,7 @@ def abort_uploads(run: Run) -> None:
             # Parts may keep arriving at this upload; the other uploads needn't wait for it.
             run.report.error(f"aborting the upload of {upload.key}", error)
         else:
-            run.report.note(Kind.UPLOADS, Fate.ABORTED, name=upload.key)
+            run.report.note(CollectedKind.UPLOADS, Fate.ABORTED, name=upload.key)
 
     for prefix in UPLOADS_OF:
         run.do(abort, run.store.list_uploads(prefix))

@@ -12,8 +12,8 @@ import structlog
 from holdfast.errors import HoldfastError
 from holdfast.service.backends import running_redis, tended_store
 from holdfast.service.collector.ages import Ages
-from holdfast.service.collector.assembly import Orders, tools
-from holdfast.service.collector.report import Report
+from holdfast.service.collector.assembly import CollectorOptions, tools
+from holdfast.service.collector.report import CollectionReport
 from holdfast.service.process.signals import stop_signal
 from holdfast.service.settings import Settings
 from holdfast.storage.fleet import longest_lifetime
@@ -25,11 +25,11 @@ log = structlog.get_logger(__name__)
 JITTER = 0.25
 """Fraction by which the pause varies at random, so that several collectors spread out."""
 
-Tell = Callable[[Report], None]
+Tell = Callable[[CollectionReport], None]
 
 
 async def collect(
-    settings: Settings, orders: Orders, *, every: float | None, began: Tell, ended: Tell
+    settings: Settings, orders: CollectorOptions, *, every: float | None, began: Tell, ended: Tell
 ) -> bool:
     """Collects once, or in a loop.
 
@@ -52,7 +52,7 @@ async def collect(
         watch = begin(_pass_on(stop, halt))
         try:
             while True:
-                report = Report(orders.dry_run)
+                report = CollectionReport(orders.dry_run)
                 began(report)
                 await _once(settings, store, url, orders=orders, report=report, halt=halt)
                 ended(report)
@@ -69,8 +69,8 @@ async def _once(
     store: ObjectStore,
     redis_url: str,
     *,
-    orders: Orders,
-    report: Report,
+    orders: CollectorOptions,
+    report: CollectionReport,
     halt: threading.Event,
 ) -> None:
     try:

@@ -13,8 +13,8 @@ from typing import Final
 
 from holdfast.errors import DataLoss, HoldfastError, UnsupportedFormat
 from holdfast.service.collector.known import Known, Learnt, Pages
-from holdfast.service.collector.report import Fate, Kind
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.survey import Candidate, Survey
 from holdfast.storage.keys import RECORDS, record_digest
 from holdfast.storage.port import Entry
@@ -37,7 +37,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundRecord:
     """What is known of a record now; `known` is None if it isn't there, or couldn't be read."""
 
     asked: Asked
@@ -49,10 +49,10 @@ class Found:
     error: HoldfastError | None = None
 
 
-class Reading:
+class RecordsPass:
     """The pass over all records."""
 
-    def __init__(self, run: Run, survey: Survey) -> None:
+    def __init__(self, run: CollectorRun, survey: Survey) -> None:
         self._run = run
         self._survey = survey
         self._all = survey.old_data
@@ -72,37 +72,37 @@ class Reading:
         for entry, name in joined(entries, survey.held.names.sorted(), _key_of, bytes):
             if entry is None:
                 survey.without_content += 1
-                run.report.note(Kind.HOLDS, Fate.WITHOUT_CONTENT)
+                run.report.note(CollectedKind.HOLDS, Fate.WITHOUT_CONTENT)
                 continue
             survey.records += 1
-            run.report.note(Kind.RECORDS, Fate.SEEN)
+            run.report.note(CollectedKind.RECORDS, Fate.SEEN)
             if name is not None:
-                run.report.note(Kind.RECORDS, Fate.HELD)
+                run.report.note(CollectedKind.RECORDS, Fate.HELD)
             known = self._pages.find(entry.key)
             fits = known is not None and known.etag == entry.etag
             yield Asked(entry, name is not None, known if fits else None)
 
-    def _look(self, asked: Asked) -> Found:
+    def _look(self, asked: Asked) -> FoundRecord:
         known, key = asked.known, asked.entry.key
         if known and known.believed:
-            return Found(asked, known, asked.entry.last_modified)
+            return FoundRecord(asked, known, asked.entry.last_modified)
         # Records that may be condemned are read: nothing else would pardon them.
         if known and known.state is not State.CONDEMNED and asked.held and not self._all:
-            return Found(asked, known, read=False)
+            return FoundRecord(asked, known, read=False)
         try:
             seen = self._run.records.read(record_digest(key))
         except (DataLoss, UnsupportedFormat) as error:
-            return Found(asked, None, error=error)
+            return FoundRecord(asked, None, error=error)
         if seen is None:
-            return Found(asked, None)
+            return FoundRecord(asked, None)
         if not seen.record.data_key:
-            return Found(asked, None, seen.last_modified, damaged=seen.etag)
+            return FoundRecord(asked, None, seen.last_modified, damaged=seen.etag)
         fresh = Known.of(key, seen)
         if known and known.line == fresh.line:
             fresh = replace(known, runs=known.runs + 1)
-        return Found(asked, fresh, seen.last_modified)
+        return FoundRecord(asked, fresh, seen.last_modified)
 
-    def _judge(self, found: Found) -> None:
+    def _judge(self, found: FoundRecord) -> None:
         known = found.known
         if found.error:
             self._refused(found.error)
@@ -124,20 +124,20 @@ class Reading:
         if isinstance(error, UnsupportedFormat):
             run.report.error("reading records", error)
             survey.unreadable += 1
-            run.report.note(Kind.RECORDS, Fate.UNREADABLE)
+            run.report.note(CollectedKind.RECORDS, Fate.UNREADABLE)
             return
         # Its name isn't a record's, so it matters only because it may name any data.
         if self._all:
             run.report.error("reading records", error)
         survey.strangers += 1
-        run.report.note(Kind.RECORDS, Fate.STRANGE)
+        run.report.note(CollectedKind.RECORDS, Fate.STRANGE)
 
-    def _damaged(self, found: Found, etag: str) -> None:
+    def _damaged(self, found: FoundRecord, etag: str) -> None:
         run, survey, key = self._run, self._survey, found.asked.entry.key
         run.report.error("reading records", DataLoss(f"record {key} is damaged"))
         survey.unreadable += 1
         if found.asked.held:
-            run.report.note(Kind.HOLDS, Fate.WITHOUT_CONTENT)
+            run.report.note(CollectedKind.HOLDS, Fate.WITHOUT_CONTENT)
         else:
             self._bury(Candidate(key, etag), found.modified)
 
@@ -153,22 +153,22 @@ class Reading:
         if known.state is State.CONDEMNED:
             self._survey.pardon.add(Candidate(key, known.etag, known.size).encode())
         if known.state in {State.TOMBSTONE, State.CORRUPT}:
-            self._run.report.note(Kind.HOLDS, Fate.WITHOUT_CONTENT)
+            self._run.report.note(CollectedKind.HOLDS, Fate.WITHOUT_CONTENT)
             self._survey.without_content += known.state is State.TOMBSTONE
 
     def _unheld(self, key: str, known: Known, modified: float) -> None:
         run, survey = self._run, self._survey
         candidate = Candidate(key, known.etag, known.size)
         if known.state is State.TOMBSTONE:
-            run.report.note(Kind.RECORDS, Fate.TOMBSTONE)
+            run.report.note(CollectedKind.RECORDS, Fate.TOMBSTONE)
             if known.believed and self._age(modified) > run.ages.data:
                 survey.tombstones.add(line_of(known.data_key, candidate.encode().decode()))
         elif known.state is not State.LIVE:
             if known.state is State.CORRUPT:
-                run.report.note(Kind.RECORDS, Fate.CORRUPT)
+                run.report.note(CollectedKind.RECORDS, Fate.CORRUPT)
             self._bury(candidate, modified)
         elif self._age(modified) < run.ages.grace:
-            run.report.note(Kind.RECORDS, Fate.YOUNG, known.size)
+            run.report.note(CollectedKind.RECORDS, Fate.YOUNG, known.size)
         else:
             survey.taken += 1
             survey.condemn.add(candidate.encode())
@@ -176,7 +176,7 @@ class Reading:
     def _bury(self, candidate: Candidate, modified: float) -> None:
         run, survey = self._run, self._survey
         if self._age(modified) < run.ages.condemned:
-            run.report.note(Kind.RECORDS, Fate.YOUNG, candidate.size)
+            run.report.note(CollectedKind.RECORDS, Fate.YOUNG, candidate.size)
             return
         survey.taken += 1
         survey.bury.add(candidate.encode())

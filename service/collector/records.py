@@ -20,31 +20,31 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from holdfast.errors import UnsupportedFormat
-from holdfast.service.collector.brakes import Brake, Tripped, shorter
-from holdfast.service.collector.holds import Held, list_holds
-from holdfast.service.collector.report import Fate, Kind
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.brakes import BrakeReason, Tripped, shorter
+from holdfast.service.collector.holds import ListedHolds, list_holds
+from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.survey import Candidate
 from holdfast.storage.keys import data_key, record_digest
 from holdfast.storage.records import LostRace, Record, Seen, State
 from holdfast.storage.spool import Spool, joined
 
 
-def pardon(run: Run, condemned: Spool) -> None:
+def pardon(run: CollectorRun, condemned: Spool) -> None:
     """Makes condemned records that a hold names live again."""
 
     def make_live(candidate: Candidate) -> None:
         seen = as_read(run, candidate)
         if seen is None or seen.record.state is not State.CONDEMNED:
-            run.report.note(Kind.RECORDS, Fate.RACED)
+            run.report.note(CollectedKind.RECORDS, Fate.RACED)
             return
         try:
             if not run.dry:
                 run.records.write(seen.record.turned(State.LIVE, run.new_nonce()), seen)
         except LostRace:
-            run.report.note(Kind.RECORDS, Fate.RACED)
+            run.report.note(CollectedKind.RECORDS, Fate.RACED)
         else:
-            run.report.note(Kind.RECORDS, Fate.PARDONED, seen.record.size)
+            run.report.note(CollectedKind.RECORDS, Fate.PARDONED, seen.record.size)
 
     run.do(make_live, map(Candidate.decode, condemned.sorted()))
 
@@ -52,7 +52,7 @@ def pardon(run: Run, condemned: Spool) -> None:
 class Condemnation:
     """The first pass, which condemns records."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: CollectorRun) -> None:
         self._run = run
 
     def __call__(self, condemn: Spool, bury: Spool) -> None:
@@ -67,10 +67,10 @@ class Condemnation:
             seen = as_read(run, candidate)
             condemned = self._write(seen) if seen and seen.record.state is State.LIVE else None
             if condemned is None:
-                run.report.note(Kind.RECORDS, Fate.RACED)
+                run.report.note(CollectedKind.RECORDS, Fate.RACED)
                 return None
             candidate = replace(candidate, etag=condemned.etag)
-        run.report.note(Kind.RECORDS, Fate.CONDEMNED, candidate.size, _named(candidate))
+        run.report.note(CollectedKind.RECORDS, Fate.CONDEMNED, candidate.size, _named(candidate))
         return candidate
 
     def _write(self, seen: Seen) -> Seen | None:
@@ -84,10 +84,10 @@ class Condemnation:
 class Burial:
     """The second pass, which buries condemned records."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: CollectorRun) -> None:
         self._run = run
 
-    def __call__(self, candidates: Spool, first: Held) -> None:
+    def __call__(self, candidates: Spool, first: ListedHolds) -> None:
         """Buries or pardons candidates, after listing all holds again.
 
         Args:
@@ -103,7 +103,7 @@ class Burial:
         held = list_holds(run, count=False)
         if shorter(held.listed, first.listed, run.limits.second_left, run.limits.few):
             found = f"{held.listed:,} holds are listed, and {first.listed:,} were a moment before"
-            run.stop_for([Tripped(Brake.HOLDS, found)])
+            run.stop_for([Tripped(BrakeReason.HOLDS, found)])
         run.do(self._settle, self._paired(candidates, held.names))
 
     def _paired(self, candidates: Spool, held: Spool) -> Iterator[tuple[Candidate, bool]]:
@@ -117,7 +117,7 @@ class Burial:
         seen = as_read(run, candidate)
         # In a rehearsal, the record is still live, because nothing was condemned.
         if seen is None or (seen.record.state is State.LIVE and not run.dry):
-            run.report.note(Kind.RECORDS, Fate.RACED)
+            run.report.note(CollectedKind.RECORDS, Fate.RACED)
             return
         if held and seen.record.state is State.CORRUPT:
             return  # the next commit of the same content heals it
@@ -126,10 +126,10 @@ class Burial:
             if not run.dry:
                 run.records.write(self._with_data(record), seen)
         except LostRace:
-            run.report.note(Kind.RECORDS, Fate.RACED)
+            run.report.note(CollectedKind.RECORDS, Fate.RACED)
         else:
             fate = Fate.PARDONED if held else Fate.BURIED
-            run.report.note(Kind.RECORDS, fate, seen.record.size, _named(candidate))
+            run.report.note(CollectedKind.RECORDS, fate, seen.record.size, _named(candidate))
 
     def _with_data(self, record: Record) -> Record:
         """Returns the record; if it couldn't be read, makes it name data that never existed."""
@@ -142,7 +142,7 @@ def _named(candidate: Candidate) -> str:
     return str(record_digest(candidate.key))
 
 
-def as_read(run: Run, candidate: Candidate) -> Seen | None:
+def as_read(run: CollectorRun, candidate: Candidate) -> Seen | None:
     """Reads a record; None if it has changed since the survey."""
     try:
         seen = run.records.read(record_digest(candidate.key))

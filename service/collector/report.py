@@ -11,14 +11,14 @@ from typing import Any, Final, Self
 from holdfast.errors import because, shorten
 from holdfast.service.collector.brakes import Tripped
 
-Taken = Callable[["Kind", "Fate", int, str], None]
+Taken = Callable[["CollectedKind", "Fate", int, str], None]
 """Called with each thing that a run removes: its kind, its fate, its bytes, its name."""
 
 MAX_ERRORS: Final = 20
 """Errors that are reported one by one; further ones are only counted."""
 
 
-class Kind(StrEnum):
+class CollectedKind(StrEnum):
     """The kinds of things that the collector looks at."""
 
     HOLDS = "holds"
@@ -93,7 +93,7 @@ class Tally:
 
 
 @dataclass
-class Report:
+class CollectionReport:
     """The counts of one run. Safe for many threads.
 
     If `dry_run`, the report says what would have been done. `taken` is called with each thing
@@ -107,10 +107,10 @@ class Report:
     error_count: int = 0
     brakes: list[Tripped] = field(default_factory=list)
     ages: dict[str, float] = field(default_factory=dict)
-    _tallies: dict[tuple[Kind, Fate], Tally] = field(default_factory=dict)
+    _tallies: dict[tuple[CollectedKind, Fate], Tally] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, kind: Kind, fate: Fate, size: int = 0, name: str = "") -> None:
+    def note(self, kind: CollectedKind, fate: Fate, size: int = 0, name: str = "") -> None:
         """Counts one thing of `size` bytes; `name` is for people, if the thing is removed."""
         with self._lock:
             tally = self._tallies.setdefault((kind, fate), Tally())
@@ -139,7 +139,7 @@ class Report:
         """Whether a brake was tripped and not accepted."""
         return any(not tripped.accepted for tripped in self.brakes)
 
-    def count(self, kind: Kind, fate: Fate) -> int:
+    def count(self, kind: CollectedKind, fate: Fate) -> int:
         """Returns how many things of a kind had this fate."""
         tally = self._tallies.get((kind, fate))
         return tally.count if tally else 0
@@ -156,9 +156,9 @@ class Report:
         """Whether everything was done without an error."""
         return self.error_count == 0
 
-    def rows(self) -> Iterator[tuple[Kind, Fate, Tally]]:
+    def rows(self) -> Iterator[tuple[CollectedKind, Fate, Tally]]:
         """Yields all counts, in the order in which kinds and fates are defined."""
-        for kind in Kind:
+        for kind in CollectedKind:
             for fate in Fate:
                 if (kind, fate) in self._tallies:
                     yield kind, fate, self._tallies[kind, fate]

@@ -14,8 +14,14 @@ import structlog
 
 from holdfast.errors import HoldfastError, because
 from holdfast.service.collector.ages import Ages
-from holdfast.service.collector.brakes import ACCEPTABLE, Brake, Braked, Limits, Tripped
-from holdfast.service.collector.report import Report
+from holdfast.service.collector.brakes import (
+    ACCEPTABLE,
+    BrakeLimits,
+    BrakeReason,
+    CollectionBraked,
+    Tripped,
+)
+from holdfast.service.collector.report import CollectionReport
 from holdfast.storage.keys import NewName
 from holdfast.storage.port import Entry, ObjectStore
 from holdfast.storage.records import Records
@@ -27,12 +33,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Stopped(HoldfastError):  # noqa: N818 -- reads as the fact it is
+class CollectionStopped(HoldfastError):  # noqa: N818 -- reads as the fact it is
     """The run was told to stop; what it has done stays done, and the next run continues."""
 
 
 @dataclass(frozen=True)
-class Run:
+class CollectorRun:
     """One run. Its passes block, and are called from one thread.
 
     Attributes:
@@ -55,7 +61,7 @@ class Run:
     store: ObjectStore
     records: Records
     ages: Ages
-    report: Report
+    report: CollectionReport
     spools: Spools
     name: str
     new_name: NewName
@@ -64,8 +70,8 @@ class Run:
     pool: ThreadPoolExecutor | None = None
     abreast: int = 1
     stop: threading.Event = field(default_factory=threading.Event)
-    accept: frozenset[Brake] = frozenset()
-    limits: Limits = Limits()  # noqa: RUF009 -- frozen
+    accept: frozenset[BrakeReason] = frozenset()
+    limits: BrakeLimits = BrakeLimits()  # noqa: RUF009 -- frozen
 
     @property
     def dry(self) -> bool:
@@ -80,7 +86,9 @@ class Run:
         """
         for item in items:
             if self.stop.is_set():
-                raise Stopped("the run was stopped; the next run continues where it stopped")
+                raise CollectionStopped(
+                    "the run was stopped; the next run continues where it stopped"
+                )
             yield item
 
     def listed(self, prefix: str) -> Iterator[Entry]:
@@ -94,8 +102,8 @@ class Run:
         for entry in self.watched(self.store.list(prefix)):
             if entry.key <= last or not entry.key.startswith(prefix):
                 found = f"the listing of {prefix} names {entry.key[:200]} after {last[:200]}"
-                self.report.trip(Tripped(Brake.ORDER, found))
-                raise Braked(found)
+                self.report.trip(Tripped(BrakeReason.ORDER, found))
+                raise CollectionBraked(found)
             last = entry.key
             yield entry
 
@@ -111,7 +119,7 @@ class Run:
             if not accepted:
                 log.warning("collector brake tripped", brake=one.brake.value, found=one.found)
         if self.report.braked and not self.dry:
-            raise Braked("the run has stopped before it changed anything")
+            raise CollectionBraked("the run has stopped before it changed anything")
 
     def each(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yields the results of `call` for all items, in order; some calls run concurrently."""
@@ -137,7 +145,7 @@ class Run:
         log.info("collector pass started", doing=what)
         try:
             yield
-        except (Stopped, Braked):
+        except (CollectionStopped, CollectionBraked):
             raise
         except HoldfastError as error:
             log.warning("collector pass failed", doing=what, reason=because(error))

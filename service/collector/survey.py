@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from holdfast.errors import DataLoss, UnsupportedFormat
-from holdfast.service.collector.brakes import Plan
+from holdfast.service.collector.brakes import CollectionPlan
 from holdfast.service.collector.doomed import Doom, Doomed, Newest
-from holdfast.service.collector.holds import Held, list_holds
-from holdfast.service.collector.report import Fate, Kind
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.holds import ListedHolds, list_holds
+from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.run import CollectorRun
 from holdfast.storage.keys import DATA, proper
 from holdfast.storage.spool import Spool, halves, line_of
 
@@ -69,7 +69,7 @@ class Survey:
     doomed: Newest
     began: float
     considered: Spool
-    held: Held
+    held: ListedHolds
     marks: Spool
     protected: Spool
     pardon: Spool
@@ -95,9 +95,9 @@ class Survey:
         return next(self.considered.sorted(), None) is not None
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> CollectionPlan:
         """The figures that brakes check."""
-        return Plan(
+        return CollectionPlan(
             holds=self.held.listed,
             digests=self.digests,
             records=self.records,
@@ -111,7 +111,7 @@ class Survey:
         )
 
 
-def begin(run: Run) -> Survey:
+def begin(run: CollectorRun) -> Survey:
     """Surveys doomed data, data and holds, but not yet the records."""
     new, marks = run.spools.new, run.spools.new()
     doomed = _doomed(run)
@@ -138,7 +138,7 @@ def begin(run: Run) -> Survey:
     return survey
 
 
-def _doomed(run: Run) -> Newest:
+def _doomed(run: CollectorRun) -> Newest:
     try:
         newest = Doomed(run.store, run.spools.new).newest(run.ages.landing)
     except (DataLoss, UnsupportedFormat) as error:
@@ -152,17 +152,17 @@ def _doomed(run: Run) -> Newest:
     return newest
 
 
-def _list_data(run: Run) -> tuple[Spool, int, int]:
+def _list_data(run: CollectorRun) -> tuple[Spool, int, int]:
     considered, count, size = run.spools.new(), 0, 0
     for entry in run.listed(DATA):
         count, size = count + 1, size + entry.size
-        run.report.note(Kind.DATA, Fate.SEEN, entry.size)
+        run.report.note(CollectedKind.DATA, Fate.SEEN, entry.size)
         if not proper(entry.key):
-            run.report.note(Kind.DATA, Fate.STRANGE, entry.size)
+            run.report.note(CollectedKind.DATA, Fate.STRANGE, entry.size)
         elif run.store.now() - entry.last_modified > run.ages.data:
             considered.add(Doom(entry.key, entry.size, None).encode().encode())
         else:
-            run.report.note(Kind.DATA, Fate.YOUNG, entry.size)
+            run.report.note(CollectedKind.DATA, Fate.YOUNG, entry.size)
     return considered, count, size
 
 

@@ -8,20 +8,20 @@ none runs.
 from __future__ import annotations
 
 from holdfast.errors import DataLoss, UnsupportedFormat
-from holdfast.service.collector.brakes import Braked, tripped
+from holdfast.service.collector.brakes import CollectionBraked, tripped
 from holdfast.service.collector.census import Census
 from holdfast.service.collector.data import DataSweep
 from holdfast.service.collector.deletes import BrokenDeletes
 from holdfast.service.collector.leftovers import abort_uploads, sweep_snapshots, sweep_tails
-from holdfast.service.collector.reading import Reading
+from holdfast.service.collector.reading import RecordsPass
 from holdfast.service.collector.records import Burial, Condemnation, pardon
-from holdfast.service.collector.report import Fate, Kind
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.survey import Survey, begin
 from holdfast.service.collector.tombstones import remove_tombstones
 
 
-def sweep_store(run: Run) -> None:
+def sweep_store(run: CollectorRun) -> None:
     """Runs all passes over the store; the report has what went wrong.
 
     Raises:
@@ -39,20 +39,20 @@ def sweep_store(run: Run) -> None:
             sweep_snapshots(run)
         with run.guarded("uploads"):
             abort_uploads(run)
-    except Braked:
+    except CollectionBraked:
         return  # the report says why
 
 
-def _survey(run: Run) -> Survey:
+def _survey(run: CollectorRun) -> Survey:
     last = _last_census(run)
     survey = begin(run)
-    Reading(run, survey)()
+    RecordsPass(run, survey)()
     DataSweep(run).sort(survey)
     run.stop_for(tripped(survey.plan, last, run.limits))
     return survey
 
 
-def _act(run: Run, survey: Survey) -> None:
+def _act(run: CollectorRun, survey: Survey) -> None:
     with run.guarded("records"):
         pardon(run, survey.pardon)
         Condemnation(run)(survey.condemn, survey.bury)
@@ -68,7 +68,7 @@ def _act(run: Run, survey: Survey) -> None:
             _census(run, survey).write(run.store)
 
 
-def _last_census(run: Run) -> Census | None:
+def _last_census(run: CollectorRun) -> Census | None:
     try:
         return Census.read(run.store)
     except (DataLoss, UnsupportedFormat) as error:
@@ -76,6 +76,6 @@ def _last_census(run: Run) -> Census | None:
         return None
 
 
-def _census(run: Run, survey: Survey) -> Census:
-    removed = run.report.count(Kind.RECORDS, Fate.REMOVED)
+def _census(run: CollectorRun, survey: Survey) -> Census:
+    removed = run.report.count(CollectedKind.RECORDS, Fate.REMOVED)
     return Census(survey.held.listed, survey.records - removed, survey.data, survey.data_bytes)

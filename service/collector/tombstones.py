@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.errors import OutcomeUnknown
-from holdfast.service.collector.report import Fate, Kind
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.survey import Candidate, Survey, considered
 from holdfast.storage.keys import record_digest
 from holdfast.storage.port import ConditionFailed
@@ -25,7 +25,7 @@ from holdfast.storage.probe import deletes_conditionally
 from holdfast.storage.spool import halves, joined
 
 
-def remove_tombstones(run: Run, survey: Survey) -> None:
+def remove_tombstones(run: CollectorRun, survey: Survey) -> None:
     """Removes the tombstones that the survey has found, if their data is gone."""
     gone = _without_data(survey)
     first = next(gone, None)
@@ -37,9 +37,11 @@ def remove_tombstones(run: Run, survey: Survey) -> None:
             if not run.dry:
                 run.store.delete_if(candidate.key, candidate.etag)
         except (ConditionFailed, OutcomeUnknown):
-            run.report.note(Kind.RECORDS, Fate.RACED)
+            run.report.note(CollectedKind.RECORDS, Fate.RACED)
         else:
-            run.report.note(Kind.RECORDS, Fate.REMOVED, name=str(record_digest(candidate.key)))
+            run.report.note(
+                CollectedKind.RECORDS, Fate.REMOVED, name=str(record_digest(candidate.key))
+            )
 
     run.do(remove, _without_data(survey))
 

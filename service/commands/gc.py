@@ -15,9 +15,9 @@ from rich.text import Text
 from holdfast.cli.output import console, print_json, print_table, size
 from holdfast.errors import InvalidArgument
 from holdfast.service.collector import loop
-from holdfast.service.collector.assembly import Orders
-from holdfast.service.collector.brakes import ACCEPTABLE, Brake
-from holdfast.service.collector.report import Report
+from holdfast.service.collector.assembly import CollectorOptions
+from holdfast.service.collector.brakes import ACCEPTABLE, BrakeReason
+from holdfast.service.collector.report import CollectionReport
 from holdfast.service.commands.doomed_table import show_doomed
 from holdfast.service.commands.options import with_settings
 from holdfast.service.commands.rehearsal import Rehearsal
@@ -84,7 +84,7 @@ def gc(
         raise InvalidArgument(
             "--accept is for one run whose findings somebody has checked; leave out --loop"
         )
-    orders = Orders(
+    orders = CollectorOptions(
         dry_run=dry_run,
         accept=_brakes(accept),
         tenants_gone=tuple(check_tenant(name) for name in tenant_gone or ()),
@@ -97,14 +97,14 @@ def gc(
         progress = _progress(screen)
         ended = _json if as_json else _table
 
-        def begin(report: Report) -> None:
+        def begin(report: CollectionReport) -> None:
             if dry_run:
                 rehearsal = Rehearsal(as_json=as_json)
                 report.taken = rehearsal
                 screen.callback(rehearsal.show)
             progress(report)
 
-        def finish(report: Report) -> None:
+        def finish(report: CollectionReport) -> None:
             screen.pop_all().close()
             ended(report)
 
@@ -113,7 +113,7 @@ def gc(
         raise typer.Exit(1)
 
 
-def _brakes(names: str) -> frozenset[Brake]:
+def _brakes(names: str) -> frozenset[BrakeReason]:
     """Parses the names of brakes.
 
     Raises:
@@ -125,14 +125,14 @@ def _brakes(names: str) -> frozenset[Brake]:
             f"--accept {', '.join(sorted(unknown))}: the brakes that can be accepted are "
             f"{', '.join(sorted(ACCEPTABLE))}"
         )
-    return frozenset(map(Brake, given))
+    return frozenset(map(BrakeReason, given))
 
 
-def _progress(screen: ExitStack) -> Callable[[Report], None]:
+def _progress(screen: ExitStack) -> Callable[[CollectionReport], None]:
     """Shows the progress of a run, if standard error is a terminal."""
     where = console(stderr=True)
 
-    def show(report: Report) -> None:
+    def show(report: CollectionReport) -> None:
         if where.is_terminal:
             line = lambda: Text(_line(report))  # noqa: E731 -- a renderable, asked again and again
             live = Live(
@@ -147,7 +147,7 @@ def _progress(screen: ExitStack) -> Callable[[Report], None]:
     return show
 
 
-def _line(report: Report) -> str:
+def _line(report: CollectionReport) -> str:
     """Returns the text for the progress of a run."""
     counts = {}
     for kind, fate, tally in report.rows():
@@ -157,11 +157,11 @@ def _line(report: Report) -> str:
     return f"{report.doing}: {seen} seen" if seen else report.doing
 
 
-def _json(report: Report) -> None:
+def _json(report: CollectionReport) -> None:
     print_json(report.as_json())
 
 
-def _table(report: Report) -> None:
+def _table(report: CollectionReport) -> None:
     rows = [
         (kind.value, fate.text, f"{tally.count:,}", size(tally.bytes) if tally.bytes else "")
         for kind, fate, tally in report.rows()

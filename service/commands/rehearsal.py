@@ -6,7 +6,7 @@ import typer
 
 from holdfast.cli.output import print_json, size
 from holdfast.errors import shorten
-from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.report import CollectedKind, Fate
 
 SHOWN = 20
 """Things that are shown to people; programs get all of them."""
@@ -28,7 +28,7 @@ class Rehearsal:
         self._lines: list[str] = []
         self._count = 0
 
-    def __call__(self, kind: Kind, fate: Fate, count: int, name: str) -> None:
+    def __call__(self, kind: CollectedKind, fate: Fate, count: int, name: str) -> None:
         """Handles one thing that would be removed."""
         self._count += 1
         if self._as_json:

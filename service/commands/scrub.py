@@ -15,8 +15,8 @@ from holdfast.errors import InvalidArgument, shorten
 from holdfast.service.commands.options import with_settings
 from holdfast.service.process import logs
 from holdfast.service.scrub import run
-from holdfast.service.scrub.passes import Orders
-from holdfast.service.scrub.report import Report
+from holdfast.service.scrub.passes import ScrubOptions
+from holdfast.service.scrub.report import ScrubReport
 from holdfast.service.settings import load
 
 RATE: Final = "100MiB"
@@ -76,10 +76,10 @@ def scrub(
     limit, first = _bytes(rate), Digest.parse(begin) if begin else None
     passes = 0
 
-    def ordered(hold_age: float) -> Orders:
+    def ordered(hold_age: float) -> ScrubOptions:
         nonlocal passes
         passes += 1
-        return Orders(
+        return ScrubOptions(
             rate=limit,
             workers=workers,
             hold_age=hold_age,
@@ -104,11 +104,11 @@ def _bytes(text: str) -> int:
         ) from None
 
 
-def _json(report: Report) -> None:
+def _json(report: ScrubReport) -> None:
     print_json(report.as_json())
 
 
-def _table(report: Report) -> None:
+def _table(report: ScrubReport) -> None:
     if report.findings:
         print_table(
             ("what", "digest", "at", "done", "found"),
@@ -132,7 +132,7 @@ def _table(report: Report) -> None:
         )
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: ScrubReport) -> str:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.found.items()))
     if report.well:
         return f"all is well{f' ({kinds})' if kinds else ''}"

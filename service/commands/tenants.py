@@ -12,15 +12,15 @@ import uvloop
 
 from holdfast.cli.output import print_json, size
 from holdfast.errors import InvalidArgument, because, shorten
-from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.service.commands.options import with_settings
 from holdfast.service.process import logs
 from holdfast.service.settings import load
 from holdfast.service.tenants import run
-from holdfast.service.tenants.brake import Braked
+from holdfast.service.tenants.brake import ExpiryBraked
 from holdfast.service.tenants.consent import consent, refuse_unknown
 from holdfast.service.tenants.existing import existing
-from holdfast.service.tenants.expiry import LEAST_GRACE, Outcome, Rules, Verdict
+from holdfast.service.tenants.expiry import LEAST_GRACE, ExpiryOutcome, Rules, Verdict
 from holdfast.service.tenants.listing import Summary
 from holdfast.values import check_tenant
 
@@ -88,8 +88,8 @@ def drop(
     refuse_unknown(settings, [tenant])
     consent([tenant], yes=yes)
     report, complete = uvloop.run(run.drop(settings, tenant))
-    given = report.count(Kind.HOLDS, Fate.GIVEN_UP)
-    dropped = report.count(Kind.INGESTS, Fate.DROPPED)
+    given = report.count(CollectedKind.HOLDS, Fate.GIVEN_UP)
+    dropped = report.count(CollectedKind.INGESTS, Fate.DROPPED)
     if as_json:
         told = {"tenant": tenant, "digests": given, "ingests": dropped, "complete": complete}
         print_json(told)
@@ -152,7 +152,7 @@ def expire(
     logs.configure("warning", settings.log_format)
     failed = False
 
-    def tell(outcome: Outcome) -> None:
+    def tell(outcome: ExpiryOutcome) -> None:
         nonlocal failed
         failed |= outcome.verdict is Verdict.FAILED
         if as_json:
@@ -162,7 +162,7 @@ def expire(
 
     try:
         uvloop.run(run.expire(settings, rules, tell, apply=apply, accept=accept))
-    except Braked as braked:
+    except ExpiryBraked as braked:
         if as_json:
             print_json({"stopped": because(braked), "applied": False})
         raise
@@ -214,14 +214,14 @@ def _line(summary: Summary) -> str:
     return line.rstrip()
 
 
-def _sentence(outcome: Outcome, applied: bool) -> str:
+def _sentence(outcome: ExpiryOutcome, applied: bool) -> str:
     says = SAYS[outcome.verdict][applied]
     due = f", to be dropped from {_moment(outcome.due_at)} on" if outcome.due_at else ""
     why = f": {outcome.why}" if outcome.why else ""
     return f"{outcome.tenant}: {says}{due}{why} (last seen: {_moment(outcome.seen_at)})"
 
 
-def _object(outcome: Outcome, applied: bool) -> dict[str, Any]:
+def _object(outcome: ExpiryOutcome, applied: bool) -> dict[str, Any]:
     return {
         "tenant": outcome.tenant,
         "verdict": outcome.verdict.value,

@@ -16,7 +16,7 @@ from typing import Final
 
 from holdfast.deadlines import unbounded
 from holdfast.service.reading.disk_cache import DiskCache
-from holdfast.service.reading.pace import Pace
+from holdfast.service.reading.pace import ReaderPace
 from holdfast.service.store.port import AsyncStore
 from holdfast.storage.records import BLOCK_SIZE, Record, block_count
 from holdfast.tasks import begin, failure, wait_for_end
@@ -63,7 +63,7 @@ class BlockCache:
         self._size = 0
         self._fetching: dict[BlockId, asyncio.Task[bytes]] = {}
         self._trails: OrderedDict[str, _Trail] = OrderedDict()
-        self.pace = Pace(budget // BLOCK_SIZE - MAX_AHEAD - 1, time.monotonic)
+        self.pace = ReaderPace(budget // BLOCK_SIZE - MAX_AHEAD - 1, time.monotonic)
         self.hits = self.misses = 0
 
     @property

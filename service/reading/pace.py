@@ -23,7 +23,7 @@ SHARE: Final = 0.25
 """Seconds that a reader may wait for each second since it began."""
 
 
-class Reading:
+class PacedReader:
     """One reader of a blob: its position, and how long it has waited."""
 
     __slots__ = ("_group", "begun", "index", "moved", "waited")
@@ -42,12 +42,12 @@ class Reading:
 class _Group:
     """The readers of one blob."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: ReaderPace) -> None:
         self._pace = pace
         self._step = asyncio.Event()
-        self.readings: set[Reading] = set()
+        self.readings: set[PacedReader] = set()
 
-    async def step(self, reading: Reading, index: int) -> None:
+    async def step(self, reading: PacedReader, index: int) -> None:
         reading.index, reading.moved = index, self._pace.now()
         self.moved()
         while self._far_ahead(reading):
@@ -62,7 +62,7 @@ class _Group:
             reading.moved = self._pace.now()
             reading.waited += reading.moved - began
 
-    def _far_ahead(self, reading: Reading) -> bool:
+    def _far_ahead(self, reading: PacedReader) -> bool:
         if len(self.readings) == 1:
             return False
         nearest, moving = reading.index - self._pace.room(), self._pace.now() - MOVING
@@ -76,7 +76,7 @@ class _Group:
         self._step = asyncio.Event()
 
 
-class Pace:
+class ReaderPace:
     """All readers of a frontend."""
 
     def __init__(self, blocks: int, clock: Callable[[], float]) -> None:
@@ -99,12 +99,12 @@ class Pace:
         return max(1, self._blocks // max(1, len(self._groups)))
 
     @contextmanager
-    def reading(self, data_key: str, index: int) -> Iterator[Reading]:
+    def reading(self, data_key: str, index: int) -> Iterator[PacedReader]:
         """Adds a reader of a blob, which begins at block `index`, for the body of the `with`."""
         group = self._groups.get(data_key)
         if group is None:
             group = self._groups[data_key] = _Group(self)
-        reading = Reading(group, index, self._clock())
+        reading = PacedReader(group, index, self._clock())
         group.readings.add(reading)
         try:
             yield reading

@@ -40,7 +40,7 @@ AGAIN: Final = 30.0
 """Seconds after which a failed mark is retried, if the damage is met again."""
 
 
-class Outcome(StrEnum):
+class QuarantineOutcome(StrEnum):
     """What was done about damage that was found: what became of the mark, or why there is none."""
 
     MARKED = Mark.MARKED
@@ -63,7 +63,7 @@ class Quarantine:
         cache: HoldCache,
         known: KnownDamage,
         background: Background,
-        counted: Callable[[Outcome], None],
+        counted: Callable[[QuarantineOutcome], None],
         clock: Callable[[], float],
     ) -> None:
         """Puts it together.
@@ -107,9 +107,9 @@ class Quarantine:
     async def _settle(self, record: Record) -> None:
         outcome = await self._outcome(record)
         self._counted(outcome)
-        if outcome is Outcome.CHANGED:
+        if outcome is QuarantineOutcome.CHANGED:
             self._known.forget(record)
-        elif outcome in {Outcome.MARKED, Outcome.MARKED_BEFORE}:
+        elif outcome in {QuarantineOutcome.MARKED, QuarantineOutcome.MARKED_BEFORE}:
             log.warning(
                 "damage found",
                 digest=str(record.digest),
@@ -122,13 +122,13 @@ class Quarantine:
             self._walking = True
             self._background.start(self._walk())
 
-    async def _outcome(self, record: Record) -> Outcome:
+    async def _outcome(self, record: Record) -> QuarantineOutcome:
         if not self._may_mark():
-            return Outcome.HELD_BACK
+            return QuarantineOutcome.HELD_BACK
         self._marks.append(self._clock())
-        outcome = Outcome.FAILED
+        outcome = QuarantineOutcome.FAILED
         try:
-            outcome = Outcome(await self._records.mark_damaged(record))
+            outcome = QuarantineOutcome(await self._records.mark_damaged(record))
         except HoldfastError as error:
             log.warning(
                 "damage not marked; only this frontend remembers it",
@@ -136,7 +136,7 @@ class Quarantine:
                 key=record.data_key,
                 reason=because(error),
             )
-        if outcome in {Outcome.CHANGED, Outcome.MARKED_BEFORE}:
+        if outcome in {QuarantineOutcome.CHANGED, QuarantineOutcome.MARKED_BEFORE}:
             self._marks.pop()
         return outcome
 

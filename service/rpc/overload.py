@@ -35,7 +35,7 @@ ANSWERED: Final = 256
 """Most streams whose first message is awaited; further ones are refused at once."""
 
 
-class Kind(StrEnum):
+class RpcKind(StrEnum):
     """RPCs that are counted together; each kind is named as the setting that bounds it."""
 
     STREAMS = "streams"
@@ -43,11 +43,11 @@ class Kind(StrEnum):
     CALLS = "calls"
 
 
-KINDS: Final[Mapping[str, Kind]] = {
-    "Write": Kind.STREAMS,
-    "Read": Kind.READS,
+KINDS: Final[Mapping[str, RpcKind]] = {
+    "Write": RpcKind.STREAMS,
+    "Read": RpcKind.READS,
     **dict.fromkeys(
-        ("Info", "Update", "List", "Delete", "Status", "ListStatuses", "Abort"), Kind.CALLS
+        ("Info", "Update", "List", "Delete", "Status", "ListStatuses", "Abort"), RpcKind.CALLS
     ),
 }
 QUEUING: Final = frozenset({"Write", "Update", "List", "Delete"})
@@ -68,7 +68,9 @@ class Gate:
 
     __slots__ = ("_refusal", "kind", "limit", "under_way")
 
-    def __init__(self, kind: Kind, limit: int, refusal: Callable[[Kind, str], Overloaded]) -> None:
+    def __init__(
+        self, kind: RpcKind, limit: int, refusal: Callable[[RpcKind, str], Overloaded]
+    ) -> None:
         self._refusal = refusal
         self.kind = kind
         self.limit = limit
@@ -103,7 +105,7 @@ class QueueGate:
         gate: Gate,
         queued: Callable[[], int],
         longest: int,
-        refusal: Callable[[Kind, str], Overloaded],
+        refusal: Callable[[RpcKind, str], Overloaded],
     ) -> None:
         self._gate = gate
         self._queued = queued
@@ -155,7 +157,7 @@ class Overload:
         self._spread = spread
         self._last = float("-inf")
         self._answered = 0
-        self.gates = {kind: Gate(kind, getattr(most, kind), self._refusal) for kind in Kind}
+        self.gates = {kind: Gate(kind, getattr(most, kind), self._refusal) for kind in RpcKind}
         self._entrances: dict[str, Gate | QueueGate] = {
             rpc: QueueGate(self.gates[kind], queued, most.calls, self._refusal)
             if rpc in QUEUING
@@ -170,7 +172,7 @@ class Overload:
         """
         return self._entrances[rpc]
 
-    def _refusal(self, kind: Kind, reason: str) -> Overloaded:
+    def _refusal(self, kind: RpcKind, reason: str) -> Overloaded:
         now = self._clock()
         if now - self._last >= SPELL:
             log.warning("requests refused", kind=kind.value, reason=reason)

@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Stopped(HoldfastError):  # noqa: N818 -- reads as the fact it is
+class ScrubStopped(HoldfastError):  # noqa: N818 -- reads as the fact it is
     """The scrub was told to stop; the next run continues from there."""
 
 
@@ -32,7 +32,7 @@ class Abreast:
             Stopped: the scrub was told to stop.
         """
         if self._stop.is_set():
-            raise Stopped("the scrub was stopped; the next run continues where it stopped")
+            raise ScrubStopped("the scrub was stopped; the next run continues where it stopped")
 
     def each(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yields the results of `call` for all items, in order.

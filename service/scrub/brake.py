@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from holdfast.service.scrub.abreast import Stopped
+from holdfast.service.scrub.abreast import ScrubStopped
 
 MOST: Final = 10
 """Most records that are marked among the last `AMONG`: 1 %, and as many in a smaller store. Disks
@@ -22,11 +22,11 @@ AMONG: Final = 1000
 """How many of the records that were looked at last are considered."""
 
 
-class Braked(Stopped):
+class ScrubBraked(ScrubStopped):
     """Too much is damaged: nothing more is marked unless an operator accepts it."""
 
 
-class Brake:
+class MarkBrake:
     """Counts marks, and refuses further ones when there are too many. Safe for many threads."""
 
     def __init__(self, looked_at: Callable[[], int], marks: Iterable[int], *, off: bool) -> None:
@@ -61,7 +61,7 @@ class Brake:
             if self._off:
                 return
             if len(self._marks) >= MOST:
-                raise Braked(
+                raise ScrubBraked(
                     f"more than {MOST} of the last {min(now, AMONG):,} records are damaged, so no "
                     "more are marked: check whether this is the right bucket, whether the store "
                     "is well, and this machine's memory. Then run the scrub again, which continues "

@@ -22,7 +22,7 @@ CURSOR: Final = "scrub/cursor"
 FORMAT: Final = 2
 
 
-class Phase(StrEnum):
+class ScrubPhase(StrEnum):
     """What the pass is walking over."""
 
     RECORDS = "records"
@@ -47,7 +47,7 @@ class Cursor:
 
     started_at: float
     after: Digest | None = None
-    phase: Phase = Phase.RECORDS
+    phase: ScrubPhase = ScrubPhase.RECORDS
     shallow: bool = False
     seconds: float = 0.0
     caches_late: bool = False
@@ -78,7 +78,7 @@ class Cursor:
             return cls(
                 started_at=_finite(get("started_at", float)),
                 after=Digest.parse(after) if after else None,
-                phase=Phase(get("phase", str)),
+                phase=ScrubPhase(get("phase", str)),
                 shallow=get("shallow", bool),
                 seconds=_finite(get("seconds", float)),
                 caches_late=get("caches_late", bool),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, because
-from holdfast.service.scrub.pace import Pace
-from holdfast.service.scrub.report import Kind, Report
+from holdfast.service.scrub.pace import ScrubRate
+from holdfast.service.scrub.report import DamageKind, ScrubReport
 from holdfast.storage import blocks
 from holdfast.storage.blocks import Span
 from holdfast.storage.port import NoSuchKey, ObjectStore
@@ -20,7 +20,7 @@ from holdfast.storage.records import Record
 class Damage:
     """What is wrong with the bytes of a record."""
 
-    kind: Kind
+    kind: DamageKind
     detail: str
 
 
@@ -30,8 +30,8 @@ class Examiner:
     def __init__(
         self,
         store: ObjectStore,
-        pace: Pace,
-        report: Report,
+        pace: ScrubRate,
+        report: ScrubReport,
         between: Callable[[], None],
     ) -> None:
         """Puts it together.
@@ -56,23 +56,23 @@ class Examiner:
             found = self._object(record)
             return found if found or self._report.shallow else self._content(record)
         except NoSuchKey:
-            return Damage(Kind.DATA_MISSING, f"there is no object {record.data_key}")
+            return Damage(DamageKind.DATA_MISSING, f"there is no object {record.data_key}")
 
     def confirmed(self, record: Record, damage: Damage) -> Damage | None:
         """Examines damaged bytes a second time; None if they are good then.
 
         A damaged block isn't read again, because it has already been read twice.
         """
-        return damage if damage.kind is Kind.BLOCK_SUM else self.damage(record)
+        return damage if damage.kind is DamageKind.BLOCK_SUM else self.damage(record)
 
     def _object(self, record: Record) -> Damage | None:
         try:
             size = self._store.head(record.data_key).size
         except DataLoss as error:
-            return Damage(Kind.DATA_SIZE, because(error))
+            return Damage(DamageKind.DATA_SIZE, because(error))
         if size == record.size:
             return None
-        return Damage(Kind.DATA_SIZE, f"{size} bytes, and the record says {record.size}")
+        return Damage(DamageKind.DATA_SIZE, f"{size} bytes, and the record says {record.size}")
 
     def _content(self, record: Record) -> Damage | None:
         running = hashlib.new(record.digest.algorithm)
@@ -81,7 +81,7 @@ class Examiner:
             if body is None:
                 end = block.offset + block.length
                 return Damage(
-                    Kind.BLOCK_SUM,
+                    DamageKind.BLOCK_SUM,
                     f"block {block.index} (bytes {block.offset} to {end}) "
                     "doesn't match its checksum",
                 )
@@ -111,4 +111,4 @@ class Examiner:
 def _misnamed(record: Record, actual: Digest) -> Damage | None:
     if actual == record.digest:
         return None
-    return Damage(Kind.DIGEST, f"the bytes match their checksums, but are those of {actual}")
+    return Damage(DamageKind.DIGEST, f"the bytes match their checksums, but are those of {actual}")

@@ -19,7 +19,7 @@ from typing import Final
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, UnsupportedFormat, because
 from holdfast.service.scrub.abreast import Abreast
-from holdfast.service.scrub.report import Action, Finding, Kind, Report
+from holdfast.service.scrub.report import DamageKind, Finding, ScrubAction, ScrubReport
 from holdfast.storage.holds import Holds
 from holdfast.storage.keys import DELETING, HOLDS, hold_digest, proper, record_digest, record_key
 from holdfast.storage.port import Entry, NoSuchKey, ObjectStore
@@ -31,7 +31,7 @@ TOLD: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class HeldRecord:
     """A record's key, and some of the holds that name it."""
 
     record: str
@@ -47,7 +47,7 @@ class HoldsWalk:
         store: ObjectStore,
         records: Records,
         holds: Holds,
-        report: Report,
+        report: ScrubReport,
         abreast: Abreast,
         spools: Spools,
         oldest: float,
@@ -104,7 +104,7 @@ class HoldsWalk:
         except DataLoss:
             digest = None
         if digest is None:
-            self._find(Kind.NOT_A_HOLD, "", entry.key, "not a hold by its name; remove it")
+            self._find(DamageKind.NOT_A_HOLD, "", entry.key, "not a hold by its name; remove it")
             return b""
         if not self._report.shallow:
             self._read(entry.key, digest)
@@ -119,11 +119,11 @@ class HoldsWalk:
             return  # it was deleted since it was listed
         except DataLoss as error:
             detail = f"{because(error)}; its tenant's Delete removes it, or remove it by hand"
-            self._find(Kind.HOLD_DAMAGED, str(digest), key, detail)
+            self._find(DamageKind.HOLD_DAMAGED, str(digest), key, detail)
         except UnsupportedFormat as error:
-            self._find(Kind.HOLD_NEWER, str(digest), key, because(error))
+            self._find(DamageKind.HOLD_NEWER, str(digest), key, because(error))
 
-    def _settle(self, named: Named) -> None:
+    def _settle(self, named: HeldRecord) -> None:
         self._abreast.check()
         digest = record_digest(named.record)
         try:
@@ -137,7 +137,7 @@ class HoldsWalk:
                 continue  # it was deleted since it was listed
             what = "a tombstone" if seen else "no record"
             detail = f"there is {what} of its digest; its tenant's Delete takes it, or a commit"
-            self._find(Kind.HOLD_WITHOUT_CONTENT, str(digest), key, f"{detail} fills it")
+            self._find(DamageKind.HOLD_WITHOUT_CONTENT, str(digest), key, f"{detail} fills it")
             return
 
     def _there(self, key: str) -> bool:
@@ -149,11 +149,13 @@ class HoldsWalk:
             pass  # it is torn, but it is there
         return True
 
-    def _find(self, kind: Kind, digest: str, key: str, detail: str) -> None:
-        self._report.find(Finding(kind, digest, key, Action.REPORTED, detail))
+    def _find(self, kind: DamageKind, digest: str, key: str, detail: str) -> None:
+        self._report.find(Finding(kind, digest, key, ScrubAction.REPORTED, detail))
 
 
-def _grouped(spool: Spool) -> Iterator[Named]:
+def _grouped(spool: Spool) -> Iterator[HeldRecord]:
     lines = map(halves, spool.sorted())
     for record, group in groupby(lines, key=lambda line: line[0]):
-        yield Named(record, tuple(hold for _, (_, hold) in zip(range(TOLD), group, strict=False)))
+        yield HeldRecord(
+            record, tuple(hold for _, (_, hold) in zip(range(TOLD), group, strict=False))
+        )

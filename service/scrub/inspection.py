@@ -18,10 +18,10 @@ import structlog
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, UnsupportedFormat, because
-from holdfast.service.scrub.brake import Brake, Braked
+from holdfast.service.scrub.brake import MarkBrake, ScrubBraked
 from holdfast.service.scrub.caches import Caches
 from holdfast.service.scrub.examination import Damage, Examiner
-from holdfast.service.scrub.report import Action, Finding, Kind, Report
+from holdfast.service.scrub.report import DamageKind, Finding, ScrubAction, ScrubReport
 from holdfast.storage.keys import record_digest, record_key
 from holdfast.storage.records import LostRace, Record, Records, Seen, State
 
@@ -40,8 +40,8 @@ class Inspector:
         records: Records,
         examiner: Examiner,
         caches: Caches,
-        brake: Brake,
-        report: Report,
+        brake: MarkBrake,
+        report: ScrubReport,
         new_nonce: Callable[[], str],
     ) -> None:
         """Puts it together.
@@ -72,12 +72,20 @@ class Inspector:
         try:
             digest = record_digest(key)
         except DataLoss as error:
-            self._find(Kind.NOT_A_RECORD, "", key, Action.REPORTED, f"{because(error)}; remove it")
+            self._find(
+                DamageKind.NOT_A_RECORD,
+                "",
+                key,
+                ScrubAction.REPORTED,
+                f"{because(error)}; remove it",
+            )
             return None
         try:
             self._inspect(digest)
         except UnsupportedFormat as error:
-            self._find(Kind.RECORD_NEWER, str(digest), key, Action.REPORTED, because(error))
+            self._find(
+                DamageKind.RECORD_NEWER, str(digest), key, ScrubAction.REPORTED, because(error)
+            )
         self._caches.refresh_if_due()
         return digest
 
@@ -95,7 +103,7 @@ class Inspector:
             if last is None or self._settled(seen.record, last):
                 return
         if last is not None:
-            self._find(last.kind, str(digest), record_key(digest), Action.LEFT, last.detail)
+            self._find(last.kind, str(digest), record_key(digest), ScrubAction.LEFT, last.detail)
 
     def _corrupt(self, digest: Digest, seen: Seen) -> bool:
         """Restores or reports a record that is corrupt already; False if it changed meanwhile."""
@@ -108,7 +116,11 @@ class Inspector:
         if record.data_key:
             detail = "marked corrupt before; a commit of the same content heals it"
             self._find(
-                Kind.QUARANTINED, str(digest), record.data_key, Action.CORRUPT_ALREADY, detail
+                DamageKind.QUARANTINED,
+                str(digest),
+                record.data_key,
+                ScrubAction.CORRUPT_ALREADY,
+                detail,
             )
             return True
         again = self._records.read(digest)
@@ -117,21 +129,25 @@ class Inspector:
             return False
         detail = "the record can't be read; a commit of the same content replaces it"
         self._find(
-            Kind.RECORD_DAMAGED, str(digest), record_key(digest), Action.CORRUPT_ALREADY, detail
+            DamageKind.RECORD_DAMAGED,
+            str(digest),
+            record_key(digest),
+            ScrubAction.CORRUPT_ALREADY,
+            detail,
         )
         return True
 
     def _restored(self, seen: Seen) -> bool:
         """Makes a record with good bytes live again; False if the record changed meanwhile."""
-        action = Action.WOULD_RESTORE if self._report.dry_run else Action.RESTORED
-        if action is Action.RESTORED:
+        action = ScrubAction.WOULD_RESTORE if self._report.dry_run else ScrubAction.RESTORED
+        if action is ScrubAction.RESTORED:
             try:
                 self._records.restore(seen, self._new_nonce())
             except LostRace:
                 return False
         record = seen.record
         detail = "marked corrupt before, and all its bytes are those of the digest"
-        self._find(Kind.RESTORED, str(record.digest), record.data_key, action, detail)
+        self._find(DamageKind.RESTORED, str(record.digest), record.data_key, action, detail)
         return True
 
     def _settled(self, record: Record, damage: Damage) -> bool:
@@ -143,20 +159,20 @@ class Inspector:
         if confirmed is None:
             self._report.add(misreads=1)
             return True
-        action = Action.WOULD_MARK if self._report.dry_run else Action.MARKED
+        action = ScrubAction.WOULD_MARK if self._report.dry_run else ScrubAction.MARKED
         try:
             self._brake.check()
-        except Braked as braked:
+        except ScrubBraked as braked:
             self._report.brake = because(braked)
-            if action is Action.MARKED:
-                self._tell(again.record, confirmed, Action.HELD_BACK)
+            if action is ScrubAction.MARKED:
+                self._tell(again.record, confirmed, ScrubAction.HELD_BACK)
                 raise
-        if action is Action.MARKED and not self._mark(again):
+        if action is ScrubAction.MARKED and not self._mark(again):
             return False
         self._tell(again.record, confirmed, action)
         return True
 
-    def _tell(self, record: Record, damage: Damage, action: Action) -> None:
+    def _tell(self, record: Record, damage: Damage, action: ScrubAction) -> None:
         self._find(damage.kind, str(record.digest), record.data_key, action, damage.detail)
 
     def _mark(self, seen: Seen) -> bool:
@@ -169,10 +185,12 @@ class Inspector:
             self._caches.outdated()
         return True
 
-    def _find(self, kind: Kind, digest: str, key: str, action: Action, detail: str) -> None:
+    def _find(
+        self, kind: DamageKind, digest: str, key: str, action: ScrubAction, detail: str
+    ) -> None:
         finding = Finding(kind, digest, key, action, detail)
         self._report.find(finding)
-        if kind is Kind.RESTORED:
+        if kind is DamageKind.RESTORED:
             log.warning("record restored; its bytes are intact", digest=digest, key=key)
         else:
             log.warning(

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 
-class Pace:
+class ScrubRate:
     """A token bucket for one request: idle time isn't saved up. Safe for many threads."""
 
     def __init__(

@@ -11,15 +11,15 @@ from typing import Final
 
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError
-from holdfast.service.scrub.abreast import Abreast, Stopped
-from holdfast.service.scrub.brake import Brake
+from holdfast.service.scrub.abreast import Abreast, ScrubStopped
+from holdfast.service.scrub.brake import MarkBrake
 from holdfast.service.scrub.caches import Caches
-from holdfast.service.scrub.cursor import Cursor, Phase, load, remove, save
+from holdfast.service.scrub.cursor import Cursor, ScrubPhase, load, remove, save
 from holdfast.service.scrub.examination import Examiner
 from holdfast.service.scrub.held import HoldsWalk
 from holdfast.service.scrub.inspection import Inspector
-from holdfast.service.scrub.pace import Pace
-from holdfast.service.scrub.report import Counts, Report
+from holdfast.service.scrub.pace import ScrubRate
+from holdfast.service.scrub.report import Counts, ScrubReport
 from holdfast.storage.holds import Holds
 from holdfast.storage.keys import RECORDS, NewName, record_key
 from holdfast.storage.port import ObjectStore
@@ -33,7 +33,7 @@ SAVE_RECORDS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class ScrubOptions:
     """What a scrub is asked to do.
 
     Attributes:
@@ -85,7 +85,7 @@ class Means:
 class Pass:
     """One pass, from its beginning or from where the last run stopped. Blocking."""
 
-    def __init__(self, orders: Orders, means: Means) -> None:
+    def __init__(self, orders: ScrubOptions, means: Means) -> None:
         """Reads the cursor.
 
         Raises:
@@ -100,7 +100,7 @@ class Pass:
         self._after = cursor.after
         self._before = cursor
         self._counted = cursor
-        self.report = Report(
+        self.report = ScrubReport(
             started_at=cursor.started_at,
             dry_run=orders.dry_run,
             shallow=orders.shallow,
@@ -109,7 +109,7 @@ class Pass:
             resumed_after=str(cursor.after or ""),
         )
         self._caches = Caches(means.forget, means.clock, late=cursor.caches_late)
-        self._brake = Brake(lambda: self.report.counts.records, cursor.marks, off=orders.accept)
+        self._brake = MarkBrake(lambda: self.report.counts.records, cursor.marks, off=orders.accept)
         self._saved_at = means.clock()
         self._unsaved = 0
 
@@ -120,7 +120,7 @@ class Pass:
         found = load(self._means.store)
         return found if found and found.shallow == orders.shallow else fresh
 
-    def run(self) -> Report:
+    def run(self) -> ScrubReport:
         """Runs to the end of the pass, or until it is told to stop.
 
         Raises:
@@ -128,7 +128,7 @@ class Pass:
         """
         try:
             self._walk()
-        except Stopped:
+        except ScrubStopped:
             self.report.stopped = True
             self._leave()
         except HoldfastError:
@@ -147,9 +147,9 @@ class Pass:
         orders, means = self._orders, self._means
         abreast = Abreast(orders.workers, means.stop)
         records = Records(means.store, misread=lambda _: self.report.add(misreads=1))
-        if self._phase is Phase.RECORDS:
+        if self._phase is ScrubPhase.RECORDS:
             self._walk_records(abreast, records)
-            self._phase, self._counted = Phase.HOLDS, self._cursor()
+            self._phase, self._counted = ScrubPhase.HOLDS, self._cursor()
             self._save()
         with Spools(orders.spool_dir) as spools:
             HoldsWalk(
@@ -169,7 +169,7 @@ class Pass:
             abreast.check()
             self._caches.refresh_if_due()
 
-        pace = Pace(self._orders.rate, means.clock, means.wait)
+        pace = ScrubRate(self._orders.rate, means.clock, means.wait)
         examiner = Examiner(means.store, pace, self.report, between)
         inspect = Inspector(
             records=records,
@@ -219,7 +219,7 @@ class Pass:
     def _save(self) -> None:
         if not self._orders.dry_run:
             # The walk over holds starts over in the next run, and so do its counts.
-            counted = self._counted if self._phase is Phase.HOLDS else self._cursor()
+            counted = self._counted if self._phase is ScrubPhase.HOLDS else self._cursor()
             save(self._means.store, counted)
         self._saved_at = self._means.clock()
         self._unsaved = 0

@@ -12,7 +12,7 @@ MAX_FINDINGS: Final = 1000
 """Findings that are reported one by one; further ones are only counted, and logged."""
 
 
-class Kind(StrEnum):
+class DamageKind(StrEnum):
     """What can be wrong."""
 
     DATA_MISSING = "data_missing"
@@ -32,7 +32,7 @@ class Kind(StrEnum):
     NOT_A_HOLD = "not_a_hold"
 
 
-class Action(StrEnum):
+class ScrubAction(StrEnum):
     """What the scrub did about a finding."""
 
     MARKED = "marked_corrupt"
@@ -59,10 +59,10 @@ class Finding:
         detail: what was expected and what was found, for people.
     """
 
-    kind: Kind
+    kind: DamageKind
     digest: str
     key: str
-    action: Action
+    action: ScrubAction
     detail: str
 
 
@@ -78,7 +78,7 @@ class Counts:
 
 
 @dataclass
-class Report:
+class ScrubReport:
     """The report of one pass, including what earlier runs of it did. Safe for many threads.
 
     Attributes:
@@ -124,7 +124,7 @@ class Report:
     @property
     def well(self) -> bool:
         """Whether nothing is wrong with anything that was looked at."""
-        return not self.brake and not self.found.keys() - {Kind.RESTORED}
+        return not self.brake and not self.found.keys() - {DamageKind.RESTORED}
 
     @property
     def rate(self) -> float:

@@ -16,8 +16,8 @@ from holdfast.coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.errors import Unavailable, because
 from holdfast.service.backends import open_store
 from holdfast.service.scrub.caches import forget_holds
-from holdfast.service.scrub.passes import Means, Orders, Pass
-from holdfast.service.scrub.report import Report
+from holdfast.service.scrub.passes import Means, Pass, ScrubOptions
+from holdfast.service.scrub.report import ScrubReport
 from holdfast.service.settings import REQUEST_LANDING, Settings
 from holdfast.storage.fleet import longest_lifetime
 from holdfast.storage.keys import uuid7
@@ -53,8 +53,8 @@ def forget(settings: Settings, store: ObjectStore) -> None:
 
 def scrub(
     settings: Settings,
-    ordered: Callable[[float], Orders],
-    ended: Callable[[Report], None],
+    ordered: Callable[[float], ScrubOptions],
+    ended: Callable[[ScrubReport], None],
     *,
     pause: float | None,
 ) -> bool:

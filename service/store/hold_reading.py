@@ -13,14 +13,14 @@ from itertools import chain, islice
 from typing import Final
 
 from holdfast.service.process.workers import Workers
-from holdfast.storage.holds import Holds, Named, merged
+from holdfast.storage.holds import Holds, StoredHold, merged
 from holdfast.storage.port import Entry
 from holdfast.storage.snapshots import Snapshot, Snapshots
 from holdfast.values import Info
 
 Group = list[Entry]
 """The listed entries below one digest."""
-Loaded = list[Named]
+Loaded = list[StoredHold]
 Listed = tuple[Group, Loaded | None]
 """The listed entries below one digest, and the holds among them if they are known."""
 LIST_BATCH: Final = 100

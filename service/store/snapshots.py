@@ -6,18 +6,18 @@ from collections.abc import Iterable
 
 from holdfast.service.process.workers import Workers
 from holdfast.service.store.port import Reply
-from holdfast.storage.holds import Named
-from holdfast.storage.snapshots import Snapshots, Writing
+from holdfast.storage.holds import StoredHold
+from holdfast.storage.snapshots import Snapshots, SnapshotWriter
 
 
 class AsyncWriting:
     """A snapshot that is being written; it is used only once it is finished."""
 
-    def __init__(self, writing: Writing, workers: Workers) -> None:
+    def __init__(self, writing: SnapshotWriter, workers: Workers) -> None:
         self._writing = writing
         self._workers = workers
 
-    def add(self, found: Iterable[Named]) -> Reply[None]:
+    def add(self, found: Iterable[StoredHold]) -> Reply[None]:
         """Adds the next holds, in the order of their keys."""
         return self._workers.bulk(self._writing.add, found)
 

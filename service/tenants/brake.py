@@ -20,12 +20,12 @@ UNLISTED: Final = 0.5
 """Largest share of the tenants that the list of existing tenants may lack."""
 
 
-class Braked(FailedPrecondition):
+class ExpiryBraked(FailedPrecondition):
     """A run would have gone too far, and has done nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExpiryPlan:
     """The number of tenants that a run would affect.
 
     Attributes:
@@ -38,16 +38,16 @@ class Plan:
     unlisted: int
     dropped: int
 
-    def excess(self) -> Braked | None:
+    def excess(self) -> ExpiryBraked | None:
         """Returns why the run goes too far, or None if it may act."""
         if self._exceeds(self.unlisted, UNLISTED):
-            return Braked(
+            return ExpiryBraked(
                 f"--existing doesn't name {self.unlisted} of {self.tenants} tenants: check "
                 "that it is the whole list of this fleet. Nothing was marked or dropped. Without "
                 "--apply, the command lists these tenants; with --accept, it continues all the same"
             )
         if self._exceeds(self.dropped, DROPPED):
-            return Braked(
+            return ExpiryBraked(
                 f"{self.dropped} of {self.tenants} tenants would be dropped at once: check that "
                 "they are gone. Nothing was marked or dropped. Without --apply, the command lists "
                 "these tenants; with --accept, it continues all the same"

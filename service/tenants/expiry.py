@@ -22,7 +22,7 @@ from typing import Final
 
 from holdfast.errors import HoldfastError, because
 from holdfast.service.holdings.presence import BELIEVED, LONGEST_ANSWER
-from holdfast.service.tenants.brake import Plan
+from holdfast.service.tenants.brake import ExpiryPlan
 from holdfast.service.tenants.gone import Gone
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.sightings import Missing, Sightings
@@ -90,7 +90,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ExpiryOutcome:
     """What was done about a tenant, or would be.
 
     Attributes:
@@ -118,11 +118,11 @@ class _Judged:
     missing: Missing | None = None
     why: str = ""
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ExpiryOutcome:
         """Returns the outcome to report, if the verdict is carried out."""
         seen = self.tenant.sighted.seen
         seen_at = seen.last_modified if seen else None
-        return Outcome(self.tenant.name, self.verdict, seen_at, self.due_at, self.why)
+        return ExpiryOutcome(self.tenant.name, self.verdict, seen_at, self.due_at, self.why)
 
 
 class Expiry:
@@ -152,7 +152,7 @@ class Expiry:
         self._give_up = give_up
         self._accept = accept
 
-    async def look(self) -> AsyncIterator[Outcome]:
+    async def look(self) -> AsyncIterator[ExpiryOutcome]:
         """Yields what was done about each tenant that has holds, or would be.
 
         Raises:
@@ -161,7 +161,7 @@ class Expiry:
                 it after the outcomes.
         """
         judged = [one async for one in self._judged()]
-        plan = Plan(
+        plan = ExpiryPlan(
             tenants=len(judged),
             unlisted=sum(not self._rules.lists(one.tenant) for one in judged),
             dropped=sum(one.verdict is Verdict.DROPPED for one in judged),
@@ -199,7 +199,7 @@ class Expiry:
             return _Judged(tenant, Verdict.WAITING, due_at, missing)
         return _Judged(tenant, Verdict.DROPPED, None, missing)
 
-    async def _outcome(self, judged: _Judged) -> Outcome:
+    async def _outcome(self, judged: _Judged) -> ExpiryOutcome:
         try:
             done = await self._carry_out(judged)
         except HoldfastError as error:

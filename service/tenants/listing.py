@@ -85,11 +85,11 @@ class Listing:
         groups = groupby(self._store.list(HOLDS), key=_tenant_of)
         held = (self._held(tenant, group) for tenant, group in groups if is_tenant(tenant))
         seen = (sighted for sighted in self._sightings.all() if is_tenant(sighted.tenant))
-        order_held: Callable[[Held], bytes] = lambda found: order_of(found.tenant)  # noqa: E731
+        order_held: Callable[[TenantHolds], bytes] = lambda found: order_of(found.tenant)  # noqa: E731
         for found, sighted in joined(held, seen, order_held, lambda item: order_of(item.tenant)):
             yield self._summary(found, sighted)
 
-    def _summary(self, held: Held | None, sighted: Sighted | None) -> Summary:
+    def _summary(self, held: TenantHolds | None, sighted: Sighted | None) -> Summary:
         seen = sighted.seen if sighted else None
         return Summary(
             tenant=held.tenant if held else sighted.tenant if sighted else "",
@@ -104,8 +104,8 @@ class Listing:
         missing = self._sightings.missing(sighted.tenant) if sighted.missing else None
         return missing.at if missing and missing.seen == sighted.token else None
 
-    def _held(self, tenant: str, entries: Iterable[Entry]) -> Held:
-        held = Held(tenant)
+    def _held(self, tenant: str, entries: Iterable[Entry]) -> TenantHolds:
+        held = TenantHolds(tenant)
         digests = groupby(entries, key=_digest_of)
         groups = ([entry.key for entry in group] for digest, group in digests if digest)
         while batch := list(islice(groups, BATCH)):
@@ -114,7 +114,7 @@ class Listing:
                 self._add_sizes(held, batch)
         return held
 
-    def _add_sizes(self, held: Held, groups: list[list[str]]) -> None:
+    def _add_sizes(self, held: TenantHolds, groups: list[list[str]]) -> None:
         unknown = []
         for keys in groups:
             size = self._known.get(_digest_text(keys[0]))
@@ -143,7 +143,7 @@ class Listing:
 
 
 @dataclass(slots=True)
-class Held:
+class TenantHolds:
     """What was counted of one tenant's holds."""
 
     tenant: str

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 
 from holdfast.service.backends import running_redis, tended_store
 from holdfast.service.collector.ages import Ages
-from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.assembly import CollectorOptions, tools
 from holdfast.service.collector.ingests import give_up
-from holdfast.service.collector.report import Report
+from holdfast.service.collector.report import CollectionReport
 from holdfast.service.settings import Settings
-from holdfast.service.tenants.expiry import Expiry, GiveUp, Outcome, Rules
+from holdfast.service.tenants.expiry import Expiry, ExpiryOutcome, GiveUp, Rules
 from holdfast.service.tenants.gone import Gone
 from holdfast.service.tenants.listing import Listing, Summary
 from holdfast.storage.fleet import longest_lifetime
@@ -40,7 +40,7 @@ def summaries(settings: Settings, *, sizes: bool) -> Iterator[Summary]:
 async def expire(
     settings: Settings,
     rules: Rules,
-    tell: Callable[[Outcome], None],
+    tell: Callable[[ExpiryOutcome], None],
     *,
     apply: bool,
     accept: bool,
@@ -65,14 +65,14 @@ async def expire(
             async for outcome in Expiry(store, sightings, rules, None, accept=accept).look():
                 tell(outcome)
             return
-        report = Report(dry_run=False)
+        report = CollectionReport(dry_run=False)
         with running_redis(settings) as url:
             async with _giving_up(settings, store, url, report) as give:
                 async for outcome in Expiry(store, sightings, rules, give, accept=accept).look():
                     tell(outcome)
 
 
-async def drop(settings: Settings, tenant: str) -> tuple[Report, bool]:
+async def drop(settings: Settings, tenant: str) -> tuple[CollectionReport, bool]:
     """Gives up all that a tenant has.
 
     Returns:
@@ -82,7 +82,7 @@ async def drop(settings: Settings, tenant: str) -> tuple[Report, bool]:
         ConfigurationError: a backend or a setting can't be used.
         Unavailable: Redis or the store can't be reached.
     """
-    report = Report(dry_run=False)
+    report = CollectionReport(dry_run=False)
     with tended_store(settings, dry_run=False) as store, running_redis(settings) as url:
         gone = await asyncio.to_thread(Gone.from_now_on, Sightings(store, new_nonce), tenant)
         async with _giving_up(settings, store, url, report) as give:
@@ -91,12 +91,12 @@ async def drop(settings: Settings, tenant: str) -> tuple[Report, bool]:
 
 @asynccontextmanager
 async def _giving_up(
-    settings: Settings, store: ObjectStore, redis_url: str, report: Report
+    settings: Settings, store: ObjectStore, redis_url: str, report: CollectionReport
 ) -> AsyncIterator[GiveUp]:
     """Yields the function that gives up all that a tenant has, as the collector does."""
     ages = Ages.of(settings, await asyncio.to_thread(longest_lifetime, store))
     async with tools(settings, store, redis_url, ages, stop=threading.Event()) as opened:
-        with opened.run(ages, report, Orders()) as run:
+        with opened.run(ages, report, CollectorOptions()) as run:
 
             async def give(tenant: str, gone: Gone) -> bool:
                 return await give_up(run, opened.knowledge, tenant, gone)

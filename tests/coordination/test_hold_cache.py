@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.coordination.hold_cache import ENTRY_TTL_MS, GUARD_TTL_MS, KEPT_APART, Found, Ticket
+from holdfast.coordination.hold_cache import (
+    ENTRY_TTL_MS,
+    GUARD_TTL_MS,
+    KEPT_APART,
+    CachedHold,
+    Ticket,
+)
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
 from tests.coordination.fleet import DIGEST, Frontend, frontend
@@ -80,7 +86,7 @@ class World:
         self.one = one
         self.digest = digest
         self.held = 0
-        self.found: dict[int, Found] = {}
+        self.found: dict[int, CachedHold] = {}
         self.seen: dict[int, int] = {}
         self.changes: dict[int, AsyncExitStack] = {}
 

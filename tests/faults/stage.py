@@ -17,8 +17,8 @@ from grpc.aio import AioRpcError
 from holdfast.errors import HoldfastError
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.collector.ages import Ages
-from holdfast.service.collector.report import Report
-from holdfast.service.collector.run import Run as Collection
+from holdfast.service.collector.report import CollectionReport
+from holdfast.service.collector.run import CollectorRun as Collection
 from holdfast.service.collector.sweep import sweep_store
 from holdfast.storage.fleet import longest_lifetime
 from holdfast.storage.keys import DATA, TAILS, uuid7
@@ -248,7 +248,7 @@ def collect(store: ObjectStore) -> None:
     """Runs a collection without any grace periods: safe only while no ingest is under way."""
     never = {"grace": -1.0, "data": -1.0, "read_grace": -1.0, "landing": -1.0}
     ages = Ages(**never, ingest_lifetime=1e9, doom=-1.0, condemned=-1.0)
-    report = Report(dry_run=False)
+    report = CollectionReport(dry_run=False)
     with Spools() as spools:
         run = Collection(
             store=store,

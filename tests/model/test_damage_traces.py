@@ -9,12 +9,12 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.digests import Digest
-from holdfast.service.scrub.brake import Brake
+from holdfast.service.scrub.brake import MarkBrake
 from holdfast.service.scrub.caches import Caches
 from holdfast.service.scrub.examination import Examiner
 from holdfast.service.scrub.inspection import Inspector
-from holdfast.service.scrub.pace import Pace
-from holdfast.service.scrub.report import Report
+from holdfast.service.scrub.pace import ScrubRate
+from holdfast.service.scrub.report import ScrubReport
 from holdfast.storage import blocks
 from holdfast.storage.keys import NewName, record_key
 from holdfast.storage.quarantine import Mark
@@ -51,12 +51,12 @@ def told(recording: RecordingStore, world: World, call: Call) -> str | None:
 def inspect(store: RecordingStore, digest: str) -> None:
     """A scrub's look at one record."""
     opened: Any = store
-    report, clock = Report(0.0), lambda: 0.0
+    report, clock = ScrubReport(0.0), lambda: 0.0
     Inspector(
         records=Records(opened),
-        examiner=Examiner(opened, Pace(0, clock, lambda _: None), report, lambda: None),
+        examiner=Examiner(opened, ScrubRate(0, clock, lambda _: None), report, lambda: None),
         caches=Caches(lambda: None, clock),
-        brake=Brake(lambda: 1, [], off=False),
+        brake=MarkBrake(lambda: 1, [], off=False),
         report=report,
         new_nonce=new_nonce,
     )(record_key(Digest.parse(digest)))

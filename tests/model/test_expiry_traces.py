@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.assembly import CollectorOptions, tools
 from holdfast.service.collector.ingests import give_up
-from holdfast.service.collector.report import Report
+from holdfast.service.collector.report import CollectionReport
 from holdfast.service.settings import Settings
 from holdfast.service.tenants.expiry import Expiry, Rules, Verdict
 from holdfast.service.tenants.gone import Gone
@@ -95,9 +95,9 @@ class Place:
     async def dropping(self) -> AsyncIterator[Any]:
         """The `give_up` of everything that a tenant has."""
         settings = Settings(**{**self.fleet.settings, "threads": 4})
-        report, stop = Report(dry_run=False), threading.Event()
+        report, stop = CollectionReport(dry_run=False), threading.Event()
         async with tools(settings, self.recording, self.fleet.redis_url, AGES, stop=stop) as opened:
-            with opened.run(AGES, report, Orders()) as run:
+            with opened.run(AGES, report, CollectorOptions()) as run:
 
                 async def give(tenant: str, gone: Gone) -> bool:
                     return await give_up(run, opened.knowledge, tenant, gone)

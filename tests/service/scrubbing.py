@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.digests import Digest
-from holdfast.service.scrub.passes import Means, Orders, Pass
-from holdfast.service.scrub.report import Report
+from holdfast.service.scrub.passes import Means, Pass, ScrubOptions
+from holdfast.service.scrub.report import ScrubReport
 from holdfast.storage.blobs import Blobs
 from holdfast.storage.blocks import sums_of
 from holdfast.storage.holds import Hold, Holds
@@ -68,17 +68,17 @@ def scrub(
     forget: Callable[[], None] = nothing,
     clock: Clock | None = None,
     **orders: Any,
-) -> Report:
+) -> ScrubReport:
     """One pass."""
     return Pass(ordered(**orders), means(store, forget=forget, clock=clock)).run()
 
 
-def ordered(**orders: Any) -> Orders:
+def ordered(**orders: Any) -> ScrubOptions:
     """Orders without a limit of the rate; holds may be without content for ever."""
-    return Orders(**{"rate": 0, "workers": 2, "hold_age": YEARS, **orders})
+    return ScrubOptions(**{"rate": 0, "workers": 2, "hold_age": YEARS, **orders})
 
 
-def found(report: Report) -> dict[str, str]:
+def found(report: ScrubReport) -> dict[str, str]:
     """Kinds of findings by digest."""
     return {finding.digest: finding.kind.value for finding in report.findings}
 

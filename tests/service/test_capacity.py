@@ -11,7 +11,7 @@ from bench.capacity.load import DAY, Day, bill
 from bench.capacity.load import FLEETS as FLEETS_OF_NODES
 from bench.capacity.passes import Passed, collect, passes
 from bench.capacity.requests import Requests
-from holdfast.service.collector.report import Kind
+from holdfast.service.collector.report import CollectedKind
 from tests.project import pages
 from tests.service.collector.world import counts
 
@@ -44,10 +44,10 @@ def test_a_simulated_fleet_is_collected() -> None:
     store = FleetStore(fleet)
     unheld = fleet.blobs - fleet.named
     assert 0 < unheld < fleet.blobs
-    fates = counts(collect(store), Kind.RECORDS)
+    fates = counts(collect(store), CollectedKind.RECORDS)
     assert fates == {"held": fleet.named, "condemned": unheld}
     store.time += DAY
-    fates = counts(collect(store), Kind.RECORDS)
+    fates = counts(collect(store), CollectedKind.RECORDS)
     assert fates == {"held": fleet.named, "buried": unheld}
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 from redis import Redis
 
-from holdfast.coordination.hold_cache import Found, HoldCache
+from holdfast.coordination.hold_cache import CachedHold, HoldCache
 from holdfast.coordination.keys import Keys
 from holdfast.digests import Digest
 from holdfast.errors import NotFound, Unavailable
@@ -91,7 +91,7 @@ async def test_what_is_gone_is_forgotten(core: Core, store: ObjectStore, unique:
     assert (await _remembered(core, unique)).entry is None
 
 
-async def _remembered(core: Core, tenant: str) -> Found:
+async def _remembered(core: Core, tenant: str) -> CachedHold:
     return await core.hold_cache.look_up(tenant, DIGEST)
 
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from holdfast.errors import Overloaded
 from holdfast.protos import content_pb2
-from holdfast.service.rpc.overload import KINDS, LONGEST, QUEUING, SPELL, Kind, Most, Overload
+from holdfast.service.rpc.overload import KINDS, LONGEST, QUEUING, SPELL, Most, Overload, RpcKind
 
 
 class Doors:
@@ -35,7 +35,7 @@ def test_every_rpc_is_counted() -> None:
     """Each RPC of the service belongs to one kind."""
     service = content_pb2.DESCRIPTOR.services_by_name["Content"]
     assert set(KINDS) == {method.name for method in service.methods}
-    assert set(KINDS.values()) == set(Kind)
+    assert set(KINDS.values()) == set(RpcKind)
 
 
 @settings(max_examples=60, deadline=None)
@@ -59,13 +59,13 @@ def test_never_more_than_the_limit(steps: list[tuple[str, bool, int]]) -> None:
             entrance.__exit__(ValueError, ValueError(), None)
             inside.remove(rpc)
         counted = {kind: gate.under_way for kind, gate in doors.overload.gates.items()}
-        assert counted == {kind: sum(KINDS[rpc] is kind for rpc in inside) for kind in Kind}
+        assert counted == {kind: sum(KINDS[rpc] is kind for rpc in inside) for kind in RpcKind}
 
 
 def test_a_line_for_each_spell() -> None:
     """A spell of refusals is logged once, however many there are; the next one again."""
     doors = Doors()
-    gate = doors.overload.gates[Kind.READS]
+    gate = doors.overload.gates[RpcKind.READS]
     gate.under_way = 2
 
     def refuse(at: float) -> None:

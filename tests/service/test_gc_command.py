@@ -18,7 +18,7 @@ from rich.console import Console
 
 from holdfast.digests import Digest
 from holdfast.service.backends import STORE_FOLDER, open_store
-from holdfast.service.collector.report import Fate, Kind, Report
+from holdfast.service.collector.report import CollectedKind, CollectionReport, Fate
 from holdfast.service.commands import gc as gc_command
 from holdfast.service.commands.rehearsal import SHOWN
 from holdfast.service.settings import Settings
@@ -315,10 +315,10 @@ def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=100)
     monkeypatch.setattr(gc_command, "console", lambda **_: terminal)
-    report = Report(dry_run=False)
+    report = CollectionReport(dry_run=False)
     report.doing = "condemning"
-    report.note(Kind.HOLDS, Fate.SEEN)
-    report.note(Kind.RECORDS, Fate.HELD)
+    report.note(CollectedKind.HOLDS, Fate.SEEN)
+    report.note(CollectedKind.RECORDS, Fate.HELD)
     with ExitStack() as stack:
         gc_command._progress(stack)(report)
     assert "condemning: 1 holds seen" in screen.getvalue()

@@ -14,7 +14,7 @@ from holdfast.digests import Digest
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.scrub.caches import forget_holds
 from holdfast.service.scrub.passes import Pass
-from holdfast.service.scrub.report import Report
+from holdfast.service.scrub.report import ScrubReport
 from holdfast.storage.keys import record_key
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import State
@@ -79,7 +79,7 @@ SCRUBBED = [
 """Damage that takes a scrub to be noticed, too."""
 
 
-async def scrubbed(fleet: Fleet) -> Report:
+async def scrubbed(fleet: Fleet) -> ScrubReport:
     """What a scrub beside the fleet finds."""
     forget = partial(forget_holds, fleet.store, fleet.redis_url)
     return await asyncio.to_thread(Pass(ordered(), means(fleet.store, forget=forget)).run)

@@ -19,7 +19,7 @@ from holdfast.errors import PUSHBACK
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import content_pb2_grpc
 from holdfast.service.rpc import overload as overload_module
-from holdfast.service.rpc.overload import LONGEST, SHORTEST, Gate, Kind
+from holdfast.service.rpc.overload import LONGEST, SHORTEST, Gate, RpcKind
 from holdfast.storage.port import ObjectStore
 from tests.servers.s3 import S3Server
 from tests.service.conftest import Fill
@@ -37,7 +37,7 @@ RETRIES = """{"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 5,
 Call = Callable[[Tenant], Awaitable[object]]
 
 
-def gate(frontend: Frontend, kind: Kind) -> Gate:
+def gate(frontend: Frontend, kind: RpcKind) -> Gate:
     """What counts one kind."""
     return frontend.running.frontend.overload.gates[kind]
 
@@ -94,7 +94,7 @@ async def test_open_streams_go_on(folder_fleet: Fleet, tenant: str, fill: Fill) 
     await second.write_all(data)
     assert (await second.send(pb.COMMIT, total=len(data))).digest == sha256(data)
     assert await second.ended()
-    await eventually(lambda: gate(frontend, Kind.STREAMS).under_way == 1)
+    await eventually(lambda: gate(frontend, RpcKind.STREAMS).under_way == 1)
     await client.commit("c", b"hello")
     await first.half_close()
     assert await client.read(sha256(data)) == data
@@ -103,7 +103,7 @@ async def test_open_streams_go_on(folder_fleet: Fleet, tenant: str, fill: Fill) 
 async def test_a_refused_stream_takes_nothing(folder_fleet: Fleet, tenant: str) -> None:
     """A stream that is refused has no lease and no ingest: another frontend writes its ref."""
     full, other = await folder_fleet.frontend(max_streams=1), await folder_fleet.frontend()
-    with gate(full, Kind.STREAMS):
+    with gate(full, RpcKind.STREAMS):
         await turned_away(full.tenant(tenant).write("ref").send(pb.STAT, total=5))
         assert await other.tenant(tenant).statuses() == []
         await other.tenant(tenant).commit("ref", b"hello")
@@ -115,7 +115,7 @@ async def test_health_is_never_refused(folder_fleet: Fleet, tenant: str) -> None
     frontend = await folder_fleet.frontend(max_streams=1, max_reads=1, max_calls=1)
     health = health_pb2_grpc.HealthStub(frontend.channel)
     with ExitStack() as all_gates:
-        for kind in Kind:
+        for kind in RpcKind:
             all_gates.enter_context(gate(frontend, kind))
         for call in CALLS.values():
             await turned_away(call(frontend.tenant(tenant)))
@@ -131,7 +131,7 @@ async def test_a_refusal_asks_nobody(
         frontend = await wire.fleet.frontend(max_streams=1, max_reads=1, max_calls=1)
         client = Tenant(frontend.tenant("").stub, wire.tenant.metadata)
         with ExitStack() as all_gates, wire.counting():
-            for kind in Kind:
+            for kind in RpcKind:
                 all_gates.enter_context(gate(frontend, kind))
             for call in CALLS.values():
                 await turned_away(call(client))
@@ -207,7 +207,7 @@ async def test_a_reader_that_stops_reading_counts_until_it_goes(
     await slow.read()
     await turned_away(client.read(sha256(data)))
     slow.cancel()
-    await eventually(lambda: gate(frontend, Kind.READS).under_way == 0)
+    await eventually(lambda: gate(frontend, RpcKind.READS).under_way == 0)
     assert await client.read(sha256(data)) == data
 
 
@@ -220,7 +220,7 @@ async def test_a_silent_stream_is_refused(
     monkeypatch.setattr(overload_module, "ANSWERED", 0 if patience else 1)
     frontend = await folder_fleet.frontend(max_streams=1)
     client = frontend.tenant(tenant)
-    with gate(frontend, Kind.STREAMS):
+    with gate(frontend, RpcKind.STREAMS):
         call = client.stub.Write(metadata=client.metadata, timeout=DEADLINE)
         assert await call.code() is StatusCode.RESOURCE_EXHAUSTED
     assert await client.commit("ref", b"hello")
@@ -247,14 +247,14 @@ async def test_our_client_comes_back(folder_fleet: Fleet, tenant: str, fill: Fil
             with store.open(committed.digest) as blob:
                 assert blob.read() == data
 
-    for kind in (Kind.STREAMS, Kind.READS):
+    for kind in (RpcKind.STREAMS, RpcKind.READS):
         gate(frontend, kind).__enter__()
     used = asyncio.create_task(asyncio.to_thread(use))
     await eventually(lambda: len(slept) == 1)
-    gate(frontend, Kind.STREAMS).__exit__()
+    gate(frontend, RpcKind.STREAMS).__exit__()
     free.set()
     await eventually(lambda: len(slept) == 2)
-    gate(frontend, Kind.READS).__exit__()
+    gate(frontend, RpcKind.READS).__exit__()
     free.set()
     await used
     assert all(seconds >= SHORTEST for seconds in slept)
@@ -267,13 +267,13 @@ async def test_clients_whose_grpc_tries_again_come_back(folder_fleet: Fleet, ten
     options = [("grpc.service_config", RETRIES), ("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{frontend.port}", options) as channel:
         client = Tenant(content_pb2_grpc.ContentStub(channel), ((HEADER, tenant),))
-        gate(frontend, Kind.CALLS).__enter__()
+        gate(frontend, RpcKind.CALLS).__enter__()
         asked = asyncio.create_task(client.info(HELLO))
         registry = frontend.running.frontend.metrics.registry
         await eventually(
             lambda: registry.get_sample_value("holdfast_refused_total", {"kind": "calls"})
         )
-        gate(frontend, Kind.CALLS).__exit__()
+        gate(frontend, RpcKind.CALLS).__exit__()
         assert (await asked).size == 5
 
 

@@ -12,7 +12,7 @@ import pytest
 from holdfast.service.process.permits import nothing
 from holdfast.service.process.workers import Workers
 from holdfast.service.reading.block_cache import MAX_AHEAD, BlockCache
-from holdfast.service.reading.pace import GRACE, MOVING, REACH, SHARE, Pace, Reading
+from holdfast.service.reading.pace import GRACE, MOVING, REACH, SHARE, PacedReader, ReaderPace
 from holdfast.service.store.threads import Threads
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import BLOCK_SIZE
@@ -30,9 +30,9 @@ class Track:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self.clock = Clock()
-        self.pace = Pace(ROOM, self.clock)
+        self.pace = ReaderPace(ROOM, self.clock)
 
-    def reader(self, index: int = 0, key: str = "blob") -> Reading:
+    def reader(self, index: int = 0, key: str = "blob") -> PacedReader:
         """One that begins at a block."""
         return self._stack.enter_context(self.pace.reading(key, index))
 
@@ -44,7 +44,7 @@ def track() -> Iterator[Track]:
         yield Track(stack)
 
 
-async def goes(reading: Reading, index: int) -> bool:
+async def goes(reading: PacedReader, index: int) -> bool:
     """Whether a reader may fetch a block without waiting."""
     step = asyncio.create_task(reading.step(index))
     await asyncio.sleep(0)
@@ -137,7 +137,7 @@ async def test_each_block_is_fetched_once(folder_store: ObjectStore, fill: Fill,
     counting, workers = CountingStore(folder_store), Workers(8, 1)
     budget = (MAX_AHEAD + 1 + ROOM) * BLOCK_SIZE
     cache = BlockCache(Threads(counting, workers, nothing), budget, 4)
-    cache.pace = Pace(ROOM, Clock())
+    cache.pace = ReaderPace(ROOM, Clock())
     record = stored(counting, fill(24 * BLOCK_SIZE))
     chance = random.Random(seed)  # noqa: S311 -- speeds, no secret
 

@@ -12,8 +12,8 @@ from grpc import StatusCode
 
 from holdfast.errors import ResourceExhausted
 from holdfast.protos import content_pb2 as pb
-from holdfast.service.collector.assembly import Orders, tools
-from holdfast.service.collector.report import Report
+from holdfast.service.collector.assembly import CollectorOptions, tools
+from holdfast.service.collector.report import CollectionReport
 from holdfast.service.process import room
 from holdfast.service.settings import Settings
 from holdfast.storage.port import IfAbsent, IfMatch, ObjectStore
@@ -131,10 +131,10 @@ async def test_a_tenant_is_given_up(
     await stream.write_all(fill(9 * MIB))
     await stream.half_close()
     quota.fill()
-    tending, report = reserved(quota, tending=True), Report(dry_run=False)
+    tending, report = reserved(quota, tending=True), CollectionReport(dry_run=False)
     settings, stop = Settings(data_dir=tmp_path), threading.Event()
     async with tools(settings, tending, redis_url, AGES, stop=stop) as opened:
-        await opened.collect(AGES, report, Orders(tenants_gone=(tenant,)))
+        await opened.collect(AGES, report, CollectorOptions(tenants_gone=(tenant,)))
     assert report.ok, report.errors
     assert await client.list() == []
     assert await client.statuses() == []

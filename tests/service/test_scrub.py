@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from holdfast.digests import Digest
 from holdfast.errors import UnsupportedFormat
-from holdfast.service.scrub.report import Action, Kind
+from holdfast.service.scrub.report import DamageKind, ScrubAction
 from holdfast.storage.blocks import sums_of
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.keys import record_key
@@ -41,32 +41,32 @@ from tests.storage.edited import newer
 from tests.stores.counting import CountingStore
 
 DAMAGES = {
-    Kind.DATA_MISSING: delete_data,
-    Kind.DATA_SIZE: truncate_data,
-    Kind.BLOCK_SUM: edit_data,
-    Kind.DIGEST: forge,
+    DamageKind.DATA_MISSING: delete_data,
+    DamageKind.DATA_SIZE: truncate_data,
+    DamageKind.BLOCK_SUM: edit_data,
+    DamageKind.DIGEST: forge,
 }
 
 
 @pytest.mark.parametrize(
     ("damage", "kind"),
     [
-        (delete_data, Kind.DATA_MISSING),
-        (truncate_data, Kind.DATA_SIZE),
-        (lengthen_data, Kind.DATA_SIZE),
-        (edit_data, Kind.BLOCK_SUM),
-        (edit_sums, Kind.BLOCK_SUM),
-        (forge, Kind.DIGEST),
+        (delete_data, DamageKind.DATA_MISSING),
+        (truncate_data, DamageKind.DATA_SIZE),
+        (lengthen_data, DamageKind.DATA_SIZE),
+        (edit_data, DamageKind.BLOCK_SUM),
+        (edit_sums, DamageKind.BLOCK_SUM),
+        (forge, DamageKind.DIGEST),
     ],
 )
-def test_damaged_data(store: ObjectStore, fill: Fill, damage: Damage, kind: Kind) -> None:
+def test_damaged_data(store: ObjectStore, fill: Fill, damage: Damage, kind: DamageKind) -> None:
     """Damaged, truncated and lost data is found, and its record marked corrupt, and no other."""
     sound, digest = commit(store, fill(100_000)), commit(store, fill(100_001))
     before = record_of(store, digest)
     damage(store, digest)
     report = scrub(store)
     assert [(f.kind, f.digest, f.key, f.action) for f in report.findings] == [
-        (kind, str(digest), before.data_key, Action.MARKED)
+        (kind, str(digest), before.data_key, ScrubAction.MARKED)
     ]
     marked = record_of(store, digest)
     assert (marked.state, marked.data_key) == (State.CORRUPT, before.data_key)
@@ -96,7 +96,7 @@ def test_the_block_is_named(folder_store: ObjectStore, fill: Fill, at: int) -> N
     digest = commit(folder_store, fill(3 * BLOCK_SIZE + 1))
     flip(folder_store, record_of(folder_store, digest).data_key, at)
     [finding] = scrub(folder_store).findings
-    assert finding.kind is Kind.BLOCK_SUM
+    assert finding.kind is DamageKind.BLOCK_SUM
     assert f"block {at // BLOCK_SIZE} " in finding.detail
 
 
@@ -116,7 +116,7 @@ def test_parts_of_a_folder(folder_store: ObjectStore, tmp_path: Path, fill: Fill
     [second] = tmp_path.glob("store/objects/data/*~parts/00002-*")
     second.unlink()
     [finding] = scrub(folder_store).findings
-    assert (finding.kind, finding.action) == (Kind.BLOCK_SUM, Action.MARKED)
+    assert (finding.kind, finding.action) == (DamageKind.BLOCK_SUM, ScrubAction.MARKED)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", newer(FORMAT)])
@@ -125,8 +125,8 @@ def test_damaged_record(store: ObjectStore, body: bytes) -> None:
     digest = commit(store, b"hello")
     store.put(record_key(digest), body)
     [finding] = scrub(store).findings
-    assert (finding.kind, finding.digest) == (Kind.RECORD_DAMAGED, str(digest))
-    assert finding.action is Action.CORRUPT_ALREADY
+    assert (finding.kind, finding.digest) == (DamageKind.RECORD_DAMAGED, str(digest))
+    assert finding.action is ScrubAction.CORRUPT_ALREADY
     assert store.get(record_key(digest)).body == body
 
 
@@ -134,7 +134,7 @@ def test_edited_inline_bytes(store: ObjectStore) -> None:
     """Inline bytes that don't match their sum make a damaged record."""
     digest = commit(store, b"hello")
     edit_record(store, digest, inline=base64.b64encode(b"jello").decode())
-    assert found(scrub(store)) == {str(digest): Kind.RECORD_DAMAGED}
+    assert found(scrub(store)) == {str(digest): DamageKind.RECORD_DAMAGED}
 
 
 def test_forged_inline_bytes(store: ObjectStore) -> None:
@@ -146,7 +146,7 @@ def test_forged_inline_bytes(store: ObjectStore) -> None:
         inline=base64.b64encode(b"jello").decode(),
         crc32c=base64.b64encode(sums_of(b"jello")).decode(),
     )
-    assert found(scrub(store)) == {str(digest): Kind.DIGEST}
+    assert found(scrub(store)) == {str(digest): DamageKind.DIGEST}
     assert record_of(store, digest).state is State.CORRUPT
 
 
@@ -154,7 +154,7 @@ def test_torn_record(folder_store: ObjectStore, tmp_path: Path) -> None:
     """A record of which the disk has kept less than its header counts as damaged."""
     digest = commit(folder_store, b"hello")
     (tmp_path / "store" / "objects" / record_key(digest)).write_bytes(b"holdfast1 ab")
-    assert found(scrub(folder_store)) == {str(digest): Kind.RECORD_DAMAGED}
+    assert found(scrub(folder_store)) == {str(digest): DamageKind.RECORD_DAMAGED}
     commit(folder_store, b"hello", "b")
     assert record_of(folder_store, digest).inline == b"hello"
     assert scrub(folder_store).well
@@ -166,7 +166,7 @@ def test_torn_data(folder_store: ObjectStore, tmp_path: Path, fill: Fill) -> Non
     digest = commit(folder_store, body)
     key = record_of(folder_store, digest).data_key
     (tmp_path / "store" / "objects" / key).write_bytes(b"")
-    assert found(scrub(folder_store)) == {str(digest): Kind.DATA_SIZE}
+    assert found(scrub(folder_store)) == {str(digest): DamageKind.DATA_SIZE}
     commit(folder_store, body)
     assert scrub(folder_store).well
 
@@ -178,8 +178,8 @@ def test_newer_record(folder_store: ObjectStore) -> None:
     body = folder_store.get(record_key(newer)).body
     delete_data(folder_store, lost)
     assert found(scrub(folder_store)) == {
-        str(newer): Kind.RECORD_NEWER,
-        str(lost): Kind.DATA_MISSING,
+        str(newer): DamageKind.RECORD_NEWER,
+        str(lost): DamageKind.DATA_MISSING,
     }
     assert folder_store.get(record_key(newer)).body == body
 
@@ -192,10 +192,10 @@ def test_strangers(folder_store: ObjectStore) -> None:
     folder_store.put("holds/a/readme", b"x")
     report = scrub(folder_store)
     assert {(f.kind, f.key) for f in report.findings if not f.digest} == {
-        (Kind.NOT_A_RECORD, "blobs/readme"),
-        (Kind.NOT_A_HOLD, "holds/a/readme"),
+        (DamageKind.NOT_A_RECORD, "blobs/readme"),
+        (DamageKind.NOT_A_HOLD, "holds/a/readme"),
     }
-    assert report.found[Kind.DATA_MISSING] == 1
+    assert report.found[DamageKind.DATA_MISSING] == 1
 
 
 def test_condemned_and_tombstones(folder_store: ObjectStore, fill: Fill) -> None:
@@ -207,7 +207,7 @@ def test_condemned_and_tombstones(folder_store: ObjectStore, fill: Fill) -> None
         assert seen is not None
         records.write(seen.record.turned(state, new_nonce()), seen)
         delete_data(folder_store, digest)
-    assert found(scrub(folder_store)) == {str(digests[0]): Kind.DATA_MISSING}
+    assert found(scrub(folder_store)) == {str(digests[0]): DamageKind.DATA_MISSING}
     assert record_of(folder_store, digests[0]).state is State.CORRUPT
     assert record_of(folder_store, digests[1]).state is State.TOMBSTONE
 
@@ -220,20 +220,20 @@ def test_quarantined_before(folder_store: ObjectStore, fill: Fill) -> None:
     scrub(folder_store)
     marked = record_of(folder_store, digest)
     [finding] = scrub(folder_store).findings
-    assert (finding.kind, finding.action) == (Kind.QUARANTINED, Action.CORRUPT_ALREADY)
+    assert (finding.kind, finding.action) == (DamageKind.QUARANTINED, ScrubAction.CORRUPT_ALREADY)
     assert record_of(folder_store, digest) == marked
     commit(folder_store, body)
     assert scrub(folder_store).well
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_dry_run(folder_store: ObjectStore, fill: Fill, kind: Kind) -> None:
+def test_dry_run(folder_store: ObjectStore, fill: Fill, kind: DamageKind) -> None:
     """A dry run finds the same, and writes nothing at all, to the caches neither."""
     digest = commit(folder_store, fill(100_000))
     DAMAGES[kind](folder_store, digest)
     counting, forgotten = CountingStore(folder_store), []
     report = scrub(counting, dry_run=True, forget=lambda: forgotten.append(1))
-    assert [(f.kind, f.action) for f in report.findings] == [(kind, Action.WOULD_MARK)]
+    assert [(f.kind, f.action) for f in report.findings] == [(kind, ScrubAction.WOULD_MARK)]
     assert not {"put", "delete"} & set(counting.operations())
     assert forgotten == []
 
@@ -246,9 +246,9 @@ def test_shallow(folder_store: ObjectStore, fill: Fill) -> None:
     edit_data(folder_store, edited)
     counting = CountingStore(folder_store)
     report = scrub(counting, shallow=True)
-    assert found(report) == {str(lost): Kind.DATA_MISSING, str(short): Kind.DATA_SIZE}
+    assert found(report) == {str(lost): DamageKind.DATA_MISSING, str(short): DamageKind.DATA_SIZE}
     assert counting.fetched("data/") == 0
-    assert found(scrub(folder_store))[str(edited)] == Kind.BLOCK_SUM
+    assert found(scrub(folder_store))[str(edited)] == DamageKind.BLOCK_SUM
 
 
 @pytest.fixture(scope="module")

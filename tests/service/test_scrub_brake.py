@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from holdfast.service.scrub.brake import AMONG, MOST, Brake, Braked
+from holdfast.service.scrub.brake import AMONG, MOST, MarkBrake, ScrubBraked
 from holdfast.service.scrub.cursor import load
-from holdfast.service.scrub.report import Action, Report
+from holdfast.service.scrub.report import ScrubAction, ScrubReport
 from holdfast.storage.port import NoSuchKey, ObjectStore
 from holdfast.storage.records import State
 from tests.service.conftest import Fill
@@ -38,7 +38,7 @@ def marked(store: ObjectStore) -> int:
     return states.count(State.CORRUPT)
 
 
-def run(store: Any, **orders: Any) -> Report:
+def run(store: Any, **orders: Any) -> ScrubReport:
     """One run, blob by blob."""
     return scrub(store, workers=1, **orders)
 
@@ -50,7 +50,7 @@ def test_an_hour_of_404s(folder_store: ObjectStore, away: CountingStore) -> None
         assert "--accept" in report.brake
         assert report.stopped
         assert not report.well
-        assert report.findings[-1].action is Action.HELD_BACK
+        assert report.findings[-1].action is ScrubAction.HELD_BACK
         assert marked(folder_store) == MOST
 
 
@@ -98,14 +98,14 @@ def test_little_damage(folder_store: ObjectStore, fill: Fill) -> None:
 def test_among_the_last() -> None:
     """Marks count among the records looked at last: 1 % of damage is no reason to stop."""
     looked_at = 0
-    brake = Brake(lambda: looked_at, [], off=False)
+    brake = MarkBrake(lambda: looked_at, [], off=False)
     for _ in range(5):
         for _ in range(MOST):
             looked_at += AMONG // MOST
             brake.check()
     assert len(brake.marks) == MOST
     looked_at += 1
-    with pytest.raises(Braked):
+    with pytest.raises(ScrubBraked):
         brake.check()
     looked_at += AMONG
     brake.check()

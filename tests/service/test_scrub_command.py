@@ -14,7 +14,7 @@ from grpc import StatusCode
 
 from holdfast.service.scrub.brake import MOST
 from holdfast.service.scrub.cursor import load
-from holdfast.service.scrub.report import Kind
+from holdfast.service.scrub.report import DamageKind
 from holdfast.storage.folder import FolderStore
 from tests.servers.process import free_port, wait_until
 from tests.service.fleet import refused
@@ -47,7 +47,7 @@ def test_findings(tmp_path: Path, stored: FolderStore) -> None:
     done = run("scrub", "--json", "--dry-run", data_dir=tmp_path / "data")
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)
-    assert report["found"] == {Kind.DATA_MISSING: 1}
+    assert report["found"] == {DamageKind.DATA_MISSING: 1}
     assert report["findings"][0]["digest"] == str(digest)
     assert report["findings"][0]["action"] == "would_be_marked_corrupt"
     assert (report["well"], report["finished"], report["records"]) == (False, True, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.service.scrub.report import Action, Kind
+from holdfast.service.scrub.report import DamageKind, ScrubAction
 from holdfast.storage.keys import DELETING, hold_prefix
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import Records, State, new_nonce
@@ -31,11 +31,11 @@ def test_holds_without_content(store: ObjectStore) -> None:
     assert scrub(store).well
     report = scrub(store, hold_age=-60)
     assert found(report) == {
-        str(absent): Kind.HOLD_WITHOUT_CONTENT,
-        str(buried): Kind.HOLD_WITHOUT_CONTENT,
+        str(absent): DamageKind.HOLD_WITHOUT_CONTENT,
+        str(buried): DamageKind.HOLD_WITHOUT_CONTENT,
     }
     assert key in {finding.key for finding in report.findings}
-    assert {finding.action for finding in report.findings} == {Action.REPORTED}
+    assert {finding.action for finding in report.findings} == {ScrubAction.REPORTED}
 
 
 def test_holds_under_deletion(folder_store: ObjectStore) -> None:
@@ -52,8 +52,8 @@ def test_damaged_holds(folder_store: ObjectStore) -> None:
         [entry] = folder_store.list(hold_prefix("a", digest))
         folder_store.put(entry.key, body)
     assert found(scrub(folder_store)) == {
-        str(damaged): Kind.HOLD_DAMAGED,
-        str(other): Kind.HOLD_NEWER,
+        str(damaged): DamageKind.HOLD_DAMAGED,
+        str(other): DamageKind.HOLD_NEWER,
     }
 
 

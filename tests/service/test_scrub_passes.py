@@ -10,9 +10,9 @@ import pytest
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable, UnsupportedFormat
 from holdfast.service.scrub.cursor import CURSOR, FORMAT, Cursor, load, save
-from holdfast.service.scrub.pace import Pace
+from holdfast.service.scrub.pace import ScrubRate
 from holdfast.service.scrub.passes import Pass
-from holdfast.service.scrub.report import Kind
+from holdfast.service.scrub.report import DamageKind
 from holdfast.storage.keys import HOLDS
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import BLOCK_SIZE, State
@@ -92,7 +92,7 @@ def test_stopped_in_the_holds(folder_store: ObjectStore) -> None:
     assert Pass(ordered(hold_age=-60, workers=1), with_stop).run().stopped
     second = scrub(folder_store, hold_age=-60)
     assert second.counts.holds == 5
-    assert second.found == {Kind.HOLD_WITHOUT_CONTENT: 5}
+    assert second.found == {DamageKind.HOLD_WITHOUT_CONTENT: 5}
 
 
 def test_a_crash_goes_on_from_the_cursor(folder_store: ObjectStore, fill: Fill) -> None:
@@ -199,7 +199,7 @@ def test_two_at_once(folder_store: ObjectStore, fill: Fill) -> None:
 def test_pace() -> None:
     """So many bytes per second are let through, the first at once, and idle time isn't saved up."""
     clock = Clock()
-    pace = Pace(100, clock, clock.wait)
+    pace = ScrubRate(100, clock, clock.wait)
     for _ in range(3):
         pace.take(50)
     assert clock.waits == [0.5, 0.5]
@@ -207,7 +207,7 @@ def test_pace() -> None:
     for _ in range(2):
         pace.take(50)
     assert clock.waits == [0.5, 0.5, 0.5]
-    Pace(0, clock, clock.wait).take(10**12)
+    ScrubRate(0, clock, clock.wait).take(10**12)
     assert len(clock.waits) == 3
 
 

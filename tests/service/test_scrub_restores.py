@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from holdfast.digests import Digest
-from holdfast.service.scrub.report import Action, Kind, Report
+from holdfast.service.scrub.report import DamageKind, ScrubAction, ScrubReport
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import BLOCK_SIZE, Records, Seen, State, new_nonce
 from tests.service.conftest import Fill
@@ -33,7 +33,7 @@ def mark(store: ObjectStore, digest: Digest, state: State = State.CORRUPT) -> Se
     return records.write(seen.record.turned(state, new_nonce()), seen)
 
 
-def told(report: Report) -> list[tuple[Kind, Action, str]]:
+def told(report: ScrubReport) -> list[tuple[DamageKind, ScrubAction, str]]:
     """What was found."""
     return [(f.kind, f.action, f.digest) for f in report.findings]
 
@@ -44,7 +44,7 @@ def test_good_bytes(store: ObjectStore, fill: Fill, size: int) -> None:
     digest = commit(store, fill(size))
     before = mark(store, digest).record
     report = scrub(store)
-    assert told(report) == [(Kind.RESTORED, Action.RESTORED, str(digest))]
+    assert told(report) == [(DamageKind.RESTORED, ScrubAction.RESTORED, str(digest))]
     assert report.well
     after = record_of(store, digest)
     assert after.state is State.LIVE
@@ -62,7 +62,7 @@ def test_bad_bytes(
     damage(folder_store, digest)
     marked = mark(folder_store, digest).record
     report = scrub(folder_store)
-    assert told(report) == [(Kind.QUARANTINED, Action.CORRUPT_ALREADY, str(digest))]
+    assert told(report) == [(DamageKind.QUARANTINED, ScrubAction.CORRUPT_ALREADY, str(digest))]
     assert not report.well
     assert record_of(folder_store, digest) == marked
 
@@ -118,9 +118,9 @@ def test_dry_run_and_shallow(folder_store: ObjectStore, fill: Fill) -> None:
     digest = commit(folder_store, fill(100_000))
     marked = mark(folder_store, digest).record
     assert told(scrub(folder_store, dry_run=True)) == [
-        (Kind.RESTORED, Action.WOULD_RESTORE, str(digest))
+        (DamageKind.RESTORED, ScrubAction.WOULD_RESTORE, str(digest))
     ]
     assert told(scrub(folder_store, shallow=True)) == [
-        (Kind.QUARANTINED, Action.CORRUPT_ALREADY, str(digest))
+        (DamageKind.QUARANTINED, ScrubAction.CORRUPT_ALREADY, str(digest))
     ]
     assert record_of(folder_store, digest) == marked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.service.scrub.report import Action, Kind
+from holdfast.service.scrub.report import DamageKind, ScrubAction
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import BLOCK_SIZE, Records, Seen, State, new_nonce
 from tests.service.conftest import Fill
@@ -92,7 +92,7 @@ def test_never_over_a_newer_record(folder_store: ObjectStore, fill: Fill, state:
         assert report.well
         assert record == newer[0].record
     else:  # it was looked at again, and its data is gone all the same
-        assert found(report) == {str(digest): Kind.DATA_MISSING}
+        assert found(report) == {str(digest): DamageKind.DATA_MISSING}
         assert record.state is State.CORRUPT
 
 
@@ -110,5 +110,5 @@ def test_a_record_that_never_settles(folder_store: ObjectStore, fill: Fill) -> N
 
     counting.before = interfere
     [finding] = scrub(counting).findings
-    assert finding.action is Action.LEFT
+    assert finding.action is ScrubAction.LEFT
     assert record_of(folder_store, digest).state is State.LIVE

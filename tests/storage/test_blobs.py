@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import Aborted, OutcomeUnknown, Unavailable
-from holdfast.storage.blobs import Holding, Outcome
+from holdfast.storage.blobs import BytesOutcome, Holding
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.keys import DELETING, data_key, hold_prefix, record_key, uuid7
 from holdfast.storage.own_data import Lifetime, OwnData, Sight
@@ -32,7 +32,9 @@ RECORD = record_key(DIGEST)
 HOLDS = hold_prefix("a", DIGEST)
 
 
-def commit(shop: Shop, record: Record, tenant: str = "a", own: OwnData = JUST_STORED) -> Outcome:
+def commit(
+    shop: Shop, record: Record, tenant: str = "a", own: OwnData = JUST_STORED
+) -> BytesOutcome:
     made = shop.blobs.new_hold(DIGEST, record.size, NOW, {"by": tenant})
     key = shop.blobs.make_hold(tenant, made)
     return shop.blobs.publish(tenant, record, own, made, key).outcome
@@ -71,7 +73,7 @@ def test_order_of_a_new_commit(folder_store: FolderStore) -> None:
     """A commit of a new digest is one hold and then one record: two round trips."""
     record = stored(folder_store)
     store = CountingStore(folder_store)
-    assert commit(shop_on(store), record) is Outcome.CREATED
+    assert commit(shop_on(store), record) is BytesOutcome.CREATED
     assert kinds(store) == [("put", "hold"), ("put", "record")]
 
 
@@ -79,7 +81,7 @@ def test_order_of_a_redundant_commit(folder_store: FolderStore) -> None:
     """Own bytes are given up only after the hold, a fresh record, and a look at its data."""
     commit(shop_on(folder_store), stored(folder_store), "b")
     store = CountingStore(folder_store)
-    assert commit(shop_on(store), stored(folder_store)) is Outcome.REDUNDANT
+    assert commit(shop_on(store), stored(folder_store)) is BytesOutcome.REDUNDANT
     assert kinds(store) == [
         ("put", "hold"),
         ("put", "record"),
@@ -139,7 +141,7 @@ def test_commit(object_store: ObjectStore) -> None:
     """After a commit the tenant holds the digest, and nobody else does."""
     shop = shop_on(object_store)
     record = stored(object_store)
-    assert commit(shop, record) is Outcome.CREATED
+    assert commit(shop, record) is BytesOutcome.CREATED
     held = shop.blobs.held("a", DIGEST)
     assert held is not None
     assert (held[0].size, held[0].labels, held[1]) == (len(BODY), {"by": "a"}, record)
@@ -152,7 +154,7 @@ def test_commit_of_inline_bytes(object_store: ObjectStore) -> None:
     record = live(inline=True)
     made = shop.blobs.new_hold(DIGEST, record.size, NOW, {})
     key = shop.blobs.make_hold("a", made)
-    assert shop.blobs.publish("a", record, None, made, key).outcome is Outcome.CREATED
+    assert shop.blobs.publish("a", record, None, made, key).outcome is BytesOutcome.CREATED
     held = shop.blobs.held("a", DIGEST)
     assert held is not None
     assert held[1].inline == BODY
@@ -165,7 +167,7 @@ def test_commit_of_what_is_there(folder_store: FolderStore, state: State) -> Non
     first = stored(folder_store)
     commit(shop, first, "b")
     become(shop, state)
-    assert commit(shop, stored(folder_store)) is Outcome.REDUNDANT
+    assert commit(shop, stored(folder_store)) is BytesOutcome.REDUNDANT
     assert (current(shop).state, current(shop).data_key) == (State.LIVE, first.data_key)
 
 
@@ -176,7 +178,7 @@ def test_commit_over_what_is_gone(folder_store: FolderStore, state: State) -> No
     commit(shop, stored(folder_store), "b")
     become(shop, state)
     record = stored(folder_store)
-    assert commit(shop, record) is Outcome.CREATED
+    assert commit(shop, record) is BytesOutcome.CREATED
     assert current(shop) == record
 
 
@@ -192,7 +194,7 @@ def test_commit_heals_lost_data(folder_store: FolderStore, damage: str) -> None:
     assert shop.blobs.held("b", DIGEST) is None
     assert shop.blobs.adopt("a", DIGEST, NOW, {}) is None
     record = stored(folder_store)
-    assert commit(shop, record) is Outcome.CREATED
+    assert commit(shop, record) is BytesOutcome.CREATED
     assert current(shop) == record
     assert shop.blobs.held("b", DIGEST) is not None
 
@@ -205,7 +207,7 @@ def test_commit_heals_a_damaged_record(folder_store: FolderStore) -> None:
     assert shop.blobs.held("b", DIGEST) is None
     assert not shop.blobs.known(DIGEST)
     record = stored(folder_store)
-    assert commit(shop, record) is Outcome.CREATED
+    assert commit(shop, record) is BytesOutcome.CREATED
     assert current(shop) == record
 
 
@@ -215,7 +217,7 @@ def test_commit_heals_a_record_of_other_bytes(folder_store: FolderStore) -> None
     wrong = replace(stored(folder_store), block_sums=bytes(4))
     commit(shop, wrong, "b")
     record = stored(folder_store)
-    assert commit(shop, record) is Outcome.CREATED
+    assert commit(shop, record) is BytesOutcome.CREATED
     assert current(shop) == record
 
 
@@ -259,7 +261,7 @@ def test_commit_repeated(folder_store: FolderStore) -> None:
     assert not shop.blobs.done_before(record)
     commit(shop, record)
     assert shop.blobs.done_before(record)
-    assert commit(shop, record) is Outcome.CREATED
+    assert commit(shop, record) is BytesOutcome.CREATED
     assert current(shop) == record
 
 
@@ -286,7 +288,7 @@ def test_commit_repeated_after_a_pardon(folder_store: FolderStore) -> None:
     record = stored(folder_store)
     commit(shop, record)
     become(shop, State.CONDEMNED)
-    assert commit(shop, record) is Outcome.CREATED
+    assert commit(shop, record) is BytesOutcome.CREATED
     assert (current(shop).state, current(shop).data_key) == (State.LIVE, record.data_key)
 
 
@@ -298,7 +300,7 @@ def test_lost_reply_to_the_record(folder_store: FolderStore, takes_effect: bool)
     made = hold()
     key = shop.blobs.make_hold("a", made)
     losing = shop_on(LosingReplies(folder_store, takes_effect=takes_effect))
-    assert losing.blobs.publish("a", record, JUST_STORED, made, key).outcome is Outcome.CREATED
+    assert losing.blobs.publish("a", record, JUST_STORED, made, key).outcome is BytesOutcome.CREATED
     assert current(shop) == record
 
 
@@ -330,7 +332,7 @@ def test_commit_against_a_rival(folder_store: FolderStore, rival: State) -> None
     own = stored(folder_store)
     outcome = commit(shop_on(Interrupted(folder_store, RECORD, come_first)), own)
     alive = rival is not State.TOMBSTONE
-    assert outcome is (Outcome.REDUNDANT if alive else Outcome.CREATED)
+    assert outcome is (BytesOutcome.REDUNDANT if alive else BytesOutcome.CREATED)
     assert current(shop).state is State.LIVE
     assert current(shop).data_key == (first if alive else own).data_key
 
@@ -507,7 +509,7 @@ def test_commit_that_dies(folder_store: FolderStore, step: int) -> None:
     folder_store.put(record.data_key, BODY)
     with contextlib.suppress(Unavailable):
         commit(shop_on(Dies(folder_store)), record)
-    assert commit(shop_on(folder_store), record) is Outcome.CREATED
+    assert commit(shop_on(folder_store), record) is BytesOutcome.CREATED
     assert shop_on(folder_store).blobs.held("a", DIGEST) is not None
 
 

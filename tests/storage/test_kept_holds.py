@@ -10,7 +10,7 @@ import pytest
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
 from holdfast.storage.folder import FolderStore
-from holdfast.storage.holds import Hold, Holds, Named, merged
+from holdfast.storage.holds import Hold, Holds, StoredHold, merged
 from holdfast.storage.kept_holds import OVERHEAD, KeptHolds
 from holdfast.storage.keys import DELETING, hold_prefix, name_after, uuid7
 from holdfast.storage.port import Entry, ObjectStore
@@ -27,7 +27,7 @@ def reading(store: ObjectStore, budget: int = 64 * MIB) -> tuple[Holds, Counting
     return Holds(counting, uuid7, new_nonce, KeptHolds(budget)), counting
 
 
-def listed(holds: Holds) -> list[list[Named]]:
+def listed(holds: Holds) -> list[list[StoredHold]]:
     return [holds.load_listed(group) for group in holds.groups("a")]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from holdfast.errors import Aborted, OutcomeUnknown, Unavailable
-from holdfast.storage.blobs import Outcome
+from holdfast.storage.blobs import BytesOutcome
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.keys import record_key
 from holdfast.storage.own_data import LOOKS, SIGHT_LASTS, Lifetime, OwnData, Sight
@@ -36,7 +36,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def publish(shop: Shop, record: Record, sight: Sight, lifetime: Lifetime = FOR_EVER) -> Outcome:
+def publish(
+    shop: Shop, record: Record, sight: Sight, lifetime: Lifetime = FOR_EVER
+) -> BytesOutcome:
     """The second half of a commit whose bytes were stored earlier."""
     hold = shop.blobs.new_hold(DIGEST, record.size, NOW, {})
     key = shop.blobs.make_hold("a", hold)
@@ -56,7 +58,7 @@ def test_only_what_was_seen_long_ago_is_looked_at(
     record, store = stored(folder_store), CountingStore(folder_store)
     sight = Sight(clock())
     clock.now += age
-    assert publish(shop_on(store, clock), record, sight) is Outcome.CREATED
+    assert publish(shop_on(store, clock), record, sight) is BytesOutcome.CREATED
     assert looks(store, record) == asked
 
 
@@ -64,7 +66,7 @@ def test_what_nobody_saw_is_looked_at(object_store: ObjectStore, clock: Clock) -
     """Data that this process hasn't seen is looked at, and committed where it is whole."""
     record = live()
     etag = object_store.put(record.data_key, BODY).etag
-    assert publish(shop_on(object_store, clock), record, Sight(None, etag)) is Outcome.CREATED
+    assert publish(shop_on(object_store, clock), record, Sight(None, etag)) is BytesOutcome.CREATED
 
 
 def gone(store: ObjectStore, record: Record) -> None:
@@ -141,7 +143,7 @@ def test_a_process_that_sleeps_looks_again(folder_store: FolderStore, clock: Clo
             return entry
 
     store = Sleeping(folder_store)
-    assert publish(shop_on(store, clock), record, Sight()) is Outcome.CREATED
+    assert publish(shop_on(store, clock), record, Sight()) is BytesOutcome.CREATED
     assert looks(store, record) == 2
 
 
@@ -183,7 +185,7 @@ def test_inline_bytes_need_no_look(folder_store: FolderStore, clock: Clock) -> N
     shop, record = shop_on(folder_store, clock), live(inline=True)
     hold = shop.blobs.new_hold(DIGEST, record.size, NOW, {})
     key = shop.blobs.make_hold("a", hold)
-    assert shop.blobs.publish("a", record, None, hold, key).outcome is Outcome.CREATED
+    assert shop.blobs.publish("a", record, None, hold, key).outcome is BytesOutcome.CREATED
 
 
 def test_a_record_of_unknown_data_is_a_mistake(folder_store: FolderStore, clock: Clock) -> None:

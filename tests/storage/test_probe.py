@@ -26,13 +26,13 @@ from holdfast.storage.port import (
     PendingUpload,
     Written,
 )
-from holdfast.storage.probe import Report, deletes_conditionally, probe
+from holdfast.storage.probe import ProbeReport, deletes_conditionally, probe
 from tests.stores.wrapped import Wrapped
 
 ON_THE_WAY = "bytes checked on the way"
 
 
-def failed(report: Report) -> dict[str, bool]:
+def failed(report: ProbeReport) -> dict[str, bool]:
     """Names of the checks that failed, and whether they are essential."""
     return {check.name: check.essential for check in report.checks if not check.ok}
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from holdfast.errors import Unavailable
-from holdfast.storage.s3_listing import EMPTY_PAGES, Progress
+from holdfast.storage.s3_listing import EMPTY_PAGES, ListingProgress
 from tests.storage.scripted import Reply, Script, scripted
 
 WHEN = "2026-11-24T12:00:00Z"
@@ -96,12 +96,12 @@ def test_listing_that_leads_nowhere(replies: list[Reply]) -> None:
 
 def test_empty_pages_for_ever() -> None:
     """After many pages without an entry, however they go on, a listing is Unavailable."""
-    progress = Progress("listing", "")
+    progress = ListingProgress("listing", "")
     for number in range(EMPTY_PAGES):
         progress.goes_on(f"token {number}", found=False)
     with pytest.raises(Unavailable, match="nowhere"):
         progress.goes_on("another token", found=False)
-    progress = Progress("listing", "")
+    progress = ListingProgress("listing", "")
     for number in range(2 * EMPTY_PAGES):
         progress.next(f"{number:09}")
         progress.goes_on(f"{number:09}", found=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.service.collector.report import Kind
+from holdfast.service.collector.report import CollectedKind
 from holdfast.storage.keys import DATA, HOLDS, RECORDS, record_digest
 from holdfast.storage.port import Entry, Fetched
 from holdfast.storage.records import Record, State
@@ -57,6 +57,6 @@ def test_many_blobs_take_bounded_memory(known: bool) -> None:
     finally:
         tracemalloc.stop()
     assert report.ok, report.errors
-    assert counts(report, Kind.RECORDS) == {"held": HELD}
-    assert counts(report, Kind.DATA) == {"named": HELD}
+    assert counts(report, CollectedKind.RECORDS) == {"held": HELD}
+    assert counts(report, CollectedKind.DATA) == {"named": HELD}
     assert peak < 200 * 2**20

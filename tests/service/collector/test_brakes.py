@@ -8,9 +8,9 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.errors import ResourceExhausted
-from holdfast.service.collector.brakes import Brake, Limits, Plan, tripped
+from holdfast.service.collector.brakes import BrakeLimits, BrakeReason, CollectionPlan, tripped
 from holdfast.service.collector.known import PAGES
-from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.storage.keys import DATA, HOLDS, RECORDS, TAILS, record_digest, tail_key, uuid7
 from holdfast.storage.port import Entry
 from holdfast.storage.records import State
@@ -18,7 +18,7 @@ from tests.service.collector.world import APART, World
 from tests.stores.counting import nothing
 from tests.stores.memory import MemoryStore, SteppingStore
 
-LIMITS = Limits(few=3, few_bytes=50, dead_few=3, records_few=3)
+LIMITS = BrakeLimits(few=3, few_bytes=50, dead_few=3, records_few=3)
 """Floors that a store of twenty blobs is above."""
 BLOBS = 20
 
@@ -82,19 +82,19 @@ def damage_one(world: World) -> World:
     return world
 
 
-SIGHTS: dict[Brake, Callable[[World], World]] = {
-    Brake.CONDEMN: drop_half,
-    Brake.DELETE: doom_half,
-    Brake.WITHOUT_CONTENT: lambda world: hiding(world, RECORDS, 15),
-    Brake.RECORDS: lambda world: hiding(world, RECORDS, 10),
-    Brake.HOLDS: lambda world: hiding(world, HOLDS, 0),
-    Brake.UNREADABLE: damage_one,
-    Brake.ORDER: lambda world: hiding(world, RECORDS, BLOBS, shuffled=True),
+SIGHTS: dict[BrakeReason, Callable[[World], World]] = {
+    BrakeReason.CONDEMN: drop_half,
+    BrakeReason.DELETE: doom_half,
+    BrakeReason.WITHOUT_CONTENT: lambda world: hiding(world, RECORDS, 15),
+    BrakeReason.RECORDS: lambda world: hiding(world, RECORDS, 10),
+    BrakeReason.HOLDS: lambda world: hiding(world, HOLDS, 0),
+    BrakeReason.UNREADABLE: damage_one,
+    BrakeReason.ORDER: lambda world: hiding(world, RECORDS, BLOBS, shuffled=True),
 }
 
 
 @pytest.mark.parametrize("brake", SIGHTS)
-def test_a_run_stops_before_it_changes_anything(stocked: World, brake: Brake) -> None:
+def test_a_run_stops_before_it_changes_anything(stocked: World, brake: BrakeReason) -> None:
     """Each brake stops a run before its first change, and says what was seen."""
     shown = SIGHTS[brake](stocked)
     before, tails = stocked.keys(DATA), stocked.keys(TAILS)
@@ -113,28 +113,30 @@ def digests(world: World) -> list[Digest]:
     return [record_digest(key) for key in world.keys(RECORDS)]
 
 
-@pytest.mark.parametrize("brake", [Brake.CONDEMN, Brake.DELETE])
-def test_what_is_accepted_is_done(stocked: World, brake: Brake) -> None:
+@pytest.mark.parametrize("brake", [BrakeReason.CONDEMN, BrakeReason.DELETE])
+def test_what_is_accepted_is_done(stocked: World, brake: BrakeReason) -> None:
     """A brake that somebody accepts holds no run up, and the report still names it."""
     shown = SIGHTS[brake](stocked)
     report = shown.collect(limits=LIMITS, accept=frozenset({brake}))
     assert report.ok, report.errors
     assert [(tripped.brake, tripped.accepted) for tripped in report.brakes] == [(brake, True)]
-    done = report.count(Kind.RECORDS, Fate.CONDEMNED) + report.count(Kind.DATA, Fate.DELETED)
+    done = report.count(CollectedKind.RECORDS, Fate.CONDEMNED) + report.count(
+        CollectedKind.DATA, Fate.DELETED
+    )
     assert done >= BLOBS // 2
 
 
 def test_order_cannot_be_accepted(stocked: World) -> None:
     """A listing out of order can't be worked with, whoever says so."""
-    shown = SIGHTS[Brake.ORDER](stocked)
-    assert not shown.collect(limits=LIMITS, accept=frozenset(Brake)).ok
+    shown = SIGHTS[BrakeReason.ORDER](stocked)
+    assert not shown.collect(limits=LIMITS, accept=frozenset(BrakeReason)).ok
 
 
 def test_a_rehearsal_goes_on(stocked: World) -> None:
     """A dry run shows the brake, and what would be done without it."""
     report = drop_half(stocked).collect(limits=LIMITS, dry=True)
-    assert [tripped.brake for tripped in report.brakes] == [Brake.CONDEMN]
-    assert report.count(Kind.RECORDS, Fate.CONDEMNED) == BLOBS // 2
+    assert [tripped.brake for tripped in report.brakes] == [BrakeReason.CONDEMN]
+    assert report.count(CollectedKind.RECORDS, Fate.CONDEMNED) == BLOBS // 2
 
 
 def test_a_small_store_never_stops(stocked: World) -> None:
@@ -146,17 +148,28 @@ def test_a_small_store_never_stops(stocked: World) -> None:
 
 def test_a_few_without_content_never_stop() -> None:
     """Commits that died in between don't stop a run, however small the store is."""
-    assert list(tripped(Plan(digests=5, without_content=Limits().dead_few), None, Limits())) == []
-    plan = Plan(digests=5, without_content=Limits().dead_few + 1)
-    assert [found.brake for found in tripped(plan, None, Limits())] == [Brake.WITHOUT_CONTENT]
+    assert (
+        list(
+            tripped(
+                CollectionPlan(digests=5, without_content=BrakeLimits().dead_few),
+                None,
+                BrakeLimits(),
+            )
+        )
+        == []
+    )
+    plan = CollectionPlan(digests=5, without_content=BrakeLimits().dead_few + 1)
+    assert [found.brake for found in tripped(plan, None, BrakeLimits())] == [
+        BrakeReason.WITHOUT_CONTENT
+    ]
 
 
 @pytest.mark.parametrize(
-    "plan", [Plan(data=100, due=6), Plan(data=100, data_bytes=99, due_bytes=60)]
+    "plan", [CollectionPlan(data=100, due=6), CollectionPlan(data=100, data_bytes=99, due_bytes=60)]
 )
-def test_data_is_counted_by_objects_and_by_bytes(plan: Plan) -> None:
+def test_data_is_counted_by_objects_and_by_bytes(plan: CollectionPlan) -> None:
     """Either many objects or many bytes that would go stop a run."""
-    assert [found.brake for found in tripped(plan, None, LIMITS)] == [Brake.DELETE]
+    assert [found.brake for found in tripped(plan, None, LIMITS)] == [BrakeReason.DELETE]
 
 
 def test_a_second_listing_of_holds_is_held_against_the_first(stocked: World) -> None:
@@ -177,7 +190,7 @@ def test_a_second_listing_of_holds_is_held_against_the_first(stocked: World) -> 
 
     stocked.store.before = lose_holds
     report = stocked.collect(limits=LIMITS)
-    assert [tripped.brake for tripped in report.brakes] == [Brake.HOLDS]
+    assert [tripped.brake for tripped in report.brakes] == [BrakeReason.HOLDS]
     assert stocked.state(digest) is State.CONDEMNED
 
 
@@ -200,7 +213,7 @@ def test_an_honest_run_takes_back_what_a_lie_condemned(size: int) -> None:
     store.below = ""
     report = world.collect()
     assert world.state(digest) is State.LIVE
-    assert report.count(Kind.RECORDS, Fate.PARDONED) == 1
+    assert report.count(CollectedKind.RECORDS, Fate.PARDONED) == 1
     assert world.read(digest) == b"x" * size
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from holdfast.digests import Digest
-from holdfast.service.collector.brakes import Brake
-from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.brakes import BrakeReason
+from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.storage.fleet import declare_lifetime
 from holdfast.storage.keys import DATA, RECORDS, record_key
 from holdfast.storage.records import State
@@ -21,10 +21,10 @@ def test_garbage_goes_and_data_stays(old_world: World) -> None:
     """Data that no record names is deleted, and its bytes are counted as freed."""
     digest = old_world.commit("a", b"kept")
     old_world.put_data(b"redundant")
-    assert counts(old_world.collect(), Kind.DATA) == {"named": 1, "doomed": 1}
+    assert counts(old_world.collect(), CollectedKind.DATA) == {"named": 1, "doomed": 1}
     report = old_world.collect()
     assert old_world.keys(DATA) == [old_world.data_of(digest)]
-    assert counts(report, Kind.DATA) == {"named": 1, "deleted": 1}
+    assert counts(report, CollectedKind.DATA) == {"named": 1, "deleted": 1}
     assert report.freed == len(b"redundant")
 
 
@@ -32,10 +32,10 @@ def test_young_data_stays(world: World) -> None:
     """Data younger than G is kept, whatever names it: an ingest may be on its way."""
     world.put_data(b"young")
     world.grow_old(seconds=world.ages.data - 60)
-    assert counts(world.collect(), Kind.DATA) == {"young": 1}
+    assert counts(world.collect(), CollectedKind.DATA) == {"young": 1}
     world.grow_old(seconds=120)
-    assert counts(world.collect(), Kind.DATA) == {"doomed": 1}
-    assert counts(world.collect(), Kind.DATA) == {"deleted": 1}
+    assert counts(world.collect(), CollectedKind.DATA) == {"doomed": 1}
+    assert counts(world.collect(), CollectedKind.DATA) == {"deleted": 1}
 
 
 @pytest.mark.parametrize("state", [State.LIVE, State.CONDEMNED, State.CORRUPT])
@@ -46,7 +46,7 @@ def test_every_record_protects(world: World, state: State) -> None:
     world.grow_old()
     report = world.collect()
     assert world.keys(DATA) == [world.data_of(digest)]
-    assert counts(report, Kind.DATA) == {"named": 1}
+    assert counts(report, CollectedKind.DATA) == {"named": 1}
 
 
 def test_a_young_tombstone_protects(world: World) -> None:
@@ -56,11 +56,11 @@ def test_a_young_tombstone_protects(world: World) -> None:
     world.grow_old()
     world.collect()
     assert world.state(digest) is State.TOMBSTONE
-    assert counts(world.collect(), Kind.DATA) == {"read_grace": 1}
+    assert counts(world.collect(), CollectedKind.DATA) == {"read_grace": 1}
     assert world.keys(DATA)
     world.grow_old(RECORDS, seconds=world.ages.read_grace + 60)
-    assert counts(world.collect(), Kind.DATA) == {"doomed": 1}
-    assert counts(world.collect(), Kind.DATA) == {"deleted": 1}
+    assert counts(world.collect(), CollectedKind.DATA) == {"doomed": 1}
+    assert counts(world.collect(), CollectedKind.DATA) == {"deleted": 1}
     assert world.keys() == [record_key(digest)]
 
 
@@ -98,12 +98,12 @@ def test_nothing_is_deleted_by_a_record_that_cannot_be_read(world: World, body: 
     world.store.put(record_key(digest), body)
     world.put_data(b"garbage")
     world.grow_old()
-    accepted = frozenset({Brake.UNREADABLE})
+    accepted = frozenset({BrakeReason.UNREADABLE})
     report = world.collect_twice(accept=accepted)
     assert len(world.keys(DATA)) == 3
     assert not report.ok
     assert any("none is deleted" in error and "scrub" in error for error in report.errors)
-    assert counts(report, Kind.DATA) == {"unsure": 2, "named": 1}
+    assert counts(report, CollectedKind.DATA) == {"unsure": 2, "named": 1}
     assert world.read(other) == b"other"
 
 
@@ -133,7 +133,7 @@ def test_a_longer_life_declared_meanwhile_keeps_data(world: World) -> None:
     assert world.keys(DATA)
     assert "declared meanwhile" in report.errors[0]
     world.ages = replace(world.ages, ingest_lifetime=world.ages.ingest_lifetime + 1)
-    assert world.collect().count(Kind.DATA, Fate.DELETED) == 1
+    assert world.collect().count(CollectedKind.DATA, Fate.DELETED) == 1
 
 
 def test_a_dead_hold_is_told_of(world: World) -> None:
@@ -142,7 +142,7 @@ def test_a_dead_hold_is_told_of(world: World) -> None:
     world.turn(digest, State.TOMBSTONE)
     world.grow_old()
     report = world.collect()
-    assert counts(report, Kind.HOLDS) == {"without_content": 1}
+    assert counts(report, CollectedKind.HOLDS) == {"without_content": 1}
     assert len(world.keys("holds/")) == 1
 
 

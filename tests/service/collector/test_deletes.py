@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.digests import Digest
-from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.storage.keys import DELETING, HOLDS
 from holdfast.storage.records import State
 from tests.service.collector.world import World, counts
@@ -28,7 +28,7 @@ def marked(world: World) -> World:
 def test_one_that_may_be_under_way_is_left(marked: World) -> None:
     """While a request of the delete can still land, nothing is done about it."""
     before = marked.keys(HOLDS)
-    assert counts(marked.collect(), Kind.HOLDS) == {"marked": 1, "young": 1}
+    assert counts(marked.collect(), CollectedKind.HOLDS) == {"marked": 1, "young": 1}
     assert marked.keys(HOLDS) == before
 
 
@@ -41,8 +41,8 @@ def test_one_that_left_its_hold_is_taken_back(marked: World) -> None:
     assert marked.keys(HOLDS) == before
     marked.store.calls.clear()
     report = marked.collect()
-    assert rehearsed.count(Kind.HOLDS, Fate.TAKEN_BACK) == 1
-    assert report.count(Kind.HOLDS, Fate.TAKEN_BACK) == 1
+    assert rehearsed.count(CollectedKind.HOLDS, Fate.TAKEN_BACK) == 1
+    assert report.count(CollectedKind.HOLDS, Fate.TAKEN_BACK) == 1
     [new] = marked.keys(HOLDS)
     assert new not in before
     calls = [call for call in marked.store.calls if call[1].startswith(HOLDS)]
@@ -60,7 +60,7 @@ def test_one_beside_another_hold_is_ended(marked: World) -> None:
     [other] = set(marked.keys(HOLDS)) - set(before)
     marked.grow_old(HOLDS, seconds=marked.ages.landing + 60)
     report = marked.collect()
-    assert report.count(Kind.HOLDS, Fate.TAKEN_BACK) == 1
+    assert report.count(CollectedKind.HOLDS, Fate.TAKEN_BACK) == 1
     assert marked.keys(HOLDS) == [other]
 
 
@@ -70,7 +70,7 @@ def test_a_mark_alone_goes(marked: World) -> None:
     marked.store.delete(hold)
     marked.grow_old()
     report = marked.collect()
-    assert report.count(Kind.HOLDS, Fate.UNMARKED) == 1
+    assert report.count(CollectedKind.HOLDS, Fate.UNMARKED) == 1
     assert marked.keys(HOLDS) == []
     assert marked.state(DIGEST) is State.LIVE
     marked.collect()

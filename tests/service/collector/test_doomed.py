@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.service.collector.ages import Ages
 from holdfast.service.collector.doomed import LISTS, Doomed
-from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.service.settings import DOOM_MINIMUM, load
 from holdfast.storage.keys import DATA, RECORDS, data_key, record_key, uuid7
 from holdfast.storage.port import Entry, Fetched
@@ -112,11 +112,11 @@ def test_it_takes_a_set_time(world: World) -> None:
     world.put_data(b"garbage")
     world.grow_old()
     for waited in (MARGIN, DAY - 3 * MARGIN, MARGIN):
-        assert counts(world.collect(), Kind.DATA) == {"doomed": 1}
+        assert counts(world.collect(), CollectedKind.DATA) == {"doomed": 1}
         later(world, waited)
-    assert counts(world.collect(), Kind.DATA) == {"doomed": 1}
+    assert counts(world.collect(), CollectedKind.DATA) == {"doomed": 1}
     later(world, 2 * MARGIN)
-    assert counts(world.collect(), Kind.DATA) == {"deleted": 1}
+    assert counts(world.collect(), CollectedKind.DATA) == {"deleted": 1}
     assert world.keys(LISTS) == []
 
 
@@ -125,14 +125,14 @@ def test_what_is_named_again_is_doomed_no_more(world: World) -> None:
     world.ages = APART
     record = world.put_data(b"garbage")
     world.grow_old()
-    assert world.collect().count(Kind.DATA, Fate.DOOMED) == 1
+    assert world.collect().count(CollectedKind.DATA, Fate.DOOMED) == 1
     world.records.write(record, None)
     world.blobs.make_hold("a", world.new_hold(record))
     later(world, 2 * DAY)
-    assert counts(world.collect(), Kind.DATA) == {"named": 1}
+    assert counts(world.collect(), CollectedKind.DATA) == {"named": 1}
     world.store.delete(record_key(record.digest))
     later(world, 2 * DAY)
-    assert counts(world.collect(), Kind.DATA) == {"doomed": 1}
+    assert counts(world.collect(), CollectedKind.DATA) == {"doomed": 1}
 
 
 @pytest.mark.parametrize("wrong", [0, 1])
@@ -228,7 +228,7 @@ def test_the_newest_list_counts() -> None:
     doomed = Doomed(world.store, Spool)
     # Written by a collector whose own clock is years behind: its name sorts first.
     doomed.save("00000000-0000-7000-8000-000000000000", [])
-    assert counts(world.collect(), Kind.DATA) == {"doomed": 3}
+    assert counts(world.collect(), CollectedKind.DATA) == {"doomed": 3}
     assert not any("00000000-" in key for key in world.keys(LISTS))
 
 
@@ -242,4 +242,4 @@ def test_lists_of_many_chunks(world: World) -> None:
         world.collect()
     assert len(world.keys(LISTS)) > 3
     later(world, OLD)
-    assert world.collect().count(Kind.DATA, Fate.DELETED) == len(keys)
+    assert world.collect().count(CollectedKind.DATA, Fate.DELETED) == len(keys)

@@ -19,9 +19,9 @@ from holdfast.coordination.stale import StaleIngests
 from holdfast.errors import Unavailable
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.collector.ages import Ages
-from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.assembly import CollectorOptions, tools
 from holdfast.service.collector.ingests import LATELY
-from holdfast.service.collector.report import Fate, Kind, Report
+from holdfast.service.collector.report import CollectedKind, CollectionReport, Fate
 from holdfast.service.settings import Settings
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.keys import DATA, HOLDS, RECORDS, TAILS
@@ -56,15 +56,15 @@ class Site:
 
     async def collect(
         self,
-        orders: Orders | None = None,
+        orders: CollectorOptions | None = None,
         *,
         store: Any = None,
         ages: Ages = AGES,
         ahead: float = 0.0,
-    ) -> Report:
+    ) -> CollectionReport:
         """A run of the collector, whose clock is `ahead` of the frontends' by so many seconds."""
-        orders = orders or Orders()
-        report = Report(orders.dry_run)
+        orders = orders or CollectorOptions()
+        report = CollectionReport(orders.dry_run)
         settings = Settings(data_dir=self.data_dir)
         async with tools(
             settings,
@@ -117,12 +117,12 @@ async def test_a_stale_ingest_is_dropped(site: Site, tenant: str, fill: Fill) ->
     await broken_off(frontend, tenant, fill(9 * MIB))
     world = World(site.store)
     assert len(list(site.store.list_uploads(DATA))) == len(world.keys(TAILS)) == 1
-    rehearsed = await site.collect(Orders(dry_run=True), ahead=STALE)
-    assert counts(rehearsed, Kind.INGESTS) == {"dropped": 1}
+    rehearsed = await site.collect(CollectorOptions(dry_run=True), ahead=STALE)
+    assert counts(rehearsed, CollectedKind.INGESTS) == {"dropped": 1}
     assert (await frontend.tenant(tenant).status("ref")).offset == 9 * MIB
     report = await site.collect(ahead=STALE)
     assert report.ok, report.errors
-    assert counts(report, Kind.INGESTS) == {"dropped": 1}
+    assert counts(report, CollectedKind.INGESTS) == {"dropped": 1}
     assert list(site.store.list_uploads(DATA)) == []
     assert world.keys() == []
     await refused(StatusCode.NOT_FOUND, frontend.tenant(tenant).status("ref"))
@@ -136,7 +136,7 @@ async def test_a_moving_ingest_is_kept(site: Site, tenant: str, fill: Fill) -> N
     await stream.write_all(data[: 5 * MIB])
     await stream.half_close()
     report = await site.collect(ahead=LANDED)
-    assert counts(report, Kind.INGESTS) == {"in_use": 1}
+    assert counts(report, CollectedKind.INGESTS) == {"in_use": 1}
     stream = client.write("ref")
     await stream.write_all(data, 5 * MIB)
     await stream.send(pb.COMMIT, expected=sha256(data))
@@ -148,7 +148,7 @@ async def test_a_leased_ingest_is_kept(site: Site, tenant: str) -> None:
     stream = (await site.frontend()).tenant(tenant).write("ref")
     await stream.send(pb.WRITE, data=b"hello")
     report = await site.collect(ahead=STALE)
-    assert counts(report, Kind.INGESTS) == {"in_use": 1}
+    assert counts(report, CollectedKind.INGESTS) == {"in_use": 1}
     await stream.send(pb.COMMIT)
 
 
@@ -176,12 +176,12 @@ async def test_a_frozen_commit_is_carried_out(
     """A commit that a crash left half done is carried to its end, and the tenant has it."""
     data = fill(size)
     await frozen(any_site, tenant, data)
-    assert counts(await any_site.collect(), Kind.INGESTS) == {}  # somebody may be at it
-    rehearsed = await any_site.collect(Orders(dry_run=True), ahead=LANDED)
-    assert counts(rehearsed, Kind.INGESTS) == {"carried_out": 1}
+    assert counts(await any_site.collect(), CollectedKind.INGESTS) == {}  # somebody may be at it
+    rehearsed = await any_site.collect(CollectorOptions(dry_run=True), ahead=LANDED)
+    assert counts(rehearsed, CollectedKind.INGESTS) == {"carried_out": 1}
     report = await any_site.collect(ahead=LANDED)
     assert report.ok, report.errors
-    assert counts(report, Kind.INGESTS) == {"carried_out": 1}
+    assert counts(report, CollectedKind.INGESTS) == {"carried_out": 1}
     client = (await any_site.frontend()).tenant(tenant)
     assert [info.digest for info in await client.list()] == [sha256(data)]
     assert await client.read(sha256(data)) == data
@@ -194,7 +194,7 @@ async def test_a_frozen_commit_that_is_too_old_is_thawed(
     """A commit older than L is ended, and what it left in the store is garbage."""
     await frozen(site, tenant, fill(9 * MIB))
     report = await site.collect(store=Later(site.store), ages=EAGER, ahead=OLD)
-    assert counts(report, Kind.INGESTS) == {"carried_out": 1}
+    assert counts(report, CollectedKind.INGESTS) == {"carried_out": 1}
     client = (await site.frontend()).tenant(tenant)
     assert await client.statuses() == []
     await site.collect(store=Later(site.store), ages=EAGER, ahead=OLD)
@@ -212,9 +212,9 @@ async def test_a_tenant_leaves_the_index(site: Site, tenant: str) -> None:
     try:
         stale = StaleIngests(redis, Scripts(redis))
         [before] = await stale.tenants()
-        assert counts(await site.collect(), Kind.TENANTS) == {}
+        assert counts(await site.collect(), CollectedKind.TENANTS) == {}
         assert not await stale.leave(replace(before, at_ms=before.at_ms - 1))
-        assert counts(await site.collect(ahead=STALE), Kind.TENANTS) == {"left": 1}
+        assert counts(await site.collect(ahead=STALE), CollectedKind.TENANTS) == {"left": 1}
         assert await stale.tenants() == []
         assert not await stale.leave(before)
         # Whoever comes back is announced again.
@@ -233,8 +233,8 @@ async def test_an_index_entry_alone_is_removed(site: Site, tenant: str) -> None:
         await redis.zadd(Keys(tenant).index, {"ref": 1})
         await redis.rpush(Keys(tenant).parts("ref"), "part")
         report = await site.collect()
-        assert counts(report, Kind.INGESTS) == {"dropped": 1}
-        assert counts(report, Kind.TENANTS) == {"left": 1}
+        assert counts(report, CollectedKind.INGESTS) == {"dropped": 1}
+        assert counts(report, CollectedKind.TENANTS) == {"left": 1}
         assert await redis.keys("*") == []
     finally:
         await redis.aclose()
@@ -247,7 +247,7 @@ async def test_many_refs(site: Site, tenant: str) -> None:
         await redis.zadd(TENANTS, {tenant: 1})
         await redis.zadd(Keys(tenant).index, {f"ref-{n}": n for n in range(1100)})
         report = await site.collect()
-        assert counts(report, Kind.INGESTS) == {"dropped": 1100}
+        assert counts(report, CollectedKind.INGESTS) == {"dropped": 1100}
     finally:
         await redis.aclose()
 
@@ -268,8 +268,8 @@ async def test_death_after_the_drop(site: Site, tenant: str, fill: Fill) -> None
     assert list(site.store.list_uploads(DATA))
     report = await site.collect(store=Later(site.store), ahead=STALE)
     assert report.ok, report.errors
-    assert counts(report, Kind.UPLOADS) == {"aborted": 1}
-    assert counts(report, Kind.TAILS) == {"deleted": 1}
+    assert counts(report, CollectedKind.UPLOADS) == {"aborted": 1}
+    assert counts(report, CollectedKind.TAILS) == {"deleted": 1}
     assert World(site.store).keys() == []
 
 
@@ -282,7 +282,7 @@ async def test_without_redis_the_store_is_collected(site: Site, tenant: str) -> 
     report = await site.collect(store=Later(site.store))
     assert not report.ok
     assert report.errors[0].startswith("ingests: Redis")
-    assert report.count(Kind.RECORDS, Fate.BURIED) == 1
+    assert report.count(CollectedKind.RECORDS, Fate.BURIED) == 1
 
 
 async def test_a_tenant_that_is_gone(any_site: Site, tenant: str, fill: Fill) -> None:
@@ -295,14 +295,14 @@ async def test_a_tenant_that_is_gone(any_site: Site, tenant: str, fill: Fill) ->
     await frontend.tenant(other).commit("ref", shared)
     await broken_off(frontend, gone, fill(100_000))
     assert [info.digest for info in await frontend.tenant(gone).list()]
-    orders = Orders(tenants_gone=(gone,))
+    orders = CollectorOptions(tenants_gone=(gone,))
     rehearsed = await any_site.collect(replace(orders, dry_run=True))
     assert len(await frontend.tenant(gone).list()) == 2
     report = await any_site.collect(orders)
     assert report.ok, report.errors
     for told in (rehearsed, report):
-        assert told.count(Kind.HOLDS, Fate.GIVEN_UP) == 2
-        assert told.count(Kind.INGESTS, Fate.DROPPED) == 1
+        assert told.count(CollectedKind.HOLDS, Fate.GIVEN_UP) == 2
+        assert told.count(CollectedKind.INGESTS, Fate.DROPPED) == 1
     assert await frontend.tenant(gone).list() == []
     assert await frontend.tenant(gone).statuses() == []
     await any_site.collect(store=Later(any_site.store), ages=EAGER)
@@ -313,7 +313,7 @@ async def test_a_tenant_that_is_gone(any_site: Site, tenant: str, fill: Fill) ->
 async def test_a_frozen_commit_of_a_tenant_that_is_gone(site: Site, tenant: str) -> None:
     """A half-done commit of a tenant that is gone is ended first, and its hold given up."""
     await frozen(site, tenant, b"hello")
-    report = await site.collect(Orders(tenants_gone=(tenant,)))
+    report = await site.collect(CollectorOptions(tenants_gone=(tenant,)))
     assert report.ok, report.errors
     assert World(site.store).keys(HOLDS) == []
 
@@ -359,8 +359,8 @@ async def test_a_tenant_that_the_index_has_lost(site: Site, tenant: str, fill: F
         assert await redis.zrem(TENANTS, tenant)
         report = await site.collect(ahead=STALE)
         assert report.ok, report.errors
-        assert counts(report, Kind.INGESTS) == {"dropped": 1}
-        assert counts(report, Kind.TENANTS) == {}
+        assert counts(report, CollectedKind.INGESTS) == {"dropped": 1}
+        assert counts(report, CollectedKind.TENANTS) == {}
         assert list(site.store.list_uploads(DATA)) == []
         assert await redis.keys(f"holdfast:{{{tenant}}}:ing*") == []
     finally:
@@ -374,6 +374,6 @@ async def test_who_was_seen_long_ago_isnt_looked_for(site: Site, tenant: str, fi
     try:
         await redis.zrem(TENANTS, tenant)
         later = Later(site.store, ahead=LATELY + 3 * AGES.ingest_lifetime)
-        assert counts(await site.collect(store=later, ahead=STALE), Kind.INGESTS) == {}
+        assert counts(await site.collect(store=later, ahead=STALE), CollectedKind.INGESTS) == {}
     finally:
         await redis.aclose()

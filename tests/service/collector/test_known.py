@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast.digests import Digest
 from holdfast.service.collector.known import PAGES, Known
-from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.storage.keys import RECORDS, record_key
 from holdfast.storage.records import State
 from tests.service.collector.world import World, memory_world
@@ -94,7 +94,7 @@ def test_a_tombstone_goes_where_a_delete_can_be_conditional() -> None:
     assert world.state(gone) is State.TOMBSTONE
     report = world.collect()
     assert report.ok, report.errors
-    assert report.count(Kind.RECORDS, Fate.REMOVED) == 1
+    assert report.count(CollectedKind.RECORDS, Fate.REMOVED) == 1
     assert world.state(gone) is None
 
 
@@ -111,7 +111,7 @@ def test_a_tombstone_stays_where_no_delete_is_conditional() -> None:
     """Where a store would delete a newer record too, no tombstone is removed."""
     world = stocked(2, Careless())
     gone = buried(world)
-    assert world.collect().count(Kind.RECORDS, Fate.REMOVED) == 0
+    assert world.collect().count(CollectedKind.RECORDS, Fate.REMOVED) == 0
     assert world.state(gone) is State.TOMBSTONE
 
 
@@ -121,7 +121,7 @@ def test_a_tombstone_stays_beside_its_data() -> None:
     gone = buried(world)
     world.store.put(world.data_of(gone), b"gone")
     world.grow_old()
-    assert world.collect().count(Kind.RECORDS, Fate.REMOVED) == 0
+    assert world.collect().count(CollectedKind.RECORDS, Fate.REMOVED) == 0
     assert world.state(gone) is State.TOMBSTONE
 
 
@@ -146,5 +146,5 @@ def test_a_tombstone_that_is_written_over_stays() -> None:
             world.beside().commit("b", b"gone")
 
     world.store.before = commit
-    assert world.collect().count(Kind.RECORDS, Fate.RACED) == 1
+    assert world.collect().count(CollectedKind.RECORDS, Fate.RACED) == 1
     assert world.read(gone) == b"gone"

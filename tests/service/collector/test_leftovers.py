@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.errors import Unavailable
-from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.storage.keys import HOLDS, SNAPSHOTS, TAILS, data_key, tail_key, uuid7
 from holdfast.storage.port import MIN_PART_SIZE
 from holdfast.storage.records import new_nonce
@@ -23,7 +23,7 @@ def test_old_tails_go(world: World) -> None:
     report = world.collect()
     assert world.keys(TAILS) == [young]
     assert world.keys() == [young]
-    assert counts(report, Kind.TAILS) == {"deleted": 2, "young": 1}
+    assert counts(report, CollectedKind.TAILS) == {"deleted": 2, "young": 1}
     assert report.freed == 8
 
 
@@ -31,7 +31,7 @@ def test_a_rehearsal_leaves_tails(world: World) -> None:
     """A dry run says which tails would go, and deletes none."""
     world.store.put(tail_key(uuid7()), b"left")
     world.grow_old()
-    assert counts(world.collect(dry=True), Kind.TAILS)["deleted"] == 1
+    assert counts(world.collect(dry=True), CollectedKind.TAILS)["deleted"] == 1
     assert len(world.keys(TAILS)) == 1
 
 
@@ -43,7 +43,7 @@ def test_old_uploads_are_aborted(old_world: World) -> None:
     report = old_world.collect()
     assert report.ok, report.errors
     assert list(old_world.store.list_uploads("data/")) == []
-    assert counts(report, Kind.UPLOADS) == {"aborted": 1}
+    assert counts(report, CollectedKind.UPLOADS) == {"aborted": 1}
 
 
 def test_young_uploads_stay(world: World) -> None:
@@ -51,7 +51,7 @@ def test_young_uploads_stay(world: World) -> None:
     upload = world.store.create_upload(data_key(uuid7()))
     for ahead, found in ((0.0, {"young": 1}), (world.ages.data + 60, {"aborted": 1})):
         later = World(Later(world.store, ahead))
-        assert counts(later.collect(), Kind.UPLOADS) == found
+        assert counts(later.collect(), CollectedKind.UPLOADS) == found
     assert not [u for u in world.store.list_uploads("") if u.id == upload.id]
 
 
@@ -95,11 +95,11 @@ def test_old_snapshots_go(world: World) -> None:
         world.store.put(key, b"")
     assert len(kept) == 6
     assert len(broken) == len(alone) == 1
-    assert counts(world.collect(), Kind.SNAPSHOTS) == {"in_use": 6, "young": 4}
+    assert counts(world.collect(), CollectedKind.SNAPSHOTS) == {"in_use": 6, "young": 4}
     world.grow_old()
-    assert counts(world.collect(dry=True), Kind.SNAPSHOTS) == {"in_use": 6, "deleted": 4}
+    assert counts(world.collect(dry=True), CollectedKind.SNAPSHOTS) == {"in_use": 6, "deleted": 4}
     assert set(world.keys(SNAPSHOTS)) == {*kept, *broken, *alone, *stale}
-    assert counts(world.collect(), Kind.SNAPSHOTS) == {"in_use": 6, "deleted": 4}
+    assert counts(world.collect(), CollectedKind.SNAPSHOTS) == {"in_use": 6, "deleted": 4}
     assert world.keys(SNAPSHOTS) == sorted(kept)
 
 
@@ -108,9 +108,9 @@ def test_snapshots_of_nothing_go(world: World) -> None:
     digest = world.commit("a", b"one")
     a_snapshot(world, "a")
     world.holds.drop("a", digest)
-    assert counts(world.collect(), Kind.SNAPSHOTS) == {"young": 2}
+    assert counts(world.collect(), CollectedKind.SNAPSHOTS) == {"young": 2}
     world.grow_old()
-    assert counts(world.collect(), Kind.SNAPSHOTS) == {"deleted": 2}
+    assert counts(world.collect(), CollectedKind.SNAPSHOTS) == {"deleted": 2}
     assert world.keys(SNAPSHOTS) == []
 
 
@@ -127,7 +127,7 @@ def test_an_upload_that_will_not_end_keeps_no_other(world: World) -> None:
     world.store.before = refuse
     world.store.inner = Later(world.store.inner)
     report = world.collect()
-    assert report.count(Kind.UPLOADS, Fate.ABORTED) == 2
+    assert report.count(CollectedKind.UPLOADS, Fate.ABORTED) == 2
     assert [upload.key for upload in world.store.list_uploads("")] == [keys[1]]
     assert keys[1] in report.errors[0]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from holdfast.digests import Digest
-from holdfast.service.collector.brakes import Brake
+from holdfast.service.collector.brakes import BrakeReason
 from holdfast.service.collector.records import Burial, Condemnation
-from holdfast.service.collector.report import Fate, Kind
+from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.storage.keys import DELETING, RECORDS, record_key
 from holdfast.storage.records import FORMAT, State
 from tests.service.collector.world import APART, World, counts, looked
@@ -23,9 +23,9 @@ def test_unheld_is_buried(old_world: World) -> None:
     assert report.ok, report.errors
     assert old_world.read(held) == b"held"
     assert old_world.state(gone) is State.TOMBSTONE
-    assert counts(report, Kind.RECORDS) == {"held": 1, "condemned": 1, "buried": 1}
+    assert counts(report, CollectedKind.RECORDS) == {"held": 1, "condemned": 1, "buried": 1}
     rows = {(kind, fate): tally.bytes for kind, fate, tally in report.rows()}
-    assert rows[Kind.RECORDS, Fate.BURIED] == 4
+    assert rows[CollectedKind.RECORDS, Fate.BURIED] == 4
 
 
 def test_one_hold_of_many_is_enough(old_world: World) -> None:
@@ -47,7 +47,7 @@ def test_a_young_blob_is_kept(world: World) -> None:
     digest = world.commit("a", b"young")
     world.blobs.drop("a", digest)
     report = world.collect()
-    assert counts(report, Kind.RECORDS) == {"young": 1}
+    assert counts(report, CollectedKind.RECORDS) == {"young": 1}
     assert world.state(digest) is State.LIVE
     world.grow_old(RECORDS)
     world.collect()
@@ -75,7 +75,7 @@ def test_what_another_collector_left_is_buried(world: World, state: State) -> No
     world.turn(digest, state)
     report = world.collect()
     assert world.state(digest) is State.TOMBSTONE
-    assert report.count(Kind.RECORDS, Fate.CONDEMNED) == 0
+    assert report.count(CollectedKind.RECORDS, Fate.CONDEMNED) == 0
 
 
 def test_a_held_corrupt_record_stays(world: World) -> None:
@@ -111,7 +111,7 @@ def test_a_mark_counts_as_a_hold(world: World) -> None:
     world.grow_old(RECORDS)
     report = world.collect()
     assert world.state(digest) is State.LIVE
-    assert counts(report, Kind.HOLDS) == {"marked": 1, "young": 1}
+    assert counts(report, CollectedKind.HOLDS) == {"marked": 1, "young": 1}
 
 
 def test_a_held_candidate_is_pardoned(world: World) -> None:
@@ -127,7 +127,7 @@ def test_a_held_candidate_is_pardoned(world: World) -> None:
         world.blobs.make_hold("b", world.new_hold(world.put_data(b"pardoned")))
         Burial(run)(survey.bury, survey.held)
     assert world.state(digest) is State.LIVE
-    assert counts(run.report, Kind.RECORDS) == {"condemned": 1, "pardoned": 1}
+    assert counts(run.report, CollectedKind.RECORDS) == {"condemned": 1, "pardoned": 1}
 
 
 def test_the_second_listing_is_a_new_one(world: World) -> None:
@@ -165,7 +165,7 @@ def test_a_candidate_that_was_changed_is_left(world: World) -> None:
         world.blobs.drop("b", digest)  # so that the second listing finds no hold
         Burial(run)(survey.bury, survey.held)
     assert world.state(digest) is State.LIVE
-    assert counts(run.report, Kind.RECORDS) == {"condemned": 1, "raced": 1}
+    assert counts(run.report, CollectedKind.RECORDS) == {"condemned": 1, "raced": 1}
     assert run.report.ok
 
 
@@ -189,7 +189,7 @@ def test_a_candidate_that_was_condemned_again_is_left(world: World) -> None:
         world.store.before = take_over
         Burial(run)(survey.bury, survey.held)
     assert world.read(digest) == b"taken over"
-    assert counts(run.report, Kind.RECORDS) == {"raced": 1}
+    assert counts(run.report, CollectedKind.RECORDS) == {"raced": 1}
 
 
 def test_a_damaged_record_is_buried_for_good(world: World) -> None:
@@ -198,11 +198,11 @@ def test_a_damaged_record_is_buried_for_good(world: World) -> None:
     world.blobs.drop("a", digest)
     world.store.put(record_key(digest), b"{")
     assert not world.collect().ok
-    assert not world.collect(accept=frozenset({Brake.UNREADABLE})).ok
+    assert not world.collect(accept=frozenset({BrakeReason.UNREADABLE})).ok
     assert world.state(digest) is State.TOMBSTONE
     report = world.collect()
     assert report.ok, report.errors
-    assert counts(report, Kind.RECORDS) == {"tombstone": 1}
+    assert counts(report, CollectedKind.RECORDS) == {"tombstone": 1}
     assert world.commit("b", b"damaged") == digest
     assert world.read(digest) == b"damaged"
 
@@ -219,7 +219,7 @@ def test_a_newer_record_is_left(world: World) -> None:
     report = world.collect()
     assert any("upgrade Holdfast" in error for error in report.errors)
     assert world.state(gone) is State.LIVE
-    assert not world.collect(accept=frozenset({Brake.UNREADABLE})).ok
+    assert not world.collect(accept=frozenset({BrakeReason.UNREADABLE})).ok
     assert world.store.get(record_key(newer)).body == changed
     assert world.state(gone) is State.TOMBSTONE
 
@@ -229,7 +229,7 @@ def test_a_hold_without_a_record_is_told_of_and_kept(world: World) -> None:
     world.blobs.make_hold("a", world.new_hold(world.put_data(b"never")))
     [hold] = world.keys("holds/")
     report = world.collect()
-    assert counts(report, Kind.HOLDS) == {"without_content": 1}
+    assert counts(report, CollectedKind.HOLDS) == {"without_content": 1}
     assert world.keys("holds/") == [hold]
 
 
@@ -240,8 +240,8 @@ def test_what_is_not_ours_is_left(world: World) -> None:
         world.store.put(key, b"")
     report = world.collect()
     assert world.keys() == keys
-    assert report.count(Kind.HOLDS, Fate.STRANGE) == 1
-    assert report.count(Kind.RECORDS, Fate.STRANGE) == 1
+    assert report.count(CollectedKind.HOLDS, Fate.STRANGE) == 1
+    assert report.count(CollectedKind.RECORDS, Fate.STRANGE) == 1
 
 
 def test_a_dry_run_writes_nothing(world: World) -> None:
@@ -260,13 +260,17 @@ def test_a_dry_run_writes_nothing(world: World) -> None:
     done = world.collect()
     assert rehearsed.as_json()["counts"]["records"] == done.as_json()["counts"]["records"]
     # In earnest the new tombstones are young; in the rehearsal their records still stand.
-    assert rehearsed.count(Kind.DATA, Fate.DOOMED) == done.count(Kind.DATA, Fate.DOOMED) == 1
+    assert (
+        rehearsed.count(CollectedKind.DATA, Fate.DOOMED)
+        == done.count(CollectedKind.DATA, Fate.DOOMED)
+        == 1
+    )
     world.grow_old()
     before = world.tell()
     rehearsed = world.collect(dry=True)
     assert world.tell() == before
-    assert rehearsed.count(Kind.DATA, Fate.DELETED) == 1
-    assert world.collect().count(Kind.DATA, Fate.DELETED) == 1
+    assert rehearsed.count(CollectedKind.DATA, Fate.DELETED) == 1
+    assert world.collect().count(CollectedKind.DATA, Fate.DELETED) == 1
 
 
 def test_a_blob_is_buried_by_another_run(world: World) -> None:
@@ -275,10 +279,10 @@ def test_a_blob_is_buried_by_another_run(world: World) -> None:
     digest = world.commit("a", b"gone")
     world.blobs.drop("a", digest)
     world.grow_old()
-    assert counts(world.collect(), Kind.RECORDS) == {"condemned": 1}
-    assert counts(world.collect(), Kind.RECORDS) == {"young": 1}
+    assert counts(world.collect(), CollectedKind.RECORDS) == {"condemned": 1}
+    assert counts(world.collect(), CollectedKind.RECORDS) == {"young": 1}
     world.grow_old(RECORDS, seconds=APART.condemned)
-    assert counts(world.collect(), Kind.RECORDS) == {"buried": 1}
+    assert counts(world.collect(), CollectedKind.RECORDS) == {"buried": 1}
     assert world.state(digest) is State.TOMBSTONE
 
 
@@ -295,4 +299,4 @@ def test_many(world: World, threads: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
         report = world.collect(threads=threads, limit=7, pool=pool if threads > 1 else None)
     assert {d for d in digests if world.state(d) is State.TOMBSTONE} == set(gone)
-    assert counts(report, Kind.RECORDS) == {"held": 40, "condemned": 20, "buried": 20}
+    assert counts(report, CollectedKind.RECORDS) == {"held": 40, "condemned": 20, "buried": 20}

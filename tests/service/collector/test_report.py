@@ -8,34 +8,34 @@ import threading
 import pytest
 
 from holdfast.errors import Unavailable
-from holdfast.service.collector.report import MAX_ERRORS, Fate, Kind, Report
-from holdfast.service.collector.run import Stopped
+from holdfast.service.collector.report import MAX_ERRORS, CollectedKind, CollectionReport, Fate
+from holdfast.service.collector.run import CollectionStopped
 from holdfast.service.collector.sweep import sweep_store
 from tests.service.collector.world import World
 
 
 def test_counts_and_bytes_by_kind() -> None:
     """Counts and bytes are told by kind and fate, and what was freed is summed."""
-    report = Report(dry_run=False)
-    report.note(Kind.DATA, Fate.DELETED, 10)
-    report.note(Kind.DATA, Fate.DELETED, 5)
-    report.note(Kind.TAILS, Fate.DELETED, 1)
-    report.note(Kind.DATA, Fate.NAMED, 100)
+    report = CollectionReport(dry_run=False)
+    report.note(CollectedKind.DATA, Fate.DELETED, 10)
+    report.note(CollectedKind.DATA, Fate.DELETED, 5)
+    report.note(CollectedKind.TAILS, Fate.DELETED, 1)
+    report.note(CollectedKind.DATA, Fate.NAMED, 100)
     told = json.loads(json.dumps(report.as_json()))
     assert told["counts"]["data"]["deleted"] == {"count": 2, "bytes": 15}
     assert told["counts"]["data"]["named"] == {"count": 1, "bytes": 100}
     assert told["freed_bytes"] == report.freed == 16
     assert told["ok"] is True
     assert [(kind, fate) for kind, fate, _ in report.rows()] == [
-        (Kind.DATA, Fate.NAMED),
-        (Kind.DATA, Fate.DELETED),
-        (Kind.TAILS, Fate.DELETED),
+        (CollectedKind.DATA, Fate.NAMED),
+        (CollectedKind.DATA, Fate.DELETED),
+        (CollectedKind.TAILS, Fate.DELETED),
     ]
 
 
 def test_errors_are_bounded() -> None:
     """However much goes wrong, a report stays readable, and says how much it was."""
-    report = Report(dry_run=False)
+    report = CollectionReport(dry_run=False)
     for _ in range(MAX_ERRORS + 5):
         report.error("tails", Unavailable("x\n" * 5000))
     told = report.as_json()
@@ -55,5 +55,5 @@ def test_a_run_that_is_stopped(world: World) -> None:
     world.commit("a", b"content")
     stop = threading.Event()
     stop.set()
-    with world.a_run(stop=stop) as run, pytest.raises(Stopped):
+    with world.a_run(stop=stop) as run, pytest.raises(CollectionStopped):
         sweep_store(run)

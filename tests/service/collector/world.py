@@ -11,9 +11,9 @@ from typing import Any
 
 from holdfast.digests import Digest
 from holdfast.service.collector.ages import Ages
-from holdfast.service.collector.reading import Reading
-from holdfast.service.collector.report import Fate, Kind, Report
-from holdfast.service.collector.run import Run
+from holdfast.service.collector.reading import RecordsPass
+from holdfast.service.collector.report import CollectedKind, CollectionReport, Fate
+from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.survey import Survey, begin
 from holdfast.service.collector.sweep import sweep_store
 from holdfast.storage.blobs import Blobs, Committed
@@ -192,14 +192,16 @@ class World:
     # -- what collectors do
 
     @contextmanager
-    def a_run(self, *, dry: bool = False, threads: int = 1, **changes: Any) -> Iterator[Run]:
+    def a_run(
+        self, *, dry: bool = False, threads: int = 1, **changes: Any
+    ) -> Iterator[CollectorRun]:
         """A run of the collector, not begun yet."""
         with Spools(limit=changes.pop("limit", 1000)) as spools:
             options: dict[str, Any] = {
                 "store": self.store,
                 "records": self.records,
                 "ages": self.ages,
-                "report": Report(dry),
+                "report": CollectionReport(dry),
                 "spools": spools,
                 "name": uuid7(),
                 "new_name": uuid7,
@@ -207,28 +209,28 @@ class World:
                 "declared_lifetime": partial(longest_lifetime, self.store),
                 "abreast": threads,
             }
-            yield Run(**{**options, **changes})
+            yield CollectorRun(**{**options, **changes})
 
-    def collect(self, **changes: Any) -> Report:
+    def collect(self, **changes: Any) -> CollectionReport:
         """A whole run over the store."""
         with self.a_run(**changes) as run:
             sweep_store(run)
         return run.report
 
-    def collect_twice(self, **changes: Any) -> Report:
+    def collect_twice(self, **changes: Any) -> CollectionReport:
         """Two runs, of which the second may delete what both find unnamed; its report."""
         self.collect(**changes)
         return self.collect(**changes)
 
 
-def looked(run: Run) -> Survey:
+def looked(run: CollectorRun) -> Survey:
     """What a run knows before it does anything."""
     survey = begin(run)
-    Reading(run, survey)()
+    RecordsPass(run, survey)()
     return survey
 
 
-def counts(report: Report, kind: Kind) -> dict[str, int]:
+def counts(report: CollectionReport, kind: CollectedKind) -> dict[str, int]:
     """What a report says of a kind, but what it has only seen."""
     return {
         fate.value: tally.count

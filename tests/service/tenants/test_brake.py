@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.service.backends import STORE_FOLDER
-from holdfast.service.tenants.brake import DROPPED, FEW, Braked
+from holdfast.service.tenants.brake import DROPPED, FEW, ExpiryBraked
 from holdfast.service.tenants.expiry import Expiry, Rules, Verdict
 from holdfast.storage.folder import FolderStore
 from tests.service.collector.world import World
@@ -58,7 +58,7 @@ async def test_too_many(place: Place) -> None:
     place.tenant("stranger", seen=False)  # it would be marked
     place.store.calls.clear()
     for _ in range(2):
-        with pytest.raises(Braked, match=r"6 of 101 tenants .*--accept"):
+        with pytest.raises(ExpiryBraked, match=r"6 of 101 tenants .*--accept"):
             await place.look()
     assert place.dropped == []
     assert writes(place) == set()
@@ -81,7 +81,7 @@ async def test_accept(place: Place) -> None:
 async def test_another_fleets_list(place: Place) -> None:
     """A list that lacks most tenants marks nobody: it is another fleet's, or half an answer."""
     place.store.calls.clear()
-    with pytest.raises(Braked, match="doesn't name 99 of 100 tenants"):
+    with pytest.raises(ExpiryBraked, match="doesn't name 99 of 100 tenants"):
         await place.look(BY_LIST)
     assert writes(place) == set()
 
@@ -110,7 +110,7 @@ async def test_a_rehearsal_shows_it(place: Place) -> None:
     looking = expiry.look()
     for _ in range(FLEET):
         assert (await anext(looking)).verdict is Verdict.DROPPED
-    with pytest.raises(Braked):
+    with pytest.raises(ExpiryBraked):
         await anext(looking)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.errors import Unavailable
 from holdfast.service.holdings.presence import BELIEVED, LONGEST_ANSWER
-from holdfast.service.tenants.expiry import LEAST_GRACE, Expiry, Outcome, Rules, Verdict
+from holdfast.service.tenants.expiry import LEAST_GRACE, Expiry, ExpiryOutcome, Rules, Verdict
 from holdfast.service.tenants.gone import Gone
 from holdfast.storage.keys import missing_key, seen_key
 from holdfast.storage.records import new_nonce
@@ -57,7 +57,7 @@ class Place:
         self.dropped.append(tenant)
         return True
 
-    async def look(self, rules: Rules = RULES, *, apply: bool = True) -> list[Outcome]:
+    async def look(self, rules: Rules = RULES, *, apply: bool = True) -> list[ExpiryOutcome]:
         give_up = self.give_up if apply else None
         expiry = Expiry(self.store, self.sightings, rules, give_up)
         return [outcome async for outcome in expiry.look()]

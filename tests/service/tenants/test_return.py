@@ -17,9 +17,9 @@ from typing import Final
 import pytest
 
 from holdfast.digests import Digest
-from holdfast.service.collector.assembly import Orders, tools
+from holdfast.service.collector.assembly import CollectorOptions, tools
 from holdfast.service.collector.ingests import give_up
-from holdfast.service.collector.report import Report
+from holdfast.service.collector.report import CollectionReport
 from holdfast.service.settings import Settings
 from holdfast.service.tenants.gone import Gone
 from holdfast.storage.keys import HOLDS
@@ -58,10 +58,10 @@ def commit(world: World, told: Told) -> None:
 @asynccontextmanager
 async def dropping(store: CountingStore, redis_url: str, folder: Path) -> AsyncIterator[GiveUp]:
     """What gives up all that a tenant has."""
-    report, stop = Report(dry_run=False), threading.Event()
+    report, stop = CollectionReport(dry_run=False), threading.Event()
     settings = Settings(data_dir=folder, threads=4)
     async with tools(settings, store, redis_url, AGES, stop=stop) as opened:
-        with opened.run(AGES, report, Orders()) as run:
+        with opened.run(AGES, report, CollectorOptions()) as run:
             yield lambda gone: give_up(run, opened.knowledge, TENANT, gone)
 
 
