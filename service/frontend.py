@@ -20,6 +20,7 @@ from holdfast.service.core import Core, open_core
 from holdfast.service.holdings.presence import Presence
 from holdfast.service.ingest.budget import BufferBudget
 from holdfast.service.ingest.intake import SIZE, Intake
+from holdfast.service.ingest.refs import Refs
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.ingest.write_path import Limits, WritePath
 from holdfast.service.pairing import Pairing, pairing_of
@@ -68,9 +69,9 @@ async def run_frontend(
         core = await stack.enter_async_context(open_core(settings, store, redis_url))
         renewals = open_client(redis_url, pool_size=LEASE_POOL)
         stack.push_async_callback(close_client, renewals)
-        path = _write_path(settings, core, renewals)
+        refs, path = _refs(settings, core, renewals), _write_path(settings, core)
         cache = await _block_cache(stack, settings, core)
-        sessions = Sessions(path, core.commits, core.catalogue, core.background)
+        sessions = Sessions(refs, path, core.commits, core.catalogue, core.background)
         intake, outflow = Intake(SIZE, uptime), Outflow()
         _gauges(core, path, sessions, cache, intake)
         core.metrics.gauge(
@@ -94,8 +95,8 @@ async def run_frontend(
             call_deadline=settings.call_deadline,
         )
         loops = (
-            loop_of("renewing leases", path.leases.keep()),
-            loop_of("releasing leases", path.releases.keep()),
+            loop_of("renewing leases", refs.leases.keep()),
+            loop_of("releasing leases", refs.releases.keep()),
             loop_of("publishing progress", sessions.publish()),
             loop_of("listening for lost leases", sessions.watch_lost()),
             loop_of("giving memory back", _trimming(path, intake, outflow).keep()),
@@ -108,19 +109,30 @@ async def run_frontend(
             await sessions.close_all()
             # Leases are renewed for as long as anything is written.
             await core.background.drain(settings.suspend_grace)
-            await path.releases.finish()
+            await refs.releases.finish()
             await end(loops)
 
 
-def _write_path(settings: Settings, core: Core, renewals: Client) -> WritePath:
+def _refs(settings: Settings, core: Core, renewals: Client) -> Refs:
     ttl = settings.lease_ttl
+    leases = Leases(Scripts(renewals, core.backend), uptime, ttl, min(MARGIN, ttl / 3))
+    core.metrics.gauge("holdfast_leases", "Refs that this process has locked.", lambda: leases.held)
+    return Refs(
+        core.ingests,
+        leases,
+        Releases(core.ingests, uptime, ttl),
+        now_ns=time.time_ns,
+        new_name=uuid7,
+        new_nonce=new_nonce,
+    )
+
+
+def _write_path(settings: Settings, core: Core) -> WritePath:
     return WritePath(
         store=core.store.requests,
         sender=core.store.sender,
         completion=core.completion,
         ingests=core.ingests,
-        leases=Leases(Scripts(renewals, core.backend), uptime, ttl, min(MARGIN, ttl / 3)),
-        releases=Releases(core.ingests, uptime, ttl),
         discards=core.discards,
         hashing=core.workers,
         budget=BufferBudget(settings.buffer_budget, core.background.start, uptime),
@@ -200,7 +212,6 @@ def _gauges(
         lambda: intake.waiting,
     )
     metrics.gauge("holdfast_streams", "Open write streams.", lambda: len(sessions))
-    metrics.gauge("holdfast_leases", "Refs that this process has locked.", lambda: path.leases.held)
     _buffer_gauges(core, path.budget)
     metrics.gauge("holdfast_cache_bytes", "Bytes of blocks in memory.", lambda: cache.size)
     metrics.gauge("holdfast_cache_hits", "Blocks found in memory, since start.", lambda: cache.hits)

@@ -66,7 +66,7 @@ async def _refuse(ingest: OpenIngest, reason: str, expected: Digest | None) -> N
         Unavailable: Redis or the store can't be reached.
     """
     await ingest.look_for(expected)
-    await ingest.path.leases.renew(ingest.lease)
+    await ingest.refs.leases.renew(ingest.lease)
     raise FailedPrecondition(f"{reason}; the bytes are kept")
 
 

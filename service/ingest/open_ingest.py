@@ -8,7 +8,6 @@ from __future__ import annotations
 import structlog
 
 from holdfast.coordination.ingest import Done, Ingest
-from holdfast.coordination.ingests import Locked
 from holdfast.coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, Unavailable, because, shorten
@@ -18,6 +17,7 @@ from holdfast.service.ingest.commit import Commits
 from holdfast.service.ingest.declared import Declared
 from holdfast.service.ingest.part_stream import PartStream
 from holdfast.service.ingest.phases import Phase, following
+from holdfast.service.ingest.refs import Refs
 from holdfast.service.ingest.turns import already_held
 from holdfast.service.ingest.write_messages import Message
 from holdfast.service.ingest.write_path import WritePath
@@ -35,7 +35,8 @@ class OpenIngest:
     """One ref's ingest, as the stream that has its lease knows it. Its calls come one at a time.
 
     Attributes:
-        path: the parts that all writers share.
+        refs: acquires the ref and releases it.
+        path: what its bytes share with those of other streams.
         commits: carries out frozen commits.
         catalogue: knows what the tenant holds.
         tenant: whose ref it is.
@@ -49,8 +50,16 @@ class OpenIngest:
     """
 
     def __init__(
-        self, path: WritePath, commits: Commits, catalogue: Catalogue, tenant: str, ref: str
+        self,
+        refs: Refs,
+        path: WritePath,
+        commits: Commits,
+        catalogue: Catalogue,
+        *,
+        tenant: str,
+        ref: str,
     ) -> None:
+        self.refs = refs
         self.path = path
         self.commits = commits
         self.catalogue = catalogue
@@ -79,7 +88,7 @@ class OpenIngest:
             Unavailable: another stream writes it, or Redis or the store can't be reached.
         """
         for _ in range(OPEN_ATTEMPTS):
-            ingest = await self._take()
+            ingest = await self._acquire()
             try:
                 if not ingest.frozen:
                     self._resume(ingest)
@@ -88,28 +97,11 @@ class OpenIngest:
             except BaseException:
                 await self.release()
                 raise
-            await self._release()
+            await self.refs.release(self.lease)
         raise Unavailable(f"ref {shorten(self.ref)} is being committed; try again")
 
-    async def _take(self) -> Ingest:
-        path, nonce = self.path, self.path.new_nonce()
-        deadline = path.leases.sent()
-        try:
-            opened = await path.ingests.open(
-                self.tenant,
-                self.ref,
-                nonce,
-                data_key(path.new_name()),
-                ttl_ms=path.leases.ttl_ms,
-                now_ns=path.now_ns(),
-            )
-        except Locked:
-            raise
-        except BaseException:
-            # The lease may be ours all the same: perhaps only the reply was lost.
-            path.releases.owe(self.tenant, self.ref, nonce)
-            raise
-        self.lease = path.leases.add(self.tenant, self.ref, nonce, deadline)
+    async def _acquire(self) -> Ingest:
+        self.lease, opened = await self.refs.acquire(self.tenant, self.ref)
         self._done = opened.done if opened.ingest.offset == 0 else None
         return opened.ingest
 
@@ -123,7 +115,7 @@ class OpenIngest:
     async def release(self) -> None:
         """Releases the ref; if Redis can't be reached, it is released later."""
         try:
-            await self._release()
+            await self.refs.release(self.lease)
         except HoldfastError as error:
             log.info(
                 "lease not released; it will be retried",
@@ -132,20 +124,12 @@ class OpenIngest:
                 reason=because(error),
             )
 
-    async def _release(self) -> None:
-        lease = self.lease
-        self.path.leases.remove(lease)
-        if lease.end():
-            await self.path.releases.release(self.tenant, self.ref, lease.nonce)
-
     def abandon(self) -> None:
         """Releases all that it holds in this process, at once.
 
         A lease that Redis may still have is released later.
         """
-        if self.lease.end():
-            self.path.releases.owe(self.tenant, self.ref, self.lease.nonce)
-        self.path.leases.remove(self.lease)
+        self.refs.abandon(self.lease)
         self.stream.abandon()
 
     # -- the ingest

@@ -27,15 +27,12 @@ from holdfast.errors import (
     because,
     shorten,
 )
-from holdfast.service.holdings.catalogue import Catalogue
-from holdfast.service.ingest.commit import Commits
 from holdfast.service.ingest.committing import commit
 from holdfast.service.ingest.intake import Admission
 from holdfast.service.ingest.open_ingest import OpenIngest
 from holdfast.service.ingest.phases import Phase
 from holdfast.service.ingest.progress import MOVING, ProgressReport
 from holdfast.service.ingest.write_messages import Action, Message, Reply
-from holdfast.service.ingest.write_path import WritePath
 from holdfast.service.ingest.writing import INLINE_HASHING
 
 log = structlog.get_logger(__name__)
@@ -48,11 +45,15 @@ class Session:
         guard: surrounds waiting for the next message, once it is open: see `Lease.guard`.
     """
 
-    def __init__(
-        self, path: WritePath, commits: Commits, catalogue: Catalogue, tenant: str, ref: str
-    ) -> None:
-        self._path = path
-        self._ingest = OpenIngest(path, commits, catalogue, tenant, ref)
+    def __init__(self, ingest: OpenIngest, grace: float) -> None:
+        """Writes nothing yet.
+
+        Args:
+            ingest: the ref's ingest, which isn't open yet.
+            grace: seconds in which the bytes of a broken stream are made durable.
+        """
+        self._ingest = ingest
+        self._grace = grace
         self._progress = ProgressReport(self._ingest)
         self._first = True  # no message was handled yet
         self._turn = asyncio.Lock()
@@ -286,7 +287,7 @@ class Session:
     async def _close(self) -> None:
         tenant = self._ingest.tenant
         try:
-            async with asyncio.timeout(self._path.limits.suspend_grace), self._turn:
+            async with asyncio.timeout(self._grace), self._turn:
                 await self._suspend()
         except (HoldfastError, TimeoutError) as error:
             log.info(

@@ -13,6 +13,8 @@ from holdfast.coordination.ingests import LostNonces
 from holdfast.errors import HoldfastError, Unavailable, because
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.ingest.commit import Commits
+from holdfast.service.ingest.open_ingest import OpenIngest
+from holdfast.service.ingest.refs import Refs
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.write_path import WritePath
 from holdfast.service.process.background import Background
@@ -38,8 +40,14 @@ class Sessions:
     """The write streams of this process."""
 
     def __init__(
-        self, path: WritePath, commits: Commits, catalogue: Catalogue, background: Background
+        self,
+        refs: Refs,
+        path: WritePath,
+        commits: Commits,
+        catalogue: Catalogue,
+        background: Background,
     ) -> None:
+        self._refs = refs
         self._path = path
         self._commits = commits
         self._catalogue = catalogue
@@ -69,7 +77,10 @@ class Sessions:
             await last.ends(ENDING)
         if self.draining:
             raise Unavailable("this frontend is shutting down; use another one")
-        session = Session(self._path, self._commits, self._catalogue, tenant, ref)
+        ingest = OpenIngest(
+            self._refs, self._path, self._commits, self._catalogue, tenant=tenant, ref=ref
+        )
+        session = Session(ingest, self._path.limits.suspend_grace)
         await session.open()
         self._open.add(session)
         self._writing[tenant, ref] = session
@@ -149,7 +160,7 @@ class Sessions:
         while True:
             nonce = await subscription.next(poll)
             if nonce is not None:
-                self._path.leases.revoke(nonce)
+                self._refs.leases.revoke(nonce)
 
 
 def _batched(sessions: list[Session], size: int) -> Iterable[list[Session]]:

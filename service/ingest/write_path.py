@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.coordination.ingests import Ingests
-from holdfast.coordination.leases import Leases
-from holdfast.coordination.releases import Releases
 from holdfast.errors import FailedPrecondition
 from holdfast.service.ingest.budget import BufferBudget
 from holdfast.service.ingest.completion import Completion
@@ -46,8 +44,6 @@ class WritePath:
         sender: sends them.
         completion: puts single objects, and completes uploads.
         ingests: the ingests in Redis.
-        leases: the rights to write, which are renewed.
-        releases: of leases that are owed.
         discards: drops uploads and tails.
         hashing: the threads that hash.
         budget: of the bytes in buffers.
@@ -55,7 +51,7 @@ class WritePath:
         now_ns: the time, in ns since 1970.
         clock: in s, never set back.
         new_name: makes names of objects.
-        new_nonce: makes nonces of leases and records.
+        new_nonce: makes nonces of records and holds.
         hashed: counts bytes that were hashed.
     """
 
@@ -63,8 +59,6 @@ class WritePath:
     sender: Sender
     completion: Completion
     ingests: Ingests
-    leases: Leases
-    releases: Releases
     discards: Discards
     hashing: Hashing
     budget: BufferBudget

@@ -80,7 +80,7 @@ async def watching(redis_url: str, tenant: str, strike: Strike) -> AsyncIterator
         struck = open_client(f"redis://127.0.0.1:{proxy.port}/0")
         leases = Leases(Scripts(direct), Clock())
         path = SimpleNamespace(ingests=Ingests(struck, Scripts(struck), "me"), leases=leases)
-        sessions = Sessions(cast("Any", path), *[cast("Any", None)] * 3)
+        sessions = Sessions(*[cast("Any", path)] * 2, *[cast("Any", None)] * 3)
         if strike.point.kind == "subscribe":
             plan.arm()
         task = asyncio.create_task(sessions.watch_lost(poll=0.05, pause=0.01))

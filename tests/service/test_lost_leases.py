@@ -91,7 +91,7 @@ def body(fill: Fill) -> bytes:
 async def lose(desk: Bench, session: Session) -> None:
     """The session's lease expires in Redis, and its frontend learns that."""
     await desk.path.ingests._client.delete(Keys(desk.tenant).lease("ref"))
-    desk.path.leases.revoke(session.lease.nonce)
+    desk.refs.leases.revoke(session.lease.nonce)
 
 
 Stall = Callable[["Scene"], Awaitable[asyncio.Task[Any]]]

@@ -127,7 +127,7 @@ async def test_lost_lease(desk: Bench) -> None:
     with pytest.raises(Aborted, match="lost its lease"):
         await stat(session)
     await desk.close(session)
-    assert desk.path.leases.held == 0
+    assert desk.refs.leases.held == 0
     assert await desk.path.ingests.find(desk.tenant, "ref") is None
 
 
@@ -151,7 +151,7 @@ async def test_lost_lease_is_noticed_by_a_refusal(
 async def test_lost_lease_is_noticed_by_progress(desk: Bench) -> None:
     """A lease that ran out in Redis is noticed when progress is told."""
     session = await desk.open()
-    desk.path.leases.remove(session.lease)  # its renewal would notice, too
+    desk.refs.leases.remove(session.lease)  # its renewal would notice, too
     await desk.path.ingests.release(desk.tenant, "ref", session.lease.nonce)
     await write(session, b"hello")
     await eventually(lambda: session.lease.ended)  # not: lost, as it is in time by itself
@@ -160,8 +160,8 @@ async def test_lost_lease_is_noticed_by_progress(desk: Bench) -> None:
 @pytest.fixture
 def unforgotten(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases last an hour, so that no test passes because one has run out."""
-    monkeypatch.setattr(desk.path.leases, "ttl", 3600.0)
-    monkeypatch.setattr(desk.path.releases, "_ttl", 3600.0)
+    monkeypatch.setattr(desk.refs.leases, "ttl", 3600.0)
+    monkeypatch.setattr(desk.refs.releases, "_ttl", 3600.0)
     monkeypatch.setattr("holdfast.coordination.releases.RETRIES", 360_000)
 
 
@@ -193,7 +193,7 @@ async def test_a_ref_that_could_not_be_opened_is_free(desk: Bench, counted: Coun
         with pytest.raises(Unavailable, match="store is away"):
             await desk.open()
         assert await free(desk)
-    assert desk.path.leases.held == 0
+    assert desk.refs.leases.held == 0
 
 
 @pytest.mark.usefixtures("unforgotten")
@@ -221,7 +221,7 @@ async def test_a_release_that_is_lost(
     else:
         await desk.close(await desk.open())
     await eventually(lambda: free(desk))
-    await eventually(lambda: not len(desk.path.releases))
+    await eventually(lambda: not len(desk.refs.releases))
 
 
 @pytest.mark.usefixtures("unforgotten")
@@ -260,7 +260,7 @@ async def test_a_ref_that_is_written_is_not_asked_for_again(
     async with bench(folder_store, redis_url, desk.tenant) as other:
         with pytest.raises(Unavailable, match="being written"):
             await other.open()
-        assert not len(other.path.releases)
+        assert not len(other.refs.releases)
     await desk.close(session)
 
 
@@ -293,7 +293,7 @@ async def test_one_bad_end_spoils_no_other(desk: Bench, monkeypatch: pytest.Monk
     monkeypatch.setattr(stream_of(bad), "close", fail)
     await desk.frontend.sessions.close_all()
     assert len(desk.frontend.sessions) == 0
-    assert desk.path.leases.held == 0
+    assert desk.refs.leases.held == 0
     assert (await stat(await desk.open("good"))).offset == 5
 
 
@@ -335,7 +335,7 @@ async def test_watching_can_be_cancelled(redis_url: str, turns: int) -> None:
     """The wait for lost leases ends when it is told to, even in the middle of subscribing."""
     client = open_client(redis_url)
     path = SimpleNamespace(ingests=Ingests(client, Scripts(client), "me"))
-    sessions = Sessions(cast("Any", path), *[cast("Any", None)] * 3)
+    sessions = Sessions(*[cast("Any", path)] * 2, *[cast("Any", None)] * 3)
     watching = asyncio.create_task(sessions.watch_lost())
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -365,7 +365,7 @@ async def test_watching_survives_errors() -> None:
     path = SimpleNamespace(
         ingests=SimpleNamespace(watch_lost=subscribe), leases=SimpleNamespace(revoke=taken.append)
     )
-    sessions = Sessions(cast("Any", path), *[cast("Any", None)] * 3)
+    sessions = Sessions(*[cast("Any", path)] * 2, *[cast("Any", None)] * 3)
     watching = asyncio.create_task(sessions.watch_lost(pause=0.0))
     await eventually(lambda: taken)
     await asyncio.sleep(0)

@@ -10,6 +10,7 @@ from typing import Any
 from holdfast.digests import Digest
 from holdfast.service.frontend import run_frontend
 from holdfast.service.ingest.part_stream import PartStream
+from holdfast.service.ingest.refs import Refs
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.write_messages import Action, Message, Reply
 from holdfast.service.ingest.write_path import WritePath
@@ -33,6 +34,11 @@ class Bench:
     def path(self) -> WritePath:
         """What its writers share."""
         return self.frontend.sessions._path
+
+    @property
+    def refs(self) -> Refs:
+        """What acquires and releases its refs."""
+        return self.frontend.sessions._refs
 
     @property
     def slots(self) -> UploadSlots:
