@@ -185,6 +185,17 @@ async def free(desk: Bench) -> bool:
     return not await desk.path.ingests._client.exists(Keys(desk.tenant).lease("ref"))
 
 
+async def test_a_stream_whose_end_never_began(desk: Bench) -> None:
+    """A stream that is abandoned owes its lease; once that is released, the ref is free."""
+    session = await desk.open()
+    assert not await free(desk)
+    session.abandon()
+    session.abandon()
+    assert (desk.refs.leases.held, len(desk.refs.releases)) == (0, 1)
+    await desk.refs.releases.retry()
+    assert await free(desk)
+
+
 @pytest.mark.usefixtures("unforgotten")
 async def test_a_ref_that_could_not_be_opened_is_free(desk: Bench, counted: CountingStore) -> None:
     """An open that fails at a frozen commit gives the ref back, at once, and renews nothing."""
