@@ -227,9 +227,14 @@ class ServerProtocol(asyncio.BufferedProtocol):
             self._shared.loop.call_later(self._shared.limits.farewell, self.abort)
 
     def _finish(self) -> None:
-        """Closes the connection once everything is written: a drain is over."""
+        """Ends a connection whose drain is over: the client closes it, or we do a little later.
+
+        Calls that the client began before it saw the last GOAWAY may be on their way. If they came
+        to a closed socket, the kernel would reset the connection, and the client could lose what it
+        hasn't read: that GOAWAY, and answers.
+        """
         self._out.flush()
-        self._transport.close()
+        self._shared.loop.call_later(self._shared.limits.farewell, self._transport.close)
 
     def _client_does_not_read(self) -> None:
         self._shared.counts.refused["unread"] += 1
