@@ -207,6 +207,10 @@ class RawClient:
             fields |= await self.fields(stream)
         return fields["grpc-status"], fields
 
+    async def expect_message(self, stream: int) -> bytes:
+        """The next DATA of a stream."""
+        return (await self.expect(Kind.DATA, stream)).payload
+
     async def answer(self, stream: int) -> bytes:
         """The DATA of a stream that must end well, once it has ended."""
         answer = bytearray()
@@ -219,6 +223,10 @@ class RawClient:
             if received.kind in {Kind.HEADERS, Kind.DATA} and received.flags & END_STREAM:
                 return bytes(answer)
         raise AssertionError("the connection ended first")
+
+    def stop_reading(self) -> None:
+        """Leaves all that the server sends from now on to the kernel, whose buffers are small."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     async def ended(self) -> Frame | None:
         """Waits until the server closes the connection; its last GOAWAY."""
