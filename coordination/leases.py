@@ -152,7 +152,7 @@ class Leases:
         self._scripts = scripts
         self._clock = clock
         self._margin = margin
-        self._held: dict[str, Lease] = {}
+        self._kept: dict[str, Lease] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.ttl = ttl
 
@@ -162,9 +162,9 @@ class Leases:
         return round(self.ttl * 1000)
 
     @property
-    def held(self) -> int:
-        """How many leases this process holds."""
-        return len(self._held)
+    def kept(self) -> int:
+        """How many leases this process keeps alive."""
+        return len(self._kept)
 
     def sent(self) -> float:
         """The deadline of a lease that is requested now; call it before sending the request."""
@@ -173,7 +173,7 @@ class Leases:
     def add(self, tenant: str, ref: str, nonce: str, deadline: float) -> Lease:
         """Keeps a lease alive from now on."""
         lease = Lease(tenant, ref, nonce, deadline, self._clock)
-        self._held[nonce] = lease
+        self._kept[nonce] = lease
         self._watch(lease)
         return lease
 
@@ -188,13 +188,13 @@ class Leases:
 
     def remove(self, lease: Lease) -> None:
         """Stops keeping a lease alive."""
-        self._held.pop(lease.nonce, None)
+        self._kept.pop(lease.nonce, None)
         if timer := self._timers.pop(lease.nonce, None):
             timer.cancel()
 
     def revoke(self, nonce: str) -> None:
         """Ends a lease, because a client has aborted its ref."""
-        if lease := self._held.get(nonce):
+        if lease := self._kept.get(nonce):
             lease.end()
 
     async def renew(self, lease: Lease) -> None:
@@ -233,7 +233,7 @@ class Leases:
             Whether Redis could be reached for all of them.
         """
         leases: defaultdict[str, list[Lease]] = defaultdict(list)
-        for lease in sorted(self._held.values(), key=lambda lease: lease.deadline):
+        for lease in sorted(self._kept.values(), key=lambda lease: lease.deadline):
             if lease.lost:  # timers stand still while a machine is suspended
                 lease.cancel_work()
                 continue

@@ -116,7 +116,7 @@ async def run_frontend(
 def _refs(settings: Settings, core: Core, renewals: Client) -> Refs:
     ttl = settings.lease_ttl
     leases = Leases(Scripts(renewals, core.backend), uptime, ttl, min(MARGIN, ttl / 3))
-    core.metrics.gauge("holdfast_leases", "Refs that this process has locked.", lambda: leases.held)
+    core.metrics.gauge("holdfast_leases", "Refs that this process has locked.", lambda: leases.kept)
     return Refs(
         core.ingests,
         leases,

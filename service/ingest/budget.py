@@ -67,7 +67,7 @@ class Share:
     Its calls to `take` come one at a time. Once closed, it has no bytes and gets none.
 
     Attributes:
-        held: bytes that it has.
+        buffered: bytes that it has.
         promised: further bytes that it may take without waiting.
         resting_since: when its client's turn began, in s; None while it is the frontend's turn.
         rested: seconds of its client's earlier turns since the part began.
@@ -75,14 +75,14 @@ class Share:
     """
 
     __slots__ = (
-        *("_budget", "closed", "held", "holder", "promised"),
+        *("_budget", "closed", "buffered", "holder", "promised"),
         *("rested", "resting_since", "silence"),
     )
 
     def __init__(self, budget: BufferBudget, holder: Holder, now: float) -> None:
         self._budget = budget
         self.holder = holder
-        self.held = self.promised = 0
+        self.buffered = self.promised = 0
         self.closed = False
         self.resting_since: float | None = now
         self.rested = 0.0
@@ -91,7 +91,7 @@ class Share:
     @property
     def spillable(self) -> int:
         """Bytes that a spill would release now."""
-        return self.held + self.promised
+        return self.buffered + self.promised
 
     async def take(self, amount: int, rest: int = 0) -> None:
         """Waits for `amount` bytes.
@@ -114,7 +114,7 @@ class Share:
     def give_back(self, amount: int) -> None:
         """Releases bytes."""
         if amount and not self.closed:
-            self.held -= amount
+            self.buffered -= amount
             self._budget.release(amount)
 
     def renounce(self) -> None:
@@ -125,7 +125,7 @@ class Share:
 
     def cut(self) -> Permit:
         """Moves its bytes to a permit, which releases them later: its part is full."""
-        cut, self.held = self.held, 0
+        cut, self.buffered = self.buffered, 0
         self.rested, self.silence = 0.0, SILENCE
         self.renounce()
         return Permit(lambda: self._budget.release(cut))
@@ -138,7 +138,7 @@ class Share:
 
     def due(self, since: float) -> float:
         """When it has to spill, in s, if its client has been resting since `since`."""
-        slow = PATIENCE + self.held / SLOWEST - self.rested
+        slow = PATIENCE + self.buffered / SLOWEST - self.rested
         return since + max(0.0, min(self.silence, slow))
 
     def rest(self) -> None:
@@ -148,10 +148,10 @@ class Share:
 
     def close(self) -> None:
         """Closes it: all its bytes are released, and a waiting `take` returns without bytes."""
-        held, self.closed = self.held, True
-        self.held = 0
+        buffered, self.closed = self.buffered, True
+        self.buffered = 0
         self._budget.leave(self)
-        self._budget.release(held)
+        self._budget.release(buffered)
         self.renounce()
 
 
@@ -212,7 +212,7 @@ class BufferBudget:
             return False
         self.free -= max(more, 0)
         share.promised -= min(amount, share.promised)
-        share.held += amount
+        share.buffered += amount
         return True
 
     async def wait(self, share: Share, amount: int, rest: int) -> None:
@@ -262,7 +262,7 @@ class BufferBudget:
             share = ask.share
             # The claim includes the bytes that were promised before, which aren't free any more.
             self.free -= ask.claim - share.promised
-            share.held += ask.amount
+            share.buffered += ask.amount
             share.promised = ask.rest
             if not ask.turn.done():
                 ask.turn.set_result(None)
@@ -270,7 +270,7 @@ class BufferBudget:
 
     def _servable(self) -> Iterator[_Ask]:
         """The requests that can be served, the next one first."""
-        begun = [ask for ask in self._waiting if ask.share.held]
+        begun = [ask for ask in self._waiting if ask.share.buffered]
         yield from (ask for ask in begun if self._lacks(ask) <= 0)
         if not begun and self._waiting and self._lacks(self._waiting[0]) <= 0:
             yield self._waiting[0]
@@ -288,7 +288,7 @@ class BufferBudget:
         if not self._waiting:
             return
         now = self.clock()
-        head = next((ask for ask in self._waiting if ask.share.held), self._waiting[0])
+        head = next((ask for ask in self._waiting if ask.share.buffered), self._waiting[0])
         lacking = self._lacks(head) - sum(share.spillable for share in self._spilling)
         due = []
         for since, share in self._resting():

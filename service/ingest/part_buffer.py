@@ -58,7 +58,7 @@ class PartBuffer:
         return self.size if self.in_memory else 0
 
     @property
-    def spilled(self) -> int:
+    def to_load(self) -> int:
         """Bytes that have to be read back before it can be used."""
         return 0 if self.in_memory else self.size
 

@@ -49,7 +49,7 @@ class PartStream:
                 f"checkpoint says {ingest.offset}; abort it and start over"
             )
         # A short last part is stored, and its bytes aren't here: no bytes can follow it.
-        self._closed = self._uploads.last_is_short
+        self._short_stored = self._uploads.last_is_short
         self._lock = asyncio.Lock()
         self._early: asyncio.Task[None] | None = None
         self._single_put = False
@@ -135,8 +135,8 @@ class PartStream:
             Unavailable, ResourceExhausted: the store or Redis fails.
         """
         self._writing.check()
-        if self._closed:
-            await self._reopen_closed()
+        if self._short_stored:
+            await self._rewind_short()
         if self._early:
             await self._settle_early(self._early)
         while begin < len(data):
@@ -170,9 +170,9 @@ class PartStream:
         writing.check()
         waits = (
             self._buffer.size + size >= writing.part_size
-            or self._closed
+            or self._short_stored
             or self._early is not None
-            or self._buffer.spilled
+            or self._buffer.to_load
             or self._lock.locked()
             or not self.share.take_at_once(size)
         )
@@ -195,27 +195,27 @@ class PartStream:
         return writing.part_size - self._buffer.size
 
     async def _reserve(self, amount: int) -> None:
-        """Waits for buffer space, that of a spilled tail included; returns with the lock held."""
+        """Waits for buffer space, also for a tail to be read back; returns with the lock held."""
         while True:
-            in_memory, spilled = self._buffer.in_memory, self._buffer.spilled
-            if not self.share.take_at_once(amount + spilled):
-                await self.share.take(amount + spilled, self._rest(amount))
+            in_memory, to_load = self._buffer.in_memory, self._buffer.to_load
+            if not self.share.take_at_once(amount + to_load):
+                await self.share.take(amount + to_load, self._rest(amount))
             try:
                 await self._lock.acquire()
             except BaseException:
-                self.share.give_back(amount + spilled)
+                self.share.give_back(amount + to_load)
                 raise
             if self._buffer.in_memory == in_memory:
                 break
             self._lock.release()
-            self.share.give_back(amount + spilled)
+            self.share.give_back(amount + to_load)
         try:
             self._writing.check()
-            if spilled:
+            if to_load:
                 await self._tails.load(self._buffer, *self._uploads.full)
         except BaseException:
             self._lock.release()
-            self.share.give_back(amount + spilled)
+            self.share.give_back(amount + to_load)
             raise
 
     def _rest(self, amount: int) -> int:
@@ -237,7 +237,7 @@ class PartStream:
         The bytes stay in the buffer: if more come after all, the part is sent again.
         """
         async with self._lock:
-            if self._early or self._closed or not self._buffer.reserved:
+            if self._early or self._short_stored or not self._buffer.reserved:
                 return
             if self.multipart:
                 self._early = await self._uploads.send_short(self._buffer)
@@ -268,7 +268,7 @@ class PartStream:
             self._single_put, self.sight = False, NEVER_SEEN
         self._early = None
 
-    async def _reopen_closed(self) -> None:
+    async def _rewind_short(self) -> None:
         """Rewinds: more bytes come, but the short last part is stored and its bytes aren't here."""
         writing, (full, boundary) = self._writing, self._uploads.full
         await self._path.ingests.rewind(writing.lease, writing.data_key, full, boundary)
@@ -289,7 +289,7 @@ class PartStream:
             as `receive`.
         """
         self._writing.check()
-        if self._buffer.size and not self._early and not self._closed:
+        if self._buffer.size and not self._early and not self._short_stored:
             await self._reserve(0)
             try:
                 self._early = await self._uploads.send_short(self._buffer)
@@ -350,7 +350,7 @@ class PartStream:
                 raise
             finally:
                 if self.durable == self.offset and not self._buffer.tail and self.multipart:
-                    self._closed = True  # the short last part holds them
+                    self._short_stored = True  # the short last part holds them
                 self.share.give_back(self._buffer.give_up())
                 self.share.renounce()
 

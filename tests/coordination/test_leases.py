@@ -257,7 +257,7 @@ async def test_removed(leases: Leases, scripts: FakeScripts) -> None:
     lease = leases.add("a", "one", "n1", leases.sent())
     leases.add("a", "two", "n2", leases.sent())
     leases.add("a", "three", "n3", leases.sent())
-    assert leases.held == 3
+    assert leases.kept == 3
     leases.remove(lease)
     leases.remove(lease)
     leases.revoke("n2")

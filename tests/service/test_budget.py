@@ -127,7 +127,7 @@ async def test_plenty(ground: Ground) -> None:
     stream = FakeStream(ground.budget)
     await stream.share.take(30, 20)
     assert stream.share.take_at_once(20)
-    assert (stream.share.held, stream.share.promised, ground.budget.free) == (50, 0, 50)
+    assert (stream.share.buffered, stream.share.promised, ground.budget.free) == (50, 0, 50)
     assert not FakeStream(ground.budget).share.take_at_once(1)
 
 
@@ -136,12 +136,12 @@ async def test_a_promise(ground: Ground) -> None:
     await ground.stream(SIZE // 2)
     stream = FakeStream(ground.budget)
     await stream.share.take(10, 20)
-    assert (stream.share.held, stream.share.promised, ground.budget.free) == (10, 20, 20)
+    assert (stream.share.buffered, stream.share.promised, ground.budget.free) == (10, 20, 20)
     late = await begun(FakeStream(ground.budget).share.take(10, 20))
     assert not late.done()
     assert stream.share.take_at_once(15)
     assert not stream.share.take_at_once(6)
-    assert (stream.share.held, stream.share.promised, ground.budget.free) == (25, 5, 20)
+    assert (stream.share.buffered, stream.share.promised, ground.budget.free) == (25, 5, 20)
     stream.share.cut().release()
     await late
 
@@ -378,7 +378,7 @@ class BudgetModel(RuleBasedStateMachine):
     @rule(data=st.data(), amount=st.integers(1, PART))
     def send(self, data: st.DataObject, amount: int) -> None:
         stream = data.draw(st.sampled_from(self.idle()))
-        amount = min(amount, PART - stream.share.held - stream.spilled)
+        amount = min(amount, PART - stream.share.buffered - stream.spilled)
 
         async def begin() -> None:
             self.tasks[stream] = asyncio.ensure_future(stream.send(amount))
@@ -418,7 +418,7 @@ class BudgetModel(RuleBasedStateMachine):
     def adds_up(self) -> None:
         """What is free, held and promised is all there is."""
         shares = [stream.share for stream in self.streams]
-        assert all(share.held >= 0 and share.promised >= 0 for share in shares)
+        assert all(share.buffered >= 0 and share.promised >= 0 for share in shares)
         given = sum(share.spillable for share in shares)
         assert 0 <= self.ground.budget.free == SIZE - given
         assert self.ground.budget.waiting == len(self.tasks)

@@ -106,7 +106,7 @@ class Ground:
             "sightings": len(frontend.presence._renewing),
             "background tasks": len(frontend.background),
             "streams": len(frontend.sessions),
-            "leases": frontend.sessions._refs.leases.held,
+            "leases": frontend.sessions._refs.leases.kept,
             # One of them is subscribed to lost leases for as long as the frontend runs.
             "connections": max(0, len(redis.connection_pool._in_use_connections) - 1),
             "refused streams": frontend.overload._answered,

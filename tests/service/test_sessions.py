@@ -127,7 +127,7 @@ async def test_lost_lease(desk: Bench) -> None:
     with pytest.raises(Aborted, match="lost its lease"):
         await stat(session)
     await desk.close(session)
-    assert desk.refs.leases.held == 0
+    assert desk.refs.leases.kept == 0
     assert await desk.path.ingests.find(desk.tenant, "ref") is None
 
 
@@ -191,7 +191,7 @@ async def test_a_stream_whose_end_never_began(desk: Bench) -> None:
     assert not await free(desk)
     session.abandon()
     session.abandon()
-    assert (desk.refs.leases.held, len(desk.refs.releases)) == (0, 1)
+    assert (desk.refs.leases.kept, len(desk.refs.releases)) == (0, 1)
     await desk.refs.releases.retry()
     assert await free(desk)
 
@@ -204,7 +204,7 @@ async def test_a_ref_that_could_not_be_opened_is_free(desk: Bench, counted: Coun
         with pytest.raises(Unavailable, match="store is away"):
             await desk.open()
         assert await free(desk)
-    assert desk.refs.leases.held == 0
+    assert desk.refs.leases.kept == 0
 
 
 @pytest.mark.usefixtures("unforgotten")
@@ -304,7 +304,7 @@ async def test_one_bad_end_spoils_no_other(desk: Bench, monkeypatch: pytest.Monk
     monkeypatch.setattr(stream_of(bad), "close", fail)
     await desk.frontend.sessions.close_all()
     assert len(desk.frontend.sessions) == 0
-    assert desk.refs.leases.held == 0
+    assert desk.refs.leases.kept == 0
     assert (await stat(await desk.open("good"))).offset == 5
 
 

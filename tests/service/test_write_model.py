@@ -235,7 +235,7 @@ async def play(folder: Path, redis_url: str, script: list[tuple[str, object]]) -
         await played.ended()
         for desk in desks:
             await eventually(partial(getattr, desk, "whole"))
-            assert desk.refs.leases.held == 0
+            assert desk.refs.leases.kept == 0
 
 
 @pytest.fixture(scope="module")
