@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from holdfast.transport.call import Call
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
+from holdfast.transport.status import Code, Status
 
 SERVICE = "holdfast.test.Bytes"
 PIECE = 2**20
@@ -49,7 +50,12 @@ class BytesService:
 
         The request's second number, if there is one, is the size of a message.
         """
-        left, *rest = map(int, request.split())
+        try:
+            left, *rest = map(int, request.split())
+        except ValueError:
+            raise Status(Code.INVALID_ARGUMENT, "a Read is one number or two") from None
+        if min(left, *rest, 1) < 1:
+            raise Status(Code.INVALID_ARGUMENT, "the numbers of a Read are positive")
         number = 0
         while left:
             size = min(*rest, PIECE, left)

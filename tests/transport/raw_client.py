@@ -66,6 +66,16 @@ class Frame:
         return ErrorCodes(int.from_bytes(self.payload[at : at + 4]))
 
 
+def parsed(data: bytes) -> tuple[list[Frame], bytes]:
+    """The frames in bytes, and what is left after the last whole one."""
+    found = []
+    while len(data) >= HEADER and len(data) >= (end := HEADER + int.from_bytes(data[:3])):
+        stream = int.from_bytes(data[5:HEADER])
+        found.append(Frame(data[3], data[4], stream, data[HEADER:end]))
+        data = data[end:]
+    return found, data
+
+
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
     """A frame as it is sent."""
     return b"%b%c%c%b%b" % (
