@@ -71,5 +71,6 @@ class Limits:
     write_buffer: int = MIB
     """Bytes of frames other than DATA that wait because the client doesn't read; then it is
     disconnected."""
-    farewell: float = 0.2
-    """Seconds between GOAWAY and closing a connection that has failed, so that GOAWAY arrives."""
+    farewell: float = 1.0
+    """Seconds between the last GOAWAY and closing a connection, so that GOAWAY and answers arrive;
+    gRPC's clients close it before."""

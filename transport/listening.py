@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from contextlib import suppress
 from typing import Final
 
 from holdfast.tasks import begin
@@ -43,6 +42,11 @@ class Listening:
         self._accepting = begin(self._accept())
 
     async def _accept(self) -> None:
+        # The socket is closed only here, when the loop no longer waits for it.
+        with self._sock:
+            await self._accept_all()
+
+    async def _accept_all(self) -> None:
         loop, accepted = self._shared.loop, 0
         while True:
             try:
@@ -89,7 +93,7 @@ class Listening:
         self._welcomes.discard(welcome)
 
     def close(self) -> None:
-        """Stops listening."""
+        """Stops listening, soon; clients that haven't finished their handshake are disconnected."""
         self._accepting.cancel()
-        with suppress(OSError):
-            self._sock.close()
+        for welcome in self._welcomes:
+            welcome.cancel()

@@ -120,9 +120,7 @@ class Outgoing:
         return frames.headers(stream, block, end=end, most=self.max_frame)
 
     def message(self, stream: Stream, pieces: Sequence[Buffer], size: int) -> bool:
-        """Sends a message; returns whether its pieces are needed no longer.
-
-        The stream must have no message that waits.
+        """Sends a message, after those that wait; returns whether its pieces are needed no longer.
 
         Args:
             stream: what carries it.
@@ -131,7 +129,7 @@ class Outgoing:
         """
         room = min(stream.window, self.window, self.max_frame)
         self._counts.messages_out += 1
-        if size <= COPIED and size + PREFIX_SIZE <= room and not self.paused:
+        if size <= COPIED and size + PREFIX_SIZE <= room and not stream.left and not self.paused:
             length = size + PREFIX_SIZE
             head = BEGINNING.pack(length << 8 | frames.DATA, 0, stream.number, 0, size)
             self.write(b"".join((head, *pieces)))
@@ -141,7 +139,7 @@ class Outgoing:
             return True
         stream.waiting.append(memoryview(PREFIX.pack(0, size)))
         stream.waiting.extend(memoryview(piece).cast("B") for piece in pieces if len(piece))
-        stream.left = size + PREFIX_SIZE
+        stream.left += size + PREFIX_SIZE
         self.resume(stream)
         stream.busy = bool(stream.left) or stream in self._unwritten
         return not stream.busy

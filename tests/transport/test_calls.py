@@ -76,7 +76,7 @@ async def test_unary(handler: Unary, size: int) -> None:
 
 
 @pytest.mark.parametrize("hot", [True, False])
-@pytest.mark.parametrize("size", [0, 20_000, 2 * MIB])
+@pytest.mark.parametrize("size", [0, 20_000, 200_000, 2 * MIB])
 async def test_server_stream(hot: bool, size: int) -> None:
     """All messages of a stream arrive in their order, whether or not a task sends them."""
     expected = [content(size + n) for n in range(3)]
