@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from contextlib import suppress
 from typing import Final
 
 from holdfast.tasks import begin
@@ -44,7 +45,10 @@ class Listening:
     async def _accept(self) -> None:
         # The socket is closed only here, when the loop no longer waits for it.
         with self._sock:
-            await self._accept_all()
+            try:
+                await self._accept_all()
+            finally:
+                self._accept_the_last()
 
     async def _accept_all(self) -> None:
         loop, accepted = self._shared.loop, 0
@@ -60,6 +64,13 @@ class Listening:
             accepted += 1
             if accepted % AT_ONCE == 0:
                 await asyncio.sleep(0)
+
+    def _accept_the_last(self) -> None:
+        # The kernel resets those that it has connected and we haven't accepted.
+        with suppress(OSError):
+            while True:
+                client, _ = self._sock.accept()
+                self._admit(client)
 
     def _admit(self, client: socket.socket) -> None:
         shared = self._shared
@@ -92,8 +103,20 @@ class Listening:
         self._handshakes -= 1
         self._welcomes.discard(welcome)
 
+    async def stop(self, patience: float) -> None:
+        """Stops listening once clients that the kernel has connected are accepted.
+
+        Args:
+            patience: seconds that their handshakes may take.
+        """
+        self._accepting.cancel()
+        await asyncio.wait([self._accepting])
+        if self._welcomes:
+            await asyncio.wait(self._welcomes, timeout=patience)
+        self.close()
+
     def close(self) -> None:
-        """Stops listening, soon; clients that haven't finished their handshake are disconnected."""
+        """Stops listening; clients that haven't finished their handshake are disconnected."""
         self._accepting.cancel()
         for welcome in self._welcomes:
             welcome.cancel()

@@ -37,6 +37,7 @@ class Shared:
         "clock",
         "connections",
         "counts",
+        "draining",
         "limits",
         "loop",
         "receive_buffer",
@@ -66,6 +67,8 @@ class Shared:
         self.unexpected = unexpected
         self.view = memoryview(bytearray(BUFFER_SIZE))
         """Where bytes are received."""
+        self.draining = False
+        """Whether the server is leaving: clients that still come are told so."""
         self.connections: set[ServerProtocol] = set()
         """The connections that are open."""
 
@@ -123,6 +126,8 @@ class ServerProtocol(asyncio.BufferedProtocol):
             self.abort()
         else:
             self.connection.greet()
+            if shared.draining:
+                self.connection.drain()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends all streams: their handlers are cancelled."""

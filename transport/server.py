@@ -72,11 +72,11 @@ class Server:
         New calls are refused so that clients retry them by themselves. What is left after the grace
         ends with UNAVAILABLE, and its handlers are cancelled.
         """
-        for listening in self._listening:
-            listening.close()
-        connections = list(self._shared.connections)
-        for one in connections:
+        self._shared.draining = True
+        for one in list(self._shared.connections):
             one.connection.drain()
+        patience = min(grace, self._shared.limits.round_trip)
+        await asyncio.gather(*(listening.stop(patience) for listening in self._listening))
         await self._wait_until_closed(grace)
         for one in list(self._shared.connections):
             one.connection.end(LEAVING)
