@@ -53,10 +53,8 @@ async def echoes(client: RawClient, stream: int, encoder: hpack.Encoder, *more: 
 
 
 async def test_a_list_that_is_too_long() -> None:
-    """Too much metadata ends the call with a status that says how much is allowed.
-
-    What the block has put into the table stays there, so that later calls are read rightly.
-    """
+    """Too much metadata ends its call with the allowed size, and later calls are read rightly."""
+    # What the block has put into the table must stay there.
     encoder = hpack.Encoder()
     async with serving() as local, connected(local.port) as client:
         await client.greet()

@@ -53,10 +53,7 @@ async def test_a_message_of_the_longest_length(path: str) -> None:
 
 
 async def test_many_long_requests_are_only_announced() -> None:
-    """Requests that announce much and send nothing get the server's memory up to a bound only.
-
-    The others are told to try again, and small calls are served.
-    """
+    """Requests that announce much reserve memory up to a bound; the rest is told to try again."""
     limits = Limits(max_waiting_requests=4 * MIB)
     async with serving(limits) as local, connected(local.port) as client:
         await client.greet()

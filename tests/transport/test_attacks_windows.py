@@ -153,10 +153,7 @@ async def test_a_deadline_needs_no_window() -> None:
 
 
 async def test_a_client_that_never_reads() -> None:
-    """A client that asks for much and reads nothing costs a message for each stream; none is lost.
-
-    Others are served, and when it leaves, nothing remains.
-    """
+    """A client that reads nothing costs a message for each stream, and nothing once it leaves."""
     async with serving() as local:
         async with connected(local.port) as client:
             await client.greet((INITIAL_WINDOW_SIZE, LARGEST))

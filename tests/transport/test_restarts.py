@@ -84,10 +84,8 @@ class Load:
 
 
 async def test_ten_rolling_restarts() -> None:
-    """While a server is replaced ten times by another at its address, every call ends with OK.
-
-    The application retries nothing: a call that a server refuses is moved by the client's gRPC.
-    """
+    """While a server is replaced ten times by another at its address, every call ends with OK."""
+    # The application retries nothing: gRPC itself moves calls that a server has refused.
     with bound() as reserved:
         port: int = reserved.getsockname()[1]
         serving: Local = await listening(Limits(), port)
