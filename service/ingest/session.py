@@ -217,6 +217,7 @@ class Session:
             if message.size or message.action is Action.WRITE:
                 await ingest.restart()
                 self._progress.declared()
+                offset = 0
         elif ingest.phase is Phase.SEALED and message.size:
             raise FailedPrecondition(
                 f"ref {shorten(ingest.ref)} is complete with {offset} bytes and can't be "
@@ -224,11 +225,10 @@ class Session:
             )
         if not message.size:
             return
-        stream, total = ingest.stream, ingest.declared.total
-        await stream.receive(message.data, message.begin)
+        await ingest.stream.receive(message.data, message.begin)
         self._progress.moved()
-        if total and stream.offset == total:
-            await stream.send_early()
+        if offset + message.size == ingest.declared.total:
+            await ingest.stream.send_early()
 
     async def _commit(self, message: Message) -> Reply:
         total, digest = await commit(self._ingest, message)

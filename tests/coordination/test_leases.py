@@ -188,7 +188,7 @@ async def test_work_past_a_renewed_deadline(leases: Leases, clock: Clock) -> Non
 
 async def test_work_on_a_machine_that_was_suspended(leases: Leases, clock: Clock) -> None:
     """The first round of renewals after a suspend ends work: the loop's timers have stood still."""
-    lease = leases.add("a", "ref", "n", leases.sent())
+    lease = leases.add("a", "ref", "n", clock.now + 3600.0)
     work = await working(lease)
     clock.now += 3600.0
     assert await leases.renew_all()
