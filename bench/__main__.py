@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import idle_streams, large_blob, load, many_holds, scarce_buffers, versions
+from bench import (
+    idle_streams,
+    large_blob,
+    load,
+    many_holds,
+    scarce_buffers,
+    transport_floods,
+    versions,
+)
 from bench.calls import run as calls
 from bench.capacity import run as capacity
 from bench.capacity.fleet import Fleet
@@ -91,6 +99,13 @@ def _parser() -> argparse.ArgumentParser:
 
     scarce = parts.add_parser("scarce-buffers", help="writers whose parts don't fit the buffers")
     scarce.set_defaults(run=lambda _: scarce_buffers.run())
+
+    floods = parts.add_parser("transport-floods", help="calls beside floods and idle connections")
+    floods.add_argument("--seconds", type=float, default=transport_floods.SECONDS, help="of each")
+    floods.add_argument(
+        "--connections", type=int, default=transport_floods.CONNECTIONS, help="idle ones"
+    )
+    floods.set_defaults(run=lambda chosen: transport_floods.run(chosen.seconds, chosen.connections))
 
     many = parts.add_parser("many-holds", help="List of a tenant with very many holds")
     many.add_argument("--holds", type=int, default=many_holds.HOLDS, help="how many")
