@@ -106,7 +106,7 @@ async def test_a_slow_message_is_no_attack() -> None:
 
 async def test_a_client_that_is_gone() -> None:
     """A client that answers no PING is disconnected and its calls end; one that answers stays."""
-    limits = Limits(keepalive=SHORT, keepalive_timeout=SHORT)
+    limits = Limits(keepalive=SHORT, keepalive_timeout=5 * SHORT)
     async with (
         serving(limits) as local,
         connected(local.port) as client,
