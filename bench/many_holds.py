@@ -26,7 +26,8 @@ from holdfast.protos import content_pb2 as pb
 from holdfast.protos import content_pb2_grpc
 from holdfast.service.frontend import run_frontend
 from holdfast.service.listeners import parse
-from holdfast.service.rpc.server import OPTIONS, Servers
+from holdfast.service.rpc.grpcio import OPTIONS
+from holdfast.service.rpc.server import Servers
 from holdfast.service.settings import Settings
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.holds import Hold, Holds
@@ -128,7 +129,7 @@ async def _measure(number: int, parent: Path | None) -> list[Listed]:
         for name in ("first", "elsewhere"):
             settings = Settings(data_dir=folder)
             running = await stack.enter_async_context(run_frontend(settings, store, redis.url))
-            servers = Servers(running.frontend)
+            servers = Servers(running.frontend, settings.transport)
             stack.push_async_callback(servers.drain, 0.0)
             port = await servers.listen(parse(f"tcp://127.0.0.1:0?tenant={TENANT}"))
             await servers.ready()

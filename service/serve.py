@@ -93,7 +93,7 @@ async def _serve(
         if watch is None:
             return
         stack.push_async_callback(end, [watch])
-        servers = Servers(running.frontend)
+        servers = Servers(running.frontend, settings.transport)
         stack.push_async_callback(servers.drain, settings.drain_grace)
         # Before the first write, collectors must know how long an ingest may live.
         with within(settings.call_deadline):

@@ -82,6 +82,10 @@ def _split(value: Any) -> Any:  # noqa: ANN401 -- whatever the source gave
     return value
 
 
+Transport = Literal["own", "grpcio"]
+"""What carries the RPCs."""
+
+
 class WrongOption(ConfigurationError, InvalidArgument):  # noqa: N818 -- as its bases
     """A setting that was given as an option can't be used, which is wrong usage."""
 
@@ -96,6 +100,11 @@ class Settings(BaseSettings):
     listen: Annotated[list[str], NoDecode] = Field(
         default=[EMBEDDED_LISTEN],
         description="URLs at which the frontend listens, separated by spaces or commas.",
+    )
+    transport: Transport = Field(
+        default="grpcio",
+        description="What carries the RPCs: Holdfast's own gRPC server, or grpcio's, to compare "
+        "and to go back.",
     )
     http: str = Field(
         default="",

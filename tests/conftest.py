@@ -43,6 +43,8 @@ def _no_ambient_settings() -> Iterator[None]:
         for name in list(os.environ):
             if name.startswith(("HOLDFAST_", "AWS_")) and name != "HOLDFAST_TEST_BIN":
                 patch.delenv(name)
+        if transport := os.environ.get("TEST_TRANSPORT"):
+            patch.setenv("HOLDFAST_TRANSPORT", transport)
         patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         patch.setenv("AWS_CONFIG_FILE", os.devnull)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -272,7 +272,9 @@ class Catalogue:
             await self._holds.unlink(keys)
         return True
 
-    async def list(self, tenant: str, matches: Callable[[Info], bool]) -> AsyncIterator[list[Info]]:
+    async def list(
+        self, tenant: str, matches: Callable[[Info], bool]
+    ) -> AsyncGenerator[list[Info], None]:
         """Yields this tenant's holds that match, in batches, in order of digest."""
         reading = self._reading(tenant)
         try:

@@ -17,10 +17,11 @@ import hashlib
 import struct
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, because
+from holdfast.service.ingest.write_messages import Received
 
 FORMAT: Final = "1"
 SONAME: Final = "libcrypto.so.3"
@@ -56,7 +57,7 @@ class ContentHash(Protocol):
 
     algorithm: str
 
-    def update(self, data: bytes, start: int, stop: int) -> None:
+    def update(self, data: Received, start: int, stop: int) -> None:
         """Adds `data[start:stop]` to the hash, without copying it."""
         ...
 
@@ -79,12 +80,19 @@ class _OpenSSLHash:
         self._context = ctypes.create_string_buffer(self._layout.context)
         getattr(library, f"{self._layout.name}_Init")(self._context)
 
-    def update(self, data: bytes, start: int, stop: int) -> None:
+    def update(self, data: Received, start: int, stop: int) -> None:
         if not 0 <= start <= stop <= len(data):
             raise ValueError(f"{start} to {stop} isn't a range of {len(data)} bytes")
-        address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+        if start == stop:
+            return
+        place: Any
+        if isinstance(data, bytearray):
+            place = ctypes.byref(ctypes.c_char.from_buffer(data, start))
+        else:
+            address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+            place = ctypes.c_void_p(address + start)
         getattr(self._library, f"{self._layout.name}_Update")(
-            self._context, ctypes.c_void_p(address + start), ctypes.c_size_t(stop - start)
+            self._context, place, ctypes.c_size_t(stop - start)
         )
 
     def digest(self) -> Digest:
@@ -120,7 +128,7 @@ class _HashlibHash:
         self.algorithm = algorithm
         self._hash = hashlib.new(algorithm)
 
-    def update(self, data: bytes, start: int, stop: int) -> None:
+    def update(self, data: Received, start: int, stop: int) -> None:
         self._hash.update(memoryview(data)[start:stop])
 
     def digest(self) -> Digest:

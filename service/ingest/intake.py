@@ -125,17 +125,20 @@ class Admission:
         self.slow = True
         self.taken = 0
 
-    async def ask(self, lacking: int | None, *, promised: int = 0) -> None:
+    async def ask(self, lacking: int | None, *, promised: int = 0, announced: int = -1) -> None:
         """Waits until the next message may be read.
 
         Args:
             lacking: bytes that the blob lacks, as far as its size was declared.
+            announced: bytes of the message, if the transport knows them; else less than 0.
             promised: bytes of the next message that the buffers already have room for. If there
                 are any, it never waits: the streams that it would wait for may themselves be
                 waiting until its part is finished.
         """
         expected = UNKNOWN if self._largest is None else self._largest
-        if self.slow or promised:
+        if announced >= 0:
+            expected = max(0, announced - promised)
+        elif self.slow or promised:
             expected = 0
         elif lacking is not None and lacking >= 0:  # less: the declaration was wrong
             expected = min(expected, lacking)

@@ -14,6 +14,7 @@ from holdfast.coordination.changes import SavedTail
 from holdfast.coordination.ingest import Ingest
 from holdfast.coordination.leases import RESUME
 from holdfast.errors import Aborted, DataLoss, NotFound, because
+from holdfast.service.ingest.write_messages import Received
 from holdfast.service.ingest.writing import Writing
 from holdfast.storage import blocks
 from holdfast.storage.blocks import RunningSum
@@ -62,7 +63,7 @@ class PartBuffer:
         """Bytes that have to be read back before it can be used."""
         return 0 if self.in_memory else self.size
 
-    def append(self, data: bytes, start: int, stop: int, sums: bytes) -> None:
+    def append(self, data: Received, start: int, stop: int, sums: bytes) -> None:
         """Appends `data[start:stop]`, and the checksums of the blocks that it filled."""
         piece = memoryview(data)[start:stop]
         # A view keeps its whole message in memory, so a small part of a message is copied too.

@@ -19,6 +19,7 @@ from holdfast.errors import Aborted, DataLoss, FailedPrecondition, HoldfastError
 from holdfast.service.ingest.hashing import new_hash
 from holdfast.service.ingest.part_buffer import PartBuffer, Tails
 from holdfast.service.ingest.part_uploads import PartUploads
+from holdfast.service.ingest.write_messages import Received
 from holdfast.service.ingest.write_path import WritePath
 from holdfast.service.ingest.writing import Writing
 from holdfast.storage import blocks
@@ -122,7 +123,7 @@ class PartStream:
 
     # -- receiving
 
-    async def receive(self, data: bytes, begin: int = 0) -> None:
+    async def receive(self, data: Received, begin: int = 0) -> None:
         """Appends bytes; returns when they are hashed, and any full part is being stored.
 
         Args:
@@ -156,7 +157,7 @@ class PartStream:
                     self.share.give_back(stop - taken)
             begin = stop
 
-    def receive_at_once(self, data: bytes, begin: int = 0) -> bool:
+    def receive_at_once(self, data: Received, begin: int = 0) -> bool:
         """Appends at most `INLINE_HASHING` bytes if that needs no waiting; else call `receive`.
 
         The piece must not fill its part, the part size must be chosen already, and no last part

@@ -132,12 +132,17 @@ class Session:
             finally:
                 self._ingest.stream.share.rest()
 
-    async def admit(self, admission: Admission) -> None:
-        """Waits until the next message may be read; then the client's turn begins."""
+    async def admit(self, admission: Admission, announced: int) -> None:
+        """Waits until the next message may be read; then the client's turn begins.
+
+        Args:
+            admission: the stream's share of the intake.
+            announced: bytes of the message, as far as they are known; else less than 0.
+        """
         stream = self._ingest.stream
         share, lacking = stream.share, self._ingest.declared.lacking(stream.offset)
         share.work()
-        await admission.ask(lacking, promised=share.promised)
+        await admission.ask(lacking, promised=share.promised, announced=announced)
         share.rest()
 
     def promises(self, message: Message) -> bool:

@@ -10,6 +10,9 @@ from holdfast.digests import Digest
 from holdfast.errors import InvalidArgument
 from holdfast.values import check_labels
 
+Received = bytes | bytearray
+"""A message as a transport has received it."""
+
 
 class Action(Enum):
     """The action that a message requests."""
@@ -33,7 +36,7 @@ class Message:
     total: int = 0
     expected: str = ""
     offset: int = 0
-    data: bytes = b""
+    data: Received = b""
     begin: int = 0
     labels: Mapping[str, str] | None = None
     size: int = field(init=False)

@@ -14,6 +14,7 @@ from holdfast.coordination.leases import RESUME, Lease
 from holdfast.digests import CANONICAL, Digest
 from holdfast.errors import Aborted, HoldfastError
 from holdfast.service.ingest.hashing import ContentHash, load_hash, new_hash
+from holdfast.service.ingest.write_messages import Received
 from holdfast.service.ingest.write_path import WritePath
 from holdfast.storage import blocks
 from holdfast.storage.blocks import RunningSum
@@ -138,7 +139,7 @@ class Writing:
         """The state of the hash at `offset`, or "" if it can't be saved."""
         return self.hash.save() if self.hash else ""
 
-    async def digest(self, data: bytes, start: int, stop: int) -> bytes:
+    async def digest(self, data: Received, start: int, stop: int) -> bytes:
         """Hashes and sums `data[start:stop]`; returns the checksums of the blocks it filled."""
         if stop - start <= INLINE_HASHING:
             return self.digest_at_once(data, start, stop)
@@ -150,7 +151,7 @@ class Writing:
             raise
         return self._digested(summed, stop - start)
 
-    def digest_at_once(self, data: bytes, start: int, stop: int) -> bytes:
+    def digest_at_once(self, data: Received, start: int, stop: int) -> bytes:
         """Does the same as `digest`, on the event loop; for at most `INLINE_HASHING` bytes."""
         return self._digested(self._digest(data, start, stop), stop - start)
 
@@ -160,7 +161,7 @@ class Writing:
         self.offset += size
         return sums
 
-    def _digest(self, data: bytes, start: int, stop: int) -> tuple[bytes, RunningSum]:
+    def _digest(self, data: Received, start: int, stop: int) -> tuple[bytes, RunningSum]:
         if self.hash:
             self.hash.update(data, start, stop)
         return blocks.extend(self.running, memoryview(data)[start:stop])

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
@@ -117,9 +116,9 @@ class Metrics:
         )
         return found
 
-    def refused(self, rpc: str, code: grpc.StatusCode) -> None:
-        """Counts an RPC that ended with an error."""
-        self._handled.labels(rpc, code.name).inc()
+    def refused(self, rpc: str, code: str) -> None:
+        """Counts an RPC that ended with an error, by the name of its status code."""
+        self._handled.labels(rpc, code).inc()
 
     def turned_away(self, kind: str) -> None:
         """Counts an RPC that was refused because too much was under way."""

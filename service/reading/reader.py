@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Final
 
@@ -97,7 +97,7 @@ class Reader:
 
     async def read(
         self, tenant: str, digest: Digest, offset: int, size: int
-    ) -> AsyncIterator[tuple[int, memoryview]]:
+    ) -> AsyncGenerator[tuple[int, memoryview], None]:
         """Yields (offset from the requested one, bytes), in order, without gaps.
 
         The caller must release a piece before it waits for anything, so that a slow client

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Final, TypeVar
 
-import grpc
 import structlog
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as Protobuf
 
 from holdfast.coordination.ingests import Ingests
 from holdfast.deadlines import begin
 from holdfast.digests import Digest
-from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Overloaded, shorten
+from holdfast.errors import (
+    HoldfastError,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    because,
+    shorten,
+)
 from holdfast.filters import Filter
 from holdfast.protos import content_pb2 as pb
-from holdfast.protos import content_pb2_grpc
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.holdings.presence import Presence
 from holdfast.service.ingest.commit import Commits
@@ -30,20 +38,23 @@ from holdfast.service.process.background import Background
 from holdfast.service.process.metrics import Metrics
 from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import messages, wire
+from holdfast.service.rpc.call import Call
 from holdfast.service.rpc.outflow import Outflow
 from holdfast.service.rpc.overload import Overload
 from holdfast.service.rpc.patience import bounded
 from holdfast.service.rpc.status_codes import code_of, details_of, trailers_of
 from holdfast.service.rpc.statuses import statuses
+from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
+from holdfast.transport.status import Code, Status
 from holdfast.values import check_ref
 
 log = structlog.get_logger(__name__)
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Content"].full_name
-Context = grpc.aio.ServicerContext[Any, Any]
-Response = TypeVar("Response")
 
 INTERNAL: Final = "this frontend failed, and its log says why; try again, or use another frontend"
+
+Request = TypeVar("Request", bound=Protobuf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,169 +75,156 @@ class Frontend:
     call_deadline: float
 
 
-class ContentServicer(content_pb2_grpc.ContentServicer):
+class Content:
     """The RPCs of one listener."""
 
     def __init__(self, frontend: Frontend, listener: Listener) -> None:
         self._frontend = frontend
         self._listener = listener
 
-    def _tenant(self, context: Context) -> str:
-        metadata = cast("list[tuple[str, str | bytes]]", context.invocation_metadata() or ())
-        return self._listener.tenant_of(metadata)
+    def handlers(self) -> Mapping[str, Handler]:
+        """Returns the handler of each RPC, by its path."""
+        found: dict[str, Handler] = {
+            "Info": self._unary("Info", pb.InfoRequest, self.info, promises=True),
+            "Update": self._unary("Update", pb.UpdateRequest, self.update, promises=True),
+            "List": ServerStream(self.list),
+            "Delete": self._unary("Delete", pb.DeleteContentRequest, self.delete),
+            "Read": ServerStream(self.read),
+            "Status": self._unary("Status", pb.StatusRequest, self.status),
+            "ListStatuses": self._unary("ListStatuses", pb.ListStatusesRequest, self.list_statuses),
+            "Write": Bidirectional(self.write),
+            "Abort": self._unary("Abort", pb.AbortRequest, self.abort),
+        }
+        return {f"/{SERVICE}/{rpc}": handler for rpc, handler in found.items()}
 
-    async def _answer(
+    def _unary(
         self,
-        context: Context,
         rpc: str,
-        work: Callable[[str], Awaitable[Response]],
+        kind: type[Request],
+        answer: Callable[[str, Request, Call], Awaitable[Protobuf]],
         *,
         promises: bool = False,
-    ) -> Response:
-        """Answers a call within its deadline; an error becomes a status.
+    ) -> Unary:
+        """Makes a handler of an RPC that has one request, one answer, and a bounded time.
 
         Args:
-            context: of the call.
             rpc: its name.
-            work: returns the answer to a tenant.
+            kind: of the request.
+            answer: returns the answer to a tenant.
             promises: whether the answer says what the tenant holds: see `Presence`.
         """
-        frontend = self._frontend
-        try:
-            with frontend.overload.admit(rpc), frontend.metrics.watch(rpc):
-                async with bounded(rpc, frontend.call_deadline, context.time_remaining()):
-                    tenant = self._tenant(context)
-                    if promises:
-                        async with frontend.presence.promising(tenant):
-                            return await work(tenant)
-                    frontend.presence.mention(tenant)
-                    return await work(tenant)
-        except Exception as error:  # noqa: BLE001 -- others' errors are logged and sent as INTERNAL
-            await self._refuse(context, rpc, error)
+        frontend, presence = self._frontend, self._frontend.presence
 
-    async def _refuse(self, context: Context, rpc: str, error: Exception) -> NoReturn:
-        """Ends an RPC with a status; an error that isn't one of ours is sent without details."""
+        async def handle(raw: bytes | bytearray, call: Call) -> bytes:
+            try:
+                with frontend.overload.admit(rpc), frontend.metrics.watch(rpc):
+                    async with bounded(rpc, frontend.call_deadline, call.time_remaining()):
+                        tenant, request = self._tenant(call), _parsed(kind, raw)
+                        if promises:
+                            async with presence.promising(tenant):
+                                response = await answer(tenant, request, call)
+                        else:
+                            presence.mention(tenant)
+                            response = await answer(tenant, request, call)
+                        return response.SerializeToString()
+            except Exception as error:
+                raise self._refusal(rpc, error) from error
+
+        return Unary(handle)
+
+    def _tenant(self, call: Call) -> str:
+        return self._listener.tenant_of(call.metadata)
+
+    def _refusal(self, rpc: str, error: Exception) -> Status:
+        """Makes the status that an RPC ends with; it tells no details of errors not of ours."""
         if isinstance(error, HoldfastError):
-            code, details, trailers = code_of(error), details_of(error), trailers_of(error)
+            status = Status(code_of(error), details_of(error), trailers_of(error))
         else:
-            code, details, trailers = grpc.StatusCode.INTERNAL, INTERNAL, ()
-        self._frontend.metrics.refused(rpc, code)
-        if code is grpc.StatusCode.INTERNAL:
+            status = Status(Code.INTERNAL, INTERNAL)
+        self._frontend.metrics.refused(rpc, status.code.name)
+        if status.code is Code.INTERNAL:
             log.error("RPC failed with an unexpected error", rpc=rpc, exc_info=error)
-        await context.abort(code, details, trailers)
+        return status
 
-    async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoResponse:
+    async def info(self, tenant: str, request: pb.InfoRequest, _: Call) -> pb.InfoResponse:
         """Returns the tenant's hold on one digest."""
+        found = await self._frontend.catalogue.info(tenant, Digest.parse(request.digest))
+        return pb.InfoResponse(info=messages.info(found))
 
-        async def work(tenant: str) -> pb.InfoResponse:
-            found = await self._frontend.catalogue.info(tenant, Digest.parse(request.digest))
-            return pb.InfoResponse(info=messages.info(found))
-
-        return await self._answer(context, "Info", work, promises=True)
-
-    async def Update(self, request: pb.UpdateRequest, context: Context) -> pb.UpdateResponse:
+    async def update(self, tenant: str, request: pb.UpdateRequest, call: Call) -> pb.UpdateResponse:
         """Changes the labels of the tenant's hold."""
+        updated = await self._frontend.catalogue.update(
+            tenant,
+            Digest.parse(request.info.digest),
+            dict(request.info.labels),
+            list(request.update_mask.paths),
+            call.time_remaining(),
+        )
+        return pb.UpdateResponse(info=messages.info(updated))
 
-        async def work(tenant: str) -> pb.UpdateResponse:
-            updated = await self._frontend.catalogue.update(
-                tenant,
-                Digest.parse(request.info.digest),
-                dict(request.info.labels),
-                list(request.update_mask.paths),
-                context.time_remaining(),
-            )
-            return pb.UpdateResponse(info=messages.info(updated))
-
-        return await self._answer(context, "Update", work, promises=True)
-
-    async def List(
-        self, request: pb.ListContentRequest, context: Context
-    ) -> AsyncIterator[pb.ListContentResponse]:
+    async def list(self, raw: bytes | bytearray, call: Call) -> None:
         """Streams the tenant's holds."""
         try:
             with self._frontend.overload.admit("List"), self._frontend.metrics.watch("List"):
-                begin(context.time_remaining())
-                tenant = self._tenant(context)
-                matches = Filter.parse(request.filters).matches_info
+                begin(call.time_remaining())
+                tenant = self._tenant(call)
+                matches = Filter.parse(_parsed(pb.ListContentRequest, raw).filters).matches_info
                 noted = await self._frontend.presence.note(tenant)
-                async for batch in self._frontend.catalogue.list(tenant, matches):
-                    for message in messages.listed(batch):
-                        self._frontend.presence.in_time(noted)
-                        yield message
-        except Exception as error:  # noqa: BLE001 -- as in `_answer`
-            await self._refuse(context, "List", error)
+                async with aclosing(self._frontend.catalogue.list(tenant, matches)) as batches:
+                    async for batch in batches:
+                        for message in messages.listed(batch):
+                            self._frontend.presence.in_time(noted)
+                            await call.send(message.SerializeToString())
+        except Exception as error:
+            raise self._refusal("List", error) from error
 
-    async def Delete(self, request: pb.DeleteContentRequest, context: Context) -> Empty:
+    async def delete(self, tenant: str, request: pb.DeleteContentRequest, call: Call) -> Empty:
         """Deletes the tenant's hold."""
+        digest = Digest.parse(request.digest)
+        await self._frontend.catalogue.delete(tenant, digest, call.time_remaining())
+        return Empty()
 
-        async def work(tenant: str) -> Empty:
-            digest = Digest.parse(request.digest)
-            await self._frontend.catalogue.delete(tenant, digest, context.time_remaining())
-            return Empty()
-
-        return await self._answer(context, "Delete", work)
-
-    async def Read(  # type: ignore[override]  # encoded, see `register`
-        self, request: pb.ReadContentRequest, context: Context
-    ) -> AsyncIterator[bytes]:
+    async def read(self, raw: bytes | bytearray, call: Call) -> None:
         """Streams the bytes of a blob."""
         try:
             with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
-                begin(context.time_remaining())
-                tenant = self._tenant(context)
+                begin(call.time_remaining())
+                tenant, request = self._tenant(call), _parsed(pb.ReadContentRequest, raw)
                 self._frontend.presence.mention(tenant)
                 pieces = self._frontend.reader.read(
-                    tenant,
-                    Digest.parse(request.digest),
-                    request.offset,
-                    request.size,
+                    tenant, Digest.parse(request.digest), request.offset, request.size
                 )
-                async for offset, piece in pieces:
-                    with piece:
-                        size, message = len(piece), wire.read_response(offset, piece)
-                    self._frontend.metrics.bytes_read(size)
-                    with self._frontend.outflow.handing(size):
-                        yield message
-        except Exception as error:  # noqa: BLE001 -- as in `_answer`
-            await self._refuse(context, "Read", error)
+                async with aclosing(pieces):
+                    async for offset, piece in pieces:
+                        with piece:
+                            size, message = len(piece), wire.read_response(offset, piece)
+                        self._frontend.metrics.bytes_read(size)
+                        with self._frontend.outflow.handing(size):
+                            await call.send(message)
+        except Exception as error:
+            raise self._refusal("Read", error) from error
 
-    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
+    async def status(self, tenant: str, request: pb.StatusRequest, _: Call) -> pb.StatusResponse:
         """Returns the progress of one ingest."""
+        ref = check_ref(request.ref)
+        ingest = await self._frontend.ingests.find(tenant, ref)
+        if ingest is None:
+            raise NotFound(f"ref {shorten(ref)} not found: nothing is being written under it")
+        return pb.StatusResponse(status=messages.status(ingest.status(ingest.live)))
 
-        async def work(tenant: str) -> pb.StatusResponse:
-            ref = check_ref(request.ref)
-            ingest = await self._frontend.ingests.find(tenant, ref)
-            if ingest is None:
-                raise NotFound(f"ref {shorten(ref)} not found: nothing is being written under it")
-            return pb.StatusResponse(status=messages.status(ingest.status(ingest.live)))
-
-        return await self._answer(context, "Status", work)
-
-    async def ListStatuses(
-        self, request: pb.ListStatusesRequest, context: Context
+    async def list_statuses(
+        self, tenant: str, request: pb.ListStatusesRequest, _: Call
     ) -> pb.ListStatusesResponse:
         """Returns the progress of the tenant's ingests."""
+        matches = Filter.parse(request.filters).matches_status
+        return await statuses(self._frontend.ingests.each(tenant), matches)
 
-        async def work(tenant: str) -> pb.ListStatusesResponse:
-            matches = Filter.parse(request.filters).matches_status
-            return await statuses(self._frontend.ingests.each(tenant), matches)
-
-        return await self._answer(context, "ListStatuses", work)
-
-    async def Abort(self, request: pb.AbortRequest, context: Context) -> Empty:
+    async def abort(self, tenant: str, request: pb.AbortRequest, _: Call) -> Empty:
         """Drops an ingest."""
+        await self._frontend.commits.abort(tenant, check_ref(request.ref))
+        return Empty()
 
-        async def work(tenant: str) -> Empty:
-            await self._frontend.commits.abort(tenant, check_ref(request.ref))
-            return Empty()
-
-        return await self._answer(context, "Abort", work)
-
-    async def Write(
-        self,
-        request_iterator: AsyncIterator[pb.WriteContentRequest],  # noqa: ARG002 -- see `_next`
-        context: Context,
-    ) -> AsyncIterator[pb.WriteContentResponse]:
+    async def write(self, call: Call) -> None:
         """Writes one ref, message by message."""
         session, tenant = None, ""
         admission = self._frontend.intake.stream()
@@ -234,7 +232,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
                 # No message may be kept in memory here while the next one is awaited.
                 while True:
-                    message = await self._next(context, admission, session)
+                    message = await self._next(call, admission, session)
                     if message is None:
                         break
                     promised = session.promised if session else 0
@@ -242,7 +240,7 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
                     if session is None:
                         # Errors must follow a message: the client of a stream that ends before
                         # its first message gets no status.
-                        tenant = self._tenant(context)
+                        tenant = self._tenant(call)
                         session = await self._begin(tenant, message)
                     reply = session.handle_at_once(message)
                     if reply is None:
@@ -252,37 +250,37 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
                     admission.handled()
                     if reply.last:
                         await self._close(session)
-                    yield messages.write_response(reply)
+                    await call.send(messages.write_response(reply).SerializeToString())
                     if reply.last:
                         return
-        except Exception as error:  # noqa: BLE001 -- as in `_answer`
+        except Exception as error:
             if isinstance(error, Overloaded):
-                await self._frontend.overload.hear(context.read)
+                await self._frontend.overload.hear(call.receive)
             await self._close(session)
-            await self._refuse(context, "Write", error)
+            raise self._refusal("Write", error) from error
         finally:
             admission.handled()
             await self._close(session)
 
     async def _next(
-        self, context: Context, admission: Admission, session: Session | None
+        self, call: Call, admission: Admission, session: Session | None
     ) -> Message | None:
         """Waits for the next message; None at the stream's end.
-
-        The message is read from the context, because gRPC's iterator keeps the previous
-        message, up to 16 MiB, while it waits for the next one.
 
         Raises:
             Aborted: the ref is lost.
         """
         if session is None:
             await admission.ask(None)
-            request = await context.read()
+            raw = await call.receive()
         else:
             with session.guard:
-                await session.admit(admission)
-                request = await context.read()
-        return None if request is grpc.aio.EOF else wire.read_write_request(request)
+                length = await call.announced()
+                if length is None:
+                    return None
+                await session.admit(admission, length)
+                raw = await call.receive()
+        return None if raw is None else wire.read_write_request(raw)
 
     async def _begin(self, tenant: str, message: Message) -> Session:
         if not message.ref:
@@ -322,16 +320,14 @@ class ContentServicer(content_pb2_grpc.ContentServicer):
             await self._frontend.background.wait(self._frontend.sessions.close(session))
 
 
-def register(servicer: ContentServicer, server: grpc.aio.Server) -> None:
-    """Serves the nine RPCs; `service.rpc.wire` encodes the messages that carry bytes."""
-    content_pb2_grpc.add_ContentServicer_to_server(servicer, server)
-    carriers = {
-        "Read": grpc.unary_stream_rpc_method_handler(
-            servicer.Read, request_deserializer=pb.ReadContentRequest.FromString
-        ),
-        "Write": grpc.stream_stream_rpc_method_handler(
-            servicer.Write,
-            response_serializer=pb.WriteContentResponse.SerializeToString,
-        ),
-    }
-    server.add_registered_method_handlers(SERVICE, carriers)
+def _parsed(kind: type[Request], raw: bytes | bytearray) -> Request:
+    """Decodes a request.
+
+    Raises:
+        InvalidArgument: the bytes aren't one.
+    """
+    try:
+        return kind.FromString(bytes(raw))
+    except DecodeError as error:
+        name = kind.DESCRIPTOR.name
+        raise InvalidArgument(f"the request isn't a {name}: {because(error)}") from error

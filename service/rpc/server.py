@@ -1,60 +1,49 @@
-"""The gRPC servers: one for each listener, health, reflection, draining."""
+"""The gRPC servers: one for each listener, on the transport of the settings; health, draining."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import stat
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-import grpc
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
-from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection
 
 from holdfast.errors import ConfigurationError, because
 from holdfast.service.listeners import Listener
 from holdfast.service.process.background import end
-from holdfast.service.rpc.content import SERVICE, ContentServicer, Frontend, register
+from holdfast.service.rpc import grpcio, own, reflection
+from holdfast.service.rpc import health as health_service
+from holdfast.service.rpc.content import SERVICE, Content, Frontend
+from holdfast.service.rpc.health import Health
+from holdfast.service.settings import Transport
 from holdfast.tasks import begin
+from holdfast.transport.handlers import Handler
 
 log = structlog.get_logger(__name__)
 
-MAX_MESSAGE: Final = 16 * 2**20
-"""Largest message, in bytes: containerd's own limit."""
-OPTIONS: Final = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE),
-    ("grpc.max_send_message_length", MAX_MESSAGE),
-    # Without this, two servers on one port would share its clients at random, unnoticed.
-    ("grpc.so_reuseport", 0),
-    # Otherwise gRPC would keep some MiB for each stream that isn't read from, outside all budgets.
-    ("grpc.http2.bdp_probe", 0),
-    # overload.py refuses calls beyond the limits, and says when to retry. Beyond these two, gRPC's
-    # core would drop waiting calls as CANCELLED, which no client retries.
-    ("grpc.server.max_pending_requests", 2**30),
-    ("grpc.server.max_pending_requests_hard_limit", 2**30),
-    # A client whose machine has died is noticed within a minute.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.max_ping_strikes", 0),
-)
 STOP_PATIENCE: Final = 10.0
 """Seconds, after the grace, within which a server must have ended all calls."""
+
+
+class Server(Protocol):
+    """A server of one listener."""
+
+    async def stop(self, grace: float) -> None:
+        """Accepts no new calls, gives running ones `grace` seconds, then ends them."""
+        ...
 
 
 class Servers:
     """All listeners of one frontend."""
 
-    def __init__(self, frontend: Frontend) -> None:
+    def __init__(self, frontend: Frontend, transport: Transport) -> None:
         self._frontend = frontend
-        self._servers: list[grpc.aio.Server] = []
-        self._health = health_aio.HealthServicer()
+        self._transport = transport
+        self._servers: list[Server] = []
+        self._health = Health([SERVICE])
         self.ports: dict[str, int] = {}
 
     async def listen(self, listener: Listener) -> int:
@@ -63,50 +52,41 @@ class Servers:
         Raises:
             ConfigurationError: the address is in use or can't be bound.
         """
-        server = grpc.aio.server(options=OPTIONS)
-        register(ContentServicer(self._frontend, listener), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((SERVICE, HEALTH_NAME, reflection.SERVICE_NAME), server)
-        port = _bind(server, listener)
-        await server.start()
+        if listener.scheme == "unix":
+            free_socket(listener)
+        server, port = await self._begin(listener, self._handlers(listener))
         self._servers.append(server)
         self.ports[listener.url] = port
         log.info("listening", url=listener.url, port=port)
         return port
 
+    def _handlers(self, listener: Listener) -> Mapping[str, Handler]:
+        return {
+            **Content(self._frontend, listener).handlers(),
+            **self._health.handlers(),
+            **reflection.handlers((SERVICE, health_service.SERVICE)),
+        }
+
+    async def _begin(
+        self, listener: Listener, handlers: Mapping[str, Handler]
+    ) -> tuple[Server, int]:
+        if self._transport == "own":
+            return await own.serve(listener, handlers)
+        return await grpcio.serve(listener, handlers)
+
     async def ready(self) -> None:
         """Makes health checks report that requests are accepted."""
-        for name in ("", SERVICE):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health.serve()
 
     async def drain(self, grace: float) -> None:
         """Refuses new streams, gives running ones `grace` seconds, then ends them."""
         self._frontend.sessions.draining = True
-        await self._health.enter_graceful_shutdown()
+        self._health.end()
         stops = [begin(server.stop(grace)) for server in self._servers]
         if stops:
             _, late = await asyncio.wait(stops, timeout=grace + STOP_PATIENCE)
             if not await end(late, attempts=1) or late:
                 log.warning("gRPC servers still running; they are left behind", servers=len(late))
-
-
-def _bind(server: grpc.aio.Server, listener: Listener) -> int:
-    if listener.scheme == "unix":
-        free_socket(listener)
-    # Otherwise the socket would be open to others until its mode is set.
-    previous = os.umask(0o777 & ~listener.mode)
-    try:
-        port = server.add_insecure_port(listener.address)
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"listener {listener.url!r}: can't listen there; check whether "
-            "the address is in use, or its folder is missing"
-        ) from error
-    finally:
-        os.umask(previous)
-    if listener.scheme == "unix":
-        Path(listener.path).chmod(listener.mode)
-    return 0 if listener.scheme == "unix" else int(port)
 
 
 def free_socket(listener: Listener) -> None:

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 from typing import Final
 
-import grpc
-
 from holdfast import errors
 from holdfast.errors import because
+from holdfast.transport.status import Code
 
-CODES: Final[tuple[tuple[type[errors.HoldfastError], grpc.StatusCode], ...]] = (
-    (errors.OutOfRange, grpc.StatusCode.OUT_OF_RANGE),
-    (errors.InvalidArgument, grpc.StatusCode.INVALID_ARGUMENT),
-    (errors.NotFound, grpc.StatusCode.NOT_FOUND),
-    (errors.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS),
-    (errors.FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION),
-    (errors.Aborted, grpc.StatusCode.ABORTED),
-    (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
-    (errors.ResourceExhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (errors.DataLoss, grpc.StatusCode.DATA_LOSS),
-    (errors.PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
-    (errors.ConfigurationError, grpc.StatusCode.FAILED_PRECONDITION),
-    (errors.UnsupportedFormat, grpc.StatusCode.FAILED_PRECONDITION),
+CODES: Final[tuple[tuple[type[errors.HoldfastError], Code], ...]] = (
+    (errors.OutOfRange, Code.OUT_OF_RANGE),
+    (errors.InvalidArgument, Code.INVALID_ARGUMENT),
+    (errors.NotFound, Code.NOT_FOUND),
+    (errors.AlreadyExists, Code.ALREADY_EXISTS),
+    (errors.FailedPrecondition, Code.FAILED_PRECONDITION),
+    (errors.Aborted, Code.ABORTED),
+    (errors.Unavailable, Code.UNAVAILABLE),
+    (errors.ResourceExhausted, Code.RESOURCE_EXHAUSTED),
+    (errors.DataLoss, Code.DATA_LOSS),
+    (errors.PermissionDenied, Code.PERMISSION_DENIED),
+    (errors.ConfigurationError, Code.FAILED_PRECONDITION),
+    (errors.UnsupportedFormat, Code.FAILED_PRECONDITION),
 )
 """The first class that matches is used, so subclasses precede their bases."""
 
 
-def code_of(error: errors.HoldfastError) -> grpc.StatusCode:
+def code_of(error: errors.HoldfastError) -> Code:
     """Returns the status code of an error; INTERNAL if the error isn't in `CODES`."""
     for kind, code in CODES:
         if isinstance(error, kind):
             return code
-    return grpc.StatusCode.INTERNAL
+    return Code.INTERNAL
 
 
 def details_of(error: errors.HoldfastError) -> str:

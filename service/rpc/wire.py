@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from holdfast.errors import InvalidArgument, because
 from holdfast.protos import content_pb2 as pb
-from holdfast.service.ingest.write_messages import Action, Message
+from holdfast.service.ingest.write_messages import Action, Message, Received
 from holdfast.service.rpc import messages
 
 PLAIN_WRITE: Final = b"\x08\x01"
@@ -32,7 +32,7 @@ MORE: Final = 0x80
 """The bit of a varint's byte that says that another byte follows."""
 
 
-def read_write_request(raw: bytes) -> Message:
+def read_write_request(raw: Received) -> Message:
     """Decodes one message of a write stream.
 
     Raises:
@@ -42,13 +42,13 @@ def read_write_request(raw: bytes) -> Message:
     if plain is not None:
         return plain
     try:
-        request = pb.WriteContentRequest.FromString(raw)
+        request = pb.WriteContentRequest.FromString(bytes(raw))
     except DecodeError as error:
         raise InvalidArgument(f"not a WriteContentRequest: {because(error)}") from error
     return messages.write_request(request)
 
 
-def _plain_write(raw: bytes) -> Message | None:
+def _plain_write(raw: Received) -> Message | None:
     """Decodes a WRITE of just an offset and bytes, as containerd sends it; None: anything else."""
     if not raw.startswith(PLAIN_WRITE):
         return None
@@ -66,7 +66,7 @@ def _plain_write(raw: bytes) -> Message | None:
     return Message(Action.WRITE, offset=offset, data=raw, begin=place)
 
 
-def _varint(raw: bytes, place: int) -> tuple[int, int]:
+def _varint(raw: Received, place: int) -> tuple[int, int]:
     """Returns a number, and the index of the byte after it.
 
     Raises:

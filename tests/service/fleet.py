@@ -16,7 +16,8 @@ from holdfast.protos import content_pb2 as pb
 from holdfast.protos import content_pb2_grpc
 from holdfast.service.frontend import Running, run_frontend
 from holdfast.service.listeners import parse
-from holdfast.service.rpc.server import OPTIONS, Servers
+from holdfast.service.rpc.grpcio import OPTIONS
+from holdfast.service.rpc.server import Servers
 from holdfast.service.settings import Settings
 from holdfast.storage.port import ObjectStore
 
@@ -42,7 +43,7 @@ class Fleet:
         running = await own.enter_async_context(
             run_frontend(chosen, store or self.store, self.redis_url)
         )
-        servers = Servers(running.frontend)
+        servers = Servers(running.frontend, chosen.transport)
         own.push_async_callback(servers.drain, 0.0)
         port = await servers.listen(parse(f"tcp://127.0.0.1:0?tenant-header={HEADER}"))
         await servers.ready()

@@ -20,7 +20,7 @@ from typing import Any
 import grpc
 
 from holdfast.protos import content_pb2_grpc
-from holdfast.service.rpc.server import OPTIONS
+from holdfast.service.rpc.grpcio import OPTIONS
 from tests.servers.process import wait_until
 from tests.service.fleet import HEADER, Tenant
 

@@ -16,7 +16,7 @@ from holdfast.protos import content_pb2_grpc
 from holdfast.service import frontend as wiring
 from holdfast.service.ingest import intake as intake_module
 from holdfast.service.ingest.intake import SILENCE, UNKNOWN, WINDOW, Admission, Intake
-from holdfast.service.rpc.server import OPTIONS
+from holdfast.service.rpc.grpcio import OPTIONS
 from tests.service.fleet import HEADER, Fleet, Tenant, eventually
 from tests.service.processes import serving
 

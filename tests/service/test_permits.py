@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
-import grpc
 import pytest
+from google.protobuf.message import Message as Protobuf
 
 from holdfast.errors import HoldfastError
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.frontend import Running, run_frontend
 from holdfast.service.listeners import parse
-from holdfast.service.rpc.content import ContentServicer
+from holdfast.service.rpc.call import UNTOLD, Buffer, Metadata, OnMessage
+from holdfast.service.rpc.content import SERVICE, Content
 from holdfast.service.settings import Settings
 from holdfast.storage.port import ObjectStore
+from holdfast.transport.status import Status
 from tests.service.cancelling import Steps
 from tests.service.conftest import Fill
 from tests.service.fleet import eventually, sha256
@@ -34,29 +36,27 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-class Refused(Exception):  # noqa: N818 -- a status
-    """An RPC that ended with a status."""
-
-
 @dataclass
 class Call:
-    """What gRPC would tell a servicer of one RPC: its messages, one by one."""
+    """One RPC: its messages, one by one; nobody hears the answers."""
 
     messages: Iterator[pb.WriteContentRequest] = field(default_factory=lambda: iter(()))
-
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return ()
+    metadata: Metadata = ()
+    on_message: OnMessage | None = None
 
     def time_remaining(self) -> float:
         return 30.0
 
-    async def read(self) -> Any:
+    async def announced(self) -> int:
+        return UNTOLD
+
+    async def receive(self) -> bytes | None:
         await asyncio.sleep(0)
         message = next(self.messages, None)
-        return grpc.aio.EOF if message is None else message.SerializeToString()
+        return None if message is None else message.SerializeToString()
 
-    async def abort(self, code: grpc.StatusCode, details: str, _trailers: Any) -> NoReturn:
-        raise Refused(f"{code}: {details}")
+    async def send(self, *_: Buffer) -> None:
+        await asyncio.sleep(0)
 
 
 class Ground:
@@ -65,23 +65,25 @@ class Ground:
     def __init__(self, running: Running, tenant: str) -> None:
         self.running = running
         listener = parse(f"tcp://127.0.0.1:0?tenant={tenant}")
-        self.servicer: Any = ContentServicer(running.frontend, listener)
+        self._handlers: Mapping[str, Any] = Content(running.frontend, listener).handlers()
 
     async def write(self, ref: str, *messages: dict[str, Any]) -> None:
         """A write stream of some messages, after which its client goes."""
         sent = iter([pb.WriteContentRequest(ref=ref, **message) for message in messages])
-        async for _ in self.servicer.Write(None, Call(sent)):
-            pass
+        await self._handlers[f"/{SERVICE}/Write"].handle(Call(sent))
+
+    async def ask(self, rpc: str, request: Protobuf) -> None:
+        """An RPC with one request."""
+        await self._handlers[f"/{SERVICE}/{rpc}"].handle(request.SerializeToString(), Call())
 
     async def read(self, digest: str) -> None:
         """All of a blob."""
-        async for _ in self.servicer.Read(pb.ReadContentRequest(digest=digest), Call()):
-            pass
+        await self.ask("Read", pb.ReadContentRequest(digest=digest))
 
     async def run(self, flow: Awaitable[None]) -> None:
         """Runs RPCs in a task of their own, however it ends."""
         task = asyncio.ensure_future(cast("Any", flow))
-        with suppress(Refused, HoldfastError, asyncio.CancelledError):
+        with suppress(Status, HoldfastError, asyncio.CancelledError):
             await task
 
     def held(self) -> dict[str, int]:
@@ -140,8 +142,8 @@ async def small(ground: Ground, ref: str, fill: Fill) -> None:
     """A small blob, asked for first, read, and given up."""
     data = fill(100)
     request = pb.InfoRequest(digest=sha256(data))
-    with suppress(Refused):
-        await ground.servicer.Info(request, Call())
+    with suppress(Status):
+        await ground.ask("Info", request)
     await ground.write(
         ref,
         {"action": pb.STAT, "total": 100, "expected": sha256(data)},
@@ -149,7 +151,7 @@ async def small(ground: Ground, ref: str, fill: Fill) -> None:
         {"action": pb.COMMIT, "expected": sha256(data)},
     )
     await ground.read(sha256(data))
-    await ground.servicer.Delete(pb.DeleteContentRequest(digest=sha256(data)), Call())
+    await ground.ask("Delete", pb.DeleteContentRequest(digest=sha256(data)))
 
 
 async def one_object(ground: Ground, ref: str, fill: Fill) -> None:
@@ -175,13 +177,13 @@ async def resumed(ground: Ground, ref: str, fill: Fill) -> None:
     """A blob whose client goes away in the middle of a part, and comes back."""
     first, second = fill(PART + 100_000), fill(100_000)
     await ground.write(ref, {"action": pb.WRITE, "data": first})
-    with suppress(Refused):
+    with suppress(Status):
         await ground.write(
             ref,
             {"action": pb.WRITE, "offset": len(first), "data": second},
             {"action": pb.COMMIT, "offset": len(first + second)},
         )
-    await ground.servicer.Abort(pb.AbortRequest(ref=ref), Call())
+    await ground.ask("Abort", pb.AbortRequest(ref=ref))
 
 
 async def scarce(ground: Ground, ref: str, fill: Fill) -> None:

@@ -12,7 +12,7 @@ from holdfast.coordination.connection import open_client
 from holdfast.coordination.keys import Keys
 from holdfast.filters import Filter
 from holdfast.service.rpc import statuses
-from holdfast.service.rpc.server import MAX_MESSAGE
+from holdfast.service.rpc.grpcio import MAX_MESSAGE
 from holdfast.values import Status
 from tests.service.fleet import Fleet
 

@@ -1,0 +1,46 @@
+"""One RPC as the handlers see it, whichever transport carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+Buffer = bytes | bytearray | memoryview
+Metadata = Sequence[tuple[str, str | bytes]]
+OnMessage = Callable[[bytes | bytearray], Sequence[Buffer] | None]
+
+UNTOLD: Final = -1
+"""The length of a message that the transport doesn't tell beforehand."""
+
+
+class Call(Protocol):
+    """The metadata of an RPC, and its messages in both directions.
+
+    Attributes:
+        metadata: what the client sent with the call.
+        on_message: may answer a message without waking the handler that waits for one; returns
+            None if the handler has to do it. A transport may never call it.
+    """
+
+    metadata: Metadata
+    on_message: OnMessage | None
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the client's deadline; None if it has none."""
+        ...
+
+    async def announced(self) -> int | None:
+        """Returns the bytes of the client's next message; None at the end of what it sends.
+
+        The client can't send much of the message before `receive` is called. `UNTOLD` if the
+        transport doesn't know: then it returns at once.
+        """
+        ...
+
+    async def receive(self) -> bytes | bytearray | None:
+        """Returns the client's next message; None at the end of what it sends."""
+        ...
+
+    async def send(self, *pieces: Buffer) -> None:
+        """Sends one message, made of pieces; returns when they are no longer needed."""
+        ...

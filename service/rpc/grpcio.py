@@ -1,0 +1,165 @@
+"""The handlers on grpcio's server: `HOLDFAST_TRANSPORT=grpcio`, to compare and to go back.
+
+The handlers, the limits and the errors are those of our own transport. What differs is what
+grpcio does itself: docs/transport.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from holdfast.errors import ConfigurationError
+from holdfast.service.listeners import Listener
+from holdfast.service.rpc.call import UNTOLD, Buffer, Metadata, OnMessage
+from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
+from holdfast.transport.status import Status
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+MAX_MESSAGE: Final = 16 * 2**20
+"""Largest message, in bytes: containerd's own limit."""
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    # Without this, two servers on one port would share its clients at random, unnoticed.
+    ("grpc.so_reuseport", 0),
+    # Otherwise gRPC would keep some MiB for each stream that isn't read from, outside all budgets.
+    ("grpc.http2.bdp_probe", 0),
+    # overload.py refuses calls beyond the limits, and says when to retry. Beyond these two, gRPC's
+    # core would drop waiting calls as CANCELLED, which no client retries.
+    ("grpc.server.max_pending_requests", 2**30),
+    ("grpc.server.max_pending_requests_hard_limit", 2**30),
+    # A client whose machine has died is noticed within a minute.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class GrpcioCall:
+    """One RPC on grpcio's server."""
+
+    __slots__ = ("_context", "metadata", "on_message")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.metadata: Metadata = context.invocation_metadata() or ()  # type: ignore[assignment]  # the stubs' own type
+        self.on_message: OnMessage | None = None
+
+    def time_remaining(self) -> float | None:
+        """See `Call`."""
+        return self._context.time_remaining()
+
+    async def announced(self) -> int | None:
+        """See `Call`: gRPC collects a whole message before it tells of it."""
+        return UNTOLD
+
+    async def receive(self) -> bytes | None:
+        """See `Call`.
+
+        It is read from the context, because gRPC's iterator keeps the previous message, up to
+        16 MiB, while it waits for the next one.
+        """
+        request: Any = await self._context.read()
+        return None if request is grpc.aio.EOF else bytes(request)
+
+    async def send(self, *pieces: Buffer) -> None:
+        """See `Call`."""
+        await self._context.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+
+def _call(context: Context) -> Any:  # noqa: ANN401 -- stands in for the transport's own call
+    """The call as handlers see it: they use nothing but what `service.rpc.call.Call` has."""
+    return GrpcioCall(context)
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Finds the handler of a path."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._found = {path: _adapted(handler) for path, handler in handlers.items()}
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """See grpcio."""
+        return self._found.get(details.method)
+
+
+def _adapted(handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
+    """Makes grpcio's kind of handler, for messages that aren't decoded."""
+    match handler:
+        case Unary(handle=answer):
+
+            async def unary(raw: bytes, context: Context) -> bytes:
+                encoded: bytes = await _ended(context, answer(raw, _call(context)))
+                return encoded
+
+            return grpc.unary_unary_rpc_method_handler(unary)
+        case ServerStream(handle=stream):
+
+            async def server_stream(raw: bytes, context: Context) -> None:
+                await _ended(context, stream(raw, _call(context)))
+
+            return grpc.unary_stream_rpc_method_handler(server_stream)
+        case Bidirectional(handle=converse):
+
+            async def bidirectional(_: object, context: Context) -> None:
+                await _ended(context, converse(_call(context)))
+
+            return grpc.stream_stream_rpc_method_handler(bidirectional)
+
+
+async def _ended(context: Context, work: Awaitable[Any]) -> Any:  # noqa: ANN401 -- bytes or None
+    try:
+        return await work
+    except Status as status:
+        await context.abort(CODES[status.code], status.message, tuple(status.trailers))
+
+
+class GrpcioServer:
+    """A server of one listener."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    async def stop(self, grace: float) -> None:
+        """See `Server`."""
+        await self._server.stop(grace)
+
+
+async def serve(listener: Listener, handlers: Mapping[str, Handler]) -> tuple[GrpcioServer, int]:
+    """Begins to serve; returns the server, and its TCP port, or 0 for a unix socket.
+
+    Raises:
+        ConfigurationError: the address can't be bound.
+    """
+    server = grpc.aio.server(options=OPTIONS)
+    server.add_generic_rpc_handlers((_Handlers(handlers),))
+    port = _bind(server, listener)
+    await server.start()
+    return GrpcioServer(server), port
+
+
+def _bind(server: grpc.aio.Server, listener: Listener) -> int:
+    # Otherwise a unix socket would be open to others until its mode is set.
+    previous = os.umask(0o777 & ~listener.mode)
+    try:
+        port = server.add_insecure_port(listener.address)
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"listener {listener.url!r}: can't listen there; check whether "
+            "the address is in use, or its folder is missing"
+        ) from error
+    finally:
+        os.umask(previous)
+    if listener.scheme == "unix":
+        Path(listener.path).chmod(listener.mode)
+        return 0
+    return int(port)

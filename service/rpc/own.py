@@ -1,0 +1,107 @@
+"""The handlers on our own transport."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from holdfast.clocks import uptime
+from holdfast.errors import ConfigurationError, because
+from holdfast.service.listeners import Listener
+from holdfast.transport.handlers import Handler
+from holdfast.transport.server import Server
+
+log = structlog.get_logger(__name__)
+
+BACKLOG: Final = 1024
+"""Connections that wait to be accepted, so that a whole fleet may come back at once."""
+
+
+class OwnServer:
+    """A server of one listener."""
+
+    def __init__(self, server: Server, path: str) -> None:
+        self._server = server
+        self._path = path
+
+    async def stop(self, grace: float) -> None:
+        """See `Server`; a unix socket's file goes with it."""
+        self._unlink()
+        await self._server.drain(grace)
+        self._server.close()
+
+    def _unlink(self) -> None:
+        if self._path:
+            Path(self._path).unlink(missing_ok=True)
+
+
+async def serve(listener: Listener, handlers: Mapping[str, Handler]) -> tuple[OwnServer, int]:
+    """Begins to serve; returns the server, and its TCP port, or 0 for a unix socket.
+
+    Raises:
+        ConfigurationError: the address can't be bound.
+    """
+    sockets = _bound(listener)
+    server = Server(handlers, clock=uptime, spread=random.uniform, unexpected=_unexpected)
+    for bound in sockets:
+        await server.listen(bound)
+    port = 0 if listener.scheme == "unix" else int(sockets[0].getsockname()[1])
+    return OwnServer(server, listener.path), port
+
+
+def _unexpected(path: str, error: BaseException) -> None:
+    log.error("RPC failed with an unexpected error", rpc=path, exc_info=error)
+
+
+def _bound(listener: Listener) -> list[socket.socket]:
+    """Binds a listener's addresses; a name may have several.
+
+    Raises:
+        ConfigurationError: one of them can't be bound.
+    """
+    try:
+        if listener.scheme == "unix":
+            return [_unix(listener)]
+        return _tcp(listener.host, listener.port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"listener {listener.url!r}: can't listen there ({because(error)}); check whether "
+            "the address is in use, or its folder is missing"
+        ) from error
+
+
+def _unix(listener: Listener) -> socket.socket:
+    bound = socket.socket(socket.AF_UNIX)
+    # Otherwise the socket would be open to others until its mode is set.
+    previous = os.umask(0o777 & ~listener.mode)
+    try:
+        bound.bind(listener.path)
+        Path(listener.path).chmod(listener.mode)
+        bound.listen(BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    finally:
+        os.umask(previous)
+    return bound
+
+
+def _tcp(host: str, port: int) -> list[socket.socket]:
+    bound: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            where = (address[0], port or (bound[0].getsockname()[1] if bound else 0))
+            bound.append(socket.create_server(where, family=family, backlog=BACKLOG))
+    except OSError:
+        for one in bound:
+            one.close()
+        raise
+    return bound

@@ -1,0 +1,34 @@
+"""The reflection service, by which grpcurl and ghz learn what the server serves.
+
+Source: `grpc/reflection/v1alpha/reflection.proto`. grpcio's own servicer answers; here its answers
+are given on any transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from typing import Final
+
+from grpc_reflection.v1alpha import reflection_pb2 as pb
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME, aio
+
+from holdfast.service.rpc.call import Call
+from holdfast.transport.handlers import Bidirectional, Handler
+
+SERVICE: Final = SERVICE_NAME
+
+
+def handlers(services: Collection[str]) -> Mapping[str, Handler]:
+    """Returns the handler of its RPC, by its path, for a server of these services."""
+    servicer = aio.ReflectionServicer((*services, SERVICE))
+
+    async def info(call: Call) -> None:
+        async for reply in servicer.ServerReflectionInfo(_requests(call), None):
+            await call.send(reply.SerializeToString())
+
+    return {f"/{SERVICE}/ServerReflectionInfo": Bidirectional(info)}
+
+
+async def _requests(call: Call) -> AsyncIterator[pb.ServerReflectionRequest]:
+    while (raw := await call.receive()) is not None:
+        yield pb.ServerReflectionRequest.FromString(bytes(raw))
