@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -21,9 +20,8 @@ from holdfast.transport.requests import MalformedError, Request, RequestReader
 from holdfast.transport.serving import Serving
 from holdfast.transport.status import Code, Status
 from holdfast.transport.stream import Stream
+from holdfast.transport.streams import Streams
 
-REMEMBERED: Final = 256
-"""Streams that have ended and are remembered: frames for them may be on their way."""
 KEEPALIVE: Final = b"keepaliv"
 """The PING that asks whether the client is there."""
 DRAIN: Final = b"draining"
@@ -66,10 +64,7 @@ class Connection:
         self._clock = clock
         self._drained = drained
         self._requests = RequestReader(limits.max_header_list)
-        self._streams: dict[int, Stream] = {}
-        self._recent: dict[int, bool] = {}  # ended: whether the client may not know it yet
-        self._orphans = 0
-        self._last = 0
+        self._streams = Streams(counts, self._emptied)
         self._accepts_up_to = frames.LAST_STREAM
         self._window = limits.connection_window
         self._initial_window = frames.FIRST_WINDOW
@@ -85,12 +80,12 @@ class Connection:
     @property
     def last(self) -> int:
         """The highest number of a stream that was opened."""
-        return self._last
+        return self._streams.last
 
     @property
     def idle(self) -> bool:
         """Whether there is no stream."""
-        return not self._streams
+        return not self._streams.open
 
     def greet(self) -> None:
         """Sends what a server sends first."""
@@ -117,9 +112,9 @@ class Connection:
     def stop_accepting(self) -> None:
         """Refuses streams from now on."""
         if self._accepts_up_to == frames.LAST_STREAM:
-            self._accepts_up_to = self._last
-            self._out.write(frames.goaway(self._last, ErrorCode.NO_ERROR))
-            if not self._streams:
+            self._accepts_up_to = self.last
+            self._out.write(frames.goaway(self.last, ErrorCode.NO_ERROR))
+            if self.idle:
                 self._drained()
 
     def ask(self) -> None:
@@ -129,18 +124,14 @@ class Connection:
 
     def end(self, status: Status) -> None:
         """Ends what is left of a drain: calls with a status, then the connection."""
-        for stream in list(self._streams.values()):
+        for stream in list(self._streams.open.values()):
             if stream.call is not None:
                 stream.call.abort(status)
         self.stop_accepting()
 
     def lost(self) -> None:
         """Ends all streams because the client is gone."""
-        streams = list(self._streams.values())
-        self._streams.clear()
-        self._counts.streams -= len(streams)
-        for stream in streams:
-            stream.lost()
+        self._streams.lose()
 
     # Frames.
 
@@ -155,7 +146,7 @@ class Connection:
         if self._window < whole // 2:
             self._out.write(frames.window_update(0, whole - self._window))
             self._window = whole
-        found = self._streams.get(stream)
+        found = self._streams.open.get(stream)
         if found is None:
             self._data_of_none(stream)
         elif found.inbox.ended:
@@ -166,20 +157,16 @@ class Connection:
                 raise StreamFailedError(stream, ErrorCode.FLOW_CONTROL_ERROR, "beyond the window")
 
     def _data_of_none(self, stream: int) -> None:
-        self._check_opened(stream)
+        self._streams.check_opened(stream)
         self.useless()
-        if not self._recent.get(stream, False):
+        if not self._streams.tolerates(stream):
             raise StreamFailedError(stream, ErrorCode.STREAM_CLOSED, "it has ended")
-
-    def _check_opened(self, stream: int) -> None:
-        if stream > self._last or not stream & 1:
-            raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "a frame of an unopened stream")
 
     def data(self, stream: int, piece: memoryview, *, last: bool) -> None:
         """A piece of DATA: for the call."""
         if not piece and not last:
             self.useless()
-        found = self._streams.get(stream)
+        found = self._streams.open.get(stream)
         if found is None:
             return
         if found.expected is not None:
@@ -193,19 +180,17 @@ class Connection:
         """A header block: a request, or what follows one."""
         if not stream & 1:
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "a client's streams are odd")
-        found = self._streams.get(stream)
+        found = self._streams.open.get(stream)
         if found is not None:
             self._trailers(found, block, end=end)
-        elif stream > self._last:
-            self._last = stream
+        elif stream > self._streams.last:
+            self._streams.last = stream
             self._request(stream, block, end=end)
-        elif self._recent.get(stream, False):
+        elif self._streams.tolerates(stream):
             self.useless()
             self._skip(block)
-        elif stream in self._recent:
-            raise ConnectionFailedError(ErrorCode.STREAM_CLOSED, "HEADERS after a stream's end")
         else:
-            raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "streams must ascend")
+            raise self._streams.misused(stream)
 
     def _skip(self, block: bytes) -> None:
         with suppress(HeaderListTooLongError):
@@ -228,14 +213,14 @@ class Connection:
         try:
             request = self._requests.read(block)
         except MalformedError:
-            self._remember(number, unknown=not end)
+            self._streams.remember(number, unknown=not end)
             raise StreamFailedError(number, ErrorCode.PROTOCOL_ERROR, "malformed") from None
         except HeaderListTooLongError:
             self._refuse_headers(number, end=end)
             return
         if number > self._accepts_up_to:
             self._refuse(number, "draining")
-        elif len(self._streams) + self._orphans >= self._limits.max_streams:
+        elif self._streams.busy >= self._limits.max_streams:
             self._guard.resets.spend(self._clock())
             self._refuse(number, "streams")
         else:
@@ -249,12 +234,12 @@ class Connection:
         self._out.write(self._out.headers(number, block, end=True))
         if not end:
             self._out.write(frames.rst_stream(number, ErrorCode.NO_ERROR))
-        self._remember(number, unknown=not end)
+        self._streams.remember(number, unknown=not end)
 
     def _refuse(self, number: int, reason: str) -> None:
         self._counts.refused[reason] += 1
         self._out.write(frames.rst_stream(number, ErrorCode.REFUSED_STREAM))
-        self._remember(number, unknown=True)
+        self._streams.remember(number, unknown=True)
 
     def _open(self, number: int, request: Request, *, end: bool) -> None:
         limits = self._limits
@@ -264,47 +249,29 @@ class Connection:
             Inbox(limits.stream_window, limits.max_message, request.encoding, self._counts),
             window=self._initial_window,
             expected=request.length,
-            ended=self._ended,
+            ended=self._streams.ended,
         )
-        self._streams[number] = stream
-        self._counts.streams += 1
+        self._streams.add(stream)
         stream.inbox.ended = end  # an answer may end the stream at once
         self._serving.begin(request, stream, self._peer)
         if end:
             self.data(number, memoryview(b""), last=True)
 
-    def _ended(self, stream: Stream) -> None:
-        if self._streams.pop(stream.number, None) is None:
-            return
-        self._counts.streams -= 1
-        self._remember(stream.number, unknown=not stream.inbox.ended)
-        task = None if stream.call is None else stream.call.task
-        if task is not None and not task.done():
-            self._orphans += 1
-            task.add_done_callback(self._orphan_ended)
-        if not self._streams:
-            self.idle_since = self._clock()
-            if self._accepts_up_to != frames.LAST_STREAM:
-                self._drained()
-
-    def _orphan_ended(self, _: asyncio.Task[None]) -> None:
-        self._orphans -= 1
-
-    def _remember(self, number: int, *, unknown: bool) -> None:
-        self._recent[number] = unknown
-        if len(self._recent) > REMEMBERED:
-            del self._recent[next(iter(self._recent))]
+    def _emptied(self) -> None:
+        self.idle_since = self._clock()
+        if self._accepts_up_to != frames.LAST_STREAM:
+            self._drained()
 
     def reset(self, stream: int) -> None:
         """RST_STREAM: the client has left the stream."""
-        found = self._streams.get(stream)
+        found = self._streams.open.get(stream)
         if found is None:
-            self._check_opened(stream)
+            self._streams.check_opened(stream)
             self.useless()
             return
         found.inbox.ended = True
         found.lost()
-        self._ended(found)
+        self._streams.ended(found)
         self._guard.resets.spend(self._clock())
 
     def stream_failed(self, error: StreamFailedError) -> None:
@@ -312,16 +279,16 @@ class Connection:
         self._counts.refused["malformed"] += 1
         self._guard.resets.spend(self._clock())
         self._out.write(frames.rst_stream(error.stream, error.code))
-        found = self._streams.get(error.stream)
+        found = self._streams.open.get(error.stream)
         if found is not None:
             found.lost()
-            self._ended(found)
+            self._streams.ended(found)
 
     def settings(self, values: list[tuple[int, int]]) -> None:
         """SETTINGS: they are valid at once."""
         self._guard.settings.spend(self._clock())
         for name, value in values:
-            _check_setting(name, value)
+            frames.check_setting(name, value)
         # In front of the DATA that a larger window allows: clients look for it in this order.
         self._out.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
         # The last value of each counts; with many streams, each change of a window costs.
@@ -336,7 +303,7 @@ class Connection:
     def _change_windows(self, value: int) -> None:
         change = value - self._initial_window
         self._initial_window = value
-        for stream in list(self._streams.values()):
+        for stream in list(self._streams.open.values()):
             stream.window += change
             if stream.window > frames.LARGEST_WINDOW:
                 raise ConnectionFailedError(
@@ -374,9 +341,9 @@ class Connection:
                 raise ConnectionFailedError(ErrorCode.FLOW_CONTROL_ERROR, "the window is too large")
             self._out.pump()
             return
-        found = self._streams.get(stream)
+        found = self._streams.open.get(stream)
         if found is None:
-            self._check_opened(stream)
+            self._streams.check_opened(stream)
         if not increment:
             raise StreamFailedError(stream, ErrorCode.PROTOCOL_ERROR, "a window update of 0")
         if found is None:
@@ -389,14 +356,3 @@ class Connection:
     def useless(self) -> None:
         """A frame that means nothing: a few are honest."""
         self._guard.useless.spend(self._clock())
-
-
-def _check_setting(name: int, value: int) -> None:
-    if name == frames.ENABLE_PUSH and value > 1:
-        raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
-    if name == frames.INITIAL_WINDOW_SIZE and value > frames.LARGEST_WINDOW:
-        raise ConnectionFailedError(ErrorCode.FLOW_CONTROL_ERROR, "a window is too large")
-    if name == frames.MAX_FRAME_SIZE and not (
-        frames.SHORTEST_MAX_FRAME <= value <= frames.LONGEST_MAX_FRAME
-    ):
-        raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Final
 
-from holdfast.transport.errors import ErrorCode
+from holdfast.transport.errors import ConnectionFailedError, ErrorCode
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client sends first (section 3.4)."""
@@ -101,3 +101,17 @@ def headers(stream: int, block: bytes, *, end: bool, most: int = SHORTEST_MAX_FR
     frames += [frame(CONTINUATION, 0, stream, piece) for piece in pieces[1:-1]]
     frames.append(frame(CONTINUATION, END_HEADERS, stream, pieces[-1]))
     return b"".join(frames)
+
+
+def check_setting(name: int, value: int) -> None:
+    """Checks a value that a client has set (section 6.5.2); unknown names are ignored.
+
+    Raises:
+        ConnectionFailedError: it is out of its range.
+    """
+    if name == ENABLE_PUSH and value > 1:
+        raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
+    if name == INITIAL_WINDOW_SIZE and value > LARGEST_WINDOW:
+        raise ConnectionFailedError(ErrorCode.FLOW_CONTROL_ERROR, "a window is too large")
+    if name == MAX_FRAME_SIZE and not (SHORTEST_MAX_FRAME <= value <= LONGEST_MAX_FRAME):
+        raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")
