@@ -170,7 +170,7 @@ class Sender:
         fields = [("x-trailer", "t"), *([(":path", PATH)] if self.rarely(20) else [])]
         stream = self.stream()
         self.end(stream)
-        return self._headers(stream, fields, 0 if self.rarely(20) else END_STREAM)
+        return self._headers(stream, fields, 0 if self.rarely(5) else END_STREAM)
 
     def _update(self) -> bytes:
         wrong = [0, LARGEST - 65_535, LARGEST]
