@@ -91,6 +91,7 @@ class FrameReader:
         "_block_ends",
         "_block_limit",
         "_block_stream",
+        "_block_wrong",
         "_data_ends",
         "_data_left",
         "_data_stream",
@@ -112,6 +113,7 @@ class FrameReader:
         self._block = b""
         self._block_stream = 0
         self._block_ends = False
+        self._block_wrong = False
         self._data_stream = 0
         self._data_left = 0
         self._data_ends = False
@@ -215,16 +217,14 @@ class FrameReader:
     def _headers(self, flags: int, stream: int, payload: memoryview) -> None:
         _of_stream("HEADERS", stream, wanted=True)
         block = _unpadded("HEADERS", flags, payload)
-        wrong_priority = False
+        self._block_wrong = False
         if flags & frames.WITH_PRIORITY:
             _sized("HEADERS", right=len(block) >= PRIORITY_SIZE)
-            wrong_priority = _depends_on_itself(stream, block)
+            self._block_wrong = _depends_on_itself(stream, block)
             block = block[PRIORITY_SIZE:]
         self._block_ends = bool(flags & frames.END_STREAM)
         self._block_stream, self._block = stream, bytes(block)
         self._continue(flags)
-        if wrong_priority:
-            raise StreamFailedError(stream, ErrorCode.PROTOCOL_ERROR, "it depends on itself")
 
     def _continuation(self, flags: int, stream: int, payload: memoryview) -> None:
         if not self._block_stream or stream != self._block_stream:
@@ -241,6 +241,9 @@ class FrameReader:
             stream, block = self._block_stream, self._block
             self._block_stream, self._block = 0, b""
             self._receiver.headers(stream, block, end=self._block_ends)
+            # Not before: a stream that its last CONTINUATION opens could not be reset by then.
+            if self._block_wrong:
+                raise StreamFailedError(stream, ErrorCode.PROTOCOL_ERROR, "it depends on itself")
 
     def _priority(self, _: int, stream: int, payload: memoryview) -> None:
         _of_stream("PRIORITY", stream, wanted=True)

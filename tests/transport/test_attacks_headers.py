@@ -6,14 +6,18 @@ import hpack
 import pytest
 from h2.errors import ErrorCodes
 
-from .floods import ECHO
+from tests.service.fleet import eventually
+
+from .floods import DEAF, ECHO
 from .local import is_served, serving
 from .memory import at_most
 from .raw_client import (
     END_HEADERS,
     END_STREAM,
+    HAS_PRIORITY,
     Kind,
     RawClient,
+    block,
     connected,
     data,
     frame,
@@ -119,3 +123,19 @@ async def test_a_table_that_is_always_new() -> None:
             for number in range(500):
                 names = [f"x-{number}-{at}-" + "n" * 50 for at in range(10)]
                 await echoes(client, 2 * number + 1, encoder, *names)
+
+
+async def test_a_stream_that_depends_on_itself() -> None:
+    """A stream that depends on itself is reset when its header block is whole, and serves none."""
+    async with serving() as local, connected(local.port) as client:
+        await client.greet()
+        fields = block(request_fields(DEAF))
+        itself = (1).to_bytes(4) + b"\x10"
+        await client.send(
+            frame(Kind.HEADERS, HAS_PRIORITY, 1, itself + fields[:9]),
+            frame(Kind.CONTINUATION, END_HEADERS, 1, fields[9:]),
+        )
+        assert (await client.expect(Kind.RST_STREAM, 1)).code == ErrorCodes.PROTOCOL_ERROR
+        await eventually(lambda: local.server.counts.streams == 0)
+        await is_served(local)
+        assert local.server.counts.streams == 0
