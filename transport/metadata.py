@@ -23,6 +23,8 @@ UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-
 TIMEOUT: Final = re.compile(r"([0-9]{1,8})([HMSmun])")
 NAME: Final = re.compile(r"[0-9a-z_.-]+")
 """What gRPC allows as a name of metadata."""
+GIVEN: Final = frozenset({"grpc-retry-pushback-ms", "grpc-status-details-bin"})
+"""Names of gRPC's own that a server's code sets: when to retry, and details of an error."""
 TEXT: Final = re.compile(r"[\x20-\x7e]*")
 """What gRPC allows as a value of metadata that isn't binary."""
 
@@ -70,7 +72,7 @@ def encode_metadata(metadata: Metadata) -> list[tuple[bytes, bytes]]:
 
 
 def _encode_entry(name: str, value: str | bytes) -> tuple[bytes, bytes]:
-    if not NAME.fullmatch(name) or name.startswith("grpc-"):
+    if not NAME.fullmatch(name) or (name.startswith("grpc-") and name not in GIVEN):
         raise ValueError(f"{name!r} isn't a name of metadata")
     if name.endswith(BINARY) != isinstance(value, bytes):
         raise ValueError(f"metadata {name!r}: bytes have a name that ends in {BINARY}, text hasn't")

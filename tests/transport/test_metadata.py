@@ -80,3 +80,13 @@ def test_metadata_that_cannot_be_sent_is_an_error(name: str, value: str | bytes)
     """A name or a value that gRPC doesn't allow is an error of the handler."""
     with pytest.raises(ValueError, match="metadata"):
         encode_metadata([(name, value)])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("grpc-retry-pushback-ms", "1500"), ("grpc-status-details-bin", b"\x08\x08")],
+)
+def test_what_a_server_says_in_grpcs_own_names(name: str, value: str | bytes) -> None:
+    """When to retry, and the details of an error, are a server's to say under gRPC's own names."""
+    [(encoded, _)] = encode_metadata([(name, value)])
+    assert encoded == name.encode()
