@@ -171,7 +171,8 @@ class BufferBudget:
         self._spawn = spawn
         self.clock = clock
         self._waiting: list[_Ask] = []
-        self._shares: set[Share] = set()
+        # In the order in which they joined: of streams that rest equally long, the oldest spills.
+        self._shares: dict[Share, None] = {}
         self._spilling: set[Share] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.spills = 0
@@ -189,12 +190,12 @@ class BufferBudget:
     def join(self, holder: Holder) -> Share:
         """Makes a share for a stream."""
         share = Share(self, holder, self.clock())
-        self._shares.add(share)
+        self._shares[share] = None
         return share
 
     def leave(self, share: Share) -> None:
         """Forgets a share; a request of it that waits ends without bytes."""
-        self._shares.discard(share)
+        self._shares.pop(share, None)
         self._spilling.discard(share)
         for ask in [ask for ask in self._waiting if ask.share is share]:
             self._waiting.remove(ask)
@@ -307,8 +308,8 @@ class BufferBudget:
         """The shares that could spill, those whose clients have been silent for longest first."""
         resting = [
             (share.resting_since, share)
-            for share in self._shares - self._spilling
-            if share.resting_since is not None and share.spillable
+            for share in self._shares
+            if share.resting_since is not None and share.spillable and share not in self._spilling
         ]
         return sorted(resting, key=lambda one: one[0])
 

@@ -190,6 +190,15 @@ async def test_silent_streams_spill(ground: Ground) -> None:
     assert ground.budget.free == 0
 
 
+async def test_the_oldest_of_equals_spills(ground: Ground) -> None:
+    """Of streams whose clients have rested equally long, the one that is open longest spills."""
+    streams = [await ground.stream(5) for _ in range(SIZE // 5)]
+    begun_part = await begun(streams[-1].share.take(1))
+    await ground.wait(SILENCE)
+    await begun_part
+    assert [stream.spills for stream in streams].index(1) == 0
+
+
 async def test_who_works_does_not_spill(ground: Ground) -> None:
     """A stream that waits for the store isn't silent, however long that takes."""
     stream = await ground.stream(SIZE)
