@@ -93,7 +93,7 @@ protos: $(READY) ## Generates *_pb2* again.
 .PHONY: protos-check
 protos-check: $(READY) ## Fails where *_pb2* isn't what `make protos` would make.
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
-	$(MAKE) --silent protos OUT="$$scratch"; \
+	$(MAKE) --silent protos OUT="$$scratch" || exit 1; \
 	for made in $$(cd "$$scratch" && find * -name '*_pb2*'); do \
 	  diff -u "$$made" "$$scratch/$$made" || \
 	    { echo "$$made is not current; run 'make protos'" >&2; exit 1; }; \
