@@ -1,0 +1,118 @@
+"""Whichever transport carries them, the RPCs are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from holdfast.errors import ConfigurationError
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc
+from holdfast.service.listeners import parse
+from holdfast.service.rpc.content import SERVICE
+from tests.service.conftest import Fill
+from tests.service.fleet import Fleet, Frontend, Tenant, eventually, refused, sha256
+
+MIB = 2**20
+
+
+@pytest.fixture(params=["own", "grpcio"])
+async def frontend(folder_fleet: Fleet, request: pytest.FixtureRequest) -> Frontend:
+    """A frontend on each of the transports."""
+    return await folder_fleet.frontend(transport=request.param)
+
+
+async def test_a_blob(frontend: Frontend, tenant: str, fill: Fill) -> None:
+    """A blob of several parts is written, broken off, continued, committed, read and deleted."""
+    client, data = frontend.tenant(tenant), fill(20 * MIB)
+    stream = client.write("ref")
+    await stream.send(pb.STAT, total=len(data))
+    await stream.write_all(data[: 9 * MIB + 7])
+    await stream.half_close()
+    again = client.write("ref")
+    assert (await again.send(pb.STAT)).offset == 9 * MIB + 7
+    await again.send(pb.WRITE, offset=9 * MIB + 7, data=data[9 * MIB + 7 : 15 * MIB])
+    await again.send(pb.WRITE, offset=15 * MIB, data=data[15 * MIB :])
+    reply = await again.send(pb.COMMIT, offset=len(data), labels={"a": "b"})
+    assert reply.digest == sha256(data)
+    assert await again.ended()
+    assert (await client.info(reply.digest)).labels == {"a": "b"}
+    assert await client.read(reply.digest, 3, 17 * MIB) == data[3 : 3 + 17 * MIB]
+    assert [info.digest for info in await client.list()] == [reply.digest]
+    await client.delete(reply.digest)
+    assert await client.list() == []
+
+
+async def test_many_small_messages(frontend: Frontend, tenant: str) -> None:
+    """A thousand WRITEs of a few bytes are answered one by one, each with its offset."""
+    client = frontend.tenant(tenant)
+    stream = client.write("ref")
+    await stream.send(pb.STAT)
+    for number in range(1000):
+        reply = await stream.send(pb.WRITE, offset=3 * number, data=b"abc")
+        assert reply.offset == 3 * number + 3
+    assert (await stream.send(pb.COMMIT, offset=3000)).digest == sha256(b"abc" * 1000)
+
+
+async def test_errors(frontend: Frontend, tenant: str) -> None:
+    """An error has its status and its text, signs of percent included."""
+    client = frontend.tenant(tenant)
+    assert "of 5%25" in await refused(StatusCode.NOT_FOUND, client.status("of 5%25"))
+    await refused(StatusCode.INVALID_ARGUMENT, client.info("sha256:zz"))
+    stream = client.write("ref")
+    await refused(StatusCode.OUT_OF_RANGE, stream.send(pb.WRITE, offset=5, data=b"x"))
+
+
+async def test_bytes_that_are_no_request(frontend: Frontend, tenant: str) -> None:
+    """Bytes that aren't the RPC's request are INVALID_ARGUMENT, and name what was expected."""
+    call: Any = frontend.channel.unary_unary(f"/{SERVICE}/Info")
+    metadata = (("x-holdfast-tenant", tenant),)
+    details = await refused(StatusCode.INVALID_ARGUMENT, call(b"\xff\xff", metadata=metadata))
+    assert "InfoRequest" in details
+
+
+async def test_a_client_that_leaves(frontend: Frontend, tenant: str, fill: Fill) -> None:
+    """A stream whose client leaves keeps what it has received, and frees its ref."""
+    stream = frontend.tenant(tenant).write("ref")
+    await stream.write_all(fill(3 * MIB))
+    stream.cancel()
+    await eventually(lambda: frontend.counted("holdfast_streams") == 0)
+    assert (await frontend.tenant(tenant).write("ref").send(pb.STAT)).offset == 3 * MIB
+
+
+async def test_health_of_all(frontend: Frontend) -> None:
+    """Health lists the statuses of all services, and those who watch learn of a drain."""
+    stub = health_pb2_grpc.HealthStub(frontend.channel)
+    listed = await stub.List(health_pb2.HealthListRequest())
+    assert {name: one.status for name, one in listed.statuses.items()} == {"": 1, SERVICE: 1}
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+    unknown = stub.Watch(health_pb2.HealthCheckRequest(service="no.such.Service"))
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    assert (await unknown.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    await frontend.servers.drain(5.0)
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_a_unix_socket(frontend: Frontend, tenant: str, tmp_path: Path) -> None:
+    """A unix socket has its mode, serves its tenant, and can't be taken while it is served."""
+    path = tmp_path / "socket"
+    listener = parse(f"unix://{path}?tenant={tenant}&mode=0620")
+    assert await frontend.servers.listen(listener) == 0
+    assert path.stat().st_mode & 0o777 == 0o620
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        client = Tenant(content_pb2_grpc.ContentStub(channel), ())
+        await client.commit("ref", b"hello")
+    assert await frontend.tenant(tenant).read(sha256(b"hello")) == b"hello"
+    with pytest.raises(ConfigurationError, match="another server"):
+        await frontend.servers.listen(listener)
+
+
+async def test_a_port_that_is_taken(frontend: Frontend) -> None:
+    """A port that another server has is refused, with what to look at."""
+    with pytest.raises(ConfigurationError, match="in use"):
+        await frontend.servers.listen(parse(f"tcp://127.0.0.1:{frontend.port}?tenant=a"))
