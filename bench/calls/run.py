@@ -29,7 +29,7 @@ MIB: Final = 2**20
 LARGE: Final = 9 * MIB
 """A part, and a little of a second one."""
 BLOCK: Final = 32 * 2**10
-TURNS: Final = 7
+TURNS: Final = 12
 """Each RPC is counted so often, and the least counts: background work may fall into a turn."""
 QUIET: Final = 0.5
 """Seconds in which what an earlier RPC has left to do is done."""

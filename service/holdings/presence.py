@@ -103,8 +103,10 @@ class Presence:
     def mention(self, tenant: str) -> None:
         """Notes a tenant in the background, if that is due; for calls that promise nothing."""
         noted = self._noted.get(tenant)
-        if noted is not None and self._since(noted) < RENEWED:
-            return
+        if noted is not None:
+            up, wall = self._clock()
+            if up - noted[0] < RENEWED and wall - noted[1] < RENEWED:
+                return
         if len(self._renewing) >= ABREAST:
             return
         if self._failed is None or self._since(self._failed) >= PAUSE:

@@ -17,7 +17,14 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 
 class Metrics:
-    """The counters of one frontend."""
+    """The counters of one frontend.
+
+    Attributes:
+        bytes_read: counts bytes that were sent to clients.
+        bytes_written: counts bytes that were received from clients.
+        bytes_hashed: counts bytes that were hashed as they arrived.
+        bytes_stored: counts bytes that were sent to the object store.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -38,20 +45,20 @@ class Metrics:
             "holdfast_rpcs_under_way", "RPCs under way.", ["rpc"], registry=self.registry
         )
         self._children: dict[str, tuple[Gauge, Counter, Histogram]] = {}
-        self._read = Counter(
+        self.bytes_read = Counter(
             "holdfast_read_bytes", "Bytes sent to readers.", registry=self.registry
-        )
-        self._hashed = Counter(
+        ).inc
+        self.bytes_hashed = Counter(
             "holdfast_hashed_bytes", "Bytes hashed as they arrived.", registry=self.registry
-        )
-        self._stored = Counter(
+        ).inc
+        self.bytes_stored = Counter(
             "holdfast_stored_bytes",
             "Bytes of parts, objects and tails sent to the store.",
             registry=self.registry,
-        )
-        self._written = Counter(
+        ).inc
+        self.bytes_written = Counter(
             "holdfast_written_bytes", "Bytes received from writers.", registry=self.registry
-        )
+        ).inc
 
         self._damaged_holds = Counter(
             "holdfast_damaged_holds",
@@ -123,22 +130,6 @@ class Metrics:
     def turned_away(self, kind: str) -> None:
         """Counts an RPC that was refused because too much was under way."""
         self._turned_away.labels(kind).inc()
-
-    def bytes_read(self, amount: int) -> None:
-        """Counts bytes that were sent to clients."""
-        self._read.inc(amount)
-
-    def bytes_written(self, amount: int) -> None:
-        """Counts bytes that were received from clients."""
-        self._written.inc(amount)
-
-    def bytes_hashed(self, amount: int) -> None:
-        """Counts bytes that were hashed as they arrived."""
-        self._hashed.inc(amount)
-
-    def bytes_stored(self, amount: int) -> None:
-        """Counts bytes that were sent to the object store."""
-        self._stored.inc(amount)
 
     def hold_damaged(self) -> None:
         """Counts a hold that couldn't be read and was skipped."""

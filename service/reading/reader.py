@@ -116,7 +116,7 @@ class Reader:
         """
         if not self._catalogue.shared and not await self._catalogue.may_read(tenant, digest):
             raise NotFound(f"content {digest} not found")
-        record = await self._find(tenant, digest, fresh=False)
+        record = self._records.cached(digest) or await self._find(tenant, digest, fresh=False)
         start = max(offset, 0)
         if start > record.size:
             raise OutOfRange(f"read of {digest} at offset {start}: it has {record.size} bytes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -25,8 +25,9 @@ class Call(Protocol):
     metadata: Metadata
     on_message: OnMessage | None
 
-    def time_remaining(self) -> float | None:
-        """Seconds until the client's deadline; None if it has none."""
+    @property
+    def time_remaining(self) -> Callable[[], float | None]:
+        """Returns the seconds until the client's deadline; None if it has none."""
         ...
 
     async def announced(self) -> int | None:
@@ -41,6 +42,6 @@ class Call(Protocol):
         """Returns the client's next message; None at the end of what it sends."""
         ...
 
-    async def send(self, *pieces: Buffer) -> None:
+    def send(self, *pieces: Buffer) -> Awaitable[None]:
         """Sends one message, made of pieces; returns when they are no longer needed."""
         ...

@@ -119,7 +119,10 @@ class Content:
             try:
                 with frontend.overload.admit(rpc), frontend.metrics.watch(rpc):
                     async with bounded(rpc, frontend.call_deadline, call.time_remaining()):
-                        tenant, request = self._tenant(call), _parsed(kind, raw)
+                        tenant, request = (
+                            self._listener.tenant_of(call.metadata),
+                            _parsed(kind, raw),
+                        )
                         if promises:
                             async with presence.promising(tenant):
                                 response = await answer(tenant, request, call)
@@ -131,9 +134,6 @@ class Content:
                 raise self._refusal(rpc, error) from error
 
         return Unary(handle)
-
-    def _tenant(self, call: Call) -> str:
-        return self._listener.tenant_of(call.metadata)
 
     def _refusal(self, rpc: str, error: Exception) -> Status:
         """Makes the status that an RPC ends with; it tells no details of errors not of ours."""
@@ -167,7 +167,7 @@ class Content:
         try:
             with self._frontend.overload.admit("List"), self._frontend.metrics.watch("List"):
                 begin(call.time_remaining())
-                tenant = self._tenant(call)
+                tenant = self._listener.tenant_of(call.metadata)
                 matches = Filter.parse(_parsed(pb.ListContentRequest, raw).filters).matches_info
                 noted = await self._frontend.presence.note(tenant)
                 async with aclosing(self._frontend.catalogue.list(tenant, matches)) as batches:
@@ -189,7 +189,10 @@ class Content:
         try:
             with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
                 begin(call.time_remaining())
-                tenant, request = self._tenant(call), _parsed(pb.ReadContentRequest, raw)
+                tenant, request = (
+                    self._listener.tenant_of(call.metadata),
+                    _parsed(pb.ReadContentRequest, raw),
+                )
                 self._frontend.presence.mention(tenant)
                 pieces = self._frontend.reader.read(
                     tenant, Digest.parse(request.digest), request.offset, request.size
@@ -240,7 +243,7 @@ class Content:
                     if session is None:
                         # Errors must follow a message: the client of a stream that ends before
                         # its first message gets no status.
-                        tenant = self._tenant(call)
+                        tenant = self._listener.tenant_of(call.metadata)
                         session = await self._begin(tenant, message)
                     reply = session.handle_at_once(message)
                     if reply is None:
@@ -311,9 +314,9 @@ class Content:
         background, presence = self._frontend.background, self._frontend.presence
         if session.promises(message):
             async with presence.promising(tenant):
-                return await background.finish(session.handle(message))
+                return await background.wait(background.carry(session.handle(message)))
         presence.mention(tenant)
-        return await background.finish(session.handle(message))
+        return await background.wait(background.carry(session.handle(message)))
 
     async def _close(self, session: Session | None) -> None:
         if session is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import grpc
 
@@ -45,18 +45,21 @@ CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in g
 
 
 class GrpcioCall:
-    """One RPC on grpcio's server."""
+    """One RPC on grpcio's server.
 
-    __slots__ = ("_context", "metadata", "on_message")
+    Attributes:
+        metadata: see `Call`.
+        on_message: see `Call`; it is never called.
+        time_remaining: see `Call`.
+    """
+
+    __slots__ = ("_context", "metadata", "on_message", "time_remaining")
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self.metadata: Metadata = context.invocation_metadata() or ()  # type: ignore[assignment]  # the stubs' own type
         self.on_message: OnMessage | None = None
-
-    def time_remaining(self) -> float | None:
-        """See `Call`."""
-        return self._context.time_remaining()
+        self.time_remaining = context.time_remaining
 
     async def announced(self) -> int | None:
         """See `Call`: gRPC collects a whole message before it tells of it."""
@@ -71,14 +74,9 @@ class GrpcioCall:
         request: Any = await self._context.read()
         return None if request is grpc.aio.EOF else bytes(request)
 
-    async def send(self, *pieces: Buffer) -> None:
+    def send(self, *pieces: Buffer) -> Awaitable[None]:
         """See `Call`."""
-        await self._context.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-
-
-def _call(context: Context) -> Any:  # noqa: ANN401 -- stands in for the transport's own call
-    """The call as handlers see it: they use nothing but what `service.rpc.call.Call` has."""
-    return GrpcioCall(context)
+        return self._context.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
 
 class _Handlers(grpc.GenericRpcHandler):
@@ -93,34 +91,43 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 def _adapted(handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
-    """Makes grpcio's kind of handler, for messages that aren't decoded."""
+    """Makes grpcio's kind of handler, for messages that aren't decoded.
+
+    The handlers use nothing of a call but what `service.rpc.call.Call` has, hence `Any`.
+    """
+    call: Any = GrpcioCall
     match handler:
         case Unary(handle=answer):
 
             async def unary(raw: bytes, context: Context) -> bytes:
-                encoded: bytes = await _ended(context, answer(raw, _call(context)))
-                return encoded
+                try:
+                    return await answer(raw, call(context))
+                except Status as status:
+                    return await _abort(context, status)
 
             return grpc.unary_unary_rpc_method_handler(unary)
         case ServerStream(handle=stream):
 
             async def server_stream(raw: bytes, context: Context) -> None:
-                await _ended(context, stream(raw, _call(context)))
+                try:
+                    await stream(raw, call(context))
+                except Status as status:
+                    await _abort(context, status)
 
             return grpc.unary_stream_rpc_method_handler(server_stream)
         case Bidirectional(handle=converse):
 
             async def bidirectional(_: object, context: Context) -> None:
-                await _ended(context, converse(_call(context)))
+                try:
+                    await converse(call(context))
+                except Status as status:
+                    await _abort(context, status)
 
             return grpc.stream_stream_rpc_method_handler(bidirectional)
 
 
-async def _ended(context: Context, work: Awaitable[Any]) -> Any:  # noqa: ANN401 -- bytes or None
-    try:
-        return await work
-    except Status as status:
-        await context.abort(CODES[status.code], status.message, tuple(status.trailers))
+async def _abort(context: Context, status: Status) -> NoReturn:
+    await context.abort(CODES[status.code], status.message, tuple(status.trailers))
 
 
 class GrpcioServer:
