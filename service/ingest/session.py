@@ -179,6 +179,7 @@ class Session:
         stream, total = ingest.stream, ingest.declared.total
         if ingest.phase is not Phase.OPEN or message.offset != stream.offset:
             return None
+        ingest.lease.check()
         reaches_total = total and stream.offset + message.size >= total
         if reaches_total or not stream.receive_at_once(message.data, message.begin):
             return None

@@ -137,12 +137,14 @@ class Content:
 
     def _refusal(self, rpc: str, error: Exception) -> Status:
         """Makes the status that an RPC ends with; it tells no details of errors not of ours."""
-        if isinstance(error, HoldfastError):
+        if isinstance(error, Status):
+            status = error  # the transport's own: the client has left, or its message is wrong
+        elif isinstance(error, HoldfastError):
             status = Status(code_of(error), details_of(error), trailers_of(error))
         else:
             status = Status(Code.INTERNAL, INTERNAL)
         self._frontend.metrics.refused(rpc, status.code.name)
-        if status.code is Code.INTERNAL:
+        if status.code is Code.INTERNAL and status is not error:
             log.error("RPC failed with an unexpected error", rpc=rpc, exc_info=error)
         return status
 
@@ -186,6 +188,7 @@ class Content:
 
     async def read(self, raw: bytes | bytearray, call: Call) -> None:
         """Streams the bytes of a blob."""
+        outflow = self._frontend.outflow
         try:
             with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
                 begin(call.time_remaining())
@@ -202,8 +205,11 @@ class Content:
                         with piece:
                             size, message = len(piece), wire.read_response(offset, piece)
                         self._frontend.metrics.bytes_read(size)
-                        with self._frontend.outflow.handing(size):
+                        outflow.handed += size
+                        try:
                             await call.send(message)
+                        finally:
+                            outflow.handed -= size
         except Exception as error:
             raise self._refusal("Read", error) from error
 

@@ -7,7 +7,7 @@ grpcio does itself: docs/transport.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -17,7 +17,7 @@ from holdfast.errors import ConfigurationError
 from holdfast.service.listeners import Listener
 from holdfast.service.rpc.call import UNTOLD, Buffer, Metadata, OnMessage
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
-from holdfast.transport.status import Status
+from holdfast.transport.status import Code, Status
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -74,9 +74,12 @@ class GrpcioCall:
         request: Any = await self._context.read()
         return None if request is grpc.aio.EOF else bytes(request)
 
-    def send(self, *pieces: Buffer) -> Awaitable[None]:
+    async def send(self, *pieces: Buffer) -> None:
         """See `Call`."""
-        return self._context.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        try:
+            await self._context.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        except grpc.aio.InternalError as error:  # so grpcio says that the client has left
+            raise Status(Code.CANCELLED, "the client has left") from error
 
 
 class _Handlers(grpc.GenericRpcHandler):

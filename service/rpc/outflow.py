@@ -9,8 +9,6 @@ stopped occupy little more than `SIZE` together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 SIZE: Final = 32 * 2**20
@@ -28,6 +26,7 @@ class Outflow:
 
     Attributes:
         handed: bytes of messages that gRPC has and whose clients haven't made room for them.
+            Whoever hands a message over adds its size for as long as gRPC has it.
     """
 
     def __init__(self, size: int = SIZE) -> None:
@@ -43,12 +42,3 @@ class Outflow:
         """Returns the largest size of the next message, in bytes."""
         share = (self._size - self.handed) // SHARE
         return LARGEST if share >= LARGEST else max(LEAST, share - share % LEAST)
-
-    @contextmanager
-    def handing(self, size: int) -> Iterator[None]:
-        """Counts a message of `size` bytes for as long as gRPC has it."""
-        self.handed += size
-        try:
-            yield
-        finally:
-            self.handed -= size
