@@ -58,8 +58,10 @@ class Listening:
             except OSError as error:
                 if error.errno in EXHAUSTED:
                     self._shared.counts.refused["descriptors"] += 1
-                    await asyncio.sleep(PAUSE)
-                continue  # else the client has left before it was accepted
+                # Else it is an error of that client's connection. If one comes after another, the
+                # loop must serve others in between.
+                await asyncio.sleep(PAUSE if error.errno in EXHAUSTED else 0)
+                continue
             self._admit(client)
             accepted += 1
             if accepted % AT_ONCE == 0:

@@ -141,7 +141,8 @@ class Peers:
         }
         environment = {f"HOLDFAST_{name.upper()}": str(value) for name, value in chosen.items()}
         if program.tree:
-            environment["PYTHONPATH"] = str(program.tree)
+            # Not the folder from which this runs: an old version's modules may have its names.
+            environment |= {"PYTHONPATH": str(program.tree), "PYTHONSAFEPATH": "1"}
         process = self._stack.enter_context(
             started(
                 [*program.command, "serve"],

@@ -25,8 +25,7 @@ class Call(Protocol):
     metadata: Metadata
     on_message: OnMessage | None
 
-    @property
-    def time_remaining(self) -> Callable[[], float | None]:
+    def time_remaining(self) -> float | None:
         """Returns the seconds until the client's deadline; None if it has none."""
         ...
 

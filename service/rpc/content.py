@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import structlog
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Protobuf
 
 from holdfast.coordination.ingests import Ingests
@@ -21,7 +20,6 @@ from holdfast.errors import (
     InvalidArgument,
     NotFound,
     Overloaded,
-    because,
     shorten,
 )
 from holdfast.filters import Filter
@@ -42,7 +40,7 @@ from holdfast.service.rpc.call import Call
 from holdfast.service.rpc.outflow import Outflow
 from holdfast.service.rpc.overload import Overload
 from holdfast.service.rpc.patience import bounded
-from holdfast.service.rpc.status_codes import code_of, details_of, trailers_of
+from holdfast.service.rpc.status_codes import status_of
 from holdfast.service.rpc.statuses import statuses
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
 from holdfast.transport.status import Code, Status
@@ -119,10 +117,8 @@ class Content:
             try:
                 with frontend.overload.admit(rpc), frontend.metrics.watch(rpc):
                     async with bounded(rpc, frontend.call_deadline, call.time_remaining()):
-                        tenant, request = (
-                            self._listener.tenant_of(call.metadata),
-                            _parsed(kind, raw),
-                        )
+                        tenant = self._listener.tenant_of(call.metadata)
+                        request = messages.parsed(kind, raw)
                         if promises:
                             async with presence.promising(tenant):
                                 response = await answer(tenant, request, call)
@@ -140,7 +136,7 @@ class Content:
         if isinstance(error, Status):
             status = error  # the transport's own: the client has left, or its message is wrong
         elif isinstance(error, HoldfastError):
-            status = Status(code_of(error), details_of(error), trailers_of(error))
+            status = status_of(error)
         else:
             status = Status(Code.INTERNAL, INTERNAL)
         self._frontend.metrics.refused(rpc, status.code.name)
@@ -170,7 +166,8 @@ class Content:
             with self._frontend.overload.admit("List"), self._frontend.metrics.watch("List"):
                 begin(call.time_remaining())
                 tenant = self._listener.tenant_of(call.metadata)
-                matches = Filter.parse(_parsed(pb.ListContentRequest, raw).filters).matches_info
+                request = messages.parsed(pb.ListContentRequest, raw)
+                matches = Filter.parse(request.filters).matches_info
                 noted = await self._frontend.presence.note(tenant)
                 async with aclosing(self._frontend.catalogue.list(tenant, matches)) as batches:
                     async for batch in batches:
@@ -192,10 +189,8 @@ class Content:
         try:
             with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
                 begin(call.time_remaining())
-                tenant, request = (
-                    self._listener.tenant_of(call.metadata),
-                    _parsed(pb.ReadContentRequest, raw),
-                )
+                tenant = self._listener.tenant_of(call.metadata)
+                request = messages.parsed(pb.ReadContentRequest, raw)
                 self._frontend.presence.mention(tenant)
                 pieces = self._frontend.reader.read(
                     tenant, Digest.parse(request.digest), request.offset, request.size
@@ -279,16 +274,15 @@ class Content:
         Raises:
             Aborted: the ref is lost.
         """
-        if session is None:
-            await admission.ask(None)
-            raw = await call.receive()
-        else:
-            with session.guard:
-                length = await call.announced()
-                if length is None:
-                    return None
+        with session.guard if session else nullcontext():
+            length = await call.announced()
+            if length is None:
+                return None
+            if session is None:
+                await admission.ask(None, announced=length)
+            else:
                 await session.admit(admission, length)
-                raw = await call.receive()
+            raw = await call.receive()
         return None if raw is None else wire.read_write_request(raw)
 
     async def _begin(self, tenant: str, message: Message) -> Session:
@@ -327,16 +321,3 @@ class Content:
     async def _close(self, session: Session | None) -> None:
         if session is not None:
             await self._frontend.background.wait(self._frontend.sessions.close(session))
-
-
-def _parsed(kind: type[Request], raw: bytes | bytearray) -> Request:
-    """Decodes a request.
-
-    Raises:
-        InvalidArgument: the bytes aren't one.
-    """
-    try:
-        return kind.FromString(bytes(raw))
-    except DecodeError as error:
-        name = kind.DESCRIPTOR.name
-        raise InvalidArgument(f"the request isn't a {name}: {because(error)}") from error

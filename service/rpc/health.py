@@ -11,7 +11,10 @@ from typing import Final
 
 from grpc_health.v1 import health_pb2 as pb
 
+from holdfast.errors import InvalidArgument
+from holdfast.service.rpc import messages
 from holdfast.service.rpc.call import Call
+from holdfast.service.rpc.status_codes import status_of
 from holdfast.transport.handlers import Handler, ServerStream, Unary
 from holdfast.transport.status import Code, Status
 
@@ -63,7 +66,7 @@ class Health:
         return SERVING if self._serving else NOT_SERVING
 
     async def _check(self, raw: bytes, _: Call) -> bytes:
-        status = self._status(pb.HealthCheckRequest.FromString(raw).service)
+        status = self._status(_service(raw))
         if status == UNKNOWN:
             raise Status(Code.NOT_FOUND, "no such service")
         return _response(status)
@@ -77,7 +80,7 @@ class Health:
         return encoded
 
     async def _watch(self, raw: bytes, call: Call) -> None:
-        service, told = pb.HealthCheckRequest.FromString(raw).service, None
+        service, told = _service(raw), None
         while True:
             changed, status = self._changed, self._status(service)
             if status != told:
@@ -87,6 +90,18 @@ class Health:
                 raise Status(Code.UNAVAILABLE, "the server is shutting down")
             if changed is self._changed:
                 await changed.wait()
+
+
+def _service(raw: bytes) -> str:
+    """Reads which service a request asks for.
+
+    Raises:
+        Status: the bytes aren't a request.
+    """
+    try:
+        return str(messages.parsed(pb.HealthCheckRequest, raw).service)
+    except InvalidArgument as error:
+        raise status_of(error) from error
 
 
 def _response(status: int) -> bytes:

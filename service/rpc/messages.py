@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as Protobuf
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from holdfast.errors import InvalidArgument
+from holdfast.errors import InvalidArgument, because
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.ingest.write_messages import Action, Message, Reply
 from holdfast.values import Info, Status
 
 NS = 10**9
+Request = TypeVar("Request", bound=Protobuf)
 LARGEST_LIST: Final = 2**20
 """Largest List message, in bytes: clients refuse more than 16 MiB, and some refuse less."""
 FRAME: Final = 6
 """Bytes that a list adds to each entry's own."""
+
+
+def parsed(kind: type[Request], raw: bytes | bytearray) -> Request:
+    """Decodes a request.
+
+    Raises:
+        InvalidArgument: the bytes aren't one.
+    """
+    try:
+        return kind.FromString(bytes(raw))
+    except DecodeError as error:
+        name = kind.DESCRIPTOR.name
+        raise InvalidArgument(f"the request isn't a {name}: {because(error)}") from error
 
 
 def timestamp(ns: int) -> Timestamp:

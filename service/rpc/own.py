@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 import structlog
 
@@ -18,9 +18,6 @@ from holdfast.transport.handlers import Handler
 from holdfast.transport.server import Server
 
 log = structlog.get_logger(__name__)
-
-BACKLOG: Final = 1024
-"""Connections that wait to be accepted, so that a whole fleet may come back at once."""
 
 
 class OwnServer:
@@ -47,7 +44,7 @@ async def serve(listener: Listener, handlers: Mapping[str, Handler]) -> tuple[Ow
     Raises:
         ConfigurationError: the address can't be bound.
     """
-    sockets = _bound(listener)
+    sockets = await asyncio.to_thread(_bound, listener)  # a name is looked up
     server = Server(handlers, clock=uptime, spread=random.uniform, unexpected=_unexpected)
     for bound in sockets:
         await server.listen(bound)
@@ -83,7 +80,6 @@ def _unix(listener: Listener) -> socket.socket:
     try:
         bound.bind(listener.path)
         Path(listener.path).chmod(listener.mode)
-        bound.listen(BACKLOG)
     except OSError:
         bound.close()
         raise
@@ -99,7 +95,7 @@ def _tcp(host: str, port: int) -> list[socket.socket]:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
             where = (address[0], port or (bound[0].getsockname()[1] if bound else 0))
-            bound.append(socket.create_server(where, family=family, backlog=BACKLOG))
+            bound.append(socket.create_server(where, family=family))
     except OSError:
         for one in bound:
             one.close()

@@ -12,7 +12,10 @@ from typing import Final
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 from grpc_reflection.v1alpha.reflection import SERVICE_NAME, aio
 
+from holdfast.errors import InvalidArgument
+from holdfast.service.rpc import messages
 from holdfast.service.rpc.call import Call
+from holdfast.service.rpc.status_codes import status_of
 from holdfast.transport.handlers import Bidirectional, Handler
 
 SERVICE: Final = SERVICE_NAME
@@ -31,4 +34,7 @@ def handlers(services: Collection[str]) -> Mapping[str, Handler]:
 
 async def _requests(call: Call) -> AsyncIterator[pb.ServerReflectionRequest]:
     while (raw := await call.receive()) is not None:
-        yield pb.ServerReflectionRequest.FromString(bytes(raw))
+        try:
+            yield messages.parsed(pb.ServerReflectionRequest, raw)
+        except InvalidArgument as error:
+            raise status_of(error) from error

@@ -6,7 +6,7 @@ from typing import Final
 
 from holdfast import errors
 from holdfast.errors import because
-from holdfast.transport.status import Code
+from holdfast.transport.status import Code, Status
 
 CODES: Final[tuple[tuple[type[errors.HoldfastError], Code], ...]] = (
     (errors.OutOfRange, Code.OUT_OF_RANGE),
@@ -31,6 +31,11 @@ def code_of(error: errors.HoldfastError) -> Code:
         if isinstance(error, kind):
             return code
     return Code.INTERNAL
+
+
+def status_of(error: errors.HoldfastError) -> Status:
+    """Returns the status that an RPC with this error ends with."""
+    return Status(code_of(error), details_of(error), trailers_of(error))
 
 
 def details_of(error: errors.HoldfastError) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from grpc import StatusCode
+from structlog.testing import capture_logs
 
 from holdfast.protos import content_pb2 as pb
 from tests.service.fleet import HEADER, Fleet, Frontend, eventually, refused, sha256
@@ -29,7 +30,7 @@ async def frontend(folder_fleet: Fleet) -> Frontend:
 async def test_unforeseen_error(
     frontend: Frontend, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that isn't ours is INTERNAL, is counted, and tells nothing of itself."""
+    """An error that isn't ours is INTERNAL, counted and logged, and tells clients nothing."""
     inside, client = frontend.running.frontend, frontend.tenant(tenant)
     for owner, name in (
         (inside.catalogue, "info"), (inside.catalogue, "list"), (inside.catalogue, "delete"),
@@ -37,14 +38,20 @@ async def test_unforeseen_error(
         (inside.sessions, "open"), (inside.ingests, "find"), (inside.ingests, "each"),
     ):  # fmt: skip
         monkeypatch.setattr(type(owner), name, broken)
-    for call in (
-        client.info(HELLO), client.list(), client.delete(HELLO), client.update(HELLO, {}),
-        client.read(HELLO), client.abort("ref"), client.write("ref").send(pb.STAT),
-        client.status("ref"), client.statuses(),
-    ):  # fmt: skip
-        text = await refused(StatusCode.INTERNAL, call)
-        assert SECRET not in text
-        assert "log" in text
+    calls = {
+        "Info": client.info(HELLO), "List": client.list(), "Delete": client.delete(HELLO),
+        "Update": client.update(HELLO, {}), "Read": client.read(HELLO),
+        "Abort": client.abort("ref"), "Write": client.write("ref").send(pb.STAT),
+        "Status": client.status("ref"), "ListStatuses": client.statuses(),
+    }  # fmt: skip
+    with capture_logs() as logs:
+        for call in calls.values():
+            text = await refused(StatusCode.INTERNAL, call)
+            assert SECRET not in text
+            assert "log" in text
+    failed = [one for one in logs if one["event"] == "RPC failed with an unexpected error"]
+    assert [one["rpc"] for one in failed] == list(calls)
+    assert {str(one["exc_info"]) for one in failed} == {SECRET}
     counted = frontend.running.frontend.metrics.registry.get_sample_value
     for rpc in ("Info", "List", "Write"):
         assert counted("holdfast_rpcs_total", {"rpc": rpc, "code": "INTERNAL"}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from holdfast.errors import ConfigurationError
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import content_pb2_grpc
 from holdfast.service.listeners import parse
+from holdfast.service.rpc import health, reflection
 from holdfast.service.rpc.content import SERVICE
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Frontend, Tenant, eventually, refused, sha256
@@ -68,12 +70,39 @@ async def test_errors(frontend: Frontend, tenant: str) -> None:
     await refused(StatusCode.OUT_OF_RANGE, stream.send(pb.WRITE, offset=5, data=b"x"))
 
 
-async def test_bytes_that_are_no_request(frontend: Frontend, tenant: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "request_kind"),
+    [
+        (f"/{SERVICE}/Info", "InfoRequest"),
+        (f"/{SERVICE}/Read", "ReadContentRequest"),
+        (f"/{SERVICE}/Write", "WriteContentRequest"),
+        (f"/{health.SERVICE}/Check", "HealthCheckRequest"),
+        (f"/{health.SERVICE}/Watch", "HealthCheckRequest"),
+        (f"/{reflection.SERVICE}/ServerReflectionInfo", "ServerReflectionRequest"),
+    ],
+)
+async def test_bytes_that_are_no_request(
+    frontend: Frontend, tenant: str, path: str, request_kind: str
+) -> None:
     """Bytes that aren't the RPC's request are INVALID_ARGUMENT, and name what was expected."""
-    call: Any = frontend.channel.unary_unary(f"/{SERVICE}/Info")
+    call: Any = frontend.channel.stream_unary(path)
     metadata = (("x-holdfast-tenant", tenant),)
-    details = await refused(StatusCode.INVALID_ARGUMENT, call(b"\xff\xff", metadata=metadata))
-    assert "InfoRequest" in details
+    answer = call(iter([b"\xff\xff"]), metadata=metadata, timeout=30)
+    assert request_kind in await refused(StatusCode.INVALID_ARGUMENT, answer)
+
+
+async def test_a_first_message_has_its_room(folder_fleet: Fleet, tenant: str, fill: Fill) -> None:
+    """On our own transport a large message waits for the intake, even if it is a stream's first."""
+    frontend = await folder_fleet.frontend(transport="own")
+    intake, data = frontend.running.frontend.intake, fill(MIB)
+    others = intake.stream()
+    others.came(intake.size)
+    stream = frontend.tenant(tenant).write("ref")
+    writing = asyncio.ensure_future(stream.send(pb.WRITE, data=data))
+    await eventually(lambda: intake.waiting == 1)
+    assert not writing.done()
+    others.handled()
+    assert (await writing).offset == len(data)
 
 
 async def test_a_client_that_leaves(frontend: Frontend, tenant: str, fill: Fill) -> None:
@@ -94,8 +123,10 @@ async def test_health_of_all(frontend: Frontend) -> None:
     unknown = stub.Watch(health_pb2.HealthCheckRequest(service="no.such.Service"))
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
     assert (await unknown.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-    await frontend.servers.drain(5.0)
+    async with asyncio.timeout(60):  # not for the grace: there is nothing to wait for
+        await frontend.servers.drain(600.0)
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert await watch.code() is StatusCode.UNAVAILABLE
 
 
 async def test_a_unix_socket(frontend: Frontend, tenant: str, tmp_path: Path) -> None:

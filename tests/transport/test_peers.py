@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
-
-import pytest
 
 from holdfast.transport import Call, Peer, Unary
 from tests.transport.serving import PATH, serving, unary_call
@@ -24,7 +21,6 @@ async def peer_seen(path: Path | None = None) -> Peer:
     return seen[0]
 
 
-@pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED"), reason="only Linux knows them")
 async def test_a_unix_client_is_known_by_its_process(socket_folder: Path) -> None:
     """The process, user and group behind a unix socket are the kernel's word."""
     peer = await peer_seen(socket_folder / "s")
