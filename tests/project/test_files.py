@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -10,17 +11,27 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.project.repository import ROOT, files, required_text, version
 
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
 MIB = 2**20
-PIN = re.compile(r"^([A-Za-z0-9._-]+)==\S+", re.MULTILINE)
+PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[([a-z0-9,_-]+)\])?==\S+", re.MULTILINE)
 
 
 def pins(lock: str) -> dict[str, str]:
     """What a lock file pins: name to the whole pin."""
     return {match[1].lower(): match[0] for match in PIN.finditer(required_text(lock))}
+
+
+def extras_of(lock: str) -> dict[str, set[str]]:
+    """The extras that a lock file pins each package with."""
+    return {
+        match[1].lower(): set((match[2] or "").split(",")) - {""}
+        for match in PIN.finditer(required_text(lock))
+    }
 
 
 def test_the_chart_is_of_this_version() -> None:
@@ -78,6 +89,30 @@ def test_the_locks_agree() -> None:
     """What runs in production is pinned to the very versions that are tested."""
     production, tested = pins("requirements.lock"), pins("requirements-dev.lock")
     assert production.items() <= tested.items()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_extras_that_a_package_asks_for_are_pinned_with_it(lock: str) -> None:
+    """A pin names each extra that a locked package asks for; pip 23 doesn't see the pin else."""
+    pinned = extras_of(lock)
+    missing = {
+        f"{name} asks for {wanted}"
+        for name, extras in pinned.items()
+        for wanted in _asked_for(name, extras)
+        if wanted.extras - pinned[canonicalize_name(wanted.name)]
+    }
+    assert missing == set()
+
+
+def _asked_for(name: str, extras: set[str]) -> list[Requirement]:
+    """What the installed package NAME requires here, with EXTRAS."""
+    wanted = map(Requirement, importlib.metadata.requires(name) or [])
+    return [
+        each
+        for each in wanted
+        if each.marker is None
+        or any(each.marker.evaluate({"extra": extra}) for extra in {"", *extras})
+    ]
 
 
 @pytest.mark.parametrize(
