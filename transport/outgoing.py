@@ -127,10 +127,10 @@ class Outgoing:
             pieces: the message.
             size: the bytes of all pieces.
         """
-        room = min(stream.window, self.window, self.max_frame)
+        length = size + PREFIX_SIZE
+        room = min(stream.window, self.window, self.max_frame, TURN - self._size)
         self._counts.messages_out += 1
-        if size <= COPIED and size + PREFIX_SIZE <= room and not stream.left and not self.paused:
-            length = size + PREFIX_SIZE
+        if size <= COPIED and length <= room and not stream.left and not self.paused:
             head = BEGINNING.pack(length << 8 | frames.DATA, 0, stream.number, 0, size)
             self.write(b"".join((head, *pieces)))
             stream.window -= length
@@ -139,10 +139,15 @@ class Outgoing:
             return True
         stream.waiting.append(memoryview(PREFIX.pack(0, size)))
         stream.waiting.extend(memoryview(piece).cast("B") for piece in pieces if len(piece))
-        stream.left += size + PREFIX_SIZE
+        stream.left += length
         self.resume(stream)
         stream.busy = bool(stream.left) or stream in self._unwritten
         return not stream.busy
+
+    def takes(self, size: int) -> bool:
+        """Whether a message of so many bytes could be sent in this turn; small ones pass others."""
+        fits = size <= self.window and self._size < TURN
+        return fits and not self.paused and (size <= COPIED or not self._ready)
 
     def body(self, stream: Stream, text: bytes) -> None:
         """Sends bytes that aren't a message."""
@@ -166,12 +171,13 @@ class Outgoing:
         """Sends what may be sent, in turns."""
         if self._pumping:
             return
-        budget = TURN
-        while self._ready and budget > 0 and self.window > 0 and not self.paused:
+        emitted = False
+        # What isn't flushed yet counts: else the answers to one read could be many turns.
+        while self._ready and self._size < TURN and self.window > 0 and not self.paused:
             stream = self._ready.popleft()
             room = min(SLICE if self._ready else TURN, stream.window, self.window, stream.left)
             if room > 0:
-                budget -= room
+                emitted = True
                 self._emit(stream, room)
             if stream.left and stream.window > 0:
                 self._ready.append(stream)
@@ -180,7 +186,7 @@ class Outgoing:
             if room > 0 and not stream.left:
                 self._unwritten.append(stream)
                 stream.framed()
-        if budget < TURN and not self.corked:
+        if emitted and not self.corked:
             self.flush()
         if self._ready and self.window > 0 and not self.paused:
             self._pumping = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from holdfast.transport import Bidirectional, Call, Limits, ServerStream, Unary, frames
 from holdfast.transport.outgoing import SLICE, TURN
 from tests.transport.serving import PATH, until
@@ -41,6 +43,26 @@ async def test_a_long_answer_is_sent_in_turns() -> None:
         assert data_of(1, turn) <= TURN
         sent += turn
     assert data_of(1, sent) == 4 * (MIB + 5)
+    talk.end()
+
+
+@pytest.mark.parametrize("size", [16_000, 60_000])
+async def test_the_answers_to_one_read_are_sent_in_turns(size: int) -> None:
+    """However many calls come at once, their answers never fill the kernel's buffer by themselves.
+
+    Else an honest client, which had no time to read yet, would be disconnected.
+    """
+    talk = Talk({PATH: Unary(never, lambda *_: bytes(size))})  # type: ignore[arg-type]
+    calls = range(1, 201, 2)
+    talk.give(HELLO, WIDE, *map(call, calls))
+    sent = talk.take()
+    assert sum(len(one.payload) for one in sent) <= TURN + size
+    while sum(one.flags & frames.END_STREAM for one in sent) < len(calls):
+        await asyncio.sleep(0)
+        turn = talk.take()
+        assert sum(len(one.payload) for one in turn) <= TURN + size
+        sent += turn
+    assert all(data_of(stream, sent) == size + 5 for stream in calls)
     talk.end()
 
 
