@@ -116,6 +116,10 @@ class Call:
         encode_metadata(metadata)
         self._trailers = metadata
 
+    def takes(self, size: int) -> bool:
+        """Whether a message of so many bytes could be sent without waiting."""
+        return self._stream.takes(size + PREFIX_SIZE)
+
     async def announced(self) -> int | None:
         """Waits until the length of the next message is known, and returns it, in bytes.
 

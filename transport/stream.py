@@ -114,9 +114,13 @@ class Stream:
         return self._out.message(self, pieces, size)
 
     def answers_at_once(self, size: int) -> bool:
-        """Whether so many bytes of messages could be sent without waiting."""
+        """Whether the windows are large enough for so many bytes of messages."""
         out = self._out
         return not self.left and not out.paused and size <= min(self.window, out.window)
+
+    def takes(self, size: int) -> bool:
+        """Whether so many bytes of messages could be sent without waiting."""
+        return not self.busy and size <= self.window and self._out.takes(size)
 
     def finish(self, block: bytes, *, at_once: bool = False) -> None:
         """Ends the stream with trailers.

@@ -158,8 +158,24 @@ class Session:
         """Bytes of the next messages for which there is room in the buffers already."""
         return self._ingest.stream.share.promised
 
+    def answer_at_once(self, message: Message) -> Reply | None:
+        """Does as `handle_at_once`, for a message that came without `admit`.
+
+        It has come whole, and is small, so that it needs no room. The client's turn is over for as
+        long as it is carried out, and a new one follows.
+
+        Raises:
+            as `handle`.
+        """
+        share = self._ingest.stream.share
+        share.work()
+        try:
+            return self.handle_at_once(message)
+        finally:
+            share.rest()
+
     def handle_at_once(self, message: Message) -> Reply | None:
-        """Carries out a WRITE that adds a few bytes; diffs send such messages by the thousand.
+        """Carries out a STAT, or a WRITE that adds a few bytes; diffs send thousands of these.
 
         Returns:
             The reply; or None if the message needs more than that, or has to wait: then call
@@ -168,16 +184,21 @@ class Session:
         Raises:
             as `handle`.
         """
-        plain = (
-            message.action is Action.WRITE
-            and 0 < message.size <= INLINE_HASHING
-            and not (message.total or message.expected or message.labels)
-        )
-        if not plain or self._first or self._closed or self._turn.locked():
+        declares = message.total or message.expected or message.labels
+        if declares or self._first or self._closed or self._turn.locked():
             return None
+        if message.action is Action.WRITE:
+            return self._write_at_once(message)
+        if message.action is Action.STAT and message.offset >= 0:
+            self._ingest.lease.check()
+            return self._reply(Action.STAT)
+        return None
+
+    def _write_at_once(self, message: Message) -> Reply | None:
         ingest = self._ingest
         stream, total = ingest.stream, ingest.declared.total
-        if ingest.phase is not Phase.OPEN or message.offset != stream.offset:
+        few = 0 < message.size <= INLINE_HASHING
+        if not few or ingest.phase is not Phase.OPEN or message.offset != stream.offset:
             return None
         ingest.lease.check()
         reaches_total = total and stream.offset + message.size >= total

@@ -138,6 +138,27 @@ class Reader:
                 yield position - start, piece
                 position = end
 
+    def read_at_once(self, digest: Digest, offset: int, size: int, most: int) -> memoryview | None:
+        """Returns all bytes of a read whose record and block are in memory.
+
+        None if there are no bytes, or more than `most`, or anything has to be waited for: then
+        call `read`. The other arguments are those of `read`.
+        """
+        record = self._records.cached(digest) if self._catalogue.shared else None
+        if record is None:
+            return None
+        start = max(offset, 0)
+        stop = record.size if size <= 0 else min(record.size, start + size)
+        index = start // BLOCK_SIZE
+        base = index * BLOCK_SIZE
+        if not start < stop <= min(start + most, base + BLOCK_SIZE):
+            return None
+        block = self._cache.cached(record, index)
+        if block is None:
+            return None
+        self._cache.read(record, start, stop)
+        return memoryview(block)[start - base : stop - base]
+
     async def _checked(self, tenant: str, record: Record, index: int) -> tuple[Record, bytes]:
         """Returns a block; if the bytes are damaged or gone, makes the caches forget the digest.
 

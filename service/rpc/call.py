@@ -29,6 +29,10 @@ class Call(Protocol):
         """Returns the seconds until the client's deadline; None if it has none."""
         ...
 
+    def takes(self, size: int) -> bool:
+        """Whether a message of so many bytes could be sent without waiting, as far as is known."""
+        ...
+
     async def announced(self) -> int | None:
         """Returns the bytes of the client's next message; None at the end of what it sends.
 

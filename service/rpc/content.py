@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 import structlog
@@ -37,7 +38,7 @@ from holdfast.service.process.metrics import Metrics
 from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import messages, wire
 from holdfast.service.rpc.call import Call
-from holdfast.service.rpc.outflow import Outflow
+from holdfast.service.rpc.outflow import LEAST, Outflow
 from holdfast.service.rpc.overload import Overload
 from holdfast.service.rpc.patience import bounded
 from holdfast.service.rpc.status_codes import status_of
@@ -87,7 +88,7 @@ class Content:
             "Update": self._unary("Update", pb.UpdateRequest, self.update, promises=True),
             "List": ServerStream(self.list),
             "Delete": self._unary("Delete", pb.DeleteContentRequest, self.delete),
-            "Read": ServerStream(self.read),
+            "Read": ServerStream(self.read, self.read_at_once),
             "Status": self._unary("Status", pb.StatusRequest, self.status),
             "ListStatuses": self._unary("ListStatuses", pb.ListStatusesRequest, self.list_statuses),
             "Write": Bidirectional(self.write),
@@ -208,6 +209,30 @@ class Content:
         except Exception as error:
             raise self._refusal("Read", error) from error
 
+    def read_at_once(self, raw: bytes | bytearray, call: Call) -> Sequence[Sequence[bytes]] | None:
+        """Answers a Read of a few bytes that are in memory, and that the client takes now.
+
+        None: `read` has to do it.
+        """
+        frontend = self._frontend
+        try:
+            request = messages.parsed(pb.ReadContentRequest, raw)
+            digest = Digest.parse(request.digest)
+        except InvalidArgument:
+            return None  # `read` reports it
+        piece = frontend.reader.read_at_once(digest, request.offset, request.size, LEAST)
+        if piece is None or not call.takes(len(piece) + wire.READ_HEAD):
+            return None
+        try:
+            with frontend.overload.admit("Read"), frontend.metrics.watch("Read"):
+                tenant = self._listener.tenant_of(call.metadata)
+                frontend.presence.mention(tenant)
+                frontend.metrics.bytes_read(len(piece))
+                with piece:
+                    return [(wire.read_response(0, piece),)]
+        except Exception as error:
+            raise self._refusal("Read", error) from error
+
     async def status(self, tenant: str, request: pb.StatusRequest, _: Call) -> pb.StatusResponse:
         """Returns the progress of one ingest."""
         ref = check_ref(request.ref)
@@ -246,6 +271,7 @@ class Content:
                         # its first message gets no status.
                         tenant = self._listener.tenant_of(call.metadata)
                         session = await self._begin(tenant, message)
+                        call.on_message = partial(self._answer_at_once, session)
                     reply = session.handle_at_once(message)
                     if reply is None:
                         reply = await self._handle(session, tenant, message)
@@ -265,6 +291,21 @@ class Content:
         finally:
             admission.handled()
             await self._close(session)
+
+    def _answer_at_once(self, session: Session, raw: bytes | bytearray) -> tuple[bytes] | None:
+        """Answers a message of a few bytes while `_next` waits for it; None: `write` has to.
+
+        Raises:
+            HoldfastError: as `Session.handle`.
+        """
+        if len(raw) > wire.FEW:
+            return None
+        message = wire.read_write_request(raw)
+        reply = session.answer_at_once(message)
+        if reply is None:
+            return None
+        self._frontend.metrics.bytes_written(message.size)
+        return (messages.write_response(reply).SerializeToString(),)
 
     async def _next(
         self, call: Call, admission: Admission, session: Session | None

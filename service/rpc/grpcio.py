@@ -61,6 +61,11 @@ class GrpcioCall:
         self.on_message: OnMessage | None = None
         self.time_remaining = context.time_remaining
 
+    def takes(self, size: int) -> bool:
+        """See `Call`: gRPC doesn't tell."""
+        del size
+        return False
+
     async def announced(self) -> int | None:
         """See `Call`: gRPC collects a whole message before it tells of it."""
         return UNTOLD

@@ -16,7 +16,8 @@ SIZE: Final = 32 * 2**20
 LARGEST: Final = 2**20
 """Largest Read message, in bytes."""
 LEAST: Final = 32 * 2**10
-"""Bytes of a message that a Read may always send: containerd asks for that much at once."""
+"""Bytes of a message that a Read may always send: containerd asks for that much at
+once. A Read of no more is answered without a task if its block is in memory."""
 SHARE: Final = 4
 """A message uses at most one part in this many of what is left, so that later ones get some."""
 

@@ -26,6 +26,10 @@ OFFSET: Final = 5 << 3
 DATA: Final = 6 << 3 | 2
 READ_OFFSET: Final = b"\x08"
 READ_DATA: Final = b"\x12"
+READ_HEAD: Final = 20
+"""Most bytes of a ReadContentResponse in addition to its piece: two tags, two varints."""
+FEW: Final = 64 * 2**10
+"""Bytes of a message beyond which it is never answered at once."""
 LONGEST: Final = 9
 """Longest varint of a number that isn't negative, in bytes."""
 MORE: Final = 0x80

@@ -48,10 +48,7 @@ async def test_a_long_answer_is_sent_in_turns() -> None:
 
 @pytest.mark.parametrize("size", [16_000, 60_000])
 async def test_the_answers_to_one_read_are_sent_in_turns(size: int) -> None:
-    """However many calls come at once, their answers never fill the kernel's buffer by themselves.
-
-    Else an honest client, which had no time to read yet, would be disconnected.
-    """
+    """However many calls come at once, no more than a turn of their answers is handed over."""
     talk = Talk({PATH: Unary(never, lambda *_: bytes(size))})  # type: ignore[arg-type]
     calls = range(1, 201, 2)
     talk.give(HELLO, WIDE, *map(call, calls))
