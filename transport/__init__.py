@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from holdfast.transport.call import Call, Certificate, Peer
-from holdfast.transport.counts import Counts
+from holdfast.transport.counts import Counts, Refusal
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
 from holdfast.transport.limits import Limits
 from holdfast.transport.outgoing import Buffer
@@ -26,6 +26,7 @@ __all__ = [
     "Limits",
     "Metadata",
     "Peer",
+    "Refusal",
     "Server",
     "ServerStream",
     "Status",

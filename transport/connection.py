@@ -8,7 +8,7 @@ from typing import Final
 
 from holdfast.transport import frames
 from holdfast.transport.call import Peer
-from holdfast.transport.counts import Counts
+from holdfast.transport.counts import Counts, Refusal
 from holdfast.transport.errors import ConnectionFailedError, ErrorCode, StreamFailedError
 from holdfast.transport.guard import Guard
 from holdfast.transport.header_decoding import TABLE_SIZE, HeaderListTooLongError
@@ -106,6 +106,7 @@ class Connection:
             return
         self.draining = True
         self._counts.goaways += 1
+        self._counts.drains += 1
         self._out.write(frames.goaway(frames.LAST_STREAM, ErrorCode.NO_ERROR))
         self._out.write(frames.frame(frames.PING, 0, 0, DRAIN))
 
@@ -219,15 +220,15 @@ class Connection:
             self._refuse_headers(number, end=end)
             return
         if number > self._accepts_up_to:
-            self._refuse(number, "draining")
+            self._refuse(number, Refusal.DRAINING)
         elif self._streams.busy >= self._limits.max_streams:
             self._guard.resets.spend(self._clock())
-            self._refuse(number, "streams")
+            self._refuse(number, Refusal.STREAMS)
         else:
             self._open(number, request, end=end)
 
     def _refuse_headers(self, number: int, *, end: bool) -> None:
-        self._counts.refused["headers"] += 1
+        self._counts.refused[Refusal.HEADERS] += 1
         most = self._limits.max_header_list
         text = f"the metadata is larger than {most} bytes"
         block = RESPONSE + trailers(Code.RESOURCE_EXHAUSTED, text, ())
@@ -236,8 +237,8 @@ class Connection:
             self._out.write(frames.rst_stream(number, ErrorCode.NO_ERROR))
         self._streams.remember(number, unknown=not end)
 
-    def _refuse(self, number: int, reason: str) -> None:
-        self._counts.refused[reason] += 1
+    def _refuse(self, number: int, refusal: Refusal) -> None:
+        self._counts.refused[refusal] += 1
         self._out.write(frames.rst_stream(number, ErrorCode.REFUSED_STREAM))
         self._streams.remember(number, unknown=True)
 
@@ -276,7 +277,7 @@ class Connection:
 
     def stream_failed(self, error: StreamFailedError) -> None:
         """Ends a stream whose frames are wrong."""
-        self._counts.refused["malformed"] += 1
+        self._counts.refused[Refusal.MALFORMED] += 1
         self._guard.resets.spend(self._clock())
         self._out.write(frames.rst_stream(error.stream, error.code))
         found = self._streams.open.get(error.stream)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from holdfast.transport.counts import Refusal
+
 
 class ErrorCode(IntEnum):
     """Error codes of RST_STREAM and GOAWAY (RFC 9113, section 7)."""
@@ -27,10 +29,11 @@ class ErrorCode(IntEnum):
 class ConnectionFailedError(Exception):
     """The whole connection must end with GOAWAY (RFC 9113, section 5.4.1)."""
 
-    def __init__(self, code: ErrorCode, reason: str) -> None:
+    def __init__(self, code: ErrorCode, reason: str, refusal: Refusal = Refusal.PROTOCOL) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.refusal = refusal
 
 
 class StreamFailedError(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from holdfast.transport.counts import Refusal
 from holdfast.transport.errors import ConnectionFailedError, ErrorCode
 from holdfast.transport.limits import Limits
 
@@ -19,17 +20,17 @@ UPDATES_PER_FRAME: Final = 4
 class Allowance:
     """A number of frames, renewed by time."""
 
-    __slots__ = ("_burst", "_left", "_name", "_rate", "_since")
+    __slots__ = ("_burst", "_left", "_rate", "_refusal", "_since")
 
-    def __init__(self, name: str, burst: int, rate: float) -> None:
+    def __init__(self, refusal: Refusal, burst: int, rate: float) -> None:
         """Begins full.
 
         Args:
-            name: what is counted, for the reason.
+            refusal: what is counted.
             burst: how many are allowed at once.
             rate: how many more each second.
         """
-        self._name = name
+        self._refusal = refusal
         self._burst = burst
         self._rate = rate
         self._left = float(burst)
@@ -45,7 +46,8 @@ class Allowance:
             self._left = min(self._burst, self._left + (now - self._since) * self._rate)
             self._since = now
             if self._left < 1:
-                raise ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, f"too many {self._name}")
+                reason = f"too many {self._refusal.replace('_', ' ')}"
+                raise ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, reason, self._refusal)
         elif self._left >= self._burst:
             self._since = now
         self._left -= 1
@@ -61,10 +63,10 @@ class Guard:
     __slots__ = ("pings", "resets", "settings", "useless")
 
     def __init__(self, limits: Limits) -> None:
-        self.resets = Allowance("resets", limits.resets, limits.resets_per_second)
-        self.pings = Allowance("pings", limits.pings, limits.pings_per_second)
-        self.settings = Allowance("settings", limits.settings, limits.settings_per_second)
-        self.useless = Allowance("useless frames", limits.useless, limits.useless_per_second)
+        self.resets = Allowance(Refusal.RESETS, limits.resets, limits.resets_per_second)
+        self.pings = Allowance(Refusal.PINGS, limits.pings, limits.pings_per_second)
+        self.settings = Allowance(Refusal.SETTINGS, limits.settings, limits.settings_per_second)
+        self.useless = Allowance(Refusal.USELESS_FRAMES, limits.useless, limits.useless_per_second)
 
     def sent(self, frames: int) -> None:
         """Allows what honest clients send because data was sent to them."""

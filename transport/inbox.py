@@ -10,7 +10,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from holdfast.transport.counts import Counts
+from holdfast.transport.counts import Counts, Refusal
 from holdfast.transport.status import Code, Status
 
 PREFIX: Final = Struct(">BI")
@@ -111,6 +111,7 @@ class Inbox:
                 f"messages compressed with {self._encoding!r} aren't accepted: send them plain",
             )
         if length > self.limit:
+            self._counts.refused[Refusal.MESSAGES] += 1
             raise Status(
                 Code.RESOURCE_EXHAUSTED,
                 f"a message of {length} bytes is larger than {self.limit}, the most",

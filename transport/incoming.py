@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from holdfast.transport import frames
+from holdfast.transport.counts import Refusal
 from holdfast.transport.errors import ConnectionFailedError, ErrorCode, StreamFailedError
 
 TURN: Final = 512
@@ -236,7 +237,8 @@ class FrameReader:
 
     def _continue(self, flags: int) -> None:
         if len(self._block) > self._block_limit:
-            raise failure("a header block is too long", ErrorCode.ENHANCE_YOUR_CALM)
+            reason = "a header block is too long"
+            raise ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, reason, Refusal.HEADER_BLOCKS)
         if flags & frames.END_HEADERS:
             stream, block = self._block_stream, self._block
             self._block_stream, self._block = 0, b""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from holdfast.transport.connection import Connection
+from holdfast.transport.counts import Refusal
 from holdfast.transport.errors import ConnectionFailedError, ErrorCode
 from holdfast.transport.limits import Limits
 
@@ -38,8 +39,8 @@ class Watched(Protocol):
     def fail(self, error: ConnectionFailedError) -> None:
         """Ends the connection; GOAWAY says why."""
 
-    def abort(self) -> None:
-        """Closes the connection without a word."""
+    def give_up(self, refusal: Refusal) -> None:
+        """Closes the connection without a word to a client that wouldn't read it."""
 
 
 class Lifetime:
@@ -105,7 +106,7 @@ class Lifetime:
         now = self._clock()
         reason = self._too_late(now)
         if reason is not None:
-            self._watched.fail(ConnectionFailedError(ErrorCode.NO_ERROR, reason))
+            self._watched.fail(ConnectionFailedError(ErrorCode.NO_ERROR, reason, Refusal.LATE))
             return
         self._keep_alive(now)
         self._drain(now)
@@ -126,7 +127,7 @@ class Lifetime:
             self._asked = None
         if self._asked is not None:
             if now > self._asked + limits.keepalive_timeout:
-                watched.abort()
+                watched.give_up(Refusal.SILENT)
         elif now > watched.heard + limits.keepalive:
             self._asked = now
             watched.connection.ask()
@@ -144,4 +145,4 @@ class Lifetime:
             if now >= self._drained + limits.round_trip:
                 connection.stop_accepting()
             if now > self._drained + limits.age_grace:
-                watched.abort()
+                watched.give_up(Refusal.LATE)

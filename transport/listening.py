@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from holdfast.tasks import begin
+from holdfast.transport.counts import Refusal
 from holdfast.transport.protocol import ServerProtocol, Shared
 from holdfast.transport.tls import TlsContext
 
@@ -57,7 +58,7 @@ class Listening:
                 client, _ = await loop.sock_accept(self._sock)
             except OSError as error:
                 if error.errno in EXHAUSTED:
-                    self._shared.counts.refused["descriptors"] += 1
+                    self._shared.counts.refused[Refusal.DESCRIPTORS] += 1
                 # Else it is an error of that client's connection. If one comes after another, the
                 # loop must serve others in between.
                 await asyncio.sleep(PAUSE if error.errno in EXHAUSTED else 0)
@@ -77,7 +78,7 @@ class Listening:
     def _admit(self, client: socket.socket) -> None:
         shared = self._shared
         if len(shared.connections) + self._handshakes >= shared.limits.max_connections:
-            shared.counts.refused["connections"] += 1
+            shared.counts.refused[Refusal.CONNECTIONS] += 1
             client.close()
             return
         self._handshakes += 1
@@ -98,7 +99,7 @@ class Listening:
                 ssl_handshake_timeout=None if self._tls is None else shared.limits.handshake,
             )
         except (OSError, EOFError):  # TLS's errors are of the operating system, too
-            shared.counts.refused["handshakes"] += 1
+            shared.counts.refused[Refusal.HANDSHAKES] += 1
             client.close()
 
     def _welcomed(self, welcome: asyncio.Task[None]) -> None:

@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from holdfast.transport import frames
 from holdfast.transport.connection import Connection
-from holdfast.transport.counts import Counts
+from holdfast.transport.counts import Counts, Refusal
 from holdfast.transport.errors import ConnectionFailedError, ErrorCode
 from holdfast.transport.guard import Guard
 from holdfast.transport.incoming import FrameReader
@@ -122,7 +122,7 @@ class ServerProtocol(asyncio.BufferedProtocol):
         shared.connections.add(self)
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() != PROTOCOL:
-            shared.counts.refused["handshakes"] += 1
+            shared.counts.refused[Refusal.HANDSHAKES] += 1
             self.abort()
         else:
             self.connection.greet()
@@ -179,7 +179,9 @@ class ServerProtocol(asyncio.BufferedProtocol):
             self.fail(error)
         except Exception as error:  # noqa: BLE001 -- one client's connection ends, not the server
             self._shared.unexpected("", error)
-            self.fail(ConnectionFailedError(ErrorCode.INTERNAL_ERROR, "internal error"))
+            self.fail(
+                ConnectionFailedError(ErrorCode.INTERNAL_ERROR, "internal error", Refusal.FAILED)
+            )
         finally:
             out.corked = False
         out.flush()
@@ -221,7 +223,7 @@ class ServerProtocol(asyncio.BufferedProtocol):
         if self._over:
             return
         self._over = True
-        self._shared.counts.refused[error.code.name.lower()] += 1
+        self._shared.counts.refused[error.refusal] += 1
         self._shared.counts.goaways += 1
         self.connection.lost()
         self._out.write(frames.goaway(self.connection.last, error.code, error.reason))
@@ -241,9 +243,13 @@ class ServerProtocol(asyncio.BufferedProtocol):
         self._out.flush()
         self._shared.loop.call_later(self._shared.limits.farewell, self._transport.close)
 
-    def _client_does_not_read(self) -> None:
-        self._shared.counts.refused["unread"] += 1
+    def give_up(self, refusal: Refusal) -> None:
+        """Closes the connection without a word to a client that wouldn't read it."""
+        self._shared.counts.refused[refusal] += 1
         self.abort()
+
+    def _client_does_not_read(self) -> None:
+        self.give_up(Refusal.UNREAD)
 
     def abort(self) -> None:
         """Closes the connection without a word."""

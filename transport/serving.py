@@ -9,7 +9,7 @@ from typing import Final
 
 from holdfast.tasks import begin
 from holdfast.transport.call import Call, Peer
-from holdfast.transport.counts import Counts
+from holdfast.transport.counts import Counts, Refusal
 from holdfast.transport.errors import ErrorCode
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
 from holdfast.transport.header_encoding import trailers
@@ -117,6 +117,7 @@ class Serving:
             Status: too many.
         """
         if self._waiting + size > self._limits.max_waiting_requests:
+            self._counts.refused[Refusal.REQUESTS] += 1
             raise Status(
                 Code.RESOURCE_EXHAUSTED, "too many large requests are being received: try again"
             )

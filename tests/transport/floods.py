@@ -11,6 +11,8 @@ from itertools import count
 
 from h2.errors import ErrorCodes
 
+from holdfast.transport.counts import Refusal
+
 from .bytes_service import SERVICE
 from .raw_client import (
     ACK,
@@ -44,6 +46,8 @@ class Flood:
     name: str
     parts: Callable[[], Iterator[bytes]]
     """What is sent, without end."""
+    refusal: Refusal = Refusal.USELESS_FRAMES
+    """What the server counts it as."""
     code: ErrorCodes = CALM
 
     def __str__(self) -> str:
@@ -108,18 +112,27 @@ def _same(part: bytes) -> Callable[[], Iterator[bytes]]:
 
 
 FLOODS = [
-    Flood("rapid reset", _rapid_reset),
-    Flood("resets by the server", _reset_by_server),
-    Flood("calls that are left", _calls_that_are_left),
+    Flood("rapid reset", _rapid_reset, Refusal.RESETS),
+    Flood("resets by the server", _reset_by_server, Refusal.RESETS),
+    Flood("calls that are left", _calls_that_are_left, Refusal.RESETS),
     Flood("empty CONTINUATION", lambda: _continuations(b"")),
-    Flood("CONTINUATION", lambda: _continuations(block([("x-more", "v" * 100)]))),
-    Flood("SETTINGS", _same(settings())),
-    Flood("SETTINGS that move windows", _same(settings((INITIAL_WINDOW_SIZE, 1)))),
+    Flood(
+        "CONTINUATION",
+        lambda: _continuations(block([("x-more", "v" * 100)])),
+        Refusal.HEADER_BLOCKS,
+    ),
+    Flood("SETTINGS", _same(settings()), Refusal.SETTINGS),
+    Flood(
+        "SETTINGS that move windows",
+        _same(settings((INITIAL_WINDOW_SIZE, 1))),
+        Refusal.SETTINGS,
+    ),
     Flood(
         "SETTINGS that move the table",
         _same(settings((HEADER_TABLE_SIZE, 0), (HEADER_TABLE_SIZE, 4096))),
+        Refusal.SETTINGS,
     ),
-    Flood("PING", _same(frame(Kind.PING, payload=bytes(8)))),
+    Flood("PING", _same(frame(Kind.PING, payload=bytes(8))), Refusal.PINGS),
     Flood("PING acknowledgements", _same(frame(Kind.PING, ACK, payload=bytes(8)))),
     Flood("SETTINGS acknowledgements", _same(frame(Kind.SETTINGS, ACK))),
     Flood("PRIORITY", _same(frame(Kind.PRIORITY, 0, 1, b"\0\0\0\3\0"))),
@@ -130,5 +143,5 @@ FLOODS = [
     Flood("RST_STREAM of one stream", _resets_of_one),
     Flood("WINDOW_UPDATE of the connection", lambda: _updates(0)),
     Flood("WINDOW_UPDATE of a stream", lambda: _updates(1)),
-    Flood("malformed requests", _malformed),
+    Flood("malformed requests", _malformed, Refusal.RESETS),
 ]

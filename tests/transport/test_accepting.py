@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from holdfast.transport.counts import Counts
+from holdfast.transport.counts import Counts, Refusal
 from holdfast.transport.limits import Limits
 from holdfast.transport.listening import EXHAUSTED, Listening
 
@@ -39,5 +39,5 @@ async def test_errors_one_after_another(number: int) -> None:
     for _ in range(ROUNDS):
         await asyncio.sleep(0)
     assert 1 <= attempts <= ROUNDS
-    assert counts.refused["descriptors"] == (number in EXHAUSTED)
+    assert counts.refused[Refusal.DESCRIPTORS] == (number in EXHAUSTED)
     listening.close()

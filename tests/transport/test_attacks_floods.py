@@ -67,6 +67,7 @@ async def test_a_flood_is_ended(flood: Flood) -> None:
             goaway = await attack(client, flood.parts())
         assert goaway is not None
         assert goaway.code == flood.code
+        assert local.server.counts.refused[flood.refusal] == 1
         await eventually(lambda: answered[0] > before)
         await eventually(lambda: local.server.counts.connections == 1)
         await eventually(lambda: local.service.waiting == 0)

@@ -6,6 +6,7 @@ import hpack
 import pytest
 from h2.errors import ErrorCodes
 
+from holdfast.transport.counts import Refusal
 from tests.service.fleet import eventually
 
 from .floods import DEAF, ECHO
@@ -68,6 +69,7 @@ async def test_a_list_that_is_too_long() -> None:
         status, fields = await client.status(1)
         assert status == RESOURCE_EXHAUSTED
         assert "16384 bytes" in fields["grpc-message"]
+        assert local.server.counts.refused == {Refusal.HEADERS: 1}
         await echoes(client, 3, encoder)
         await echoes(client, 5, encoder)
 
@@ -136,6 +138,7 @@ async def test_a_stream_that_depends_on_itself() -> None:
             frame(Kind.CONTINUATION, END_HEADERS, 1, fields[9:]),
         )
         assert (await client.expect(Kind.RST_STREAM, 1)).code == ErrorCodes.PROTOCOL_ERROR
+        assert local.server.counts.refused == {Refusal.MALFORMED: 1}
         await eventually(lambda: local.server.counts.streams == 0)
         await is_served(local)
         assert local.server.counts.streams == 0

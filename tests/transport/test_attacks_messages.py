@@ -7,6 +7,7 @@ import asyncio
 import grpc
 import pytest
 
+from holdfast.transport.counts import Refusal
 from holdfast.transport.limits import Limits
 from tests.service.fleet import eventually
 
@@ -35,6 +36,7 @@ async def test_a_message_is_refused_by_its_first_bytes(path: str) -> None:
             status, fields = await client.status(1)
         assert status == RESOURCE_EXHAUSTED
         assert str(limits.max_message) in fields["grpc-message"]
+        assert local.server.counts.refused == {Refusal.MESSAGES: 1}
         await client.send(call(3, path, b"shorter"))
         assert await client.answer(3) == message(b"shorter")
 
@@ -64,6 +66,7 @@ async def test_many_long_requests_are_only_announced() -> None:
                 await client.send(headers(stream, request_fields(ECHO)), data(stream, lie))
             refused = [await client.status(stream) for stream in streams[4:]]
         assert {status for status, _ in refused} == {RESOURCE_EXHAUSTED}
+        assert local.server.counts.refused == {Refusal.REQUESTS: len(refused)}
         await is_served(local)
 
 

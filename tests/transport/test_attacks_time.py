@@ -8,6 +8,7 @@ from itertools import islice
 
 import pytest
 
+from holdfast.transport.counts import Refusal
 from holdfast.transport.limits import Limits
 from tests.service.fleet import eventually
 
@@ -118,6 +119,7 @@ async def test_a_client_that_is_gone() -> None:
         await client.send(call(1, SLEEP, b"gone"))
         await client.expect(Kind.PING)
         await client.ended()
+        assert local.server.counts.refused == {Refusal.SILENT: 1}
         await eventually(lambda: local.service.ended == [b"gone"])
         assert local.service.waiting == 1
         alive.cancel()
@@ -128,6 +130,7 @@ async def test_settings_that_are_never_acknowledged() -> None:
     async with serving(Limits(settings_timeout=SHORT)) as local, connected(local.port) as client:
         await client.send(PREFACE, settings())
         await client.ended()
+        assert local.server.counts.refused == {Refusal.LATE: 1}
         await is_served(local)
 
 
@@ -139,3 +142,5 @@ async def test_a_forgotten_connection() -> None:
         assert goaway is not None
         assert goaway.code == 0
         await eventually(lambda: local.server.counts.connections == 0)
+        assert local.server.counts.drains == local.server.counts.goaways == 1
+        assert not local.server.counts.refused

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from holdfast.transport import Call, Limits, Unary
+from holdfast.transport import Call, Limits, Refusal, Unary
 from holdfast.transport.frames import PREFACE, SETTINGS, frame
 from tests.transport.serving import PATH, Running, serving, until
 
@@ -60,7 +60,7 @@ async def test_connections_are_bounded() -> None:
         first = await connected(running)
         await until(lambda: running.server.counts.connections == 1)
         second = await connected(running)
-        await until(lambda: running.server.counts.refused["connections"] == 1)
+        await until(lambda: running.server.counts.refused[Refusal.CONNECTIONS] == 1)
         first.close()
         await until(lambda: running.server.counts.connections == 0)
         third = await connected(running)

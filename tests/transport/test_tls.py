@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from holdfast.transport import Call, TlsContext, Unary
+from holdfast.transport import Call, Refusal, TlsContext, Unary
 from tests.servers.certificate import self_signed
 from tests.transport.serving import PATH, Running, content, serving, unary_call
 
@@ -80,7 +80,7 @@ async def test_a_client_that_does_not_speak_http2_is_closed(
         with suppress(ConnectionError, ssl.SSLError):  # some are refused in the handshake
             received = await answer(running.port, b"GET / HTTP/1.1\r\n\r\n", client)
         assert received == b""
-        assert running.server.counts.refused["handshakes"] == 1
+        assert running.server.counts.refused[Refusal.HANDSHAKES] == 1
 
 
 async def test_plain_text_on_a_tls_port_ends(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ async def test_plain_text_on_a_tls_port_ends(tmp_path: Path) -> None:
         assert b"SETTINGS" not in received
         async with secure_channel(running, tmp_path) as channel:
             assert await unary_call(channel)(b"well") == b"well"
-        assert running.server.counts.refused["handshakes"] == 1
+        assert running.server.counts.refused[Refusal.HANDSHAKES] == 1
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ async def test_what_is_not_http2_ends_on_a_plain_port(data: bytes) -> None:
     async with serving({}) as running:
         received = await answer(running.port, data)
     assert received.endswith(b"this isn't HTTP/2")
-    assert running.server.counts.refused["protocol_error"] == 1
+    assert running.server.counts.refused[Refusal.PROTOCOL] == 1

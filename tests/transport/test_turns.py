@@ -6,7 +6,15 @@ import asyncio
 
 import pytest
 
-from holdfast.transport import Bidirectional, Call, Limits, ServerStream, Unary, frames
+from holdfast.transport import (
+    Bidirectional,
+    Call,
+    Limits,
+    Refusal,
+    ServerStream,
+    Unary,
+    frames,
+)
 from holdfast.transport.outgoing import SLICE, TURN
 from tests.transport.serving import PATH, until
 from tests.transport.wire import HELLO, WIDE, Frame, Talk, call
@@ -155,7 +163,7 @@ async def test_a_client_that_never_reads_is_disconnected() -> None:
             break
     assert talk.wire.closed
     assert len(talk.wire.sent) < 20_000
-    assert talk.counts.refused["unread"] == 1
+    assert talk.counts.refused[Refusal.UNREAD] == 1
     talk.end()
 
 
