@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
+from holdfast.service.process.transport_figures import TransportFigures
+from holdfast.transport.counts import Counts
+
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 
 
@@ -93,9 +96,18 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._transport: TransportFigures | None = None
+
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Adds a gauge; `value` is called at each scrape."""
         Gauge(name, text, registry=self.registry).set_function(value)
+
+    def transport(self, counts: Counts) -> None:
+        """Adds a server of our own transport; its counts are read at each scrape."""
+        if self._transport is None:
+            self._transport = TransportFigures()
+            self.registry.register(self._transport)
+        self._transport.add(counts)
 
     def backend(self, name: str, up: Callable[[], bool]) -> None:
         """Adds the gauge of a backend; `up` says at each scrape whether it is known to answer."""

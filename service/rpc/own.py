@@ -8,16 +8,24 @@ import random
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import structlog
 
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError, because
 from holdfast.service.listeners import Listener
+from holdfast.service.process.metrics import Metrics
+from holdfast.service.rpc.overload import Overload
 from holdfast.transport.handlers import Handler
+from holdfast.transport.limits import Limits
 from holdfast.transport.server import Server
 
 log = structlog.get_logger(__name__)
+
+BESIDE: Final = 1_000
+"""Streams of one connection beyond all RPCs that a frontend admits: health checks, calls that are
+about to be refused, and handlers that are still cleaning up."""
 
 
 class OwnServer:
@@ -38,14 +46,33 @@ class OwnServer:
             Path(self._path).unlink(missing_ok=True)
 
 
-async def serve(listener: Listener, handlers: Mapping[str, Handler]) -> tuple[OwnServer, int]:
+def limits_of(overload: Overload) -> Limits:
+    """Returns what clients may cost.
+
+    A single connection may carry all that a frontend admits, because containerd has only one: at a
+    limit below that, a client would wait where it should be refused, with everything that it does.
+    """
+    admitted = sum(gate.limit for gate in overload.gates.values())
+    return Limits(max_streams=admitted + BESIDE)
+
+
+async def serve(
+    listener: Listener, handlers: Mapping[str, Handler], limits: Limits, metrics: Metrics
+) -> tuple[OwnServer, int]:
     """Begins to serve; returns the server, and its TCP port, or 0 for a unix socket.
+
+    Args:
+        listener: where.
+        handlers: by path.
+        limits: what clients may cost.
+        metrics: shows what the server counts.
 
     Raises:
         ConfigurationError: the address can't be bound.
     """
     sockets = await asyncio.to_thread(_bound, listener)  # a name is looked up
-    server = Server(handlers, clock=uptime, spread=random.uniform, unexpected=_unexpected)
+    server = Server(handlers, limits, clock=uptime, spread=random.uniform, unexpected=_unexpected)
+    metrics.transport(server.counts)
     for bound in sockets:
         await server.listen(bound)
     port = 0 if listener.scheme == "unix" else int(sockets[0].getsockname()[1])

@@ -71,7 +71,8 @@ class Servers:
         self, listener: Listener, handlers: Mapping[str, Handler]
     ) -> tuple[Server, int]:
         if self._transport == "own":
-            return await own.serve(listener, handlers)
+            limits = own.limits_of(self._frontend.overload)
+            return await own.serve(listener, handlers, limits, self._frontend.metrics)
         return await grpcio.serve(listener, handlers)
 
     async def ready(self) -> None:
@@ -79,14 +80,18 @@ class Servers:
         self._health.serve()
 
     async def drain(self, grace: float) -> None:
-        """Refuses new streams, gives running ones `grace` seconds, then ends them."""
-        self._frontend.sessions.draining = True
+        """Accepts no new streams, gives running ones `grace` seconds, then ends them."""
+        sessions = self._frontend.sessions
+        # Our own transport serves all that it has accepted. It refuses the rest so that gRPC's
+        # clients retry it elsewhere; a stream that is refused here would fail.
+        sessions.draining = self._transport != "own"
         self._health.end()
         stops = [begin(server.stop(grace)) for server in self._servers]
         if stops:
             _, late = await asyncio.wait(stops, timeout=grace + STOP_PATIENCE)
             if not await end(late, attempts=1) or late:
                 log.warning("gRPC servers still running; they are left behind", servers=len(late))
+        sessions.draining = True
 
 
 def free_socket(listener: Listener) -> None:

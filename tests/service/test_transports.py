@@ -114,6 +114,20 @@ async def test_a_client_that_leaves(frontend: Frontend, tenant: str, fill: Fill)
     assert (await frontend.tenant(tenant).write("ref").send(pb.STAT)).offset == 3 * MIB
 
 
+async def test_a_stream_that_was_accepted_is_served(folder_fleet: Fleet, tenant: str) -> None:
+    """On our own transport a stream that begins just before a drain is served to its end."""
+    frontend = await folder_fleet.frontend(transport="own")
+    stream = frontend.tenant(tenant).write("ref")
+    await eventually(lambda: frontend.counted("holdfast_transport_streams") == 1)
+    drain = asyncio.ensure_future(frontend.servers.drain(60.0))
+    await eventually(lambda: frontend.counted("holdfast_transport_drained_total") == 1)
+    await stream.send(pb.STAT)
+    assert (await stream.send(pb.COMMIT, data=b"hello")).digest == sha256(b"hello")
+    assert await stream.ended()
+    await drain
+    assert frontend.running.frontend.sessions.draining
+
+
 async def test_health_of_all(frontend: Frontend) -> None:
     """Health lists the statuses of all services, and those who watch learn of a drain."""
     stub = health_pb2_grpc.HealthStub(frontend.channel)
