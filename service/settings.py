@@ -102,9 +102,9 @@ class Settings(BaseSettings):
         description="URLs at which the frontend listens, separated by spaces or commas.",
     )
     transport: Transport = Field(
-        default="grpcio",
+        default="own",
         description="What carries the RPCs: Holdfast's own gRPC server, or grpcio's, to compare "
-        "and to go back.",
+        "and to go back. 0.2 removes grpcio's.",
     )
     http: str = Field(
         default="",

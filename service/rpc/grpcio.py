@@ -1,4 +1,4 @@
-"""The handlers on grpcio's server: `HOLDFAST_TRANSPORT=grpcio`, to compare and to go back.
+"""The handlers on grpcio's server, to compare and to go back: `HOLDFAST_TRANSPORT=grpcio`.
 
 The handlers, the limits and the errors are those of our own transport. What differs is what
 grpcio does itself: docs/transport.md.

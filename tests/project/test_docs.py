@@ -21,6 +21,7 @@ from holdfast.digests import Digest
 from holdfast.storage import keys as store_keys
 from holdfast.storage.holds import Hold
 from holdfast.storage.records import Record
+from holdfast.transport.counts import Refusal
 from tests.project import pages
 from tests.project.repository import ROOT
 
@@ -169,6 +170,13 @@ def test_metrics() -> None:
     table = pages.first_cells(pages.text("docs/operations.md"), "Metrics")
     documented = {cell.removesuffix("_total") for cell in table if cell.startswith("holdfast_")}
     assert documented == exposed
+
+
+def test_refusals_of_the_transport() -> None:
+    """The table of refusals has each kind that the transport counts, and no other."""
+    rows = pages.table(pages.text("docs/transport.md"), "Metrics")[1:]
+    kinds = [kind for row in rows for kind in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(kinds) == sorted(Refusal)
 
 
 def texts() -> Iterator[str]:
