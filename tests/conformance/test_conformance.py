@@ -23,16 +23,26 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=["own", "grpcio"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
 def frontends(
-    backend: str, request: pytest.FixtureRequest, tmp_path: Path, redis_url: str, unique: str
+    backend: str,
+    transport: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    redis_url: str,
+    unique: str,
 ) -> Iterator[list[Served]]:
     if backend == "folder":
         settings: dict[str, object] = {"data_dir": tmp_path / "data"}
     else:
         server: S3Server = request.getfixturevalue(backend)
         settings = on_s3(server, unique)
-    with two_frontends(tmp_path, redis_url, settings) as both:
+    with two_frontends(tmp_path, redis_url, {**settings, "transport": transport}) as both:
         yield both
 
 
@@ -49,6 +59,7 @@ def test_conformance(
     suite: str,
     frontends: list[Served],
     backend: str,
+    transport: str,
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -68,6 +79,6 @@ def test_conformance(
     assert not failed, f"{len(failed)} of {len(ended)} Go tests\n" + "\n".join(failed)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     assert {"TestSuiteDirect/Writer", "TestSuiteMetadata/CrossNamespaceShare"} <= set(passed)
-    record_property(*count_of(backend, len(passed)))
+    record_property(*count_of(f"{backend}, {transport}", len(passed)))
     for frontend in frontends:
         assert [event for event in frontend.events() if event["level"] == "error"] == []

@@ -12,6 +12,7 @@ from tests.nodes.programs import GENERATIONS, programs
 from tests.nodes.site import Site, site
 from tests.servers.registry import Registry, registry_server
 from tests.service.conftest import Fill, fill
+from tests.service.transports import TRANSPORTS
 
 __all__ = ["fill"]
 
@@ -23,14 +24,14 @@ def registry() -> Iterator[Registry]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def pair() -> Iterator[Site]:
+@pytest.fixture(scope="session", params=TRANSPORTS)
+def pair(request: pytest.FixtureRequest) -> Iterator[Site]:
     """A node with each containerd, each on a frontend of its own, all on one store.
 
     Tests take namespaces of their own, and leave both nodes running.
     """
     found = [programs(generation) for generation in GENERATIONS]
-    with site() as made:
+    with site(transport=request.param) as made:
         for each in found:
             made.frontend(each)
         made.start()
