@@ -46,7 +46,7 @@ def sequential(peers: Peers, rounds: int) -> list[Measured]:
             "empty": lambda: loads.read(empty, "sha256:any").ran,
         },
     )
-    target = Target("cold read of 256 MiB, one stream", "boto3, 8 ranges, straight", "MiB/s", 0.8)
+    target = Target("cold read of 256 MiB, one stream", "boto3, 8 ranges, straight", "MiB/s", 0.6)
     return with_limit(target, "boto3", "empty", EMPTY, runs)
 
 
@@ -87,8 +87,8 @@ def unpacking(peers: Peers, rounds: int) -> list[Measured]:
         },
     )
     runs["cold"] = colds[-rounds:]
-    as_hot = Target("unpacking, cold", "the same, hot", "Reads/s", 0.6)
-    as_theirs = Target("unpacking, hot", CONTAINERD, "Reads/s", 0.65)
+    as_hot = Target("unpacking, cold", "the same, hot", "Reads/s", 0.8)
+    as_theirs = Target("unpacking, hot", CONTAINERD, "Reads/s", 1.0)
     return [
         *compare("cold", {"holdfast": as_hot}, runs),
         *with_limit(as_theirs, "containerd", "empty", EMPTY, runs),
@@ -108,7 +108,7 @@ def infos(peers: Peers, rounds: int) -> list[Measured]:
     by_ghz = interleave(rounds, {name: _ghz(at, digest) for name, at in servers.items()})
     by_client = interleave(rounds, {name: _client(at, digest) for name, at in servers.items()})
     name, other = "Info, hot, 64 at once", "Info, hot, 64 at once, the Go client"
-    beside_empty = Target(name, EMPTY, "calls/s", 0.5)
+    beside_empty = Target(name, EMPTY, "calls/s", 1.5)
     beside_containerd = Target(name, CONTAINERD, "calls/s", 0.4)
     possible = Target(name, CONTAINERD, "calls/s", ours=EMPTY)
     return [

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench.compare import fairness, reading, scaling, writing
+from bench.compare import fairness, reading, scaling, transports, writing
 from bench.compare.pairs import Measured
 from bench.compare.peers import Peers
 from bench.compare.report import Begun, Pair, Report
@@ -28,6 +28,7 @@ PAIRS: Mapping[str, Callable[[Peers, int], list[Measured]]] = {
     "unpack": reading.unpacking,
     "info": reading.infos,
     "fairness": fairness.fairness,
+    "transports": transports.transports,
     "two-frontends": scaling.two_frontends,
 }
 
