@@ -13,6 +13,9 @@ from holdfast.transport.call import Certificate, Peer
 CREDENTIALS: Final = Struct("3i")
 """Linux's `struct ucred`: process, user, group."""
 
+MAPPED: Final = "::ffff:"
+"""How IPv4's addresses begin on a socket of both families (RFC 4291, section 2.5.5.2)."""
+
 
 def peer_of(transport: asyncio.BaseTransport) -> Peer:
     """Returns the client of a connection."""
@@ -27,6 +30,8 @@ def _address(name: object) -> str:
     match name:
         case (str() as host, int() as port):
             return f"ipv4:{host}:{port}"
+        case (str() as host, int() as port, _, _) if host.startswith(MAPPED):
+            return f"ipv4:{host.removeprefix(MAPPED)}:{port}"
         case (str() as host, int() as port, _, _):
             return f"ipv6:[{host}]:{port}"
         case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import random
 import socket
@@ -116,6 +117,20 @@ def _unix(listener: Listener) -> socket.socket:
 
 
 def _tcp(host: str, port: int) -> list[socket.socket]:
+    if _unspecified(host) and socket.has_dualstack_ipv6():
+        # Both families, whichever was written: a pod has addresses of one, or of both.
+        return [socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)]
+    return _on_each(host, port)
+
+
+def _unspecified(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:  # a name
+        return False
+
+
+def _on_each(host: str, port: int) -> list[socket.socket]:
     bound: list[socket.socket] = []
     try:
         for family, _, _, _, address in socket.getaddrinfo(

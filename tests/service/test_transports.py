@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,38 @@ async def test_a_unix_socket(frontend: Frontend, tenant: str, tmp_path: Path) ->
     assert await frontend.tenant(tenant).read(sha256(b"hello")) == b"hello"
     with pytest.raises(ConfigurationError, match="another server"):
         await frontend.servers.listen(listener)
+
+
+async def test_a_socket_has_one_server_after_another(
+    folder_fleet: Fleet, frontend: Frontend, tenant: str, tmp_path: Path
+) -> None:
+    """A frontend may take over the socket of one that drains, which leaves it alone at its end."""
+    path = tmp_path / "socket"
+    listener = parse(f"unix://{path}?tenant={tenant}")
+    await frontend.servers.listen(listener)
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        stream = Tenant(content_pb2_grpc.ContentStub(channel), ()).write("ref")
+        await stream.send(pb.STAT)
+        drain = asyncio.ensure_future(frontend.servers.drain(60.0))
+        await eventually(lambda: not path.exists())
+        following = await folder_fleet.frontend()
+        await following.servers.listen(listener)
+        assert (await stream.send(pb.COMMIT, data=b"hello")).digest == sha256(b"hello")
+        assert await stream.ended()
+    await drain
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        client = Tenant(content_pb2_grpc.ContentStub(channel), ())
+        assert await client.read(sha256(b"hello")) == b"hello"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+async def test_all_addresses(frontend: Frontend, tenant: str, host: str) -> None:
+    """A listener on all addresses serves those of both families, where there are two."""
+    port = await frontend.servers.listen(parse(f"tcp://{host}:0?tenant={tenant}&insecure=1"))
+    for address in ["127.0.0.1", "[::1]"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]:
+        async with grpc.aio.insecure_channel(f"{address}:{port}") as channel:
+            client = Tenant(content_pb2_grpc.ContentStub(channel), ())
+            assert await client.list() == []
 
 
 async def test_a_port_that_is_taken(frontend: Frontend) -> None:

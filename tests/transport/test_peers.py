@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
+import pytest
+
 from holdfast.transport import Call, Peer, Unary
+from holdfast.transport.peers import peer_of
 from tests.transport.serving import PATH, serving, unary_call
 
 
@@ -33,3 +37,16 @@ async def test_a_tcp_client_is_known_by_its_address() -> None:
     assert peer.address.startswith("ipv4:127.0.0.1:")
     assert peer.credentials is None
     assert peer.certificate is None
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        (("127.0.0.1", 5), "ipv4:127.0.0.1:5"),
+        (("::ffff:127.0.0.1", 5, 0, 0), "ipv4:127.0.0.1:5"),
+        (("fe80::1", 5, 0, 0), "ipv6:[fe80::1]:5"),
+    ],
+)
+async def test_an_address_has_one_form(name: tuple[object, ...], address: str) -> None:
+    """A client over IPv4 looks the same whether or not its listener serves IPv6, too."""
+    assert peer_of(asyncio.BaseTransport({"peername": name})).address == address
