@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench import (
+    idle_connections,
     idle_streams,
     large_blob,
     load,
     many_holds,
+    restarts,
     scarce_buffers,
     transport_floods,
     versions,
@@ -91,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     pairs.set_defaults(run=_compare)
 
     _looks_inside(parts)
+    _about_connections(parts)
 
     idle = parts.add_parser("idle-streams", help="what open and silent write streams cost")
     idle.add_argument("--streams", type=int, default=idle_streams.STREAMS, help="how many")
@@ -99,13 +102,6 @@ def _parser() -> argparse.ArgumentParser:
 
     scarce = parts.add_parser("scarce-buffers", help="writers whose parts don't fit the buffers")
     scarce.set_defaults(run=lambda _: scarce_buffers.run())
-
-    floods = parts.add_parser("transport-floods", help="calls beside floods and idle connections")
-    floods.add_argument("--seconds", type=float, default=transport_floods.SECONDS, help="of each")
-    floods.add_argument(
-        "--connections", type=int, default=transport_floods.CONNECTIONS, help="idle ones"
-    )
-    floods.set_defaults(run=lambda chosen: transport_floods.run(chosen.seconds, chosen.connections))
 
     many = parts.add_parser("many-holds", help="List of a tenant with very many holds")
     many.add_argument("--holds", type=int, default=many_holds.HOLDS, help="how many")
@@ -118,6 +114,31 @@ def _parser() -> argparse.ArgumentParser:
     rpcs.add_argument("--tenant", default="bench", help="sent in x-holdfast-tenant")
     rpcs.set_defaults(run=lambda chosen: load.run(chosen.profiles, chosen.address, chosen.tenant))
     return parser
+
+
+def _about_connections(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The parts that look at the transport."""
+    floods = parts.add_parser("transport-floods", help="calls beside floods and idle connections")
+    floods.add_argument("--seconds", type=float, default=transport_floods.SECONDS, help="of each")
+    floods.add_argument(
+        "--connections", type=int, default=transport_floods.CONNECTIONS, help="idle ones"
+    )
+    floods.set_defaults(run=lambda chosen: transport_floods.run(chosen.seconds, chosen.connections))
+
+    quiet = parts.add_parser("idle-connections", help="what connections that do nothing cost")
+    quiet.add_argument("--connections", type=int, default=idle_connections.CONNECTIONS)
+    quiet.add_argument("--seconds", type=float, default=idle_connections.SECONDS, help="idle")
+    quiet.add_argument("--transport", choices=("own", "grpcio"), default="own")
+    quiet.set_defaults(
+        run=lambda chosen: idle_connections.run(
+            chosen.connections, chosen.seconds, chosen.transport
+        )
+    )
+
+    rolling = parts.add_parser("restarts", help="rolling restarts under load; no call may fail")
+    rolling.add_argument("--rounds", type=int, default=restarts.ROUNDS, help="of all frontends")
+    rolling.add_argument("--transport", choices=("own", "grpcio"), default="own")
+    rolling.set_defaults(run=lambda chosen: restarts.run(chosen.rounds, chosen.transport))
 
 
 def _looks_inside(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -33,6 +33,8 @@ class Load:
     p99: float
     codes: dict[str, int]
     cpu: Mapping[str, Cpu] = field(default_factory=dict)
+    errors: Mapping[str, int] = field(default_factory=dict)
+    """Texts of the errors that calls ended with, and how often."""
 
     @property
     def answered(self) -> bool:
@@ -123,4 +125,5 @@ def ghz(name: str, address: str, filled: Mapping[str, str], **changes: object) -
         p99=latencies.get(99, 0.0),
         codes=dict(found["statusCodeDistribution"]),
         cpu=found["cpu"],
+        errors=dict(found.get("errorDistribution") or {}),
     )

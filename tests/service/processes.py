@@ -93,9 +93,14 @@ class Served:
 
     def counted(self, name: str) -> float:
         """A figure from its metrics."""
+        figure = self.figure(name)
+        assert figure is not None, name
+        return figure
+
+    def figure(self, name: str) -> float | None:
+        """The same, or None if there is none yet; `name` is a pattern."""
         found = re.search(rf"^{name} (\S+)$", self.http("/metrics")[1], re.MULTILINE)
-        assert found, name
-        return float(found[1])
+        return float(found[1]) if found else None
 
     def child(self) -> int:
         """The process id of its one child."""

@@ -66,21 +66,19 @@ class Rolling:
         log = self._folder / f"frontend-{index}-{next(self._starts)}.log"
         return self._stacks[index].enter_context(serving(log, listen=listen, **self._settings))
 
-    def replace(self, index: int, clients: int) -> None:
+    def replace(self, index: int, clients_are_back: Callable[[Served], bool]) -> None:
         """Ends a frontend as SIGTERM does, starts another one, and waits for its clients.
 
         Args:
             index: which.
-            clients: how many connections the new one must have until the next may be replaced.
+            clients_are_back: whether clients use the new one, so that the next may be replaced.
         """
         old = self.served[index]
         assert old.terminate() == 0
         assert [event for event in old.events() if event["level"] == "error"] == []
         self._stacks[index].pop_all().close()
         new = self.served[index] = self._start(index)
-        wait_until(
-            lambda: new.counted("holdfast_transport_connections") >= clients, "clients that return"
-        )
+        wait_until(lambda: clients_are_back(new), "clients that come back")
 
 
 class Load:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conformance.stage import on_s3
 from tests.servers.s3 import S3Server
-from tests.service.processes import connected
+from tests.service.processes import Served, connected
 from tests.service.rolling import READ, Load, Rolling
 
 FRONTENDS = 3
@@ -19,6 +19,11 @@ CALLERS = 10
 """Of each client and each of the RPCs."""
 UNTIL_NEXT = 400
 """Calls between two restarts."""
+
+
+def have_connected(served: Served) -> bool:
+    """Whether each client has a connection to a frontend."""
+    return served.counted("holdfast_transport_connections") >= CLIENTS
 
 
 @pytest.mark.minio
@@ -42,7 +47,7 @@ async def test_rolling_restarts(
         load = Load(rolling.ports, tenant, clients=CLIENTS, callers=CALLERS)
         for index in list(range(FRONTENDS)) * rounds:
             await load.more(UNTIL_NEXT)
-            await asyncio.to_thread(rolling.replace, index, CLIENTS)
+            await asyncio.to_thread(rolling.replace, index, have_connected)
         await load.end()
     assert {kind for kind, _, _ in load.codes} == {"Info", "Read", "Write"}
     assert load.failures == {}
