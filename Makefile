@@ -64,6 +64,10 @@ test: $(READY) ## All tests but the slow ones; skips what this machine can't run
 test-long: $(READY) ## All tests, the slow ones too.
 	$(WITH_PATH) $(RUN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
+.PHONY: test-grpcio
+test-grpcio: $(READY) ## The service's tests on grpcio's server, which 0.2 removes.
+	TEST_TRANSPORT=grpcio $(WITH_PATH) $(RUN)/python -m pytest -m 'not slow' $(PYTEST_ARGS) tests/service
+
 .PHONY: ci
 ci: ## All that must pass before a change lands, on a clone of the last commit.
 	rm -rf $(CLONE) && git clone --quiet . $(CLONE)
