@@ -39,5 +39,5 @@ class Arrivals:
             Unavailable: Redis can't be reached.
         """
         async with translated():
-            # EXISTS won't do: in a cluster redis-py sends it without our turns and retries.
+            # EXISTS won't do: in a cluster redis-py sends it without its retries.
             return await self._client.get(arrived(digest)) is not None

@@ -12,11 +12,12 @@ from typing import Final
 
 from holdfast.coordination.changes import Checkpoint, Progress, SavedTail, Sealed
 from holdfast.coordination.client import Client
-from holdfast.coordination.connection import Subscription, translated
+from holdfast.coordination.connection import translated
 from holdfast.coordination.ingest import Done, Dropped, Ingest, Opened, StoredPart, Turn
 from holdfast.coordination.keys import LOST, TENANTS, Keys
 from holdfast.coordination.leases import Lease, lost
 from holdfast.coordination.scripts import Scripts, pairs, text
+from holdfast.coordination.subscription import Subscription
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable, shorten
 

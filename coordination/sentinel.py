@@ -1,9 +1,8 @@
 """The master that sentinels name, looked up anew for each connection.
 
-redis-py's own client of a sentinel fails if all connections are in use, and when the
-master changes, it closes connections that others have just acquired. Here each
-connection asks the sentinels for the master's address, and closes itself once its
-server turns out to be a replica; the pool is redis-py's ordinary pool that waits.
+When the master changes, redis-py's own client of a sentinel closes connections that others
+have just acquired. Here each connection asks the sentinels for the master's address, and is
+given up once its server turns out to be a replica.
 """
 
 from __future__ import annotations
@@ -13,12 +12,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from redis import exceptions as redis_errors
-from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
+from redis.asyncio import Connection, ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from holdfast import keepalive
+from holdfast.coordination.line import Bounds
+from holdfast.coordination.single import SharedClient
 from holdfast.tasks import begin, wait_for_end
 
 SENTINEL_TIMEOUT: Final = 0.3
@@ -58,22 +59,12 @@ class _MasterConnection(Connection):
         self.host, self.port = await self._watchers.master()
         await super()._connect()  # type: ignore[no-untyped-call]
 
-    async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- redis-py's own
-        try:
-            return await super().read_response(*args, **options)
-        except redis_errors.ResponseError as error:
-            # Redis 6.2 quotes the code of an error that a command in a script returned.
-            if isinstance(error, redis_errors.ReadOnlyError) or "-READONLY " in str(error):
-                await self.disconnect()
-                raise redis_errors.ConnectionError("the master has become a replica") from error
-            raise
-
 
 class _MasterTlsConnection(_MasterConnection, SSLConnection):
     """The same over TLS."""
 
 
-class _Master(Redis):
+class _Master(SharedClient):
     """A client of the master; closing it closes the connections to the sentinels too."""
 
     watchers: _Watchers
@@ -83,16 +74,30 @@ class _Master(Redis):
         await self.watchers.aclose()
 
 
+def _demoted(error: Exception) -> bool:
+    """Whether an error says that the server isn't the master any more."""
+    # Redis 6.2 quotes the code of an error that a command in a script returned.
+    return isinstance(error, redis_errors.ReadOnlyError) or "-READONLY " in str(error)
+
+
 def master(
-    hosts: Sequence[tuple[str, int]], service: str, tls: bool, options: dict[str, Any]
-) -> Redis:
+    hosts: Sequence[tuple[str, int]],
+    service: str,
+    tls: bool,
+    options: dict[str, Any],
+    *,
+    bounds: Bounds,
+    name: str,
+) -> SharedClient:
     """A client of the master of a service.
 
     Args:
         hosts: the sentinels.
         service: the sentinels' name for the master.
         tls: whether sentinels and servers speak TLS.
-        options: of the pool and of the connections to the master.
+        options: of the connections to the master.
+        bounds: of each of them.
+        name: by which CLIENT LIST shows them.
     """
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         list(hosts),
@@ -108,12 +113,11 @@ def master(
         },
     )
     watchers = _Watchers(sentinel, service)
-    pool = BlockingConnectionPool(
+    pool = ConnectionPool(
         connection_class=_MasterTlsConnection if tls else _MasterConnection,
         watchers=watchers,
         **options,
     )
-    client = _Master(connection_pool=pool)
-    client.auto_close_connection_pool = True
+    client = _Master(pool, bounds, name, _demoted)
     client.watchers = watchers
     return client

@@ -19,7 +19,7 @@ from holdfast.backend import Backend
 from holdfast.clocks import uptime
 from holdfast.coordination.arrivals import Arrivals
 from holdfast.coordination.client import Client
-from holdfast.coordination.connection import close_client, open_client
+from holdfast.coordination.connection import NAME, close_client, open_client
 from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.scripts import Scripts
@@ -105,7 +105,7 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
         ConfigurationError: the Redis URL is malformed.
     """
     async with AsyncExitStack() as stack:
-        redis = open_client(redis_url)
+        redis = open_client(redis_url, name=f"{NAME}/{owner()}")
         stack.push_async_callback(close_client, redis)
         workers = Workers(settings.threads, HASH_THREADS, settings.call_deadline)
         stack.push_async_callback(workers.close, THREADS_GRACE)

@@ -8,15 +8,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
 
 from holdfast.clocks import uptime
 from holdfast.coordination.client import Client
-from holdfast.coordination.connection import close_client, open_client
+from holdfast.coordination.connection import NAME, close_client, open_client
 from holdfast.coordination.leases import MARGIN, Leases
 from holdfast.coordination.releases import Releases
 from holdfast.coordination.scripts import Scripts
-from holdfast.service.core import Core, open_core
+from holdfast.service.core import Core, open_core, owner
 from holdfast.service.holdings.presence import Presence
 from holdfast.service.ingest.budget import BufferBudget
 from holdfast.service.ingest.intake import SIZE, Intake
@@ -38,9 +37,6 @@ from holdfast.service.settings import Settings
 from holdfast.storage.keys import uuid7
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import new_nonce
-
-LEASE_POOL: Final = 8
-"""Connections for renewals alone, so that a lease never waits behind bulk work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,8 @@ async def run_frontend(
     """
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(open_core(settings, store, redis_url))
-        renewals = open_client(redis_url, pool_size=LEASE_POOL)
+        # A connection of their own, so that no renewal waits behind bulk work.
+        renewals = open_client(redis_url, name=f"{NAME}/{owner()}")
         stack.push_async_callback(close_client, renewals)
         refs, path = _refs(settings, core, renewals), _write_path(settings, core)
         cache = await _block_cache(stack, settings, core)

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from redis import exceptions as redis_errors
 from holdfast import deadlines, keepalive
 from holdfast.backend import IN_A_ROW, SILENT, Backend, Change
 from holdfast.coordination.connection import (
+    BOUNDS,
     DEADLINE,
-    POOL_SIZE,
     close_client,
     open_client,
     translate,
@@ -40,6 +41,8 @@ from tests.servers.redis_topologies import Cluster, port_of
 
 HANG = 30.0
 """Seconds after which something hangs for good; what is promised is far less."""
+MANY = 128
+"""Requests at once."""
 
 
 async def for_ever(act: Callable[[], Awaitable[object]]) -> None:
@@ -57,18 +60,22 @@ def test_the_promise() -> None:
 # -- names of failures
 
 
-async def test_a_full_pool_names_itself(versions: RedisServer) -> None:
-    """Where all connections are in use for too long, that is said, and not that Redis is away."""
-    client: Any = open_client(versions.url, pool_size=1)
-    taken = await client.connection_pool.get_connection()
+async def test_a_full_line_names_itself(versions: RedisServer) -> None:
+    """If too many requests wait for a reply, the error names that bound, and not Redis."""
+    client: Any = open_client(versions.url, replace(BOUNDS, requests=2))
+    await client.ping()
+    versions.signal(signal.SIGSTOP)
+    waiting = [asyncio.create_task(client.ping()) for _ in range(2)]
+    await asyncio.sleep(0)
     try:
-        with pytest.raises(Unavailable, match="that this frontend may make at once") as refused:
+        with pytest.raises(Unavailable, match=r"queue for Redis is full .2 requests") as refused:
             async with translated():
                 await client.ping()
         assert "reached" not in str(refused.value)
     finally:
-        await client.connection_pool.release(taken)
-        await close_client(client)
+        versions.signal(signal.SIGCONT)
+    assert await asyncio.gather(*waiting) == [True, True]
+    await close_client(client)
 
 
 def _binaries() -> dict[str, str]:
@@ -252,7 +259,7 @@ async def all_fail(one: Frontend, *, subscribe: bool = True) -> None:
         one.cache.look_up(one.tenant, DIGEST),
         change(),
         probe(one.client),
-        *(one.ingests.find(one.tenant, f"ref{number}") for number in range(2 * POOL_SIZE)),
+        *(one.ingests.find(one.tenant, f"ref{number}") for number in range(MANY)),
     ]
     if subscribe:
         calls.append(one.ingests.watch_lost())
@@ -311,15 +318,15 @@ async def warm(one: Frontend) -> None:
     """Fills the pool with connections, and Redis with values to tell apart."""
     await one.open("ref", "before", "a")
     await asyncio.gather(
-        *(one.client.set(f"{one.keys.index}{number}", number) for number in range(2 * POOL_SIZE))
+        *(one.client.set(f"{one.keys.index}{number}", number) for number in range(MANY))
     )
 
 
 async def in_step(one: Frontend) -> None:
     """Every reply belongs to its request."""
-    keys = [f"{one.keys.index}{number}" for number in range(2 * POOL_SIZE)]
+    keys = [f"{one.keys.index}{number}" for number in range(MANY)]
     replies = await asyncio.gather(*map(one.client.get, keys))
-    assert [int(reply) for reply in replies] == list(range(2 * POOL_SIZE))
+    assert [int(reply) for reply in replies] == list(range(MANY))
     assert (await one.find("ref")).data_key == "a"
 
 
@@ -357,8 +364,7 @@ async def test_given_up_in_mid_request(own_redis: RedisServer) -> None:
         await warm(one)
         own_redis.signal(signal.SIGSTOP)
         tasks = [
-            asyncio.create_task(one.ingests.find("a", f"ref{number}"))
-            for number in range(2 * POOL_SIZE)
+            asyncio.create_task(one.ingests.find("a", f"ref{number}")) for number in range(MANY)
         ]
         await asyncio.sleep(0)
         for task in tasks:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from redis.crc import key_slot
 
 from holdfast.coordination.client import Client
-from holdfast.coordination.connection import POOL_SIZE, close_client, open_client, translated
+from holdfast.coordination.connection import BOUNDS, close_client, open_client, translated
 from holdfast.coordination.ingest import Done
 from holdfast.coordination.keys import TENANTS, Keys
 from holdfast.coordination.probe import probe
@@ -19,7 +20,7 @@ from tests.coordination.fleet import DIGEST, NOW, SPILLED, Frontend, frontend
 from tests.servers.redis_topologies import Cluster, Watched, admin
 
 QUEUE = 8
-"""Requests that are always under way to a master that hangs, four for each turn."""
+"""Callers that ask a master that hangs for ever, four for each request that may wait."""
 
 
 def test_one_slot_per_tenant() -> None:
@@ -42,6 +43,19 @@ async def test_a_slot_that_moves(cluster: Cluster, unique: str) -> None:
         lease, _ = await one.open("ref", "n", "a")
         await one.checkpoint(lease, "a", 1, 8)
         assert (await one.find("ref")).offset == 8
+
+
+async def test_a_slot_that_is_moving(cluster: Cluster, unique: str) -> None:
+    """While a slot is moving, what isn't there any more is asked for where it goes."""
+    async with frontend(cluster.url, unique) as one:
+        names = [f"{{{unique}}}{number}" for number in range(50)]
+        await one.client.get(names[0])
+        with cluster.moving_slot(key_slot(unique.encode())):
+            # The source has none of them, and the target accepts them only after ASKING.
+            await asyncio.gather(*(one.client.set(name, name, px=60_000) for name in names))
+            found = await asyncio.gather(*(one.client.get(name) for name in names))
+            assert [value.decode() for value in found] == names
+            await asyncio.gather(*(one.client.delete(name) for name in names))
 
 
 async def test_tenants_of_all_nodes(cluster: Cluster, unique: str) -> None:
@@ -68,7 +82,7 @@ async def test_the_probe_of_a_cluster(cluster: Cluster, unique: str) -> None:
 
 async def test_a_master_that_hangs(cluster: Cluster, unique: str) -> None:
     """Requests to other masters don't wait behind those to one that gives no answer."""
-    client: Any = open_client(cluster.url, pool_size=2)
+    client: Any = open_client(cluster.url, replace(BOUNDS, requests=2))
     names = [Keys(f"{unique}-{number}").index for number in range(50)]
     await client.get(names[0])
     hanging = names[0]
@@ -84,6 +98,7 @@ async def test_a_master_that_hangs(cluster: Cluster, unique: str) -> None:
                 waiting.set()
             with suppress(Exception):
                 await client.get(hanging)
+            await asyncio.sleep(0)  # a full line refuses at once
 
     server.signal(signal.SIGSTOP)
     tasks = [asyncio.create_task(ask(number)) for number in range(QUEUE)]
@@ -109,8 +124,8 @@ async def _answers(client: Client, key: str) -> bool:
 
 
 async def test_many_at_once(one: Frontend) -> None:
-    """More requests at once than there are connections wait for their turn."""
-    refs = [f"ref{number}" for number in range(4 * POOL_SIZE)]
+    """Each of many requests at once gets its own reply."""
+    refs = [f"ref{number}" for number in range(256)]
     opened = await asyncio.gather(*(one.open(ref, ref, ref) for ref in refs))
     assert [ingest.data_key for _, ingest in opened] == refs
     found = await asyncio.gather(*(one.ingests.find(one.tenant, ref) for ref in refs))

@@ -19,7 +19,6 @@ from holdfast.coordination.keys import Keys
 from holdfast.coordination.leases import MARGIN, TTL, Lease, Leases
 from holdfast.coordination.scripts import Scripts
 from holdfast.protos import content_pb2 as pb
-from holdfast.service.frontend import LEASE_POOL
 from tests.coordination.fleet import NOW, Clock
 from tests.faults.flows.flow import LABELS, push
 from tests.faults.grounds import RedisWire, renewals_of
@@ -88,7 +87,7 @@ async def desk(redis_url: str, tenant: str, strike: Strike) -> AsyncIterator[Des
         return kind if kind == strike.point.kind else ""
 
     async with redis_proxy(port_of(redis_url), plan, struck_ones) as proxy:
-        struck = open_client(f"redis://127.0.0.1:{proxy.port}/0", LEASE_POOL)
+        struck = open_client(f"redis://127.0.0.1:{proxy.port}/0")
         try:
             ingests = Ingests(direct, Scripts(direct), "me")
             yield Desk(tenant, clock, Leases(Scripts(struck), clock), plan, ingests)

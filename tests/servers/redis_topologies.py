@@ -61,6 +61,20 @@ class Cluster:
         for node in order:
             admin(self.ports[node]).execute_command("CLUSTER SETSLOT", slot, "NODE", target)
 
+    @contextmanager
+    def moving_slot(self, slot: int) -> Iterator[None]:
+        """Lets an empty slot be on its way to another node, so that clients get ASK."""
+        owner = next(n for n, port in enumerate(self.ports) if slot in _slots(port, self))
+        ends = (owner, "MIGRATING", (owner + 1) % NODES), ((owner + 1) % NODES, "IMPORTING", owner)
+        try:
+            for node, way, other in reversed(ends):
+                name = admin(self.ports[other]).execute_command("CLUSTER MYID").decode()
+                admin(self.ports[node]).execute_command("CLUSTER SETSLOT", slot, way, name)
+            yield
+        finally:
+            for node, _, _ in ends:
+                admin(self.ports[node]).execute_command("CLUSTER SETSLOT", slot, "STABLE")
+
 
 def _slots(port: int, cluster: Cluster) -> range:
     share = SLOTS // NODES + 1

@@ -109,8 +109,7 @@ class Ground:
             "background tasks": len(frontend.background),
             "streams": len(frontend.sessions),
             "leases": frontend.sessions._refs.leases.kept,
-            # One of them is subscribed to lost leases for as long as the frontend runs.
-            "connections": max(0, len(redis.connection_pool._in_use_connections) - 1),
+            "requests to Redis": len(redis.calls) + len(redis.walks),
             "refused streams": frontend.overload._answered,
         }
         for gate in frontend.overload.gates.values():
