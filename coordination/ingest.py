@@ -53,6 +53,7 @@ class Ingest:
         frozen: the commit that is being carried out, "" if none.
         sealed: the object is complete, but no commit of it has succeeded.
         parts: the parts that are stored, in order.
+        nonce: of the lease of the stream that is writing it, "" if none or not asked for.
     """
 
     ref: str
@@ -76,6 +77,7 @@ class Ingest:
     frozen: str = ""
     sealed: bool = False
     parts: tuple[StoredPart, ...] = ()
+    nonce: str = ""
 
     @classmethod
     def decode(cls, ref: str, stored: Mapping[str, str], parts: Sequence[str] = ()) -> Ingest:

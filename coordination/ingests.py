@@ -339,8 +339,8 @@ class Ingests:
         names = [name for ref in refs for name in (keys.ingest(ref), keys.lease(ref))]
         replies = await self._scripts.run("find", names, [])
         return [
-            _leased(Ingest.decode(ref, pairs(stored)), bool(leased))
-            for ref, stored, leased in zip(refs, replies[::2], replies[1::2], strict=True)
+            _written_by(text(nonce), Ingest.decode(ref, pairs(stored)))
+            for ref, stored, nonce in zip(refs, replies[::2], replies[1::2], strict=True)
             if stored
         ]
 
@@ -377,8 +377,11 @@ def _turn(reply: bytes | int) -> Turn | None:
     return None if isinstance(reply, int) else Turn(text(reply))
 
 
-def _leased(ingest: Ingest, leased: bool) -> Ingest:
-    """The ingest, without bytes that a writer received but didn't make durable before it ended."""
-    if leased or ingest.live == ingest.offset:
-        return ingest
+def _written_by(nonce: str, ingest: Ingest) -> Ingest:
+    """The ingest as the stream with that lease writes it.
+
+    If there is none, it is without bytes that its last writer received but didn't make durable.
+    """
+    if nonce or ingest.live == ingest.offset:
+        return replace(ingest, nonce=nonce)
     return replace(ingest, live=ingest.offset)

@@ -106,8 +106,8 @@ class Releases:
             log.info("leases not released; they will expire", leases=len(self))
 
     async def _retry(self, owed: Owed) -> None:
-        del self._owed[owed.nonce]
-        if self._clock() >= owed.until:
+        # At the end of the process, `finish` may retry concurrently with `keep`.
+        if not self._owed.pop(owed.nonce, None) or self._clock() >= owed.until:
             return
         released = False
         try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from holdfast.coordination.changes import Progress
+from holdfast.coordination.ingest import Ingest
 from holdfast.service.ingest.open_ingest import OpenIngest
 from holdfast.service.ingest.phases import Phase
 
@@ -30,6 +32,23 @@ class ProgressReport:
         """Records that bytes were received."""
         self._ingest.updated_at_ns = self._ingest.path.now_ns()
         self.due = self._wrote = True
+
+    def latest(self, ingest: Ingest) -> Ingest:
+        """An ingest as Redis has just had it, with the progress that wasn't reported yet.
+
+        See `Session.latest`.
+        """
+        own = self._ingest
+        lease, stream, declared = own.lease, own.stream, own.declared
+        if lease.lost or (ingest.nonce, ingest.data_key) != (lease.nonce, stream.data_key):
+            return ingest
+        return replace(
+            ingest,
+            live=stream.offset,
+            total=declared.total,
+            expected=str(declared.expected) if declared.expected else "",
+            updated_at_ns=own.updated_at_ns,
+        )
 
     async def send(self) -> None:
         """Reports the ingest's progress if that is due. An ingest that has ended reports nothing.

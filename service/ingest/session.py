@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import structlog
 
+from holdfast.coordination.ingest import Ingest
 from holdfast.coordination.leases import Guard, Lease
 from holdfast.digests import Digest
 from holdfast.errors import (
@@ -93,6 +94,18 @@ class Session:
     def untold(self) -> bool:
         """Whether it has progress that wasn't reported to other frontends yet."""
         return self._progress.due
+
+    def latest(self, ingest: Ingest) -> Ingest:
+        """The ingest with what this stream has received, declared and answered so far.
+
+        Redis decides whose the ref is: only if it has just named this stream's lease and data key
+        is memory newer. If the ref was aborted elsewhere or is another stream's, if this stream
+        has ended or is just beginning anew, the ingest remains as Redis had it.
+
+        Args:
+            ingest: as Redis has just had it, with the nonce of its lease.
+        """
+        return self._progress.latest(ingest)
 
     async def open(self) -> None:
         """Acquires the ref; if it has a frozen commit, that is carried out first.

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from holdfast.coordination.ingest import Ingest
 from holdfast.coordination.ingests import LostNonces
 from holdfast.errors import HoldfastError, Unavailable, because
 from holdfast.service.holdings.catalogue import Catalogue
@@ -22,7 +23,8 @@ from holdfast.service.process.background import Background
 log = structlog.get_logger(__name__)
 
 PROGRESS_INTERVAL: Final = 0.15
-"""Seconds between two publications of writers' progress: Status is at most 250 ms old."""
+"""Seconds between two publications of writers' progress: Status through other frontends is at most
+250 ms old."""
 PROGRESS_BATCH: Final = 32
 """Streams whose progress is published at once."""
 LOST_POLL: Final = 5.0
@@ -85,6 +87,16 @@ class Sessions:
         self._open.add(session)
         self._writing[tenant, ref] = session
         return session
+
+    def latest(self, tenant: str, ingest: Ingest) -> Ingest:
+        """An ingest as a stream of this frontend has written it, if one is writing it.
+
+        Args:
+            tenant: whose ref it is.
+            ingest: as Redis has just had it, with the nonce of its lease.
+        """
+        session = self._writing.get((tenant, ingest.ref))
+        return session.latest(ingest) if session else ingest
 
     def close(self, session: Session) -> asyncio.Task[None]:
         """Begins to end a stream, which makes durable what it received.

@@ -239,6 +239,7 @@ class Content:
         ingest = await self._frontend.ingests.find(tenant, ref)
         if ingest is None:
             raise NotFound(f"ref {shorten(ref)} not found: nothing is being written under it")
+        ingest = self._frontend.sessions.latest(tenant, ingest)
         return pb.StatusResponse(status=messages.status(ingest.status(ingest.live)))
 
     async def list_statuses(
@@ -246,7 +247,9 @@ class Content:
     ) -> pb.ListStatusesResponse:
         """Returns the progress of the tenant's ingests."""
         matches = Filter.parse(request.filters).matches_status
-        return await statuses(self._frontend.ingests.each(tenant), matches)
+        sessions, batches = self._frontend.sessions, self._frontend.ingests.each(tenant)
+        latest = ([sessions.latest(tenant, one) for one in batch] async for batch in batches)
+        return await statuses(latest, matches)
 
     async def abort(self, tenant: str, request: pb.AbortRequest, _: Call) -> Empty:
         """Drops an ingest."""

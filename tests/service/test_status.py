@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from grpc import StatusCode
 
+from holdfast.coordination.connection import close_client, open_client
+from holdfast.coordination.keys import Keys
 from holdfast.protos import content_pb2 as pb
 from tests.service.conftest import Fill
-from tests.service.fleet import Fleet, eventually, refused, sha256
+from tests.service.fleet import Fleet, Frontend, Tenant, eventually, refused, sha256
 
 MIB = 2**20
 
@@ -27,6 +32,89 @@ async def test_live_status(fleet: Fleet, fill: Fill, tenant: str) -> None:
     assert (status.ref, status.total, status.expected) == ("ref", 3 * MIB, sha256(b"x"))
     assert status.started_at == opened.started_at
     assert status.updated_at.ToNanoseconds() >= opened.updated_at.ToNanoseconds()
+
+
+async def statuses_of(client: Tenant, ref: str) -> list[pb.Status]:
+    """A ref's status, by each RPC that reports it."""
+    return [await client.status(ref), *await client.statuses(f"ref=={ref}")]
+
+
+@pytest.mark.parametrize("size", [240, 5000, 700_000])
+async def test_status_is_exact(folder_fleet: Fleet, fill: Fill, tenant: str, size: int) -> None:
+    """The frontend that is written to reports each WRITE that it has answered, at once."""
+    client = (await folder_fleet.frontend()).tenant(tenant)
+    stream, body = client.write("ref"), fill(size)
+    await stream.send(pb.STAT)
+    for number in range(1, 101):
+        written = await stream.send(pb.WRITE, offset=(number - 1) * size, data=body)
+        for status in await statuses_of(client, "ref"):
+            assert (status.offset, status.updated_at) == (number * size, written.updated_at)
+            assert status.started_at == written.started_at
+
+
+async def test_declarations_are_exact(folder_fleet: Fleet, tenant: str) -> None:
+    """What a client has declared is reported at once, and so is a restart at 0."""
+    client = (await folder_fleet.frontend()).tenant(tenant)
+    stream, digest = client.write("ref"), sha256(b"abc")
+    for total in range(10, 30):
+        await stream.send(pb.STAT, total=total, expected=digest)
+        for status in await statuses_of(client, "ref"):
+            assert (status.total, status.expected) == (total, digest)
+        await stream.send(pb.WRITE, offset=0, data=bytes(total))
+        assert [status.offset for status in await statuses_of(client, "ref")] == [total] * 2
+
+
+@pytest.fixture
+async def deaf(folder_fleet: Fleet) -> Frontend:
+    """A frontend that doesn't hear of leases that are revoked elsewhere."""
+    frontend = await folder_fleet.frontend()
+    loops: list[Any] = list(frontend.running.loops)
+    (listening,) = [loop for loop in loops if loop.get_coro().__name__ == "watch_lost"]
+    listening.cancel()
+    await asyncio.wait([listening])
+    return frontend
+
+
+async def test_a_ref_that_moved(folder_fleet: Fleet, deaf: Frontend, tenant: str) -> None:
+    """A frontend that doesn't know yet that its stream lost a ref reports what the new one does."""
+    here, there = deaf.tenant(tenant), (await folder_fleet.frontend()).tenant(tenant)
+    await here.write("ref").send(pb.WRITE, data=b"seven b")
+    await there.abort("ref")
+    assert await here.statuses() == []
+    await refused(StatusCode.NOT_FOUND, here.status("ref"))
+    await there.write("ref").send(pb.WRITE, data=b"new")
+
+    async def told() -> bool:
+        offsets = {status.offset for status in await statuses_of(here, "ref")}
+        assert offsets <= {0, len("new")}
+        return offsets == {len("new")}
+
+    await eventually(told)
+    (session,) = deaf.running.frontend.sessions.streams()
+    assert not session.lease.lost
+
+
+async def test_a_lease_that_redis_lost(folder_fleet: Fleet, deaf: Frontend, tenant: str) -> None:
+    """Without a lease in Redis nobody counts as writing, and only durable bytes are reported."""
+    client = deaf.tenant(tenant)
+    await client.write("ref").send(pb.WRITE, data=b"seven b")
+    redis = open_client(folder_fleet.redis_url)
+    await redis.delete(Keys(tenant).lease("ref"))
+    await close_client(redis)
+    assert [status.offset for status in await statuses_of(client, "ref")] == [0, 0]
+
+
+async def test_a_lease_that_has_passed(folder_fleet: Fleet, tenant: str) -> None:
+    """A stream that has lost its lease by its own clock is no longer asked."""
+    frontend = await folder_fleet.frontend()
+    client = frontend.tenant(tenant)
+    await client.write("ref").send(pb.WRITE, data=b"seven b")
+    (session,) = frontend.running.frontend.sessions.streams()
+    found = await frontend.running.frontend.ingests.find(tenant, "ref")
+    assert found
+    assert session.latest(found).live == len("seven b")
+    session.lease.deadline = session.lease.clock()
+    assert session.latest(found) is found
 
 
 @pytest.mark.parametrize("size", [1000, 9 * MIB])
