@@ -21,6 +21,20 @@ def arrived(digest: Digest) -> str:
     return f"holdfast:arrived:{digest}"
 
 
+FLIGHTS: Final = "holdfast:{flights}"
+"""Sorted set: the digests that are being written, by when their flights lapse (ms)."""
+
+
+def flight(digest: Digest) -> str:
+    """Hash with a TTL: who is furthest with writing a digest, and how far."""
+    return f"{FLIGHTS}:{digest}"
+
+
+def flight_waiting(digest: Digest) -> str:
+    """Sorted set with a TTL: tenants that were told to wait for a digest, by when (ms)."""
+    return f"{FLIGHTS}:{digest}:waiting"
+
+
 def known(store: str) -> str:
     """String: the name under which a store knows this Redis."""
     return f"holdfast:store:{store}"

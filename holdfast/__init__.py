@@ -19,6 +19,7 @@ from holdfast.digests import Digest
 from holdfast.errors import (
     Aborted,
     AlreadyExists,
+    BeingWritten,
     ConfigurationError,
     DataLoss,
     FailedPrecondition,
@@ -33,7 +34,7 @@ from holdfast.errors import (
     Unavailable,
     UnsupportedFormat,
 )
-from holdfast.values import Info, Labels, Status
+from holdfast.values import Flight, Info, Labels, Status
 
 if TYPE_CHECKING:
     from holdfast.client import (
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Aborted",
     "AlreadyExists",
+    "BeingWritten",
     "Blob",
     "BytesGone",
     "ClientOptions",
@@ -61,6 +63,7 @@ __all__ = [
     "DataLoss",
     "Digest",
     "FailedPrecondition",
+    "Flight",
     "HoldfastError",
     "Info",
     "InvalidArgument",

@@ -8,7 +8,8 @@
     ├── FailedPrecondition      the state forbids it: size or digest mismatch, …
     ├── Aborted                 the ingest was lost; start over
     ├── Unavailable             try again later: locked ref, backend down, draining
-    │   └── OutcomeUnknown      a request may or may not have taken effect
+    │   ├── OutcomeUnknown      a request may or may not have taken effect
+    │   └── BeingWritten        another tenant writes these bytes: wait, and adopt them
     ├── ResourceExhausted       full, over quota, too large
     │   └── Overloaded          too much is under way at this frontend; try again soon
     ├── DataLoss                stored bytes don't match their sums
@@ -29,6 +30,8 @@ MAX_MESSAGE = 1024
 PUSHBACK = "grpc-retry-pushback-ms"
 """The trailer that says after how many ms to retry.
 Source: gRPC's proposal A6, client retries."""
+FLIGHT = "holdfast-flight"
+"""The trailer of `BeingWritten`: leader, offset and total, separated by spaces."""
 _SILENT = {
     "BrokenPipeError": "the connection was closed",
     "CancelledError": "it was cancelled",
@@ -76,6 +79,31 @@ class Unavailable(HoldfastError):  # noqa: N818
 
 class OutcomeUnknown(Unavailable):
     """A request was sent and no reply arrived: it may have taken effect."""
+
+
+class BeingWritten(Unavailable):
+    """Another tenant is writing these bytes: they needn't be sent if one waits for them."""
+
+    def __init__(
+        self, message: str = "", leader: str = "", offset: int = 0, total: int = 0
+    ) -> None:
+        """Tells a writer to wait.
+
+        Args:
+            message: the text.
+            leader: the tenant that is furthest.
+            offset: how far it is, in bytes.
+            total: of how many bytes; 0 if unknown.
+        """
+        super().__init__(message)
+        self.leader = leader
+        self.offset = offset
+        self.total = total
+
+    @property
+    def percent(self) -> int:
+        """How far the leader is, in percent; 0 if that is unknown."""
+        return min(100, 100 * self.offset // self.total) if self.total else 0
 
 
 class ResourceExhausted(HoldfastError):  # noqa: N818

@@ -99,6 +99,27 @@ class Status:
         return _moment(self.updated_at_ns)
 
 
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A digest that is being written, and for which other tenants may wait.
+
+    Attributes:
+        digest: of the blob.
+        leader: the tenant that is furthest.
+        offset: how far it is, in bytes.
+        total: of how many bytes; 0 if unknown.
+        waiting: how many tenants wait for it.
+        waiters: some of these tenants.
+    """
+
+    digest: Digest
+    leader: str
+    offset: int
+    total: int
+    waiting: int
+    waiters: tuple[str, ...]
+
+
 def check_ref(ref: str) -> str:
     """Returns `ref` if it can name an ingest.
 

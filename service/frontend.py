@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from holdfast.clocks import uptime
 from holdfast.coordination.client import Client
 from holdfast.coordination.connection import NAME, close_client, open_client
+from holdfast.coordination.flights import Flights
 from holdfast.coordination.leases import MARGIN, Leases
 from holdfast.coordination.releases import Releases
 from holdfast.coordination.scripts import Scripts
 from holdfast.service.core import Core, open_core, owner
 from holdfast.service.holdings.presence import Presence
 from holdfast.service.ingest.budget import BufferBudget
+from holdfast.service.ingest.flights import FlightGate
 from holdfast.service.ingest.intake import SIZE, Intake
 from holdfast.service.ingest.refs import Refs
 from holdfast.service.ingest.sessions import Sessions
@@ -69,6 +71,7 @@ async def run_frontend(
         refs, path = _refs(settings, core, renewals), _write_path(settings, core)
         cache = await _block_cache(stack, settings, core)
         sessions = Sessions(refs, path, core.commits, core.catalogue, core.background)
+        flights = _flights(settings, core)
         intake, outflow = Intake(SIZE, uptime), Outflow()
         _gauges(core, path, sessions, cache, intake)
         core.metrics.gauge(
@@ -83,6 +86,7 @@ async def run_frontend(
             ingests=core.ingests,
             commits=core.commits,
             sessions=sessions,
+            flights=flights,
             presence=Presence(core.store.tenants.touch, core.store.tenants.missed, core.background),
             intake=intake,
             outflow=outflow,
@@ -91,7 +95,9 @@ async def run_frontend(
             metrics=metrics,
             call_deadline=settings.call_deadline,
         )
+        reporting = [loop_of("reporting flights", flights.keep())] if flights else []
         loops = (
+            *reporting,
             loop_of("renewing leases", refs.leases.keep()),
             loop_of("releasing leases", refs.releases.keep()),
             loop_of("publishing progress", sessions.publish()),
@@ -121,6 +127,19 @@ def _refs(settings: Settings, core: Core, renewals: Client) -> Refs:
         now_ns=time.time_ns,
         new_name=uuid7,
         new_nonce=new_nonce,
+    )
+
+
+def _flights(settings: Settings, core: Core) -> FlightGate | None:
+    if not settings.flight or not core.catalogue.shared:
+        return None
+    patience = settings.flight_patience
+    return FlightGate(
+        Flights(core.scripts, patience=patience, wait=settings.flight_wait),
+        least=settings.flight_size,
+        patience=patience,
+        clock=uptime,
+        counts=core.metrics,
     )
 
 

@@ -146,6 +146,27 @@ class Settings(BaseSettings):
         default="shared",
         description="Whether a tenant may use content that another tenant has pushed.",
     )
+    flight: bool = Field(
+        default=True,
+        description="Whether a tenant is told to wait for a large blob that another tenant is "
+        "writing, so that a fleet fetches it once. It needs SHARING=shared.",
+    )
+    flight_size: ByteSize = Field(
+        default=ByteSize(MIB),
+        description="Bytes from which a blob is waited for. Smaller ones are fetched as quickly "
+        "as asked for.",
+    )
+    flight_wait: float = Field(
+        default=30.0,
+        ge=1.0,
+        description="Seconds after which one more tenant may write a blob that is being written, "
+        "so that a slow writer delays the others by no more.",
+    )
+    flight_patience: float = Field(
+        default=5.0,
+        ge=1.0,
+        description="Seconds without progress after which a writer isn't waited for any more.",
+    )
     part_size: Annotated[ByteSize, AfterValidator(_part_size)] = Field(
         default=ByteSize(8 * MIB),
         description="Bytes of a part if the client declares no total. A blob has at most "

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from bench.capacity import formulas
 from bench.capacity.counts import COUNTS
 from bench.capacity.fleet import Fleet
+from bench.capacity.flights import Rules, Start, simulated
 from bench.capacity.load import DAY, FLEETS, Bill, Day, Nodes, Prices, bill
 from bench.capacity.requests import Requests
 
@@ -107,12 +109,48 @@ def assumptions() -> str:
     return _table((f"assumption ({prices.as_of})", ""), rows)
 
 
+def flights() -> str:
+    """What a fleet that starts at once fetches, and how often it asks."""
+
+    def row(nodes: int, rules: Callable[[], Rules] | None) -> tuple[str, ...]:
+        start = Start(tenants=nodes)
+        found = simulated(start, rules)
+        layers = len(start.layers)
+        each = nodes * layers
+        return (
+            f"{nodes:,}",
+            "yes" if rules else "no",
+            f"{found.fetched / sum(start.layers):.2f}",
+            str(max(found.fetches.values())),
+            f"{found.waited / each:.1f}",
+            f"{found.asked / each:.1f}",
+            f"{found.moved / layers:.1f}",
+            f"{found.infos / each:.1f}",
+            f"{found.took:.0f}",
+        )
+
+    head = (
+        "nodes",
+        "flights",
+        "bytes fetched, of all layers",
+        "most fetches of one layer",
+        "times told to wait",
+        "asked Redis",
+        "reports of progress, a layer",
+        "Infos that found nothing",
+        "seconds",
+    )
+    rules = partial(Rules, patience=5.0, wait=30.0)
+    return _table(head, (row(nodes, how) for nodes in (50, 500) for how in (None, rules)))
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "calls": calls,
     "passes": passes,
     "assumptions": assumptions,
     "loads": loads,
     "costs": costs,
+    "flights": flights,
 }
 
 

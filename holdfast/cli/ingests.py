@@ -11,7 +11,7 @@ from holdfast.cli import output
 from holdfast.cli.options import QUICK, Json, with_store
 from holdfast.client import ContentStore
 from holdfast.errors import NotFound
-from holdfast.values import Status, check_ref
+from holdfast.values import Flight, Status, check_ref
 
 REF = Annotated[str, typer.Argument(metavar="REF", help="Ref of the ingest.")]
 
@@ -27,8 +27,13 @@ def active(
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the tenant's unfinished ingests; with --json one object per line."""
+    """List the tenant's unfinished ingests, and the large blobs that the whole fleet is writing.
+
+    With --json there is one object per line. Filters choose ingests; with one, no blobs are listed.
+    """
     _print(store.statuses(*(filters or ())), json)
+    if not filters:
+        _print_flights(store.flights(), json)
 
 
 @with_store(QUICK)
@@ -77,3 +82,33 @@ def _print(statuses: Iterable[Status], json: bool) -> None:
             for found in statuses
         ),
     )
+
+
+def _print_flights(flights: Iterable[Flight], json: bool) -> None:
+    found = list(flights)
+    if json:
+        for flight in found:
+            output.print_json(output.flight_object(flight))
+        return
+    if not found:
+        return
+    typer.echo()
+    output.print_table(
+        ("BEING WRITTEN", "BY", "OFFSET", "TOTAL", "WAITING"),
+        (
+            (
+                str(flight.digest),
+                flight.leader,
+                output.size(flight.offset),
+                output.size(flight.total) if flight.total else "-",
+                _waiters(flight),
+            )
+            for flight in found
+        ),
+    )
+
+
+def _waiters(flight: Flight) -> str:
+    named = ", ".join(flight.waiters)
+    more = flight.waiting - len(flight.waiters)
+    return f"{named} and {more:,} more" if more > 0 else named or "-"

@@ -14,7 +14,7 @@ import typer
 
 from holdfast.client import ClientOptions, ContentStore
 from holdfast.environment import CLIENT, advice, misspelt_of_client
-from holdfast.errors import ConfigurationError, InvalidArgument, because, shorten
+from holdfast.errors import BeingWritten, ConfigurationError, InvalidArgument, because, shorten
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:9000"
 DEFAULT_TENANT: Final = "default"
@@ -97,6 +97,9 @@ class Notices:
     def __call__(self, error: BaseException) -> None:
         """Notes that something is retried because of `error`."""
         text = because(error)
+        if isinstance(error, BeingWritten):
+            # Its progress changes from one try to the next; the leader's name doesn't.
+            text = f"waiting for {error.leader}, which is writing the same bytes"
         with self._lock:
             if text in self._said:
                 return

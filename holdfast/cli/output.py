@@ -26,7 +26,7 @@ from rich.text import Text
 
 from holdfast.client import Committed
 from holdfast.client.upload import Progress as Told
-from holdfast.values import Info, Status
+from holdfast.values import Flight, Info, Status
 
 WIDE: Final = 10_000
 """The width, in columns, of an output that isn't a terminal, so that no line is broken."""
@@ -112,6 +112,18 @@ def status_object(status: Status) -> dict[str, Any]:
         "expected": status.expected,
         "started_at": status.started_at.isoformat(),
         "updated_at": status.updated_at.isoformat(),
+    }
+
+
+def flight_object(flight: Flight) -> dict[str, Any]:
+    """A digest that is being written, as JSON."""
+    return {
+        "flight": str(flight.digest),
+        "leader": flight.leader,
+        "offset": flight.offset,
+        "total": flight.total,
+        "waiting": flight.waiting,
+        "waiters": list(flight.waiters),
     }
 
 

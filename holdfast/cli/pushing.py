@@ -18,9 +18,10 @@ from holdfast.cli import output
 from holdfast.cli.exit_codes import ERROR, exit_code
 from holdfast.cli.sources import STDIN, Source
 from holdfast.client import Committed, ContentStore
-from holdfast.client.upload import Progress
+from holdfast.client.upload import Progress, Waits
 from holdfast.digests import Digest
 from holdfast.errors import (
+    BeingWritten,
     HoldfastError,
     Overloaded,
     PermissionDenied,
@@ -182,7 +183,7 @@ class Pushing:
                 stream, ref=wanted.ref, digest=wanted.digest, labels=labels, progress=tell
             )
         path = Path(source.name)
-        with self._shown(path, source.size, total) as (hashed, sent):
+        with self._shown(path, source.size, total) as (hashed, sent, waits):
             return self._store.push(
                 path,
                 ref=wanted.ref,
@@ -190,15 +191,16 @@ class Pushing:
                 labels=labels,
                 progress=sent,
                 hashing=hashed,
+                waits=waits,
             )
 
     @contextmanager
     def _shown(
         self, path: Path, size: int, total: output.Bar | None
-    ) -> Iterator[tuple[Progress, Progress]]:
-        """The callbacks for a file's progress: one while it is hashed, one while it is sent."""
+    ) -> Iterator[tuple[Progress, Progress, Waits]]:
+        """The callbacks for a file's progress: while it is hashed, sent, or waited for."""
         if total is not None and size < SHOWN:
-            yield _told_nobody, _told_nobody
+            yield _told_nobody, _told_nobody, _waits_for_nobody
         else:
             bar = self._bars.begin(f"{path.name}: hashing", size)
 
@@ -206,8 +208,12 @@ class Pushing:
                 bar.describe(path.name)
                 bar.tell(at, whole)
 
+            def waits(ahead: BeingWritten) -> None:
+                bar.describe(f"{path.name}: waiting for {ahead.leader}: {ahead.percent} %")
+                bar.tell(ahead.offset, ahead.total)
+
             try:
-                yield bar.tell, sent
+                yield bar.tell, sent, waits
             finally:
                 bar.end()
         if total is not None:
@@ -245,6 +251,10 @@ def finish(pushing: Pushing, count: int) -> None:
 
 def _told_nobody(at: int, whole: int) -> None:
     """Ignores the progress."""
+
+
+def _waits_for_nobody(ahead: BeingWritten) -> None:
+    """Ignores for whom a push waits."""
 
 
 def _reason(error: Exception) -> str:

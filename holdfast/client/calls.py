@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast
 
+import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from holdfast.client.frontends import Frontends
+from holdfast.client.frontends import Connection, Frontends
 from holdfast.digests import Digest
 from holdfast.protos import content_pb2 as pb
-from holdfast.values import Info, Labels, Status, check_labels
+from holdfast.protos import fleet_pb2
+from holdfast.values import Flight, Info, Labels, Status, check_labels
 
 NS = 10**9
 
@@ -102,6 +105,35 @@ def statuses(frontends: Frontends, filters: Iterable[str]) -> list[Status]:
         )
     )
     return [status_of(message) for message in reply.statuses]
+
+
+def flights(frontends: Frontends) -> list[Flight]:
+    """The digests that the fleet is writing; none if the frontend is too old to say."""
+
+    def ask(to: Connection) -> fleet_pb2.FlightsResponse:
+        try:
+            return to.fleet.Flights(
+                fleet_pb2.FlightsRequest(),
+                timeout=frontends.options.timeout,
+                metadata=frontends.metadata,
+            )
+        except grpc.RpcError as error:
+            if cast("grpc.Call", error).code() is grpc.StatusCode.UNIMPLEMENTED:
+                return fleet_pb2.FlightsResponse()
+            raise
+
+    reply = frontends.call(ask)
+    return [
+        Flight(
+            Digest.parse(one.digest),
+            one.leader,
+            one.offset,
+            one.total,
+            one.waiting,
+            tuple(one.waiters),
+        )
+        for one in reply.flights
+    ]
 
 
 def abort(frontends: Frontends, ref: str) -> None:

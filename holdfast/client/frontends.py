@@ -18,6 +18,7 @@ from holdfast.client.status_codes import Status, error_of
 from holdfast.errors import FailedPrecondition, HoldfastError, Overloaded, Unavailable
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos.content_pb2_grpc import ContentStub
+from holdfast.protos.fleet_pb2_grpc import FleetStub
 
 Response = TypeVar("Response")
 Metadata = tuple[tuple[str, str], ...]
@@ -53,6 +54,7 @@ class Connection:
     write_once: grpc.UnaryUnaryMultiCallable[pb.WriteContentRequest, pb.WriteContentResponse]
     """A Write of one message and one reply. On the wire it is the same as a stream with a single
     message, but without the threads that gRPC gives a stream."""
+    fleet: FleetStub
 
 
 class Frontends:
@@ -108,7 +110,7 @@ class Frontends:
                 options.append(("grpc.enable_http_proxy", int(self.options.http_proxy)))
                 channel = grpc.insecure_channel(target, options=options)
                 self._connections[target] = Connection(
-                    target, channel, ContentStub(channel), _write_once(channel)
+                    target, channel, ContentStub(channel), _write_once(channel), FleetStub(channel)
                 )
                 _CONNECTED.add(self)
             return self._connections[target]

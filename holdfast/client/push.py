@@ -14,7 +14,7 @@ from holdfast.client import calls
 from holdfast.client.frontends import Connection, Frontends
 from holdfast.client.protocol import whole
 from holdfast.client.replay import FileSource
-from holdfast.client.upload import Committed, Progress, Upload
+from holdfast.client.upload import Committed, Progress, Upload, Waits
 from holdfast.client.writer import Writer
 from holdfast.digests import CANONICAL, Digest
 from holdfast.errors import AlreadyExists, FailedPrecondition, NotFound, because, shorten
@@ -37,6 +37,7 @@ def push(
     labels: Mapping[str, str] | None,
     progress: Progress | None,
     hashing: Progress | None,
+    waits: Waits | None,
 ) -> Committed:
     """Pushes a file from its position on; see `ContentStore.push`."""
     if not source.seekable():
@@ -61,6 +62,7 @@ def push(
         expected=str(digest),
         labels=labels,
         progress=progress,
+        waits=waits,
     )
     upload.source = FileSource(source, base, size)
     try:

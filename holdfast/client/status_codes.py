@@ -37,6 +37,8 @@ ERRORS: Final[dict[grpc.StatusCode, type[errors.HoldfastError]]] = {
 
 PAUSE: Final = re.compile("[0-9]{1,9}")
 """The form in which a frontend says how many ms to wait."""
+AHEAD: Final = re.compile("([a-z0-9._-]{1,63}) ([0-9]{1,19}) ([0-9]{1,19})")
+"""The form in which a frontend says for whom to wait: tenant, bytes it has, bytes in all."""
 _BROKEN: Final = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed")
 """Texts with which gRPC reports a broken connection as INTERNAL or UNKNOWN."""
 _NO_CONNECTION: Final = (
@@ -79,6 +81,9 @@ def error_of(status: Status, target: str) -> errors.HoldfastError:
     reason = details or (code.name if code else "")
     if pause is not None:
         return errors.Overloaded(f"{target}: {reason}", pause)
+    if code is grpc.StatusCode.UNAVAILABLE and (ahead := _ahead(status)):
+        leader, offset, total = ahead.groups()
+        return errors.BeingWritten(f"{target}: {reason}", leader, int(offset), int(total))
     if issubclass(kind, errors.Unavailable):
         return kind(f"{target}: {_meaning(reason)}")
     return kind(details or f"{target} answered {code.name if code else ''} without a text")
@@ -91,7 +96,17 @@ def _meaning(details: str) -> str:
 
 def _pause(status: Status) -> float | None:
     """Seconds after which the frontend wants a retry; None if it doesn't say."""
-    found = [value for name, value in status.trailing_metadata() or () if name == errors.PUSHBACK]
     # A value that is negative, malformed or repeated means: don't retry.
-    text = str(found[0]) if len(found) == 1 else ""
+    text = _trailer(status, errors.PUSHBACK)
     return int(text) / 1000 if PAUSE.fullmatch(text) else None
+
+
+def _ahead(status: Status) -> re.Match[str] | None:
+    """For whom the frontend wants this client to wait; None if it doesn't say."""
+    return AHEAD.fullmatch(_trailer(status, errors.FLIGHT))
+
+
+def _trailer(status: Status, wanted: str) -> str:
+    """A trailer's value; "" if it is missing or repeated."""
+    found = [value for name, value in status.trailing_metadata() or () if name == wanted]
+    return str(found[0]) if len(found) == 1 else ""

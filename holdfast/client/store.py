@@ -17,13 +17,13 @@ from holdfast.client.frontends import Connection, Frontends, Waiting, retryable
 from holdfast.client.protocol import ClientOptions, parse_targets
 from holdfast.client.push import push
 from holdfast.client.reader import Blob
-from holdfast.client.upload import Committed, Progress, Upload
+from holdfast.client.upload import Committed, Progress, Upload, Waits
 from holdfast.client.writer import Writer
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, NotFound
 from holdfast.filters import Filter
 from holdfast.protos import content_pb2 as pb
-from holdfast.values import Info, Status, check_ref, check_tenant
+from holdfast.values import Flight, Info, Status, check_ref, check_tenant
 
 TENANT_HEADER: Final = "x-holdfast-tenant"
 
@@ -101,6 +101,7 @@ class ContentStore:
         labels: Mapping[str, str] | None = None,
         progress: Progress | None = None,
         hashing: Progress | None = None,
+        waits: Waits | None = None,
     ) -> Committed:
         """Stores a file, from its position on; sends nothing if the store already has it.
 
@@ -116,6 +117,8 @@ class ContentStore:
             labels: for the tenant's hold.
             progress: called with the bytes that the store has, and the total.
             hashing: the same, while a seekable source is hashed.
+            waits: called each time that another tenant, which writes the same bytes, is waited
+                for. The store hands them over once that tenant has committed them.
 
         Raises:
             FailedPrecondition: the source doesn't match `digest`, or changed.
@@ -131,6 +134,7 @@ class ContentStore:
                     labels=labels,
                     progress=progress,
                     hashing=hashing,
+                    waits=waits,
                 )
         return push(
             self._frontends,
@@ -140,6 +144,7 @@ class ContentStore:
             labels=labels,
             progress=progress,
             hashing=hashing,
+            waits=waits,
         )
 
     def put(self, data: bytes, *, labels: Mapping[str, str] | None = None) -> Committed:
@@ -302,6 +307,14 @@ class ContentStore:
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
         return calls.statuses(self._frontends, filters)
+
+    def flights(self) -> Sequence[Flight]:
+        """The large blobs that tenants of the fleet are writing, and who waits for them.
+
+        Raises:
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        return calls.flights(self._frontends)
 
     def abort(self, ref: str) -> None:
         """Drops an ingest, even while another writer has it; no error if there is none.

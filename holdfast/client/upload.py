@@ -13,12 +13,21 @@ from holdfast.client.protocol import Recovery, Step, resume_at
 from holdfast.client.replay import Source
 from holdfast.client.write_stream import WriteStream
 from holdfast.digests import Digest
-from holdfast.errors import AlreadyExists, DataLoss, HoldfastError, Unavailable
+from holdfast.errors import (
+    AlreadyExists,
+    BeingWritten,
+    DataLoss,
+    HoldfastError,
+    NotFound,
+    Unavailable,
+)
 from holdfast.values import check_labels, check_ref, no_labels
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 """Called with the bytes that the store has and the total; 0 if unknown."""
+Waits = Callable[[BeingWritten], None]
+"""Called each time that another tenant's write is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,7 @@ class Upload:
         expected: str = "",
         labels: Mapping[str, str] | None = None,
         progress: Progress | None = None,
+        waits: Waits | None = None,
     ) -> None:
         self.ref = check_ref(ref)
         self.source: Source | None = None
@@ -56,6 +66,8 @@ class Upload:
         """The digest of all bytes, or "" while it is unknown."""
         self._labels = check_labels(labels or no_labels())
         self._progress = progress
+        self._waits = waits
+        self._ahead: BeingWritten | None = None
         self._patience = frontends.patience()
         self._recovery = Recovery()
         self._stream: WriteStream | None = None
@@ -162,14 +174,36 @@ class Upload:
         raise AssertionError
 
     def _again(self, error: BaseException) -> bool:
+        if isinstance(error, BeingWritten):
+            self._wait_for(error)
         self._reply_lost |= self._committing and isinstance(error, Unavailable)
         from_start = self.source is not None and self.source.start == 0
         step = self._recovery.after(error, from_start=from_start)
         self._restarting |= step is Step.RESTART
         return step is not Step.GIVE_UP
 
+    def _wait_for(self, ahead: BeingWritten) -> None:
+        """Notes that another tenant writes these bytes; while it progresses, there is no hurry."""
+        before, self._ahead = self._ahead, ahead
+        if before is None or (ahead.leader, ahead.offset) != (before.leader, before.offset):
+            self._patience.progress()
+        if self._waits is not None:
+            self._waits(ahead)
+
+    def _refuse_present(self) -> None:
+        """Looks whether the bytes that another tenant was writing are there now.
+
+        Raises:
+            AlreadyExists: they are, and this tenant holds them now.
+        """
+        with suppress(NotFound):
+            calls.info(self._frontends, Digest.parse(self.expected))
+            raise AlreadyExists(f"{self.expected} is there: another tenant has written it")
+
     def _opened(self) -> WriteStream:
         if self._stream is None:
+            if self._ahead and self.expected:
+                self._refuse_present()
             self._stream = WriteStream(self._frontends, self.ref)
             found = self._stream.open(self._total, self.expected)
             self._stream.sent = self._position(found)

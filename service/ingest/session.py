@@ -74,6 +74,16 @@ class Session:
         return self._ingest.tenant, self._ingest.ref
 
     @property
+    def offset(self) -> int:
+        """How many bytes it has received, those of earlier streams included."""
+        return self._ingest.stream.offset
+
+    @property
+    def total(self) -> int:
+        """How many bytes its client has declared; 0 if unknown."""
+        return self._ingest.declared.total
+
+    @property
     def ending(self) -> bool:
         """Whether its end is under way, or over."""
         return self._closed

@@ -63,6 +63,27 @@ class Metrics:
             "holdfast_written_bytes", "Bytes received from writers.", registry=self.registry
         ).inc
 
+        self._flights = Counter(
+            "holdfast_flights",
+            "Large writes that other tenants may be told to wait for.",
+            registry=self.registry,
+        )
+        self._flight_waits = Counter(
+            "holdfast_flight_waits",
+            "Waits of a tenant for a blob that another one is writing.",
+            registry=self.registry,
+        )
+        self._flight_seconds = Counter(
+            "holdfast_flight_waited_seconds",
+            "Seconds of these waits, until the tenant held the blob or was admitted.",
+            registry=self.registry,
+        )
+        self._flight_saved = Counter(
+            "holdfast_flight_saved_bytes",
+            "Bytes of blobs that tenants waited for and adopted, instead of fetching them.",
+            registry=self.registry,
+        )
+
         self._damaged_holds = Counter(
             "holdfast_damaged_holds",
             "Times that a damaged hold was skipped.",
@@ -142,6 +163,19 @@ class Metrics:
     def turned_away(self, kind: str) -> None:
         """Counts an RPC that was refused because too much was under way."""
         self._turned_away.labels(kind).inc()
+
+    def flight(self) -> None:
+        """Counts a write that others may be told to wait for."""
+        self._flights.inc()
+
+    def flight_wait(self) -> None:
+        """Counts a tenant that begins to wait for a digest."""
+        self._flight_waits.inc()
+
+    def flight_waited(self, seconds: float, saved: int) -> None:
+        """Counts the end of a wait, and the bytes that needn't be fetched because of it."""
+        self._flight_seconds.inc(seconds)
+        self._flight_saved.inc(saved)
 
     def hold_damaged(self) -> None:
         """Counts a hold that couldn't be read and was skipped."""

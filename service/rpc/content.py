@@ -28,6 +28,7 @@ from holdfast.protos import content_pb2 as pb
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.holdings.presence import Presence
 from holdfast.service.ingest.commit import Commits
+from holdfast.service.ingest.flights import FlightGate
 from holdfast.service.ingest.intake import Admission, Intake
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.sessions import Sessions
@@ -58,13 +59,17 @@ Request = TypeVar("Request", bound=Protobuf)
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """The parts that the RPCs use. `call_deadline` is in seconds, for RPCs that move no bytes."""
+    """The parts that the RPCs use. `call_deadline` is in seconds, for RPCs that move no bytes.
+
+    `flights` is None if tenants don't wait for one another's writes.
+    """
 
     catalogue: Catalogue
     reader: Reader
     ingests: Ingests
     commits: Commits
     sessions: Sessions
+    flights: FlightGate | None
     presence: Presence
     intake: Intake
     outflow: Outflow
@@ -147,7 +152,10 @@ class Content:
 
     async def info(self, tenant: str, request: pb.InfoRequest, _: Call) -> pb.InfoResponse:
         """Returns the tenant's hold on one digest."""
-        found = await self._frontend.catalogue.info(tenant, Digest.parse(request.digest))
+        digest, flights = Digest.parse(request.digest), self._frontend.flights
+        found = await self._frontend.catalogue.info(tenant, digest)
+        if flights is not None:
+            flights.found(tenant, digest)
         return pb.InfoResponse(info=messages.info(found))
 
     async def update(self, tenant: str, request: pb.UpdateRequest, call: Call) -> pb.UpdateResponse:
@@ -333,7 +341,12 @@ class Content:
         if not message.ref:
             raise InvalidArgument("first message must have a reference")
         message.check()
-        return await self._open(tenant, message.ref)
+        flights = self._frontend.flights
+        digest = await flights.admit(tenant, message) if flights else None
+        session = await self._open(tenant, message.ref)
+        if flights and digest:
+            flights.follow(session, digest)
+        return session
 
     async def _open(self, tenant: str, ref: str) -> Session:
         background = self._frontend.background

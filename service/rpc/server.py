@@ -14,9 +14,11 @@ import structlog
 from holdfast.errors import ConfigurationError, because
 from holdfast.service.listeners import Listener
 from holdfast.service.process.background import end
+from holdfast.service.rpc import fleet as fleet_service
 from holdfast.service.rpc import grpcio, own, reflection
 from holdfast.service.rpc import health as health_service
 from holdfast.service.rpc.content import SERVICE, Content, Frontend
+from holdfast.service.rpc.fleet import Fleet
 from holdfast.service.rpc.health import Health
 from holdfast.service.settings import Transport
 from holdfast.tasks import begin
@@ -61,10 +63,12 @@ class Servers:
         return port
 
     def _handlers(self, listener: Listener) -> Mapping[str, Handler]:
+        frontend = self._frontend
         return {
-            **Content(self._frontend, listener).handlers(),
+            **Content(frontend, listener).handlers(),
+            **Fleet(frontend.flights, frontend.call_deadline).handlers(),
             **self._health.handlers(),
-            **reflection.handlers((SERVICE, health_service.SERVICE)),
+            **reflection.handlers((SERVICE, fleet_service.SERVICE, health_service.SERVICE)),
         }
 
     async def _begin(

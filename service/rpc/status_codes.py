@@ -47,7 +47,9 @@ def details_of(error: errors.HoldfastError) -> str:
 
 
 def trailers_of(error: errors.HoldfastError) -> tuple[tuple[str, str], ...]:
-    """Returns the trailers of a status: when to retry, for clients whose gRPC retries."""
+    """Returns the trailers of a status: when to retry, or whom to wait for."""
     if isinstance(error, errors.Overloaded):
         return ((errors.PUSHBACK, str(round(error.pause * 1000))),)
+    if isinstance(error, errors.BeingWritten):
+        return ((errors.FLIGHT, f"{error.leader} {error.offset} {error.total}"),)
     return ()

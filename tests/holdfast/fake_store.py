@@ -19,7 +19,7 @@ from holdfast.digests import Digest
 from holdfast.errors import PUSHBACK, HoldfastError
 from holdfast.filters import Filter
 from holdfast.protos import content_pb2 as pb
-from holdfast.protos import content_pb2_grpc
+from holdfast.protos import content_pb2_grpc, fleet_pb2, fleet_pb2_grpc
 from holdfast.values import Info, Status
 
 Code = grpc.StatusCode
@@ -39,6 +39,7 @@ class Fault:
     details: str = "made to fail"
     pushback: str = ""
     then: Callable[[], None] | None = None
+    trailers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -60,6 +61,8 @@ class State:
     ingests: dict[tuple[str, str], Ingest] = field(default_factory=dict)
     received: int = 0
     writes: list[tuple[int, int]] = field(default_factory=list)
+    flights: list[fleet_pb2.Flight] | None = None
+    """What `Fleet` answers; None: the frontend is older than that service."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def hold(self, tenant: str, data: bytes, **labels: str) -> Digest:
@@ -73,10 +76,26 @@ class State:
 class Refusal(Exception):  # noqa: N818
     """Ends a call with a status."""
 
-    def __init__(self, code: Code, details: str) -> None:
+    def __init__(
+        self, code: Code, details: str, trailers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         super().__init__(details)
+        self.trailers = trailers
         self.code = code
         self.details = details
+
+
+class FakeFleet(fleet_pb2_grpc.FleetServicer):
+    """What the fleet does."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def Flights(self, request: fleet_pb2.FlightsRequest, context: Any) -> fleet_pb2.FlightsResponse:
+        del request
+        if self.state.flights is None:
+            context.abort(Code.UNIMPLEMENTED, "no such service")
+        return fleet_pb2.FlightsResponse(flights=self.state.flights)
 
 
 class FakeFrontend(content_pb2_grpc.ContentServicer):
@@ -100,6 +119,7 @@ class FakeFrontend(content_pb2_grpc.ContentServicer):
             ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", 16 * MIB)]
         )
         content_pb2_grpc.add_ContentServicer_to_server(self, self.server)
+        fleet_pb2_grpc.add_FleetServicer_to_server(FakeFleet(state), self.server)
         self.port = self.server.add_insecure_port(address)
         self.server.start()
 
@@ -245,6 +265,7 @@ class FakeFrontend(content_pb2_grpc.ContentServicer):
             stream.end()
             if refusal.code is Code.OK:
                 return
+            context.set_trailing_metadata(refusal.trailers)
             context.abort(refusal.code, refusal.details)
         finally:
             stream.end()
@@ -282,7 +303,7 @@ class _Stream:
             del self._ingest.data[keep:]
         if fault.then:
             fault.then()
-        raise Refusal(fault.code, fault.details)
+        raise Refusal(fault.code, fault.details, fault.trailers)
 
     def end(self) -> None:
         if self._ingest is not None:

@@ -27,6 +27,7 @@ from holdfast.cli.app import app
 from holdfast.cli.exit_codes import exit_code
 from holdfast.client import ContentStore
 from holdfast.digests import Digest
+from holdfast.protos import fleet_pb2
 from tests.holdfast.fake_store import Code, FakeFrontend, Fault, Ingest, State
 from tests.servers.process import wait_until
 
@@ -494,6 +495,30 @@ def test_ingests_are_listed_shown_and_dropped(run: Run, state: State) -> None:
     assert (dropped.exit_code, dropped.stdout) == (0, "one\n")
     assert dropped.stderr == "holdfast: nothing is being written under unknown\n"
     assert list(state.ingests) == [("a", "two")]
+
+
+def test_what_the_fleet_writes_is_listed(run: Run, state: State) -> None:
+    """Active shows who leads the writing of a large blob, how far that is, and who waits."""
+    digest = str(Digest.of(DATA))
+    waiters = ["node-b", "node-c"]
+    state.flights = [
+        fleet_pb2.Flight(
+            digest=digest, leader="node-a", offset=2**20, total=2**22, waiting=7, waiters=waiters
+        )
+    ]
+    (row,) = [line for line in run("active").stdout.splitlines() if line.startswith(digest)]
+    assert row.split(maxsplit=1)[1].startswith("node-a")
+    assert row.endswith("node-b, node-c and 5 more")
+    (found,) = lines(run("active", "--json"))
+    assert found == {
+        "flight": digest,
+        "leader": "node-a",
+        "offset": 2**20,
+        "total": 2**22,
+        "waiting": 7,
+        "waiters": waiters,
+    }
+    assert run("active", "--json", "ref==one").stdout == ""
 
 
 # -- the command line itself

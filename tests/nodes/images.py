@@ -13,7 +13,7 @@ import re
 import struct
 import subprocess
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,19 +56,37 @@ class Image:
 def make_image(fill: Callable[[int], bytes]) -> Image:
     """An image that no other test has: programs, a greeting, and 9 MiB of noise."""
     greeting = f"hello {fill(8).hex()}\n"
-    plain = (
+    plain = (*_lower(fill, greeting), _tar({"noise/large": fill(9 * MIB)}))
+    layers = (
+        _layer("gzip", gzip.compress(plain[0], 1)),
+        _layer("zstd", zstd(plain[1])),
+        _layer("gzip", gzip.compress(plain[2], 0)),
+    )
+    return _image(plain, layers, greeting)
+
+
+def make_layered_image(fill: Callable[[int], bytes], sizes: Sequence[int]) -> Image:
+    """An image with a layer of noise of each of these sizes on top; the largest should be last."""
+    greeting = f"hello {fill(8).hex()}\n"
+    noise = (_tar({f"noise/{number}": fill(size)}) for number, size in enumerate(sizes))
+    plain = (*_lower(fill, greeting), *noise)
+    layers = tuple(_layer("gzip", gzip.compress(tar, 0)) for tar in plain)
+    return _image(plain, layers, greeting)
+
+
+def _lower(fill: Callable[[int], bytes], greeting: str) -> tuple[bytes, bytes]:
+    """The layers that a container needs to run."""
+    return (
         _tar(_programs() | {"etc/unique": fill(16)}),
         _tar({GREETING[1:]: greeting.encode(), "noise/small": fill(300_000)}),
-        _tar({"noise/large": fill(9 * MIB)}),
     )
-    layers = tuple(
-        Stored(f"{OCI}.layer.v1.tar+{kind}", body)
-        for kind, body in (
-            ("gzip", gzip.compress(plain[0], 1)),
-            ("zstd", zstd(plain[1])),
-            ("gzip", gzip.compress(plain[2], 0)),
-        )
-    )
+
+
+def _layer(kind: str, body: bytes) -> Stored:
+    return Stored(f"{OCI}.layer.v1.tar+{kind}", body)
+
+
+def _image(plain: tuple[bytes, ...], layers: tuple[Stored, ...], greeting: str) -> Image:
     here, config = _manifest(ARCHITECTURE, layers, plain)
     there, config_there = _manifest(OTHER, layers[1:], plain[1:])
     index = _json(

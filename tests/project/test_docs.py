@@ -240,7 +240,8 @@ def kinds_of_keys() -> set[str]:
     """The keys of coordination.keys with what varies in brackets, and its constants."""
     keys: Any = redis_keys.Keys("<tenant>")
     found = {value for value in vars(redis_keys).values() if str(value).startswith("holdfast:")}
-    found.add(redis_keys.arrived("<digest>"))  # type: ignore[arg-type]
+    for key in (redis_keys.arrived, redis_keys.flight, redis_keys.flight_waiting):
+        found.add(key("<digest>"))  # type: ignore[arg-type]
     found |= {redis_keys.known("<store>"), redis_keys.confirmed("<store>")}
     for name, member in vars(redis_keys.Keys).items():
         if isinstance(member, property):

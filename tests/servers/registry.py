@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,6 +56,9 @@ class Registry:
     tags: dict[str, str] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     served: Counter[str] = field(default_factory=Counter)
+    rate: float = 0
+    """Bytes per s that it sends to all clients together; 0: as fast as it can."""
+    _free_at: float = 0
     _gates: dict[str, Gate] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -94,7 +98,18 @@ class Registry:
             piece = body[offset : offset + CHUNK]
             with self._lock:
                 self.served[digest] += len(piece)
+            self._pace(len(piece))
             yield piece
+
+    def _pace(self, size: int) -> None:
+        """Waits until the line has room for so many bytes more."""
+        if not self.rate:
+            return
+        with self._lock:
+            now = time.monotonic()
+            begin = max(now, self._free_at)
+            self._free_at = begin + size / self.rate
+        time.sleep(begin - now)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,54 @@
+"""The Fleet service: what all frontends together are doing, for Holdfast's own tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from holdfast.errors import HoldfastError
+from holdfast.protos import fleet_pb2 as pb
+from holdfast.service.ingest.flights import FlightGate
+from holdfast.service.rpc.call import Call
+from holdfast.service.rpc.patience import bounded
+from holdfast.service.rpc.status_codes import status_of
+from holdfast.transport.handlers import Handler, Unary
+from holdfast.values import Flight
+
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["Fleet"].full_name
+
+
+class Fleet:
+    """The RPCs of one listener."""
+
+    def __init__(self, flights: FlightGate | None, call_deadline: float) -> None:
+        """Answers nothing yet.
+
+        Args:
+            flights: of the fleet; None if there are none.
+            call_deadline: seconds that an answer may take.
+        """
+        self._flights = flights
+        self._call_deadline = call_deadline
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Returns the handler of each RPC, by its path."""
+        return {f"/{SERVICE}/Flights": Unary(self._listed)}
+
+    async def _listed(self, _: bytes | bytearray, call: Call) -> bytes:
+        try:
+            async with bounded("Flights", self._call_deadline, call.time_remaining()):
+                found = await self._flights.listed() if self._flights else []
+        except HoldfastError as error:
+            raise status_of(error) from error
+        return pb.FlightsResponse(flights=map(_message, found)).SerializeToString()
+
+
+def _message(flight: Flight) -> pb.Flight:
+    return pb.Flight(
+        digest=str(flight.digest),
+        leader=flight.leader,
+        offset=flight.offset,
+        total=flight.total,
+        waiting=flight.waiting,
+        waiters=flight.waiters,
+    )

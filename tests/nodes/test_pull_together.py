@@ -1,0 +1,105 @@
+"""Nodes that pull one image at the same moment fetch it once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import grpc
+import pytest
+
+from holdfast.protos import fleet_pb2, fleet_pb2_grpc
+from tests.nodes.images import Image, make_layered_image
+from tests.nodes.node import CtrError, Node
+from tests.nodes.programs import GENERATIONS, programs
+from tests.nodes.site import Site, at_once, site
+from tests.servers.process import wait_until
+from tests.servers.registry import Registry
+from tests.service.conftest import Fill
+
+pytestmark = pytest.mark.containerd
+
+MIB = 2**20
+SIZES = (2 * MIB, 3 * MIB, 24 * MIB)
+RATE = 30e6
+
+
+@pytest.fixture
+def four() -> Iterator[Site]:
+    """Four nodes of two versions, each on a frontend of its own."""
+    with site() as made:
+        for number in range(4):
+            made.frontend(programs(GENERATIONS[number % 2]))
+        made.start()
+        yield made
+
+
+@pytest.fixture
+def image(fill: Fill) -> Image:
+    """An image of five layers, one of them large."""
+    return make_layered_image(fill, SIZES)
+
+
+@pytest.fixture
+def slow(registry: Registry) -> Iterator[Registry]:
+    """An image source on a line that all nodes share."""
+    registry.rate = RATE
+    yield registry
+    registry.rate = 0
+
+
+def fetched(registry: Registry, image: Image) -> float:
+    """How often the layers' bytes were fetched."""
+    return sum(registry.served[layer] for layer in image.layers) / image.layer_bytes
+
+
+def leader_of(node: Node, digest: str) -> str:
+    """The node that the fleet waits for with this digest; "" if there is none."""
+    with grpc.insecure_channel(f"unix:{node.socket}") as channel:
+        reply = fleet_pb2_grpc.FleetStub(channel).Flights(fleet_pb2.FlightsRequest(), timeout=30)
+    return next((flight.leader for flight in reply.flights if flight.digest == digest), "")
+
+
+def pull_what_is_there(node: Node, reference: str) -> None:
+    """Pulls; a node whose frontend dies meanwhile fails."""
+    try:
+        node.pull(reference)
+    except CtrError:
+        return
+
+
+@pytest.mark.timeout(300)
+def test_four_nodes_fetch_once(four: Site, slow: Registry, image: Image, reference: str) -> None:
+    """Old and new containerds that begin together fetch each layer once, and all can run it."""
+    at_once([partial(node.pull, reference) for node in four.nodes])
+    assert fetched(slow, image) <= 1.05
+    for node in four.nodes:
+        assert node.complete(reference)
+        assert node.held() >= image.needed
+        assert node.run(reference) == image.greeting
+
+
+@pytest.mark.timeout(300)
+def test_a_leader_that_dies(four: Site, registry: Registry, image: Image, reference: str) -> None:
+    """If the leader's frontend and its node die in mid-layer, one other node fetches instead."""
+    large = image.layers[-1]
+    gate = registry.gate(large, after=12 * MIB)
+    pulls = [partial(pull_what_is_there, node, reference) for node in four.nodes]
+
+    def kill_the_leader() -> None:
+        assert gate.reached.wait(60)
+        names = [node.name for node in four.nodes]
+        wait_until(lambda: any(leader_of(node, large) for node in four.nodes), "a leader")
+        number = names.index(leader_of(four.nodes[0], large))
+        four.frontends[number].kill()
+        four.nodes[number].crash()
+        gate.opened.set()
+        four.frontends[number].start()
+        four.nodes[number].boot()
+
+    at_once([*pulls, kill_the_leader])
+    at_once([partial(node.pull_when_there, reference) for node in four.nodes])
+    assert fetched(registry, image) <= 2.1
+    for node in four.nodes:
+        assert node.complete(reference)
+        assert node.run(reference) == image.greeting
