@@ -136,6 +136,7 @@ def _flights(settings: Settings, core: Core) -> FlightGate | None:
     patience = settings.flight_patience
     return FlightGate(
         Flights(core.scripts, patience=patience, wait=settings.flight_wait),
+        absent=core.catalogue.absences.recent,
         least=settings.flight_size,
         patience=patience,
         clock=uptime,

@@ -79,6 +79,7 @@ class FlightGate:
         self,
         flights: Flights,
         *,
+        absent: Callable[[Digest], bool],
         least: int,
         patience: float,
         clock: Callable[[], float],
@@ -88,12 +89,14 @@ class FlightGate:
 
         Args:
             flights: of the fleet.
+            absent: says whether a digest was looked for lately, and wasn't there.
             least: bytes from which a blob is large.
             patience: seconds without progress after which others wait no longer.
             clock: monotonic, in s.
             counts: counts writes and waits.
         """
         self._flights = flights
+        self._absent = absent
         self._least = least
         self._pause = patience / REPORTS
         self._clock = clock
@@ -114,8 +117,8 @@ class FlightGate:
         if message.action is not Action.STAT or message.total < self._least:
             return None
         digest = expected_of(message)
-        if digest is None:
-            return None
+        if digest is None or (message.expected and not self._absent(digest)):
+            return None  # what is declared, and not known to be absent, is looked for first
         try:
             ahead = await self._flights.ask(digest, tenant, message.total)
         except HoldfastError as error:

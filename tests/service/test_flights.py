@@ -71,6 +71,24 @@ async def test_others_wait_and_adopt(
     assert two.counted("holdfast_flight_saved_bytes_total") == LARGE
 
 
+async def test_what_is_looked_for_anyway_is_not_asked_for(
+    folder_fleet: Fleet, unique: str, fill: Fill, settings: Mapping[str, Any]
+) -> None:
+    """A declared digest may be there already: that is looked at first, unless it was just done."""
+    frontend = await folder_fleet.frontend(**settings)
+    data = fill(LARGE)
+
+    async def declare(number: int) -> None:
+        stream = frontend.tenant(f"{unique}-{number}").write(f"push-{number}")
+        await stream.send(pb.STAT, total=LARGE, expected=sha256(data))
+
+    await declare(1)
+    assert frontend.counted("holdfast_flights_total") == 0
+    await declare(2)  # the first one's look has found nothing
+    assert frontend.counted("holdfast_flights_total") == 1
+    await refused(UNAVAILABLE, declare(3))
+
+
 async def test_progress_is_told(
     folder_fleet: Fleet, unique: str, fill: Fill, settings: Mapping[str, Any]
 ) -> None:
