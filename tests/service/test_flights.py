@@ -185,12 +185,13 @@ async def test_without_redis_writes_fail_as_ever(
     data = fill(LARGE)
     await opened(frontend.tenant(f"{unique}-1"), data)
     client: Any = open_client(folder_fleet.redis_url)
+    key = flight(Digest.parse(sha256(data)))
     try:
-        key = flight(Digest.parse(sha256(data)))
         await client.delete(key)
         await client.set(key, "not a hash", px=60_000)  # makes the script fail, and nothing else
         await opened(frontend.tenant(f"{unique}-2"), data)
     finally:
+        await client.delete(key)
         await client.aclose()
 
 
