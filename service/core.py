@@ -107,7 +107,9 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
     async with AsyncExitStack() as stack:
         redis = open_client(redis_url, name=f"{NAME}/{owner()}")
         stack.push_async_callback(close_client, redis)
-        workers = Workers(settings.threads, HASH_THREADS, settings.call_deadline)
+        workers = Workers(
+            settings.threads, HASH_THREADS, settings.call_deadline, switches=store.switches
+        )
         stack.push_async_callback(workers.close, THREADS_GRACE)
         backend = Backend("Redis", uptime, log_change)
         scripts = Scripts(redis, backend)

@@ -269,7 +269,11 @@ class Settings(BaseSettings):
         "default is long enough for the reply to a large part, or to a completion.",
     )
     threads: int = Field(
-        default=32, ge=4, le=512, description="Number of threads that wait for the object store."
+        default=32,
+        ge=4,
+        le=512,
+        description="Number of threads that wait for the object store, and of small requests that "
+        "are made to it from the loop at once.",
     )
     max_streams: int = Field(
         default=4096,

@@ -23,6 +23,7 @@ import crc32c
 
 from holdfast.errors import DataLoss, UnsupportedFormat, because, shorten
 from holdfast.storage.port import Entry, ObjectStore
+from holdfast.switching import apart
 
 Document = Mapping[str, Any]
 Decoded = TypeVar("Decoded")
@@ -30,6 +31,9 @@ Decode = Callable[[str, bytes], Decoded]
 Misread = Callable[[DataLoss], None]
 """Called with what was wrong with a document that was intact in the second reading."""
 
+LARGE: Final = 64 * 1024
+"""Bytes from which a document is read and written in a thread: JSON takes 1 ms for about 100 KiB,
+for which the loop would stand still."""
 SUM: Final = "sum"
 """The last member of each document; no field may have this name."""
 _SEAL: Final = b',"%s":"%%08x"}' % SUM.encode()
@@ -76,7 +80,8 @@ def _read_once(store: ObjectStore, key: str, decode: Decode[Decoded]) -> tuple[D
     try:
         fetched = store.get(key)
         entry = fetched.entry
-        return decode(key, fetched.body), entry
+        large = len(fetched.body) > LARGE
+        return apart(decode, key, fetched.body) if large else decode(key, fetched.body), entry
     except DataLoss as error:
         raise Damaged(because(error), entry) from error
 

@@ -247,6 +247,11 @@ class FolderStore:
         """See `ObjectStore`: a folder is present, or fails at once."""
         return True
 
+    @property
+    def switches(self) -> bool:
+        """See `ObjectStore`: a disk blocks."""
+        return False
+
     def throttled(self) -> int:
         """See `ObjectStore`: a folder never throttles."""
         return 0

@@ -27,6 +27,7 @@ from holdfast.storage.keys import (
     tenant_prefix,
 )
 from holdfast.storage.port import ConditionFailed, Entry, IfAbsent, IfMatch, NoSuchKey, ObjectStore
+from holdfast.switching import apart
 from holdfast.values import Info
 
 FORMAT: Final = 2
@@ -179,7 +180,7 @@ class Holds:
             key = hold_prefix(tenant, hold.digest) + (name or self._new_name())
             name = None
             try:
-                self._store.put(key, hold.encode(), IfAbsent())
+                self._store.put(key, _encoded(hold), IfAbsent())
             except (ConditionFailed, OutcomeUnknown):
                 continue
             return key
@@ -298,7 +299,7 @@ class Holds:
                 nonce=self._new_nonce(),
             )
             try:
-                etag = self._store.put(target.key, hold.encode(), IfMatch(target.etag)).etag
+                etag = self._store.put(target.key, _encoded(hold), IfMatch(target.etag)).etag
             except (ConditionFailed, OutcomeUnknown):
                 target = self._get(target.key)
                 if target.hold.nonce != hold.nonce:
@@ -320,7 +321,7 @@ class Holds:
             if named.hold.labelled_at_ns:
                 silent = replace(named.hold, labels={}, labelled_at_ns=0, nonce=self._new_nonce())
                 with suppress(ConditionFailed, OutcomeUnknown, NoSuchKey):
-                    self._store.put(named.key, silent.encode(), IfMatch(named.etag))
+                    self._store.put(named.key, _encoded(silent), IfMatch(named.etag))
 
     def mark(
         self, tenant: str, digest: Digest, still_wanted: Callable[[], None] = lambda: None
@@ -405,3 +406,8 @@ def _digest_of(key: str) -> Digest | None:
         return hold_digest(key)
     except DataLoss:
         return None
+
+
+def _encoded(hold: Hold) -> bytes:
+    size = sum(len(name) + len(value) for name, value in hold.labels.items())
+    return apart(hold.encode) if size > documents.LARGE else hold.encode()

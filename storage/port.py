@@ -241,6 +241,14 @@ class ObjectStore(Protocol):
         """Whether the store answers, as far as is known without a request."""
         ...
 
+    @property
+    def switches(self) -> bool:
+        """Whether an operation on the event loop may call it, and waits without blocking the loop.
+
+        See `holdfast.switching`.
+        """
+        ...
+
     def throttled(self) -> int:
         """How many of its replies so far asked for fewer requests."""
         ...

@@ -31,6 +31,7 @@ from holdfast.storage.port import (
     Upload,
     Written,
 )
+from holdfast.switching import apart
 
 PREFIX: Final = f"{FLEET}reserve-"
 PIECES: Final = 4
@@ -96,6 +97,10 @@ class Reserve:
         except ResourceExhausted:
             if not self._size:
                 raise
+        # It waits for others under a lock, so the loop mustn't do it.
+        return apart(self._make_room, write)
+
+    def _make_room(self, write: Callable[[], Result]) -> Result:
         with self._lock:  # one at a time: the piece that another one deleted may be enough
             try:
                 return write()
@@ -214,6 +219,11 @@ class ReservedStore:
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
         """See `ObjectStore`."""
         return self._inner.composite_etag(parts)
+
+    @property
+    def switches(self) -> bool:
+        """See `ObjectStore`."""
+        return self._inner.switches
 
     @property
     def up(self) -> bool:

@@ -25,12 +25,13 @@ from holdfast.storage.port import (
 from holdfast.storage.s3_bodies import Described, complete, ends_early
 from holdfast.storage.s3_checksums import BodySum
 from holdfast.storage.s3_client import bare, foreign, quoted
-from holdfast.storage.s3_direct import Answer
 from holdfast.storage.s3_errors import ChangedOnTheWay, status_of, translated
 from holdfast.storage.s3_listing import ListingProgress
+from holdfast.storage.s3_replies import Answer
 from holdfast.storage.s3_settings import S3Settings
 from holdfast.storage.s3_strangers import NotS3, about, understood
 from holdfast.storage.s3_uploads import S3Uploads
+from holdfast.switching import apart
 
 __all__ = ["S3Settings", "S3Store"]
 
@@ -64,8 +65,12 @@ class S3Store(S3Uploads):
             checksum.confirm(answer.headers, doing)
             return self._written(answer)
         with translated(doing):
-            reply = self._client.put_object(
-                Bucket=self._bucket, Key=self._prefix + key, Body=body, **checksum.parameters
+            reply = apart(
+                self._client.put_object,
+                Bucket=self._bucket,
+                Key=self._prefix + key,
+                Body=body,
+                **checksum.parameters,
             )
         checksum.confirm(reply["ResponseMetadata"]["HTTPHeaders"], doing)
         with understood(doing):
@@ -83,7 +88,8 @@ class S3Store(S3Uploads):
                     if isinstance(condition, IfAbsent)
                     else {"IfMatch": quoted(condition.etag)}
                 )
-                reply = self._once.put_object(
+                reply = apart(
+                    self._once.put_object,
                     Bucket=self._bucket,
                     Key=self._prefix + key,
                     Body=body,
@@ -132,7 +138,8 @@ class S3Store(S3Uploads):
             return None
         try:
             with translated(f"writing {key} with the sum of other bytes"):
-                self._client.put_object(
+                apart(
+                    self._client.put_object,
                     Bucket=self._bucket,
                     Key=self._prefix + key,
                     Body=b"sent",
@@ -154,6 +161,11 @@ class S3Store(S3Uploads):
         wanted: dict[str, Any] = {"Range": f"bytes={offset}-{last}"} if ranged else {}
         if fetched := self._get_plainly(key, offset, length, wanted):
             return fetched
+        return apart(self._get_by_boto, key, offset, length, wanted)
+
+    def _get_by_boto(
+        self, key: str, offset: int, length: int | None, wanted: Mapping[str, Any]
+    ) -> Fetched:
         for attempt in range(BODY_ATTEMPTS):
             if attempt:
                 self._pause()
@@ -212,12 +224,12 @@ class S3Store(S3Uploads):
             return Entry(key, plain.size, plain.etag, plain.last_modified)
         try:
             with translated(f"reading {key}"):
-                reply = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+                reply = apart(self._client.head_object, Bucket=self._bucket, Key=self._prefix + key)
         except HoldfastError as error:
             if status_of(error.__cause__) != HTTPStatus.NOT_FOUND:
                 raise
             # A HEAD reply has no body: it shows neither what is absent nor whether S3 answered.
-            self._confirm_absence(key)
+            apart(self._confirm_absence, key)
             raise NoSuchKey(f"there is no object {key}") from error
         with understood(f"reading {key}"):
             modified = reply["LastModified"].timestamp()
@@ -243,7 +255,7 @@ class S3Store(S3Uploads):
             return
         try:
             with translated(f"deleting {key}"):
-                self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+                apart(self._client.delete_object, Bucket=self._bucket, Key=self._prefix + key)
         except NoSuchKey:
             return  # some servers say so
 
@@ -251,8 +263,11 @@ class S3Store(S3Uploads):
         """See `ObjectStore`. It is rare, so it goes through boto3."""
         try:
             with translated(f"deleting {key}", once=True):
-                self._once.delete_object(
-                    Bucket=self._bucket, Key=self._prefix + key, IfMatch=quoted(etag)
+                apart(
+                    self._once.delete_object,
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    IfMatch=quoted(etag),
                 )
         except NoSuchKey as error:
             raise ConditionFailed(f"{key} doesn't exist, so its ETag isn't {etag}") from error
@@ -274,8 +289,11 @@ class S3Store(S3Uploads):
                 {"ContinuationToken": token} if token else {"StartAfter": progress.after}
             )
             with translated(listing):
-                reply = self._client.list_objects_v2(
-                    Bucket=self._bucket, Prefix=self._prefix + prefix, **place
+                reply = apart(
+                    self._client.list_objects_v2,
+                    Bucket=self._bucket,
+                    Prefix=self._prefix + prefix,
+                    **place,
                 )
             with understood(listing):
                 about(reply, Name=self._bucket, Prefix=self._prefix + prefix)

@@ -3,7 +3,8 @@
 Requests that are safe to repeat go through a client that retries with jittered back-off.
 Conditional puts and completions go through a client that sends each request once, because a
 repeated one can't tell its own effect from somebody else's. Requests for objects and parts
-bypass both clients if they can, see storage/s3_direct.py.
+bypass both clients if they can, see storage/s3_direct.py. The clients block, so an operation on the
+event loop has a thread call them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 
+from holdfast import switching
 from holdfast.backend import Backend, Change
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError, because
@@ -27,12 +29,14 @@ from holdfast.storage.s3_checksums import SEND_ATTEMPTS
 from holdfast.storage.s3_circuit import Circuit
 from holdfast.storage.s3_clock import ServerClock
 from holdfast.storage.s3_credentials import renew_refused, renewal_of
-from holdfast.storage.s3_direct import NOTHING, Answer, DirectRequests
+from holdfast.storage.s3_direct import NOTHING, DirectRequests
 from holdfast.storage.s3_errors import ChangedOnTheWay, translated
 from holdfast.storage.s3_idle import renew_idle
+from holdfast.storage.s3_replies import Answer
 from holdfast.storage.s3_settings import S3Settings
 from holdfast.storage.s3_signing import sign_in_time
 from holdfast.storage.s3_strangers import about, objection, understood, watch
+from holdfast.switching import apart
 
 PLAIN: Final = frozenset(
     {HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_FOUND}
@@ -115,6 +119,11 @@ class Bucket:
         """See `ObjectStore`."""
         return self._backend.up
 
+    @property
+    def switches(self) -> bool:
+        """See `ObjectStore`."""
+        return switching.SUPPORTED
+
     def throttled(self) -> int:
         """See `ObjectStore`; threads may overwrite each other's counts, so it may be too low."""
         return self._throttled
@@ -133,8 +142,8 @@ class Bucket:
         """See `ObjectStore`. It lists, because a reply to HEAD wouldn't say what is wrong."""
         doing = f"looking into bucket {self._bucket}"
         with translated(doing):
-            reply = self._client.list_objects_v2(
-                Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1
+            reply = apart(
+                self._client.list_objects_v2, Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1
             )
         with understood(doing):
             about(reply, Name=self._bucket, Prefix=self._prefix)
@@ -200,7 +209,7 @@ class Bucket:
         return send()
 
     def _pause(self) -> None:
-        self._sleep(random.uniform(0.0, self._longest_pause))  # noqa: S311 -- jitter
+        apart(self._sleep, random.uniform(0.0, self._longest_pause))  # noqa: S311 -- jitter
 
 
 def foreign(method: str, answer: Answer) -> str:

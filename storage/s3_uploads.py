@@ -25,6 +25,7 @@ from holdfast.storage.s3_client import Bucket, bare, quoted
 from holdfast.storage.s3_errors import status_of, translated
 from holdfast.storage.s3_listing import ListingProgress
 from holdfast.storage.s3_strangers import about, understood
+from holdfast.switching import apart
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -47,8 +48,11 @@ class S3Uploads(Bucket):
         summed: dict[str, Any] = {"ChecksumAlgorithm": ALGORITHM} if self._checksums else {}
         doing = f"beginning an upload of {key}"
         with translated(doing):
-            reply = self._client.create_multipart_upload(
-                Bucket=self._bucket, Key=self._prefix + key, **summed
+            reply = apart(
+                self._client.create_multipart_upload,
+                Bucket=self._bucket,
+                Key=self._prefix + key,
+                **summed,
             )
         with understood(doing):
             about(reply, Bucket=self._bucket, Key=self._prefix + key)
@@ -83,7 +87,8 @@ class S3Uploads(Bucket):
             checksum.confirm(answer.headers, doing)
             return bare(answer.headers["etag"])
         with translated(doing):
-            reply = self._client.upload_part(
+            reply = apart(
+                self._client.upload_part,
                 Bucket=self._bucket,
                 Key=self._prefix + key,
                 UploadId=upload_id,
@@ -117,7 +122,8 @@ class S3Uploads(Bucket):
         progress, marker = ListingProgress(listing, ""), 0
         while True:
             with translated(listing):
-                reply = self._client.list_parts(
+                reply = apart(
+                    self._client.list_parts,
                     Bucket=self._bucket,
                     Key=self._prefix + key,
                     UploadId=unmarked(upload_id),
@@ -153,7 +159,8 @@ class S3Uploads(Bucket):
         wanted = [_named(part, summed=is_marked(upload_id)) for part in parts]
         try:
             with translated(f"completing {key}", once=True):
-                reply: Any = self._once.complete_multipart_upload(
+                reply: Any = apart(
+                    self._once.complete_multipart_upload,
                     Bucket=self._bucket,
                     Key=self._prefix + key,
                     UploadId=unmarked(upload_id),
@@ -188,7 +195,8 @@ class S3Uploads(Bucket):
                 self._pause()
             try:
                 with translated(f"aborting the upload of {key}"):
-                    self._client.abort_multipart_upload(
+                    apart(
+                        self._client.abort_multipart_upload,
                         Bucket=self._bucket,
                         Key=self._prefix + key,
                         UploadId=unmarked(upload_id),
@@ -219,7 +227,8 @@ class S3Uploads(Bucket):
         key_marker = id_marker = ""
         while True:
             with translated("listing uploads"):
-                reply = self._client.list_multipart_uploads(
+                reply = apart(
+                    self._client.list_multipart_uploads,
                     Bucket=self._bucket,
                     Prefix=prefix,
                     KeyMarker=key_marker,

@@ -1,7 +1,8 @@
 """The thread pools that run everything that blocks.
 
 A blocking call can't be interrupted, even if nobody waits for it any more: its thread stays busy,
-and counts as busy, until the store answers.
+and counts as busy, until the store answers. Small calls to a store that can switch need no thread:
+see `loop_calls`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import structlog
 
 from holdfast.deadlines import Deadline, begin, tighten
 from holdfast.errors import Unavailable
+from holdfast.service.process.loop_calls import LoopCalls
 from holdfast.service.process.permits import Permit
 
 Parameters = ParamSpec("Parameters")
@@ -54,7 +56,12 @@ class Workers:
     """Two bounded pools of threads: one waits for the store, one hashes."""
 
     def __init__(
-        self, store_threads: int, hash_threads: int, call_deadline: float | None = None
+        self,
+        store_threads: int,
+        hash_threads: int,
+        call_deadline: float | None = None,
+        *,
+        switches: bool = False,
     ) -> None:
         """Makes the pools; their threads start with the first calls.
 
@@ -62,10 +69,12 @@ class Workers:
             store_threads: how many threads wait for the store.
             hash_threads: how many threads hash.
             call_deadline: seconds that a small call to the store may take; None: no limit.
+            switches: whether the store's small requests can be made on the loop.
         """
         self._small = partial(tighten, call_deadline)
         self._store = ThreadPoolExecutor(store_threads, "store")
         self._store_threads = store_threads
+        self._looped = LoopCalls(store_threads, self._store) if switches else None
         self._asked = 0
         reserved = max(1, store_threads // RESERVED)
         self._bulk = asyncio.Semaphore(max(1, store_threads - reserved))
@@ -73,8 +82,9 @@ class Workers:
 
     @property
     def queued(self) -> int:
-        """How many calls wait for one of the store's threads."""
-        return max(0, self._asked - self._store_threads)
+        """How many calls wait for one of the store's threads, or for their turn on the loop."""
+        waiting = self._looped.queued if self._looped else 0
+        return waiting + max(0, self._asked - self._store_threads)
 
     def store(
         self,
@@ -88,6 +98,24 @@ class Workers:
             Unavailable: the deadline of this call, or of the RPC that it serves, has passed.
         """
         return self._in_time(partial(call, *args, **kwargs), self._small)
+
+    def quick(
+        self,
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Coroutine[Any, Any, Result]:
+        """Runs a small call as `store` does, but on the loop if the store can switch.
+
+        It must compute little, and hold no lock during a request.
+
+        Raises:
+            Unavailable: the deadline of this call, or of the RPC that it serves, has passed.
+        """
+        started = partial(call, *args, **kwargs)
+        if self._looped is None:
+            return self._in_time(started, self._small)
+        return self._looped.run(started, self._small)
 
     def patient(
         self,
@@ -204,8 +232,12 @@ class Workers:
         Waits at most `grace` seconds for calls under way, without blocking the loop.
         Returns whether all of them have ended.
         """
-        ended = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        until = loop.time() + grace
+        if self._looped is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._looped.drain()
 
         def join() -> None:
             for pool in (self._store, self._hash):
@@ -215,7 +247,7 @@ class Workers:
 
         threading.Thread(target=join, name="workers-close", daemon=True).start()
         try:
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout_at(until):
                 await ended.wait()
         except TimeoutError:
             log.warning("store threads still busy; they are left behind", seconds=grace)

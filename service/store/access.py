@@ -1,6 +1,7 @@
 """Puts together all ways in which the loop asks one object store.
 
 a body      → counted → has an upload slot → a thread
+quick calls → the loop, or a thread
 all others  → a thread
 """
 
@@ -84,7 +85,7 @@ def access(
         damage: bytes that must not be relied on, whatever their record says.
         metrics: counts what is stored and what is damaged.
         list_budget: bytes of holds that are kept in memory.
-        crowded: called, in a thread, if a tenant has many holds on a digest.
+        crowded: called, where the call runs, if a tenant has many holds on a digest.
     """
     requests = Threads(store, workers, metrics.misread)
     records, snapshots = Records(store), Snapshots(store, new_nonce)

@@ -1,6 +1,7 @@
-"""How tenants come to hold blobs: `storage.blobs`, each operation in a thread.
+"""How tenants come to hold blobs: `storage.blobs`, each operation in one call.
 
-An operation is one call, and one step for its deadline, however many requests it makes.
+It runs on the loop if the store can, and is one step for its deadline, however many requests it
+makes.
 """
 
 from __future__ import annotations
@@ -32,28 +33,28 @@ class AsyncBlobs:
         Raises:
             UnsupportedFormat: a record or hold has a newer format version.
         """
-        return self._workers.store(self._blobs.find, tenant, digest, adopt_at_ns)
+        return self._workers.quick(self._blobs.find, tenant, digest, adopt_at_ns)
 
     def held(self, tenant: str, digest: Digest) -> Reply[tuple[Info, Record] | None]:
         """Returns what this tenant holds of a digest whose bytes are there, or None."""
-        return self._workers.store(self._blobs.held, tenant, digest)
+        return self._workers.quick(self._blobs.held, tenant, digest)
 
     def claimed(self, tenant: str, digest: Digest) -> Reply[bool]:
         """Returns whether this tenant has a hold, whatever has happened to the bytes."""
-        return self._workers.store(self._blobs.claimed, tenant, digest)
+        return self._workers.quick(self._blobs.claimed, tenant, digest)
 
     def whole(self, digest: Digest) -> Reply[bool]:
         """Returns whether the digest is live and its bytes are present."""
-        return self._workers.store(self._blobs.whole, digest)
+        return self._workers.quick(self._blobs.whole, digest)
 
     def relabel(
         self, tenant: str, digest: Digest, change: Relabel, now_ns: int
     ) -> Reply[Info | None]:
         """Changes the labels of what this tenant holds; None if it doesn't hold the digest.
 
-        `change` is called in the thread, and may raise to end the operation.
+        `change` is called where the operation runs, and may raise to end the operation.
         """
-        return self._workers.store(self._blobs.relabel, tenant, digest, change, now_ns)
+        return self._workers.quick(self._blobs.relabel, tenant, digest, change, now_ns)
 
     # -- commits
 
@@ -61,11 +62,11 @@ class AsyncBlobs:
         self, tenant: str, digest: Digest, now_ns: int, labels: Mapping[str, str]
     ) -> Reply[tuple[Info, Record] | None]:
         """Makes this tenant hold what the fleet has; None if the fleet doesn't have it."""
-        return self._workers.store(self._blobs.adopt, tenant, digest, now_ns, labels)
+        return self._workers.quick(self._blobs.adopt, tenant, digest, now_ns, labels)
 
     def make_hold(self, tenant: str, hold: Hold, *, again: bool) -> Reply[str]:
         """Makes a hold and returns its key, once it is durable; `again`: there may be one."""
-        return self._workers.store(self._blobs.make_hold, tenant, hold, again=again)
+        return self._workers.quick(self._blobs.make_hold, tenant, hold, again=again)
 
     def publish(
         self, tenant: str, record: Record, own: OwnData | None, hold: Hold, hold_key: str
@@ -75,12 +76,12 @@ class AsyncBlobs:
         Raises:
             Aborted: the ingest is too old, or its bytes are gone.
         """
-        return self._workers.store(self._blobs.publish, tenant, record, own, hold, hold_key)
+        return self._workers.quick(self._blobs.publish, tenant, record, own, hold, hold_key)
 
     def agrees(self, own: Record) -> Reply[bool]:
         """Returns whether the stored record describes the same bytes as `own`."""
-        return self._workers.store(self._blobs.agrees, own)
+        return self._workers.quick(self._blobs.agrees, own)
 
     def done_before(self, record: Record) -> Reply[bool]:
         """Returns whether this same commit already took effect, whatever has happened since."""
-        return self._workers.store(self._blobs.done_before, record)
+        return self._workers.quick(self._blobs.done_before, record)

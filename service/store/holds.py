@@ -1,4 +1,4 @@
-"""The holds of tenants: listed, deleted and compacted in threads."""
+"""The holds of tenants: deleted by quick calls, listed in threads."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class AsyncHolds:
     ) -> Reply[list[str]]:
         """Marks this tenant's holds on a digest as being deleted; returns their keys.
 
-        `still_wanted` is called in the thread before any is marked, and may raise to end that.
+        `still_wanted` is called where that runs, before any is marked, and may raise to end that.
         """
-        return self._workers.store(self._holds.mark, tenant, digest, still_wanted)
+        return self._workers.quick(self._holds.mark, tenant, digest, still_wanted)
 
     def unlink(self, keys: Sequence[str]) -> Reply[None]:
         """Deletes holds that are marked, and then their marks."""
-        return self._workers.store(self._holds.unlink, keys)
+        return self._workers.quick(self._holds.unlink, keys)
 
     def take_back(self, tenant: str, keys: Sequence[str]) -> Reply[None]:
         """Cancels a delete of marked holds: makes one new hold that replaces them."""
-        return self._workers.store(self._holds.take_back, tenant, keys)
+        return self._workers.quick(self._holds.take_back, tenant, keys)
 
     def gone(self, check: Callable[[], bool]) -> Reply[bool]:
         """Returns whether the tenant of some holds is gone, by a check that asks the store."""
-        return self._workers.store(check)
+        return self._workers.quick(check)
 
     def reading(
         self,

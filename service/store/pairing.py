@@ -1,4 +1,4 @@
-"""The store's document about its Redis, read and written in threads."""
+"""The store's document about its Redis, read and written by quick calls."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class AsyncPaired:
             DataLoss: the object itself is torn.
             UnsupportedFormat: it has a newer format version.
         """
-        return self._workers.store(look, self._store)
+        return self._workers.quick(look, self._store)
 
     def pair(self, now: Paired, nonce: str, before: Kept) -> Reply[bool]:
         """Replaces the document that was read; False if it has changed."""
-        return self._workers.store(pair, self._store, now, nonce, before)
+        return self._workers.quick(pair, self._store, now, nonce, before)

@@ -1,4 +1,4 @@
-"""The records of digests, read and marked in threads."""
+"""The records of digests, read and marked by quick calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AsyncRecords:
         Raises:
             UnsupportedFormat: it has a newer format version.
         """
-        return self._workers.store(self._records.read, digest)
+        return self._workers.quick(self._records.read, digest)
 
     def mark_damaged(self, record: Record) -> Reply[Mark]:
         """Marks the record of a digest as corrupt if it still names the bytes of `record`.
@@ -32,4 +32,4 @@ class AsyncRecords:
         Raises:
             Unavailable: the outcome stayed unknown.
         """
-        return self._workers.store(mark_damaged, self._records, record, self._new_nonce)
+        return self._workers.quick(mark_damaged, self._records, record, self._new_nonce)

@@ -21,7 +21,7 @@ class AsyncTenants:
 
     def touch(self, tenant: str) -> Reply[None]:
         """Notes that a tenant was seen; confirmed when this returns."""
-        return self._workers.store(self._sightings.touch, tenant)
+        return self._workers.quick(self._sightings.touch, tenant)
 
     def missed(self, tenant: str) -> Reply[bool]:
         """Returns whether a tenant is marked as missing and hasn't been seen since.
@@ -30,7 +30,7 @@ class AsyncTenants:
             DataLoss: it can't be determined.
             UnsupportedFormat: written by a newer version.
         """
-        return self._workers.store(self._sightings.missed, tenant)
+        return self._workers.quick(self._sightings.missed, tenant)
 
     async def holding(self) -> AsyncIterator[str]:
         """Yields the tenants that have a hold, in order of `<name>/`: one listing for each."""

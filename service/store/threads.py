@@ -67,11 +67,11 @@ class Threads:
 
     def head(self, key: str) -> Reply[Entry]:
         """Returns size, ETag and time of an object."""
-        return self._workers.store(self._store.head, key)
+        return self._workers.quick(self._store.head, key)
 
     def delete(self, key: str) -> Reply[None]:
         """Removes an object."""
-        return self._workers.store(self._store.delete, key)
+        return self._workers.quick(self._store.delete, key)
 
     def create_upload(self, key: str) -> Reply[Upload]:
         """Begins a multipart upload."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.s3 import S3Settings, S3Store
 from tests.servers.s3 import S3Server
+from tests.storage.looped import LoopThread, Way, loop_thread
 from tests.stores.memory import MemoryStore
 
 
@@ -60,6 +63,28 @@ def minio_store(minio: S3Server) -> Iterator[S3Store]:
     store.close()
 
 
+@pytest.fixture(scope="session")
+def uvloop_thread() -> Iterator[LoopThread]:
+    with loop_thread(uvloop.new_event_loop) as thread:
+        yield thread
+
+
+@pytest.fixture(scope="session")
+def asyncio_thread() -> Iterator[LoopThread]:
+    with loop_thread(asyncio.new_event_loop) as thread:
+        yield thread
+
+
+@pytest.fixture(params=["in threads", "on asyncio", "on uvloop"])
+def way(request: pytest.FixtureRequest) -> Way:
+    """Each way in which a store is called: it makes a store that is called so of one."""
+    if request.param == "in threads":
+        return lambda store: store
+    name = request.param.removeprefix("on ")
+    thread: LoopThread = request.getfixturevalue(f"{name}_thread")
+    return thread.on_loop
+
+
 @pytest.fixture
 def folder_store(tmp_path: Path) -> FolderStore:
     store = FolderStore(tmp_path / "store")
@@ -67,7 +92,16 @@ def folder_store(tmp_path: Path) -> FolderStore:
     return store
 
 
-@pytest.fixture(params=["memory", "folder", "moto", pytest.param("minio", marks=pytest.mark.minio)])
+@pytest.fixture(
+    params=[
+        "memory",
+        "folder",
+        "moto",
+        "moto on the loop",
+        pytest.param("minio", marks=pytest.mark.minio),
+        pytest.param("minio on the loop", marks=pytest.mark.minio),
+    ]
+)
 def object_store(request: pytest.FixtureRequest, unique: str) -> ObjectStore:
     """Each store of the port, empty; that of other tests in memory, too, so that it is right."""
     if request.param == "memory":
@@ -75,5 +109,7 @@ def object_store(request: pytest.FixtureRequest, unique: str) -> ObjectStore:
     if request.param == "folder":
         folder: FolderStore = request.getfixturevalue("folder_store")
         return folder
-    store: S3Store = request.getfixturevalue(f"{request.param}_store")
-    return with_prefix(store, unique)
+    server, _, looped = request.param.partition(" ")
+    store: S3Store = with_prefix(request.getfixturevalue(f"{server}_store"), unique)
+    thread: LoopThread = request.getfixturevalue("uvloop_thread")
+    return thread.on_loop(store) if looped else store

@@ -16,6 +16,7 @@ from holdfast.storage.s3 import S3Store
 from holdfast.storage.s3_checksums import HEADER, SEND_ATTEMPTS
 from tests.servers.s3 import S3Server
 from tests.storage.conftest import with_prefix
+from tests.storage.looped import Way
 from tests.storage.scripted import Reply, error, scripted
 
 BODY = b"some bytes"
@@ -63,10 +64,12 @@ def opened(store: S3Store, direct: bool) -> S3Store:
 
 @BY_BOTH
 @pytest.mark.parametrize("write", WRITES)
-def test_bytes_go_with_their_sum(write: Callable[[S3Store], object], direct: bool) -> None:
+def test_bytes_go_with_their_sum(
+    way: Way, write: Callable[[S3Store], object], direct: bool
+) -> None:
     """Each PUT, conditional PUT and part has the CRC32C of its bytes in a header, not a trailer."""
     with scripted(stored(BODY)) as script:
-        store = opened(script.store(), direct)
+        store = opened(way(script.store()), direct)
         write(store)
         store.close()
     [headers] = script.headers
@@ -76,10 +79,10 @@ def test_bytes_go_with_their_sum(write: Callable[[S3Store], object], direct: boo
 
 
 @BY_BOTH
-def test_none_where_they_are_off(direct: bool) -> None:
+def test_none_where_they_are_off(way: Way, direct: bool) -> None:
     """Without the setting no request has a sum, and uploads are begun without."""
     with scripted(stored(), stored(), stored(), CREATED, COMPLETED) as script:
-        store = opened(script.store(checksums=False), direct)
+        store = opened(way(script.store(checksums=False)), direct)
         for write in WRITES[:3]:
             write(store)
         assert store.create_upload("k").id == "id"
@@ -90,11 +93,11 @@ def test_none_where_they_are_off(direct: bool) -> None:
     assert b"Checksum" not in script.bodies[-1]
 
 
-def test_an_upload_with_sums() -> None:
+def test_an_upload_with_sums(way: Way) -> None:
     """An upload is begun for sums, and its completion names those of the parts' blocks."""
     large = bytes(2 * BLOCK_SIZE + 7)
     with scripted(CREATED, stored(), stored(), COMPLETED) as script:
-        store = script.store()
+        store = way(script.store())
         upload = store.create_upload("k")
         parts = [
             store.put_part("k", upload.id, n + 1, body) for n, body in enumerate((large, BODY))
@@ -109,10 +112,10 @@ def test_an_upload_with_sums() -> None:
     assert all("uploadId=id" in path for _, path in script.requests[1:])
 
 
-def test_an_upload_is_carried_on_as_it_was_begun() -> None:
+def test_an_upload_is_carried_on_as_it_was_begun(way: Way) -> None:
     """Frontends with the other setting send sums for an upload that wants them, and none else."""
     with scripted(stored(), COMPLETED, stored(), COMPLETED) as script:
-        off, on = script.store(checksums=False), script.store(checksums=True)
+        off, on = (way(script.store(checksums=checksums)) for checksums in (False, True))
         off.complete_upload("k", MARKED, [off.put_part("k", MARKED, 1, BODY)])
         on.complete_upload("k", "id", [on.put_part("k", "id", 1, BODY)])
         off.close()
@@ -155,11 +158,11 @@ def test_sums_known_before(request: pytest.FixtureRequest, server: str, unique: 
     ids=["BadDigest", "InvalidDigest", "mismatch", "reply"],
 )
 def test_changed_bytes_are_sent_again(
-    write: Callable[[S3Store], object], bad: Reply, direct: bool
+    way: Way, write: Callable[[S3Store], object], bad: Reply, direct: bool
 ) -> None:
     """Bytes that arrive as others are sent again, whether the server refuses or reports them."""
     with scripted(bad, bad, stored(BODY)) as script:
-        store = opened(script.store(), direct)
+        store = opened(way(script.store()), direct)
         write(store)
         store.close()
     assert script.bodies == [BODY] * 3
@@ -167,10 +170,10 @@ def test_changed_bytes_are_sent_again(
 
 @pytest.mark.parametrize("write", REPEATED)
 @pytest.mark.parametrize("bad", [error(400, "BadDigest"), stored(b"other bytes")])
-def test_not_for_ever(write: Callable[[S3Store], object], bad: Reply) -> None:
+def test_not_for_ever(way: Way, write: Callable[[S3Store], object], bad: Reply) -> None:
     """Bytes that always arrive as others are Unavailable after some attempts."""
     with scripted(bad) as script:
-        store = script.store()
+        store = way(script.store())
         with pytest.raises(Unavailable, match=r"CRC32C of what was sent|changed on the way"):
             write(store)
         store.close()
@@ -178,16 +181,16 @@ def test_not_for_ever(write: Callable[[S3Store], object], bad: Reply) -> None:
     assert len(script.pauses) == SEND_ATTEMPTS - 1
 
 
-def test_a_list_of_parts_that_changed() -> None:
+def test_a_list_of_parts_that_changed(way: Way) -> None:
     """A completion whose parts aren't there is sent once more: the list has no sum."""
     parts = [Part(1, "e", len(BODY), sums_of(BODY))]
     with scripted(error(400, "InvalidPart"), COMPLETED) as script:
-        store = script.store()
+        store = way(script.store())
         assert store.complete_upload("k", MARKED, parts).etag == "e"
         store.close()
     assert script.bodies[0] == script.bodies[1]
     with scripted(error(400, "InvalidPart")) as script:
-        store = script.store()
+        store = way(script.store())
         with pytest.raises(InvalidPart):
             store.complete_upload("k", MARKED, parts)
         store.close()
@@ -198,11 +201,11 @@ def test_a_list_of_parts_that_changed() -> None:
 @pytest.mark.parametrize("write", ONCE)
 @pytest.mark.parametrize("bad", [error(400, "BadDigest"), stored(b"other bytes")])
 def test_a_condition_leaves_it_to_the_caller(
-    write: Callable[[S3Store], object], bad: Reply, direct: bool
+    way: Way, write: Callable[[S3Store], object], bad: Reply, direct: bool
 ) -> None:
     """Changed bytes of a conditional PUT are an outcome that its caller has to look for."""
     with scripted(bad) as script:
-        store = opened(script.store(), direct)
+        store = opened(way(script.store()), direct)
         with pytest.raises(OutcomeUnknown):
             write(store)
         store.close()

@@ -15,6 +15,7 @@ from holdfast.errors import ConfigurationError, PermissionDenied
 from holdfast.storage.port import IfAbsent, ObjectStore, Part
 from holdfast.storage.s3_credentials import PAUSE, renewal_of
 from tests.storage.credentials import issued_by
+from tests.storage.looped import Way
 from tests.storage.scripted import Reply, Script, error, scripted
 
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -56,10 +57,12 @@ def tokens(script: Script) -> list[str]:
 
 @pytest.mark.usefixtures("issued")
 @pytest.mark.parametrize(("call", "answer"), CALLS.values(), ids=CALLS)
-def test_refused_before_their_time(call: Callable[[ObjectStore], object], answer: Reply) -> None:
+def test_refused_before_their_time(
+    way: Way, call: Callable[[ObjectStore], object], answer: Reply
+) -> None:
     """Where the store says that a session has ended, another one is fetched, and used from then."""
     with scripted(answer) as script:
-        store = script.store()
+        store = way(script.store())
         past = 0 if answer.body == COMPLETED else 1  # of boto3
         script.replies = [*[ENDED] * (past + 1), answer]
         call(store)
@@ -68,7 +71,7 @@ def test_refused_before_their_time(call: Callable[[ObjectStore], object], answer
     assert tokens(script) == ["token-1"] * (past + 1) + ["token-2"] * 2
 
 
-def test_a_container_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_endpoint(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container's credentials come from the URL in its environment, and anew where they end."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -84,7 +87,7 @@ def test_a_container_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     with scripted(*given) as agent, scripted(ENDED, ENDED, Reply(200, b"", FOUND)) as script:
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{agent.endpoint}/role")
         monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "secret")
-        store = script.store()
+        store = way(script.store())
         store.put_part("a", "u", 1, b"body")
         store.close()
     assert agent.requests == [("GET", "/role")] * 2
@@ -93,10 +96,10 @@ def test_a_container_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("issued")
-def test_new_ones_are_refused_as_well() -> None:
+def test_new_ones_are_refused_as_well(way: Way) -> None:
     """Where the store refuses new credentials, too, the request says so and isn't sent for ever."""
     with scripted(ENDED) as script:
-        store = script.store()
+        store = way(script.store())
         with pytest.raises(PermissionDenied, match="ExpiredToken"):
             store.get("a")
         store.close()
@@ -105,6 +108,7 @@ def test_new_ones_are_refused_as_well() -> None:
 
 @pytest.mark.parametrize(("call", "answer"), CALLS.values(), ids=CALLS)
 def test_the_same_ones_again(
+    way: Way,
     call: Callable[[ObjectStore], object],
     answer: Reply,
     monkeypatch: pytest.MonkeyPatch,
@@ -113,7 +117,7 @@ def test_the_same_ones_again(
     """If the source gives the refused credentials again, the request isn't sent again."""
     issued_by(f"{COUNTED}token = 'token-1'", dt.timedelta(hours=1), tmp_path, monkeypatch)
     with scripted(ENDED) as script, deadlines.within(10.0):
-        store = script.store()
+        store = way(script.store())
         for _ in range(2):
             with pytest.raises(PermissionDenied, match="ExpiredToken"):
                 call(store)
@@ -145,6 +149,7 @@ def test_a_source_that_all_would_ask() -> None:
 @pytest.mark.parametrize("call", [call for call, _ in CALLS.values()], ids=CALLS)
 @pytest.mark.parametrize(("failure", "told"), FAILURES.values(), ids=FAILURES)
 def test_a_source_that_fails(
+    way: Way,
     call: Callable[[ObjectStore], object],
     failure: str,
     told: str,
@@ -155,7 +160,7 @@ def test_a_source_that_fails(
     program = f"{COUNTED}if number > 1:\n{failure}    sys.exit()\ntoken = 'token-1'"
     issued_by(program, dt.timedelta(hours=1), tmp_path, monkeypatch)
     with scripted(ENDED) as script:
-        store = script.store()
+        store = way(script.store())
         for _ in range(2):
             with pytest.raises(PermissionDenied, match=told):
                 call(store)
@@ -173,10 +178,10 @@ def test_a_source_that_is_absent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         script.store()
 
 
-def test_credentials_that_cannot_be_fetched() -> None:
+def test_credentials_that_cannot_be_fetched(way: Way) -> None:
     """Credentials that stand in the environment are refused at once."""
     with scripted(ENDED) as script:
-        store = script.store()
+        store = way(script.store())
         with pytest.raises(PermissionDenied, match="ExpiredToken"):
             store.get("a")
         store.close()

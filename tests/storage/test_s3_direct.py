@@ -22,20 +22,21 @@ from holdfast import deadlines
 from holdfast.errors import ConfigurationError, OutcomeUnknown, PermissionDenied, Unavailable
 from holdfast.storage.port import Body, ConditionFailed, IfAbsent, IfMatch, NoSuchKey
 from holdfast.storage.s3 import BODY_ATTEMPTS, S3Settings, S3Store
-from holdfast.storage.s3_direct import PIECE, _content, _stale
+from holdfast.storage.s3_blocking import PIECE, _content, _stale
 from tests.servers.certificate import self_signed
 from tests.servers.process import wait_until
 from tests.storage.credentials import issued_by
+from tests.storage.looped import Way
 from tests.storage.scripted import Reply, error, scripted
 
 WRITTEN = Reply(headers={"ETag": '"e1"', "Date": "Tue, 24 Nov 2026 12:00:00 GMT"})
 NOON = 1795521600.0
 
 
-def test_one_request() -> None:
+def test_one_request(way: Way) -> None:
     """A conditional put is one request, and its reply tells ETag and date."""
     with scripted(WRITTEN) as script:
-        store = script.store()
+        store = way(script.store())
         written = store.put("a", b"x", IfAbsent())
         store.close()
     assert (written.etag, written.date) == ("e1", NOON)
@@ -55,10 +56,12 @@ def test_one_request() -> None:
     ],
     ids=lambda value: getattr(value, "__name__", "reply"),
 )
-def test_a_conditional_put_is_never_sent_again(reply: Reply, meaning: type[Exception]) -> None:
+def test_a_conditional_put_is_never_sent_again(
+    way: Way, reply: Reply, meaning: type[Exception]
+) -> None:
     """What may have been carried out is reported, and not repeated by anybody below the caller."""
     with scripted(reply) as script:
-        store = script.store(attempts=5)
+        store = way(script.store(attempts=5))
         with pytest.raises(meaning):
             store.put("a", b"x", IfMatch("e0"))
         store.close()
@@ -66,51 +69,51 @@ def test_a_conditional_put_is_never_sent_again(reply: Reply, meaning: type[Excep
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 403])
-def test_a_refusal_is_left_to_boto3(status: int) -> None:
+def test_a_refusal_is_left_to_boto3(way: Way, status: int) -> None:
     """A reply that means 'not here' or 'not like this' wrote nothing: boto3 knows what to do."""
     with scripted(error(status, "Whatever"), WRITTEN) as script:
-        store = script.store()
+        store = way(script.store())
         assert store.put("a", b"x", IfAbsent()).etag == "e1"
         store.close()
     assert len(script.requests) == 2
 
 
-def test_a_success_that_says_nothing() -> None:
+def test_a_success_that_says_nothing(way: Way) -> None:
     """A conditional put that succeeded without an ETag isn't sent again, to lose to itself."""
     for status in (200, 201, 204):
         with scripted(Reply(status), error(412, "PreconditionFailed")) as script:
-            store = script.store()
+            store = way(script.store())
             with pytest.raises(OutcomeUnknown):
                 store.put("a", b"x", IfAbsent())
             store.close()
         assert len(script.requests) == 1
 
 
-def test_an_interim_reply() -> None:
+def test_an_interim_reply(way: Way) -> None:
     """What follows an interim reply is never taken for the reply to the next request."""
     body = b'HTTP/1.1 200 OK\r\nETag: "%s"\r\nContent-Length: 0\r\n\r\n'
     with raw_server(b"HTTP/1.1 103 Early Hints\r\n\r\n", body) as endpoint:
-        store = S3Store(S3Settings("bucket", endpoint, path_style=True, attempts=1))
+        store = way(S3Store(S3Settings("bucket", endpoint, path_style=True, attempts=1)))
         for name in ("k1", "k2", "k3"):
             with suppress(OutcomeUnknown):
                 assert store.put(name, b"x", IfAbsent()).etag == name
-        assert not store._direct._idle
+        assert not store._direct._blocking._idle
         store.close()
 
 
-def test_a_length_that_is_missing() -> None:
+def test_a_length_that_is_missing(way: Way) -> None:
     """A HEAD without a length doesn't make an object an empty one."""
     headers = {"ETag": '"e1"', "Last-Modified": "Tue, 24 Nov 2026 12:00:00 GMT"}
     with scripted(Reply(headers=headers, unsized=True), Reply(body=b"12345", headers=headers)) as s:
-        store = s.store()
+        store = way(s.store())
         assert store.head("a").size == 5
         store.close()
 
 
-def test_a_part_in_pieces() -> None:
+def test_a_part_in_pieces(way: Way) -> None:
     """A part goes out in its pieces; where that fails, boto3 sends the same bytes."""
     with scripted(error(503, "SlowDown"), WRITTEN) as script:
-        store = script.store()
+        store = way(script.store())
         part = store.put_part(
             "a/b", "an/id?", 7, [b"one", memoryview(b"-two-")[1:4], bytearray(b"3")]
         )
@@ -123,11 +126,11 @@ def test_a_part_in_pieces() -> None:
     assert asked == [("/bucket/a/b", {"partNumber": ["7"], "uploadId": ["an/id?"]})] * 2
 
 
-def test_a_store_that_asks_for_less() -> None:
+def test_a_store_that_asks_for_less(way: Way) -> None:
     """Each reply that asks for less is counted, boto3's tries included."""
     slow = error(503, "SlowDown")
     with scripted(slow, slow, error(429, "TooManyRequests"), WRITTEN, slow) as script:
-        store = script.store(attempts=3)
+        store = way(script.store(attempts=3))
         store.put("a", b"x")
         assert store.throttled() == 3
         with pytest.raises(OutcomeUnknown):
@@ -137,7 +140,7 @@ def test_a_store_that_asks_for_less() -> None:
     assert len(script.requests) == 5
 
 
-def test_what_can_be_repeated_is_repeated_by_boto3() -> None:
+def test_what_can_be_repeated_is_repeated_by_boto3(way: Way) -> None:
     """A read whose first reply isn't plain is read by boto3."""
     found = Reply(
         body=b"hello",
@@ -145,31 +148,39 @@ def test_what_can_be_repeated_is_repeated_by_boto3() -> None:
     )
     for first in (error(503, "SlowDown"), Reply(hang_up=True), Reply(body=b"hel", claimed=5)):
         with scripted(first, found) as script:
-            store = script.store()
+            store = way(script.store())
             fetched = store.get("a")
             store.close()
         assert (fetched.body, fetched.entry.last_modified) == (b"hello", NOON)
         assert len(script.requests) == 2
 
 
-def test_absence_needs_no_second_look() -> None:
+def test_absence_needs_no_second_look(way: Way) -> None:
     """NoSuchKey is an answer."""
     with scripted(error(404, "NoSuchKey")) as script:
-        store = script.store()
+        store = way(script.store())
         with pytest.raises(NoSuchKey):
             store.get("a")
         store.close()
     assert len(script.requests) == 1
 
 
-def test_an_idle_connection_that_was_closed() -> None:
+def test_an_idle_connection_that_was_closed(way: Way) -> None:
     """A connection that the server has closed meanwhile isn't written to."""
     with closing_server() as endpoint:
-        store = S3Store(S3Settings("bucket", endpoint, path_style=True, attempts=1))
+        store = way(S3Store(S3Settings("bucket", endpoint, path_style=True, attempts=1)))
         for number in range(3):
             assert store.put(f"k{number}", b"x", IfAbsent()).etag == "e1"
-            wait_until(lambda: _stale(store._direct._idle[-1][0]), "the server's end")
+            wait_until(lambda: not kept(store), "the server's end")
         store.close()
+
+
+def kept(store: S3Store) -> int:
+    """How many connections are kept that the server hasn't ended."""
+    blocking, looped = store._direct._blocking._idle, store._direct._looped._idle
+    return sum(not _stale(connection) for connection, _ in blocking) + sum(
+        connection.usable for idle in looped.values() for connection, _ in idle
+    )
 
 
 def impatient(server: socket.socket) -> S3Store:
@@ -180,10 +191,10 @@ def impatient(server: socket.socket) -> S3Store:
 
 
 @pytest.mark.parametrize("body", [b"x", bytes(32 * 2**20)], ids=["small", "never taken"])
-def test_a_server_that_is_silent(body: bytes) -> None:
+def test_a_server_that_is_silent(way: Way, body: bytes) -> None:
     """A request that gets no reply, or isn't even taken, ends when its time is over."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        store = impatient(server)
+        store = way(impatient(server))
         with pytest.raises(OutcomeUnknown):
             store.put("a", body, IfAbsent())
         with pytest.raises(Unavailable):
@@ -203,11 +214,13 @@ def test_a_server_that_is_silent(body: bytes) -> None:
     ],
     ids=["get", "put", "delete", "list", "create_upload", "abort_upload"],
 )
-def test_a_deadline(ask: Callable[[S3Store], object]) -> None:
+def test_a_deadline(way: Way, ask: Callable[[S3Store], object]) -> None:
     """However patient the store is, a request ends with the deadline of what it is made for."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        store = S3Store(
-            S3Settings("bucket", f"http://127.0.0.1:{server.getsockname()[1]}", path_style=True)
+        store = way(
+            S3Store(
+                S3Settings("bucket", f"http://127.0.0.1:{server.getsockname()[1]}", path_style=True)
+            )
         )
         with deadlines.within(0.25), pytest.raises(Unavailable, match=r"answered within 0\.25 s"):
             ask(store)
@@ -216,11 +229,13 @@ def test_a_deadline(ask: Callable[[S3Store], object]) -> None:
         store.close()
 
 
-def test_a_conditional_put_leaves_time_for_a_look() -> None:
+def test_a_conditional_put_leaves_time_for_a_look(way: Way) -> None:
     """A conditional put that isn't answered ends while there is time to find out what became."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        store = S3Store(
-            S3Settings("bucket", f"http://127.0.0.1:{server.getsockname()[1]}", path_style=True)
+        store = way(
+            S3Store(
+                S3Settings("bucket", f"http://127.0.0.1:{server.getsockname()[1]}", path_style=True)
+            )
         )
         with deadlines.within(1.0), pytest.raises(OutcomeUnknown):
             store.put("a", b"x", IfAbsent())
@@ -242,7 +257,7 @@ def test_large_bodies_go_out_in_pieces() -> None:
     assert _content(b"") is None
 
 
-def test_a_body_that_does_not_come() -> None:
+def test_a_body_that_does_not_come(way: Way) -> None:
     """A read whose reply stands still behind its head ends when its time is over."""
     head = b'HTTP/1.1 200 OK\r\nETag: "e1"\r\nContent-Length: 5\r\n\r\n'
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
@@ -256,7 +271,7 @@ def test_a_body_that_does_not_come() -> None:
 
         held: list[socket.socket] = []
         thread.submit(answer)
-        store = impatient(server)
+        store = way(impatient(server))
         with pytest.raises(Unavailable, match="broke off"):
             store.get("a")
         store.close()
@@ -264,29 +279,29 @@ def test_a_body_that_does_not_come() -> None:
         peer.close()
 
 
-def test_nobody_listens() -> None:
+def test_nobody_listens(way: Way) -> None:
     """A conditional put that was never sent is Unavailable: nothing can have happened."""
     with scripted(WRITTEN) as script:
         pass
-    store = script.store()
+    store = way(script.store())
     with pytest.raises(Unavailable):
         store.put("a", b"x", IfAbsent())
     store.close()
 
 
-def test_a_proxy_between(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_between(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a proxy is set for the endpoint, boto3 does it all: it knows proxies."""
     with scripted(WRITTEN) as script:
         monkeypatch.setenv("http_proxy", script.endpoint)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        store = S3Store(S3Settings("bucket", "http://s3.invalid", path_style=True, attempts=1))
+        store = way(S3Store(S3Settings("bucket", "http://s3.invalid", path_style=True, attempts=1)))
         assert store.put("a", b"x", IfAbsent()).etag == "e1"
         store.close()
     assert script.requests == [("PUT", "http://s3.invalid/bucket/a")]
 
 
-def test_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_credentials(way: Way, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without credentials boto3 says what is missing."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -294,7 +309,7 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with scripted(WRITTEN) as script:
-        store = script.store()
+        store = way(script.store())
         with pytest.raises(Exception, match="AWS_ACCESS_KEY_ID"):
             store.put("a", b"x", IfAbsent())
         store.close()
@@ -302,13 +317,13 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 
 
 def test_credentials_that_cannot_be_refreshed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    way: Way, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where temporary credentials run out and no new ones are given, every request says so."""
     once = "if given.exists(): sys.exit('no more')\ngiven.touch()\ntoken = 't'"
     issued_by(once, dt.timedelta(minutes=5), tmp_path, monkeypatch)
     with scripted(WRITTEN) as script:
-        store = script.store()
+        store = way(script.store())
         for call in (
             lambda: store.get("a"),
             lambda: store.head("a"),
@@ -322,17 +337,17 @@ def test_credentials_that_cannot_be_refreshed(
     assert script.requests == []
 
 
-def test_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_certificates(way: Way, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """TLS trusts whom boto3 would trust, and nobody else."""
     context = self_signed(tmp_path)
     with closing_server(context) as endpoint:
         settings = S3Settings("bucket", endpoint, path_style=True, attempts=1)
-        stranger = S3Store(settings)
+        stranger = way(S3Store(settings))
         with pytest.raises(Unavailable):
             stranger.put("a", b"x", IfAbsent())
         stranger.close()
         monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.crt"))
-        store = S3Store(settings)
+        store = way(S3Store(settings))
         assert store.put("a", b"x", IfAbsent()).etag == "e1"
         store.close()
 

@@ -8,6 +8,7 @@ import pytest
 
 from holdfast.errors import ConfigurationError, Unavailable
 from holdfast.storage.port import IfAbsent, ObjectStore
+from tests.storage.looped import Way
 from tests.storage.scripted import Reply, error, scripted
 
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -33,10 +34,10 @@ def moved(headers: dict[str, str]) -> Reply:
 
 
 @pytest.mark.parametrize(("call", "answer"), CALLS.values(), ids=CALLS)
-def test_another_region(call: Callable[[ObjectStore], object], answer: Reply) -> None:
+def test_another_region(way: Way, call: Callable[[ObjectStore], object], answer: Reply) -> None:
     """Where S3 names the bucket's region, the request is signed for that and sent again."""
     with scripted(moved(THERE)) as script:
-        store = script.store(region="us-east-1")
+        store = way(script.store(region="us-east-1"))
         # Objects are asked for past boto3 first; boto3 then hears the same, and goes there.
         past = [] if answer.body.startswith(b"<") else [moved(THERE)]
         script.replies = [*past, moved(THERE), answer]
@@ -46,22 +47,22 @@ def test_another_region(call: Callable[[ObjectStore], object], answer: Reply) ->
 
 
 @pytest.mark.parametrize("call", [call for call, _ in CALLS.values()], ids=CALLS)
-def test_a_region_that_nobody_names(call: Callable[[ObjectStore], object]) -> None:
+def test_a_region_that_nobody_names(way: Way, call: Callable[[ObjectStore], object]) -> None:
     """Where S3 doesn't say where a bucket is, it is a matter of the settings, which are named."""
     with scripted(moved({})) as script:
-        store = script.store()
+        store = way(script.store())
         with pytest.raises(ConfigurationError, match=r"PermanentRedirect.*check endpoint, region"):
             call(store)
         store.close()
 
 
 @pytest.mark.parametrize("call", [call for call, _ in CALLS.values()], ids=CALLS)
-def test_a_temporary_redirect(call: Callable[[ObjectStore], object]) -> None:
+def test_a_temporary_redirect(way: Way, call: Callable[[ObjectStore], object]) -> None:
     """A redirect for the time being, as new buckets have it, is Unavailable: it passes."""
     reply = error(307, "TemporaryRedirect")
     reply.headers["Location"] = "http://bucket.s3.eu-west-1.example/a"
     with scripted(reply) as script:
-        store = script.store()
+        store = way(script.store())
         with pytest.raises(Unavailable, match="TemporaryRedirect"):
             call(store)
         store.close()

@@ -12,6 +12,7 @@ from holdfast.errors import PermissionDenied
 from holdfast.storage.port import IfAbsent, NoSuchKey, ObjectStore
 from holdfast.storage.s3 import S3Settings, S3Store
 from tests.servers.s3 import S3Server
+from tests.storage.looped import Way
 from tests.storage.scripted import Reply, error, scripted
 
 HOUR = 3600.0
@@ -77,20 +78,20 @@ def machine(minio: S3Server, unique: str) -> Machine:
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("off", [-HOUR, HOUR])
 def test_a_clock_that_was_always_wrong(
-    machine: Machine, off: float, call: Callable[[ObjectStore], object]
+    way: Way, machine: Machine, off: float, call: Callable[[ObjectStore], object]
 ) -> None:
     """The first request is refused for its time, and is signed again at the store's."""
     machine.off = off
-    store = machine.store()
+    store = way(machine.store())
     call(store)
     store.close()
     assert machine.said == [pytest.approx(off, abs=60)]
 
 
 @pytest.mark.minio
-def test_a_clock_that_jumps(machine: Machine) -> None:
+def test_a_clock_that_jumps(way: Way, machine: Machine) -> None:
     """Requests go on when the clock jumps either way, and each change is said once."""
-    store = machine.store()
+    store = way(machine.store())
     for machine.off in (0.0, HOUR, -HOUR, 0.0):
         for name, call in CALLS.items():
             store.delete("new")
@@ -100,11 +101,11 @@ def test_a_clock_that_jumps(machine: Machine) -> None:
     assert machine.said == [pytest.approx(HOUR, abs=60), 0]
 
 
-def test_a_jump_costs_nothing() -> None:
+def test_a_jump_costs_nothing(way: Way) -> None:
     """Once the store's time is known, a wrong clock costs no request."""
     off = 0.0
     with scripted(Reply(200, b"body", FOUND)) as script:
-        store = script.store(wall=lambda: NOON + off)
+        store = way(script.store(wall=lambda: NOON + off))
         store.get("a")
         off = HOUR
         store.get("a")
@@ -122,12 +123,12 @@ PAUSED: dict[str, Callable[[ObjectStore], object]] = {
 
 
 @pytest.mark.parametrize("call", PAUSED.values(), ids=PAUSED)
-def test_a_machine_that_was_paused(call: Callable[[ObjectStore], object]) -> None:
+def test_a_machine_that_was_paused(way: Way, call: Callable[[ObjectStore], object]) -> None:
     """If no clock of a machine counted a pause, it signs again at the date of the refusal."""
     late = {**FOUND, "Date": "Fri, 15 Jan 2027 10:00:00 GMT"}
     refused = [Reply(SKEWED.status, SKEWED.body, late)] * 2  # without boto3, and by it
     with scripted(Reply(200, b"", FOUND), *refused, Reply(200, b"", late)) as script:
-        store = script.store(wall=lambda: NOON)
+        store = way(script.store(wall=lambda: NOON))
         store.get("a")
         before = store.now()
         call(store)
@@ -137,10 +138,10 @@ def test_a_machine_that_was_paused(call: Callable[[ObjectStore], object]) -> Non
     assert hours == [*["20270115T08"] * 3, "20270115T10"]
 
 
-def test_it_is_signed_again_once() -> None:
+def test_it_is_signed_again_once(way: Way) -> None:
     """A store that refuses the time it states itself is refused in turn, and not asked for ever."""
     with scripted(SKEWED) as script:
-        store = script.store(wall=lambda: NOON + HOUR)
+        store = way(script.store(wall=lambda: NOON + HOUR))
         with pytest.raises(PermissionDenied, match=r"RequestTimeTooSkewed.*machine's clock"):
             list(store.list(""))
         store.close()
@@ -148,12 +149,12 @@ def test_it_is_signed_again_once() -> None:
     assert [moment[:11] for moment in times] == ["20270115T09", "20270115T08"]
 
 
-def test_another_refusal_is_not_signed_again() -> None:
+def test_another_refusal_is_not_signed_again(way: Way) -> None:
     """Where the clocks agree, a refusal is one of something else."""
     refusal = error(403, "AccessDenied")
     refusal.headers.update(AT_NOON)
     with scripted(refusal) as script:
-        store = script.store(wall=lambda: NOON)
+        store = way(script.store(wall=lambda: NOON))
         with pytest.raises(PermissionDenied, match="AccessDenied"):
             list(store.list(""))
         store.close()

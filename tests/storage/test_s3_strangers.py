@@ -9,6 +9,7 @@ import pytest
 from holdfast.errors import OutcomeUnknown, PermissionDenied, Unavailable
 from holdfast.storage.port import ConditionFailed, IfAbsent, IfMatch, ObjectStore, Part
 from holdfast.storage.s3_strangers import objection
+from tests.storage.looped import Way
 from tests.storage.scripted import Reply, error, scripted
 
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -61,10 +62,10 @@ STRANGERS = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_strangers(call: Callable[[ObjectStore], object]) -> None:
+def test_strangers(way: Way, call: Callable[[ObjectStore], object]) -> None:
     """Whatever is asked, an answer that isn't S3's is Unavailable: no success, and no absence."""
     with scripted(Reply()) as script:
-        store = script.store()
+        store = way(script.store())
         for name, reply in STRANGERS.items():
             script.replies = [reply]
             text = unavailable(store, call, name)
@@ -82,20 +83,20 @@ def unavailable(store: ObjectStore, call: Callable[[ObjectStore], object], name:
     pytest.fail(f"{name}: taken for an answer")
 
 
-def test_a_redirect_names_where_it_leads() -> None:
+def test_a_redirect_names_where_it_leads(way: Way) -> None:
     """A redirect is never followed, and the error names the host that it leads to."""
     with scripted(STRANGERS["redirect"]) as script:
-        store = script.store()
+        store = way(script.store())
         with pytest.raises(Unavailable, match=r"302.*leads to 'login\.example'"):
             store.get("blobs/a")
         store.close()
 
 
 @pytest.mark.parametrize("name", ["conditional put", "replacing put", "completion"])
-def test_a_stranger_to_what_is_sent_once(name: str) -> None:
+def test_a_stranger_to_what_is_sent_once(way: Way, name: str) -> None:
     """A page in answer to what is sent a single time leaves its outcome unknown."""
     with scripted(Reply()) as script:
-        store = script.store()
+        store = way(script.store())
         for stranger in ("login page", "page with an ETag", "redirect", "absence, as a page"):
             script.replies = [STRANGERS[stranger]]
             with pytest.raises(OutcomeUnknown):
@@ -104,10 +105,10 @@ def test_a_stranger_to_what_is_sent_once(name: str) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_as_a_page(status: int) -> None:
+def test_a_refusal_as_a_page(way: Way, status: int) -> None:
     """A page that forbids comes from a proxy; a refusal without one may be S3's."""
     with scripted(Reply(status, PAGE, HTML)) as script:
-        store = script.store()
+        store = way(script.store())
         for name, call in CALLS.items():
             with pytest.raises(PermissionDenied if name == "head" else Unavailable):
                 call(store)
@@ -198,37 +199,37 @@ ELSEWHERE: dict[str, tuple[Callable[[ObjectStore], object], Reply]] = {
 }
 
 
-def test_about_something_else() -> None:
+def test_about_something_else(way: Way) -> None:
     """An answer about another bucket, key, prefix or range, or without its fields, is refused."""
     with scripted(Reply()) as script:
-        store = script.store(prefix="p")
+        store = way(script.store(prefix="p"))
         for name, (call, reply) in ELSEWHERE.items():
             script.replies = [reply]
             assert "isn't S3's" in unavailable(store, call, name), name
         store.close()
 
 
-def test_fields_that_nobody_needs() -> None:
+def test_fields_that_nobody_needs(way: Way) -> None:
     """What isn't used may be absent: an upload is made and completed without a Location."""
     made = page("InitiateMultipartUploadResult", UploadId="u")
     completed = page("CompleteMultipartUploadResult", ETag="e")
     with scripted(made, completed) as script:
-        store = script.store()
+        store = way(script.store())
         assert store.create_upload("data/a").id.endswith("u")
         assert store.complete_upload("data/a", "u", ONE_PART).etag == "e"
         store.close()
 
 
-def test_an_access_point() -> None:
+def test_an_access_point(way: Way) -> None:
     """A bucket that S3 calls by another name is believed to be the one that was asked for."""
     listed = page("ListBucketResult", Name="bucket", Prefix="", IsTruncated="false")
     with scripted(listed) as script:
-        store = script.store(bucket="point-abc-s3alias")
+        store = way(script.store(bucket="point-abc-s3alias"))
         assert list(store.list("")) == []
         store.close()
 
 
-def test_absence_by_head_is_confirmed() -> None:
+def test_absence_by_head_is_confirmed(way: Way) -> None:
     """What HEAD says is absent is asked for by GET: only a document of S3's says so."""
     gone, there = (
         error(404, "NoSuchKey"),
@@ -236,27 +237,27 @@ def test_absence_by_head_is_confirmed() -> None:
     )
     for second, outcome in ((gone, "there is no object"), (there, "it exists by GET")):
         with scripted(Reply(404), Reply(404), second) as script:
-            store = script.store()
+            store = way(script.store())
             with pytest.raises(Exception, match=outcome):
                 store.head("data/a")
             store.close()
         assert [method for method, _ in script.requests] == ["HEAD", "HEAD", "GET"]
 
 
-def test_an_empty_object_by_head_is_no_absence() -> None:
+def test_an_empty_object_by_head_is_no_absence(way: Way) -> None:
     """Where GET finds an object without bytes, HEAD's absence is Unavailable, too."""
     empty = error(416, "InvalidRange")
     with scripted(Reply(404), Reply(404), empty) as script:
-        store = script.store()
+        store = way(script.store())
         with pytest.raises(Unavailable, match="it exists by GET"):
             store.head("data/a")
         store.close()
 
 
-def test_a_failed_condition_is_an_answer() -> None:
+def test_a_failed_condition_is_an_answer(way: Way) -> None:
     """A 412 with S3's document is an answer, whatever lies between."""
     with scripted(error(412, "PreconditionFailed")) as script:
-        store = script.store()
+        store = way(script.store())
         with pytest.raises(ConditionFailed):
             store.put("a", b"x", IfAbsent())
         store.close()

@@ -164,6 +164,10 @@ class MemoryStore(ObjectStore):
     def up(self) -> bool:
         return True
 
+    @property
+    def switches(self) -> bool:
+        return False
+
     def throttled(self) -> int:
         return 0
 
