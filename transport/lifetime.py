@@ -51,6 +51,7 @@ class Lifetime:
         "_asked",
         "_clock",
         "_drained",
+        "_haste",
         "_idle",
         "_limits",
         "_loop",
@@ -88,11 +89,13 @@ class Lifetime:
             limits.header_block,
             limits.keepalive,
             limits.keepalive_timeout,
-            limits.round_trip,
             limits.idle,
             limits.age,
         )
         self._period = min(LONGEST, min(bounds) / PER_BOUND)
+        # Only drains are in such a haste: at this pace thousands of idle connections would keep
+        # the loop busy.
+        self._haste = min(self._period, limits.round_trip / PER_BOUND)
         self._asked: float | None = None
         self._drained: float | None = None
         self._timer = loop.call_later(self._period, self._look)
@@ -101,8 +104,15 @@ class Lifetime:
         """Stops watching."""
         self._timer.cancel()
 
+    def drain(self) -> None:
+        """Tells the client to open no more streams, and watches that this comes to an end."""
+        self._watched.connection.drain()
+        self._timer.cancel()
+        self._look()
+
     def _look(self) -> None:
-        self._timer = self._loop.call_later(self._period, self._look)
+        period = self._haste if self._watched.connection.draining else self._period
+        self._timer = self._loop.call_later(period, self._look)
         now = self._clock()
         reason = self._too_late(now)
         if reason is not None:
@@ -138,7 +148,8 @@ class Lifetime:
         if not connection.draining:
             idle = connection.idle and now > connection.idle_since + self._idle
             if idle or now > watched.since + self._age:
-                connection.drain()
+                self.drain()
+                return
         if connection.draining:
             if self._drained is None:
                 self._drained = now

@@ -127,7 +127,7 @@ class ServerProtocol(asyncio.BufferedProtocol):
         else:
             self.connection.greet()
             if shared.draining:
-                self.connection.drain()
+                self.drain()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends all streams: their handlers are cancelled."""
@@ -217,6 +217,10 @@ class ServerProtocol(asyncio.BufferedProtocol):
             self._shared.loop.call_soon(self._go_on)
         elif not self._over:
             self._transport.resume_reading()
+
+    def drain(self) -> None:
+        """Tells the client to open no more streams; the connection ends with the last of them."""
+        self._lifetime.drain()
 
     def fail(self, error: ConnectionFailedError) -> None:
         """Ends the connection because of what the client did; GOAWAY says what."""

@@ -74,7 +74,7 @@ class Server:
         """
         self._shared.draining = True
         for one in list(self._shared.connections):
-            one.connection.drain()
+            one.drain()
         patience = min(grace, self._shared.limits.round_trip)
         await asyncio.gather(*(listening.stop(patience) for listening in self._listening))
         await self._wait_until_closed(grace)

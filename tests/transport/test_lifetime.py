@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from holdfast.transport import Call, Limits, Refusal, Unary
 from holdfast.transport.frames import PREFACE, SETTINGS, frame
+from holdfast.transport.lifetime import Lifetime
 from tests.transport.serving import PATH, Running, serving, until
+from tests.transport.wire import Talk
 
 SHORT = Limits(handshake=0.2, header_block=0.2, keepalive=0.2, keepalive_timeout=0.2)
 HELLO = PREFACE + frame(SETTINGS, 0, 0)
@@ -91,3 +95,22 @@ async def test_streams_are_bounded() -> None:
         release.set()
         await reader.readuntil(frame(0, 0, 1, request))
         writer.close()
+
+
+async def test_only_a_drain_is_in_haste() -> None:
+    """An idle connection is looked at every few seconds, and more often once it is drained."""
+    delays: list[float] = []
+    timer: Any = SimpleNamespace(cancel=lambda: None)
+
+    def call_later(delay: float, _: object) -> Any:
+        delays.append(delay)
+        return timer
+
+    loop: Any = SimpleNamespace(call_later=call_later)
+    protocol = Talk({}).protocol
+    limits = Limits(handshake=8.0, round_trip=2.0)
+    lifetime = Lifetime(protocol, limits, loop, lambda: protocol.since, lambda low, _: low)
+    assert delays == [2.0]
+    lifetime.drain()
+    assert delays == [2.0, 0.5]
+    assert protocol.connection.draining
