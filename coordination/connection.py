@@ -106,6 +106,11 @@ def _retry(retries: int) -> Retry:
     return Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.1), retries=retries)
 
 
+def is_cluster(client: Client) -> bool:
+    """Whether keys of different tenants are on different servers, so that no script names both."""
+    return isinstance(client, SharedCluster)
+
+
 def master_of(client: Client, key: str) -> str:
     """The master of a cluster that has a key, as far as it is known; "" without a cluster."""
     return client.master_of(key) if isinstance(client, SharedCluster) else ""

@@ -12,7 +12,7 @@ from typing import Final
 
 from holdfast.coordination.changes import Checkpoint, Progress, SavedTail, Sealed
 from holdfast.coordination.client import Client
-from holdfast.coordination.connection import translated
+from holdfast.coordination.connection import is_cluster, translated
 from holdfast.coordination.ingest import Done, Dropped, Ingest, Opened, StoredPart, Turn
 from holdfast.coordination.keys import LOST, TENANTS, Keys
 from holdfast.coordination.leases import Lease, lost
@@ -64,12 +64,16 @@ class Ingests:
             Unavailable: Redis can't be reached.
             Aborted: the ingest ended before the reply came.
         """
-        await self._announce(tenant, now_ns)
         keys = Keys(tenant)
+        names = [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)]
+        # A tenant is in the index of tenants before it can have an ingest.
+        if is_cluster(self._client):  # a script may not name keys of two slots
+            async with translated():
+                await self._client.zadd(TENANTS, {tenant: now_ns // 10**6})
+        else:
+            names.append(TENANTS)
         reply = await self._scripts.run(
-            "open",
-            [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)],
-            [nonce, self._owner, ttl_ms, now_ns, data_key, ref],
+            "open", names, [nonce, self._owner, ttl_ms, now_ns, data_key, ref, tenant]
         )
         if reply[0] == b"held":
             since = (now_ns - int(reply[2] or now_ns)) / 1e9
@@ -82,15 +86,6 @@ class Ingests:
             raise lost(ref)
         ingest = Ingest.decode(ref, stored, [text(part) for part in reply[2]])
         return Opened(ingest, Done.decode(done) if done else None)
-
-    async def _announce(self, tenant: str, now_ns: int) -> None:
-        """Adds a tenant to the index before it can have an ingest.
-
-        This is done at each opening: if a Redis has lost its index, no ingest may be left
-        there that a collector can't find.
-        """
-        async with translated():
-            await self._client.zadd(TENANTS, {tenant: now_ns // 10**6})
 
     async def release(self, tenant: str, ref: str, nonce: str) -> bool:
         """Releases a lease; False if it wasn't ours any more."""
@@ -248,17 +243,34 @@ class Ingests:
         return _turn(reply)
 
     async def forget(
-        self, tenant: str, ref: str, data_key: str, done: Done | None, digest: Digest | None = None
+        self,
+        tenant: str,
+        ref: str,
+        data_key: str,
+        done: Done | None,
+        digest: Digest | None = None,
+        *,
+        lease: Lease | None = None,
     ) -> bool:
         """Ends a frozen ingest whose commit was carried out by any process, or can't be.
 
-        With `digest`, its turn ends too, if this commit has it.
+        Args:
+            tenant: whose ref it is.
+            ref: the ingest's name.
+            data_key: of the ingest.
+            done: the mark of a commit that was carried out.
+            digest: its turn ends too, if this commit has it.
+            lease: it ends, and the ref is released: its stream has nothing more to do.
 
         Returns:
             False if the ref has another ingest, one that isn't frozen, or none.
         """
         turn = [Keys(tenant).turn(digest)] if digest else []
-        return await self._forget(Keys(tenant), ref, ["", data_key], done, turn) == 1
+        nonce = lease.nonce if lease else ""
+        reply = await self._forget(Keys(tenant), ref, ["", data_key], done, turn, released=nonce)
+        if lease:
+            lease.end()
+        return reply == 1
 
     async def drop(
         self,
@@ -279,13 +291,20 @@ class Ingests:
             raise lost(ref)
 
     async def _forget(
-        self, keys: Keys, ref: str, own: Sequence[str], done: Done | None, turn: Sequence[str]
+        self,
+        keys: Keys,
+        ref: str,
+        own: Sequence[str],
+        done: Done | None,
+        turn: Sequence[str],
+        *,
+        released: str = "",
     ) -> int:
         ingest = [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)]
         mark = done.encode() if done else ""
         return int(
             await self._scripts.run(
-                "forget", [*ingest, *turn], [*own, ref, mark, DONE_TTL_MS, ENDED_TTL_MS]
+                "forget", [*ingest, *turn], [*own, ref, mark, DONE_TTL_MS, ENDED_TTL_MS, released]
             )
         )
 

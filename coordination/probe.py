@@ -17,7 +17,7 @@ from holdfast.checks import Check
 from holdfast.clocks import uptime
 from holdfast.coordination.changes import Checkpoint, SavedTail
 from holdfast.coordination.client import Client
-from holdfast.coordination.connection import translated
+from holdfast.coordination.connection import is_cluster, translated
 from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.ingest import StoredPart
 from holdfast.coordination.ingests import Ingests
@@ -90,7 +90,7 @@ async def skew(client: Client, clock: Callable[[], float] = time.time) -> Check:
 
 
 async def _nodes(client: Client) -> dict[str, Mapping[str, Any]]:
-    everywhere = {"target_nodes": RedisCluster.PRIMARIES} if _is_cluster(client) else {}
+    everywhere = {"target_nodes": RedisCluster.PRIMARIES} if is_cluster(client) else {}
     try:
         info = await client.info(**everywhere)
     except (redis_errors.InvalidResponse, ValueError, TypeError, AttributeError) as error:
@@ -107,10 +107,6 @@ async def _nodes(client: Client) -> dict[str, Mapping[str, Any]]:
     if "redis_version" not in info:
         raise _not_redis("it reports no version")
     return {"": info}
-
-
-def _is_cluster(client: Client) -> bool:
-    return isinstance(client, RedisCluster)
 
 
 async def first_words(client: Client) -> bytes:

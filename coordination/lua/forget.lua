@@ -1,13 +1,18 @@
 -- Ends an ingest: a committed one (with a done mark), or a dropped or thawed one (without).
 -- Its turn, if it has it, ends too: the next commits learn of a commit, not of a drop.
+-- And a lease is released, if one is named and is still in force.
 -- KEYS: lease, ingest, parts, index, done, turn (or none)
 -- ARGV: nonce of the stream that ends its own ingest, or "" if any process carried out a
 --       frozen commit; data key, ref, done mark or "", its ttl (ms), ttl of an ended turn
---       (ms)
+--       (ms), nonce of the lease to release or ""
 -- Returns: 1; 0 if the ref already has another ingest, or none, or, without a nonce, one
 --          that isn't frozen; -1 if the lease isn't ours any more.
 -- Run twice: the data key isn't there any more, so that a slow second run can't end the
--- ref's next ingest.
+-- ref's next ingest; nor is the nonce. A stream that ends its own ingest by its nonce releases
+-- its lease later, because a second run has to find it.
+if ARGV[7] ~= '' and redis.call('HGET', KEYS[1], 'nonce') == ARGV[7] then
+  redis.call('DEL', KEYS[1])
+end
 if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'nonce') ~= ARGV[1] then
   return -1
 end

@@ -1,10 +1,14 @@
 -- Acquires the lease on a ref and returns its ingest, which is created if there is none.
--- KEYS: lease, ingest, parts, index, done
--- ARGV: nonce, owner, ttl (ms), now (ns), data key of a new ingest, ref
+-- KEYS: lease, ingest, parts, index, done, index of tenants (or none)
+-- ARGV: nonce, owner, ttl (ms), now (ns), data key of a new ingest, ref, tenant
 -- Returns: {"held", owner, since (ns), remaining ttl (ms)}
 --      or: {"open", {field, value, …}, {part, …}, done mark or ""}
--- Run twice: the nonce is known, so that the second run changes nothing but the ttl, no
--- matter what the writer has done since.
+-- Run twice: the nonce is known, so that the second run changes nothing but the ttl and the
+-- tenant's score, no matter what the writer has done since.
+if KEYS[6] then
+  -- At each opening: if Redis has lost its index, no ingest may be left that no collector finds.
+  redis.call('ZADD', KEYS[6], string.sub(ARGV[4], 1, -7), ARGV[7])
+end
 local holder = redis.call('HGET', KEYS[1], 'nonce')
 if holder and holder ~= ARGV[1] then
   local lease = redis.call('HMGET', KEYS[1], 'owner', 'since')

@@ -133,6 +133,7 @@ class Commits:
         body: bytes | None,
         *,
         again: bool = False,
+        lease: Lease | None = None,
     ) -> Committed:
         """Carries out a frozen commit, or thaws it.
 
@@ -142,6 +143,7 @@ class Commits:
             frozen: what to write.
             body: the bytes, if they are one object that isn't sent yet.
             again: whether another process began to carry it out; its hold may be there.
+            lease: of the stream that froze it; it ends with the ingest, which saves a request.
 
         Raises:
             Aborted: the commit can't be carried out; the ingest is dropped.
@@ -162,7 +164,7 @@ class Commits:
                 f"the commit can't be carried out ({because(error)}); start over"
             ) from error
         await _both(
-            self._forget(tenant, ref, frozen.record),
+            self._forget(tenant, ref, frozen.record, lease),
             self._absences.end(frozen.record.digest, tell=bool(frozen.upload_id)),
         )
         return committed
@@ -189,7 +191,9 @@ class Commits:
         except Aborted as error:
             log.info("frozen commit thawed", tenant=tenant, reason=because(error))
 
-    async def _forget(self, tenant: str, ref: str, record: Record) -> None:
+    async def _forget(
+        self, tenant: str, ref: str, record: Record, lease: Lease | None = None
+    ) -> None:
         """Ends a committed ingest.
 
         The client learns that the commit is done only after this. A commit of what the fleet
@@ -200,9 +204,8 @@ class Commits:
             Unavailable: Redis can't be reached; the ingest stays frozen, and its commit will be
                 carried out again.
         """
-        await self._ingests.forget(
-            tenant, ref, record.data_key, Done(str(record.digest), record.size), record.digest
-        )
+        done = Done(str(record.digest), record.size)
+        await self._ingests.forget(tenant, ref, record.data_key, done, record.digest, lease=lease)
 
     async def _thaw(
         self, tenant: str, ref: str, key: str, upload_id: str, digest: Digest | None = None

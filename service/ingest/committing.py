@@ -158,7 +158,9 @@ async def _carry_out(ingest: OpenIngest, frozen: FrozenCommit, body: bytes | Non
     """Writes what was frozen."""
     commits, catalogue, digest = ingest.commits, ingest.catalogue, frozen.record.digest
     try:
-        committed = await commits.carry_out(ingest.tenant, ingest.ref, frozen, body)
+        committed = await commits.carry_out(
+            ingest.tenant, ingest.ref, frozen, body, lease=ingest.lease
+        )
     except Aborted:
         ingest.become(Phase.DROPPED)
         raise

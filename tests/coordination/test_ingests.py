@@ -9,6 +9,7 @@ import pytest
 
 from holdfast.coordination.changes import Progress, Sealed
 from holdfast.coordination.ingest import Done, Dropped
+from holdfast.coordination.ingests import Locked
 from holdfast.coordination.keys import TENANTS
 from holdfast.coordination.leases import Lease
 from holdfast.errors import Aborted, Unavailable
@@ -250,6 +251,39 @@ async def test_a_done_mark(one: Frontend) -> None:
     opened = await one.ingests.open(one.tenant, "ref", "n2", "b", ttl_ms=1000, now_ns=NOW)
     assert opened.done == done
     assert opened.ingest.data_key == "b"
+
+
+async def test_the_end_of_a_commit_releases_its_ref(one: Frontend) -> None:
+    """A stream whose commit has ended needs no request to release its ref; a second run is safe."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.ingests.freeze(lease, "a", "{}")
+    done = Done("sha256:abc", 8)
+    assert await one.ingests.forget(one.tenant, "ref", "a", done, lease=lease)
+    assert lease.lost
+    await one.open("ref", "n2", "b")
+    assert not await one.ingests.forget(one.tenant, "ref", "a", done, lease=lease)
+    assert (await one.find("ref")).nonce == "n2"
+    assert (await one.find("ref")).data_key == "b"
+
+
+async def test_the_end_of_a_commit_releases_no_other_lease(one: Frontend) -> None:
+    """If another stream has acquired the ref meanwhile, its lease stays."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.ingests.freeze(lease, "a", "{}")
+    await one.ingests.release(one.tenant, "ref", "n1")
+    await one.open("ref", "n2", "b")
+    assert await one.ingests.forget(one.tenant, "ref", "a", Done("sha256:abc", 8), lease=lease)
+    with pytest.raises(Locked):
+        await one.open("ref", "n3", "c")
+
+
+async def test_an_opening_puts_its_tenant_into_the_index(one: Frontend) -> None:
+    """Each opening, also a refused one, leaves its tenant in the index of tenants."""
+    await one.open("ref", "n1", "a")
+    await one.client.zrem(TENANTS, one.tenant)
+    with pytest.raises(Locked):
+        await one.open("ref", "n2", "b")
+    assert await one.client.zscore(TENANTS, one.tenant) == NOW // 10**6
 
 
 async def test_what_an_end_leaves(alone: Frontend) -> None:

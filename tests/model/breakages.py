@@ -136,8 +136,8 @@ def data_after(patch: Patch) -> None:
         todo.append((frozen, body))
         return OwnData(completion._lifetime(completion._store.now()), Sight(completion._clock()))
 
-    async def late(commits: Commits, *arguments: Any) -> Any:
-        done = await carry_out(commits, *arguments)
+    async def late(commits: Commits, *arguments: Any, **options: Any) -> Any:
+        done = await carry_out(commits, *arguments, **options)
         for frozen, body in todo:
             await complete(commits._completion, frozen, body)
         return done
@@ -173,9 +173,11 @@ def never_freeze(patch: Patch) -> None:
 def forget_first(patch: Patch) -> None:
     carry_out = Commits.carry_out
 
-    async def hasty(commits: Commits, tenant: str, ref: str, frozen: Any, body: Any) -> Any:
+    async def hasty(
+        commits: Commits, tenant: str, ref: str, frozen: Any, body: Any, **options: Any
+    ) -> Any:
         await commits._forget(tenant, ref, frozen.record)
-        return await carry_out(commits, tenant, ref, frozen, body)
+        return await carry_out(commits, tenant, ref, frozen, body, **options)
 
     patch.setattr(Commits, "carry_out", hasty)
 

@@ -105,8 +105,8 @@ def write_ref(
     done = yield Request("run", "freeze", name, None, (key, parts, single))
     if done != OK:
         return
-    yield from carry_out(key, parts, single, single)
-    yield Request("run", "release", name)
+    yield from carry_out(key, parts, single, single, releases=name)
+    yield Request("run", "release", name)  # only if the end of the commit had no reply
 
 
 def send(name: str, key: str, parts: Bytes, single: bool) -> Program:
@@ -125,7 +125,9 @@ def send(name: str, key: str, parts: Bytes, single: bool) -> Program:
     return parts
 
 
-def carry_out(key: str, parts: Bytes, single: bool, there: bool) -> Program:
+def carry_out(
+    key: str, parts: Bytes, single: bool, there: bool, *, releases: str | None = None
+) -> Program:
     """`Commits.carry_out`, without the hold."""
     if single and not there:
         found = yield Request("head", "data", key, None, len(parts))
@@ -143,7 +145,7 @@ def carry_out(key: str, parts: Bytes, single: bool, there: bool) -> Program:
                 return
     reply = yield Request("put", "record", None, None, (key, parts))
     if reply == OK:
-        yield Request("run", "forget", None, None, key)
+        yield Request("run", "forget", releases, None, key)
 
 
 def abort() -> Program:
@@ -240,6 +242,8 @@ class IngestModel:
         return self._written(world, request, ingest._replace(frozen=parts, single=single))
 
     def _run_forget(self, world: IngestWorld, request: Request) -> Step:
+        if world.redis.lease and world.redis.lease == request.name:
+            _, world = self._run_release(world, request)
         lease, ingest = world.redis
         if ingest is None or (self.rules.compares_key and ingest.key != request.body):
             return OK, world

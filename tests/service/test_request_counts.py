@@ -90,6 +90,7 @@ def test_s3_promises(name: str, most: int) -> None:
     [
         ("Info, hot", 1),
         ("Read, cold, 20 MiB", 0),
+        ("Write, whole, 4 KiB", 4),
         ("Write: 2,000 WRITEs of 240 bytes", 0),
         ("Write: WRITE of 1 MiB", 0),
         ("Write: WRITEs of one part, 8 MiB", 1),
