@@ -59,6 +59,9 @@ class Client(Protocol):
     def info(self, **options: Any) -> Awaitable[dict[str, Any]]:  # noqa: ANN401 -- redis-py's own
         """A server's own description; in a cluster, that of each node by its name."""
 
+    def client_list(self, **options: Any) -> Awaitable[Any]:  # noqa: ANN401 -- redis-py's own
+        """A server's connections, with their names; in a cluster, those of each node."""
+
     def pubsub(self, *, ignore_subscribe_messages: bool) -> PubSub:
         """A connection that can subscribe to channels."""
 

@@ -14,6 +14,7 @@ from holdfast.checks import Check
 from holdfast.coordination.advice import advice, causes_of
 from holdfast.coordination.client import Client
 from holdfast.coordination.connection import close_client, open_client
+from holdfast.coordination.crowding import crowding
 from holdfast.coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.coordination.probe import probe as probe_redis
 from holdfast.coordination.probe import skew
@@ -146,7 +147,7 @@ async def _redis(settings: Settings, say: Callable[[str], None]) -> list[Check]:
                 _failed("Redis", because(error), "correct HOLDFAST_REDIS_URL, or HOLDFAST_DATA_DIR")
             ]
         try:
-            checks = [*await probe_redis(client), await skew(client)]
+            checks = [*await probe_redis(client), await skew(client), *await crowding(client)]
             named = Check("Redis", ok=True, essential=True, found=f"it is there: {place(url)}")
             return [named, *checks, *await _pairing(settings, client, url)]
         except HoldfastError as error:
