@@ -50,8 +50,9 @@ class Call:
         "_stream",
         "_told",
         "_trailers",
-        "_wants_message",
+        "_wanted",
         "metadata",
+        "on_end",
         "on_message",
         "over",
         "path",
@@ -85,8 +86,10 @@ class Call:
         self._inbox = stream.inbox
         self._clock = clock
         self._deadline = None if request.timeout is None else clock() + request.timeout
+        self.on_end: Callable[[], None] | None = None
+        """Called once when the call ends: releases what the call has of what all calls share."""
         self._receiving: asyncio.Future[None] | None = None
-        self._wants_message = False
+        self._wanted = 0  # bytes of the next message that are awaited; 0: its length
         self._sending: asyncio.Future[None] | None = None
         self._told = False
         self._trailers: Metadata = ()
@@ -133,9 +136,36 @@ class Call:
         while (length := inbox.length) is None:
             if self._ends():
                 return None
-            await self._wait(wants_message=False)
+            await self._wait(0)
         self._told = True
         return length
+
+    async def open(self, most: int) -> None:
+        """Lets the first `most` bytes of the next message come, and waits until they are here.
+
+        Its length must have been `announced`. More than that, the client can't send than a first
+        window. `receive` lets the rest come.
+
+        Raises:
+            Status: the message isn't acceptable, or the call is over.
+        """
+        self._open(most)
+        while not self._inbox.has(most) and not self._ends():
+            await self._wait(most)
+
+    def _open(self, most: int) -> None:
+        self._inbox.open(most)
+        self._stream.credit()
+
+    @property
+    def arrived(self) -> int:
+        """Bytes of the client's next message that are here."""
+        return self._inbox.arrived
+
+    def interrupt(self, error: Exception) -> None:
+        """Has `announced`, `open` or `receive` raise an error, if one of them waits."""
+        if self._receiving is not None and not self._receiving.done():
+            self._receiving.set_exception(error)
 
     async def receive(self) -> bytes | bytearray | None:
         """Waits for the next message as a whole, and returns it.
@@ -149,9 +179,9 @@ class Call:
         while not inbox.complete:
             if self._ends():
                 return None
-            inbox.open()
-            self._stream.credit()
-            await self._wait(wants_message=True)
+            self._open(inbox.limit)
+            if not inbox.complete:
+                await self._wait(inbox.limit)
         message = inbox.take()
         self._told = False
         self._stream.credit()
@@ -196,10 +226,10 @@ class Call:
         if self.over:
             raise Status(Code.CANCELLED, "the call is over")
 
-    async def _wait(self, *, wants_message: bool) -> None:
+    async def _wait(self, wanted: int) -> None:
         if self._receiving is not None:
             raise RuntimeError("two coroutines wait for messages of one call")
-        self._wants_message = wants_message
+        self._wanted = wanted
         self._receiving = asyncio.get_running_loop().create_future()
         try:
             await self._receiving
@@ -252,6 +282,9 @@ class Call:
         self.over = True
         if self.timer is not None:
             self.timer.cancel()
+        told, self.on_end = self.on_end, None
+        if told is not None:
+            told()
 
     def _cancel(self) -> None:
         if self.task is not None:
@@ -270,9 +303,8 @@ class Call:
         """Takes bytes that the client sent; `last` if nothing follows."""
         inbox = self._inbox
         inbox.ended = last
-        inbox.feed(piece)
         waiter = self._receiving
-        if waiter is None or waiter.done():
+        if (not inbox.feed(piece) and not last) or waiter is None or waiter.done():
             return
         try:
             if self._awaited_is_here():
@@ -294,8 +326,7 @@ class Call:
             self._stream.credit()
         if inbox.ended:
             return True
-        if not self._wants_message:
+        if not self._wanted:
             return inbox.length is not None
-        inbox.open()
-        self._stream.credit()
-        return False
+        self._open(self._wanted)
+        return inbox.has(self._wanted)

@@ -92,7 +92,7 @@ class Connection:
         limits = self._limits
         values = {
             frames.MAX_CONCURRENT_STREAMS: limits.max_streams,
-            frames.INITIAL_WINDOW_SIZE: limits.stream_window,
+            frames.INITIAL_WINDOW_SIZE: limits.first_window,
             frames.MAX_HEADER_LIST_SIZE: limits.max_header_list,
         }
         self._out.write(frames.settings(values))
@@ -247,7 +247,7 @@ class Connection:
         stream = Stream(
             number,
             self._out,
-            Inbox(limits.stream_window, limits.max_message, request.encoding, self._counts),
+            Inbox(limits.first_window, limits.max_message, request.encoding, self._counts),
             window=self._initial_window,
             expected=request.length,
             ended=self._streams.ended,

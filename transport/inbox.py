@@ -1,8 +1,9 @@
 """What a client sends on one stream: bytes become messages, and the window follows the need.
 
 A message is five bytes (compressed or not, length) and its bytes. Until somebody asks for it, a
-client may send `base` bytes: they wait here as they came. When it is asked for, the window is
-opened for just that message, whose memory is reserved, and each byte is copied once.
+client may send `base` bytes: they wait here as they came. When it is asked for, at once or in
+steps, memory is reserved for just as much of it, the window is opened as far, and each byte is
+copied once.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Inbox:
         self._counts = counts
         self._raw = bytearray()
         self._message: bytes | bytearray | None = None
-        self._room = memoryview(b"")
+        self._room = memoryview(b"")  # what was asked for of the message
         self._filled = 0
         self._counted = 0  # bytes of the message that the window was not opened for
         self._length = -1
@@ -66,24 +67,35 @@ class Inbox:
         self.ended = False
         """Whether the client has ended its side of the stream."""
 
-    def feed(self, piece: memoryview) -> None:
-        """Takes the next bytes, which are copied."""
-        message = self._message
-        if message is None:
+    def feed(self, piece: memoryview) -> bool:
+        """Takes the next bytes, which are copied.
+
+        Returns False if only more of what was asked for has come, and not all of it.
+        """
+        if self._message is None:
             if not self._raw and len(piece) >= PREFIX_SIZE:
                 flag, length = PREFIX.unpack_from(piece)
                 if length == len(piece) - PREFIX_SIZE and not flag and length <= self.limit:
                     self._keep(bytes(piece[PREFIX_SIZE:]))
-                    return
+                    return True
             self._raw += piece
-            return
-        missing = len(message) - self._filled
-        if missing:
-            taken = piece[:missing]
-            self._room[self._filled : self._filled + len(taken)] = taken
-            self._filled += len(taken)
+            return True
+        size, missing = len(piece), len(self._room) - self._filled
+        if size < missing:
+            self._room[self._filled : self._filled + size] = piece
+            self._filled += size
+            return False
+        if missing > 0:
+            self._room[self._filled :] = piece[:missing]
+            self._filled += missing
             piece = piece[missing:]
         self._raw += piece
+        return True
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that have arrived of the next message, and of those behind it."""
+        return self._filled + len(self._raw) if self._message is not None else len(self._raw)
 
     @property
     def length(self) -> int | None:
@@ -92,8 +104,6 @@ class Inbox:
         Raises:
             Status: the next message can't be accepted.
         """
-        if self._message is not None:
-            return len(self._message)
         if self._length < 0:
             if len(self._raw) < PREFIX_SIZE:
                 return None
@@ -121,7 +131,7 @@ class Inbox:
     def complete(self) -> bool:
         """Whether the next message is here as a whole."""
         if self._message is not None:
-            return self._filled == len(self._message)
+            return self._filled == self._length
         length = self.length
         return length is not None and len(self._raw) >= PREFIX_SIZE + length
 
@@ -143,16 +153,33 @@ class Inbox:
             return 0
         return length
 
-    def open(self) -> None:
-        """Reserves memory for the next message, if its length is known, so that it may come."""
-        if self.beyond:
-            held = self._raw[PREFIX_SIZE:]  # less than the message: it fits into no first window
-            self._message = bytearray(self._length)
-            self._room = memoryview(self._message)
-            self._filled = len(held)
-            self._room[: self._filled] = held
-            self._raw.clear()
-            self._length = -1
+    def open(self, most: int) -> None:
+        """Reserves memory for the first `most` bytes of the next message, so that they may come.
+
+        Nothing changes if its length isn't known, or if all of it may come already.
+        """
+        message, beyond = self._message, self.beyond
+        size = min(most, self._length)
+        if beyond:
+            self._message = message = bytearray(size)
+            self._filled = 0
+            del self._raw[:PREFIX_SIZE]
+        elif isinstance(message, bytearray) and len(self._room) < size > self._filled:
+            self._room.release()
+            message += bytes(size - len(message))
+        else:
+            return
+        self._room = memoryview(message)
+        held = self._raw[: size - self._filled]
+        self._room[self._filled : self._filled + len(held)] = held
+        self._filled += len(held)
+        del self._raw[: len(held)]
+
+    def has(self, most: int) -> bool:
+        """Whether the first `most` bytes of the next message are here, or it is complete."""
+        if self._message is not None:
+            return self._filled >= min(most, self._length)
+        return self.complete
 
     def take(self) -> bytes | bytearray:
         """Returns the next message, which must be complete."""
@@ -167,7 +194,9 @@ class Inbox:
             return message
         self._message = None
         self._counted = 0
+        self._length = -1
         self._room.release()
+        self._room = memoryview(b"")
         return message
 
     def put_back(self, message: bytes | bytearray) -> None:
@@ -177,14 +206,14 @@ class Inbox:
 
     def _keep(self, message: bytes | bytearray) -> None:
         self._message, self._filled = message, len(message)
-        self._counted = len(message)
+        self._counted = self._length = len(message)
 
     def credit(self) -> int:
         """Returns by how much to open the window now; it counts as opened."""
         held = len(self._raw) + self._counted
         reserved = missing = 0
         if self._message is not None:
-            reserved = missing = len(self._message) - self._filled
+            reserved = missing = max(0, len(self._room) - self._filled)
         elif self._length >= 0:
             missing = PREFIX_SIZE + self._length - held
         due = self.base - held - self.window + reserved

@@ -1,4 +1,4 @@
-"""What one client may cost: each bound with its unit and its reason."""
+"""What clients may cost: each bound with its unit and its reason."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ class Limits:
 
     max_message: int = 16 * MIB
     """Bytes of a message in either direction: containerd's own limit."""
-    max_waiting_requests: int = 64 * MIB
-    """Bytes of half-received requests of unary RPCs beyond their first window, of all clients
-    together: such a request is announced in five bytes, and its memory is the server's."""
+    max_waiting_requests: int = 16 * MIB
+    """Bytes of half-received requests of RPCs that have just one, of all clients together: one of
+    the largest. Such a request is announced in five bytes, and its memory is the server's."""
     max_connections: int = 20_000
     """Connections; each costs up to 16 KiB when idle, and a file descriptor."""
     max_streams: int = 1_000
     """Streams of one connection: SETTINGS_MAX_CONCURRENT_STREAMS. Clients queue what is beyond."""
     max_header_list: int = 16 * KIB
     """Bytes of a request's fields, by HPACK's count: gRPC's usual hard limit."""
+    first_window: int = 16 * KIB
+    """Bytes that a client may send on any stream before anybody asks for them. SETTINGS promise
+    them for as many streams as clients open, so they are few: one frame of the usual size."""
     stream_window: int = 64 * KIB
-    """Bytes that a client may send on a stream before anybody asks for them."""
+    """Bytes that it may send unasked on a stream with messages in both directions, while there is
+    enough of `windows`: more of them are under way at once."""
+    windows: int = 16 * MIB
+    """Bytes by which `stream_window` may exceed `first_window` on all streams together: enough for
+    some 340 of them. Further streams keep their first window."""
     connection_window: int = 16 * MIB
     """Bytes that a client may send on all its streams ahead of the server's reading. They are
     credited when they arrive, so that a stream that nobody reads from stops no other; what stays in

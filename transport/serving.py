@@ -51,7 +51,8 @@ class Serving:
         self._counts = counts
         self._clock = clock
         self._unexpected = unexpected
-        self._waiting = 0  # bytes of requests that arrive beyond their first window
+        self._waiting = 0  # bytes of requests that arrive
+        self._windows = limits.windows  # bytes by which windows may still be widened
         self.tasks: set[asyncio.Task[None]] = set()
         """Handlers under way, those of calls that are over included."""
 
@@ -71,11 +72,26 @@ class Serving:
         if isinstance(handler, Bidirectional):
             call = Call(request, stream, peer, self._clock)
             stream.call = call
+            self._widen(call, stream)
             self.start(call, partial(handler.handle, call))
         else:
             call = RequestCall(request, stream, peer, self._clock, handler=handler, serving=self)
             stream.call = call
         call.start_timer(asyncio.get_running_loop())
+
+    def _widen(self, call: Call, stream: Stream) -> None:
+        """Widens a stream's window, if there is enough for it, until its call ends.
+
+        The client learns of it with the next update of the window.
+        """
+        more = self._limits.stream_window - self._limits.first_window
+        if 0 < more <= self._windows:
+            self._windows -= more
+            stream.inbox.base += more
+            call.on_end = partial(self._narrow, more)
+
+    def _narrow(self, more: int) -> None:
+        self._windows += more
 
     def start(self, call: Call, work: Callable[[], Awaitable[None]]) -> None:
         """Begins the task of a handler, which begins with `work`."""
@@ -111,16 +127,14 @@ class Serving:
         call.finish(INTERNAL)
 
     def reserve(self, size: int) -> None:
-        """Counts bytes that a request needs beyond its first window.
+        """Counts bytes that a request needs while it arrives.
 
         Raises:
             Status: too many.
         """
         if self._waiting + size > self._limits.max_waiting_requests:
             self._counts.refused[Refusal.REQUESTS] += 1
-            raise Status(
-                Code.RESOURCE_EXHAUSTED, "too many large requests are being received: try again"
-            )
+            raise Status(Code.RESOURCE_EXHAUSTED, "too many requests are being received: try again")
         self._waiting += size
 
     def release(self, size: int) -> None:
@@ -212,16 +226,15 @@ class RequestCall(Call):
         inbox = self._inbox
         if last:
             self.finish(CUT if inbox.cut else ONE_MESSAGE)
-        elif inbox.beyond:
-            self._serving.reserve(inbox.beyond)
-            self._reserved = inbox.beyond
-            inbox.open()
+            return
+        more = (inbox.beyond or inbox.base) - self._reserved
+        if more > 0:
+            self._serving.reserve(more)
+            self._reserved += more
+            self.on_end = partial(self._serving.release, self._reserved)
+        if inbox.beyond:
+            inbox.open(inbox.limit)
             self._stream.credit()
-
-    def _end(self) -> None:
-        super()._end()
-        self._serving.release(self._reserved)
-        self._reserved = 0
 
     def _serve(self, message: bytes) -> None:
         handler = self._handler

@@ -4,13 +4,21 @@
 
 As soon as gRPC is asked for a message, it collects all of it in memory. So a stream asks
 here first. While it waits, its message stays with the client, which HTTP/2's flow control
-stops after 64 KiB. The size of the next message is unknown: it is assumed to be that of the
-largest so far, but no more than the blob lacks.
+stops after a first window.
 
-A stream that was admitted may wait for its client for hours. After `SILENCE` its share is
-lent to streams that wait. The message that it gets in the end counts beyond the limit, and
-the others wait until that message is carried out. Such a stream counts as slow, and needs
-no share, until a message arrives promptly.
+Our own transport tells a message's length beforehand, and lets as much of it come as was asked for.
+If less is free than a message needs, its stream gets what there is, and asks for the rest later.
+Messages that have begun to come go first, and those of parts that have their room in the buffers.
+These have `LANE` bytes of their own, because what is free otherwise may depend on them: others'
+messages may be waiting for the buffers until such a part is full; and if all that has begun waits
+for its rest, nothing becomes free until one of them has it. A client whose message stands still
+while others wait is given up after `PATIENCE`: its stream ends.
+
+grpcio tells no length. Then the next message is assumed to be as large as the largest so far, but
+no larger than what the blob lacks. A stream that was admitted may wait for its client for hours:
+after `SILENCE` its share is lent to streams that wait. The message that it gets in the end counts
+beyond the limit, and the others wait until that message is carried out. Such a stream counts as
+slow, and needs no share, until a message arrives promptly.
 """
 
 from __future__ import annotations
@@ -18,16 +26,82 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from holdfast.coordination.leases import RESUME
+from holdfast.errors import Unavailable
 
 SIZE: Final = 32 * 2**20
 """Bytes that all messages may have together: two of the largest."""
+LANE: Final = 16 * 2**20
+"""Bytes, in addition, for messages that others may depend on: one of the largest."""
 WINDOW: Final = 64 * 2**10
 """Bytes of a message that gRPC reads from a client unasked; one that small never waits."""
+SMALL: Final = 8 * 2**10
+"""Bytes of a message that never waits, if its length is told: a STAT, a COMMIT, a diff's WRITE."""
+STEP: Final = 2**20
+"""Least bytes of a message that are let come, unless it needs less: smaller steps cost more than
+they help."""
 UNKNOWN: Final = 2**20
 """Assumed bytes of a stream's first message with data: the most that containerd sends."""
 SILENCE: Final = 2.0
-"""Seconds without a message after which a stream's share is lent."""
+"""Seconds without a message after which a stream's share is lent, if lengths aren't told."""
+PATIENCE: Final = 10.0
+"""Seconds without a byte of a message that has begun after which its stream ends, if others wait:
+longer than a client's pauses, and than a lost packet is sent again."""
+SLOWEST: Final = 64 * 2**10
+"""Bytes per second that a client must send of a message, beyond the first `PATIENCE`, if others
+wait: a byte now and then must not keep them waiting for ever."""
+
+
+class MessageSource(Protocol):
+    """Who sends the messages of one stream."""
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that have arrived of the message that comes now."""
+
+    def interrupt(self, error: Exception) -> None:
+        """Ends the waiting for that message with an error."""
+
+
+@dataclass(slots=True, eq=False)
+class _Ask:
+    """A request of `amount` bytes.
+
+    Attributes:
+        admission: whose it is.
+        amount: how many.
+        told: whether the length of the message is known: then fewer bytes help, too.
+        promised: whether its part has its room in the buffers.
+        turn: done once it was granted.
+    """
+
+    admission: Admission
+    amount: int
+    told: bool
+    promised: bool
+    turn: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A message that the client's turn is to send: since when, and how it has moved, in s."""
+
+    since: float
+    moved: float
+    arrived: int
+    told: bool
+
+    def due(self, client: MessageSource | None, now: float) -> float:
+        """When others need not wait for it any more, in s."""
+        if not self.told or client is None:
+            return self.since + SILENCE
+        arrived = client.arrived
+        if arrived != self.arrived:
+            self.arrived, self.moved = arrived, now
+        return PATIENCE + min(self.moved, self.since + arrived / SLOWEST)
 
 
 class Intake:
@@ -43,107 +117,170 @@ class Intake:
         self.size = size
         self.free = size
         self.clock = clock
-        self._waiting: deque[tuple[int, Admission, asyncio.Future[None]]] = deque()
-        self._reading: dict[Admission, float] = {}
+        self._lane = 0
+        self._first: deque[_Ask] = deque()
+        self._others: deque[_Ask] = deque()
+        self._holding: set[Admission] = set()  # those that have bytes
+        self._reading: dict[Admission, _Reading] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
         """How many streams wait."""
-        return len(self._waiting)
+        return len(self._first) + len(self._others)
 
-    def stream(self) -> Admission:
+    def stream(self, client: MessageSource | None = None) -> Admission:
         """Makes a share for one stream, which has no bytes yet."""
-        return Admission(self)
+        return Admission(self, client)
 
-    async def ask(self, admission: Admission, amount: int) -> None:
-        """Waits for `amount` bytes, or for all bytes if that is less."""
-        amount = min(amount, self.size)
-        if amount <= WINDOW or (not self._waiting and amount <= self.free):
-            self._admit(admission, amount)
+    async def ask(self, admission: Admission, amount: int, *, told: bool, promised: bool) -> None:
+        """Waits for `amount` bytes; or, if the length is `told`, for a part of them."""
+        if not told:
+            amount = min(amount, self.size)
+        if amount <= (SMALL if told else WINDOW) or (not self.waiting and amount <= self.free):
+            self._admit(admission, amount, told=told)
             return
-        entry = (amount, admission, asyncio.get_running_loop().create_future())
-        self._waiting.append(entry)
-        self.lend()
+        ask = _Ask(admission, amount, told, promised, asyncio.get_running_loop().create_future())
+        queue = self._first if promised or admission.granted else self._others
+        queue.append(ask)
+        self._hand_out()
+        if not ask.turn.done():
+            self.lend()
         try:
-            await entry[2]
+            await ask.turn
         except asyncio.CancelledError:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
+            if ask in queue:
+                queue.remove(ask)
                 self._hand_out()
             raise
 
-    def _admit(self, admission: Admission, amount: int) -> None:
-        self.free += admission.taken - amount
-        admission.taken = amount
-        if amount:
-            self._reading[admission] = self.clock()
+    def _admit(self, admission: Admission, amount: int, *, told: bool, lane: int = 0) -> None:
+        self._hold(admission, admission.taken + amount, admission.lane + lane)
+        if told or amount:
+            now = self.clock()
+            arrived = admission.client.arrived if admission.client else 0
+            self._reading[admission] = _Reading(now, now, arrived, told)
+
+    def _hold(self, admission: Admission, taken: int, lane: int = 0) -> None:
+        self.free += admission.taken - taken
+        self._lane += lane - admission.lane
+        admission.taken, admission.lane = taken, lane
+        if taken or lane:
+            self._holding.add(admission)
+        else:
+            self._holding.discard(admission)
+
+    def waits(self, admission: Admission) -> None:
+        """Records that all that was admitted has come: it isn't the client's turn."""
+        self._reading.pop(admission, None)
 
     def came(self, admission: Admission, amount: int) -> None:
         """Records that a message arrived, perhaps of another size than was requested."""
         self._reading.pop(admission, None)
-        self.free += admission.taken - amount
-        admission.taken = amount
-        if self._waiting:
+        self._hold(admission, amount)
+        if self.waiting:
             self._hand_out()
 
     def _hand_out(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self.free:
-            amount, admission, future = self._waiting.popleft()
-            if not future.cancelled():
-                self._admit(admission, amount)
-                future.set_result(None)
-        if self._waiting and self._reading and not self._timer:
-            loop, silent_at = asyncio.get_running_loop(), self._silent_for_longest()[1] + SILENCE
-            self._timer = loop.call_later(max(0.0, silent_at - self.clock()), self.lend)
+        while queue := self._first or self._others:
+            ask = queue[0]
+            if not ask.turn.done():
+                if not self._grant(ask):
+                    break
+                ask.turn.set_result(None)
+            queue.popleft()
+        if self.waiting and self._reading and not self._timer:
+            now = self.clock()
+            due = min(one.due(admission.client, now) for admission, one in self._reading.items())
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self.lend)
 
-    def _silent_for_longest(self) -> tuple[Admission, float]:
-        return next(iter(self._reading.items()))  # they are in the order of admission
+    def _grant(self, ask: _Ask) -> bool:
+        """Grants a request, or a part of it; returns False if nothing can be granted now."""
+        if ask.amount <= self.free or (ask.told and self.free >= STEP):
+            self._admit(ask.admission, min(ask.amount, self.free), told=ask.told)
+        elif self._may_pass(ask):
+            self._admit(ask.admission, 0, told=ask.told, lane=ask.amount)
+        else:
+            return False
+        return True
+
+    def _may_pass(self, ask: _Ask) -> bool:
+        if self._lane and self._lane + ask.amount > LANE:
+            return False
+        stuck = len(self._holding) == sum(bool(one.admission.granted) for one in self._first)
+        return ask.promised or stuck
 
     def lend(self) -> None:
-        """Lends the bytes of silent streams, the longest silent first, to streams that wait."""
+        """Ends waiting for clients that are due: lends their bytes, or has their streams end."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        while self._waiting and self._reading:
-            admission, since = self._silent_for_longest()
-            if self.clock() - since < SILENCE:
+        now = self.clock()
+        for admission, reading in list(self._reading.items()):
+            if not self.waiting:
                 break
-            admission.slow = True
-            self.came(admission, 0)
+            if reading.due(admission.client, now) > now:
+                continue
+            if reading.told:
+                self._give_up(admission)
+            else:
+                admission.slow = True
+                self.came(admission, 0)
         self._hand_out()
+
+    def _give_up(self, admission: Admission) -> None:
+        del self._reading[admission]
+        if admission.client is not None:
+            error = Unavailable(
+                "this stream's message has stopped coming, or comes too slowly, while others wait "
+                f"for its room; {RESUME}"
+            )
+            admission.client.interrupt(error)
 
 
 class Admission:
     """One stream's share. Its calls come one at a time."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, client: MessageSource | None) -> None:
         self._intake = intake
         self._largest: int | None = None
         self._asked = 0.0
+        self.client = client
         # A first message never waits: as a rule it has no data.
         self.slow = True
-        self.taken = 0
+        self.taken = self.lane = 0
 
-    async def ask(self, lacking: int | None, *, promised: int = 0, announced: int = -1) -> None:
-        """Waits until the next message may be read.
+    @property
+    def granted(self) -> int:
+        """Bytes that it has."""
+        return self.taken + self.lane
+
+    async def ask(self, lacking: int | None, *, promised: int = 0, announced: int = -1) -> int:
+        """Waits until the next message, or more of it, may be read.
 
         Args:
             lacking: bytes that the blob lacks, as far as its size was declared.
             announced: bytes of the message, if the transport knows them; else less than 0.
             promised: bytes of the next message that the buffers already have room for. If there
-                are any, it never waits: the streams that it would wait for may themselves be
-                waiting until its part is finished.
+                are any, it doesn't wait for others, or only for others of its kind: the streams
+                that it would wait for may themselves be waiting until its part is finished.
+
+        Returns:
+            How many bytes of the message may come so far, if `announced`.
         """
-        expected = UNKNOWN if self._largest is None else self._largest
-        if announced >= 0:
-            expected = max(0, announced - promised)
+        told = announced >= 0
+        if told:
+            self._intake.waits(self)
+            expected = announced - self.granted
         elif self.slow or promised:
             expected = 0
-        elif lacking is not None and lacking >= 0:  # less: the declaration was wrong
-            expected = min(expected, lacking)
-        await self._intake.ask(self, expected)
+        else:
+            expected = UNKNOWN if self._largest is None else self._largest
+            if lacking is not None and lacking >= 0:  # less: the declaration was wrong
+                expected = min(expected, lacking)
+        await self._intake.ask(self, expected, told=told, promised=bool(promised))
         self._asked = self._intake.clock()
+        return self.granted
 
     def came(self, size: int, *, promised: int = 0) -> None:
         """Records a message of `size` bytes of data; the buffers have room for `promised`."""

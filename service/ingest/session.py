@@ -155,8 +155,10 @@ class Session:
             finally:
                 self._ingest.stream.share.rest()
 
-    async def admit(self, admission: Admission, announced: int) -> None:
-        """Waits until the next message may be read; then the client's turn begins.
+    async def admit(self, admission: Admission, announced: int) -> int:
+        """Waits until the next message, or more of it, may be read; then its client's turn begins.
+
+        Returns how many bytes of it may come so far, if `announced`.
 
         Args:
             admission: the stream's share of the intake.
@@ -165,8 +167,9 @@ class Session:
         stream = self._ingest.stream
         share, lacking = stream.share, self._ingest.declared.lacking(stream.offset)
         share.work()
-        await admission.ask(lacking, promised=share.promised, announced=announced)
+        granted = await admission.ask(lacking, promised=share.promised, announced=announced)
         share.rest()
+        return granted
 
     def promises(self, message: Message) -> bool:
         """Whether the answer to a message may say what the tenant holds.

@@ -120,7 +120,7 @@ class Reader:
         start = max(offset, 0)
         if start > record.size:
             raise OutOfRange(f"read of {digest} at offset {start}: it has {record.size} bytes")
-        stop = record.size if size <= 0 else min(record.size, start + size)
+        stop = _end(record, start, size)
         with self._cache.pace.reading(record.data_key, start // BLOCK_SIZE) as reading:
             position = start
             while position < stop:
@@ -148,7 +148,7 @@ class Reader:
         if record is None:
             return None
         start = max(offset, 0)
-        stop = record.size if size <= 0 else min(record.size, start + size)
+        stop = _end(record, start, size)
         index = start // BLOCK_SIZE
         base = index * BLOCK_SIZE
         if not start < stop <= min(start + most, base + BLOCK_SIZE):
@@ -210,6 +210,11 @@ class Reader:
         except DataLoss:
             await self._quarantine.damaged(current)
             raise
+
+
+def _end(record: Record, start: int, size: int) -> int:
+    """Returns where a read of `size` bytes ends; 0 or less means all that there are."""
+    return record.size if size <= 0 else min(record.size, start + size)
 
 
 def _lost(record: Record, failure: NoSuchKey | DataLoss) -> DataLoss:

@@ -41,6 +41,19 @@ class Call(Protocol):
         """
         ...
 
+    @property
+    def arrived(self) -> int:
+        """Bytes of the client's next message that are here, if the transport tells of lengths."""
+        ...
+
+    def interrupt(self, error: Exception) -> None:
+        """Has `announced`, `open` or `receive` raise an error, if it waits for the client."""
+        ...
+
+    async def open(self, most: int) -> None:
+        """Lets the first `most` bytes of an announced message come, and waits for them."""
+        ...
+
     async def receive(self) -> bytes | bytearray | None:
         """Returns the client's next message; None at the end of what it sends."""
         ...
@@ -48,3 +61,9 @@ class Call(Protocol):
     def send(self, *pieces: Buffer) -> Awaitable[None]:
         """Sends one message, made of pieces; returns when they are no longer needed."""
         ...
+
+
+async def heard(call: Call) -> None:
+    """Waits until the client has begun to send, and has no more of its message come than that."""
+    if await call.announced() == UNTOLD:
+        await call.receive()

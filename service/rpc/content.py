@@ -38,7 +38,7 @@ from holdfast.service.process.background import Background
 from holdfast.service.process.metrics import Metrics
 from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import messages, wire
-from holdfast.service.rpc.call import Call
+from holdfast.service.rpc.call import Call, heard
 from holdfast.service.rpc.outflow import LEAST, Outflow
 from holdfast.service.rpc.overload import Overload
 from holdfast.service.rpc.patience import bounded
@@ -267,7 +267,7 @@ class Content:
     async def write(self, call: Call) -> None:
         """Writes one ref, message by message."""
         session, tenant = None, ""
-        admission = self._frontend.intake.stream()
+        admission = self._frontend.intake.stream(call)
         try:
             with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
                 # No message may be kept in memory here while the next one is awaited.
@@ -296,7 +296,7 @@ class Content:
                         return
         except Exception as error:
             if isinstance(error, Overloaded):
-                await self._frontend.overload.hear(call.receive)
+                await self._frontend.overload.hear(partial(heard, call))
             await self._close(session)
             raise self._refusal("Write", error) from error
         finally:
@@ -325,15 +325,20 @@ class Content:
 
         Raises:
             Aborted: the ref is lost.
+            Unavailable: the message stands still while others wait.
         """
         with session.guard if session else nullcontext():
             length = await call.announced()
             if length is None:
                 return None
-            if session is None:
-                await admission.ask(None, announced=length)
-            else:
-                await session.admit(admission, length)
+            while True:
+                if session is None:
+                    granted = await admission.ask(None, announced=length)
+                else:
+                    granted = await session.admit(admission, length)
+                if granted >= length:
+                    break
+                await call.open(granted)
             raw = await call.receive()
         return None if raw is None else wire.read_write_request(raw)
 

@@ -51,15 +51,17 @@ class GrpcioCall:
         metadata: see `Call`.
         on_message: see `Call`; it is never called.
         time_remaining: see `Call`.
+        arrived: see `Call`; gRPC doesn't tell.
     """
 
-    __slots__ = ("_context", "metadata", "on_message", "time_remaining")
+    __slots__ = ("_context", "arrived", "metadata", "on_message", "time_remaining")
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self.metadata: Metadata = context.invocation_metadata() or ()  # type: ignore[assignment]  # the stubs' own type
         self.on_message: OnMessage | None = None
         self.time_remaining = context.time_remaining
+        self.arrived = 0
 
     def takes(self, size: int) -> bool:
         """See `Call`: gRPC doesn't tell."""
@@ -69,6 +71,12 @@ class GrpcioCall:
     async def announced(self) -> int | None:
         """See `Call`: gRPC collects a whole message before it tells of it."""
         return UNTOLD
+
+    def interrupt(self, error: Exception) -> None:
+        """See `Call`: gRPC announces nothing, so that nothing has to be interrupted."""
+
+    async def open(self, most: int) -> None:
+        """See `Call`: gRPC collects a whole message, however much of it is wanted."""
 
     async def receive(self) -> bytes | None:
         """See `Call`.

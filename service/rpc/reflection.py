@@ -17,8 +17,11 @@ from holdfast.service.rpc import messages
 from holdfast.service.rpc.call import Call
 from holdfast.service.rpc.status_codes import status_of
 from holdfast.transport.handlers import Bidirectional, Handler
+from holdfast.transport.status import Code, Status
 
 SERVICE: Final = SERVICE_NAME
+LARGEST: Final = 4096
+"""Most bytes of a request: the name of a service or a file. No budget counts them."""
 
 
 def handlers(services: Collection[str]) -> Mapping[str, Handler]:
@@ -33,7 +36,15 @@ def handlers(services: Collection[str]) -> Mapping[str, Handler]:
 
 
 async def _requests(call: Call) -> AsyncIterator[pb.ServerReflectionRequest]:
-    while (raw := await call.receive()) is not None:
+    while (length := await call.announced()) is not None:
+        if length > LARGEST:
+            raise Status(
+                Code.RESOURCE_EXHAUSTED,
+                f"a request of {length} bytes is larger than {LARGEST}, the most",
+            )
+        raw = await call.receive()
+        if raw is None:
+            return
         try:
             yield messages.parsed(pb.ServerReflectionRequest, raw)
         except InvalidArgument as error:

@@ -173,9 +173,9 @@ def woken(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts how often a Write's handler receives a message after the first one itself."""
     counted, admit = Counter[str](), Session.admit
 
-    async def counting(session: Session, *arguments: Any) -> None:
+    async def counting(session: Session, *arguments: Any) -> int:
         counted["admit"] += 1
-        await admit(session, *arguments)
+        return await admit(session, *arguments)
 
     monkeypatch.setattr(Session, "admit", counting)
     return counted

@@ -11,11 +11,22 @@ from pathlib import Path
 import grpc
 import pytest
 
+from holdfast.errors import Unavailable
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import content_pb2_grpc
 from holdfast.service import frontend as wiring
 from holdfast.service.ingest import intake as intake_module
-from holdfast.service.ingest.intake import SILENCE, UNKNOWN, WINDOW, Admission, Intake
+from holdfast.service.ingest.intake import (
+    LANE,
+    PATIENCE,
+    SILENCE,
+    SLOWEST,
+    SMALL,
+    UNKNOWN,
+    WINDOW,
+    Admission,
+    Intake,
+)
 from holdfast.service.rpc.grpcio import OPTIONS
 from tests.service.fleet import HEADER, Fleet, Tenant, eventually
 from tests.service.processes import serving
@@ -54,7 +65,7 @@ async def known(intake: Intake, largest: int = MIB) -> Admission:
     return admission
 
 
-async def asking(admission: Admission, lacking: int | None = None) -> asyncio.Task[None]:
+async def asking(admission: Admission, lacking: int | None = None) -> asyncio.Task[int]:
     """A stream that asks for its next message, as far as it comes."""
     task = asyncio.create_task(admission.ask(lacking))
     await asyncio.sleep(0)
@@ -277,3 +288,190 @@ async def test_what_has_its_room_in_the_buffers_never_waits(intake: Intake) -> N
     admission.handled()
     assert intake.free == 0
     waiting.cancel()
+
+
+# -- messages whose lengths are told
+
+
+class Sender:
+    """A client whose messages' lengths are told."""
+
+    def __init__(self) -> None:
+        self.arrived = 0
+        self.errors: list[Exception] = []
+
+    def interrupt(self, error: Exception) -> None:
+        """Keeps what its stream is told."""
+        self.errors.append(error)
+
+
+def told(
+    intake: Intake, size: int, sender: Sender | None = None, promised: int = 0
+) -> tuple[Admission, asyncio.Task[int]]:
+    """A stream that asks for a message of a known size."""
+    admission = intake.stream(sender or Sender())
+    return admission, asyncio.create_task(admission.ask(None, announced=size, promised=promised))
+
+
+async def more(admission: Admission, size: int) -> asyncio.Task[int]:
+    """The stream asks for the rest of that message, as far as it comes."""
+    task = asyncio.create_task(admission.ask(None, announced=size))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_a_message_comes_in_steps(intake: Intake) -> None:
+    """A message larger than what is free begins to come, and its rest goes before others."""
+    first, granted = told(intake, 3 * MIB)
+    assert await granted == 3 * MIB
+    second, granted = told(intake, 3 * MIB)
+    assert await granted == MIB
+    third, waiting = told(intake, MIB)
+    rest = await more(second, 3 * MIB)
+    assert intake.waiting == 2
+    first.came(MIB)
+    assert await rest == 3 * MIB
+    assert not waiting.done()
+    second.came(3 * MIB)
+    first.handled()
+    assert await waiting == MIB
+    second.handled()
+    third.handled()
+    assert intake.free == intake.size
+
+
+@pytest.mark.parametrize("size", [5 * MIB, 16 * MIB])
+async def test_messages_that_all_wait_for_their_rest(intake: Intake, size: int) -> None:
+    """If all room has gone to messages that wait for their rest, one after the other gets it."""
+    streams = [told(intake, size) for _ in range(4)]
+    begun = [await streams[0][1]]
+    assert begun == [4 * MIB]
+    rest = await more(streams[0][0], size)
+    assert await rest == size
+    streams[0][0].came(size)
+    streams[0][0].handled()
+    for admission, begins in streams[1:]:
+        granted = await begins
+        while granted < size:
+            granted = await (await more(admission, size))
+        admission.handled()
+    assert intake.free == intake.size
+    assert intake.waiting == 0
+
+
+async def test_a_part_that_has_its_room_has_a_lane(intake: Intake) -> None:
+    """Messages of parts that have their room come beyond the limit, within a bound."""
+    full, granted = told(intake, 4 * MIB)
+    await granted
+    ahead, granted = told(intake, LANE - MIB, promised=1)
+    assert await granted == LANE - MIB
+    small, granted = told(intake, MIB, promised=1)
+    assert await granted == MIB
+    _, waiting = told(intake, MIB, promised=1)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    ahead.came(LANE - MIB, promised=LANE)
+    assert await waiting == MIB
+    assert intake.free == 0
+    for one in (full, ahead, small):
+        one.handled()
+    assert intake.free == intake.size
+
+
+@pytest.mark.parametrize("size", [1, SMALL])
+async def test_few_bytes_never_wait(intake: Intake, size: int) -> None:
+    """A message of a few bytes doesn't wait for large ones."""
+    _, granted = told(intake, 4 * MIB)
+    await granted
+    _, small = told(intake, size)
+    assert await small == size
+    _, large = told(intake, SMALL + 1)
+    await asyncio.sleep(0)
+    assert not large.done()
+    large.cancel()
+
+
+async def test_a_message_that_stands_still(intake: Intake, clock: Clock) -> None:
+    """A client that stops within a message keeps its room until it is given up, if others wait."""
+    sender = Sender()
+    still, granted = told(intake, 4 * MIB, sender)
+    await granted
+    sender.arrived = 2 * MIB
+    clock.at += 20
+    _, waiting = told(intake, MIB)
+    await asyncio.sleep(0)
+    clock.at += PATIENCE - 1
+    intake.lend()
+    assert not sender.errors
+    clock.at += 1
+    intake.lend()
+    assert [type(error) for error in sender.errors] == [Unavailable]
+    assert not waiting.done()  # its bytes are in memory until its stream has ended
+    still.handled()
+    assert await waiting == MIB
+
+
+async def test_a_message_that_nobody_waits_for(intake: Intake, clock: Clock) -> None:
+    """A client that stops within a message is left alone while there is room for others."""
+    sender = Sender()
+    _, granted = told(intake, 3 * MIB, sender)
+    await granted
+    clock.at += 1000
+    _, other = told(intake, MIB)
+    assert await other == MIB
+    intake.lend()
+    assert not sender.errors
+
+
+async def test_a_slow_client_that_moves(intake: Intake, clock: Clock) -> None:
+    """A client that sends slowly is waited for; one that sends next to nothing isn't."""
+    slow, trickling = Sender(), Sender()
+    for sender in (slow, trickling):
+        _, granted = told(intake, 2 * MIB, sender)
+        await granted
+    _, waiting = told(intake, MIB)
+    await asyncio.sleep(0)
+    for _ in range(16):
+        clock.at += 1
+        slow.arrived += SLOWEST
+        trickling.arrived += 1
+        intake.lend()
+    assert not slow.errors
+    assert trickling.errors
+    waiting.cancel()
+
+
+async def test_nothing_is_lost_if_lengths_are_told(intake: Intake, clock: Clock) -> None:
+    """Whatever order streams ask, send, stop and leave in, all room is free in the end."""
+    source = random.Random(2)  # noqa: S311 -- no secret
+
+    async def stream() -> None:
+        sender = Sender()
+        admission = intake.stream(sender)
+        try:
+            for _ in range(source.randrange(8)):
+                size = source.choice([10, MIB // 2, 3 * MIB, 16 * MIB])
+                promised = source.choice([0, 0, size, size // 2])
+                granted = 0
+                while granted < size:
+                    granted = await admission.ask(None, announced=size, promised=promised)
+                sender.arrived += source.choice([0, 0, 1, size])
+                clock.at += source.choice([0, PATIENCE / 2])
+                await asyncio.sleep(0)
+                if sender.errors:
+                    return
+                admission.came(size, promised=promised)
+                await asyncio.sleep(0)
+                admission.handled()
+        finally:
+            admission.handled()
+
+    tasks = [asyncio.create_task(stream()) for _ in range(60)]
+    for task in tasks[::7]:
+        await asyncio.sleep(0)
+        task.cancel()
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        intake.lend()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert (intake.free, intake.waiting) == (intake.size, 0)

@@ -208,6 +208,10 @@ class RawClient:
         received = await self.expect(Kind.HEADERS)
         assert received.stream == stream
         assert received.flags & END_HEADERS
+        return self.decoded(received)
+
+    def decoded(self, received: Frame) -> dict[str, str]:
+        """The fields of a HEADERS frame."""
         return {str(name): str(value) for name, value in self._decoder.decode(received.payload)}
 
     async def status(self, stream: int) -> tuple[str | None, dict[str, str]]:

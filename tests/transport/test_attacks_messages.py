@@ -70,6 +70,26 @@ async def test_many_long_requests_are_only_announced() -> None:
         await is_served(local)
 
 
+async def test_first_windows_of_requests_are_counted() -> None:
+    """Requests of which a few bytes are here count, too, until they are complete or refused."""
+    limits = Limits(max_waiting_requests=10 * Limits().first_window)
+    async with serving(limits) as local, connected(local.port) as client:
+        await client.greet()
+        streams = range(1, 31, 2)
+        for stream in streams:
+            begun = message(b"the beginning", size=1000)
+            await client.send(headers(stream, request_fields(ECHO)), data(stream, begun))
+        refused = [await client.status(stream) for stream in streams[10:]]
+        assert {status for status, _ in refused} == {RESOURCE_EXHAUSTED}
+        await client.send(data(1, bytes(1000 - 13), end=True))
+        assert (await client.answer(1)).startswith(message(b"the beginning", size=1000))
+        await client.send(call(31, ECHO, b"whole"))
+        assert await client.answer(31) == message(b"whole")
+        await client.send(headers(33, request_fields(ECHO)), data(33, begun))
+        await client.send(data(33, bytes(1000 - 13), end=True))
+        assert await client.answer(33)
+
+
 @pytest.mark.parametrize("path", [ECHO, CHAT])
 @pytest.mark.parametrize(
     ("flag", "encoding", "status"),

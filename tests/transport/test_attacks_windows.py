@@ -17,12 +17,14 @@ from .memory import at_most
 from .raw_client import (
     INITIAL_WINDOW_SIZE,
     Kind,
+    RawClient,
     call,
     connected,
     data,
     headers,
     message,
     request_fields,
+    reset,
     settings,
     window_update,
 )
@@ -97,8 +99,7 @@ async def test_more_than_a_stream_may_send() -> None:
     async with serving(limits) as local, connected(local.port) as client:
         await client.greet()
         await client.send(headers(1, request_fields(DEAF)))
-        for at in range(0, limits.stream_window + 1, 16 * KIB):
-            await client.send(data(1, bytes(min(16 * KIB, limits.stream_window + 1 - at))))
+        await client.send(data(1, bytes(limits.first_window)), data(1, b"x"))
         assert (await client.expect(Kind.RST_STREAM, 1)).code == ErrorCodes.FLOW_CONTROL_ERROR
         await eventually(lambda: local.service.waiting == 0)
         await client.send(headers(3, request_fields(CHAT)), data(3, message(b"here"), end=True))
@@ -113,12 +114,37 @@ async def test_streams_that_are_never_received_hold_their_window_only() -> None:
         with at_most(MEMORY):
             for stream in STREAMS:
                 await client.send(headers(stream, request_fields(DEAF)))
-                for _ in range(0, limits.stream_window, 16 * KIB):
-                    await client.send(data(stream, bytes(16 * KIB)))
+                await client.send(data(stream, bytes(limits.first_window)))
             await eventually(lambda: local.server.counts.streams == len(STREAMS))
         await client.send(call(1001, CHAT, b"and this one?"))
         assert await client.answer(1001) == message(b"and this one?")
         assert local.server.counts.streams == len(STREAMS)
+
+
+async def test_few_windows_are_wide() -> None:
+    """Windows are wider than the first one while enough is left for that, and again later."""
+    more = Limits().stream_window - Limits().first_window
+    limits = Limits(windows=2 * more)
+
+    async def room(client: RawClient, stream: int) -> int:
+        """What the client may send on a stream once it was answered there."""
+        await client.send(headers(stream, request_fields(CHAT)), data(stream, message(b"hello")))
+        opened = 0
+        async for received in client.frames():
+            if received.kind == Kind.WINDOW_UPDATE and received.stream == stream:
+                opened += int.from_bytes(received.payload)
+            elif received.kind == Kind.DATA and received.stream == stream:
+                break
+        return limits.first_window - len(message(b"hello")) + opened
+
+    async with serving(limits) as local, connected(local.port) as client:
+        await client.greet()
+        assert await room(client, 1) == limits.stream_window
+        assert await room(client, 3) == limits.stream_window
+        assert await room(client, 5) <= limits.first_window
+        await client.send(reset(1))
+        assert await room(client, 7) == limits.stream_window
+        assert await room(client, 9) <= limits.first_window
 
 
 async def test_a_window_of_nothing() -> None:

@@ -49,10 +49,36 @@ def test_messages_come_out_as_they_went_in(sizes: list[int], cuts: list[int]) ->
             found.append(bytes(box.take()))
             box.credit()
             continue
-        box.open()
+        box.open(LIMIT)
         box.credit()
         assert box.window > 0
         client.send(cuts[turn % len(cuts)])
+        turn += 1
+    assert found == messages
+    assert box.rest == 0
+
+
+@given(SIZES, st.lists(st.integers(1, 3000), min_size=1), st.integers(1, 4000))
+def test_a_message_in_steps(sizes: list[int], cuts: list[int], step: int) -> None:
+    """A message that is asked for in steps arrives whole, never further than a window ahead."""
+    messages = [bytes([n]) * size for n, size in enumerate(sizes)]
+    box = inbox()
+    client = Client(b"".join(map(framed, messages)), box)
+    found: list[bytes] = []
+    asked = turn = 0
+    while len(found) < len(messages):
+        if box.complete:
+            found.append(bytes(box.take()))
+            asked = 0
+            continue
+        if box.length is not None and (not asked or box.has(asked)):
+            asked += step
+            box.open(asked)
+        box.credit()
+        if not box.complete and not box.has(max(asked, 1)):
+            assert box.window > 0
+            client.send(cuts[turn % len(cuts)])
+        assert box.arrived <= asked + PREFIX.size + BASE
         turn += 1
     assert found == messages
     assert box.rest == 0
@@ -75,7 +101,7 @@ def test_a_message_that_is_asked_for_opens_the_window_for_itself() -> None:
     box = inbox()
     Client(framed(bytes(5000)), box).send(BASE)
     assert box.window == 0
-    box.open()
+    box.open(LIMIT)
     assert box.credit() == 5000 - (BASE - PREFIX.size) + BASE
 
 

@@ -48,7 +48,7 @@ class Reference:
             initial_values={
                 codes.ENABLE_PUSH: 0,
                 codes.MAX_CONCURRENT_STREAMS: LIMITS.max_streams,
-                codes.INITIAL_WINDOW_SIZE: LIMITS.stream_window,
+                codes.INITIAL_WINDOW_SIZE: LIMITS.first_window,
                 codes.MAX_HEADER_LIST_SIZE: LIMITS.max_header_list,
             },
         )
