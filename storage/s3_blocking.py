@@ -18,6 +18,7 @@ from holdfast.storage.s3_idle import KEPT, socket_options
 from holdfast.storage.s3_place import Place
 from holdfast.storage.s3_replies import Answer, Malformed, Request
 from holdfast.storage.s3_settings import S3Settings
+from holdfast.storage.s3_whole import WholeReply
 
 PIECE: Final = 256 * 1024
 """Bytes given to a socket at once: its timeout applies to each such piece, not to a whole part."""
@@ -91,6 +92,7 @@ class BlockingConnections:
             raise ConnectTimeoutError(endpoint_url=place.host, error=error) from error
         except OSError as error:
             raise EndpointConnectionError(endpoint_url=place.host, error=error) from error
+        connection.response_class = WholeReply
         connection.sock.settimeout(patience(settings.read_timeout))
         for option in socket_options():
             connection.sock.setsockopt(*option)

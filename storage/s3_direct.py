@@ -1,10 +1,10 @@
 """Requests for objects and parts, without boto3's layers around them.
 
 Two thirds of the CPU time of a small request are spent in botocore's layers between the call and
-the socket. Here the request is built by hand, signed by botocore and sent once through the
-standard library's HTTP client. If the answer is anything but plain, the request is left to boto3,
-which handles redirects, skewed clocks, refreshed credentials and retries. So this code must be
-right only for the cases in which all goes well.
+the socket. Here the request is built and signed by hand, and sent once: through the standard
+library's HTTP client in a thread, through one of our own on the event loop. If the answer is
+anything but plain, the request is left to boto3, which handles redirects, skewed clocks, refreshed
+credentials and retries. So this code must be right only for the cases in which all goes well.
 
 Source: "Signature Version 4" and "Common request headers", Amazon S3 API reference.
 """
@@ -17,9 +17,6 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 import boto3
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from botocore.exceptions import (
     BotoCoreError,
@@ -37,11 +34,9 @@ from holdfast.storage.s3_looped import SMALL, LoopConnections
 from holdfast.storage.s3_place import Place
 from holdfast.storage.s3_replies import Answer, Malformed, Request
 from holdfast.storage.s3_settings import S3Settings
-from holdfast.storage.s3_signing import timed
+from holdfast.storage.s3_signature import Signer
 
 NOTHING: Final[Mapping[str, str]] = {}
-_BODY_UNSIGNED: Final = Config(s3={"payload_signing_enabled": False})
-"""As boto3 does it here: TLS protects the body, and our own sums are checked when it is read."""
 
 
 class DirectRequests:
@@ -68,11 +63,11 @@ class DirectRequests:
             clock: in s, never set back.
             time: at which requests are signed, in s since 1970.
         """
-        self._settings = settings
         self._circuit = circuit
         self._time = time
         self._credentials = session.get_credentials()
         self._place = place = Place.of(session, settings)
+        self._signer = Signer(place.authority, settings.region)
         self._blocking = BlockingConnections(place, settings, clock)
         self._looped = LoopConnections(place, settings, clock)
         self.usable = self._credentials is not None and not get_environ_proxies(place.origin)
@@ -96,7 +91,7 @@ class DirectRequests:
         target = self._place.path + quote(key, safe="/~")
         if query:
             target += f"?{urlencode(query, quote_via=quote, safe='~')}"
-        signed = self._signed(method, target, headers)
+        signed = self._signer.signed(method, target, headers, self._frozen(), self._time())
         began = self._circuit.enter()
         try:
             answer = self._ask(Request(method, target, signed), body)
@@ -118,15 +113,6 @@ class DirectRequests:
             raise ReadTimeoutError(endpoint_url=host, error=error) from error
         except (OSError, HTTPException, Malformed) as error:
             raise ConnectionClosedError(endpoint_url=host, error=error) from error
-
-    def _signed(self, method: str, target: str, headers: Mapping[str, str]) -> dict[str, str]:
-        request = AWSRequest(
-            method=method, url=f"{self._place.origin}{target}", headers=dict(headers)
-        )
-        request.context["client_config"] = _BODY_UNSIGNED
-        auth = S3SigV4Auth(self._frozen(), "s3", self._settings.region)
-        timed(auth, self._time).add_auth(request)
-        return dict(request.headers.items())
 
     def _frozen(self) -> ReadOnlyCredentials:
         """The credentials of now; new ones may have to be fetched, which can take long."""

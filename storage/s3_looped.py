@@ -21,7 +21,7 @@ from holdfast import switching
 from holdfast.storage.s3_blocking import unasked
 from holdfast.storage.s3_circuit import patience
 from holdfast.storage.s3_idle import KEPT, socket_options
-from holdfast.storage.s3_place import Place
+from holdfast.storage.s3_place import PORTS, Place
 from holdfast.storage.s3_replies import Answer, Malformed, ReplyReader, Request
 from holdfast.storage.s3_settings import S3Settings
 from holdfast.tasks import begin
@@ -174,7 +174,7 @@ class LoopConnections:
             TimeoutError: there was no reply in time.
             OSError, Malformed: the connection broke, or the reply is none.
         """
-        whole = request.head(self._place.netloc, len(body)) + body
+        whole = request.head(self._place.authority, len(body)) + body
         idle = self._of_this_loop()
         connection = self._kept(idle) or self._connected()
         try:
@@ -208,7 +208,7 @@ class LoopConnections:
     def _connected(self) -> LoopConnection:
         place, loop = self._place, asyncio.get_running_loop()
         connecting = loop.create_connection(
-            LoopConnection, place.host, place.port or _PORTS[place.scheme], ssl=place.trust
+            LoopConnection, place.host, place.port or PORTS[place.scheme], ssl=place.trust
         )
         try:
             _, connection = switching.wait(
@@ -225,9 +225,6 @@ class LoopConnections:
         for loop, idle in list(self._idle.items()):
             with suppress(RuntimeError):  # the loop is closed, and its connections with it
                 loop.call_soon_threadsafe(_close, idle)
-
-
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 def _close(idle: deque[tuple[LoopConnection, float]]) -> None:

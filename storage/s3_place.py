@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from typing import Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import boto3
 from botocore.config import Config
@@ -13,6 +13,7 @@ from botocore.httpsession import where
 
 from holdfast.storage.s3_settings import S3Settings
 
+PORTS: Final = {"http": 80, "https": 443}
 _ANY_KEY: Final = "k"
 
 
@@ -22,7 +23,7 @@ class Place:
 
     Attributes:
         scheme: http or https.
-        netloc: host and port, as in a URL.
+        authority: host and port, as in a URL and in the Host header: without the scheme's own port.
         host: the name to connect to, or to its address.
         port: None: that of the scheme.
         path: what precedes a key, with a slash at its end.
@@ -30,7 +31,7 @@ class Place:
     """
 
     scheme: str
-    netloc: str
+    authority: str
     host: str
     port: int | None
     path: str
@@ -46,7 +47,7 @@ class Place:
         base = urlsplit(_url_of_bucket(session, settings))
         return cls(
             scheme=base.scheme,
-            netloc=base.netloc,
+            authority=authority(base),
             host=base.hostname or "",
             port=base.port,
             path=base.path,
@@ -56,7 +57,14 @@ class Place:
     @property
     def origin(self) -> str:
         """The URL without a path."""
-        return f"{self.scheme}://{self.netloc}"
+        return f"{self.scheme}://{self.authority}"
+
+
+def authority(url: SplitResult) -> str:
+    """Host and port of a URL, without a port that is the scheme's own."""
+    host = url.hostname or ""
+    named = f"[{host}]" if ":" in host else host
+    return named if url.port in {None, PORTS[url.scheme]} else f"{named}:{url.port}"
 
 
 def _url_of_bucket(session: boto3.session.Session, settings: S3Settings) -> str:
