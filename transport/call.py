@@ -259,14 +259,15 @@ class Call:
         if self.over:
             return
         self._end()
+        stream = self._stream
         if status is None:
-            block = trailers(Code.OK, "", self._trailers) if self._trailers else SUCCESS
+            stream.finish(trailers(Code.OK, "", self._trailers) if self._trailers else SUCCESS)
         elif isinstance(status, CompressionRefusedError):
-            block = compression_refused(status.message)
+            stream.finish(compression_refused(status.message), at_once=True)
         else:
-            block = trailers(status.code, status.message, [*self._trailers, *status.trailers])
-        failed = status is not None and status.code is not Code.OK
-        self._stream.finish(block, at_once=failed)
+            metadata = [*self._trailers, *status.trailers]
+            failed = status.code is not Code.OK
+            stream.end(status.code, status.message, metadata, at_once=failed)
 
     def abort(self, status: Status) -> None:
         """Ends the call with a status, and cancels its handler."""

@@ -12,7 +12,7 @@ from holdfast.transport.counts import Counts, Refusal
 from holdfast.transport.errors import ConnectionFailedError, ErrorCode, StreamFailedError
 from holdfast.transport.guard import Guard
 from holdfast.transport.header_decoding import TABLE_SIZE, HeaderListTooLongError
-from holdfast.transport.header_encoding import RESPONSE, trailers
+from holdfast.transport.header_encoding import RESPONSE, USUAL, trailers
 from holdfast.transport.inbox import Inbox
 from holdfast.transport.limits import Limits
 from holdfast.transport.outgoing import Outgoing
@@ -22,6 +22,9 @@ from holdfast.transport.status import Code, Status
 from holdfast.transport.stream import Stream
 from holdfast.transport.streams import Streams
 
+STALLED: Final = Status(
+    Code.UNAVAILABLE, "the client has neither read nor sent any of a message for too long"
+)
 KEEPALIVE: Final = b"keepaliv"
 """The PING that asks whether the client is there."""
 DRAIN: Final = b"draining"
@@ -129,6 +132,20 @@ class Connection:
             if stream.call is not None:
                 stream.call.abort(status)
         self.stop_accepting()
+
+    def end_stalled(self, now: float) -> None:
+        """Ends calls with a message that waits for the client, which has let it wait for too long.
+
+        Args:
+            now: in s.
+        """
+        for stream in list(self._streams.open.values()):
+            if stream.stalled(now) <= self._limits.stalled:
+                continue
+            self._counts.refused[Refusal.UNREAD if stream.left else Refusal.LATE] += 1
+            if stream.call is not None:
+                stream.call.abort(STALLED)
+            stream.reset(ErrorCode.CANCEL)  # unless it has ended
 
     def lost(self) -> None:
         """Ends all streams because the client is gone."""
@@ -298,6 +315,8 @@ class Connection:
                 self._out.max_frame = value
             elif name == frames.HEADER_TABLE_SIZE and value < TABLE_SIZE:
                 self._out.table_is_smaller = True
+            elif name == frames.MAX_HEADER_LIST_SIZE:
+                self._out.max_header_list = min(value, USUAL)
             elif name == frames.INITIAL_WINDOW_SIZE:
                 self._change_windows(value)
 

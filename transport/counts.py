@@ -41,7 +41,7 @@ class Refusal(StrEnum):
     REQUESTS = "requests"
     """Too many large requests were half received."""
     LATE = "late"
-    """A handshake, a frame or the end of a drained connection didn't come in time."""
+    """A handshake, a frame, a message or the end of a drained connection didn't come in time."""
     SILENT = "silent"
     """A client didn't answer PING."""
     UNREAD = "unread"

@@ -11,9 +11,16 @@ from typing import Final
 
 from hpack.table import HeaderTable
 
-from holdfast.transport.metadata import encode_message, encode_metadata
+from holdfast.transport.metadata import encode_metadata, shortened
 from holdfast.transport.status import Code, Metadata
 
+USUAL: Final = 2**13
+"""Bytes of a header list that every gRPC client accepts."""
+FIELD: Final = 32
+"""Bytes that a field counts in addition to its name and value (RFC 9113, section 6.5.2)."""
+ANSWER: Final = 128
+"""Bytes of the fields that begin an answer, which may be in one block with its end."""
+MESSAGE: Final = b"grpc-message"
 TABLE_UNUSED: Final = b"\x20"
 """Says that the table is empty from now on: due when a client has made it smaller (section 4.2)."""
 
@@ -56,22 +63,35 @@ def http_error(status: int) -> bytes:
     return encode([(b":status", str(status).encode()), (b"content-type", b"text/plain")])
 
 
-def trailers(code: Code, message: str, metadata: Metadata) -> bytes:
+def trailers(code: Code, message: str, metadata: Metadata, most: int = USUAL) -> bytes:
     """Returns the header block that ends a call.
+
+    Args:
+        code: how it ends.
+        message: why.
+        metadata: more fields.
+        most: bytes of a header list that the client accepts. If all fields would be more, the
+            message is shortened, or omitted: else the client would see neither it nor the code.
 
     Raises:
         ValueError: the metadata isn't gRPC's.
     """
     if code is Code.OK and not metadata:
         return SUCCESS
-    fields = [(b"grpc-status", b"%d" % code)]
-    if message:
-        fields.append((b"grpc-message", encode_message(message).encode()))
-    return encode(fields + encode_metadata(metadata))
+    fields = [(b"grpc-status", b"%d" % code), *encode_metadata(metadata)]
+    room = most - ANSWER - _size(fields) - _size([(MESSAGE, b"")])
+    text = shortened(message, room)
+    if text:
+        fields.insert(1, (MESSAGE, text.encode()))
+    return encode(fields)
+
+
+def _size(fields: Iterable[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) + FIELD for name, value in fields)
 
 
 def compression_refused(message: str) -> bytes:
     """Returns the block that ends a call whose messages are compressed: what would be accepted."""
-    return trailers(Code.UNIMPLEMENTED, message, ()) + encode(
+    return trailers(Code.UNIMPLEMENTED, message, (), USUAL - ANSWER) + encode(
         [(b"grpc-accept-encoding", b"identity")]
     )

@@ -146,6 +146,14 @@ class Inbox:
         return self.ended and (self._message is not None or bool(self._raw))
 
     @property
+    def lacking(self) -> bool:
+        """Whether a message has begun, and the client may send more of it now."""
+        if self._message is not None:
+            return self._filled < len(self._room)
+        known = self._length >= 0 or len(self._raw) < PREFIX_SIZE
+        return bool(self._raw) and self.window > 0 and known and not self.complete
+
+    @property
     def beyond(self) -> int:
         """Bytes of memory that `open` would reserve: 0 if the message fits into the window."""
         length = self.length

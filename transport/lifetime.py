@@ -3,6 +3,7 @@
 made → preface and SETTINGS within `handshake`, else closed
      → a frame that has begun is complete within `header_block`, else closed
      → nothing heard for `keepalive`: PING; nothing for `keepalive_timeout` more: closed
+     → a message that waits for the client doesn't move for `stalled`: its call ends
      → no stream for `idle`, or older than `age`: drained
      → drained: GOAWAY, a PING, its answer (or `round_trip`), GOAWAY, the streams end, closed
 """
@@ -89,6 +90,7 @@ class Lifetime:
             limits.header_block,
             limits.keepalive,
             limits.keepalive_timeout,
+            limits.stalled,
             limits.idle,
             limits.age,
         )
@@ -119,6 +121,7 @@ class Lifetime:
             self._watched.fail(ConnectionFailedError(ErrorCode.NO_ERROR, reason, Refusal.LATE))
             return
         self._keep_alive(now)
+        self._watched.connection.end_stalled(now)
         self._drain(now)
 
     def _too_late(self, now: float) -> str | None:

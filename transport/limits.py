@@ -47,6 +47,10 @@ class Limits:
     """Seconds until it must have answered."""
     settings_timeout: float = 30.0
     """Seconds until it must have acknowledged the first SETTINGS."""
+    stalled: float = 600.0
+    """Seconds without a byte of a message that waits for its client, in either direction, after
+    which the call ends: longer than nodes' disks hang, and than an operator looks for why. A slow
+    client that moves is never affected, and neither is a stream without a message under way."""
     round_trip: float = 2.0
     """Seconds that a drain waits until a client has seen the first GOAWAY."""
     idle: float = 3600.0

@@ -10,12 +10,14 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from holdfast.transport.status import Metadata
 
 BINARY: Final = "-bin"
 """How the names of binary metadata end."""
+OMITTED: Final = "..."
+"""How a shortened message ends."""
 PRINTED: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 """Characters of a status message that are sent as they are."""
 UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -46,6 +48,19 @@ def encode_message(message: str) -> str:
     if message.isascii() and message.isprintable() and "%" not in message:
         return message
     return quote_from_bytes(message.encode("utf-8", "replace"), safe=PRINTED)
+
+
+def shortened(message: str, most: int) -> str:
+    """Returns a status message as it is sent, shortened to `most` bytes; "" if that is too few."""
+    encoded = encode_message(message)
+    if len(encoded) <= most:
+        return encoded
+    if most <= len(OMITTED):
+        return ""
+    begins = encoded[: most - len(OMITTED)]
+    if "%" in begins[-2:]:
+        begins = begins[: begins.rindex("%")]
+    return encode_message(unquote_to_bytes(begins).decode("utf-8", "ignore")) + OMITTED
 
 
 def decode_binary(text: str) -> Iterator[bytes]:

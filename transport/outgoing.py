@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from holdfast.transport import frames
 from holdfast.transport.counts import Counts
 from holdfast.transport.guard import Guard
-from holdfast.transport.header_encoding import TABLE_UNUSED
+from holdfast.transport.header_encoding import TABLE_UNUSED, USUAL
 from holdfast.transport.inbox import PREFIX, PREFIX_SIZE
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Outgoing:
         """Whether the socket's buffer is full."""
         self.window = frames.FIRST_WINDOW
         """Bytes of DATA that the client accepts on all streams."""
+        self.max_header_list = USUAL
+        """Bytes of a header list that the client accepts, by HPACK's count."""
         self.max_frame = frames.SHORTEST_MAX_FRAME
         """Bytes of a frame's payload that the client accepts."""
 

@@ -62,7 +62,7 @@ class Serving:
             stream.call = Refused(request.refusal, stream)
             return
         if request.status is not None:
-            stream.finish(trailers(request.status.code, request.status.message, ()))
+            stream.end(request.status.code, request.status.message, at_once=True)
             return
         handler = self._handlers.get(request.path)
         if handler is None:

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from holdfast.transport import frames
 from holdfast.transport.errors import ErrorCode
-from holdfast.transport.header_encoding import RESPONSE, http_error
+from holdfast.transport.header_encoding import RESPONSE, http_error, trailers
 from holdfast.transport.inbox import Inbox
 from holdfast.transport.outgoing import Buffer, Outgoing
-from holdfast.transport.status import Code, Status
+from holdfast.transport.status import Code, Metadata, Status
 
 
 class Receiver(Protocol):
@@ -40,6 +40,8 @@ class Stream:
         "_begun",
         "_ended",
         "_epilogue",
+        "_mark",
+        "_marked",
         "_out",
         "busy",
         "call",
@@ -82,6 +84,8 @@ class Stream:
         self._ended = ended
         self._begun = False
         self._epilogue = b""
+        self._mark: tuple[int, int] | None = None
+        self._marked = 0.0
         self.call: Receiver | None = None
         self.closed = False
         """Whether nothing more can be sent."""
@@ -142,6 +146,15 @@ class Stream:
         self._out.write(frame)
         self._close()
 
+    def end(self, code: Code, message: str, metadata: Metadata = (), *, at_once: bool) -> None:
+        """Ends the stream with a status, whose message the client can receive; see `finish`.
+
+        Raises:
+            ValueError: the metadata isn't gRPC's.
+        """
+        most = self._out.max_header_list - (0 if self._begun else len(self.headers))
+        self.finish(trailers(code, message, metadata, most), at_once=at_once)
+
     def answer_http(self, status: int, text: bytes) -> None:
         """Answers a request that isn't gRPC."""
         if self._begun:
@@ -165,6 +178,20 @@ class Stream:
         self.closed = True
         if self.call is not None:
             self.call.lost()
+
+    def stalled(self, now: float) -> float:
+        """Returns for how many seconds no byte has moved that waits for the client.
+
+        It is called every few seconds, and notices only what doesn't move from one call to another.
+
+        Args:
+            now: in s.
+        """
+        waits = self.left or self.inbox.lacking
+        mark = (self.left, self.inbox.arrived) if waits else None
+        if mark is None or mark != self._mark:
+            self._mark, self._marked = mark, now
+        return now - self._marked
 
     def framed(self) -> None:
         """Everything that waited is on its way: trailers may follow."""

@@ -16,12 +16,14 @@ from .raw_client import (
     END_HEADERS,
     END_STREAM,
     HAS_PRIORITY,
+    MAX_HEADER_LIST_SIZE,
     Kind,
     RawClient,
     block,
     connected,
     data,
     frame,
+    headers,
     message,
     request_fields,
 )
@@ -142,3 +144,21 @@ async def test_a_stream_that_depends_on_itself() -> None:
         await eventually(lambda: local.server.counts.streams == 0)
         await is_served(local)
         assert local.server.counts.streams == 0
+
+
+@pytest.mark.parametrize(("most", "shown"), [(200, 0), (300, 60), (2**20, 7000)])
+async def test_a_status_that_the_client_can_receive(most: int, shown: int) -> None:
+    """A long status message is shortened to the header list that the client accepts."""
+    async with serving() as local, connected(local.port) as client:
+        await client.greet((MAX_HEADER_LIST_SIZE, most))
+        timeout = ("grpc-timeout", "x" * 9000)
+        await client.send(
+            headers(1, request_fields(ECHO, timeout)), data(1, message(b""), end=True)
+        )
+        found, fields = await client.status(1)
+        assert found == "13"
+        listed = sum(len(name) + len(value) + 32 for name, value in fields.items())
+        assert listed <= min(most, 8192)
+        text = fields.get("grpc-message", "")
+        assert len(text) >= shown
+        assert text.endswith("...") == bool(shown)

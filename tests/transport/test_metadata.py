@@ -12,6 +12,7 @@ from holdfast.transport.metadata import (
     decode_binary,
     encode_message,
     encode_metadata,
+    shortened,
     timeout,
 )
 
@@ -90,3 +91,14 @@ def test_what_a_server_says_in_grpcs_own_names(name: str, value: str | bytes) ->
     """When to retry, and the details of an error, are a server's to say under gRPC's own names."""
     [(encoded, _)] = encode_metadata([(name, value)])
     assert encoded == name.encode()
+
+
+@given(st.text(max_size=300), st.integers(0, 400))
+def test_a_message_that_is_shortened(message: str, most: int) -> None:
+    """A status message that is shortened fits, and is the beginning of what it was."""
+    text = shortened(message, most)
+    assert len(text) <= most
+    if text != encode_message(message):
+        assert text == "" or text.endswith("...")
+        whole = message.encode("utf-8", "replace").decode()
+        assert whole.startswith(unquote(text.removesuffix("...")))
