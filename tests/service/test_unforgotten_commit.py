@@ -15,7 +15,7 @@ from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, refused, sha256
 
 
-async def away(*_: object) -> None:
+async def away(*_: object, **_options: object) -> None:
     """As Redis is when it can't be reached."""
     raise Unavailable("Redis is away")
 
