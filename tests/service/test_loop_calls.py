@@ -8,8 +8,10 @@ import threading
 import pytest
 
 from holdfast import deadlines, switching
-from holdfast.errors import Unavailable
+from holdfast.errors import ResourceExhausted, Unavailable
 from holdfast.service.process.workers import Workers
+from holdfast.storage.reserve import Reserve
+from tests.stores.memory import MemoryStore
 
 
 def on_loop(threads: int = 2, call_deadline: float | None = None) -> Workers:
@@ -107,4 +109,25 @@ async def test_a_quick_call_knows_its_deadline() -> None:
     with deadlines.within(300.0):
         assert await workers.quick(seconds) == 300.0
     assert deadlines.current() is None
+    assert await workers.close(10.0)
+
+
+async def test_room_is_made_beside_the_loop() -> None:
+    """If the store is full, a write waits for the reserve in a thread, and never on the loop."""
+    workers, held, here = on_loop(4), threading.Event(), threading.get_ident()
+    reserve = Reserve(MemoryStore(0.0), 1, bytes)
+    written: list[bool] = []
+
+    def write() -> None:
+        written.append(threading.get_ident() == here)
+        if written[-1]:
+            raise ResourceExhausted("full")
+        held.wait()
+
+    writes = [asyncio.create_task(workers.quick(reserve.making_room, write)) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert await workers.store(int, "7") == 7
+    held.set()
+    await asyncio.gather(*writes)
+    assert written.count(True) == written.count(False) == 2
     assert await workers.close(10.0)
