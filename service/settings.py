@@ -214,11 +214,18 @@ class Settings(BaseSettings):
         le=30 * 24 * 3600.0,
         description="Seconds within which an ingest must be committed, from its first upload.",
     )
-    gc_grace: float = Field(
-        default=3600.0,
+    retain_for: float = Field(
+        default=7 * 24 * 3600.0,
         ge=0,
-        description="Seconds that gc keeps a blob without a hold before it condemns it. A "
-        "client that pushes it again within this time needn't send its bytes.",
+        description="Seconds that gc keeps a blob that nobody holds, since a run of gc first "
+        "found it so; 0 retains nothing. Who asks for it within this time needn't fetch or send "
+        "its bytes. The default is a week, in which most images are pulled again.",
+    )
+    retain_bytes: ByteSize = Field(
+        default=ByteSize(0),
+        description="Bytes of blobs that gc retains at most without a hold. Beyond it, what was "
+        "given up longest ago goes first, and a larger blob isn't retained. 0 sets no limit, "
+        "because a bucket has none.",
     )
     gc_data_age: float = Field(
         default=0.0,

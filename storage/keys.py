@@ -8,6 +8,7 @@ snapshots/<tenant>/<uuid7>/<n>, …/complete  what a List has read of a tenant's
                                             (storage.snapshots)
 tenants/<tenant>/seen, …/missing            when it made a request, since when it is missing
                                             (storage.sightings)
+retained/<algorithm>/<hex>/<size>           since when nobody holds the digest (storage.retained)
 fleet/ingest-lifetime                       what all frontends agree on (storage.fleet)
 fleet/reserve-<n>                           room for Delete and gc in a full store (storage.reserve)
 scrub/cursor                                how far a scrub has got (service.scrub)
@@ -32,6 +33,7 @@ HOLDS: Final = "holds/"
 TAILS: Final = "tails/"
 SNAPSHOTS: Final = "snapshots/"
 TENANTS: Final = "tenants/"
+RETAINED: Final = "retained/"
 COLLECTOR: Final = "collector/"
 FLEET: Final = "fleet/"
 DELETING: Final = ".deleting"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from holdfast.errors import ResourceExhausted
-from holdfast.storage.keys import DATA, FLEET, HOLDS, RECORDS, SNAPSHOTS, TAILS
+from holdfast.storage.keys import DATA, FLEET, HOLDS, RECORDS, RETAINED, SNAPSHOTS, TAILS
 from holdfast.storage.port import (
     Body,
     Condition,
@@ -31,6 +31,7 @@ from holdfast.storage.port import (
     Upload,
     Written,
 )
+from holdfast.storage.retained import DROPPED
 from holdfast.switching import apart
 
 PREFIX: Final = f"{FLEET}reserve-"
@@ -157,6 +158,8 @@ class ReservedStore:
     def _brings_bytes(self, key: str, condition: Condition | None) -> bool:
         if key.startswith((DATA, TAILS, SNAPSHOTS)):
             return True
+        if key.startswith(RETAINED):  # what keeps a blob uses no space that is there to free some
+            return not key.endswith(DROPPED)
         new = isinstance(condition, IfAbsent) and key.startswith((HOLDS, RECORDS))
         return new and not self._tending
 

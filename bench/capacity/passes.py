@@ -26,7 +26,7 @@ from holdfast.storage.records import Records, new_nonce
 from holdfast.storage.spool import Spools
 
 DAY: Final = 24 * 3600.0
-AGES: Final = Ages(grace=3600.0, data=2 * DAY, read_grace=3600.0, ingest_lifetime=DAY)
+AGES: Final = Ages(retain=0.0, data=2 * DAY, read_grace=3600.0, ingest_lifetime=DAY)
 RUNS: Final = 5
 """Runs until what nobody holds is gone: buried, doomed, deleted, and its tombstone removed."""
 KEPT: Final = 8 * 2**20

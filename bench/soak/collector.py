@@ -39,7 +39,7 @@ async def collect(*, final: bool) -> CollectionReport:
     with checked_store(settings) as store:
         lifetime = longest_lifetime(store)
         ages = Ages(
-            grace=0.0 if final else 2.0,
+            retain=0.0 if final else 2.0,
             data=0.0 if final else DATA_AGE,
             read_grace=0.0 if final else 30.0,
             ingest_lifetime=lifetime,

@@ -229,7 +229,7 @@ class Stage:
             "REDIS_URL": f"redis://127.0.0.1:{self.redis.port}/0",
             "LEASE_TTL": str(LEASE), "SUSPEND_GRACE": "5", "DRAIN_GRACE": "3",
             "BUFFER_BUDGET": "96MiB", "CACHE_BUDGET": "24MiB", "INGEST_LIFETIME": "960",
-            "GC_GRACE": "2", "GC_READ_GRACE": "30", "LOG_LEVEL": "warning", "LOG_FORMAT": "json",
+            "RETAIN_FOR": "2", "GC_READ_GRACE": "30", "LOG_LEVEL": "warning", "LOG_FORMAT": "json",
             "DATA_DIR": str(self.folder / "data"),
         }  # fmt: skip
         if self.s3:

@@ -18,7 +18,8 @@ class Ages:
     """Limits in s, by the store's clock, except those of ingests in Redis.
 
     Attributes:
-        grace: age of a live record without a hold, from which it may be condemned.
+        retain: time for which a blob is kept since a run first found no hold on it; after that,
+            its record may be condemned.
         data: age of data, tails and uploads that nothing names, from which they may go (G).
         read_grace: age of a tombstone, from which the data that it names may go.
         ingest_lifetime: longest time from an ingest's first upload to its record (L).
@@ -28,7 +29,7 @@ class Ages:
         landing: time within which a request that was given up can still take effect.
     """
 
-    grace: float
+    retain: float
     data: float
     read_grace: float
     ingest_lifetime: float
@@ -58,7 +59,7 @@ class Ages:
                 f"{longest_lifetime:g} s)"
             ) from None
         return cls(
-            grace=settings.gc_grace,
+            retain=settings.retain_for,
             data=settings.gc_data_age or lifetime + DATA_SLACK,
             read_grace=settings.gc_read_grace,
             ingest_lifetime=lifetime,

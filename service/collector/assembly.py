@@ -115,6 +115,7 @@ class Tools:
                 abreast=threads,
                 stop=self.stop,
                 accept=orders.accept,
+                retain_bytes=self.settings.retain_bytes,
             )
 
 

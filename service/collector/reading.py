@@ -14,11 +14,13 @@ from typing import Final
 from holdfast.errors import DataLoss, HoldfastError, UnsupportedFormat
 from holdfast.service.collector.known import Known, Learnt, Pages
 from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.retention import MarkedRecord, Retention, list_markers
 from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.survey import Candidate, Survey
 from holdfast.storage.keys import RECORDS, record_digest
 from holdfast.storage.port import Entry
 from holdfast.storage.records import State
+from holdfast.storage.retained import RetentionMarker
 from holdfast.storage.spool import joined, line_of
 
 PLAIN: Final = "n"
@@ -26,14 +28,18 @@ PLAIN: Final = "n"
 READ_GRACE: Final = "r"
 """… or by a tombstone that is too young."""
 
+ListedRecord = tuple[Entry | None, bytes | None]
+"""A record's entry in the listing, and its key if a hold names it; not both are None."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A listed record, whether a hold names it, and what is known of it under its ETag."""
+    """A listed record, whether a hold names it, its markers, and what is known of its ETag."""
 
     entry: Entry
     held: bool
     known: Known | None
+    markers: tuple[RetentionMarker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +63,24 @@ class RecordsPass:
         self._survey = survey
         self._all = survey.old_data
         self._pages = Pages(run.store)
+        self._retention = Retention(run, survey)
         self._learnt = None if run.dry else Learnt(run.store, self._pages, self._not_kept)
 
     def __call__(self) -> None:
         """Reads the records, and adds what they say to the survey."""
         for found in self._run.each(self._look, self._asked()):
             self._judge(found)
+        self._retention.settle()
         if self._learnt:
             self._learnt.close()
 
     def _asked(self) -> Iterator[Asked]:
         run, survey = self._run, self._survey
-        entries = run.listed(RECORDS)
-        for entry, name in joined(entries, survey.held.names.sorted(), _key_of, bytes):
+        for (entry, name), markers in self._joined():
             if entry is None:
+                self._retention.outlived(markers)
+                if name is None:
+                    continue
                 survey.without_content += 1
                 run.report.note(CollectedKind.HOLDS, Fate.WITHOUT_CONTENT)
                 continue
@@ -80,7 +90,14 @@ class RecordsPass:
                 run.report.note(CollectedKind.RECORDS, Fate.HELD)
             known = self._pages.find(entry.key)
             fits = known is not None and known.etag == entry.etag
-            yield Asked(entry, name is not None, known if fits else None)
+            yield Asked(entry, name is not None, known if fits else None, markers)
+
+    def _joined(self) -> Iterator[tuple[ListedRecord, tuple[RetentionMarker, ...]]]:
+        """Yields each record or held name, and its markers; the markers of neither, too."""
+        entries, names = self._run.listed(RECORDS), self._survey.held.names.sorted()
+        records = joined(entries, names, _key_of, bytes)
+        for record, marked in joined(records, list_markers(self._run), _key_or_name, _marked_key):
+            yield record or (None, None), marked.markers if marked else ()
 
     def _look(self, asked: Asked) -> FoundRecord:
         known, key = asked.known, asked.entry.key
@@ -112,12 +129,14 @@ class RecordsPass:
             return
         if self._learnt:
             self._learnt.add(known)
+        if found.asked.held:
+            self._retention.outlived(found.asked.markers)
         if found.read:
             self._protect(known, found.modified)
             if found.asked.held:
                 self._held(found.asked.entry.key, known)
             else:
-                self._unheld(found.asked.entry.key, known, found.modified)
+                self._unheld(found, known)
 
     def _refused(self, error: HoldfastError) -> None:
         run, survey = self._run, self._survey
@@ -156,22 +175,20 @@ class RecordsPass:
             self._run.report.note(CollectedKind.HOLDS, Fate.WITHOUT_CONTENT)
             self._survey.without_content += known.state is State.TOMBSTONE
 
-    def _unheld(self, key: str, known: Known, modified: float) -> None:
-        run, survey = self._run, self._survey
-        candidate = Candidate(key, known.etag, known.size)
-        if known.state is State.TOMBSTONE:
+    def _unheld(self, found: FoundRecord, known: Known) -> None:
+        run, survey, modified = self._run, self._survey, found.modified
+        candidate = Candidate(found.asked.entry.key, known.etag, known.size)
+        if known.state is State.LIVE:
+            self._retention.judge(candidate, modified, found.asked.markers)
+        elif known.state is State.TOMBSTONE:
+            self._retention.outlived(found.asked.markers)
             run.report.note(CollectedKind.RECORDS, Fate.TOMBSTONE)
             if known.believed and self._age(modified) > run.ages.data:
                 survey.tombstones.add(line_of(known.data_key, candidate.encode().decode()))
-        elif known.state is not State.LIVE:
+        else:
             if known.state is State.CORRUPT:
                 run.report.note(CollectedKind.RECORDS, Fate.CORRUPT)
             self._bury(candidate, modified)
-        elif self._age(modified) < run.ages.grace:
-            run.report.note(CollectedKind.RECORDS, Fate.YOUNG, known.size)
-        else:
-            survey.taken += 1
-            survey.condemn.add(candidate.encode())
 
     def _bury(self, candidate: Candidate, modified: float) -> None:
         run, survey = self._run, self._survey
@@ -186,6 +203,15 @@ class RecordsPass:
 
     def _not_kept(self, error: Exception) -> None:
         self._run.report.error("keeping what is known of records", error)
+
+
+def _key_or_name(record: ListedRecord) -> bytes:
+    entry, name = record
+    return entry.key.encode() if entry else name or b""
+
+
+def _marked_key(marked: MarkedRecord) -> bytes:
+    return marked.key.encode()
 
 
 def _key_of(entry: Entry) -> bytes:

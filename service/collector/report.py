@@ -27,6 +27,7 @@ class CollectedKind(StrEnum):
     TAILS = "tails"
     UPLOADS = "uploads"
     SNAPSHOTS = "snapshots"
+    MARKERS = "markers"
     INGESTS = "ingests"
     TENANTS = "tenants"
 
@@ -42,6 +43,8 @@ class Fate(StrEnum):
     TAKEN_BACK = "taken_back", "done: broken-off deletes taken back"
     GIVEN_UP = "given_up", "done: digests given up for tenants that are gone"
     HELD = "held", "kept: held"
+    RETAINED = "retained", "kept: held by nobody, and retained"
+    EVICTED = "evicted", "seen: more than may be retained"
     YOUNG = "young", "kept: too young"
     NAMED = "named", "kept: named by a record"
     READ_GRACE = "read_grace", "kept: named by a tombstone that is too young"
@@ -57,6 +60,8 @@ class Fate(StrEnum):
     DELETED = "deleted", "done: deleted"
     REMOVED = "removed", "done: tombstones removed"
     ABORTED = "aborted", "done: aborted"
+    MADE = "made", "done: made, for blobs that nobody holds any more"
+    OUTLIVED = "outlived", "done: removed, being of no use any more"
     IN_USE = "in_use", "kept: in use"
     CARRIED_OUT = "carried_out", "done: frozen commits carried to their end"
     DROPPED = "dropped", "done: dropped"
@@ -97,7 +102,8 @@ class CollectionReport:
     """The counts of one run. Safe for many threads.
 
     If `dry_run`, the report says what would have been done. `taken` is called with each thing
-    that is removed, or would be, one at a time.
+    that is removed, or would be, one at a time. `retained_since` is when the first of the
+    retained blobs was given up, in s since 1970 by the store's clock; None if none is retained.
     """
 
     dry_run: bool
@@ -107,6 +113,7 @@ class CollectionReport:
     error_count: int = 0
     brakes: list[Tripped] = field(default_factory=list)
     ages: dict[str, float] = field(default_factory=dict)
+    retained_since: float | None = None
     _tallies: dict[tuple[CollectedKind, Fate], Tally] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -118,6 +125,12 @@ class CollectionReport:
             tally.bytes += size
             if fate in TAKEN:
                 self.taken(kind, fate, size, name)
+
+    def retain(self, size: int, since: float) -> None:
+        """Counts a blob of `size` bytes that nobody holds since `since`, and that is retained."""
+        self.note(CollectedKind.RECORDS, Fate.RETAINED, size)
+        with self._lock:
+            self.retained_since = min(since, self.retained_since or since)
 
     def error(self, what: str, error: Exception) -> None:
         """Records what went wrong; the run continues with what doesn't depend on it."""
@@ -139,10 +152,13 @@ class CollectionReport:
         """Whether a brake was tripped and not accepted."""
         return any(not tripped.accepted for tripped in self.brakes)
 
+    def tally(self, kind: CollectedKind, fate: Fate) -> Tally:
+        """Returns how many things of a kind had this fate, and their bytes."""
+        return self._tallies.get((kind, fate), Tally())
+
     def count(self, kind: CollectedKind, fate: Fate) -> int:
         """Returns how many things of a kind had this fate."""
-        tally = self._tallies.get((kind, fate))
-        return tally.count if tally else 0
+        return self.tally(kind, fate).count
 
     @property
     def freed(self) -> int:
@@ -150,6 +166,11 @@ class CollectionReport:
         return sum(
             tally.bytes for (_, fate), tally in self._tallies.items() if fate is Fate.DELETED
         )
+
+    @property
+    def next_frees(self) -> int:
+        """Bytes that the next run frees, if it finds them unnamed too and is late enough."""
+        return self.tally(CollectedKind.DATA, Fate.DOOMED).bytes
 
     @property
     def ok(self) -> bool:
@@ -171,11 +192,18 @@ class CollectionReport:
                 "count": tally.count,
                 "bytes": tally.bytes,
             }
+        retained = self.tally(CollectedKind.RECORDS, Fate.RETAINED)
         return {
             "dry_run": self.dry_run,
             "ages": self.ages,
             "ok": self.ok,
             "freed_bytes": self.freed,
+            "next_frees_bytes": self.next_frees,
+            "retained": {
+                "count": retained.count,
+                "bytes": retained.bytes,
+                "since": self.retained_since,
+            },
             "counts": counts,
             "brakes": [tripped.as_json() for tripped in self.brakes],
             "errors": self.errors,

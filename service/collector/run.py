@@ -55,6 +55,7 @@ class CollectorRun:
         abreast: how many requests are made concurrently.
         stop: set when the run must end.
         accept: brakes that an operator has accepted.
+        retain_bytes: most bytes of blobs that are retained without a hold; 0: any number.
         limits: the limits of the brakes.
     """
 
@@ -71,6 +72,7 @@ class CollectorRun:
     abreast: int = 1
     stop: threading.Event = field(default_factory=threading.Event)
     accept: frozenset[BrakeReason] = frozenset()
+    retain_bytes: int = 0
     limits: BrakeLimits = BrakeLimits()  # noqa: RUF009 -- frozen
 
     @property

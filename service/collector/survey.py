@@ -5,6 +5,7 @@
     holds             listed, for the first time
     records           listed, **then** read, unless they are known: the data that they name
                       is protected, and those that no hold names are judged
+    markers           listed together with the records
 
 The order matters. If a commit began before data is listed, it has made its record before the
 records are read, or is too old to make it. If a hold was made before holds are listed, it is in the
@@ -61,6 +62,8 @@ class Survey:
         condemn: records to condemn.
         bury: records to bury, if a second listing of holds doesn't name them either.
         tombstones: tombstones that may be removed, by the data that they name.
+        given_up: keys of markers to make, for blobs that this run is the first to find unheld.
+        outlived: keys of markers to remove.
         due: data to delete, because this run and an earlier one have found it unnamed.
         waiting: data that this run only lists as doomed.
         strangers: how many objects among the records aren't records, and may name any data.
@@ -76,6 +79,8 @@ class Survey:
     condemn: Spool
     bury: Spool
     tombstones: Spool
+    given_up: Spool
+    outlived: Spool
     due: Spool
     waiting: Spool
     data: int = 0
@@ -129,6 +134,8 @@ def begin(run: CollectorRun) -> Survey:
         condemn=new(),
         bury=new(),
         tombstones=new(),
+        given_up=new(),
+        outlived=new(),
         due=new(),
         waiting=new(),
         data=count,

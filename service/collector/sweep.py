@@ -16,6 +16,7 @@ from holdfast.service.collector.leftovers import abort_uploads, sweep_snapshots,
 from holdfast.service.collector.reading import RecordsPass
 from holdfast.service.collector.records import Burial, Condemnation, pardon
 from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.retention import tend_markers
 from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.survey import Survey, begin
 from holdfast.service.collector.tombstones import remove_tombstones
@@ -63,6 +64,8 @@ def _act(run: CollectorRun, survey: Survey) -> None:
         DataSweep(run)(survey)
     with run.guarded("tombstones"):
         remove_tombstones(run, survey)
+    with run.guarded("retention"):
+        tend_markers(run, survey)
     if not run.dry:
         with run.guarded("the census"):
             _census(run, survey).write(run.store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from holdfast.errors import InvalidArgument
 from holdfast.service.collector import loop
 from holdfast.service.collector.assembly import CollectorOptions
 from holdfast.service.collector.brakes import ACCEPTABLE, BrakeReason
-from holdfast.service.collector.report import CollectionReport
+from holdfast.service.collector.report import CollectedKind, CollectionReport, Fate
 from holdfast.service.commands.doomed_table import show_doomed
 from holdfast.service.commands.options import with_settings
 from holdfast.service.commands.rehearsal import Rehearsal
@@ -169,7 +170,13 @@ def _table(report: CollectionReport) -> None:
     if rows:
         print_table(("", "what", "count", "bytes"), rows)
     would = "would free" if report.dry_run else "freed"
-    typer.echo(f"{would} {size(report.freed)}")
+    typer.echo(f"{would} {size(report.freed)}; the next run may free {size(report.next_frees)}")
+    if report.retained_since is not None:
+        retained = report.tally(CollectedKind.RECORDS, Fate.RETAINED)
+        typer.echo(
+            f"retains {size(retained.bytes)} that nobody holds, in {retained.count:,} blobs, the "
+            f"first since {datetime.fromtimestamp(report.retained_since, UTC):%Y-%m-%d %H:%M}"
+        )
     for said in report.errors:
         typer.echo(f"error: {said}", err=True)
     if report.error_count > len(report.errors):

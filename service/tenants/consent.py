@@ -38,15 +38,32 @@ def consent(tenants: Iterable[str], *, yes: bool) -> None:
         InvalidArgument: there is no terminal, and `yes` isn't given.
         typer.Abort: the answer is no.
     """
+    names = ", ".join(tenants)
+    confirm(
+        f"Give up all that {names} holds? If its node is still there, it loses its images",
+        f"all that {names} holds would be given up",
+        yes=yes,
+    )
+
+
+def confirm(question: str, what: str, *, yes: bool) -> None:
+    """Asks a question at the terminal; without a terminal, `yes` must be given.
+
+    Args:
+        question: to be answered with yes or no.
+        what: would be done, for the error.
+        yes: whether the answer is known.
+
+    Raises:
+        InvalidArgument: there is no terminal, and `yes` isn't given.
+        typer.Abort: the answer is no.
+    """
     if yes:
         return
-    names = ", ".join(tenants)
     if not sys.stdin.isatty():
         raise InvalidArgument(
-            f"all that {names} holds would be given up, and there is no terminal to confirm it; "
-            "give --yes to confirm"
+            f"{what}, and there is no terminal to confirm it; give --yes to confirm"
         )
-    question = f"Give up all that {names} holds? If its node is still there, it loses its images"
     typer.confirm(question, abort=True, err=True)
 
 

@@ -15,13 +15,16 @@ from holdfast.service.collector import records as collector_records
 from holdfast.service.collector import survey, sweep, tombstones
 from holdfast.service.collector.deletes import BrokenDeletes
 from holdfast.service.collector.holds import list_holds
+from holdfast.service.collector.known import Known
+from holdfast.service.collector.reading import RecordsPass
+from holdfast.service.collector.retention import Retention
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.ingest.commit import Commits
 from holdfast.service.ingest.completion import Completion
 from holdfast.storage.blobs import Blobs
 from holdfast.storage.compaction import Compaction
 from holdfast.storage.holds import Holds, merged
-from holdfast.storage.keys import DELETING, hold_prefix, record_digest, record_key
+from holdfast.storage.keys import DELETING, RETAINED, hold_prefix, record_digest, record_key
 from holdfast.storage.own_data import OwnData, Sight
 from holdfast.storage.port import Entry
 from holdfast.storage.records import Records, Seen, State
@@ -247,6 +250,30 @@ def bury_live(patch: Patch) -> None:
         pass_._run.records.write(seen.record.turned(State.TOMBSTONE, "n"), seen)
 
     patch.setattr(collector_records.Condemnation, "_condemn", condemn)
+
+
+def condemn_by_marker(patch: Patch) -> None:
+    held = RecordsPass._held
+
+    def judge(records: RecordsPass, key: str, known: Known) -> None:
+        held(records, key, known)
+        # As if the listing of holds didn't matter once a marker is old.
+        records._retention._condemn(survey.Candidate(key, known.etag, known.size))
+
+    patch.setattr(RecordsPass, "_held", judge)
+
+
+def mark_unconditionally(patch: Patch) -> None:
+    put = RecordingStore.put
+
+    def careless(store: RecordingStore, key: str, body: bytes, condition: Any = None) -> Any:
+        return put(store, key, body, None if key.startswith(RETAINED) else condition)
+
+    patch.setattr(RecordingStore, "put", careless)
+
+
+def leave_markers(patch: Patch) -> None:
+    patch.setattr(Retention, "outlived", lambda *_: None)
 
 
 def pardon_nothing(patch: Patch) -> None:

@@ -5,12 +5,14 @@ They correspond to `service/collector/`.
 
 from __future__ import annotations
 
-from tests.model.programs import OK, Program, Request
+from tests.model.programs import ABSENT, OK, Program, Request
 from tests.model.storage_programs import Reading, make_hold, unlink, write
 from tests.model.storage_rules import (
+    AGED,
     CONDEMNED,
     CORRUPT,
     LIVE,
+    OFF,
     OR_NOTHING,
     TOMBSTONE,
     Record,
@@ -139,13 +141,14 @@ def sweep_store(
     what = "both" + OR_NOTHING * (lie == "holds")
     holds, marks = yield Request("list", "hold", tenant, None, what)
     there, known = yield Request("list", "record", None, None, "known")
+    marker = yield Request("list", "marker")
     seen, runs = yield from look(rules, there, known, bool(old), bool(holds), lie == "tombstone")
     candidate = None
-    if not holds:
+    if condemns(rules, seen, bool(holds), marker):
         candidate = yield from turn(rules, seen, name)
-        if apart and candidate != seen:
+        if apart and candidate != seen and rules.marker_is_no_key:
             candidate = None
-    elif rules.pardons_held and lie != "pardon":
+    elif holds and rules.pardons_held and lie != "pardon":
         yield from pardon(rules, seen, name)
     if candidate is not None:
         yield from bury(rules, (tenant,), name, candidate, lie == "holds")
@@ -154,6 +157,28 @@ def sweep_store(
     yield from delete_doomed(rules, tuple(key for key in old if key != named), doomed)
     if seen is not None and not holds:
         yield from remove(rules, seen, old, runs)
+    stays = there and (seen is None or seen.state != TOMBSTONE)
+    live = seen is not None and seen.state == LIVE
+    yield from tend_marker(rules, marker, stays, live, bool(holds))
+
+
+def condemns(rules: Rules, seen: Record | None, holds: bool, marker: str) -> bool:
+    """`Retention.judge`: whether the record goes; what is condemned goes whatever its marker."""
+    if holds and rules.retains_by_holds:
+        return False
+    if seen is not None and seen.state == LIVE:
+        return marker in {AGED, OFF}
+    return not holds
+
+
+def tend_marker(rules: Rules, marker: str, stays: bool, live: bool, holds: bool) -> Reading:
+    """`tend_markers`: one is made for what is given up, and removed from what is held or gone."""
+    if marker == OFF:
+        return
+    if marker and (not stays or (holds and rules.outlived_go)):
+        yield Request("delete", "marker")
+    elif not marker and live and not holds:
+        yield Request("put", "marker", None, ABSENT)
 
 
 def look(

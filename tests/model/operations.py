@@ -179,6 +179,27 @@ async def deletes_announced(stage: Stage) -> str | None:
     return stage.in_the_cache(CacheWorld(Redis(), holds=frozenset({"old"})), delete_announced)
 
 
+def retains(*, held: bool, marker: str) -> Scene:
+    """A run of a collector that retains; a `marker` that is there is old."""
+
+    async def scene(stage: Stage) -> str | None:
+        store = stage.fleet.store
+        assert isinstance(store, FolderStore)
+        before = collected.World(store)
+        digest = before.commit("a", b"bytes")
+        if not held:
+            before.holds.drop("a", digest)
+        if marker:
+            store.put(collected.marker(digest, 5), b"")
+        stage.start()
+        collected.World(collected.Later(stage.recording), collected.MINDFUL).collect()
+        world = live("single", *[OWN] * held)._replace(marker=marker, doomed=())
+        world = world._replace(ages=frozenset({("d", OLD)}))
+        return found(stage.recording, world, Call(sweep_store, (RULES, "a", "1")))
+
+    return scene
+
+
 def collects(*, held: bool = False, marked: bool = False, state: State = State.LIVE) -> Scene:
     """A run of the collector for which everything is old."""
 

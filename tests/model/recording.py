@@ -15,7 +15,7 @@ from holdfast.storage.keys import DELETING
 from holdfast.storage.port import Condition, IfMatch, ObjectStore, Written
 from tests.stores.wrapped import Result, Wrapped
 
-KINDS = {"blobs": "record", "holds": "hold", "data": "data"}
+KINDS = {"blobs": "record", "holds": "hold", "data": "data", "retained": "marker"}
 SIGHTINGS = {"tenants", "seen", "missing"}
 ASKED = {"get", "head", "delete", "list", "complete_upload"}
 """What the models cover, besides conditional requests. Parts and tails come before a commit and

@@ -13,9 +13,12 @@ from tests.model.collector_programs import collect, collect_data, sweep_marks
 from tests.model.programs import ABSENT, OK, Call, Note, Request
 from tests.model.protocol import Faults, Slot, Step, alone
 from tests.model.storage_rules import (
+    AGED,
     CORRUPT,
     FAILED,
+    FRESH,
     INLINE,
+    OFF,
     OR_NOTHING,
     READABLE,
     TOMBSTONE,
@@ -53,6 +56,8 @@ class World(NamedTuple):
     """Doomed by earlier runs of data collectors; None: they may have doomed anything."""
     known: tuple[Record, int] | None = None
     """The record as a collector last read it, and how many runs have read it so."""
+    marker: str = OFF
+    """The digest's marker of retention, or "" if it has none."""
     frozen: frozenset[tuple[str, Frozen]] = frozenset()
     acknowledged: frozenset[str] = frozenset()
     worse: bool = False
@@ -154,6 +159,15 @@ class StorageModel:
 
     def _put_known(self, world: World, request: Request, _late: bool) -> Step:
         return OK, world._replace(known=request.name)
+
+    def _list_marker(self, world: World, _request: Request, _late: bool) -> Step:
+        return world.marker, world
+
+    def _put_marker(self, world: World, _request: Request, _late: bool) -> Step:
+        return (FAILED, world) if world.marker else (OK, world._replace(marker=FRESH))
+
+    def _delete_marker(self, world: World, _request: Request, _late: bool) -> Step:
+        return OK, world._replace(marker="")
 
     def _list_age(self, world: World, request: Request, _late: bool) -> Step:
         return not self.ages or world.age(str(request.name)) == OLD, world
@@ -266,7 +280,9 @@ class StorageModel:
     def environment(
         self, world: World, waiting: tuple[Request, ...]
     ) -> Iterable[tuple[str, World]]:
-        """One ingest's bytes age, or a collector with a wrong clock deletes them."""
+        """A marker or an ingest's bytes age, or a collector with a wrong clock deletes them."""
+        if world.marker == FRESH:
+            yield "what is retained has been for long enough", world._replace(marker=AGED)
         if self.wrong_clocks:
             yield from self._wrong_clocks(world, waiting)
         if not self.ages:

@@ -15,6 +15,8 @@ UNSEEN = "not seen lately"
 FAILED = "failed"
 OR_NOTHING = ", or nothing"
 """Marks the request of a listing of holds that may wrongly come back empty."""
+FRESH, AGED, OFF = "fresh", "aged", "off"
+"""A marker of retention: the blob is retained, or not any longer; or collectors retain nothing."""
 GONE, WRONG = "gone", "wrong"
 """What the disk did to a record's bytes: they are gone, or don't match the digest."""
 KNOWN = "known to be bad"
@@ -126,5 +128,11 @@ class Rules(NamedTuple):
     """A run reads a held record whose ETag isn't the known one …"""
     reads_condemned: bool = True
     """… and one that is known to be condemned, even if no data is old."""
+    retains_by_holds: bool = True
+    """However old a marker is, a record is condemned only if no hold was listed …"""
+    marker_is_no_key: bool = True
+    """… and buried only if an earlier run has condemned it."""
+    outlived_go: bool = True
+    """A run removes the marker of what it finds held."""
     finishes_deletes: bool = False
     """Holds with an old mark are deleted."""

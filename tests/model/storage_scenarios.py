@@ -11,7 +11,16 @@ from tests.model.programs import Call
 from tests.model.protocol import Faults, Slot
 from tests.model.storage_model import OLD, Frozen, StorageModel, World
 from tests.model.storage_programs import compact, delete, info, remembered
-from tests.model.storage_rules import CONDEMNED, GONE, LIVE, TOMBSTONE, Record, Rules
+from tests.model.storage_rules import (
+    AGED,
+    CONDEMNED,
+    FRESH,
+    GONE,
+    LIVE,
+    TOMBSTONE,
+    Record,
+    Rules,
+)
 
 A, B = "a", "b"
 HELD = World(record=Record(LIVE, "d", "n"), holds=frozenset({(A, "old")}), data=frozenset({"d"}))
@@ -261,3 +270,23 @@ def pardoning(rules: Rules, faults: Faults, between: tuple[str, ...] = ("",)) ->
     assert record is not None
     cast = [client(rules, A, "1", 1, "i"), sweep(rules, "holds", *between, "holds")]
     return StorageModel(rules, cast, faults, HELD._replace(known=(record, 2)))
+
+
+def retaining(rules: Rules, faults: Faults, lies: tuple[str, ...] = ("", "holds")) -> StorageModel:
+    """An old marker is left over on a digest whose tenant holds it; one listing comes back empty.
+
+    The tenant asks for the digest, or deletes it.
+    """
+    record = HELD.record
+    assert record is not None
+    cast = [client(rules, A, "1", 1, "id"), sweep(rules, *lies)]
+    return StorageModel(rules, cast, faults, HELD._replace(known=(record, 2), marker=AGED))
+
+
+def giving_up(rules: Rules, faults: Faults) -> StorageModel:
+    """A digest that nobody holds is retained, then goes, while a tenant asks and deletes again."""
+    record = HELD.record
+    assert record is not None
+    start = World(record, data=HELD.data, known=(record, 2), marker=FRESH)
+    cast = [client(rules, A, "1", 2, "id"), sweep(rules, "", "", "")]
+    return StorageModel(rules, cast, faults, start)

@@ -19,6 +19,7 @@ from tests.model.breakages import (
     carry_out_always,
     compact_unmarked,
     compact_unseen,
+    condemn_by_marker,
     confirm_first,
     count_holds_alone,
     data_after,
@@ -30,7 +31,9 @@ from tests.model.breakages import (
     hold_after,
     hold_unconditionally,
     ignore_marks,
+    leave_markers,
     list_once,
+    mark_unconditionally,
     never_confirm,
     never_freeze,
     never_pardon,
@@ -59,9 +62,11 @@ from tests.model.operations import (
     deletes,
     deletes_announced,
     removes_a_tombstone,
+    retains,
     writes_remembered,
 )
 from tests.model.recording import RecordingStore
+from tests.model.storage_rules import AGED
 from tests.service.fleet import Fleet
 
 Patch = pytest.MonkeyPatch
@@ -100,6 +105,12 @@ BROKEN: dict[str, tuple[Callable[[Patch], None], Scene]] = {
         pardon_nothing,
         collects(held=True, state=State.CONDEMNED),
     ),
+    "a held record condemned because its marker is old": (
+        condemn_by_marker,
+        retains(held=True, marker=AGED),
+    ),
+    "a marker of what is held left": (leave_markers, retains(held=True, marker=AGED)),
+    "a marker made over another one": (mark_unconditionally, retains(held=False, marker="")),
     "a tombstone removed unconditionally": (remove_unconditionally, removes_a_tombstone),
     "a delete finished because its mark is old": (finish_deletes, collects(held=True, marked=True)),
 }

@@ -1,4 +1,4 @@
-"""Model A's whole runs of collectors: tombstones are removed, and condemnations pardoned."""
+"""Model A's whole runs of collectors: tombstones removed, records pardoned, blobs retained."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ from tests.model.checker import check
 from tests.model.protocol import Faults
 from tests.model.storage_model import StorageModel
 from tests.model.storage_rules import Rules
-from tests.model.storage_scenarios import misreading, pardoning, removing, removing_behind
+from tests.model.storage_scenarios import (
+    giving_up,
+    misreading,
+    pardoning,
+    removing,
+    removing_behind,
+    retaining,
+)
 
 Scenario = Callable[[Rules, Faults], StorageModel]
 SAFE = Rules()
+retaining_first = partial(retaining, lies=("holds", ""))
+retaining_twice = partial(retaining, lies=("holds", "", "holds"))
 pardoning_late = partial(pardoning, between=("pardon", ""))
 
 SEARCHED: list[tuple[Scenario, Faults]] = [
@@ -25,6 +34,12 @@ SEARCHED: list[tuple[Scenario, Faults]] = [
     (misreading, Faults(no_reply=1)),
     (pardoning, Faults()),
     (pardoning_late, Faults()),
+    (giving_up, Faults(environment=1)),
+    (giving_up, Faults(no_reply=1, environment=1)),
+    (giving_up, Faults(crash=1, environment=1)),
+    (retaining, Faults(no_reply=1, crash=1, environment=1)),
+    (retaining_first, Faults(no_reply=1, crash=1, environment=1)),
+    (retaining_twice, Faults(environment=2)),
 ]
 BROKEN: dict[str, tuple[Rules, Scenario]] = {
     "a tombstone removed by a DELETE of whatever is there": (
@@ -40,6 +55,14 @@ BROKEN: dict[str, tuple[Rules, Scenario]] = {
     "a held record not read though it is known to be condemned": (
         SAFE._replace(reads_condemned=False),
         pardoning_late,
+    ),
+    "a held record condemned because its marker is old": (
+        SAFE._replace(retains_by_holds=False),
+        retaining,
+    ),
+    "a record buried in the run that finds its marker old": (
+        SAFE._replace(marker_is_no_key=False),
+        retaining_first,
     ),
 }
 
@@ -67,3 +90,10 @@ def test_tombstones_beside_their_data() -> None:
     without = check(removing_behind(SAFE._replace(removes_without_data=False), faults))
     assert not without.wrong, str(without)
     assert without.states != check(removing_behind(SAFE, faults)).states
+
+
+def test_markers_that_are_left() -> None:
+    """No content depends on it that the markers of what is held are removed."""
+    without = check(retaining(SAFE._replace(outlived_go=False), Faults()))
+    assert not without.wrong, str(without)
+    assert without.states != check(retaining(SAFE, Faults())).states

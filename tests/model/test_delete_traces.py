@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from grpc import StatusCode
@@ -22,7 +23,7 @@ from tests.model.protocol import Faults
 from tests.model.recording import Made, RecordingStore, losing
 from tests.model.storage_model import OLD, World
 from tests.model.storage_programs import delete
-from tests.model.storage_rules import CONDEMNED, LIVE, TOMBSTONE, Record
+from tests.model.storage_rules import AGED, CONDEMNED, FRESH, LIVE, TOMBSTONE, Record
 from tests.model.traces import of_the_cache, refusal
 from tests.model.worlds import HOLD, OTHER, OWN, RULES, SWAP, found, live
 from tests.service.collector import world as collected
@@ -31,6 +32,8 @@ from tests.service.fleet import Fleet, refused, sha256
 CACHE = CacheRules()
 SECOND = ("a", "0second")
 REMOVAL = Made("delete", "record", "IfMatch")
+MARKING = Made("put", "marker", "IfAbsent")
+UNMARKING = Made("delete", "marker")
 Fill = Callable[[str], bytes]
 
 
@@ -236,6 +239,34 @@ def test_runs_of_a_collector(fleet_store: FolderStore, lost: Made | None, what: 
             return  # what the next run finds depends on whether it has landed
     assert lost is None
     assert before.state(digest) is None
+
+
+@pytest.mark.parametrize("lost", [None, SWAP, MARKING, UNMARKING])
+@pytest.mark.parametrize("marker", ["", FRESH, AGED])
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("held", [False, True])
+def test_retention(
+    fleet_store: FolderStore, held: bool, state: State, marker: str, lost: Made | None
+) -> None:
+    """A collector that retains condemns, marks and unmarks in an order that the model allows."""
+    before = collected.World(fleet_store)
+    digest = before.commit("a", b"bytes")
+    if not held:
+        before.holds.drop("a", digest)
+    if state is not State.LIVE:
+        before.turn(digest, state)
+    if marker:
+        fleet_store.put(collected.marker(digest, 5), b"")
+    recording = RecordingStore(fleet_store)
+    if lost:
+        recording.lose = losing(lost, "reply")
+    ages = collected.MINDFUL
+    if marker == FRESH:
+        ages = replace(ages, retain=2 * collected.OLD)
+    collected.World(collected.Later(recording), ages).collect()
+    world = live("single", *([OWN] if held else []), state=str(state))
+    world = world._replace(marker=marker, ages=frozenset({("d", OLD)}), doomed=())
+    assert found(recording, world, Call(sweep_store, (RULES, "a", "1"))) is None
 
 
 def test_runs_while_no_data_is_old(fleet_store: FolderStore) -> None:

@@ -28,7 +28,7 @@ GONE = State.TOMBSTONE
 HOUR = 3600.0
 AGES = {
     "ingest_lifetime": 1000,  # s; more than the 15 min in which a request may land
-    "gc_grace": 0,
+    "retain_for": 0,
     "gc_data_age": 3000,  # s; more than the lifetime and half an hour
     "gc_read_grace": 0,
     "gc_doom": DOOM_MINIMUM,

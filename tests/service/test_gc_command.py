@@ -50,7 +50,7 @@ def world(tmp_path: Path) -> World:
 
 def test_a_run_prints_json(world: World, tmp_path: Path) -> None:
     """With --json one object on a line says what was done, and by which ages."""
-    done = run("gc", "--json", data_dir=tmp_path, gc_grace=0)
+    done = run("gc", "--json", data_dir=tmp_path, retain_for=0)
     assert done.returncode == 0, done.stderr
     [line] = done.stdout.splitlines()
     told = json.loads(line)
@@ -65,7 +65,7 @@ def test_a_run_prints_json(world: World, tmp_path: Path) -> None:
 def test_a_rehearsal_prints_a_table(world: World, tmp_path: Path) -> None:
     """Without --json a table says it; a dry run says what would be done, and doesn't do it."""
     before = world.tell()
-    done = run("gc", "--dry-run", data_dir=tmp_path, gc_grace=0)
+    done = run("gc", "--dry-run", data_dir=tmp_path, retain_for=0)
     assert done.returncode == 0, done.stderr
     assert [line.split()[-1] for line in done.stdout.splitlines() if "done: cond" in line] == ["B"]
     assert "would free 0 B" in done.stdout
@@ -82,14 +82,14 @@ def test_a_rehearsal_names_all_to_programs(world: World, tmp_path: Path) -> None
     old = world.put_data(b"garbage").data_key
     then = time.time() - 30 * DAY
     os.utime(tmp_path / STORE_FOLDER / "objects" / old, (then, then))
-    done = run("gc", "--dry-run", "--json", data_dir=tmp_path, gc_grace=0)
+    done = run("gc", "--dry-run", "--json", data_dir=tmp_path, retain_for=0)
     assert done.returncode == 0, done.stderr
     *named, report = map(json.loads, done.stdout.splitlines())
     wanted = {str(digest) for digest in unheld | {Digest.of(b"unheld")}}
     assert {one["name"] for one in named} == wanted
     assert {(one["kind"], one["would_be"]) for one in named} == {("records", "condemned")}
     assert report["counts"]["records"]["condemned"]["count"] == len(named)
-    shown = run("gc", "--dry-run", data_dir=tmp_path, gc_grace=0).stdout.splitlines()
+    shown = run("gc", "--dry-run", data_dir=tmp_path, retain_for=0).stdout.splitlines()
     assert len([line for line in shown if line.startswith("would be ")]) == SHOWN
     assert "and 6 more; --json names all" in shown
 
@@ -114,7 +114,7 @@ def test_an_error_is_told_with_what_was_done(world: World, tmp_path: Path) -> No
     body = world.store.get(key).body
     world.store.put(key, edited(body, format=FORMAT + 1))
     world.blobs.drop("a", Digest.of(b"newer"))
-    done = run("gc", "--accept", "unreadable", data_dir=tmp_path, gc_grace=0)
+    done = run("gc", "--accept", "unreadable", data_dir=tmp_path, retain_for=0)
     assert done.returncode == 1
     assert "upgrade Holdfast" in done.stderr
     assert "Traceback" not in done.stderr
@@ -125,18 +125,18 @@ def test_a_brake_is_told_and_accepted_once(world: World, tmp_path: Path) -> None
     """A run that stops for a brake exits with 1 and says how to go on; accepted, it goes on."""
     for number in range(20):
         world.blobs.make_hold("a", world.new_hold(world.put_data(b"%d" % number)))
-    done = run("gc", "--json", data_dir=tmp_path, gc_grace=0)
+    done = run("gc", "--json", data_dir=tmp_path, retain_for=0)
     assert done.returncode == 1, done.stderr
     told = json.loads(done.stdout)
     [brake] = told["brakes"]
     assert (brake["brake"], brake["accepted"]) == ("without-content", False)
     assert "holdfast gc --accept without-content" in told["errors"][0]
     assert world.state(Digest.of(b"unheld")) is State.LIVE
-    rehearsed = run("gc", "--dry-run", data_dir=tmp_path, gc_grace=0)
+    rehearsed = run("gc", "--dry-run", data_dir=tmp_path, retain_for=0)
     assert rehearsed.returncode == 1
     assert "brake without-content" in rehearsed.stderr
     assert "done: condemned" in rehearsed.stdout
-    done = run("gc", "--accept", "without-content", data_dir=tmp_path, gc_grace=0)
+    done = run("gc", "--accept", "without-content", data_dir=tmp_path, retain_for=0)
     assert done.returncode == 0, done.stderr
     assert world.state(Digest.of(b"unheld")) is State.CONDEMNED
 
@@ -292,7 +292,7 @@ def test_on_a_bucket(moto: S3Server, tmp_path: Path, unique: str, dry: bool) -> 
         "s3_endpoint": moto.endpoint,
         "s3_prefix": f"{unique}/",
         "s3_path_style": True,
-        "gc_grace": 0,
+        "retain_for": 0,
     }
     with (
         # A collector walks all of a Redis: other tests' tenants must not be in it.

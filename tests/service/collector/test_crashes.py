@@ -12,7 +12,7 @@ import pytest
 from holdfast.digests import Digest
 from holdfast.storage.keys import DELETING, HOLDS, RECORDS, hold_prefix, tail_key, uuid7
 from holdfast.storage.records import State
-from tests.service.collector.world import EAGER, OLD, Killed, World, memory_world
+from tests.service.collector.world import MINDFUL, OLD, Killed, World, marker, memory_world
 from tests.stores.counting import nothing
 from tests.stores.memory import MemoryStore
 
@@ -25,22 +25,24 @@ its data doomed, then deleted."""
 
 def furnish() -> World:
     """A store with a bit of everything, old enough for all of it to matter."""
-    return memory_world(_furnished().copy(), EAGER)
+    return memory_world(_furnished().copy(), MINDFUL)
 
 
 @cache
 def _furnished() -> MemoryStore:
     store = MemoryStore()
-    world = memory_world(store, EAGER)
+    world = memory_world(store, MINDFUL)
     for body in HELD:
         world.commit("a", body)
     world.adopt("b", Digest.of(b"held by two"))
     world.turn(Digest.of(b"condemned, held"), State.CONDEMNED)
-    for body in (b"live", b"condemned", b"corrupt", b"tombstone"):
+    for body in (b"live", b"condemned", b"corrupt", b"tombstone", b"retained"):
         digest = world.commit("a", body)
         world.blobs.drop("a", digest)
-        if body != b"live":
+        if body not in {b"live", b"retained"}:
             world.turn(digest, State(body.decode()))
+    for body in (b"live", b"tombstone", b"held", b"never there"):
+        store.put(marker(Digest.of(body), len(body)), b"")
     world.put_data(b"redundant")
     marked = world.commit("a", b"half deleted")
     [hold] = world.keys(hold_prefix("a", marked))
@@ -48,6 +50,9 @@ def _furnished() -> MemoryStore:
     world.store.put(tail_key(uuid7()), b"tail")
     store.create_upload("data/upload")
     store.time += OLD
+    given_up = world.commit("a", b"given up")
+    world.blobs.drop("a", given_up)
+    store.put(marker(Digest.of(b"retained"), len(b"retained")), b"")
     return store
 
 
@@ -137,7 +142,10 @@ def during(world: World, number: int, act: Callable[[World], Any]) -> Any:
     return found
 
 
-SUBJECTS = [b"held", b"live", b"condemned", b"corrupt", b"tombstone", b"new"]
+SUBJECTS = [
+    *(b"held", b"live", b"condemned", b"corrupt", b"tombstone"),
+    *(b"given up", b"new"),
+]
 
 
 @pytest.mark.parametrize("body", SUBJECTS)
@@ -170,6 +178,7 @@ def test_an_adoption_at_every_request(body: bytes) -> None:
             b"condemned": {True, False},
             b"corrupt": {False},
             b"tombstone": {False},
+            b"given up": {True},
         }[body]
     )
 

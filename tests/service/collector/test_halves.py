@@ -12,7 +12,7 @@ import pytest
 from holdfast.digests import Digest
 from holdfast.errors import Aborted
 from holdfast.storage.records import State
-from tests.service.collector.world import EAGER, OLD, World, memory_world
+from tests.service.collector.world import MINDFUL, OLD, World, marker, memory_world
 from tests.stores.counting import nothing
 from tests.stores.memory import MemoryStore
 
@@ -24,18 +24,19 @@ Half = Callable[[World], Any]
 @cache
 def _stocked(state: State) -> MemoryStore:
     store = MemoryStore()
-    world = memory_world(store, EAGER)
+    world = memory_world(store, MINDFUL)
     world.commit("a", BODY)
     world.blobs.drop("a", DIGEST)
     if state is not State.LIVE:
         world.turn(DIGEST, state)
+    store.put(marker(DIGEST, len(BODY)), b"")
     store.time += OLD
     return store
 
 
 def one_blob(state: State) -> World:
     """A store with one blob that nobody holds, old enough to go; a listing shows one a page."""
-    return memory_world(_stocked(state).copy(), EAGER, page=1)
+    return memory_world(_stocked(state).copy(), MINDFUL, page=1)
 
 
 def between(world: World, first: int, second: int, halves: tuple[Half, Half]) -> Any:
@@ -127,7 +128,7 @@ def test_halves_between_all_requests(name: str, state: State) -> None:
         said.add(acknowledged)
         for _ in range(2):
             # What a later collector finds, when the records are older than its grace.
-            world.memory.time += 7200
+            world.memory.time += OLD
             assert world.collect().ok
         if acknowledged:
             assert world.read(DIGEST) == BODY, f"lost between {first} and {second}"

@@ -42,18 +42,6 @@ def test_one_hold_of_many_is_enough(old_world: World) -> None:
     assert old_world.state(digest) is State.TOMBSTONE
 
 
-def test_a_young_blob_is_kept(world: World) -> None:
-    """A blob without a hold is kept until it is older than the grace."""
-    digest = world.commit("a", b"young")
-    world.blobs.drop("a", digest)
-    report = world.collect()
-    assert counts(report, CollectedKind.RECORDS) == {"young": 1}
-    assert world.state(digest) is State.LIVE
-    world.grow_old(RECORDS)
-    world.collect()
-    assert world.state(digest) is State.TOMBSTONE
-
-
 def test_only_what_nobody_holds_is_read(world: World) -> None:
     """Of the records that are known by now those alone are read that no hold names."""
     for body in (b"1", b"2", b"3"):

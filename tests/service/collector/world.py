@@ -24,6 +24,7 @@ from holdfast.storage.keys import (
     DATA,
     HOLDS,
     RECORDS,
+    RETAINED,
     TAILS,
     TENANTS,
     data_key,
@@ -39,10 +40,11 @@ from tests.stores.counting import CountingStore
 from tests.stores.memory import SHORT_PAGE, MemoryStore, SteppingStore
 from tests.stores.wrapped import Wrapped
 
+WEEK = 7 * 24 * 3600.0
 OLD = 10 * 24 * 3600.0
 """Seconds: older than every limit in these tests."""
 AGES = Ages(
-    grace=3600.0,
+    retain=0.0,
     data=48 * 3600.0,
     read_grace=3600.0,
     ingest_lifetime=24 * 3600.0,
@@ -53,6 +55,8 @@ AGES = Ages(
 less than none, since some stamps of a store are of whole seconds, and others are finer."""
 EAGER = replace(AGES, read_grace=-1.0)
 """The data of a new tombstone goes at once."""
+MINDFUL = replace(EAGER, retain=WEEK)
+"""So does what has been given up for a week."""
 APART = replace(AGES, doom=24 * 3600.0, condemned=3600.0)
 """As by default: it takes two runs to bury, and two more a day apart to delete."""
 
@@ -180,7 +184,7 @@ class World:
                 seen = self.records.read(record_digest(key))
                 assert seen
                 told[key] = f"{seen.record.state} {seen.record.size}"
-            elif key.startswith((HOLDS, TAILS, DATA)):
+            elif key.startswith((HOLDS, TAILS, DATA, RETAINED)):
                 told[key] = "there"
         told.update({upload.key: "upload" for upload in self.store.list_uploads("")})
         return told
@@ -221,6 +225,11 @@ class World:
         """Two runs, of which the second may delete what both find unnamed; its report."""
         self.collect(**changes)
         return self.collect(**changes)
+
+
+def marker(digest: Digest, size: int, suffix: str = "") -> str:
+    """The key of a marker of retention."""
+    return f"{RETAINED}{digest.algorithm}/{digest.hex}/{size}{suffix}"
 
 
 def looked(run: CollectorRun) -> Survey:

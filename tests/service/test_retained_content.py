@@ -1,0 +1,91 @@
+"""A cache that remembers: what a node has given up, another one gets without fetching it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from grpc import StatusCode
+
+from holdfast.digests import Digest
+from holdfast.service.collector.ages import Ages
+from holdfast.service.settings import load
+from holdfast.storage.keys import DATA, RETAINED
+from holdfast.storage.records import State
+from tests.service.collector.world import World
+from tests.service.fleet import Fleet, refused, sha256
+from tests.stores.memory import MemoryStore
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+MIB = 2**20
+LAYERS = {"config": b"config", "small": b"s" * 100_000, "large": b"l" * (9 * MIB)}
+"""Inside a record, as one object, and in parts."""
+
+
+@pytest.fixture
+def memory() -> MemoryStore:
+    """A store whose clock is moved by the test."""
+    return MemoryStore()
+
+
+@pytest.fixture
+async def nodes(memory: MemoryStore, redis_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
+    """Frontends on that store."""
+    fleet = Fleet(memory, redis_url, {"data_dir": tmp_path})
+    async with fleet.stack:
+        yield fleet
+
+
+def hourly(memory: MemoryStore, days: float, **changes: object) -> World:
+    """Runs a collector with its default ages every hour, for some simulated days."""
+    world = World(memory, Ages.of(load(), 0.0))
+    for _ in range(round(days * DAY / HOUR)):
+        report = world.collect(**changes)
+        assert report.ok, report.errors
+        memory.time += HOUR
+    return world
+
+
+async def pull_and_discard(fleet: Fleet, node: str) -> None:
+    """A node pulls all layers and, once they are unpacked, deletes them."""
+    client = (await fleet.frontend()).tenant(node)
+    for name, layer in LAYERS.items():
+        await client.commit(name, layer, total=len(layer))
+    for layer in LAYERS.values():
+        await client.delete(sha256(layer))
+    assert await client.list() == []
+
+
+async def test_another_node_fetches_nothing(nodes: Fleet, memory: MemoryStore, unique: str) -> None:
+    """Six days after its last hold another node has each layer by an Info; in the eighth it's gone.
+
+    The second node gives the layers up, too, from when on another week counts.
+    """
+    await pull_and_discard(nodes, f"{unique}-a")
+    for days, found in ((6, True), (8, False)):
+        world = hourly(memory, days)
+        client = (await nodes.frontend()).tenant(f"{unique}-b")
+        for layer in LAYERS.values():
+            if found:
+                assert (await client.info(sha256(layer))).size == len(layer)
+                assert await client.read(sha256(layer)) == layer
+                await client.delete(sha256(layer))
+            else:
+                await refused(StatusCode.NOT_FOUND, client.info(sha256(layer)))
+    assert {world.state(Digest.of(layer)) for layer in LAYERS.values()} <= {State.TOMBSTONE, None}
+    hourly(memory, 3)
+    assert world.keys(DATA) == world.keys(RETAINED) == []
+
+
+async def test_what_is_beyond_the_bytes_is_fetched(
+    nodes: Fleet, memory: MemoryStore, unique: str
+) -> None:
+    """With few bytes, a node finds what was given up last, and fetches the rest."""
+    await pull_and_discard(nodes, f"{unique}-a")
+    hourly(memory, 1, retain_bytes=MIB)
+    client = (await nodes.frontend()).tenant(f"{unique}-b")
+    assert (await client.info(sha256(LAYERS["small"]))).size == 100_000
+    assert (await client.info(sha256(LAYERS["config"]))).size == 6
+    await refused(StatusCode.NOT_FOUND, client.info(sha256(LAYERS["large"])))
