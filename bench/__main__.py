@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     fleet.add_argument("--tenants", type=int, default=1_000, help="nodes")
     fleet.add_argument("--holds", type=int, default=1_000, help="of each tenant")
     fleet.add_argument("--blobs", type=int, default=50_000, help="in the store")
+    fleet.add_argument("--retained", type=int, default=1_000_000, help="blobs that nobody holds")
     fleet.add_argument("--docs", action="store_true", help="write docs/capacity.md's tables anew")
     fleet.set_defaults(run=_capacity)
 
@@ -182,7 +183,7 @@ def _soak(chosen: argparse.Namespace) -> Result:
 
 def _capacity(chosen: argparse.Namespace) -> Result:
     simulated = Fleet(chosen.tenants, chosen.holds, chosen.blobs)
-    return capacity.run(simulated, write_page=chosen.docs)
+    return capacity.run(simulated, retained=chosen.retained, write_page=chosen.docs)
 
 
 def _compare(chosen: argparse.Namespace) -> Result:

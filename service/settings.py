@@ -218,8 +218,8 @@ class Settings(BaseSettings):
         default=7 * 24 * 3600.0,
         ge=0,
         description="Seconds that gc keeps a blob that nobody holds, since a run of gc first "
-        "found it so; 0 retains nothing. Who asks for it within this time needn't fetch or send "
-        "its bytes. The default is a week, in which most images are pulled again.",
+        "found it so; 0 retains nothing. A node that asks for it within this time needn't fetch "
+        "or send its bytes. The default is a week, in which most images are pulled again.",
     )
     retain_bytes: ByteSize = Field(
         default=ByteSize(0),

@@ -6,19 +6,19 @@ million of them take no memory of this process.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from bench.capacity.formulas import PAGE, Size
+from bench.capacity.counted import CountedStore
+from bench.capacity.formulas import Size
 from holdfast.digests import Digest
 from holdfast.storage.blocks import sums_of
 from holdfast.storage.holds import Hold
 from holdfast.storage.keys import HOLDS, data_key, hold_digest, hold_prefix, record_key
-from holdfast.storage.port import Condition, Entry, Fetched, NoSuchKey, PendingUpload, Written
+from holdfast.storage.port import Entry, Fetched, NoSuchKey
 from holdfast.storage.records import Record, State
-from tests.stores.memory import START, MemoryStore
+from tests.stores.memory import START
 
 INLINE_EVERY: Final = 4
 """One blob of so many is in its record: a manifest or a config."""
@@ -68,14 +68,12 @@ class Fleet:
         )
 
 
-class FleetStore(MemoryStore):
+class FleetStore(CountedStore):
     """What such a fleet has, at the port of the object store."""
 
     def __init__(self, fleet: Fleet) -> None:
         super().__init__()
         self.fleet = fleet
-        self.asked: Counter[str] = Counter()
-        self.received = 0
         bodies = {Digest.of(b"blob %d" % number): number for number in range(fleet.blobs)}
         self._digests = sorted(bodies, key=str)
         self._places = {digest: place for place, digest in enumerate(self._digests)}
@@ -101,57 +99,15 @@ class FleetStore(MemoryStore):
             super().put(key, body)
         super().put(record_key(digest), record.encode())
 
-    def start_over(self) -> None:
-        """Counts from nought."""
-        self.asked.clear()
-        self.received = 0
+    def listed(self, prefix: str) -> Iterable[Entry]:
+        """As is there, but for holds."""
+        return self._holds(prefix) if prefix.startswith(HOLDS) else super().listed(prefix)
 
-    def _ask(self, operation: str, key: str) -> None:
-        self.asked[f"{operation} {key.partition('/')[0]}"] += 1
-
-    # -- the port
-
-    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
-        """As the port says."""
-        self._ask("put", key)
-        return super().put(key, body, condition)
-
-    def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
-        """As the port says."""
-        self._ask("get", key)
-        found = self._hold(key) if key.startswith(HOLDS) else super().get(key, offset, length)
-        self.received += len(found.body)
-        return found
-
-    def head(self, key: str) -> Entry:
-        """As the port says."""
-        self._ask("head", key)
-        return super().get(key).entry
-
-    def delete(self, key: str) -> None:
-        """As the port says."""
-        self._ask("delete", key)
-        super().delete(key)
-
-    def delete_if(self, key: str, etag: str) -> None:
-        """As the port says."""
-        self._ask("delete", key)
-        super().delete_if(key, etag)
-
-    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
-        """As the port says, page by page."""
-        whole = self._holds(prefix) if prefix.startswith(HOLDS) else super().list(prefix)
-        self._ask("list", prefix)
-        for number, entry in enumerate(e for e in whole if e.key > start_after):
-            if number and number % PAGE == 0:
-                self._ask("list", prefix)
-            yield entry
-
-    def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
-        """As the port says; S3 is asked a second time where there are none."""
-        self._ask("uploads", prefix)
-        self._ask("uploads", prefix)
-        return iter([])
+    def fetched(self, key: str, offset: int, length: int | None) -> Fetched:
+        """As is there, but for holds."""
+        if key.startswith(HOLDS):
+            return self._hold(key)
+        return super().fetched(key, offset, length)
 
     # -- holds, made up
 

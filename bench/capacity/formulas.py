@@ -28,6 +28,7 @@ class Size:
         unheld: records that are old, live, and named by no hold.
         objects: data objects, all of them older than G.
         blocks: of 4 MiB, in all data objects; a shorter one counts as one.
+        retained: records that no hold names, and that a marker names.
     """
 
     holds: int
@@ -35,6 +36,7 @@ class Size:
     unheld: int
     objects: int
     blocks: int
+    retained: int = 0
 
 
 def pages(keys: int) -> int:
@@ -63,6 +65,7 @@ def unchanged(size: Size) -> Requests:
             "list holds": pages(size.holds),
             "list blobs": pages(size.records),
             "list data": pages(size.objects),
+            "list retained": pages(size.retained),
             # Of what is doomed, and of what is known of records.
             "list collector": 2,
             "get collector": 1 + known,
@@ -78,31 +81,38 @@ def unchanged(size: Size) -> Requests:
 
 
 def first_collection(size: Size) -> Requests:
-    """The first run over a store: nothing is known of it, and what nobody holds is condemned."""
+    """The first run over a store: nothing is known of it, and what nobody holds is marked."""
     return Requests(
         {
             **unchanged(size).s3,
             "get collector": 1,
             "put collector": 1 + -(-size.records // LINES),
-            # What is to be condemned is read again: the plan stands before the first write.
-            "get blobs": size.records + size.unheld,
-            "put blobs": size.unheld,
+            "get blobs": size.records,
+            "put retained": size.unheld,
         }
     )
 
 
 def rehearsal(size: Size) -> Requests:
-    """The same with `--dry-run`: it writes nothing, and reads nothing twice."""
+    """The same with `--dry-run`: it writes nothing."""
     s3 = first_collection(size).s3
-    reads = {kind: n for kind, n in s3.items() if not kind.startswith("put ")}
-    return Requests({**reads, "get blobs": s3["get blobs"] - size.unheld})
+    return Requests({kind: n for kind, n in s3.items() if not kind.startswith("put ")})
+
+
+def condemning(size: Size, condemned: int) -> Requests:
+    """A run in which nothing is new, and some of the retained blobs have been so for long enough.
+
+    What is to be condemned is read again: the plan stands before the first write.
+    """
+    return unchanged(size) + Requests({"get blobs": condemned, "put blobs": condemned})
 
 
 def passing(blobs: int) -> Requests:
     """All that collections ask for blobs that come, and that their last tenant gives up.
 
     A record is read twice as a new one, again before it is condemned, in the next run and
-    before it is buried, and twice as a tombstone; then its data goes, and it after that.
+    before it is buried, and twice as a tombstone; then its data goes, and it after that. In
+    between it has a marker.
     """
     return Requests(
         {
@@ -110,6 +120,8 @@ def passing(blobs: int) -> Requests:
             "put blobs": 2 * blobs,
             "delete data": blobs,
             "delete blobs": blobs,
+            "put retained": blobs,
+            "delete retained": blobs,
         }
     )
 

@@ -75,10 +75,11 @@ class Nodes:
 
     Attributes:
         nodes: how many.
-        blobs: in the store.
+        blobs: in the store that somebody holds.
         holds: of each node.
         collections: runs of `holdfast gc` in a day.
         scrubs: of the whole store, in a day.
+        retained_for: days that a blob is kept when nobody holds it any more.
     """
 
     nodes: int
@@ -86,6 +87,7 @@ class Nodes:
     holds: int = 1000
     collections: float = 4
     scrubs: float = 1 / 7
+    retained_for: float = 7
 
 
 FLEETS: Final = (Nodes(10, 3_000), Nodes(1_000, 50_000), Nodes(10_000, 250_000))
@@ -95,11 +97,15 @@ BLOCKS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a fleet asks for in a day, by what for, and what it stores."""
+    """What a fleet asks for in a day, by what for, and the bytes that it stores.
+
+    They are those of blobs that somebody holds, and of those that nobody does any more.
+    """
 
     fleet: Nodes
     daily: Mapping[str, Requests]
-    stored: float
+    held: float
+    retained: float
 
     @property
     def total(self) -> Requests:
@@ -115,7 +121,11 @@ class Bill:
 
     def storage_monthly(self, prices: Prices) -> float:
         """Dollars a month for what is stored."""
-        return self.stored / 1e9 * prices.gigabyte_month
+        return (self.held + self.retained) / 1e9 * prices.gigabyte_month
+
+    def retention_monthly(self, prices: Prices) -> float:
+        """The part of that which retention costs."""
+        return self.retained / 1e9 * prices.gigabyte_month
 
 
 def pulling(day: Day) -> Requests:
@@ -146,14 +156,16 @@ def bill(fleet: Nodes, day: Day) -> Bill:
     """What a fleet asks for in a day."""
     new = day.pulls * (day.layers + day.small) * day.new * fleet.nodes
     large = day.layers / (day.layers + day.small)
-    objects = round(fleet.blobs * large)
+    # As many blobs go as come.
+    retained = round(new * fleet.retained_for)
+    objects = round((fleet.blobs + retained) * large)
     size = Size(
         holds=fleet.nodes * fleet.holds,
-        records=fleet.blobs,
-        # As many blobs go as come.
+        records=fleet.blobs + retained,
         unheld=round(new / fleet.collections),
         objects=objects,
         blocks=BLOCKS * objects,
+        retained=retained,
     )
     return Bill(
         fleet,
@@ -163,5 +175,6 @@ def bill(fleet: Nodes, day: Day) -> Bill:
             "holdfast gc": formulas.collection(size).times(fleet.collections),
             "holdfast scrub": formulas.scrub(size).times(fleet.scrubs),
         },
-        stored=float(LAYER * objects),
+        held=LAYER * large * fleet.blobs,
+        retained=LAYER * large * retained,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.capacity import formulas
+from bench.capacity.counted import CountedStore
 from bench.capacity.fleet import Fleet, FleetStore
 from bench.capacity.requests import Requests
 from holdfast.service.collector.ages import Ages
@@ -26,9 +27,11 @@ from holdfast.storage.records import Records, new_nonce
 from holdfast.storage.spool import Spools
 
 DAY: Final = 24 * 3600.0
-AGES: Final = Ages(retain=0.0, data=2 * DAY, read_grace=3600.0, ingest_lifetime=DAY)
-RUNS: Final = 5
-"""Runs until what nobody holds is gone: buried, doomed, deleted, and its tombstone removed."""
+WEEK: Final = 7 * DAY
+AGES: Final = Ages(retain=WEEK, data=2 * DAY, read_grace=3600.0, ingest_lifetime=DAY)
+RUNS: Final = 6
+"""Runs until what was retained for a week is gone: condemned, buried, its data doomed, deleted, and
+its tombstone removed."""
 KEPT: Final = 8 * 2**20
 """Bytes of holds that a frontend keeps, enough for one tenant."""
 
@@ -72,18 +75,19 @@ def passes(fleet: Fleet) -> list[Passed]:
 
     rehearsed = formulas.rehearsal(size)
     return [
-        _passed("List, first", store, listing, formulas.listing(tenant_holds, tenant_holds)),
-        _passed("List, again", store, listing, formulas.listing(tenant_holds, 0)),
-        _passed("gc --dry-run", store, lambda: collect(store, dry=True), rehearsed),
-        _passed("scrub --shallow", store, lambda: scrub(store, shallow=True), formulas.look(size)),
-        _passed("scrub", store, lambda: scrub(store, shallow=False), formulas.scrub(size)),
-        _passed("gc, first", store, lambda: collect(store), formulas.first_collection(size)),
+        timed("List, first", store, listing, formulas.listing(tenant_holds, tenant_holds)),
+        timed("List, again", store, listing, formulas.listing(tenant_holds, 0)),
+        timed("gc --dry-run", store, lambda: collect(store, dry=True), rehearsed),
+        timed("scrub --shallow", store, lambda: scrub(store, shallow=True), formulas.look(size)),
+        timed("scrub", store, lambda: scrub(store, shallow=False), formulas.scrub(size)),
+        timed("gc, first", store, lambda: collect(store), formulas.first_collection(size)),
         _settled(store),
     ]
 
 
 def _settled(store: FleetStore) -> Passed:
     """A collection of what is left when all that nobody holds has gone."""
+    store.time += WEEK
     for _ in range(RUNS):
         store.time += DAY
         collect(store)
@@ -95,10 +99,11 @@ def _settled(store: FleetStore) -> Passed:
         objects=sum(1 for _ in store.list(DATA)),
     )
     store.time += DAY
-    return _passed("gc, unchanged", store, lambda: collect(store), formulas.unchanged(left))
+    return timed("gc, unchanged", store, lambda: collect(store), formulas.unchanged(left))
 
 
-def _passed(name: str, store: FleetStore, work: Callable[[], object], expected: Requests) -> Passed:
+def timed(name: str, store: CountedStore, work: Callable[[], object], expected: Requests) -> Passed:
+    """Counts, times and weighs one pass over a store."""
     store.start_over()
     before, begun = _memory("VmRSS", reset=True), time.monotonic()
     work()
@@ -112,7 +117,7 @@ def _passed(name: str, store: FleetStore, work: Callable[[], object], expected: 
     )
 
 
-def collect(store: FleetStore, *, dry: bool = False) -> CollectionReport:
+def collect(store: CountedStore, *, dry: bool = False, retain_bytes: int = 0) -> CollectionReport:
     """A run of the collector over the store; Redis isn't part of it.
 
     Raises:
@@ -130,6 +135,7 @@ def collect(store: FleetStore, *, dry: bool = False) -> CollectionReport:
             new_nonce=new_nonce,
             declared_lifetime=lambda: longest_lifetime(store),
             accept=ACCEPTABLE,
+            retain_bytes=retain_bytes,
         )
         sweep_store(run)
     assert not run.report.errors, run.report.errors

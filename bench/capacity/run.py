@@ -9,6 +9,7 @@ from typing import Any, Final
 from bench.capacity import tables
 from bench.capacity.fleet import Fleet
 from bench.capacity.passes import Passed, passes
+from bench.capacity.retained import retaining
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "capacity.md"
 MOST_MEMORY: Final = 200 * 2**20
@@ -56,8 +57,13 @@ class Result:
         return "\n".join([head, *rows, "", tables.loads(), "", tables.costs()])
 
 
-def run(fleet: Fleet, *, write_page: bool) -> Result:
-    """Counts, and writes the page's tables anew if asked to."""
+def run(fleet: Fleet, *, retained: int, write_page: bool) -> Result:
+    """Counts, and writes the page's tables anew if asked to.
+
+    A collection of `retained` blobs that nobody holds follows one of a tenth of them, which shows
+    whether its time grows as they do.
+    """
     if write_page:
         PAGE.write_text(tables.rewritten(PAGE.read_text("utf-8")), "utf-8")
-    return Result(fleet, passes(fleet))
+    passed = [*passes(fleet), retaining(retained // 10), retaining(retained)]
+    return Result(fleet, passed)

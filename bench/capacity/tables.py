@@ -14,9 +14,11 @@ from bench.capacity.fleet import Fleet
 from bench.capacity.flights import Rules, Start, simulated
 from bench.capacity.load import DAY, FLEETS, Bill, Day, Nodes, Prices, bill
 from bench.capacity.requests import Requests
+from bench.capacity.retained import RetainedStore
 
 FULL: Final = Fleet(tenants=1_000, holds=1_000, blobs=50_000)
 """The fleet that is simulated."""
+RETAINED: Final = RetainedStore(1_000_000).size
 MILLION: Final = replace(Fleet(tenants=1_000, holds=1_000, blobs=1_000_000).size, unheld=0)
 
 
@@ -41,8 +43,10 @@ def passes() -> str:
         "List by one tenant, again": formulas.listing(FULL.holds, 0),
         "`holdfast gc --dry-run`": formulas.rehearsal(size),
         "`holdfast gc`, the first": formulas.first_collection(size),
-        "`holdfast gc`, nothing new": formulas.unchanged(replace(size, unheld=0)),
+        "`holdfast gc`, nothing new": formulas.unchanged(replace(size, retained=size.unheld)),
         "`holdfast gc`, nothing new, 10⁶ blobs": formulas.unchanged(MILLION),
+        "`holdfast gc`, nothing new, 10⁶ blobs, all of them retained": formulas.unchanged(RETAINED),
+        "`holdfast gc`, 1,000 of these to be condemned": formulas.condemning(RETAINED, 1_000),
         "`holdfast scrub --shallow`": formulas.look(size),
         "`holdfast scrub`": formulas.scrub(size),
     }
@@ -78,11 +82,13 @@ def costs() -> str:
     def row(found: Bill) -> tuple[str, ...]:
         shares = (30 * prices.of(requests) for requests in found.daily.values())
         requests, storage = found.requests_monthly(prices), found.storage_monthly(prices)
-        sums = (*shares, requests, storage, (requests + storage) / found.fleet.nodes)
+        retained = found.retention_monthly(prices)
+        sums = (*shares, requests, storage, retained, (requests + storage) / found.fleet.nodes)
         return (f"{found.fleet.nodes:,}", *(f"{amount:,.2f}" for amount in sums))
 
     bills = _bills()
-    head = ("nodes", *bills[0].daily, "all requests", "storage", "in all, a node")
+    paid = ("all requests", "storage", "of it retained", "in all, a node")
+    head = ("nodes", *bills[0].daily, *paid)
     return _table(head, map(row, bills))
 
 
@@ -101,6 +107,7 @@ def assumptions() -> str:
         ("`holdfast gc`", f"{one.collections} times a day"),
         ("`holdfast scrub`", f"all of the store in {1 / one.scrubs:.0f} days"),
         ("blobs given up", "as many as come, by nodes and in the store"),
+        ("what nobody holds is retained for", f"{one.retained_for:g} days"),
         ("1,000 PUT, POST or LIST requests", f"${1000 * prices.write:.3f}"),
         ("1,000 GET or HEAD requests", f"${1000 * prices.read:.4f}"),
         ("a DELETE request", "nothing"),

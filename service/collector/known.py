@@ -143,9 +143,9 @@ class Learnt:
         """Adds what is known of the next record."""
         names = self._before.names
         at = bisect_right(names, known.name) - 1
-        begins = names[at] if at >= 0 else known.name
+        begins = names[at] if at >= 0 else ""
         if not self._lines:
-            self._page = max(begins, self._page)
+            self._page = max(begins or known.name, self._page)
         elif begins > self._page and len(self._lines) >= LINES // 4:
             self._write(begins)
         elif len(self._lines) >= LINES:

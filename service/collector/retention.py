@@ -123,11 +123,10 @@ class Retention:
 
     def settle(self) -> None:
         """Decides what is beyond the bytes that may be retained; call it after all records."""
-        kept, full = 0, False
+        total = 0
         for unheld in map(Unheld.decode, self._by_age.sorted()):
-            kept += unheld.candidate.size
-            full = full or kept > self._run.retain_bytes
-            if full:
+            total += unheld.candidate.size
+            if total > self._run.retain_bytes:
                 self._run.report.note(CollectedKind.RECORDS, Fate.EVICTED, unheld.candidate.size)
                 self._condemn(unheld.candidate)
             else:

@@ -77,7 +77,7 @@ def drop(
     _refuse_unknown(settings, wanted)
     what = "everything that nobody holds" if everything else ", ".join(map(str, wanted))
     confirm(
-        f"Drop {what}? Who wants it again must fetch it again",
+        f"Drop {what}? A node that wants it again must fetch it",
         f"{what} would be dropped",
         yes=yes,
     )

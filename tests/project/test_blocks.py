@@ -70,7 +70,7 @@ PLAYS = (
             "store = ContentStore('127.0.0.1:9000', tenant='node-1')\n"
         ),
     ),
-    Play("docs/collector.md", (1,), before=(LAYER, SERVE, NODE_7)),
+    Play("docs/collector.md", (1, 2), before=(LAYER, SERVE, NODE_7)),
     Play("docs/operations.md", (1,), before=(LAYER, SERVE, NODE_7)),
     Play("docs/scrub.md", (1,), before=(LAYER, SERVE, NODE_7)),
     Play("docs/tenants.md", (1,), before=(LAYER, SERVE, NODE_7)),

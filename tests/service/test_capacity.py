@@ -9,8 +9,9 @@ from bench.capacity.fleet import Fleet, FleetStore
 from bench.capacity.formulas import PAGE
 from bench.capacity.load import DAY, Day, bill
 from bench.capacity.load import FLEETS as FLEETS_OF_NODES
-from bench.capacity.passes import Passed, collect, passes
+from bench.capacity.passes import WEEK, Passed, collect, passes
 from bench.capacity.requests import Requests
+from bench.capacity.retained import retaining
 from holdfast.service.collector.report import CollectedKind
 from tests.project import pages
 from tests.service.collector.world import counts
@@ -45,10 +46,21 @@ def test_a_simulated_fleet_is_collected() -> None:
     unheld = fleet.blobs - fleet.named
     assert 0 < unheld < fleet.blobs
     fates = counts(collect(store), CollectedKind.RECORDS)
+    assert fates == {"held": fleet.named, "retained": unheld}
+    store.time += WEEK
+    fates = counts(collect(store), CollectedKind.RECORDS)
     assert fates == {"held": fleet.named, "condemned": unheld}
     store.time += DAY
     fates = counts(collect(store), CollectedKind.RECORDS)
     assert fates == {"held": fleet.named, "buried": unheld}
+
+
+@pytest.mark.parametrize("blobs", [1, 2 * PAGE, 5 * PAGE])
+def test_a_store_in_which_all_is_retained(blobs: int) -> None:
+    """What is retained costs its listing, and what is evicted two requests a blob, no more."""
+    one = retaining(blobs)
+    expected = {kind: number for kind, number in one.expected.s3.items() if number}
+    assert dict(one.counted.s3) == expected
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -59,10 +59,7 @@ async def pull_and_discard(fleet: Fleet, node: str) -> None:
 
 
 async def test_another_node_fetches_nothing(nodes: Fleet, memory: MemoryStore, unique: str) -> None:
-    """Six days after its last hold another node has each layer by an Info; in the eighth it's gone.
-
-    The second node gives the layers up, too, from when on another week counts.
-    """
+    """Six days after its last hold a node gets each layer by an Info; in the eighth all is gone."""
     await pull_and_discard(nodes, f"{unique}-a")
     for days, found in ((6, True), (8, False)):
         world = hourly(memory, days)
@@ -71,7 +68,7 @@ async def test_another_node_fetches_nothing(nodes: Fleet, memory: MemoryStore, u
             if found:
                 assert (await client.info(sha256(layer))).size == len(layer)
                 assert await client.read(sha256(layer)) == layer
-                await client.delete(sha256(layer))
+                await client.delete(sha256(layer))  # from now on, another week counts
             else:
                 await refused(StatusCode.NOT_FOUND, client.info(sha256(layer)))
     assert {world.state(Digest.of(layer)) for layer in LAYERS.values()} <= {State.TOMBSTONE, None}
