@@ -19,7 +19,7 @@ from holdfast import ContentStore
 from holdfast.errors import HoldfastError
 from holdfast.service.backends import open_store
 from holdfast.service.settings import load
-from holdfast.storage.keys import DATA, DELETING, HOLDS, RECORDS, TAILS, record_digest
+from holdfast.storage.keys import DATA, DELETING, HOLDS, RECORDS, RETAINED, TAILS, record_digest
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import Records
 from holdfast.storage.records import State as RecordState
@@ -117,6 +117,7 @@ def leftovers(oracle: Oracle, stage: Stage) -> dict[str, int]:
         data = {entry.key for entry in store.list(DATA)}
         counts["garbage data"] = len(data - named)
         counts["missing data"] = len(named - data)
+        counts["markers"] = sum(1 for _ in store.list(RETAINED))
         counts["tails"] = sum(1 for _ in store.list(TAILS))
         counts["uploads"] = sum(1 for _ in store.list_uploads(""))
         holds = [entry.key for entry in store.list(HOLDS)]

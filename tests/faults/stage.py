@@ -246,7 +246,7 @@ async def check_end(stage: Stage, *, swept: bool) -> None:
 
 def collect(store: ObjectStore) -> None:
     """Runs a collection without any grace periods: safe only while no ingest is under way."""
-    never = {"grace": -1.0, "data": -1.0, "read_grace": -1.0, "landing": -1.0}
+    never = {"retain": 0.0, "data": -1.0, "read_grace": -1.0, "landing": -1.0}
     ages = Ages(**never, ingest_lifetime=1e9, doom=-1.0, condemned=-1.0)
     report = CollectionReport(dry_run=False)
     with Spools() as spools:

@@ -56,6 +56,18 @@ def test_gc_reports_what_is_retained(world: World, tmp_path: Path) -> None:
     assert told["ages"]["retain"] == 7 * DAY
 
 
+def test_gc_retains_within_bytes(world: World, tmp_path: Path) -> None:
+    """RETAIN_BYTES bounds what gc retains, and RETAIN_FOR how long."""
+    del world
+    settings = {"data_dir": tmp_path, "retain_bytes": "15B"}
+    told = json.loads(run("gc", "--json", "--dry-run", **settings).stdout.splitlines()[-1])
+    assert 0 < told["retained"]["bytes"] <= 15
+    assert told["counts"]["records"]["evicted"]["count"] == 3 - told["retained"]["count"]
+    told = json.loads(run("gc", "--json", data_dir=tmp_path, retain_for=0).stdout)
+    assert told["retained"] == {"count": 0, "bytes": 0, "since": None}
+    assert told["counts"]["records"]["condemned"]["count"] == 3
+
+
 def test_list(world: World, tmp_path: Path) -> None:
     """A list has each blob that nobody holds, its bytes and since when, and none that is held."""
     del world
