@@ -46,6 +46,7 @@ class Passed:
         expected: what the formula says.
         received: bytes of objects that it read, without listings.
         seconds: that it took, with a store that answers at once.
+        cpu: seconds of CPU that it took.
         grown: bytes by which this process grew at most.
     """
 
@@ -54,6 +55,7 @@ class Passed:
     expected: Requests
     received: int
     seconds: float
+    cpu: float
     grown: int
 
     @property
@@ -106,6 +108,7 @@ def timed(name: str, store: CountedStore, work: Callable[[], object], expected: 
     """Counts, times and weighs one pass over a store."""
     store.start_over()
     before, begun = _memory("VmRSS", reset=True), time.monotonic()
+    used = time.process_time()
     work()
     return Passed(
         name=name,
@@ -113,6 +116,7 @@ def timed(name: str, store: CountedStore, work: Callable[[], object], expected: 
         expected=expected,
         received=store.received,
         seconds=time.monotonic() - begun,
+        cpu=time.process_time() - used,
         grown=max(0, _memory("VmHWM") - before),
     )
 

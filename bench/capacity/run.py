@@ -40,6 +40,7 @@ class Result:
                     "as_expected": p.as_expected,
                     "received_bytes": p.received,
                     "seconds": round(p.seconds, 2),
+                    "cpu_seconds": round(p.cpu, 2),
                     "grown_bytes": p.grown,
                 }
                 for p in self.passed
@@ -48,10 +49,14 @@ class Result:
 
     def text(self) -> str:
         """For people."""
-        head = "| pass | S3 writes | S3 reads | MB read | seconds | grown by, MiB | as computed |"
+        head = (
+            "| pass | S3 writes | S3 reads | MB read | seconds | of CPU | grown by, MiB "
+            "| as computed |"
+        )
         rows = [
             f"| {p.name} | {p.counted.writes:,} | {p.counted.reads:,} | {p.received / 1e6:,.1f} "
-            f"| {p.seconds:.1f} | {p.grown / 2**20:.0f} | {'yes' if p.as_expected else 'NO'} |"
+            f"| {p.seconds:.1f} | {p.cpu:.1f} | {p.grown / 2**20:.0f} "
+            f"| {'yes' if p.as_expected else 'NO'} |"
             for p in self.passed
         ]
         return "\n".join([head, *rows, "", tables.loads(), "", tables.costs()])
