@@ -170,7 +170,8 @@ def _table(report: CollectionReport) -> None:
     if rows:
         print_table(("", "what", "count", "bytes"), rows)
     would = "would free" if report.dry_run else "freed"
-    typer.echo(f"{would} {size(report.freed)}; the next run may free {size(report.next_frees)}")
+    later = f"; the next run may free {size(report.next_frees)}" if report.next_frees else ""
+    typer.echo(f"{would} {size(report.freed)}{later}")
     if report.retained_since is not None:
         retained = report.tally(CollectedKind.RECORDS, Fate.RETAINED)
         typer.echo(
