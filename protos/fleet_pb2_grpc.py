@@ -39,6 +39,11 @@ class FleetStub:
                 request_serializer=holdfast_dot_protos_dot_fleet__pb2.FlightsRequest.SerializeToString,
                 response_deserializer=holdfast_dot_protos_dot_fleet__pb2.FlightsResponse.FromString,
                 _registered_method=True)
+        self.Warm = channel.unary_unary(
+                '/holdfast.fleet.v1.Fleet/Warm',
+                request_serializer=holdfast_dot_protos_dot_fleet__pb2.WarmRequest.SerializeToString,
+                response_deserializer=holdfast_dot_protos_dot_fleet__pb2.WarmResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServicer:
@@ -52,6 +57,14 @@ class FleetServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Warm(self, request, context):
+        """Retains a blob anew: if nobody holds it, that counts from now on. NOT_FOUND if the fleet
+        doesn't have it, or doesn't share it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +72,11 @@ def add_FleetServicer_to_server(servicer, server):
                     servicer.Flights,
                     request_deserializer=holdfast_dot_protos_dot_fleet__pb2.FlightsRequest.FromString,
                     response_serializer=holdfast_dot_protos_dot_fleet__pb2.FlightsResponse.SerializeToString,
+            ),
+            'Warm': grpc.unary_unary_rpc_method_handler(
+                    servicer.Warm,
+                    request_deserializer=holdfast_dot_protos_dot_fleet__pb2.WarmRequest.FromString,
+                    response_serializer=holdfast_dot_protos_dot_fleet__pb2.WarmResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -88,6 +106,33 @@ class Fleet:
             '/holdfast.fleet.v1.Fleet/Flights',
             holdfast_dot_protos_dot_fleet__pb2.FlightsRequest.SerializeToString,
             holdfast_dot_protos_dot_fleet__pb2.FlightsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Warm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.fleet.v1.Fleet/Warm',
+            holdfast_dot_protos_dot_fleet__pb2.WarmRequest.SerializeToString,
+            holdfast_dot_protos_dot_fleet__pb2.WarmResponse.FromString,
             options,
             channel_credentials,
             insecure,

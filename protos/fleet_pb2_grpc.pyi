@@ -35,6 +35,10 @@ class FleetStub:
     """Returns the digests that are being written, and who waits for them; at most 100.
     Without `shared` content, or with flights switched off, there are none.
     """
+    Warm: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.WarmRequest, _fleet_pb2.WarmResponse]
+    """Retains a blob anew: if nobody holds it, that counts from now on. NOT_FOUND if the fleet
+    doesn't have it, or doesn't share it.
+    """
 
 @_typing.type_check_only
 class FleetAsyncStub(FleetStub):
@@ -42,6 +46,10 @@ class FleetAsyncStub(FleetStub):
     Flights: _aio.UnaryUnaryMultiCallable[_fleet_pb2.FlightsRequest, _fleet_pb2.FlightsResponse]  # type: ignore[assignment]
     """Returns the digests that are being written, and who waits for them; at most 100.
     Without `shared` content, or with flights switched off, there are none.
+    """
+    Warm: _aio.UnaryUnaryMultiCallable[_fleet_pb2.WarmRequest, _fleet_pb2.WarmResponse]  # type: ignore[assignment]
+    """Retains a blob anew: if nobody holds it, that counts from now on. NOT_FOUND if the fleet
+    doesn't have it, or doesn't share it.
     """
 
 class FleetServicer(metaclass=_abc_1.ABCMeta):
@@ -53,6 +61,16 @@ class FleetServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_fleet_pb2.FlightsResponse, _abc.Awaitable[_fleet_pb2.FlightsResponse]]:
         """Returns the digests that are being written, and who waits for them; at most 100.
         Without `shared` content, or with flights switched off, there are none.
+        """
+
+    @_abc_1.abstractmethod
+    def Warm(
+        self,
+        request: _fleet_pb2.WarmRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.WarmResponse, _abc.Awaitable[_fleet_pb2.WarmResponse]]:
+        """Retains a blob anew: if nobody holds it, that counts from now on. NOT_FOUND if the fleet
+        doesn't have it, or doesn't share it.
         """
 
 def add_FleetServicer_to_server(servicer: FleetServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

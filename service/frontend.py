@@ -18,6 +18,7 @@ from holdfast.coordination.releases import Releases
 from holdfast.coordination.scripts import Scripts
 from holdfast.service.core import Core, open_core, owner
 from holdfast.service.holdings.presence import Presence
+from holdfast.service.holdings.warming import Warming
 from holdfast.service.ingest.budget import BufferBudget
 from holdfast.service.ingest.flights import FlightGate
 from holdfast.service.ingest.intake import SIZE, Intake
@@ -87,6 +88,7 @@ async def run_frontend(
             commits=core.commits,
             sessions=sessions,
             flights=flights,
+            warming=Warming(core.catalogue, core.store.retained, new_nonce),
             presence=Presence(core.store.tenants.touch, core.store.tenants.missed, core.background),
             intake=intake,
             outflow=outflow,

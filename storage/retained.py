@@ -85,6 +85,13 @@ class Retained:
         """The markers of a digest."""
         return list(_markers(self._store.list(_prefix(digest))))
 
+    def renew(self, digest: Digest, size: int) -> None:
+        """Has a blob of `size` bytes retained from now on, even if it was asked to be dropped."""
+        for marker in self.find(digest):
+            if marker.dropped:
+                self._store.delete(marker.key)
+        self._store.put(RetentionMarker(digest, size, 0.0).key, b"")
+
     def drop(self, marker: RetentionMarker) -> None:
         """Asks not to retain a blob any longer; the next collection acts on it."""
         self._store.put(replace(marker, dropped=True).key, b"")

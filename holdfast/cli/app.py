@@ -11,7 +11,7 @@ import typer
 import typer.core
 import typer.main
 
-from holdfast.cli import content, demo, ingests, node, transfers
+from holdfast.cli import content, demo, ingests, node, transfers, warming
 from holdfast.cli.exit_codes import ERROR, INTERRUPTED, exit_code
 from holdfast.cli.options import Address, RetryFor, Target, Tenant
 from holdfast.errors import ConfigurationError, HoldfastError, because
@@ -128,6 +128,7 @@ app.command("ls")(content.ls)
 app.command("info")(content.info)
 app.command("label")(content.label)
 app.command("rm")(content.rm)
+app.command("warm")(warming.warm)
 app.command("active")(ingests.active)
 app.command("status")(ingests.status)
 app.command("abort")(ingests.abort)

@@ -65,8 +65,8 @@ class Target:
     tenant: str | None = None
     retry_for: float | None = None
 
-    def store(self, retry_for: float) -> ContentStore:
-        """Opens the store; reports on standard error what it waits for.
+    def store(self, retry_for: float, tenant: str = DEFAULT_TENANT) -> ContentStore:
+        """Opens the store, by default for `tenant`; reports on standard error what it waits for.
 
         Raises:
             InvalidArgument: the address or the tenant is malformed, or the name of the variable
@@ -78,7 +78,7 @@ class Target:
         try:
             return ContentStore(
                 self.address or DEFAULT_ADDRESS,
-                tenant=self.tenant or DEFAULT_TENANT,
+                tenant=self.tenant or tenant,
                 options=options,
                 waiting=Notices(options.retry_for),
             )
@@ -107,10 +107,16 @@ class Notices:
         typer.echo(f"holdfast: {text} (trying again for {self._retry_for:g} s)", err=True)
 
 
-def with_store(retry_for: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_store(
+    retry_for: float, tenant: str = DEFAULT_TENANT
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command an open `store`, and the options that name it.
 
     They may be given before the command or after it; the ones after it win.
+
+    Args:
+        retry_for: seconds for which it retries without progress, unless an option says otherwise.
+        tenant: whose store it is, unless an option says otherwise.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -129,7 +135,7 @@ def with_store(retry_for: float) -> Callable[[Callable[..., None]], Callable[...
                     for name, after in ((name, given.pop(name)) for name in _AFTER)
                 )
             )
-            with target.store(retry_for) as store:
+            with target.store(retry_for, tenant) as store:
                 command(store=store, **given)
 
         shared = [

@@ -136,6 +136,17 @@ def flights(frontends: Frontends) -> list[Flight]:
     ]
 
 
+def warm(frontends: Frontends, digest: Digest) -> int:
+    """Has the fleet retain a blob anew; returns its bytes."""
+    request = fleet_pb2.WarmRequest(digest=str(digest))
+    reply = frontends.call(
+        lambda to: to.fleet.Warm(
+            request, timeout=frontends.options.timeout, metadata=frontends.metadata
+        )
+    )
+    return reply.size
+
+
 def abort(frontends: Frontends, ref: str) -> None:
     """Drops an ingest."""
     request = pb.AbortRequest(ref=ref)

@@ -185,15 +185,22 @@ class ContentStore:
 
     # -- bytes out
 
-    def open(self, digest: Digest | str) -> Blob:
+    def open(self, digest: Digest | str, *, size: int | None = None) -> Blob:
         """Opens a blob as a seekable binary file.
 
-        It calls Info first: a tenant that may take the blob over from the fleet then holds it.
+        Unless its size is given, it calls Info first: a tenant that may take the blob over from the
+        fleet then holds it.
+
+        Args:
+            digest: the blob.
+            size: its bytes, if they are known. Nothing is asked then until bytes are read.
 
         Raises:
             NotFound: the tenant can't read such a blob.
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
+        if size is not None:
+            return Blob(self._frontends, _digest(digest), size)
         found = self.info(digest)
         return Blob(self._frontends, found.digest, found.size)
 
@@ -287,6 +294,15 @@ class ContentStore:
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
         calls.delete(self._frontends, _digest(digest))
+
+    def warm(self, digest: Digest | str) -> int:
+        """Has the fleet retain a blob anew, as if somebody had just given it up; returns its bytes.
+
+        Raises:
+            NotFound: the fleet doesn't have it, or tenants share nothing.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        return calls.warm(self._frontends, _digest(digest))
 
     # -- what is being written
 

@@ -27,6 +27,7 @@ from holdfast.filters import Filter
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.holdings.presence import Presence
+from holdfast.service.holdings.warming import Warming
 from holdfast.service.ingest.commit import Commits
 from holdfast.service.ingest.flights import FlightGate
 from holdfast.service.ingest.intake import Admission, Intake
@@ -70,6 +71,7 @@ class Frontend:
     commits: Commits
     sessions: Sessions
     flights: FlightGate | None
+    warming: Warming
     presence: Presence
     intake: Intake
     outflow: Outflow

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from google.protobuf.message import Message as Protobuf
+
+from holdfast.digests import Digest
 from holdfast.errors import HoldfastError
 from holdfast.protos import fleet_pb2 as pb
+from holdfast.service.holdings.warming import Warming
 from holdfast.service.ingest.flights import FlightGate
+from holdfast.service.rpc import messages
 from holdfast.service.rpc.call import Call
 from holdfast.service.rpc.patience import bounded
 from holdfast.service.rpc.status_codes import status_of
@@ -20,27 +25,42 @@ SERVICE: Final = pb.DESCRIPTOR.services_by_name["Fleet"].full_name
 class Fleet:
     """The RPCs of one listener."""
 
-    def __init__(self, flights: FlightGate | None, call_deadline: float) -> None:
+    def __init__(self, flights: FlightGate | None, warming: Warming, call_deadline: float) -> None:
         """Answers nothing yet.
 
         Args:
             flights: of the fleet; None if there are none.
+            warming: retains blobs anew.
             call_deadline: seconds that an answer may take.
         """
         self._flights = flights
+        self._warming = warming
         self._call_deadline = call_deadline
 
     def handlers(self) -> Mapping[str, Handler]:
         """Returns the handler of each RPC, by its path."""
-        return {f"/{SERVICE}/Flights": Unary(self._listed)}
+        return {
+            f"/{SERVICE}/Flights": self._unary("Flights", self._listed),
+            f"/{SERVICE}/Warm": self._unary("Warm", self._warm),
+        }
 
-    async def _listed(self, _: bytes | bytearray, call: Call) -> bytes:
-        try:
-            async with bounded("Flights", self._call_deadline, call.time_remaining()):
-                found = await self._flights.listed() if self._flights else []
-        except HoldfastError as error:
-            raise status_of(error) from error
-        return pb.FlightsResponse(flights=map(_message, found)).SerializeToString()
+    def _unary(self, rpc: str, answer: Callable[[bytes | bytearray], Awaitable[Protobuf]]) -> Unary:
+        async def handle(raw: bytes | bytearray, call: Call) -> bytes:
+            try:
+                async with bounded(rpc, self._call_deadline, call.time_remaining()):
+                    return (await answer(raw)).SerializeToString()
+            except HoldfastError as error:
+                raise status_of(error) from error
+
+        return Unary(handle)
+
+    async def _listed(self, _: bytes | bytearray) -> pb.FlightsResponse:
+        found = await self._flights.listed() if self._flights else []
+        return pb.FlightsResponse(flights=map(_message, found))
+
+    async def _warm(self, raw: bytes | bytearray) -> pb.WarmResponse:
+        digest = Digest.parse(messages.parsed(pb.WarmRequest, raw).digest)
+        return pb.WarmResponse(size=await self._warming.warm(digest))
 
 
 def _message(flight: Flight) -> pb.Flight:

@@ -66,7 +66,7 @@ class Servers:
         frontend = self._frontend
         return {
             **Content(frontend, listener).handlers(),
-            **Fleet(frontend.flights, frontend.call_deadline).handlers(),
+            **Fleet(frontend.flights, frontend.warming, frontend.call_deadline).handlers(),
             **self._health.handlers(),
             **reflection.handlers((SERVICE, fleet_service.SERVICE, health_service.SERVICE)),
         }

@@ -23,6 +23,7 @@ from holdfast.service.store.holds import AsyncHolds
 from holdfast.service.store.pairing import AsyncPaired
 from holdfast.service.store.port import AsyncStore, Sender
 from holdfast.service.store.records import AsyncRecords
+from holdfast.service.store.retained import AsyncRetained
 from holdfast.service.store.slots import Slots
 from holdfast.service.store.snapshots import AsyncSnapshots
 from holdfast.service.store.tenants import AsyncTenants
@@ -35,6 +36,7 @@ from holdfast.storage.kept_holds import KeptHolds
 from holdfast.storage.keys import uuid7
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import Records, new_nonce
+from holdfast.storage.retained import Retained
 from holdfast.storage.sightings import Sightings
 from holdfast.storage.snapshots import Snapshots
 
@@ -52,6 +54,7 @@ class StoreAccess:
         blobs: what tenants hold, in the order that commits need.
         holds: the holds of tenants.
         snapshots: of what tenants hold.
+        retained: since when nobody holds blobs.
         tenants: which there are.
         paired: which Redis the store is used with.
     """
@@ -62,6 +65,7 @@ class StoreAccess:
     blobs: AsyncBlobs
     holds: AsyncHolds
     snapshots: AsyncSnapshots
+    retained: AsyncRetained
     tenants: AsyncTenants
     paired: AsyncPaired
 
@@ -99,6 +103,7 @@ def access(
         blobs=AsyncBlobs(blobs, workers),
         holds=AsyncHolds(holds, workers, snapshots),
         snapshots=AsyncSnapshots(snapshots, workers),
+        retained=AsyncRetained(Retained(store), workers),
         tenants=AsyncTenants(store, Sightings(store, new_nonce), workers),
         paired=AsyncPaired(store, workers),
     )

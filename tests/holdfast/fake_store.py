@@ -63,6 +63,7 @@ class State:
     writes: list[tuple[int, int]] = field(default_factory=list)
     flights: list[fleet_pb2.Flight] | None = None
     """What `Fleet` answers; None: the frontend is older than that service."""
+    warmed: list[str] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def hold(self, tenant: str, data: bytes, **labels: str) -> Digest:
@@ -96,6 +97,12 @@ class FakeFleet(fleet_pb2_grpc.FleetServicer):
         if self.state.flights is None:
             context.abort(Code.UNIMPLEMENTED, "no such service")
         return fleet_pb2.FlightsResponse(flights=self.state.flights)
+
+    def Warm(self, request: fleet_pb2.WarmRequest, context: Any) -> fleet_pb2.WarmResponse:
+        if request.digest not in self.state.blobs:
+            context.abort(Code.NOT_FOUND, f"content {request.digest} not found")
+        self.state.warmed.append(request.digest)
+        return fleet_pb2.WarmResponse(size=len(self.state.blobs[request.digest]))
 
 
 class FakeFrontend(content_pb2_grpc.ContentServicer):

@@ -10,7 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
@@ -519,6 +519,56 @@ def test_what_the_fleet_writes_is_listed(run: Run, state: State) -> None:
         "waiters": waiters,
     }
     assert run("active", "--json", "ref==one").stdout == ""
+
+
+# -- blobs for tomorrow
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[FakeFrontend]:
+    """A frontend of another fleet."""
+    fake = FakeFrontend(State())
+    yield fake
+    fake.stop()
+
+
+def test_blobs_are_warmed(run: Run, state: State) -> None:
+    """Warm has the fleet keep blobs, named as arguments or on standard input; none is held."""
+    one, two = state.hold("b", DATA), state.hold("b", b"two")
+    result = run("warm", str(one), "-", stdin=f"{two}\n\n".encode())
+    assert result.exit_code == 0, result.stderr
+    assert [line.split()[0] for line in result.stdout.splitlines()] == [str(one), str(two)]
+    assert sorted(state.warmed) == sorted(map(str, (one, two)))
+    assert {tenant for tenant, _ in state.holds} == {"b"}
+
+
+def test_a_blob_that_is_missing_is_said(run: Run, state: State) -> None:
+    """A digest that the fleet doesn't have is reported, and the others are warmed."""
+    there, missing = state.hold("b", DATA), Digest.of(b"missing")
+    result = run("warm", str(missing), str(there), "--json")
+    assert (result.exit_code, state.warmed) == (3, [str(there)])
+    assert json.loads(result.stdout)["digest"] == str(there)
+    assert str(missing) in result.stderr
+
+
+def test_what_is_missing_is_copied(run: Run, state: State, elsewhere: FakeFrontend) -> None:
+    """With --from, a blob comes from another fleet, and no tenant of either is left with a hold."""
+    digest = elsewhere.state.hold("b", DATA)
+    result = run("warm", str(digest), "--from", elsewhere.target, "--json", HOLDFAST_TENANT="")
+    assert result.exit_code == 0, result.stderr
+    assert lines(result) == [{"digest": str(digest), "size": len(DATA), "sent": len(DATA)}]
+    assert state.blobs[str(digest)] == DATA
+    assert state.warmed == [str(digest)]
+    assert (state.holds, set(elsewhere.state.holds)) == ({}, {("b", str(digest))})
+
+
+def test_a_copy_is_continued(run: Run, state: State, elsewhere: FakeFrontend) -> None:
+    """A copy that was interrupted continues where the store says, even in another run."""
+    digest = elsewhere.state.hold("b", DATA)
+    state.ingests["warm", f"holdfast-push-{digest}"] = Ingest(bytearray(DATA[:65_536]))
+    result = run("warm", str(digest), "--from", elsewhere.target, "--json", HOLDFAST_TENANT="")
+    assert lines(result)[0]["sent"] == len(DATA) - 65_536
+    assert state.blobs[str(digest)] == DATA
 
 
 # -- the command line itself

@@ -9,10 +9,12 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.digests import Digest
+from holdfast.protos import fleet_pb2, fleet_pb2_grpc
 from holdfast.service.collector.ages import Ages
 from holdfast.service.settings import load
-from holdfast.storage.keys import DATA, RETAINED
+from holdfast.storage.keys import DATA, HOLDS, RETAINED
 from holdfast.storage.records import State
+from holdfast.storage.retained import Retained
 from tests.service.collector.world import World
 from tests.service.fleet import Fleet, refused, sha256
 from tests.stores.memory import MemoryStore
@@ -86,3 +88,48 @@ async def test_what_is_beyond_the_bytes_is_fetched(
     assert (await client.info(sha256(LAYERS["small"]))).size == 100_000
     assert (await client.info(sha256(LAYERS["config"]))).size == 6
     await refused(StatusCode.NOT_FOUND, client.info(sha256(LAYERS["large"])))
+
+
+async def test_what_is_warmed_is_young_again(
+    nodes: Fleet, memory: MemoryStore, unique: str
+) -> None:
+    """Content that is warmed on the sixth day is there on the twelfth, and then goes."""
+    await pull_and_discard(nodes, f"{unique}-a")
+    hourly(memory, 6)
+    frontend = await nodes.frontend()
+    stub = fleet_pb2_grpc.FleetStub(frontend.channel)
+    for layer in LAYERS.values():
+        reply = await stub.Warm(fleet_pb2.WarmRequest(digest=sha256(layer)))
+        assert reply.size == len(layer)
+    hourly(memory, 6)
+    second = (await nodes.frontend()).tenant(f"{unique}-b")
+    for layer in LAYERS.values():
+        assert await second.read(sha256(layer)) == layer
+    hourly(memory, 2)
+    for layer in LAYERS.values():
+        await refused(StatusCode.NOT_FOUND, frontend.tenant(f"{unique}-c").info(sha256(layer)))
+
+
+async def test_what_is_warmed_is_held_by_nobody(
+    nodes: Fleet, memory: MemoryStore, unique: str
+) -> None:
+    """Warming leaves a marker and no hold, and takes back that somebody asked to drop the blob."""
+    await pull_and_discard(nodes, unique)
+    hourly(memory, 1 / 24)
+    digest = Digest.parse(sha256(LAYERS["small"]))
+    (marker,) = Retained(memory).find(digest)
+    Retained(memory).drop(marker)
+    stub = fleet_pb2_grpc.FleetStub((await nodes.frontend()).channel)
+    await stub.Warm(fleet_pb2.WarmRequest(digest=str(digest)))
+    (renewed,) = Retained(memory).find(digest)
+    assert (renewed.dropped, renewed.at) == (False, memory.time)
+    assert list(memory.list(HOLDS)) == []
+
+
+async def test_what_is_not_there_is_not_warmed(nodes: Fleet, memory: MemoryStore) -> None:
+    """A digest that the fleet doesn't have is NOT_FOUND, and leaves nothing."""
+    stub = fleet_pb2_grpc.FleetStub((await nodes.frontend()).channel)
+    absent = fleet_pb2.WarmRequest(digest=sha256(b"absent"))
+    await refused(StatusCode.NOT_FOUND, stub.Warm(absent))
+    await refused(StatusCode.INVALID_ARGUMENT, stub.Warm(fleet_pb2.WarmRequest(digest="x")))
+    assert list(memory.list(RETAINED)) == []
