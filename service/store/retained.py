@@ -1,4 +1,4 @@
-"""Since when nobody holds blobs, renewed in threads."""
+"""Since when nobody holds blobs, renewed by quick calls."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ class AsyncRetained:
 
     def renew(self, digest: Digest, size: int) -> Reply[None]:
         """Has a blob of `size` bytes retained from now on."""
-        return self._workers.store(self._retained.renew, digest, size)
+        return self._workers.quick(self._retained.renew, digest, size)
