@@ -43,6 +43,10 @@ class Call:
     messages: Iterator[pb.WriteContentRequest] = field(default_factory=lambda: iter(()))
     metadata: Metadata = ()
     on_message: OnMessage | None = None
+    arrived: int = 0
+
+    def takes(self, _: int) -> bool:
+        return False
 
     def time_remaining(self) -> float:
         return 30.0
