@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import grpc
 
@@ -24,9 +25,16 @@ CONFIG = """\
 version = 2
 imports = ["{imported}"]
 # Neither is asked for anything here, and both take ports or folders of the whole machine.
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", \
-"io.containerd.nri.v1.nri"]
+disabled_plugins = [{cri}"io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
+[plugins."io.containerd.grpc.v1.cri"]
+stream_server_port = "0"
+image_pull_progress_timeout = "{progress}"
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "{hosts}"
 """
+CRI: Final = "io.containerd.grpc.v1.cri"
+PULL: Final = "/runtime.v1.ImageService/PullImage"
+"""The kubelet's call. Source: `k8s.io/cri-api`, `runtime/v1/api.proto`."""
 PATIENCE = 90.0
 """Seconds for what a node is told to do, on a loaded machine."""
 
@@ -48,12 +56,14 @@ class Node:
         programs: which containerd it has.
         folder: for all that it keeps, on a path short enough for sockets.
         socket: where Holdfast serves it.
+        progress: s without progress after which containerd ends a kubelet's pull; 0: no kubelet.
     """
 
     name: str
     programs: Programs
     folder: Path
     socket: Path
+    progress: float = 0
     _machine: subprocess.Popen[bytes] | None = None
     _daemon: subprocess.Popen[bytes] | None = None
     _clients: list[subprocess.Popen[str]] = field(default_factory=list)
@@ -134,7 +144,15 @@ class Node:
 
     def _configure(self, own: Path, imported: Path) -> None:
         """Has Holdfast print its part, which the node's own file imports."""
-        own.write_text(CONFIG.format(imported=imported))
+        disabled = "" if self.progress else f'"{CRI}", '
+        own.write_text(
+            CONFIG.format(
+                imported=imported,
+                cri=disabled,
+                progress=f"{self.progress:g}s",
+                hosts=self.folder / "hosts",
+            )
+        )
         done = run(
             "node-config", "--containerd", self.programs.version,
             "--socket", str(self.socket), "--beside", str(own),
@@ -205,6 +223,22 @@ class Node:
     def pull(self, reference: str, *options: str, namespace: str = "default") -> None:
         """Pulls an image and unpacks it."""
         self.ctr("images", "pull", "--plain-http", *options, reference, namespace=namespace)
+
+    def pull_as_kubelet(self, reference: str) -> None:
+        """Pulls an image as the kubelet does.
+
+        Raises:
+            grpc.RpcError: containerd gave up.
+        """
+        host = reference.partition("/")[0]
+        plain = self.folder / "hosts" / host / "hosts.toml"
+        plain.parent.mkdir(parents=True, exist_ok=True)
+        plain.write_text(f'server = "http://{host}"\n')
+        name = reference.encode()
+        spec = b"\x0a" + bytes([len(name)]) + name  # PullImageRequest.image.image
+        with grpc.insecure_channel(f"unix:{self.api}") as channel:
+            pull = channel.unary_unary(PULL)
+            pull(b"\x0a" + bytes([len(spec)]) + spec, timeout=PATIENCE, wait_for_ready=True)
 
     def pull_when_there(self, reference: str, namespace: str = "default") -> None:
         """Pulls an image as soon as the store lets it; containerd tries every 3 s or so."""

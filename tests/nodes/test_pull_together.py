@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import grpc
@@ -22,6 +24,8 @@ pytestmark = pytest.mark.containerd
 MIB = 2**20
 SIZES = (2 * MIB, 3 * MIB, 24 * MIB)
 RATE = 30e6
+PROGRESS = 2.0
+"""Seconds; containerd's own default is 5 min."""
 
 
 @pytest.fixture
@@ -60,6 +64,11 @@ def leader_of(node: Node, digest: str) -> str:
     return next((flight.leader for flight in reply.flights if flight.digest == digest), "")
 
 
+def leads(node: Node, digest: str) -> bool:
+    """Whether the fleet waits for this node with a digest."""
+    return leader_of(node, digest) == node.name
+
+
 def pull_what_is_there(node: Node, reference: str) -> None:
     """Pulls; a node whose frontend dies meanwhile fails."""
     try:
@@ -77,6 +86,42 @@ def test_four_nodes_fetch_once(four: Site, slow: Registry, image: Image, referen
         assert node.complete(reference)
         assert node.held() >= image.needed
         assert node.run(reference) == image.greeting
+
+
+@pytest.fixture(params=GENERATIONS)
+def kubelets(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Two nodes whose containerd ends a pull that makes no progress for `PROGRESS`."""
+    with site() as made:
+        for _ in range(2):
+            made.frontend(programs(request.param))
+        for node in made.nodes:
+            node.progress = PROGRESS
+        made.start()
+        yield made
+
+
+@pytest.mark.timeout(300)
+def test_a_wait_is_no_lack_of_progress(
+    kubelets: Site, registry: Registry, fill: Fill, unique: str
+) -> None:
+    """A kubelet's pull may wait for another node for longer than it may lack progress."""
+    image = make_layered_image(fill, (8 * MIB,))
+    reference = registry.add(unique, "1", image.root, image.blobs)
+    leader, follower = kubelets.nodes
+    registry.rate = 4 * MIB / (3 * PROGRESS)
+    try:
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(leader.pull_as_kubelet, reference)
+            wait_until(lambda: first.done() or leads(leader, image.layers[-1]), "a leader")
+            if first.done():
+                first.result()
+            begun = time.monotonic()
+            follower.pull_as_kubelet(reference)
+            assert time.monotonic() - begun > PROGRESS
+            first.result()
+    finally:
+        registry.rate = 0
+    assert fetched(registry, image) <= 1.05
 
 
 @pytest.mark.timeout(300)
