@@ -17,6 +17,7 @@ from bench import (
     many_holds,
     restarts,
     scarce_buffers,
+    together,
     transport_floods,
     versions,
 )
@@ -103,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
 
     scarce = parts.add_parser("scarce-buffers", help="writers whose parts don't fit the buffers")
     scarce.set_defaults(run=lambda _: scarce_buffers.run())
+
+    fleet_pull = parts.add_parser("together", help="real containerds that pull one image at once")
+    fleet_pull.add_argument("--nodes", type=int, default=4, help="that pull together")
+    fleet_pull.add_argument("--mib", type=int, default=256, help="size of the largest layer")
+    fleet_pull.set_defaults(run=lambda chosen: together.run(chosen.nodes, chosen.mib * 2**20))
 
     many = parts.add_parser("many-holds", help="List of a tenant with very many holds")
     many.add_argument("--holds", type=int, default=many_holds.HOLDS, help="how many")

@@ -193,13 +193,20 @@ class FlightGate:
         try:
             if session.phase is Phase.DROPPED:
                 await self._flights.end(writing.digest, tenant)
-            elif session.phase is Phase.FROZEN or session.offset != writing.reported:
+            elif self._moved(session, writing):
                 writing.reported = session.offset
                 await self._flights.move(writing.digest, tenant, session.offset, session.total)
         except HoldfastError as error:
             log.debug("flight not reported", reason=because(error))
         if session.ending or session.phase not in UNDER_WAY:
             del self._writing[session]
+
+    @staticmethod
+    def _moved(session: Session, writing: Flying) -> bool:
+        """Whether there is progress to report; a commit that is carried out is some."""
+        if session.phase is Phase.FROZEN:
+            return True
+        return session.phase in UNDER_WAY and session.offset != writing.reported
 
 
 def expected_of(message: Message) -> Digest | None:

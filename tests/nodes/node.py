@@ -237,7 +237,7 @@ class Node:
         name = reference.encode()
         spec = b"\x0a" + bytes([len(name)]) + name  # PullImageRequest.image.image
         with grpc.insecure_channel(f"unix:{self.api}") as channel:
-            pull = channel.unary_unary(PULL)
+            pull: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PULL)
             pull(b"\x0a" + bytes([len(spec)]) + spec, timeout=PATIENCE, wait_for_ready=True)
 
     def pull_when_there(self, reference: str, namespace: str = "default") -> None:

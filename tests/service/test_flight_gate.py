@@ -1,0 +1,158 @@
+"""Which streams others wait for, and what is reported of them, without Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from holdfast.coordination.flights import Ahead
+from holdfast.digests import Digest
+from holdfast.errors import BeingWritten
+from holdfast.service.ingest.flights import FlightGate
+from holdfast.service.ingest.phases import Phase
+from holdfast.service.ingest.write_messages import Action, Message
+from holdfast.service.process.metrics import Metrics
+
+MIB = 2**20
+DIGEST = Digest.of(b"layer")
+LAYER = f"layer-{DIGEST}"
+
+
+@dataclass
+class Told:
+    """What Redis is told, and what it answers."""
+
+    ahead: Ahead | None = None
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+
+    async def ask(self, digest: Digest, tenant: str, total: int) -> Ahead | None:
+        self.calls.append(("ask", digest, tenant, total))
+        return self.ahead
+
+    async def move(self, digest: Digest, tenant: str, offset: int, total: int) -> bool:
+        self.calls.append(("move", digest, tenant, offset, total))
+        return True
+
+    async def end(self, digest: Digest, tenant: str) -> None:
+        self.calls.append(("end", digest, tenant))
+
+
+@dataclass(eq=False)
+class Writer:
+    """A stream as others see it."""
+
+    offset: int = 0
+    total: int = MIB
+    phase: Phase = Phase.OPEN
+    ending: bool = False
+    name: tuple[str, str] = ("a", LAYER)
+
+
+@pytest.fixture
+def told() -> Told:
+    """Redis, with nothing in flight."""
+    return Told()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Figures of the test's own."""
+    return Metrics()
+
+
+@pytest.fixture
+def gate(told: Told, metrics: Metrics) -> FlightGate:
+    """A gate whose clock stands still."""
+    flights: Any = told
+    return FlightGate(
+        flights,
+        absent=lambda _: True,
+        least=MIB,
+        patience=5.0,
+        clock=lambda: 0.0,
+        counts=metrics,
+    )
+
+
+def follow(gate: FlightGate, writer: Writer) -> None:
+    """Has the gate report a stream."""
+    session: Any = writer
+    gate.follow(session, DIGEST)
+
+
+def stat(**fields: Any) -> Message:
+    """A stream's first message."""
+    return Message(**{"action": Action.STAT, "ref": LAYER, "total": MIB, **fields})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [stat(action=Action.WRITE), stat(total=MIB - 1), stat(total=0), stat(ref="ingest-1")],
+    ids=["no STAT", "small", "of unknown size", "of unknown digest"],
+)
+async def test_nothing_is_asked(gate: FlightGate, told: Told, message: Message) -> None:
+    """Only a STAT of a large blob whose digest is known costs a request."""
+    assert await gate.admit("a", message) is None
+    assert told.calls == []
+
+
+async def test_progress_is_reported_once(gate: FlightGate, told: Told) -> None:
+    """A stream's offset is reported when it has changed, so that one that stands still lapses."""
+    writer = Writer(offset=10)
+    follow(gate, writer)
+    for _ in range(3):
+        await gate.report()
+    writer.offset = 20
+    await gate.report()
+    assert told.calls == [("move", DIGEST, "a", 10, MIB), ("move", DIGEST, "a", 20, MIB)]
+
+
+async def test_a_commit_under_way_is_progress(gate: FlightGate, told: Told) -> None:
+    """While its commit is carried out, a stream is waited for, though its offset stays."""
+    follow(gate, Writer(offset=MIB, phase=Phase.FROZEN))
+    for _ in range(3):
+        await gate.report()
+    assert told.calls == [("move", DIGEST, "a", MIB, MIB)] * 3
+
+
+@pytest.mark.parametrize(
+    ("writer", "calls"),
+    [
+        (Writer(phase=Phase.DROPPED), [("end", DIGEST, "a")]),
+        (Writer(phase=Phase.COMMITTED), []),
+        (Writer(offset=10, ending=True), [("move", DIGEST, "a", 10, MIB)]),
+    ],
+    ids=["dropped", "committed", "broken off"],
+)
+async def test_a_stream_that_ended(
+    gate: FlightGate, told: Told, writer: Writer, calls: list[tuple[Any, ...]]
+) -> None:
+    """A dropped ingest ends its flight at once, any other lapses; both are reported no more."""
+    follow(gate, writer)
+    await gate.report()
+    assert told.calls == calls
+    told.calls.clear()
+    writer.offset += 1
+    await gate.report()
+    assert told.calls == []
+
+
+@pytest.mark.parametrize("adopted", [True, False])
+async def test_a_wait_is_counted_once(
+    gate: FlightGate, told: Told, metrics: Metrics, *, adopted: bool
+) -> None:
+    """However often a tenant asks, it waits once; bytes are saved only if it got the blob."""
+    told.ahead = Ahead("b", 1, MIB, 3.0)
+    for _ in range(3):
+        with pytest.raises(BeingWritten):
+            await gate.admit("a", stat())
+    if adopted:
+        gate.found("a", DIGEST)
+    else:
+        told.ahead = None
+        await gate.admit("a", stat())
+    value = metrics.registry.get_sample_value
+    assert value("holdfast_flight_waits_total") == 1
+    assert value("holdfast_flight_saved_bytes_total") == (MIB if adopted else 0)
