@@ -75,7 +75,7 @@ def foreign_modules() -> Iterator[str]:
     PyInstaller takes along whatever a library could make use of and finds.
     """
     lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
-    locked = {_plain(line.partition("==")[0]) for line in lines if "==" in line}
+    locked = {_plain(re.split(r"\[|==", line)[0]) for line in lines if "==" in line}
     for module, distributions in packages_distributions().items():
         if not {_plain(name) for name in distributions} & (locked | {NAME}):
             yield module
