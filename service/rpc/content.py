@@ -33,7 +33,7 @@ from holdfast.service.ingest.flights import FlightGate
 from holdfast.service.ingest.intake import Admission, Intake
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.sessions import Sessions
-from holdfast.service.ingest.write_messages import Message, Reply
+from holdfast.service.ingest.write_messages import Action, Message, Reply
 from holdfast.service.listeners import Listener
 from holdfast.service.process.background import Background
 from holdfast.service.process.metrics import Metrics
@@ -284,10 +284,12 @@ class Content:
                         # its first message gets no status.
                         tenant = self._listener.tenant_of(call.metadata)
                         session = await self._begin(tenant, message)
-                        call.on_message = partial(self._answer_at_once, session)
+                        call.on_message = partial(self._answer_at_once, session, tenant)
                     reply = session.handle_at_once(message)
                     if reply is None:
                         reply = await self._handle(session, tenant, message)
+                    elif message.action is Action.STAT:
+                        self._frontend.presence.mention(tenant)
                     self._frontend.metrics.bytes_written(message.size)
                     del message
                     admission.handled()
@@ -305,7 +307,9 @@ class Content:
             admission.handled()
             await self._close(session)
 
-    def _answer_at_once(self, session: Session, raw: bytes | bytearray) -> tuple[bytes] | None:
+    def _answer_at_once(
+        self, session: Session, tenant: str, raw: bytes | bytearray
+    ) -> tuple[bytes] | None:
         """Answers a message of a few bytes while `_next` waits for it; None: `write` has to.
 
         Raises:
@@ -317,6 +321,8 @@ class Content:
         reply = session.answer_at_once(message)
         if reply is None:
             return None
+        if message.action is Action.STAT:
+            self._frontend.presence.mention(tenant)
         self._frontend.metrics.bytes_written(message.size)
         return (messages.write_response(reply).SerializeToString(),)
 

@@ -78,11 +78,15 @@ async def deaf(folder_fleet: Fleet) -> Frontend:
 async def test_a_ref_that_moved(folder_fleet: Fleet, deaf: Frontend, tenant: str) -> None:
     """A frontend that doesn't know yet that its stream lost a ref reports what the new one does."""
     here, there = deaf.tenant(tenant), (await folder_fleet.frontend()).tenant(tenant)
-    await here.write("ref").send(pb.WRITE, data=b"seven b")
+    old = here.write("ref")  # kept, since gRPC ends the stream of a call that nobody keeps
+    await old.send(pb.WRITE, data=b"seven b")
+    (session,) = deaf.running.frontend.sessions.streams()
+    await eventually(lambda: not session.untold)  # a later report would learn of the loss
     await there.abort("ref")
     assert await here.statuses() == []
     await refused(StatusCode.NOT_FOUND, here.status("ref"))
-    await there.write("ref").send(pb.WRITE, data=b"new")
+    new = there.write("ref")
+    await new.send(pb.WRITE, data=b"new")
 
     async def told() -> bool:
         offsets = {status.offset for status in await statuses_of(here, "ref")}
@@ -90,14 +94,14 @@ async def test_a_ref_that_moved(folder_fleet: Fleet, deaf: Frontend, tenant: str
         return offsets == {len("new")}
 
     await eventually(told)
-    (session,) = deaf.running.frontend.sessions.streams()
     assert not session.lease.lost
 
 
 async def test_a_lease_that_redis_lost(folder_fleet: Fleet, deaf: Frontend, tenant: str) -> None:
     """Without a lease in Redis nobody counts as writing, and only durable bytes are reported."""
     client = deaf.tenant(tenant)
-    await client.write("ref").send(pb.WRITE, data=b"seven b")
+    stream = client.write("ref")
+    await stream.send(pb.WRITE, data=b"seven b")
     redis = open_client(folder_fleet.redis_url)
     await redis.delete(Keys(tenant).lease("ref"))
     await close_client(redis)
@@ -108,7 +112,8 @@ async def test_a_lease_that_has_passed(folder_fleet: Fleet, tenant: str) -> None
     """A stream that has lost its lease by its own clock is no longer asked."""
     frontend = await folder_fleet.frontend()
     client = frontend.tenant(tenant)
-    await client.write("ref").send(pb.WRITE, data=b"seven b")
+    stream = client.write("ref")
+    await stream.send(pb.WRITE, data=b"seven b")
     (session,) = frontend.running.frontend.sessions.streams()
     found = await frontend.running.frontend.ingests.find(tenant, "ref")
     assert found
