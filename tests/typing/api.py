@@ -16,6 +16,7 @@ from typing import BinaryIO, assert_type
 from holdfast import (
     Aborted,
     AlreadyExists,
+    BeingWritten,
     Blob,
     BytesGone,
     ClientOptions,
@@ -26,6 +27,7 @@ from holdfast import (
     DataLoss,
     Digest,
     FailedPrecondition,
+    Flight,
     HoldfastError,
     Info,
     InvalidArgument,
@@ -162,6 +164,9 @@ def look(store: ContentStore, digest: Digest) -> None:
     assert_type((status.started_at_ns, status.updated_at_ns), tuple[int, int])
     assert_type((status.started_at, status.updated_at), tuple[dt.datetime, dt.datetime])
     assert_type(store.statuses("ref==a"), Sequence[Status])
+    assert_type(store.flights(), Sequence[Flight])
+    assert_type(store.warm(Digest.of(b"")), int)
+    assert_type(store.open("sha256:…", size=5), Blob)
     store.delete(digest)
     store.abort("ref")
     info.size = 1  # type: ignore[misc]
@@ -210,6 +215,7 @@ NO_RANGE: type[InvalidArgument] = OutOfRange
 ABSENT: type[NotFound] = ContentNotFound
 NO_FILE: type[FileNotFoundError] = ContentNotFound
 PERHAPS: type[Unavailable] = OutcomeUnknown
+SOMEBODY_ELSE: type[Unavailable] = BeingWritten
 BUSY: type[ResourceExhausted] = Overloaded
 GONE: type[Aborted] = BytesGone
 STRANGER: type[HoldfastError] = OSError  # type: ignore[assignment]
@@ -224,3 +230,14 @@ def catch(store: ContentStore) -> float:
     except BytesGone as error:
         return assert_type(error.offset, int)
     return 0.0
+
+
+def on_flight(ahead: BeingWritten) -> None:
+    """What a client learns while another tenant writes the same bytes."""
+    assert_type(ahead.leader, str)
+    assert_type(ahead.percent, int)
+
+
+def pushed_with_patience(store: ContentStore) -> None:
+    """A push that says for whom it waits."""
+    assert_type(store.push("layer.tar", waits=on_flight), Committed)
