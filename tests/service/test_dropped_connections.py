@@ -24,6 +24,9 @@ from tests.service.fleet import Fleet, Tenant, sha256
 pytestmark = pytest.mark.minio
 
 DEADLINE = 3.0
+SILENCE = 3.0
+"""Seconds without a byte from S3 after which a part is sent again: what is on its way when its
+connection is dropped is noticed by nothing else. The default is longer than a test lasts."""
 AT_ONCE = 6
 """Calls that leave as many idle connections behind, and meet as many dropped ones."""
 MIB = 2**20
@@ -66,6 +69,7 @@ async def site(minio: S3Server, redis_url: str, unique: str, tmp_path: Path) -> 
             endpoint=f"http://127.0.0.1:{s3.port}",
             prefix=f"{unique}/",
             path_style=True,
+            read_timeout=SILENCE,
         )
         clock = Clock()
         store = S3Store(settings, elapsed=clock)
