@@ -2,8 +2,8 @@
 
 Until a lease expires, no other stream can write its ref. So two kinds are released again and
 again, for as long as Redis may have them: a lease that couldn't be released, and one whose reply
-to `open` was lost, or whose stream was gone before the reply came. If Redis doesn't have such a
-lease, its `open` may still be on the way, and would acquire it for nobody.
+to `open` was lost, or whose stream was gone before the reply came. If Redis doesn't have one of the
+second kind, its `open` may still be on the way, and would acquire it for nobody.
 """
 
 from __future__ import annotations
@@ -29,12 +29,22 @@ LAST: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A lease to release. By `until`, in s, it has expired in Redis in any case."""
+    """A lease to release.
+
+    Attributes:
+        tenant: whose ref it is on.
+        ref: the ref.
+        nonce: by which Redis knows the lease.
+        until: when it has expired in Redis in any case, in s.
+        opened: whether its `open` was answered. If so, a lease that Redis doesn't have is over; if
+            not, its `open` may still be on the way.
+    """
 
     tenant: str
     ref: str
     nonce: str
     until: float
+    opened: bool
 
 
 class Releases:
@@ -67,12 +77,19 @@ class Releases:
         try:
             await self._ingests.release(tenant, ref, nonce)
         except BaseException:
-            self.owe(tenant, ref, nonce)
+            self.owe(tenant, ref, nonce, opened=True)
             raise
 
-    def owe(self, tenant: str, ref: str, nonce: str) -> None:
-        """Schedules the release of a lease that Redis may have, or may have soon."""
-        self._owed[nonce] = Owed(tenant, ref, nonce, self._clock() + self._ttl)
+    def owe(self, tenant: str, ref: str, nonce: str, *, opened: bool) -> None:
+        """Schedules the release of a lease that Redis may have or, unless `opened`, may have soon.
+
+        Args:
+            tenant: whose ref it is on.
+            ref: the ref.
+            nonce: of the lease.
+            opened: whether its `open` was answered.
+        """
+        self._owed[nonce] = Owed(tenant, ref, nonce, self._clock() + self._ttl, opened)
         self._some.set()
 
     async def keep(self) -> None:
@@ -106,12 +123,11 @@ class Releases:
             log.info("leases not released; they will expire", leases=len(self))
 
     async def _retry(self, owed: Owed) -> None:
-        # At the end of the process, `finish` may retry concurrently with `keep`.
-        if not self._owed.pop(owed.nonce, None) or self._clock() >= owed.until:
-            return
-        released = False
+        """Tries one; it stays scheduled meanwhile, so that the end of the process tries it, too."""
+        over = self._clock() >= owed.until
         try:
-            released = await self._ingests.release(owed.tenant, owed.ref, owed.nonce)
+            if not over:
+                over = await self._ingests.release(owed.tenant, owed.ref, owed.nonce) or owed.opened
         except HoldfastError as error:
             log.debug(
                 "lease not released; it will be retried",
@@ -119,5 +135,11 @@ class Releases:
                 ref=owed.ref,
                 reason=because(error),
             )
-        if not released:
-            self._owed[owed.nonce] = owed  # behind the others
+        except Exception:
+            over = True
+            raise
+        finally:
+            # At the end of the process, `finish` and `keep` may have tried it at the same time.
+            there = self._owed.pop(owed.nonce, None)
+            if there and not over:
+                self._owed[owed.nonce] = there  # behind the others

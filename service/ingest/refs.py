@@ -73,7 +73,7 @@ class Refs:
             raise
         except BaseException:
             # The lease may be ours all the same: perhaps only the reply was lost.
-            self.releases.owe(tenant, ref, nonce)
+            self.releases.owe(tenant, ref, nonce, opened=False)
             raise
         return leases.add(tenant, ref, nonce, deadline), opened
 
@@ -90,5 +90,5 @@ class Refs:
     def abandon(self, lease: Lease) -> None:
         """Ends a lease at once; if Redis may still have it, it is released later."""
         if lease.end():
-            self.releases.owe(lease.tenant, lease.ref, lease.nonce)
+            self.releases.owe(lease.tenant, lease.ref, lease.nonce, opened=True)
         self.leases.remove(lease)

@@ -70,12 +70,24 @@ async def test_a_release_that_failed(
     assert not len(releases)
 
 
+async def test_a_release_whose_reply_was_lost(releases: Releases, ingests: FakeIngests) -> None:
+    """A lease that was open, and that Redis no longer has, is over: nothing is asked again."""
+    ingests.absent.add("n")
+    ingests.errors["n"] = [Unavailable("the reply was lost")]
+    with pytest.raises(Unavailable):
+        await releases.release("a", "ref", "n")
+    await releases.retry()
+    assert not len(releases)
+    await releases.retry()
+    assert ingests.asked == ["n"] * 2
+
+
 async def test_redis_forgets_by_itself(
     releases: Releases, ingests: FakeIngests, clock: Clock
 ) -> None:
     """A lease that has run out by now isn't asked for any more."""
     ingests.errors["n"] = [Unavailable("away")] * 2
-    releases.owe("a", "ref", "n")
+    releases.owe("a", "ref", "n", opened=False)
     clock.now += TTL - 0.001
     await releases.retry()
     clock.now += 0.001
@@ -89,7 +101,7 @@ async def test_a_lease_that_arrives_late(
 ) -> None:
     """A lease that Redis doesn't have is asked for again: its `open` may still be on the way."""
     ingests.absent.add("n")
-    releases.owe("a", "ref", "n")
+    releases.owe("a", "ref", "n", opened=False)
     await releases.retry()
     await releases.retry()
     ingests.absent.clear()
@@ -97,7 +109,7 @@ async def test_a_lease_that_arrives_late(
     await releases.retry()
     assert ingests.asked == ["n"] * 3
     ingests.absent.add("m")
-    releases.owe("a", "ref", "m")
+    releases.owe("a", "ref", "m", opened=False)
     clock.now += TTL
     await releases.retry()
     assert "m" not in ingests.asked
@@ -109,7 +121,7 @@ async def test_the_end(releases: Releases, ingests: FakeIngests) -> None:
     names = [f"n{number}" for number in range(2 * BATCH + 1)]
     ingests.errors[names[0]] = [Unavailable("away")] * 2
     for name in names:
-        releases.owe("a", "ref", name)
+        releases.owe("a", "ref", name, opened=False)
     with structlog.testing.capture_logs() as logs:
         await releases.finish()
     assert ingests.asked == [*names, names[0]]
@@ -129,8 +141,31 @@ async def test_the_end_without_redis(
 
     monkeypatch.setattr(module, "LAST", 0.01)
     monkeypatch.setattr(ingests, "release", silent)
-    releases.owe("a", "ref", "n")
+    releases.owe("a", "ref", "n", opened=False)
     await asyncio.wait_for(releases.finish(), 10)
+
+
+async def test_the_end_meets_a_try_under_way(
+    releases: Releases, ingests: FakeIngests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lease that is just being tried when a process ends is released before it ends."""
+    release, tries = ingests.release, iter(["cancelled"])
+
+    async def hanging(*owed: str) -> bool:
+        if next(tries, None):
+            await asyncio.Event().wait()
+        return await release(*owed)
+
+    monkeypatch.setattr(ingests, "release", hanging)
+    releases.owe("a", "ref", "n", opened=True)
+    trying = asyncio.create_task(releases.retry())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await releases.finish()
+    assert ingests.asked == ["n"]
+    trying.cancel()
+    await asyncio.wait([trying])
+    assert not len(releases)
 
 
 async def test_few_at_a_time(releases: Releases, ingests: FakeIngests) -> None:
@@ -138,7 +173,7 @@ async def test_few_at_a_time(releases: Releases, ingests: FakeIngests) -> None:
     names = [f"n{number}" for number in range(BATCH + 1)]
     for name in names:
         ingests.errors[name] = [Unavailable("away")]
-        releases.owe("a", "ref", name)
+        releases.owe("a", "ref", name, opened=False)
     await releases.retry()
     assert ingests.asked == names[:BATCH]
     await releases.retry()
@@ -149,7 +184,7 @@ async def test_a_bug_spoils_no_other(releases: Releases, ingests: FakeIngests) -
     """An error that nobody expects is logged, and the other leases are released."""
     ingests.errors["bad"] = [RuntimeError("a bug")]
     for name in ("bad", "good"):
-        releases.owe("a", "ref", name)
+        releases.owe("a", "ref", name, opened=False)
     with structlog.testing.capture_logs() as logs:
         await releases.retry()
     assert [line["event"] for line in logs] == ["lease not released"]
@@ -173,7 +208,7 @@ async def test_it_goes_on_for_ever(
     keeping = asyncio.create_task(releases.keep())
     for number, name in enumerate(("first", "second")):
         ingests.errors[name] = [Unavailable("away")]
-        releases.owe("a", "ref", name)
+        releases.owe("a", "ref", name, opened=False)
         while len(ingests.asked) < 2 * (number + 1):
             await sleep(0)
         for _ in range(10):
@@ -189,7 +224,7 @@ async def test_a_lease_of_somebody_else_stays(alone: Frontend) -> None:
     await alone.open("ref", "old", "k")
     await alone.ingests.release(alone.tenant, "ref", "old")
     lease, _ = await alone.open("ref", "new", "k")
-    releases.owe(alone.tenant, "ref", "old")
+    releases.owe(alone.tenant, "ref", "old", opened=False)
     await releases.retry()
     await alone.leases.renew(lease)
     assert not lease.lost
