@@ -22,12 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
-try:
-    from greenlet import getcurrent, greenlet
-except ImportError:  # an environment from before this dependency: calls stay in threads
-    SUPPORTED = False
-else:
-    SUPPORTED = True
+from greenlet import getcurrent, greenlet
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

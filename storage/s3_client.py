@@ -19,7 +19,6 @@ import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 
-from holdfast import switching
 from holdfast.backend import Backend, Change
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError, because
@@ -122,7 +121,7 @@ class Bucket:
     @property
     def switches(self) -> bool:
         """See `ObjectStore`."""
-        return switching.SUPPORTED
+        return True
 
     def throttled(self) -> int:
         """See `ObjectStore`; threads may overwrite each other's counts, so it may be too low."""

@@ -199,7 +199,7 @@ class FlightGate:
         except HoldfastError as error:
             log.debug("flight not reported", reason=because(error))
         if session.ending or session.phase not in UNDER_WAY:
-            del self._writing[session]
+            self._writing.pop(session, None)
 
     @staticmethod
     def _moved(session: Session, writing: Flying) -> bool:

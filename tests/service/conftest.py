@@ -11,6 +11,7 @@ import pytest
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.s3 import S3Settings, S3Store
+from tests.servers.redis import RedisServer
 from tests.service.fleet import Fleet
 
 Fill = Callable[[int], bytes]
@@ -76,3 +77,22 @@ def fill(unique: str) -> Fill:
 def tenant(unique: str) -> str:
     """A tenant of the test's own."""
     return f"t-{unique}"
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be killed."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with RedisServer(folder) as server:
+        yield server
+
+
+@pytest.fixture
+async def own_fleet(
+    folder_store: ObjectStore, redis: RedisServer, tmp_path: Path
+) -> AsyncIterator[Fleet]:
+    """Frontends on that Redis."""
+    fleet = Fleet(folder_store, redis.url, {"data_dir": tmp_path, "suspend_grace": 5.0})
+    async with fleet.stack:
+        yield fleet

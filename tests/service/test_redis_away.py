@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from pathlib import Path
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -12,32 +11,12 @@ from grpc import StatusCode
 from redis import Redis
 
 from holdfast.protos import content_pb2 as pb
-from holdfast.storage.port import ObjectStore
 from tests.servers.redis import RedisServer
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256
 
 MIB = 2**20
 HELLO = sha256(b"hello")
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of the test's own, to be killed."""
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    with RedisServer(folder) as server:
-        yield server
-
-
-@pytest.fixture
-async def own_fleet(
-    folder_store: ObjectStore, redis: RedisServer, tmp_path: Path
-) -> AsyncIterator[Fleet]:
-    """Frontends on that Redis."""
-    fleet = Fleet(folder_store, redis.url, {"data_dir": tmp_path, "suspend_grace": 5.0})
-    async with fleet.stack:
-        yield fleet
 
 
 async def reads_on(client: Tenant) -> None:

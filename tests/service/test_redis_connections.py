@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
-import pytest
 
 from holdfast.service.core import owner
-from holdfast.storage.port import ObjectStore
 from tests.servers.redis import RedisServer
 from tests.servers.redis_topologies import admin, port_of
 from tests.service.fleet import Fleet, sha256
@@ -17,25 +12,6 @@ from tests.service.fleet import Fleet, sha256
 MOST = 8
 """Connections of a frontend to one server."""
 WRITERS = 150
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of the test's own."""
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    with RedisServer(folder) as server:
-        yield server
-
-
-@pytest.fixture
-async def own_fleet(
-    folder_store: ObjectStore, redis: RedisServer, tmp_path: Path
-) -> AsyncIterator[Fleet]:
-    """Frontends on that Redis."""
-    fleet = Fleet(folder_store, redis.url, {"data_dir": tmp_path, "suspend_grace": 5.0})
-    async with fleet.stack:
-        yield fleet
 
 
 async def test_few_connections(own_fleet: Fleet, redis: RedisServer) -> None:
