@@ -11,6 +11,7 @@ from typing import Final
 from holdfast.tasks import begin
 from holdfast.transport.counts import Refusal
 from holdfast.transport.protocol import ServerProtocol, Shared
+from holdfast.transport.syn_filter import drop_new_connections
 from holdfast.transport.tls import TlsContext
 
 BACKLOG: Final = 1024
@@ -19,6 +20,9 @@ AT_ONCE: Final = 16
 """Connections that are accepted before the loop serves others."""
 PAUSE: Final = 0.5
 """Seconds until the next attempt if the process has no descriptor left."""
+CONNECTING: Final = 0.25
+"""Seconds that clients have whose connection is being made when the listener closes: more than a
+round trip takes, and less than the second after which those that are ignored ask again."""
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Failures of `accept` that pass once others have closed something."""
 
@@ -27,7 +31,7 @@ class Listening:
     """One socket that listens."""
 
     def __init__(self, sock: socket.socket, tls: TlsContext | None, shared: Shared) -> None:
-        """Begins to listen; `begin` begins to accept.
+        """Begins to listen and to accept.
 
         Args:
             sock: a bound socket, which belongs to this object now.
@@ -39,34 +43,34 @@ class Listening:
         self._shared = shared
         self._handshakes = 0
         self._welcomes: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.TimerHandle | None = None
         sock.setblocking(False)
         sock.listen(BACKLOG)
-        self._accepting = begin(self._accept())
+        self._begin()
 
-    async def _accept(self) -> None:
-        # The socket is closed only here, when the loop no longer waits for it.
-        with self._sock:
-            try:
-                await self._accept_all()
-            finally:
-                self._accept_the_last()
+    def _begin(self) -> None:
+        self._pause = None
+        self._shared.loop.add_reader(self._sock, self._accept)
 
-    async def _accept_all(self) -> None:
-        loop, accepted = self._shared.loop, 0
-        while True:
+    def _wait(self) -> None:
+        self._shared.loop.remove_reader(self._sock)
+        self._pause = self._shared.loop.call_later(PAUSE, self._begin)
+
+    def _accept(self) -> None:
+        # Not by the loop's `sock_accept`: a connection that it has accepted is lost if its waiter
+        # is cancelled at that moment.
+        for _ in range(AT_ONCE):
             try:
-                client, _ = await loop.sock_accept(self._sock)
+                client, _ = self._sock.accept()
+            except BlockingIOError:
+                return
             except OSError as error:
-                if error.errno in EXHAUSTED:
-                    self._shared.counts.refused[Refusal.DESCRIPTORS] += 1
-                # Else it is an error of that client's connection. If one comes after another, the
-                # loop must serve others in between.
-                await asyncio.sleep(PAUSE if error.errno in EXHAUSTED else 0)
-                continue
+                if error.errno not in EXHAUSTED:
+                    continue  # an error of that client's connection
+                self._shared.counts.refused[Refusal.DESCRIPTORS] += 1
+                self._wait()
+                return
             self._admit(client)
-            accepted += 1
-            if accepted % AT_ONCE == 0:
-                await asyncio.sleep(0)
 
     def _accept_the_last(self) -> None:
         # The kernel resets those that it has connected and we haven't accepted.
@@ -107,19 +111,29 @@ class Listening:
         self._welcomes.discard(welcome)
 
     async def stop(self, patience: float) -> None:
-        """Stops listening once clients that the kernel has connected are accepted.
+        """Stops listening once clients that have begun to connect are accepted.
 
         Args:
             patience: seconds that their handshakes may take.
         """
-        self._accepting.cancel()
-        await asyncio.wait([self._accepting])
+        if drop_new_connections(self._sock):
+            await asyncio.sleep(min(patience, CONNECTING))
+        self._end()
         if self._welcomes:
             await asyncio.wait(self._welcomes, timeout=patience)
         self.close()
 
+    def _end(self) -> None:
+        if self._sock.fileno() < 0:
+            return
+        if self._pause is not None:
+            self._pause.cancel()
+        self._shared.loop.remove_reader(self._sock)
+        self._accept_the_last()
+        self._sock.close()
+
     def close(self) -> None:
         """Stops listening; clients that haven't finished their handshake are disconnected."""
-        self._accepting.cancel()
+        self._end()
         for welcome in self._welcomes:
             welcome.cancel()
