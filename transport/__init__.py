@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
-from holdfast.transport.call import Call, Certificate, Peer
+from holdfast.transport.call import Call
+from holdfast.transport.certificates import Certificate
 from holdfast.transport.counts import Counts, Refusal
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
 from holdfast.transport.limits import Limits
 from holdfast.transport.outgoing import Buffer
+from holdfast.transport.peers import Peer
 from holdfast.transport.server import Server
 from holdfast.transport.status import Code, Metadata, Status
 from holdfast.transport.tls import TlsContext

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from holdfast.transport.header_encoding import SUCCESS, compression_refused, encode, trailers
 from holdfast.transport.inbox import PREFIX_SIZE, CompressionRefusedError
 from holdfast.transport.metadata import encode_metadata
 from holdfast.transport.outgoing import Buffer
+from holdfast.transport.peers import Peer
 from holdfast.transport.requests import Request
 from holdfast.transport.status import Code, Metadata, Status
 from holdfast.transport.stream import Stream
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """The certificate that a client has shown, and that its issuer has vouched for."""
-
-    der: bytes
-    """The certificate itself, in DER."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end of a connection."""
-
-    address: str
-    """As gRPC writes addresses: `ipv4:127.0.0.1:5`, `ipv6:[::1]:5`, `unix:`."""
-    credentials: tuple[int, int, int] | None = None
-    """Process, user and group of a unix socket's client, as the kernel knows them."""
-    certificate: Certificate | None = None
 
 
 class Call:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Final
 
 from holdfast.transport import frames
-from holdfast.transport.call import Peer
 from holdfast.transport.counts import Counts, Refusal
 from holdfast.transport.errors import ConnectionFailedError, ErrorCode, StreamFailedError
 from holdfast.transport.guard import Guard
@@ -16,6 +15,7 @@ from holdfast.transport.header_encoding import RESPONSE, USUAL, trailers
 from holdfast.transport.inbox import Inbox
 from holdfast.transport.limits import Limits
 from holdfast.transport.outgoing import Outgoing
+from holdfast.transport.peers import Peer
 from holdfast.transport.requests import MalformedError, Request, RequestReader
 from holdfast.transport.serving import Serving
 from holdfast.transport.status import Code, Status

@@ -4,7 +4,7 @@ made → preface and SETTINGS within `handshake`, else closed
      → a frame that has begun is complete within `header_block`, else closed
      → nothing heard for `keepalive`: PING; nothing for `keepalive_timeout` more: closed
      → a message that waits for the client doesn't move for `stalled`: its call ends
-     → no stream for `idle`, or older than `age`: drained
+     → no stream for `idle`, older than `age`, or its client's certificate has expired: drained
      → drained: GOAWAY, a PING, its answer (or `round_trip`), GOAWAY, the streams end, closed
 """
 
@@ -68,6 +68,8 @@ class Lifetime:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
         spread: Callable[[float, float], float],
+        *,
+        valid: float = float("inf"),
     ) -> None:
         """Begins to watch.
 
@@ -77,13 +79,14 @@ class Lifetime:
             loop: the loop of all calls.
             clock: monotonic, in s.
             spread: returns a random number between two.
+            valid: seconds until the client's certificate expires.
         """
         self._watched = watched
         self._limits = limits
         self._loop = loop
         self._clock = clock
         vary = spread(1 - limits.jitter, 1 + limits.jitter)
-        self._age = limits.age * vary
+        self._age = min(limits.age * vary, valid)
         self._idle = limits.idle * vary
         bounds = (
             limits.handshake,

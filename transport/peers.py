@@ -5,16 +5,29 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from holdfast.transport.call import Certificate, Peer
+from holdfast.transport.certificates import Certificate, certificate_of
 
 CREDENTIALS: Final = Struct("3i")
 """Linux's `struct ucred`: process, user, group."""
 
 MAPPED: Final = "::ffff:"
 """How IPv4's addresses begin on a socket of both families (RFC 4291, section 2.5.5.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection."""
+
+    address: str
+    """As gRPC writes addresses: `ipv4:127.0.0.1:5`, `ipv6:[::1]:5`, `unix:`."""
+    credentials: tuple[int, int, int] | None = None
+    """Process, user and group of a unix socket's client, as the kernel knows them."""
+    certificate: Certificate | None = None
+    """What a client of TLS has shown, if the listener asks for it."""
 
 
 def peer_of(transport: asyncio.BaseTransport) -> Peer:
@@ -48,5 +61,4 @@ def _credentials(sock: socket.socket) -> tuple[int, int, int] | None:
 
 def _certificate(transport: asyncio.BaseTransport) -> Certificate | None:
     tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-    der = None if tls is None else tls.getpeercert(binary_form=True)
-    return None if der is None else Certificate(der)
+    return None if tls is None else certificate_of(tls)

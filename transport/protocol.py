@@ -40,6 +40,7 @@ class Shared:
         "draining",
         "limits",
         "loop",
+        "now",
         "receive_buffer",
         "serving",
         "spread",
@@ -55,6 +56,7 @@ class Shared:
         *,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
+        now: Callable[[], float],
         spread: Callable[[float, float], float],
         unexpected: Callable[[str, BaseException], None],
     ) -> None:
@@ -63,6 +65,7 @@ class Shared:
         self.counts = counts
         self.loop = loop
         self.clock = clock
+        self.now = now
         self.spread = spread
         self.unexpected = unexpected
         self.view = memoryview(bytearray(BUFFER_SIZE))
@@ -94,7 +97,7 @@ class ServerProtocol(asyncio.BufferedProtocol):
         """Greets the client."""
         shared = self._shared
         self._transport = cast("asyncio.Transport", transport)
-        guard = Guard(shared.limits)
+        guard, peer = Guard(shared.limits), peer_of(transport)
         self._out = Outgoing(
             self._transport,
             shared.loop,
@@ -106,7 +109,7 @@ class ServerProtocol(asyncio.BufferedProtocol):
         self.connection = Connection(
             self._out,
             shared.serving,
-            peer_of(transport),
+            peer,
             guard=guard,
             limits=shared.limits,
             counts=shared.counts,
@@ -114,14 +117,17 @@ class ServerProtocol(asyncio.BufferedProtocol):
             drained=self._finish,
         )
         self._reader = FrameReader(self.connection, BLOCKS * shared.limits.max_header_list)
-        self._lifetime = Lifetime(self, shared.limits, shared.loop, shared.clock, shared.spread)
+        valid = peer.certificate.not_after - shared.now() if peer.certificate else float("inf")
+        self._lifetime = Lifetime(
+            self, shared.limits, shared.loop, shared.clock, shared.spread, valid=valid
+        )
         # The kernel's buffer is enough: what it doesn't take waits at its stream, in turns.
         self._transport.set_write_buffer_limits(high=1, low=0)
         shared.counts.accepted += 1
         shared.counts.connections += 1
         shared.connections.add(self)
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-        if tls is not None and tls.selected_alpn_protocol() != PROTOCOL:
+        if valid <= 0 or (tls is not None and tls.selected_alpn_protocol() != PROTOCOL):
             shared.counts.refused[Refusal.HANDSHAKES] += 1
             self.abort()
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -30,6 +31,7 @@ class Server:
         limits: Limits = Limits(),  # noqa: B008 -- frozen
         *,
         clock: Callable[[], float],
+        now: Callable[[], float] = time.time,
         spread: Callable[[float, float], float],
         unexpected: Callable[[str, BaseException], None],
     ) -> None:
@@ -39,6 +41,7 @@ class Server:
             handlers: by path, as `/package.Service/Method`.
             limits: what clients may cost.
             clock: monotonic, in s.
+            now: Unix seconds, for the end of certificates.
             spread: returns a random number between two.
             unexpected: told of exceptions that a handler should not raise, with the path.
         """
@@ -52,6 +55,7 @@ class Server:
             self.counts,
             loop=self._loop,
             clock=clock,
+            now=now,
             spread=spread,
             unexpected=unexpected,
         )

@@ -8,13 +8,14 @@ from functools import partial
 from typing import Final
 
 from holdfast.tasks import begin
-from holdfast.transport.call import Call, Peer
+from holdfast.transport.call import Call
 from holdfast.transport.counts import Counts, Refusal
 from holdfast.transport.errors import ErrorCode
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
 from holdfast.transport.header_encoding import trailers
 from holdfast.transport.limits import Limits
 from holdfast.transport.outgoing import Buffer
+from holdfast.transport.peers import Peer
 from holdfast.transport.requests import METHOD_NOT_ALLOWED, Request
 from holdfast.transport.status import Code, Status
 from holdfast.transport.stream import Stream

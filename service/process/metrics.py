@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
+from holdfast.service.process.certificate_figures import CertificateFigures
 from holdfast.service.process.transport_figures import TransportFigures
+from holdfast.service.trust.rotation import Rotation
 from holdfast.transport.counts import Counts
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
@@ -118,6 +120,7 @@ class Metrics:
         )
 
         self._transport: TransportFigures | None = None
+        self._certificates: CertificateFigures | None = None
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Adds a gauge; `value` is called at each scrape."""
@@ -129,6 +132,13 @@ class Metrics:
             self._transport = TransportFigures()
             self.registry.register(self._transport)
         self._transport.add(counts)
+
+    def certificate(self, rotation: Rotation) -> None:
+        """Adds a listener's certificate."""
+        if self._certificates is None:
+            self._certificates = CertificateFigures()
+            self.registry.register(self._certificates)
+        self._certificates.add(rotation)
 
     def backend(self, name: str, up: Callable[[], bool]) -> None:
         """Adds the gauge of a backend; `up` says at each scrape whether it is known to answer."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
+from holdfast.transport.peers import Peer
+
 Buffer = bytes | bytearray | memoryview
 Metadata = Sequence[tuple[str, str | bytes]]
 OnMessage = Callable[[bytes | bytearray], Sequence[Buffer] | None]
@@ -18,11 +20,13 @@ class Call(Protocol):
 
     Attributes:
         metadata: what the client sent with the call.
+        peer: who has sent it.
         on_message: may answer a message without waking the handler that waits for one; returns
             None if the handler has to do it. A transport may never call it.
     """
 
     metadata: Metadata
+    peer: Peer
     on_message: OnMessage | None
 
     def time_remaining(self) -> float | None:

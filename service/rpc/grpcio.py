@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
+from urllib.parse import unquote
 
 import grpc
 
 from holdfast.errors import ConfigurationError
 from holdfast.service.listeners import Listener
 from holdfast.service.rpc.call import UNTOLD, Buffer, Metadata, OnMessage
+from holdfast.service.trust.rotation import Rotation
+from holdfast.service.trust.tls_files import LoadedCertificate
+from holdfast.transport.certificates import Certificate
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
+from holdfast.transport.peers import Peer
 from holdfast.transport.status import Code, Status
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -41,6 +47,11 @@ OPTIONS: Final = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
+AGE: Final = (
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 600_000),
+)
+"""When clients must show their certificates again: see `own.AGE`."""
 CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -52,9 +63,10 @@ class GrpcioCall:
         on_message: see `Call`; it is never called.
         time_remaining: see `Call`.
         arrived: see `Call`; gRPC doesn't tell.
+        peer: see `Call`; gRPC doesn't tell which process is behind a unix socket.
     """
 
-    __slots__ = ("_context", "arrived", "metadata", "on_message", "time_remaining")
+    __slots__ = ("_context", "arrived", "metadata", "on_message", "peer", "time_remaining")
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -62,6 +74,7 @@ class GrpcioCall:
         self.on_message: OnMessage | None = None
         self.time_remaining = context.time_remaining
         self.arrived = 0
+        self.peer = _peer(context)
 
     def takes(self, size: int) -> bool:
         """See `Call`: gRPC doesn't tell."""
@@ -93,6 +106,19 @@ class GrpcioCall:
             await self._context.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         except grpc.aio.InternalError as error:  # so grpcio says that the client has left
             raise Status(Code.CANCELLED, "the client has left") from error
+
+
+def _peer(context: Context) -> Peer:
+    shown = context.auth_context().get("x509_pem_cert", ())
+    certificate = next((_certificate(pem) for pem in shown), None)
+    return Peer(unquote(context.peer()), certificate=certificate)
+
+
+@lru_cache(maxsize=1024)  # a client's connection, and its next ones, have many calls
+def _certificate(pem: bytes) -> Certificate:
+    from holdfast.service.trust.certificates import certificate_of_pem  # noqa: PLC0415 -- for TLS alone
+
+    return certificate_of_pem(pem)
 
 
 class _Handlers(grpc.GenericRpcHandler):
@@ -157,24 +183,36 @@ class GrpcioServer:
         await self._server.stop(grace)
 
 
-async def serve(listener: Listener, handlers: Mapping[str, Handler]) -> tuple[GrpcioServer, int]:
+async def serve(
+    listener: Listener, handlers: Mapping[str, Handler], rotation: Rotation | None = None
+) -> tuple[GrpcioServer, int]:
     """Begins to serve; returns the server, and its TCP port, or 0 for a unix socket.
 
+    Args:
+        listener: where.
+        handlers: by path.
+        rotation: the listener's certificate, if it has one.
+
     Raises:
-        ConfigurationError: the address can't be bound.
+        ConfigurationError: the address can't be bound, or clients may come without a certificate.
     """
-    server = grpc.aio.server(options=OPTIONS)
+    verified = rotation is not None and bool(rotation.files.client_ca)
+    server = grpc.aio.server(options=(*OPTIONS, *(AGE if verified else ())))
     server.add_generic_rpc_handlers((_Handlers(handlers),))
-    port = _bind(server, listener)
+    port = _bind(server, listener, rotation)
     await server.start()
     return GrpcioServer(server), port
 
 
-def _bind(server: grpc.aio.Server, listener: Listener) -> int:
+def _bind(server: grpc.aio.Server, listener: Listener, rotation: Rotation | None) -> int:
     # Otherwise a unix socket would be open to others until its mode is set.
     previous = os.umask(0o777 & ~listener.mode)
     try:
-        port = server.add_insecure_port(listener.address)
+        port = (
+            server.add_insecure_port(listener.address)
+            if rotation is None
+            else server.add_secure_port(listener.address, _credentials(rotation))
+        )
     except RuntimeError as error:
         raise ConfigurationError(
             f"listener {listener.url!r}: can't listen there; check whether "
@@ -186,3 +224,34 @@ def _bind(server: grpc.aio.Server, listener: Listener) -> int:
         Path(listener.path).chmod(listener.mode)
         return 0
     return int(port)
+
+
+def _credentials(rotation: Rotation) -> grpc.ServerCredentials:
+    """Returns credentials that change with a certificate's files.
+
+    Raises:
+        ConfigurationError: clients may come without a certificate, which gRPC can't do.
+    """
+    if rotation.files.optional:
+        raise ConfigurationError(
+            f"listener {rotation.listener}: client-certificate=optional needs "
+            "HOLDFAST_TRANSPORT=own"
+        )
+    used = rotation.current
+
+    def configuration(loaded: LoadedCertificate) -> grpc.ServerCertificateConfiguration:
+        pairs = [(loaded.key, loaded.chain)]
+        return grpc.ssl_server_certificate_configuration(pairs, loaded.client_ca or None)
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        """Called by gRPC, in threads of its own, before each handshake."""
+        nonlocal used
+        if (current := rotation.current) is used:
+            return None
+        used = current
+        return configuration(current)
+
+    fetcher: Any = changed  # None is allowed, which the stubs don't know
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(used), fetcher, require_client_authentication=bool(rotation.files.client_ca)
+    )

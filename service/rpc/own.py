@@ -21,12 +21,16 @@ from holdfast.service.rpc.overload import Overload
 from holdfast.transport.handlers import Handler
 from holdfast.transport.limits import Limits
 from holdfast.transport.server import Server
+from holdfast.transport.tls import TlsContext
 
 log = structlog.get_logger(__name__)
 
 BESIDE: Final = 1_000
 """Streams of one connection beyond all RPCs that a frontend admits: health checks, calls that are
 about to be refused, and handlers that are still cleaning up."""
+AGE: Final = 3600.0
+"""Seconds after which a client that has shown a certificate must show it again, so that one whose
+issuer isn't trusted any more is gone. The new connection costs a handshake, a few ms."""
 
 
 class OwnServer:
@@ -47,18 +51,23 @@ class OwnServer:
             Path(self._path).unlink(missing_ok=True)
 
 
-def limits_of(overload: Overload) -> Limits:
+def limits_of(overload: Overload, listener: Listener) -> Limits:
     """Returns what clients may cost.
 
     A single connection may carry all that a frontend admits, because containerd has only one: at a
     limit below that, a client would wait where it should be refused, with everything that it does.
     """
     admitted = sum(gate.limit for gate in overload.gates.values())
-    return Limits(max_streams=admitted + BESIDE)
+    verified = listener.tls is not None and bool(listener.tls.client_ca)
+    return Limits(max_streams=admitted + BESIDE, age=AGE if verified else float("inf"))
 
 
 async def serve(
-    listener: Listener, handlers: Mapping[str, Handler], limits: Limits, metrics: Metrics
+    listener: Listener,
+    handlers: Mapping[str, Handler],
+    limits: Limits,
+    metrics: Metrics,
+    tls: TlsContext | None = None,
 ) -> tuple[OwnServer, int]:
     """Begins to serve; returns the server, and its TCP port, or 0 for a unix socket.
 
@@ -67,6 +76,7 @@ async def serve(
         handlers: by path.
         limits: what clients may cost.
         metrics: shows what the server counts.
+        tls: how connections are encrypted; they aren't if it is None.
 
     Raises:
         ConfigurationError: the address can't be bound.
@@ -75,7 +85,7 @@ async def serve(
     server = Server(handlers, limits, clock=uptime, spread=random.uniform, unexpected=_unexpected)
     metrics.transport(server.counts)
     for bound in sockets:
-        await server.listen(bound)
+        await server.listen(bound, tls)
     port = 0 if listener.scheme == "unix" else int(sockets[0].getsockname()[1])
     return OwnServer(server, listener.path), port
 

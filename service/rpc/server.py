@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
@@ -13,7 +14,7 @@ import structlog
 
 from holdfast.errors import ConfigurationError, because
 from holdfast.service.listeners import Listener
-from holdfast.service.process.background import end
+from holdfast.service.process.background import end, loop_of
 from holdfast.service.rpc import fleet as fleet_service
 from holdfast.service.rpc import grpcio, own, reflection
 from holdfast.service.rpc import health as health_service
@@ -21,6 +22,7 @@ from holdfast.service.rpc.content import SERVICE, Content, Frontend
 from holdfast.service.rpc.fleet import Fleet
 from holdfast.service.rpc.health import Health
 from holdfast.service.settings import Transport
+from holdfast.service.trust.rotation import Rotation
 from holdfast.tasks import begin
 from holdfast.transport.handlers import Handler
 
@@ -45,6 +47,7 @@ class Servers:
         self._frontend = frontend
         self._transport = transport
         self._servers: list[Server] = []
+        self._rotations: list[asyncio.Task[None]] = []
         self._health = Health([SERVICE])
         self.ports: dict[str, int] = {}
 
@@ -52,15 +55,26 @@ class Servers:
         """Begins to serve on a listener; returns its TCP port, or 0 for a unix socket.
 
         Raises:
-            ConfigurationError: the address is in use or can't be bound.
+            ConfigurationError: the address is in use or can't be bound, or the certificate can't
+                be used.
         """
         if listener.scheme == "unix":
             free_socket(listener)
-        server, port = await self._begin(listener, self._handlers(listener))
+        rotation = await self._certificate(listener)
+        server, port = await self._begin(listener, self._handlers(listener), rotation)
         self._servers.append(server)
         self.ports[listener.url] = port
         log.info("listening", url=listener.url, port=port)
         return port
+
+    async def _certificate(self, listener: Listener) -> Rotation | None:
+        """Loads a listener's certificate, and begins to watch its files."""
+        if listener.tls is None:
+            return None
+        rotation = await asyncio.to_thread(Rotation, listener.name, listener.tls, time.time)
+        self._frontend.metrics.certificate(rotation)
+        self._rotations.append(loop_of("watching a certificate", rotation.keep()))
+        return rotation
 
     def _handlers(self, listener: Listener) -> Mapping[str, Handler]:
         frontend = self._frontend
@@ -72,12 +86,13 @@ class Servers:
         }
 
     async def _begin(
-        self, listener: Listener, handlers: Mapping[str, Handler]
+        self, listener: Listener, handlers: Mapping[str, Handler], rotation: Rotation | None
     ) -> tuple[Server, int]:
         if self._transport == "own":
-            limits = own.limits_of(self._frontend.overload)
-            return await own.serve(listener, handlers, limits, self._frontend.metrics)
-        return await grpcio.serve(listener, handlers)
+            limits = own.limits_of(self._frontend.overload, listener)
+            contexts = rotation.contexts if rotation else None
+            return await own.serve(listener, handlers, limits, self._frontend.metrics, contexts)
+        return await grpcio.serve(listener, handlers, rotation)
 
     async def ready(self) -> None:
         """Makes health checks report that requests are accepted."""
@@ -95,6 +110,7 @@ class Servers:
             _, late = await asyncio.wait(stops, timeout=grace + STOP_PATIENCE)
             if not await end(late, attempts=1) or late:
                 log.warning("gRPC servers still running; they are left behind", servers=len(late))
+        await end(self._rotations)
         sessions.draining = True
 
 

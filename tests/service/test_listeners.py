@@ -6,6 +6,7 @@ import pytest
 
 from holdfast.errors import ConfigurationError, InvalidArgument, PermissionDenied
 from holdfast.service.listeners import DEFAULT_MODE, MAX_SOCKET_PATH, parse
+from holdfast.service.trust.tls_files import TlsFiles
 
 
 def test_unix_socket() -> None:
@@ -36,6 +37,43 @@ def test_percent_encoding() -> None:
 def test_tcp_address(url: str, address: str) -> None:
     """TCP listeners take IPv4, IPv6 and names; others than loopback must say insecure=1."""
     assert parse(url).address == address
+
+
+TLS = "cert=/t/tls.crt&key=/t/tls.key"
+
+
+def test_tls() -> None:
+    """A TLS listener has a certificate, its key, and issuers whose clients must show theirs."""
+    listener = parse(f"tls://[::]:9443?{TLS}&client-ca=/t/ca.crt&tenant-header=x-tenant")
+    assert (listener.scheme, listener.address) == ("tls", "[::]:9443")
+    assert listener.tls == TlsFiles("/t/tls.crt", "/t/tls.key", "/t/ca.crt")
+    assert listener.name == "tls://[::]:9443"
+    assert listener.tenant_of([("x-tenant", "a")]) == "a"
+
+
+@pytest.mark.parametrize(("said", "optional"), [("optional", True), ("required", False)])
+def test_clients_without_a_certificate(said: str, *, optional: bool) -> None:
+    """A TLS listener may let clients in that show no certificate."""
+    url = f"tls://127.0.0.1:1?{TLS}&client-ca=/t/ca.crt&client-certificate={said}&tenant=a"
+    listener = parse(url)
+    assert listener.tls is not None
+    assert listener.tls.optional is optional
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"tls://0.0.0.0:9443?{TLS}&tenant-header=x",
+        f"tls://0.0.0.0:9443?{TLS}&tenant=a",
+        f"tls://0.0.0.0:9443?{TLS}&tenant=a&client-ca=/ca&client-certificate=optional",
+    ],
+)
+def test_tls_that_knows_no_clients_is_as_unsafe_as_tcp(url: str) -> None:
+    """TLS that lets everybody in is refused like plain TCP, unless the URL says insecure=1."""
+    with pytest.raises(ConfigurationError, match="insecure=1"):
+        parse(url)
+    assert parse(f"{url}&insecure=1").tls is not None
+    assert parse(url.replace("0.0.0.0", "127.0.0.1")).tls is not None
 
 
 def test_fixed_tenant() -> None:
@@ -95,6 +133,18 @@ def test_header_with_a_bad_name() -> None:
         ("tcp://0.0.0.0:9000?tenant=a", "insecure=1"),
         ("tcp://[::]:9000?tenant=a&insecure=yes", "insecure=1"),
         ("tcp://example.org:9000?tenant-header=x", "insecure=1"),
+        ("tls://127.0.0.1:1?tenant=a", "needs a certificate and its key"),
+        ("tls://127.0.0.1:1?tenant=a&cert=/a", "needs a certificate and its key"),
+        ("tls://127.0.0.1:1?tenant=a&cert=a&key=/b", "absolute paths"),
+        (f"tls://127.0.0.1:1?tenant=a&{TLS}&client-ca=ca", "absolute paths"),
+        (f"tls://127.0.0.1:1?{TLS}", "must say which tenant asks"),
+        (f"tls://127.0.0.1?tenant=a&{TLS}", "expected tls://HOST:PORT"),
+        (f"tls://127.0.0.1:1?tenant=a&{TLS}&client-certificate=optional", "'client-ca=/FILE'"),
+        (
+            f"tls://127.0.0.1:1?tenant=a&{TLS}&client-ca=/ca&client-certificate=no",
+            "must be one of required, optional",
+        ),
+        ("tcp://127.0.0.1:1?tenant=a&cert=/a", "'cert' is unknown"),
         ("unix://run/a.sock?tenant=a", "absolute path"),
         ("unix:a.sock?tenant=a", "absolute path"),
         ("unix:///a%00b.sock?tenant=a", "absolute path"),

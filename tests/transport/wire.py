@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,6 +93,7 @@ class Talk:
             self.counts,
             loop=asyncio.get_running_loop(),
             clock=uptime,
+            now=time.time,
             spread=lambda low, high: (low + high) / 2,
             unexpected=tell,
         )

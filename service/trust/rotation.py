@@ -1,0 +1,107 @@
+"""A listener's certificate while its files are replaced: new connections get the new one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from holdfast.errors import ConfigurationError, because
+from holdfast.service.trust.tls_files import LoadedCertificate, Signature, TlsFiles
+from holdfast.transport.tls import TlsContext
+
+log = structlog.get_logger(__name__)
+
+PERIOD: Final = 5.0
+"""Seconds between two looks at the files. A new certificate is used after two looks: its key may
+be written a moment after it."""
+
+
+class Rotation:
+    """The certificate of one listener: the last one that can be used.
+
+    Attributes:
+        listener: its address, for logs and metrics.
+        files: where the certificate is.
+        current: the certificate.
+        contexts: how new connections are encrypted.
+        loaded: when it was loaded, in Unix seconds.
+        failures: how often files that had changed couldn't be used.
+    """
+
+    def __init__(
+        self, listener: str, files: TlsFiles, now: Callable[[], float], period: float = PERIOD
+    ) -> None:
+        """Loads the certificate.
+
+        Args:
+            listener: its address.
+            files: where the certificate is.
+            now: Unix seconds.
+            period: seconds between two looks at the files.
+
+        Raises:
+            ConfigurationError: the certificate can't be used.
+        """
+        self.listener = listener
+        self.files = files
+        self.failures = 0
+        self._now = now
+        self._period = period
+        self._reason = ""
+        try:
+            self._used = self._seen = self._signature()
+            self.current = self._load()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"listener {listener}: {because(error)}") from error
+        self.contexts = TlsContext(self.current.context)
+        self.loaded = now()
+        if self.current.exposed_key:
+            log.warning("certificate key readable by everyone", url=listener, file=files.key)
+
+    def _load(self) -> LoadedCertificate:
+        from holdfast.service.trust.certificates import load  # noqa: PLC0415 -- 10 MiB for TLS alone
+
+        return load(self.files, self._now())
+
+    def _signature(self) -> Signature:
+        try:
+            return self.files.signature()
+        except OSError:
+            return ()  # loading them says which one
+
+    async def keep(self) -> None:
+        """Looks at the files for as long as the listener is served."""
+        while True:
+            await asyncio.sleep(self._period)
+            await asyncio.to_thread(self.look)
+
+    def look(self) -> None:
+        """Uses the files if they have changed, and have stayed the same since the last look."""
+        seen, before = self._signature(), self._seen
+        self._seen = seen
+        if seen == self._used or seen != before:
+            return
+        try:
+            loaded = self._load()
+        except ConfigurationError as error:
+            self._failed(because(error))
+            return
+        if self._signature() != seen:
+            return  # they changed while they were read; a later look reads them again
+        self._used, self._reason = seen, ""
+        self.current, self.loaded = loaded, self._now()
+        self.contexts.replace(loaded.context)
+        log.info("certificate reloaded", url=self.listener, not_after=loaded.not_after)
+
+    def _failed(self, reason: str) -> None:
+        self.failures += 1
+        if reason != self._reason:
+            self._reason = reason
+            log.warning(
+                "certificate not reloaded; the last one stays in use",
+                url=self.listener,
+                reason=reason,
+            )

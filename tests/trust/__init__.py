@@ -1,0 +1,1 @@
+"""Certificates: what is loaded, what is refused, and what happens when files change."""
