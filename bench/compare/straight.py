@@ -1,7 +1,7 @@
 """boto3 straight to the backend, with threads: what the backend bears.
 
 A program of its own, so that its interpreter isn't shared: `python -m
-bench.compare.straight write|read …` prints one line of JSON.
+bench.compare.straight write|read|…` prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 PART = 8 * 2**20
-ROUND_TRIPS = 50
+PUTS = 50
+SMALL = 300
 
 
 def connect(endpoint: str, threads: int) -> S3Client:
@@ -79,12 +80,12 @@ def read(s3: S3Client, bucket: str, key: str, size: int, threads: int) -> float:
     return time.perf_counter() - begun
 
 
-def round_trip(s3: S3Client, bucket: str) -> float:
-    """Seconds of one small PUT, the median of many."""
-    took = []
-    for number in range(ROUND_TRIPS):
+def put(s3: S3Client, bucket: str, size: int) -> float:
+    """Seconds of one PUT, the median of many."""
+    body, took = os.urandom(size), []
+    for number in range(PUTS):
         begun = time.perf_counter()
-        s3.put_object(Bucket=bucket, Key=f"straight/small-{number % 4}", Body=b"x" * 300)
+        s3.put_object(Bucket=bucket, Key=f"straight/put-{number % 4}", Body=body)
         took.append(time.perf_counter() - begun)
     return statistics.median(took)
 
@@ -92,7 +93,7 @@ def round_trip(s3: S3Client, bucket: str) -> float:
 def main() -> None:
     """Does one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("act", choices=("write", "read", "round-trip"))
+    parser.add_argument("act", choices=("write", "read", "small-put", "part-put"))
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--bucket", required=True)
     parser.add_argument("--key", default="straight/blob")
@@ -106,7 +107,7 @@ def main() -> None:
     elif chosen.act == "read":
         seconds = read(s3, chosen.bucket, chosen.key, chosen.size, chosen.threads)
     else:
-        seconds = round_trip(s3, chosen.bucket)
+        seconds = put(s3, chosen.bucket, PART if chosen.act == "part-put" else SMALL)
     sys.stdout.write(json.dumps({"seconds": seconds}) + "\n")
 
 

@@ -62,7 +62,8 @@ def commits(peers: Peers, rounds: int) -> list[Measured]:
     """The COMMIT after the last byte: beside small requests, and at two sizes.
 
     Right behind the last WRITE a client also waits for the parts that are still on their
-    way to the store; a pause before the COMMIT leaves only what a COMMIT does itself.
+    way to the store: at least for the last one, which can't be sent before it is whole. A pause
+    before the COMMIT leaves only what a COMMIT does itself.
     """
     frontend = peers.frontend()
 
@@ -74,9 +75,10 @@ def commits(peers: Peers, rounds: int) -> list[Measured]:
         rounds,
         {
             "stored": lambda: commit(64 * MIB, STORED_WITHIN),
-            "64 MiB": lambda: commit(64 * MIB),
+            "holdfast": lambda: commit(64 * MIB),
             "1 GiB": lambda: commit(1024 * MIB),
-            "small": lambda: Ran(1000 * float(peers.straight("round-trip")["seconds"])),
+            "small": lambda: Ran(1000 * float(peers.straight("small-put")["seconds"])),
+            "part": lambda: Ran(1000 * float(peers.straight("part-put")["seconds"])),
         },
     )
     put = "one small PUT"
@@ -85,8 +87,8 @@ def commits(peers: Peers, rounds: int) -> list[Measured]:
     size = Target("COMMIT of 1 GiB, right behind", "COMMIT of 64 MiB", "ms", 1.5, "at most")
     return [
         *compare("stored", {"small": stored}, runs),
-        *compare("64 MiB", {"small": behind}, runs),
-        *compare("1 GiB", {"64 MiB": size}, runs),
+        *with_limit(behind, "small", "part", "the PUT of one part of 8 MiB, straight", runs),
+        *compare("1 GiB", {"holdfast": size}, runs),
     ]
 
 
