@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Committed,
         ContentNotFound,
         ContentStore,
+        Tls,
         Writer,
     )
 
@@ -75,6 +76,7 @@ __all__ = [
     "PermissionDenied",
     "ResourceExhausted",
     "Status",
+    "Tls",
     "Unavailable",
     "UnsupportedFormat",
     "Writer",

@@ -8,7 +8,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 PREFIX: Final = "HOLDFAST_"
-CLIENT: Final = frozenset({"HOLDFAST_ADDRESS", "HOLDFAST_TENANT"})
+CLIENT: Final = frozenset(
+    {
+        "HOLDFAST_ADDRESS",
+        "HOLDFAST_CA",
+        "HOLDFAST_CERT",
+        "HOLDFAST_KEY",
+        "HOLDFAST_SERVER_NAME",
+        "HOLDFAST_TENANT",
+        "HOLDFAST_TLS",
+    }
+)
 """Variables that the command line's client reads."""
 TESTS: Final = frozenset({"HOLDFAST_TEST_BIN"})
 """Variables that our tests read; processes that they start inherit them."""

@@ -13,7 +13,17 @@ import typer.main
 
 from holdfast.cli import content, demo, ingests, node, transfers, warming
 from holdfast.cli.exit_codes import ERROR, INTERRUPTED, exit_code
-from holdfast.cli.options import Address, RetryFor, Target, Tenant
+from holdfast.cli.options import (
+    Address,
+    Ca,
+    Cert,
+    Key,
+    RetryFor,
+    ServerName,
+    Target,
+    Tenant,
+    UseTls,
+)
 from holdfast.errors import ConfigurationError, HoldfastError, because
 
 JOINING: Final = "holdfast.commands"
@@ -107,9 +117,15 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def settings(
     context: typer.Context,
+    *,
     address: Address = None,
     tenant: Tenant = None,
     retry_for: RetryFor = None,
+    tls: UseTls = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    server_name: ServerName = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")
     ] = False,
@@ -119,7 +135,7 @@ def settings(
 ) -> None:
     """Takes the options that come before the command."""
     del verbose  # Commands.invoke reads it
-    context.obj = Target(address=address, tenant=tenant, retry_for=retry_for)
+    context.obj = Target(address, tenant, retry_for, tls, ca, cert, key, server_name)
 
 
 app.command("push")(transfers.push)

@@ -1,4 +1,4 @@
-"""Options that all commands share: the store's address, and the tenant."""
+"""Options that all commands share: the store's address, the tenant, and TLS."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import inspect
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Final
 
 import typer
 
-from holdfast.client import ClientOptions, ContentStore
+from holdfast.client import ClientOptions, ContentStore, Tls
 from holdfast.environment import CLIENT, advice, misspelt_of_client
 from holdfast.errors import BeingWritten, ConfigurationError, InvalidArgument, because, shorten
 
@@ -42,6 +42,22 @@ _RETRY_FOR: Final[dict[str, Any]] = {
     "show_default": False,
     "min": 0,
 }
+_TLS_PANEL: Final = "TLS"
+
+
+def _tls_option(text: str) -> dict[str, Any]:
+    return {"help": text, "rich_help_panel": _TLS_PANEL, "show_default": False}
+
+
+_TLS: Final = _tls_option(
+    "Whether the frontends are reached over TLS; any of these options means yes."
+)
+_CA: Final = _tls_option(
+    "File with the issuers of frontends' certificates; else public ones count."
+)
+_CERT: Final = _tls_option("File with the certificate that frontends are shown.")
+_KEY: Final = _tls_option("File with its key.")
+_SERVER_NAME: Final = _tls_option("The frontends' name, if it isn't the address's host.")
 # These options come before the command and also read the environment. An option after the
 # command doesn't read it, so that the environment can't override one before the command.
 Address = Annotated[
@@ -49,28 +65,59 @@ Address = Annotated[
 ]
 Tenant = Annotated[str | None, typer.Option("--tenant", "-t", envvar="HOLDFAST_TENANT", **_TENANT)]
 RetryFor = Annotated[float | None, typer.Option("--retry-for", **_RETRY_FOR)]
+UseTls = Annotated[bool | None, typer.Option("--tls/--no-tls", envvar="HOLDFAST_TLS", **_TLS)]
+Ca = Annotated[str | None, typer.Option("--ca", envvar="HOLDFAST_CA", metavar="FILE", **_CA)]
+Cert = Annotated[
+    str | None, typer.Option("--cert", envvar="HOLDFAST_CERT", metavar="FILE", **_CERT)
+]
+Key = Annotated[str | None, typer.Option("--key", envvar="HOLDFAST_KEY", metavar="FILE", **_KEY)]
+ServerName = Annotated[
+    str | None,
+    typer.Option("--server-name", envvar="HOLDFAST_SERVER_NAME", metavar="NAME", **_SERVER_NAME),
+]
 _AFTER: Final = {
     "address": Annotated[str | None, typer.Option("--address", "-a", **_ADDRESS)],
     "tenant": Annotated[str | None, typer.Option("--tenant", "-t", **_TENANT)],
     "retry_for": RetryFor,
+    "tls": Annotated[bool | None, typer.Option("--tls/--no-tls", **_TLS)],
+    "ca": Annotated[str | None, typer.Option("--ca", metavar="FILE", **_CA)],
+    "cert": Annotated[str | None, typer.Option("--cert", metavar="FILE", **_CERT)],
+    "key": Annotated[str | None, typer.Option("--key", metavar="FILE", **_KEY)],
+    "server_name": Annotated[
+        str | None, typer.Option("--server-name", metavar="NAME", **_SERVER_NAME)
+    ],
 }
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A store and a tenant, as far as they were given."""
+    """A store, a tenant, and how the store is reached, as far as they were given."""
 
     address: str | None = None
     tenant: str | None = None
     retry_for: float | None = None
+    tls: bool | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    server_name: str | None = None
+
+    def over(self, later: Target) -> Target:
+        """Returns what `later` says and, where it says nothing, what this does."""
+        said = {one.name: getattr(later, one.name) for one in fields(later)}
+        return replace(self, **{name: value for name, value in said.items() if value is not None})
+
+    def elsewhere(self, address: str, tenant: str | None) -> Target:
+        """Returns another store that is reached in the same way."""
+        return replace(self, address=address, tenant=tenant)
 
     def store(self, retry_for: float, tenant: str = DEFAULT_TENANT) -> ContentStore:
         """Opens the store, by default for `tenant`; reports on standard error what it waits for.
 
         Raises:
-            InvalidArgument: the address or the tenant is malformed, or the name of the variable
-                that should set it is misspelt.
+            InvalidArgument: the address or the tenant is malformed, a file of TLS can't be used, or
+                the name of the variable that should set one of them is misspelt.
         """
         for name in misspelt_of_client(os.environ):
             raise InvalidArgument(advice(name, CLIENT))
@@ -79,11 +126,23 @@ class Target:
             return ContentStore(
                 self.address or DEFAULT_ADDRESS,
                 tenant=self.tenant or tenant,
+                tls=self._tls(),
                 options=options,
                 waiting=Notices(options.retry_for),
             )
         except ConfigurationError as error:
             raise InvalidArgument(because(error)) from None
+
+    def _tls(self) -> Tls | None:
+        """Returns how the store is reached over TLS; None if it isn't.
+
+        Raises:
+            ConfigurationError: there is a certificate without a key, or a key without one.
+        """
+        given = (self.ca, self.cert, self.key, self.server_name)
+        if self.tls is False or (self.tls is None and not any(given)):
+            return None
+        return Tls(*(one or None for one in given))
 
 
 class Notices:
@@ -112,7 +171,8 @@ def with_store(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command an open `store`, and the options that name it.
 
-    They may be given before the command or after it; the ones after it win.
+    They may be given before the command or after it; the ones after it win. A command that wants to
+    know them has a parameter of the type `Target`.
 
     Args:
         retry_for: seconds for which it retries without progress, unless an option says otherwise.
@@ -120,21 +180,15 @@ def with_store(
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [
-            parameter
-            for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
-            if name != "store"
-        ]
+        wanted = inspect.signature(command, eval_str=True).parameters
+        told = [name for name, one in wanted.items() if one.annotation is Target]
+        own = [one for name, one in wanted.items() if name not in {"store", *told}]
 
         @functools.wraps(command)
         def run(context: typer.Context, **given: Any) -> None:  # noqa: ANN401 -- as typer does
             before = context.find_object(Target) or Target()
-            target = Target(
-                *(
-                    getattr(before, name) if after is None else after
-                    for name, after in ((name, given.pop(name)) for name in _AFTER)
-                )
-            )
+            target = before.over(Target(**{name: given.pop(name) for name in _AFTER}))
+            given |= dict.fromkeys(told, target)
             with target.store(retry_for, tenant) as store:
                 command(store=store, **given)
 

@@ -41,9 +41,14 @@ def warm(
         typer.Argument(metavar="DIGEST", help="Digests, or - for a list on standard input."),
     ],
     *,
+    target: Target,
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="ADDRESS", help="Another fleet, which has what is missing."),
+        typer.Option(
+            "--from",
+            metavar="ADDRESS",
+            help="Another fleet, which has what is missing; the same TLS options apply.",
+        ),
     ] = None,
     source_tenant: Annotated[
         str | None,
@@ -65,7 +70,7 @@ def warm(
         if source is None:
             failed = _all(Warmer(store, None, bars), wanted, jobs, bars, json=json)
         else:
-            with Target(source, source_tenant).store(PATIENT) as other:
+            with target.elsewhere(source, source_tenant).store(PATIENT) as other:
                 failed = _all(Warmer(store, other, bars), wanted, jobs, bars, json=json)
     if failed:
         codes = {exit_code(error) for error in failed}

@@ -3,6 +3,7 @@
     protocol       what to do next: no I/O, no threads, no gRPC
     replay         the bytes that may have to be sent again
     status_codes   turns gRPC's status codes into our errors
+    tls            how frontends are known, and what they are shown
     frontends      the channels, and which one is in use
     write_stream   one stream of a write
     upload         a write that outlives its streams
@@ -20,6 +21,7 @@ from holdfast.client.protocol import BytesGone, ClientOptions
 from holdfast.client.reader import Blob
 from holdfast.client.status_codes import ContentNotFound
 from holdfast.client.store import ContentStore
+from holdfast.client.tls import Tls
 from holdfast.client.upload import Committed
 from holdfast.client.writer import Writer
 
@@ -30,5 +32,6 @@ __all__ = [
     "Committed",
     "ContentNotFound",
     "ContentStore",
+    "Tls",
     "Writer",
 ]

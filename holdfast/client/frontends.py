@@ -15,6 +15,7 @@ from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exceptio
 
 from holdfast.client.protocol import MAX_MESSAGE, ClientOptions, Patience
 from holdfast.client.status_codes import Status, error_of
+from holdfast.client.tls import Credentials, Tls
 from holdfast.errors import FailedPrecondition, HoldfastError, Overloaded, Unavailable
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos.content_pb2_grpc import ContentStub
@@ -66,17 +67,20 @@ class Frontends:
         metadata: Metadata,
         options: ClientOptions,
         *,
+        tls: Tls | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         waiting: Waiting = lambda _error: None,
     ) -> None:
         self.metadata = metadata
         self.options = options
+        self._credentials = Credentials(tls) if tls is not None else None
         self._clock = clock
         self._sleep = sleep
         self._waiting = waiting
         self._targets = targets
         self._connections: dict[str, Connection] = {}
+        self._left: weakref.WeakSet[grpc.Channel] = weakref.WeakSet()
         self._index = 0
         self._closed = False
         self._lock = threading.Lock()
@@ -101,19 +105,34 @@ class Frontends:
         with self._lock:
             if self._closed:
                 raise HoldfastError("the store was closed; open a new one")
+            if self._credentials is not None and self._credentials.renew():
+                self._leave_channels()
             target = self._targets[self._index]
             if target not in self._connections:
-                options = list[tuple[str, str | int]](OPTIONS)
-                if target.startswith("unix:"):
-                    # A socket's path isn't a valid host name.
-                    options.append(("grpc.default_authority", "localhost"))
-                options.append(("grpc.enable_http_proxy", int(self.options.http_proxy)))
-                channel = grpc.insecure_channel(target, options=options)
-                self._connections[target] = Connection(
-                    target, channel, ContentStub(channel), _write_once(channel), FleetStub(channel)
-                )
+                self._connections[target] = self._connect(target)
                 _CONNECTED.add(self)
             return self._connections[target]
+
+    def _leave_channels(self) -> None:
+        """Has the next calls make new channels; those under way keep theirs until they end."""
+        self._left.update(connection.channel for connection in self._connections.values())
+        self._connections.clear()
+
+    def _connect(self, target: str) -> Connection:
+        options = list[tuple[str, str | int]](OPTIONS)
+        options.append(("grpc.enable_http_proxy", int(self.options.http_proxy)))
+        local = target.startswith("unix:")
+        if local:
+            # A socket's path isn't a valid host name.
+            options.append(("grpc.default_authority", "localhost"))
+        if local or self._credentials is None:
+            channel = grpc.insecure_channel(target, options=options)
+        else:
+            options += self._credentials.options
+            channel = grpc.secure_channel(target, self._credentials.current, options=options)
+        return Connection(
+            target, channel, ContentStub(channel), _write_once(channel), FleetStub(channel)
+        )
 
     def failed(self, target: str) -> None:
         """Switches to the next frontend, unless another thread already has."""
@@ -183,9 +202,9 @@ class Frontends:
             return
         with self._lock:
             self._closed = True
-            for connection in self._connections.values():
-                connection.channel.close()
-            self._connections.clear()
+            self._leave_channels()
+            for channel in list(self._left):
+                channel.close()
             _CONNECTED.discard(self)
 
     def _refuse_forks(self) -> None:

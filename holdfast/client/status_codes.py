@@ -50,9 +50,21 @@ _NO_CONNECTION: Final = (
     ("No route to host", "there is no route to it"),
     ("Network is unreachable", "there is no route to it"),
     ("Timeout occurred", "it doesn't answer"),
+    ("WRONG_VERSION_NUMBER", "it doesn't speak TLS"),
+    (
+        "Hostname Verification Check failed",
+        "its certificate is for another name: use that in the address, or give it (--server-name)",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate has expired, or has an issuer that isn't trusted here (--ca)",
+    ),
 )
 """Texts with which gRPC reports under UNAVAILABLE that there is no connection, and their
 meanings."""
+
+_CLOSED: Final = re.compile("failed to connect .*(Socket closed|Connection reset|Broken pipe)")
+"""How gRPC reports a server that closes each connection at once."""
 
 
 class Status(Protocol):
@@ -91,6 +103,8 @@ def error_of(status: Status, target: str) -> errors.HoldfastError:
 
 def _meaning(details: str) -> str:
     """The meaning of a failure to connect; any other text unchanged."""
+    if _CLOSED.match(details):
+        return "it closes connections at once; it may want TLS, or a certificate that it trusts"
     return next((text for sign, text in _NO_CONNECTION if sign in details), details)
 
 

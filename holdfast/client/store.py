@@ -17,6 +17,7 @@ from holdfast.client.frontends import Connection, Frontends, Waiting, retryable
 from holdfast.client.protocol import ClientOptions, parse_targets
 from holdfast.client.push import push
 from holdfast.client.reader import Blob
+from holdfast.client.tls import Tls
 from holdfast.client.upload import Committed, Progress, Upload, Waits
 from holdfast.client.writer import Writer
 from holdfast.digests import Digest
@@ -42,6 +43,7 @@ class ContentStore:
         *,
         tenant: str | None = None,
         tenant_header: str = TENANT_HEADER,
+        tls: Tls | None = None,
         options: ClientOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -54,6 +56,7 @@ class ContentStore:
                 separated by commas.
             tenant: the tenant's name; None if the listener decides.
             tenant_header: the header in which the listener expects the tenant.
+            tls: how the store is reached over TLS; it isn't if this is None.
             options: sizes and times.
             clock: seconds, never set back.
             sleep: waits for some seconds.
@@ -61,7 +64,7 @@ class ContentStore:
                 that makes the call.
 
         Raises:
-            ConfigurationError: malformed targets.
+            ConfigurationError: malformed targets, or a file of `tls` that can't be used.
             InvalidArgument: a malformed tenant.
         """
         metadata = ((tenant_header.lower(), check_tenant(tenant)),) if tenant is not None else ()
@@ -70,6 +73,7 @@ class ContentStore:
             parse_targets(targets if isinstance(targets, str) else tuple(targets)),
             metadata,
             self._options,
+            tls=tls,
             clock=clock,
             sleep=sleep,
             waiting=waiting,

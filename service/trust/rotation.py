@@ -9,7 +9,8 @@ from typing import Final
 import structlog
 
 from holdfast.errors import ConfigurationError, because
-from holdfast.service.trust.tls_files import LoadedCertificate, Signature, TlsFiles
+from holdfast.file_states import states_of
+from holdfast.service.trust.tls_files import LoadedCertificate, TlsFiles
 from holdfast.transport.tls import TlsContext
 
 log = structlog.get_logger(__name__)
@@ -52,7 +53,7 @@ class Rotation:
         self._period = period
         self._reason = ""
         try:
-            self._used = self._seen = self._signature()
+            self._used = self._seen = states_of(self.files.names)
             self.current = self._load()
         except ConfigurationError as error:
             raise ConfigurationError(f"listener {listener}: {because(error)}") from error
@@ -66,12 +67,6 @@ class Rotation:
 
         return load(self.files, self._now())
 
-    def _signature(self) -> Signature:
-        try:
-            return self.files.signature()
-        except OSError:
-            return ()  # loading them says which one
-
     async def keep(self) -> None:
         """Looks at the files for as long as the listener is served."""
         while True:
@@ -80,7 +75,7 @@ class Rotation:
 
     def look(self) -> None:
         """Uses the files if they have changed, and have stayed the same since the last look."""
-        seen, before = self._signature(), self._seen
+        seen, before = states_of(self.files.names), self._seen
         self._seen = seen
         if seen == self._used or seen != before:
             return
@@ -89,7 +84,7 @@ class Rotation:
         except ConfigurationError as error:
             self._failed(because(error))
             return
-        if self._signature() != seen:
+        if states_of(self.files.names) != seen:
             return  # they changed while they were read; a later look reads them again
         self._used, self._reason = seen, ""
         self.current, self.loaded = loaded, self._now()

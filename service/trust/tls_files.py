@@ -1,12 +1,9 @@
-"""The files of a TLS listener, whether they have changed, and what is loaded from them."""
+"""The files of a TLS listener, and what is loaded from them."""
 
 from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
-
-Signature = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +23,6 @@ class TlsFiles:
     def names(self) -> tuple[str, ...]:
         """The files."""
         return tuple(name for name in (self.cert, self.key, self.client_ca) if name)
-
-    def signature(self) -> Signature:
-        """Returns what changes if a file does: its own state, or that of a link on the way to it.
-
-        Kubernetes replaces all files of a volume at once, by a link to another folder.
-
-        Raises:
-            OSError: a file isn't there.
-        """
-        found = (Path(name).stat() for name in self.names)
-        return tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import typer.main
 
 from holdfast.cli.app import app
 from holdfast.digests import Digest
+from holdfast.environment import CLIENT
 from holdfast.service.settings import Settings
 from tests.project import pages
 from tests.project.repository import ROOT
@@ -31,7 +32,6 @@ IMAGES = "mkdir images; head -c 100k /dev/urandom > images/a.bin"
 NODE_7 = "holdfast --tenant node-7 push layer.tar"
 CONTENT = "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
 SOCKET = "/run/holdfast/node.sock"
-CLIENT_SETTINGS = {"HOLDFAST_ADDRESS", "HOLDFAST_TENANT"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ PLAYS = (
         needs="ctr",
     ),
     Play(
-        "docs/client.md", (1, 2, 3),
+        "docs/client.md", (1, 3, 4),
         before=(LAYER, IMAGES, "mkdir data; cp layer.tar export.bin", SERVE), files=LAYER_IS,
         given=(
             "from holdfast import ContentStore\n"
@@ -87,6 +87,7 @@ PLAYS = (
 EXPLAINED = {
     ("README.md", 1): "they are what runs this test, and what tests/holdfast/test_demo.py runs",
     ("README.md", 5): "run by test_a_fleet_is_set_up_as_the_readme_says",
+    ("docs/client.md", 2): "tests/service/test_tls_clients.py does it, with files that are there",
     ("docs/containerd.md", 1): "tests/bundle builds it",
 }
 NOT_HERE = {
@@ -259,7 +260,7 @@ def parse(command: Any, words: list[str]) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_settings_in_blocks_are_settings(name: str) -> None:
     """Each variable of ours that a block sets is a frontend's or a client's."""
-    known = {f"HOLDFAST_{field.upper()}" for field in Settings.model_fields} | CLIENT_SETTINGS
+    known = {f"HOLDFAST_{field.upper()}" for field in Settings.model_fields} | CLIENT
     blocks = "".join(block for _, block in pages.fenced(pages.text(name)))
     assert set(re.findall(r"\bHOLDFAST_\w+", blocks)) - known == set()
 

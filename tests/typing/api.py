@@ -39,6 +39,7 @@ from holdfast import (
     PermissionDenied,
     ResourceExhausted,
     Status,
+    Tls,
     Unavailable,
     UnsupportedFormat,
     Writer,
@@ -61,6 +62,16 @@ def open_stores() -> None:
     assert_type(options.http_proxy, bool)
     ContentStore(("one:9000",), options=options, waiting=print, sleep=lambda _seconds: None)
     ContentStore("one:9000", waiting=on_wait)
+
+
+def open_over_tls() -> None:
+    """With issuers that the client trusts, and a certificate that it shows."""
+    tls = Tls(ca="ca.crt", cert=Path("tls.crt"), key=Path("tls.key"), server_name="frontends")
+    assert_type(tls.server_name, str | None)
+    ContentStore("one:9443", tls=tls)
+    ContentStore("one:9443", tls=Tls())
+    ContentStore("one:9443", tls=True)  # type: ignore[arg-type]
+    tls.ca = None  # type: ignore[misc]
 
 
 def on_wait(error: BaseException) -> None:

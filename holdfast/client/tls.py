@@ -1,0 +1,120 @@
+"""TLS for a client: how it knows its frontends, and what it shows them."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from holdfast.errors import ConfigurationError, because
+from holdfast.file_states import states_of
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a client knows its frontends, and what it shows them; all files are in PEM.
+
+    The files are read again when they have changed. A unix socket is reached without TLS.
+    """
+
+    ca: str | os.PathLike[str] | None = None
+    """Issuers of the frontends' certificates; without it, the public ones that gRPC knows."""
+    cert: str | os.PathLike[str] | None = None
+    """The client's own certificate, followed by those that lead to its root."""
+    key: str | os.PathLike[str] | None = None
+    """Its key, without a passphrase."""
+    server_name: str | None = None
+    """The name that the frontends' certificates must have, if it isn't the address's host."""
+
+    def __post_init__(self) -> None:
+        """Refuses half of what a client shows.
+
+        Raises:
+            ConfigurationError: there is a certificate without a key, or a key without one.
+        """
+        if (self.cert is None) != (self.key is None):
+            there, missing = ("cert", "key") if self.key is None else ("key", "cert")
+            raise ConfigurationError(f"TLS has a {there} but no {missing}: give both, or neither")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its files."""
+        return tuple(os.fspath(one) for one in (self.ca, self.cert, self.key) if one is not None)
+
+
+class Credentials:
+    """What channels are made with, as long as the files stay the same."""
+
+    def __init__(self, tls: Tls) -> None:
+        """Reads the files.
+
+        Raises:
+            ConfigurationError: a file can't be read, or isn't what it should be.
+        """
+        self._tls = tls
+        self._states = self._tried = states_of(tls.names)
+        self.current = _loaded(tls)
+        """For new channels."""
+
+    @property
+    def options(self) -> list[tuple[str, str]]:
+        """What channels need besides."""
+        name = self._tls.server_name
+        return [] if name is None else [("grpc.ssl_target_name_override", name)]
+
+    def renew(self) -> bool:
+        """Reads the files again if they have changed; returns whether new channels are needed.
+
+        Files that can't be used are left alone: a certificate may be there before its key.
+        """
+        states = states_of(self._tls.names)
+        if states in {self._states, self._tried}:
+            return False
+        self._tried = states
+        try:
+            loaded = _loaded(self._tls)
+        except ConfigurationError:
+            return False
+        self._states, self.current = states, loaded
+        return True
+
+
+def _loaded(tls: Tls) -> grpc.ChannelCredentials:
+    ca, cert, key = (_read(one) for one in (tls.ca, tls.cert, tls.key))
+    _check(tls, ca)
+    return grpc.ssl_channel_credentials(ca, key, cert)
+
+
+def _read(name: str | os.PathLike[str] | None) -> bytes | None:
+    if name is None:
+        return None
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{os.fspath(name)} can't be read: {because(error)}") from error
+
+
+def _check(tls: Tls, ca: bytes | None) -> None:
+    """Refuses what gRPC would report as a frontend that can't be reached."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca is not None and tls.ca is not None:
+        try:
+            context.load_verify_locations(cadata=ca.decode("ascii", "replace"))
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigurationError(
+                f"{os.fspath(tls.ca)} has no certificate that can be read ({because(error)}); "
+                "expected issuers of the frontends' certificates, in PEM"
+            ) from error
+    if tls.cert is not None:
+        try:
+            # OpenSSL asks a terminal for the passphrase of an encrypted key if none is given.
+            context.load_cert_chain(tls.cert, tls.key, password="")
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"{os.fspath(tls.cert)} and {os.fspath(tls.key or '')} can't be used "
+                f"({because(error)}); expected a certificate and its key, without a passphrase, in "
+                "PEM"
+            ) from error
