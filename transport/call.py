@@ -10,12 +10,13 @@ from holdfast.transport.inbox import PREFIX_SIZE, CompressionRefusedError
 from holdfast.transport.metadata import encode_metadata
 from holdfast.transport.outgoing import Buffer
 from holdfast.transport.peers import Peer
+from holdfast.transport.reception import Reception, call_is_over
 from holdfast.transport.requests import Request
 from holdfast.transport.status import Code, Metadata, Status
 from holdfast.transport.stream import Stream
 
 
-class Call:
+class Call(Reception):
     """One RPC: what the client sent with it, and the messages in both directions.
 
     Only one coroutine at a time may wait for messages of the client, and one for a message to be
@@ -25,17 +26,10 @@ class Call:
     __slots__ = (
         "_clock",
         "_deadline",
-        "_inbox",
-        "_receiving",
         "_sending",
-        "_stream",
-        "_told",
         "_trailers",
-        "_wanted",
         "metadata",
         "on_end",
-        "on_message",
-        "over",
         "path",
         "peer",
         "task",
@@ -53,29 +47,16 @@ class Call:
             peer: the client.
             clock: monotonic, in s.
         """
+        super().__init__(stream)
         self.path = request.path
         self.metadata: Metadata = request.metadata
         self.peer = peer
-        self.on_message: Callable[[bytes | bytearray], Sequence[Buffer] | None] | None = None
-        """May answer a message without waking the handler, if that waits for the next one.
-
-        It is called with a whole message that `announced` hasn't reported, while no earlier message
-        is being sent. The pieces that it returns are sent as the answer; if it returns None, the
-        handler gets the message. What it raises, the handler's `announced` or `receive` raises.
-        """
-        self._stream = stream
-        self._inbox = stream.inbox
         self._clock = clock
         self._deadline = None if request.timeout is None else clock() + request.timeout
         self.on_end: Callable[[], None] | None = None
         """Called once when the call ends: releases what the call has of what all calls share."""
-        self._receiving: asyncio.Future[None] | None = None
-        self._wanted = 0  # bytes of the next message that are awaited; 0: its length
         self._sending: asyncio.Future[None] | None = None
-        self._told = False
         self._trailers: Metadata = ()
-        self.over = False
-        """Whether nothing more can be sent or received."""
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
 
@@ -104,70 +85,6 @@ class Call:
         """Whether a message of so many bytes could be sent without waiting."""
         return self._stream.takes(size + PREFIX_SIZE)
 
-    async def announced(self) -> int | None:
-        """Waits until the length of the next message is known, and returns it, in bytes.
-
-        The client can't send more of it than the stream's first window before `receive` is called.
-        None at the end of what the client sends.
-
-        Raises:
-            Status: the message isn't acceptable, or the call is over.
-        """
-        inbox = self._inbox
-        while (length := inbox.length) is None:
-            if self._ends():
-                return None
-            await self._wait(0)
-        self._told = True
-        return length
-
-    async def open(self, most: int) -> None:
-        """Lets the first `most` bytes of the next message come, and waits until they are here.
-
-        Its length must have been `announced`. More than that, the client can't send than a first
-        window. `receive` lets the rest come.
-
-        Raises:
-            Status: the message isn't acceptable, or the call is over.
-        """
-        self._open(most)
-        while not self._inbox.has(most) and not self._ends():
-            await self._wait(most)
-
-    def _open(self, most: int) -> None:
-        self._inbox.open(most)
-        self._stream.credit()
-
-    @property
-    def arrived(self) -> int:
-        """Bytes of the client's next message that are here."""
-        return self._inbox.arrived
-
-    def interrupt(self, error: Exception) -> None:
-        """Has `announced`, `open` or `receive` raise an error, if one of them waits."""
-        if self._receiving is not None and not self._receiving.done():
-            self._receiving.set_exception(error)
-
-    async def receive(self) -> bytes | bytearray | None:
-        """Waits for the next message as a whole, and returns it.
-
-        None at the end of what the client sends.
-
-        Raises:
-            Status: the message isn't acceptable, or the call is over.
-        """
-        inbox = self._inbox
-        while not inbox.complete:
-            if self._ends():
-                return None
-            self._open(inbox.limit)
-            if not inbox.complete:
-                await self._wait(inbox.limit)
-        message = inbox.take()
-        self._told = False
-        self._stream.credit()
-        return message
-
     async def send(self, *pieces: Buffer) -> None:
         """Sends one message, made of pieces, which aren't joined if they are large.
 
@@ -194,28 +111,6 @@ class Call:
             await self._sending
         finally:
             self._sending = None
-
-    def _ends(self) -> bool:
-        self._check_over()
-        if not self._inbox.ended:
-            return False
-        if self._inbox.cut:
-            raise Status(Code.INTERNAL, "the client's last message is incomplete")
-        return True
-
-    def _check_over(self) -> None:
-        if self.over:
-            raise Status(Code.CANCELLED, "the call is over")
-
-    async def _wait(self, wanted: int) -> None:
-        if self._receiving is not None:
-            raise RuntimeError("two coroutines wait for messages of one call")
-        self._wanted = wanted
-        self._receiving = asyncio.get_running_loop().create_future()
-        try:
-            await self._receiving
-        finally:
-            self._receiving = None
 
     # The transport's side.
 
@@ -271,44 +166,12 @@ class Call:
     def _cancel(self) -> None:
         if self.task is not None:
             self.task.cancel()
-        for waiter in (self._receiving, self._sending):
-            # Others than the handler's own task may wait.
-            if waiter is not None and not waiter.done():
-                waiter.set_exception(Status(Code.CANCELLED, "the call is over"))
+        # Others than the handler's own task may wait.
+        self.interrupt(call_is_over())
+        if self._sending is not None and not self._sending.done():
+            self._sending.set_exception(call_is_over())
 
     def sent(self) -> None:
         """The message that was being sent needs its pieces no longer."""
         if self._sending is not None and not self._sending.done():
             self._sending.set_result(None)
-
-    def feed(self, piece: memoryview, *, last: bool) -> None:
-        """Takes bytes that the client sent; `last` if nothing follows."""
-        inbox = self._inbox
-        inbox.ended = last
-        waiter = self._receiving
-        if (not inbox.feed(piece) and not last) or waiter is None or waiter.done():
-            return
-        try:
-            if self._awaited_is_here():
-                waiter.set_result(None)
-        except Exception as error:  # noqa: BLE001 -- for the handler to raise
-            waiter.set_exception(error)
-
-    def _awaited_is_here(self) -> bool:
-        inbox = self._inbox
-        while inbox.complete:
-            if self._told or self.on_message is None or self._stream.busy:
-                return True
-            message = inbox.take()
-            reply = self.on_message(message)
-            if reply is None:
-                inbox.put_back(message)
-                return True
-            self._stream.send(reply)
-            self._stream.credit()
-        if inbox.ended:
-            return True
-        if not self._wanted:
-            return inbox.length is not None
-        self._open(self._wanted)
-        return inbox.has(self._wanted)

@@ -1,8 +1,8 @@
-"""Bounds the bytes, over all Reads, that gRPC has and clients haven't received yet.
+"""Bounds the bytes, over all Reads, that the transport has and clients haven't received yet.
 
-gRPC keeps a message, our bytes and its own copy, until its client makes room. A client that stops
+It keeps a message until its client makes room, and grpcio a copy as well. A client that stops
 reading can occupy that memory for as long as it likes, and can't be distinguished from a slow one;
-so no Read ever waits for another Read's client. Instead, the more bytes gRPC has, the smaller the
+so no Read ever waits for another Read's client. Instead, the more bytes it has, the smaller the
 next messages are: a few fast readers get messages of 1 MiB, while hundreds of readers that have
 stopped occupy little more than `SIZE` together.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 SIZE: Final = 32 * 2**20
-"""Bytes that gRPC may have before all further messages are of the smallest size."""
+"""Bytes that the transport may have before all further messages are of the smallest size."""
 LARGEST: Final = 2**20
 """Largest Read message, in bytes."""
 LEAST: Final = 32 * 2**10
@@ -23,15 +23,15 @@ SHARE: Final = 4
 
 
 class Outflow:
-    """Counts the bytes that gRPC has.
+    """Counts the bytes that the transport has.
 
     Attributes:
-        handed: bytes of messages that gRPC has and whose clients haven't made room for them.
-            Whoever hands a message over adds its size for as long as gRPC has it.
+        handed: bytes of messages that it has and whose clients haven't made room for them.
+            Whoever hands a message over adds its size for as long as the transport has it.
     """
 
     def __init__(self, size: int = SIZE) -> None:
-        """Begins with no bytes handed to gRPC.
+        """Begins with no bytes handed over.
 
         Args:
             size: bytes beyond which messages are of the smallest size.
