@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from holdfast.errors import DataLoss, because, shorten
 from holdfast.values import Status
 
 
@@ -81,11 +82,26 @@ class Ingest:
 
     @classmethod
     def decode(cls, ref: str, stored: Mapping[str, str], parts: Sequence[str] = ()) -> Ingest:
-        """Reads the hash and the list of one ingest."""
+        """Reads the hash and the list of one ingest.
 
+        Raises:
+            DataLoss: a field isn't as it was written.
+        """
+        try:
+            return cls._decode(ref, stored, parts)
+        except (KeyError, ValueError) as error:
+            raise DataLoss(
+                f"ref {shorten(ref)}: what Redis has of this write can't be read "
+                f"({type(error).__name__}: {shorten(because(error))}); Abort it, and write it anew"
+            ) from error
+
+    @classmethod
+    def _decode(cls, ref: str, stored: Mapping[str, str], parts: Sequence[str]) -> Ingest:
         def number(name: str) -> int:
             return int(stored.get(name) or 0)
 
+        tail_sums = stored.get("tail_sums", "")
+        bytes.fromhex(tail_sums)
         return cls(
             ref=ref,
             data_key=stored["data_key"],
@@ -104,7 +120,7 @@ class Ingest:
             begun=float(stored["begun"]) if stored.get("begun") else None,
             tail_key=stored.get("tail_key", ""),
             tail_size=number("tail_size"),
-            tail_sums=stored.get("tail_sums", ""),
+            tail_sums=tail_sums,
             frozen=stored.get("frozen", ""),
             sealed=stored.get("sealed") == "1",
             parts=tuple(StoredPart.decode(part) for part in parts),

@@ -95,6 +95,7 @@ class StaleIngests:
 
         Raises:
             Unavailable: Redis can't be reached.
+            DataLoss: what Redis has of it can't be read; it is dropped all the same.
         """
         keys = Keys(tenant)
         reply = await self._scripts.run(

@@ -29,7 +29,7 @@ from holdfast.storage.s3_errors import ChangedOnTheWay, status_of, translated
 from holdfast.storage.s3_listing import ListingProgress
 from holdfast.storage.s3_replies import Answer
 from holdfast.storage.s3_settings import S3Settings
-from holdfast.storage.s3_strangers import NotS3, about, understood
+from holdfast.storage.s3_strangers import NotS3, about, natural, understood
 from holdfast.storage.s3_uploads import S3Uploads
 from holdfast.switching import apart
 
@@ -233,7 +233,7 @@ class S3Store(S3Uploads):
             raise NoSuchKey(f"there is no object {key}") from error
         with understood(f"reading {key}"):
             modified = reply["LastModified"].timestamp()
-            return Entry(key, reply["ContentLength"], bare(reply["ETag"]), modified)
+            return Entry(key, natural(reply["ContentLength"]), bare(reply["ETag"]), modified)
 
     def _confirm_absence(self, key: str) -> None:
         doing = f"reading {key}"
@@ -302,7 +302,7 @@ class S3Store(S3Uploads):
                 with understood(listing):
                     key = progress.next(item["Key"]).removeprefix(self._prefix)
                     modified = item["LastModified"].timestamp()
-                    entry = Entry(key, item["Size"], bare(item["ETag"]), modified)
+                    entry = Entry(key, natural(item["Size"]), bare(item["ETag"]), modified)
                 yield entry
             if not more:
                 return

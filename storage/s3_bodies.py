@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from holdfast.errors import DataLoss
+from holdfast.errors import DataLoss, shorten
 from holdfast.storage.port import Entry, Fetched
 from holdfast.storage.s3_client import bare
 from holdfast.storage.s3_clock import ServerClock
-from holdfast.storage.s3_strangers import NotS3
+from holdfast.storage.s3_strangers import NotS3, natural
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,12 @@ class Described:
         Raises:
             KeyError, ValueError, NotS3: the headers aren't those of an object, or of this range.
         """
-        modified = ServerClock.parse(headers.get("last-modified"))
+        said = headers.get("last-modified")
+        modified = ServerClock.parse(said)
+        if said and modified is None:
+            raise ValueError(f"{shorten(said)} is no date")
         return cls(
-            size=int(headers.get("content-length", received)),
+            size=natural(headers.get("content-length", received)),
             whole=_size_of_whole(headers.get("content-range", ""), offset),
             etag=bare(headers["etag"]),
             last_modified=0.0 if modified is None else modified,
@@ -91,9 +94,9 @@ def _size_of_whole(content_range: str, offset: int) -> int | None:
     if not content_range:
         return None
     first = content_range.removeprefix("bytes ").partition("-")[0]
-    if int(first) != offset:
+    if natural(first) != offset:
         raise NotS3(reason=f"bytes from {offset} on were asked for, and it has {content_range}")
-    return int(content_range.rpartition("/")[2])
+    return natural(content_range.rpartition("/")[2])
 
 
 def ends_early(entry: Entry, offset: int, wanted: int) -> DataLoss:

@@ -58,7 +58,12 @@ def bound(client: S3Client, circuit: Circuit, settings: S3Settings) -> None:
     session = client._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001 -- botocore has no other way
     session._timeout = timeout  # noqa: SLF001 -- of proxies, which are connected to later
     session._manager.connection_pool_kw["timeout"] = timeout  # noqa: SLF001
+
+    def read(**_: Any) -> None:  # noqa: ANN401 -- the same
+        circuit.answered()  # whether or not the answer can be parsed
+
     client.meta.events.register_last("request-created.s3", begin)
+    client.meta.events.register_first("before-parse.s3", read)
     client.meta.events.register_first("needs-retry.s3", end)
 
 

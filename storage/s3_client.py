@@ -29,6 +29,7 @@ from holdfast.storage.s3_circuit import Circuit
 from holdfast.storage.s3_clock import ServerClock
 from holdfast.storage.s3_credentials import renew_refused, renewal_of
 from holdfast.storage.s3_direct import NOTHING, DirectRequests
+from holdfast.storage.s3_documents import read_strictly
 from holdfast.storage.s3_errors import ChangedOnTheWay, translated
 from holdfast.storage.s3_idle import renew_idle
 from holdfast.storage.s3_replies import Answer
@@ -92,6 +93,7 @@ class Bucket:
         circuit = Circuit(self._backend, elapsed, self._drop_idle)
         try:
             session = boto3.session.Session()
+            read_strictly(session)
             self._client = new_client(session, settings, settings.attempts)
             self._once = new_client(session, settings, 1)
             self._direct = DirectRequests(

@@ -119,7 +119,7 @@ class ServerClock:
         """Reads a Date header; None if it isn't one."""
         try:
             return parsedate_to_datetime(header).timestamp() if header else None
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
 
 

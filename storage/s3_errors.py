@@ -32,7 +32,7 @@ from holdfast.errors import (
 from holdfast.storage.port import ConditionFailed, InvalidPart, NoSuchKey, NoSuchUpload
 from holdfast.storage.s3_circuit import NotSent, spent
 from holdfast.storage.s3_credentials import SourceFailed
-from holdfast.storage.s3_strangers import ADVICE, NotS3
+from holdfast.storage.s3_strangers import ADVICE, UNREADABLE, NotS3, lacking
 
 FULL: Final = frozenset(
     {
@@ -127,7 +127,7 @@ _NO_CREDENTIALS: Final = (
     boto.TokenRetrievalError,
     boto.UnknownTokenProviderError,
 )
-_ON_THE_WAY: Final = boto.HTTPClientError | boto.ConnectionError | boto.IncompleteReadError
+_ON_THE_WAY: Final = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
 
 
 class ChangedOnTheWay(Unavailable):
@@ -166,7 +166,7 @@ def translate(error: Exception, doing: str, *, once: bool = False) -> HoldfastEr
         )
     if isinstance(error, NotSent | boto.EndpointConnectionError | boto.ConnectTimeoutError):
         return Unavailable(f"{doing}: {_why_not_sent(error)}")
-    if isinstance(error, ResponseParserError | NotS3 | _ON_THE_WAY):
+    if isinstance(error, (ResponseParserError, NotS3, *_ON_THE_WAY, *UNREADABLE)):
         kind = OutcomeUnknown if once else Unavailable
         return kind(f"{doing}: {_what_broke(error)}")
     return ConfigurationError(
@@ -182,8 +182,10 @@ def _why_not_sent(error: Exception) -> str:
 
 
 def _what_broke(error: Exception) -> str:
-    if isinstance(error, ResponseParserError | NotS3):
-        reason = because(error) if isinstance(error, NotS3) else "it can't be read"
+    if isinstance(error, (ResponseParserError, NotS3, *UNREADABLE)):
+        reason = "it can't be read"
+        if not isinstance(error, ResponseParserError):
+            reason = because(error) if isinstance(error, NotS3) else lacking(error)
         return f"the answer isn't S3's ({reason}); {ADVICE}"
     if isinstance(error, boto.ReadTimeoutError):
         return f"S3 hasn't answered {spent()}; try again"
@@ -282,8 +284,12 @@ _OF_STATUS: Final[Mapping[int, Callable[[str], HoldfastError]]] = {
 
 @contextmanager
 def translated(doing: str, *, once: bool = False) -> Iterator[None]:
-    """Turns botocore's exceptions into those of `holdfast.errors`."""
+    """Turns botocore's exceptions into those of `holdfast.errors`.
+
+    They include what its parsers raise, without an exception of botocore's own, for an answer that
+    they can't read.
+    """
     try:
         yield
-    except (boto.ClientError, boto.BotoCoreError, ResponseParserError) as error:
+    except (boto.ClientError, boto.BotoCoreError, ResponseParserError, *UNREADABLE) as error:
         raise translate(error, doing, once=once) from error

@@ -24,6 +24,7 @@ ERROR_LIMIT: Final = 64 * 1024
 _END: Final = b"\r\n\r\n"
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n\0]*)?", re.ASCII)
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)")
+_LENGTH: Final = re.compile(r"[0-9]{1,19}")
 _SIZE: Final = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;[^\r\n\0]*)?")
 _BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
@@ -188,7 +189,7 @@ class ReplyReader:
         elif coding is not None:
             self._chunks = _Chunks()
         elif length is not None:
-            if not (length.isascii() and length.isdigit()):
+            if not _LENGTH.fullmatch(length):
                 raise Malformed("its length is no number")
             self._missing = int(length)
         else:

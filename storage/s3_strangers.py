@@ -33,8 +33,15 @@ TEXT: Final = ("text/", "application/json", "application/xhtml")
 REGION: Final = "x-amz-bucket-region"
 """The header in which S3 names a bucket's region."""
 XML: Final = "text/xml"
+MOST_DIGITS: Final = 19
+"""Digits of the largest number that an answer may have, 2**63 - 1."""
 ENCODED: Final = frozenset({"", "identity", "aws-chunked"})
 """Content codings that leave bytes as they were stored."""
+UNREADABLE: Final = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+"""What reading an answer may raise if it isn't as S3 documents it: botocore's parsers raise these,
+too, for a number or a date that is none, and for documents with other elements than S3's."""
 _OTHER_NAMES: Final = ("-s3alias", "--ol-s3")
 """Endings of bucket names that S3 doesn't repeat as they were given."""
 
@@ -134,9 +141,25 @@ def understood(doing: str, *, once: bool = False) -> Iterator[None]:
         yield
     except NotS3 as error:
         raise _foreign(doing, because(error), once=once) from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        lacking = f"{type(error).__name__}: {shorten(because(error))}"
-        raise _foreign(doing, lacking, once=once) from error
+    except UNREADABLE as error:
+        raise _foreign(doing, lacking(error), once=once) from error
+
+
+def lacking(error: Exception) -> str:
+    """Why an answer can't be read, from what its reading has raised."""
+    return f"{type(error).__name__}: {shorten(because(error))}"
+
+
+def natural(number: object) -> int:
+    """A number in an answer, which is never negative.
+
+    Raises:
+        ValueError: it is negative, or none.
+    """
+    text = str(number)
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
+        raise ValueError(f"{shorten(text)} is no size and no number")
+    return int(text)
 
 
 def _foreign(doing: str, reason: str, *, once: bool) -> Unavailable:

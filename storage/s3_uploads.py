@@ -24,7 +24,7 @@ from holdfast.storage.s3_checksums import ALGORITHM, BodySum, is_marked, marked,
 from holdfast.storage.s3_client import Bucket, bare, quoted
 from holdfast.storage.s3_errors import status_of, translated
 from holdfast.storage.s3_listing import ListingProgress
-from holdfast.storage.s3_strangers import about, understood
+from holdfast.storage.s3_strangers import about, natural, understood
 from holdfast.switching import apart
 
 if TYPE_CHECKING:
@@ -138,8 +138,9 @@ class S3Uploads(Bucket):
                 )
                 found = reply.get("Parts", [])
                 for item in found:
-                    progress.next(f"{item['PartNumber']:05}")
-                    parts.append(Part(item["PartNumber"], bare(item["ETag"]), item["Size"]))
+                    number, size = natural(item["PartNumber"]), natural(item["Size"])
+                    progress.next(f"{number:05}")
+                    parts.append(Part(number, bare(item["ETag"]), size))
                 if not reply["IsTruncated"]:
                     return parts
             marker = parts[-1].number if found else reply.get("NextPartNumberMarker", 0)

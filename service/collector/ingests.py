@@ -20,7 +20,7 @@ from typing import Final
 from holdfast.coordination.ingest import Ingest
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.stale import Announced, StaleFate, StaleIngests
-from holdfast.errors import HoldfastError, Unavailable
+from holdfast.errors import DataLoss, HoldfastError, Unavailable
 from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.service.collector.run import CollectorRun
 from holdfast.service.holdings.catalogue import Catalogue
@@ -98,9 +98,17 @@ class IngestSweep:
         frozen = now - round(ages.landing * 1000)
         stale = now - round(ages.ingest_lifetime * 1000)
         for ref in self._run.watched(await know.stale.refs(announced.tenant, max(frozen, stale))):
-            judged = await know.stale.judge(
-                announced.tenant, ref, frozen_ms=frozen, stale_ms=stale, change=not self._run.dry
-            )
+            try:
+                judged = await know.stale.judge(
+                    announced.tenant,
+                    ref,
+                    frozen_ms=frozen,
+                    stale_ms=stale,
+                    change=not self._run.dry,
+                )
+            except DataLoss as error:
+                self._run.report.error(f"an ingest of {announced.tenant}", error)
+                continue
             await self._act(announced.tenant, ref, judged.fate, judged.ingest)
         if announced.at_ms < stale and await know.stale.idle(announced.tenant):
             if not self._run.dry and not await know.stale.leave(announced):

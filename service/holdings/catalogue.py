@@ -82,7 +82,9 @@ class Catalogue:
         """
         entry, ticket = await self._look_up(tenant, digest)
         if entry is not None and not self._damage.concerns(digest):
-            return _decode(digest, entry)
+            cached = _decode(digest, entry)
+            if cached is not None:
+                return cached
         info = await self._find(tenant, digest, self._now_ns() if self.shared else None)
         if info is None:
             if entry is not None:
@@ -316,6 +318,10 @@ def _encode(info: Info) -> str:
     return json.dumps(fields, separators=(",", ":"))
 
 
-def _decode(digest: Digest, entry: str) -> Info:
-    size, created_at_ns, updated_at_ns, labels = json.loads(entry)
+def _decode(digest: Digest, entry: str) -> Info | None:
+    """What `_encode` wrote; None if it can't be read, as if nothing were cached."""
+    try:
+        size, created_at_ns, updated_at_ns, labels = json.loads(entry)
+    except (TypeError, ValueError):
+        return None
     return Info(digest, size, created_at_ns, updated_at_ns, labels)

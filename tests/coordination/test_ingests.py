@@ -12,7 +12,7 @@ from holdfast.coordination.ingest import Done, Dropped
 from holdfast.coordination.ingests import Locked
 from holdfast.coordination.keys import TENANTS
 from holdfast.coordination.leases import Lease
-from holdfast.errors import Aborted, Unavailable
+from holdfast.errors import Aborted, DataLoss, Unavailable
 from tests.coordination.fleet import DIGEST, NOW, PART, SPILLED, STORED, Frontend, frontend
 
 Write = Callable[[Frontend, Lease], Awaitable[object]]
@@ -62,6 +62,33 @@ async def test_what_is_kept(one: Frontend) -> None:
     assert (ingest.tail_key, ingest.tail_size, ingest.hash) == ("t", 2, "h10")
     assert (ingest.crc, ingest.crc_filled, ingest.boundary_hash) == (7, 2, "h8")
     assert (ingest.started_at_ns, ingest.updated_at_ns) == (NOW, NOW + 10**9)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("offset", "many"), ("started_at", "1e9"), ("crc", "-"), ("tail_sums", "xyz")],
+)
+async def test_fields_that_cannot_be_read(one: Frontend, field: str, value: str) -> None:
+    """An ingest that isn't as it was written is DATA_LOSS, and Abort drops it."""
+    await one.open("ref", "n1", "a")
+    await one.client.hset(one.keys.ingest("ref"), field, value)
+    await one.ingests.release(one.tenant, "ref", "n1")
+    for call in (one.ingests.find(one.tenant, "ref"), one.open("ref", "n2", "b")):
+        with pytest.raises(DataLoss, match=r"ref 'ref': what Redis has .* Abort it"):
+            await call
+    with pytest.raises(DataLoss):
+        await one.ingests.abort(one.tenant, "ref")
+    assert await one.ingests.find(one.tenant, "ref") is None
+
+
+async def test_a_part_that_cannot_be_read(one: Frontend) -> None:
+    """A part that isn't as it was written is DATA_LOSS, too."""
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.ingests.checkpoint(lease, "a", 1, PART, checkpoint=STORED, now_ns=NOW)
+    await one.client.lset(one.keys.parts("ref"), 0, "8|xyz|etag")
+    await one.ingests.release(one.tenant, "ref", "n1")
+    with pytest.raises(DataLoss):
+        await one.open("ref", "n2", "b")
 
 
 async def test_the_next_data_key(one: Frontend) -> None:

@@ -91,6 +91,20 @@ async def test_what_is_gone_is_forgotten(core: Core, store: ObjectStore, unique:
     assert (await _remembered(core, unique)).entry is None
 
 
+@pytest.mark.parametrize("entry", ["[1,2", "{}", "[1,2,3]", "7", "null"])
+async def test_what_cannot_be_read_counts_as_forgotten(
+    core: Core, store: ObjectStore, redis_url: str, unique: str, entry: str
+) -> None:
+    """An entry of the cache that isn't as it was written is answered from the store, and mended."""
+    World(store).commit(unique, BODY)
+    found = await core.catalogue.info(unique, DIGEST)
+    key = Keys(unique).hold(DIGEST)
+    with Redis.from_url(redis_url) as redis:
+        redis.hset(key, "entry", entry)
+        assert await core.catalogue.info(unique, DIGEST) == found
+        assert (await _remembered(core, unique)).entry != entry
+
+
 async def _remembered(core: Core, tenant: str) -> CachedHold:
     return await core.hold_cache.look_up(tenant, DIGEST)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from holdfast.backend import IN_A_ROW, SILENT
 from holdfast.errors import OutcomeUnknown, PermissionDenied, Unavailable
 from holdfast.storage.port import ConditionFailed, IfAbsent, IfMatch, ObjectStore, Part
+from holdfast.storage.s3 import S3Settings, S3Store
 from holdfast.storage.s3_strangers import objection
 from tests.storage.looped import Way
 from tests.storage.scripted import Reply, error, scripted
 
 MD5 = "0123456789abcdef0123456789abcdef"
 WHEN = "Thu, 26 Nov 2026 04:00:00 GMT"
+ISO = "2026-11-26T04:00:00.000Z"
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 JSON = {"Content-Type": "application/json"}
 XML = {"Content-Type": "application/xml"}
@@ -206,6 +209,132 @@ def test_about_something_else(way: Way) -> None:
         for name, (call, reply) in ELSEWHERE.items():
             script.replies = [reply]
             assert "isn't S3's" in unavailable(store, call, name), name
+        store.close()
+
+
+# -- answers that can't be read
+
+
+def listed(**fields: str) -> Reply:
+    """A page with one object."""
+    named = {"Key": "holds/a", "ETag": "e", "Size": "1", "LastModified": ISO} | fields
+    return _page_of("ListBucketResult", "Contents", named)
+
+
+def parts(**fields: str) -> Reply:
+    """A page with one part."""
+    named = {"PartNumber": "1", "ETag": "e", "Size": "1", "LastModified": ISO} | fields
+    return _page_of("ListPartsResult", "Part", named)
+
+
+def uploads(**fields: str) -> Reply:
+    """A page with one upload."""
+    named = {"Key": "data/a", "UploadId": "u", "Initiated": ISO} | fields
+    return _page_of("ListMultipartUploadsResult", "Upload", named)
+
+
+def _page_of(name: str, item: str, fields: dict[str, str]) -> Reply:
+    more = fields.pop("IsTruncated", "false")
+    text = "".join(f"<{field}>{value}</{field}>" for field, value in fields.items())
+    return page(name, IsTruncated=more, **{item: text})
+
+
+def sized(length: str) -> Reply:
+    """An object of that length, on a connection that ends with it."""
+    return Reply(200, b"body", OBJECT | {"Content-Length": length}, claimed=0, unsized=True)
+
+
+UNUSABLE = ("isn't S3's", "connection to S3 broke", "code isn't known", "body broke off")
+OBJECTS = ("get", "head")
+LISTINGS = ("list", "parts", "uploads")
+ONCE = ("conditional put", "replacing put", "conditional delete", "completion")
+GARBLED: dict[str, tuple[Sequence[str], Reply]] = {
+    "a length below nothing": (OBJECTS, sized("-5")),
+    "a length with a sign": (OBJECTS, sized("+5")),
+    "a length of too many digits": (OBJECTS, sized("9" * 5000)),
+    "no date": (OBJECTS, Reply(200, b"body", OBJECT | {"Last-Modified": "yesterday"})),
+    "a date beyond all years": (
+        OBJECTS,
+        Reply(200, b"body", OBJECT | {"Last-Modified": f"Thu, 26 Nov {'9' * 14} 04:00:00 GMT"}),
+    ),
+    "a range of less than nothing": (
+        ["ranged get"],
+        Reply(206, b"body", {**OBJECT, "Content-Range": "bytes 4-7/-8"}),
+    ),
+    "an object's size": (["list"], listed(Size="many")),
+    "an object of less than nothing": (["list"], listed(Size="-5")),
+    "an object's date": (["list"], listed(LastModified="yesterday")),
+    "another month": (["list"], listed(LastModified="2026-13-26T04:00:00Z")),
+    "objects, perhaps more": (["list"], listed(IsTruncated="trve")),
+    "an object without a name": (
+        ["list"],
+        page(
+            "ListBucketResult", IsTruncated="false", EncodingType="url", Contents="<Size>1</Size>"
+        ),
+    ),
+    "a part's number": (["parts"], parts(PartNumber="one")),
+    "a part of less than nothing": (["parts"], parts(Size="-5")),
+    "parts, perhaps more": (["parts"], parts(IsTruncated="trve")),
+    "an upload's date": (["uploads"], uploads(Initiated="yesterday")),
+    "uploads, perhaps more": (["uploads"], uploads(IsTruncated="")),
+    "an error in words": (
+        ("put", "get", "list", "access", *ONCE),
+        Reply(404, b"<Fault><Error>oops</Error></Fault>", XML),
+    ),
+    "two errors": (
+        (*LISTINGS, *ONCE),
+        Reply(404, b"<Error><Code>a</Code><Code>b</Code></Error>", XML),
+    ),
+    "an error without end": (
+        ("get", "list", *ONCE),
+        Reply(404, b"<a>" * 3000 + b"</a>" * 3000, XML),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GARBLED)
+def test_what_cannot_be_read(way: Way, name: str) -> None:
+    """A number, a date or a document that is none is named in an error of the port, like a page."""
+    asked, reply = GARBLED[name]
+    with scripted(reply) as script:
+        store = way(script.store())
+        for call in asked:
+            text = unavailable(store, CALLS[call], call)
+            assert any(words in text for words in UNUSABLE), f"{call}: {text}"
+        store.close()
+
+
+@pytest.mark.parametrize("call", ONCE)
+def test_an_unreadable_answer_to_what_is_sent_once(way: Way, call: str) -> None:
+    """An answer that can't be read leaves the outcome of what is sent a single time unknown."""
+    with scripted(GARBLED["an error in words"][1]) as script:
+        store = way(script.store())
+        with pytest.raises(OutcomeUnknown):
+            CALLS[call](store)
+        store.close()
+
+
+def test_a_date_that_cannot_be_read(way: Way) -> None:
+    """Where an answer's own date is none, the time that is expected counts."""
+    for date in ("yesterday", f"Thu, 26 Nov {'9' * 14} 04:00:00 GMT"):
+        with scripted(Reply(200, b"body", OBJECT | {"Date": date})) as script:
+            store = way(script.store())
+            assert store.get("blobs/a").body == b"body"
+            store.close()
+
+
+def test_an_unreadable_answer_is_an_answer() -> None:
+    """A store that was lost and answers again is back, even if its answer can't be read."""
+    now = 100.0
+    with scripted(listed(Size="many")) as script:
+        settings = S3Settings("bucket", script.endpoint, path_style=True, attempts=1)
+        store = S3Store(settings, elapsed=lambda: now)
+        for _ in range(IN_A_ROW):
+            store._backend.unanswered(now)
+            now += SILENT
+        assert not store.up
+        unavailable(store, CALLS["list"], "list")
+        assert store.up
         store.close()
 
 

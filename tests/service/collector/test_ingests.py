@@ -128,6 +128,23 @@ async def test_a_stale_ingest_is_dropped(site: Site, tenant: str, fill: Fill) ->
     await refused(StatusCode.NOT_FOUND, frontend.tenant(tenant).status("ref"))
 
 
+async def test_an_ingest_that_cannot_be_read(site: Site, tenant: str, fill: Fill) -> None:
+    """What Redis has of an ingest may be damaged: it is reported, and the others are dropped."""
+    frontend = await site.frontend()
+    await broken_off(frontend, tenant, fill(100))
+    stream = frontend.tenant(tenant).write("damaged")
+    await stream.write_all(fill(100))
+    await stream.half_close()
+    redis: Any = open_client(site.redis.url)
+    try:
+        await redis.hset(Keys(tenant).ingest("damaged"), "total", "many")
+    finally:
+        await redis.aclose()
+    report = await site.collect(ahead=STALE)
+    assert [text for text in report.errors if "can't be read" in text]
+    assert counts(report, CollectedKind.INGESTS) == {"dropped": 1}
+
+
 async def test_a_moving_ingest_is_kept(site: Site, tenant: str, fill: Fill) -> None:
     """An ingest that has moved within L is kept, and can be carried on."""
     client = (await site.frontend()).tenant(tenant)
