@@ -72,6 +72,7 @@ PLAYS = (
     ),
     Play("docs/collector.md", (1, 2), before=(LAYER, SERVE, NODE_7)),
     Play("docs/operations.md", (1,), before=(LAYER, SERVE, NODE_7)),
+    Play("docs/security.md", (1,), before=()),
     Play("docs/scrub.md", (1,), before=(LAYER, SERVE, NODE_7)),
     Play("docs/tenants.md", (1,), before=(LAYER, SERVE, NODE_7)),
     Play("docs/containerd.md", (2, 3, 4), before=(

@@ -28,19 +28,6 @@ from tests.project.repository import ROOT
 PAGES = pages.pages()
 PAGE_NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
 COMMAND_LINE = re.compile(r"(?:^(?:\$ )?|\| )holdfast ([^|#&<\n]+)", re.MULTILINE)
-S3_ACTIONS = {
-    "abort_multipart_upload": "s3:AbortMultipartUpload",
-    "complete_multipart_upload": "s3:PutObject",
-    "create_multipart_upload": "s3:PutObject",
-    "delete_object": "s3:DeleteObject",
-    "get_object": "s3:GetObject",
-    "head_object": "s3:GetObject",
-    "list_multipart_uploads": "s3:ListBucketMultipartUploads",
-    "list_objects_v2": "s3:ListBucket",
-    "list_parts": "s3:ListMultipartUploadParts",
-    "put_object": "s3:PutObject",
-    "upload_part": "s3:PutObject",
-}
 
 
 def sources(pattern: str) -> str:
@@ -263,27 +250,6 @@ def test_scripts() -> None:
     table = pages.first_cells(pages.text("docs/coordination.md"), "Scripts")
     listed = [name for cell in table[1:] for name in cell.split(", ") if re.fullmatch(r"\w+", name)]
     assert sorted(listed) == sorted(scripts.NAMES)
-
-
-def test_redis_acl() -> None:
-    """The ACL in the documentation allows every command that a script calls."""
-    called = {
-        command.lower()
-        for name in scripts.NAMES
-        for command in re.findall(r"redis\.call\('(\w+)'", scripts.source(name))
-    }
-    (block,) = [b for b in pages.blocks(pages.text("docs/operations.md"), "") if "resetkeys" in b]
-    allowed = set(re.findall(r"\+([\w|]+)", block))
-    assert called - allowed == set()
-
-
-def test_s3_policy() -> None:
-    """The policy in the documentation allows what the code asks of S3, and no more."""
-    called = set(re.findall(r"_(?:client|once)\.(\w+)[(,]", sources("storage/s3*.py"))) - {"close"}
-    policies = [json.loads(body) for body in pages.blocks(pages.text("docs/operations.md"), "json")]
-    (policy,) = [document for document in policies if "Statement" in document]
-    allowed = [action for statement in policy["Statement"] for action in statement["Action"]]
-    assert set(allowed) == {S3_ACTIONS[name] for name in called}
 
 
 def test_stored_examples() -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.programs import Program
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.s3 import S3Settings, S3Store
 from tests.servers.redis import RedisServer
 from tests.service.fleet import Fleet
+from tests.service.rights import OwnedStore, redis_under
 
 Fill = Callable[[int], bytes]
 
@@ -25,16 +27,16 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, unique: str) -> Iterat
         opened = FolderStore(tmp_path / "store")
     else:
         server = request.getfixturevalue(request.param)
-        opened = S3Store(
-            S3Settings(
-                bucket=server.bucket,
-                endpoint=server.endpoint,
-                region="us-east-1",
-                prefix=f"{unique}/",
-                path_style=True,
-                max_connections=16,
-            )
+        settings = S3Settings(
+            bucket=server.bucket,
+            endpoint=server.endpoint,
+            region="us-east-1",
+            prefix=f"{unique}/",
+            path_style=True,
+            max_connections=16,
         )
+        minio = request.param == "minio"
+        opened = OwnedStore(server, settings) if minio else S3Store(settings)
     opened.check_access()
     yield opened
     opened.close()
@@ -42,8 +44,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, unique: str) -> Iterat
 
 @pytest.fixture
 async def fleet(store: ObjectStore, redis_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
-    """Frontends that share the store."""
-    fleet = Fleet(store, redis_url, {"data_dir": tmp_path, "suspend_grace": 20.0})
+    """Frontends that share the store; they have no more rights than frontends need."""
+    fleet = Fleet(
+        store,
+        redis_under(Program.FRONTEND, redis_url),
+        {"data_dir": tmp_path, "suspend_grace": 20.0},
+    )
     async with fleet.stack:
         yield fleet
 
@@ -61,7 +67,8 @@ async def folder_fleet(
     folder_store: ObjectStore, redis_url: str, tmp_path: Path
 ) -> AsyncIterator[Fleet]:
     """Frontends on a folder."""
-    fleet = Fleet(folder_store, redis_url, {"data_dir": tmp_path, "suspend_grace": 20.0})
+    url = redis_under(Program.FRONTEND, redis_url)
+    fleet = Fleet(folder_store, url, {"data_dir": tmp_path, "suspend_grace": 20.0})
     async with fleet.stack:
         yield fleet
 

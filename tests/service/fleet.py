@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import grpc
 import pytest
 
+from holdfast.programs import Program
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import content_pb2_grpc
 from holdfast.service.frontend import Running, run_frontend
@@ -20,6 +21,7 @@ from holdfast.service.rpc.grpcio import OPTIONS
 from holdfast.service.rpc.server import Servers
 from holdfast.service.settings import Settings
 from holdfast.storage.port import ObjectStore
+from tests.service.rights import under
 
 HEADER = "x-holdfast-tenant"
 DEADLINE = 30.0
@@ -36,12 +38,15 @@ class Fleet:
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def frontend(self, store: ObjectStore | None = None, **settings: Any) -> Frontend:
-        """Starts one more frontend; `store` stands in for the shared one."""
+        """Starts one more frontend; `store` stands in for the shared one.
+
+        Its own rights are those of frontends, as far as the backend knows any.
+        """
         own = AsyncExitStack()
         await self.stack.enter_async_context(own)
         chosen = Settings(**{**self.settings, **settings})
         running = await own.enter_async_context(
-            run_frontend(chosen, store or self.store, self.redis_url)
+            run_frontend(chosen, store or under(Program.FRONTEND, self.store), self.redis_url)
         )
         servers = Servers(running.frontend, chosen.transport)
         own.push_async_callback(servers.drain, 0.0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.digests import Digest
+from holdfast.programs import Program
 from holdfast.service.scrub.passes import Means, Pass, ScrubOptions
 from holdfast.service.scrub.report import ScrubReport
 from holdfast.storage.blobs import Blobs
@@ -18,6 +19,7 @@ from holdfast.storage.keys import data_key, record_key, uuid7
 from holdfast.storage.own_data import Lifetime, OwnData, Sight
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import INLINE_LIMIT, Record, Records, State, new_nonce
+from tests.service.rights import under
 from tests.storage.edited import edited
 
 Damage = Callable[[ObjectStore, Digest], None]
@@ -51,7 +53,7 @@ def means(
     """What a scrub works with."""
     clock = clock or Clock()
     return Means(
-        store=store,
+        store=under(Program.SCRUB, store),
         forget=forget,
         clock=clock,
         now=lambda: 1_800_000_000.0,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from holdfast.programs import Program
 from holdfast.storage.port import ObjectStore
 from tests.service.collector.world import Later, World, memory_world
+from tests.service.rights import under
 
 
 @pytest.fixture
@@ -16,5 +18,5 @@ def world() -> World:
 
 @pytest.fixture
 def old_world(store: ObjectStore) -> World:
-    """A store on every backend, in which everything is old at once."""
-    return World(Later(store))
+    """A store on every backend, with a collector's rights, in which everything is old at once."""
+    return World(Later(under(Program.COLLECTOR, store)))

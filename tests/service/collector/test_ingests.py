@@ -17,6 +17,7 @@ from holdfast.coordination.keys import TENANTS, Keys
 from holdfast.coordination.scripts import Scripts
 from holdfast.coordination.stale import StaleIngests
 from holdfast.errors import Unavailable
+from holdfast.programs import Program
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.collector.ages import Ages
 from holdfast.service.collector.assembly import CollectorOptions, tools
@@ -30,6 +31,7 @@ from tests.servers.redis import RedisServer
 from tests.service.collector.world import AGES, EAGER, OLD, Later, World, counts
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Frontend, eventually, refused, sha256
+from tests.service.rights import redis_under, under
 from tests.stores.counting import CountingStore, nothing
 
 MIB = 2**20
@@ -39,10 +41,11 @@ STALE = AGES.ingest_lifetime + 60
 
 @dataclass
 class Site:
-    """A fleet with a Redis of its own, and collectors of it."""
+    """A fleet with a Redis of its own, and collectors of it, with a collector's rights."""
 
     fleet: Fleet
     redis: RedisServer
+    redis_url: str
     data_dir: Path
 
     @property
@@ -68,8 +71,8 @@ class Site:
         settings = Settings(data_dir=self.data_dir)
         async with tools(
             settings,
-            store or self.store,
-            self.redis.url,
+            store or under(Program.COLLECTOR, self.store),
+            self.redis_url,
             ages,
             stop=threading.Event(),
             now_ms=lambda: int((time.time() + ahead) * 1000),
@@ -85,7 +88,7 @@ async def started(store: ObjectStore, folder: Path) -> AsyncIterator[Site]:
     with RedisServer(redis_folder) as redis:
         fleet = Fleet(store, redis.url, {"data_dir": folder, "suspend_grace": 20.0})
         async with fleet.stack:
-            yield Site(fleet, redis, folder)
+            yield Site(fleet, redis, redis_under(Program.COLLECTOR, redis.url), folder)
 
 
 @pytest.fixture
