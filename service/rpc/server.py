@@ -22,7 +22,7 @@ from holdfast.service.rpc.content import SERVICE, Content, Frontend
 from holdfast.service.rpc.fleet import Fleet
 from holdfast.service.rpc.health import Health
 from holdfast.service.settings import Transport
-from holdfast.service.trust.rotation import Rotation
+from holdfast.service.trust.rotation import PERIOD, Rotation
 from holdfast.tasks import begin
 from holdfast.transport.handlers import Handler
 
@@ -43,7 +43,15 @@ class Server(Protocol):
 class Servers:
     """All listeners of one frontend."""
 
-    def __init__(self, frontend: Frontend, transport: Transport) -> None:
+    def __init__(self, frontend: Frontend, transport: Transport, *, period: float = PERIOD) -> None:
+        """Begins without listeners.
+
+        Args:
+            frontend: what they serve.
+            transport: what carries the RPCs.
+            period: seconds between two looks at certificates' files.
+        """
+        self._period = period
         self._frontend = frontend
         self._transport = transport
         self._servers: list[Server] = []
@@ -71,7 +79,9 @@ class Servers:
         """Loads a listener's certificate, and begins to watch its files."""
         if listener.tls is None:
             return None
-        rotation = await asyncio.to_thread(Rotation, listener.name, listener.tls, time.time)
+        rotation = await asyncio.to_thread(
+            Rotation, listener.name, listener.tls, time.time, self._period
+        )
         self._frontend.metrics.certificate(rotation)
         self._rotations.append(loop_of("watching a certificate", rotation.keep()))
         return rotation
