@@ -136,6 +136,21 @@ async def test_a_chain_leads_to_the_root(door: Door, authority: Authority) -> No
     await door.refusal(alone)
 
 
+async def test_an_intermediate_may_be_trusted_alone(
+    transport: str, authority: Authority, tmp_path: Path
+) -> None:
+    """If just an intermediate issuer is trusted, its clients get in, and no others of its root."""
+    between = Authority("between", authority)
+    cert, key = authority.server().write(tmp_path)
+    ca = between.write(tmp_path)
+    door = Door(0, authority)
+    url = f"tls://127.0.0.1:0?cert={cert}&key={key}&client-ca={ca}&tenant=a"
+    server, door.port = await served(transport, url, door)
+    await door.call(between.client())
+    await door.refusal(authority.client())
+    await server.stop(0)
+
+
 @pytest.mark.parametrize(
     "given",
     [{"ends": -60.0}, {"begins": 3600.0}, {"uses": (SERVER,)}],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -71,6 +72,7 @@ async def serving(
     *,
     path: Path | None = None,
     tls: TlsContext | None = None,
+    now: Callable[[], float] = time.time,
 ) -> AsyncIterator[Running]:
     """Serves handlers on loopback, or on a unix socket at a path."""
     found: list[BaseException] = []
@@ -78,6 +80,7 @@ async def serving(
         handlers,
         limits or Limits(),
         clock=uptime,
+        now=now,
         spread=lambda low, high: (low + high) / 2,
         unexpected=lambda _, error: found.append(error),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from holdfast.transport import Call, Refusal, TlsContext, Unary
+from holdfast.transport import Call, Limits, Refusal, TlsContext, Unary
+from tests.servers.authority import Authority, Issued
 from tests.servers.certificate import self_signed
-from tests.transport.serving import PATH, Running, content, serving, unary_call
+from tests.transport.serving import PATH, Running, content, serving, unary_call, until
 
 MIB = 2**20
 
@@ -109,3 +111,142 @@ async def test_what_is_not_http2_ends_on_a_plain_port(data: bytes) -> None:
         received = await answer(running.port, data)
     assert received.endswith(b"this isn't HTTP/2")
     assert running.server.counts.refused[Refusal.PROTOCOL] == 1
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    """Issues what servers and clients show."""
+    return Authority()
+
+
+def asking(authority: Authority, folder: Path) -> TlsContext:
+    """A server's context that asks clients for certificates."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.server().write(folder, "server"))
+    context.load_verify_locations(cadata=authority.pem.decode())
+    context.verify_mode = ssl.CERT_REQUIRED
+    return TlsContext(context)
+
+
+def showing(running: Running, authority: Authority, shown: Issued) -> grpc.aio.Channel:
+    """A client's channel that shows a certificate."""
+    credentials = grpc.ssl_channel_credentials(authority.pem, shown.key, shown.cert)
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    return grpc.aio.secure_channel(running.address, credentials, options)
+
+
+@pytest.mark.parametrize(
+    ("newest", "suites"),
+    [
+        (ssl.TLSVersion.TLSv1_1, "ALL:@SECLEVEL=0"),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-SHA256"),
+        (ssl.TLSVersion.TLSv1_2, "AES128-GCM-SHA256"),
+    ],
+    ids=["TLS 1.1", "without authentication", "without ephemeral keys"],
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+async def test_what_is_too_weak(
+    newest: ssl.TLSVersion, suites: str, authority: Authority, tmp_path: Path
+) -> None:
+    """A client with nothing better than TLS 1.1, or a suite that HTTP/2 forbids, doesn't get in."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*authority.server().write(tmp_path))
+    client = authority.context(tmp_path)
+    client.minimum_version = min(newest, ssl.TLSVersion.TLSv1_2)
+    client.maximum_version = newest
+    client.set_ciphers(suites)
+    async with serving({}, tls=TlsContext(server)) as running:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await answer(running.port, b"", client)
+        await until(lambda: running.server.counts.refused[Refusal.HANDSHAKES] == 1)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_what_is_strong_enough(
+    version: ssl.TLSVersion, authority: Authority, tmp_path: Path
+) -> None:
+    """TLS 1.2 and 1.3 are spoken, with keys that are used once and authenticated encryption."""
+    client = authority.context(tmp_path, authority.client())
+    client.minimum_version = client.maximum_version = version
+    async with serving({}, tls=asking(authority, tmp_path)) as running:
+        _, writer = await asyncio.open_connection("127.0.0.1", running.port, ssl=client)
+        suite, _, _ = writer.get_extra_info("cipher")
+        assert suite.startswith(("ECDHE-", "TLS_"))
+        assert "GCM" in suite or "CHACHA20" in suite
+        writer.close()
+
+
+async def test_a_session_is_not_resumed(authority: Authority, tmp_path: Path) -> None:
+    """A client gets no ticket with which it could come back without its certificate."""
+    client = authority.context(tmp_path, authority.client())
+
+    def greeted(port: int) -> tuple[bool, ssl.SSLSession | None]:
+        with (
+            socket.create_connection(("127.0.0.1", port)) as sock,
+            client.wrap_socket(sock, server_hostname="127.0.0.1") as tls,
+        ):
+            assert tls.recv(9)  # the server's SETTINGS, in front of which tickets would be
+            return tls.session_reused is True, tls.session
+
+    async with serving({}, tls=asking(authority, tmp_path)) as running:
+        reused, session = await asyncio.to_thread(greeted, running.port)
+    assert not reused
+    assert session is None or not session.has_ticket
+
+
+async def test_a_certificate_that_expires(authority: Authority, tmp_path: Path) -> None:
+    """A connection is drained when its client's certificate expires; calls under way end well."""
+    shown = authority.client()
+    end = shown.parsed().not_valid_after_utc.timestamp()
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def wait(message: bytes, _: Call) -> bytes:
+        begun.set()
+        await over.wait()
+        return message
+
+    limits = Limits(keepalive=0.4)  # looks at its connections ten times a second
+    tls = asking(authority, tmp_path)
+    async with (
+        serving({PATH: Unary(wait)}, limits, tls=tls, now=lambda: end - 0.5) as running,
+        showing(running, authority, shown) as channel,
+    ):
+        calling = asyncio.ensure_future(unary_call(channel)(b"well"))
+        await begun.wait()
+        assert running.server.counts.drains == 0
+        await until(lambda: running.server.counts.drains == 1)
+        over.set()
+        assert await calling == b"well"
+
+
+async def test_a_certificate_that_has_expired(authority: Authority, tmp_path: Path) -> None:
+    """A certificate that expires during the handshake opens no connection."""
+    shown = authority.client()
+    end = shown.parsed().not_valid_after_utc.timestamp()
+    async with (
+        serving(
+            {PATH: Unary(echo)}, tls=asking(authority, tmp_path), now=lambda: end + 1
+        ) as running,
+        showing(running, authority, shown) as channel,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await unary_call(channel)(b"")
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert running.server.counts.refused[Refusal.HANDSHAKES] >= 1
+
+
+async def test_a_handshake_that_never_ends(authority: Authority, tmp_path: Path) -> None:
+    """Clients that begin a handshake and stop are disconnected, and until then they are counted."""
+    limits = Limits(handshake=0.3, max_connections=2)
+    hello = bytes.fromhex("1603010200010001fc0303")
+    async with serving({PATH: Unary(echo)}, limits, tls=asking(authority, tmp_path)) as running:
+        slow = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(2)]
+        for _, writer in slow:
+            writer.write(hello)
+        assert await answer(running.port, b"") == b""  # there is no room
+        for reader, writer in slow:
+            await reader.read()
+            writer.close()
+        assert running.server.counts.refused[Refusal.HANDSHAKES] == 2
+        async with showing(running, authority, authority.client()) as channel:
+            assert await unary_call(channel)(b"well") == b"well"
