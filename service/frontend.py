@@ -37,6 +37,9 @@ from holdfast.service.rpc.content import Frontend
 from holdfast.service.rpc.outflow import Outflow
 from holdfast.service.rpc.overload import Most, Overload
 from holdfast.service.settings import Settings
+from holdfast.service.trust.audit import AuditLog
+from holdfast.service.trust.audit_files import open_audit, writer
+from holdfast.service.trust.recognizers import Recognizers
 from holdfast.storage.keys import uuid7
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import new_nonce
@@ -81,6 +84,13 @@ async def run_frontend(
             lambda: outflow.handed,
         )
         metrics = core.metrics
+        recognizers = Recognizers(settings.identities, uptime, time.time)
+        audit = _audit_log(stack, settings, core)
+        metrics.gauge(
+            "holdfast_identities_current",
+            "1 while the rules in force are those of the file IDENTITIES, 0 while it is wrong.",
+            lambda: recognizers.current,
+        )
         frontend = Frontend(
             catalogue=core.catalogue,
             reader=_reader(core, cache, outflow),
@@ -95,6 +105,8 @@ async def run_frontend(
             overload=_overload(settings, core),
             background=core.background,
             metrics=metrics,
+            recognizers=recognizers,
+            audit=audit,
             call_deadline=settings.call_deadline,
         )
         reporting = [loop_of("reporting flights", flights.keep())] if flights else []
@@ -104,6 +116,8 @@ async def run_frontend(
             loop_of("releasing leases", refs.releases.keep()),
             loop_of("publishing progress", sessions.publish()),
             loop_of("listening for lost leases", sessions.watch_lost()),
+            loop_of("reading identities", recognizers.keep()),
+            loop_of("counting omitted lines", audit.keep()),
             loop_of("giving memory back", _trimming(path, intake, outflow).keep()),
         )
         try:
@@ -116,6 +130,26 @@ async def run_frontend(
             await core.background.drain(settings.suspend_grace)
             await refs.releases.finish()
             await end(loops)
+
+
+def _audit_log(stack: AsyncExitStack, settings: Settings, core: Core) -> AuditLog:
+    """Opens the audit log; it is closed at the very end."""
+    file = open_audit(settings.audit)
+    if file is not None:
+        stack.callback(file.close)
+    audit = AuditLog(writer(file), time.time, uptime)
+    stack.callback(audit.flush)
+    core.metrics.gauge(
+        "holdfast_audit_omitted",
+        "Lines of the audit log left out because a client caused too many, since start.",
+        lambda: audit.omitted,
+    )
+    core.metrics.gauge(
+        "holdfast_audit_lost",
+        "Lines of the audit log that couldn't be written, since start.",
+        lambda: file.lost if file else 0,
+    )
+    return audit
 
 
 def _refs(settings: Settings, core: Core, renewals: Client) -> Refs:

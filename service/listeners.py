@@ -3,50 +3,41 @@
     unix:///run/holdfast/a.sock?tenant=a[&mode=0660]
     tcp://127.0.0.1:9000?tenant-header=x-holdfast-tenant
     tcp://127.0.0.1:9000?tenant=a
-    tls://0.0.0.0:9443?cert=/tls/tls.crt&key=/tls/tls.key&client-ca=/tls/ca.crt&tenant-header=…
+    tls://0.0.0.0:9443?cert=/tls/tls.crt&key=/tls/tls.key&client-ca=/tls/ca.crt&cn=system:node:(.+)
 
 A unix socket is protected by its file mode. A plain TCP port trusts every client that reaches
-it, and so does TLS that asks its clients for no certificate: such a port is refused unless it is on
-loopback, or the URL says `insecure=1`.
+it, and so does TLS whose clients need neither a certificate nor a token: such a port is refused
+unless it is on loopback, or the URL says `insecure=1`. `service/trust/url_identity.py` has the
+options that say who asks.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from holdfast.errors import ConfigurationError, InvalidArgument, PermissionDenied, because
+from holdfast.errors import ConfigurationError, InvalidArgument, because
 from holdfast.service.trust.tls_files import TlsFiles
-from holdfast.values import check_tenant
+from holdfast.service.trust.url_identity import OPTIONS, UrlIdentity, url_identity
 
 DEFAULT_MODE: Final = 0o600
 MAX_SOCKET_PATH: Final = 107
 """Longest path of a unix socket, in bytes (sockaddr_un)."""
 CLIENT_CERTIFICATES: Final = ("required", "optional")
 """What a listener with `client-ca` may say of clients without a certificate."""
-_HEADER: Final = re.compile(r"[a-z0-9_.-]+", re.ASCII)
 _OPTIONS: Final = {
-    "unix": {"tenant", "mode"},
-    "tcp": {"tenant", "tenant-header", "insecure"},
-    "tls": {
-        "tenant",
-        "tenant-header",
-        "insecure",
-        "cert",
-        "key",
-        "client-ca",
-        "client-certificate",
-    },
+    "unix": OPTIONS["unix"] | {"mode"},
+    "tcp": OPTIONS["tcp"] | {"insecure"},
+    "tls": OPTIONS["tls"] | {"insecure", "cert", "key", "client-ca", "client-certificate"},
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One place to listen on; exactly one of `tenant` and `tenant_header` is set."""
+    """One place to listen on."""
 
     url: str
     scheme: str
@@ -54,8 +45,8 @@ class Listener:
     host: str = ""
     port: int = 0
     mode: int = DEFAULT_MODE
-    tenant: str = ""
-    tenant_header: str = ""
+    identity: UrlIdentity = field(default_factory=UrlIdentity)
+    """Who asks."""
     tls: TlsFiles | None = None
 
     @property
@@ -70,26 +61,10 @@ class Listener:
         """The URL without its options, for metrics: one has secrets' paths, and changes."""
         return f"{self.scheme}://{self.path or self.address}"
 
-    def tenant_of(self, metadata: Iterable[tuple[str, str | bytes]]) -> str:
-        """Returns the tenant that a request belongs to.
-
-        Raises:
-            PermissionDenied: the trusted header is missing, or is there more than once. Then one
-                of them may be the client's own, which a proxy should have removed.
-            InvalidArgument: the header isn't a tenant's name.
-        """
-        if self.tenant:
-            return self.tenant
-        name, times = None, 0
-        for key, value in metadata:
-            if key == self.tenant_header:
-                name, times = value, times + 1
-        if times != 1 or not isinstance(name, str) or not name:
-            raise PermissionDenied(
-                f"this listener takes the tenant from the header {self.tenant_header!r}, "
-                f"and the request has {'several' if times > 1 else 'none'}; send one"
-            )
-        return check_tenant(name)
+    @property
+    def tenant(self) -> str:
+        """The tenant of whoever connects; "" if that differs."""
+        return self.identity.tenant
 
 
 def parse(url: str) -> Listener:
@@ -107,39 +82,36 @@ def parse(url: str) -> Listener:
             f"listener {url!r}: unknown scheme; use unix:///path.sock?tenant=NAME, "
             "tcp://HOST:PORT?tenant-header=NAME or tls://HOST:PORT?cert=FILE&key=FILE&…"
         )
+    if parts.fragment or url.endswith("#"):
+        raise ConfigurationError(f"listener {url!r}: write %23 for a number sign")
     options = _options(url, parts.scheme, parts.query)
-    tenant, header = options.get("tenant", ""), options.get("tenant-header", "").lower()
-    if bool(tenant) == bool(header):
-        raise ConfigurationError(
-            f"listener {url!r} must say which tenant asks: '?tenant=NAME'"
-            + (" or '?tenant-header=NAME', not both" if parts.scheme != "unix" else "")
-        )
-    if tenant:
-        try:
-            check_tenant(tenant)
-        except InvalidArgument as error:
-            raise ConfigurationError(f"listener {url!r}: {because(error)}") from None
-    if header and not _HEADER.fullmatch(header):
-        raise ConfigurationError(f"listener {url!r}: {header!r} can't be a header's name")
+    try:
+        identity = url_identity(parts.scheme, options)
+    except InvalidArgument as error:
+        raise ConfigurationError(f"listener {url!r}: {because(error)}") from None
     if parts.scheme == "unix":
-        return _unix(url, unquote(parts.path), parts.netloc, options, tenant)
+        return _unix(url, unquote(parts.path), parts.netloc, options, identity)
     host, port = _host_and_port(url)
     tls = _tls_files(url, options) if parts.scheme == "tls" else None
-    known = tls is not None and bool(tls.client_ca) and not tls.optional
+    verified = tls is not None and bool(tls.client_ca) and not tls.optional
+    if identity.by_certificate and not (tls and tls.client_ca):
+        raise ConfigurationError(
+            f"listener {url!r}: no client is asked for a certificate; add client-ca=/FILE"
+        )
+    known = verified or (tls is not None and identity.proven)
     if not known and not _loopback(host) and options.get("insecure") != "1":
         raise ConfigurationError(
             f"listener {url!r}: whoever reaches {host} could name any tenant; use a unix socket, "
             "loopback, or tls:// with client-ca=FILE, or add insecure=1 if a proxy or a network "
             "policy guards it"
         )
-    return Listener(
-        url, parts.scheme, host=host, port=port, tenant=tenant, tenant_header=header, tls=tls
-    )
+    return Listener(url, parts.scheme, host=host, port=port, identity=identity, tls=tls)
 
 
 def _options(url: str, scheme: str, query: str) -> dict[str, str]:
     options = {}
-    for name, values in parse_qs(query, keep_blank_values=True).items():
+    # A plus is one, not a space: patterns have them.
+    for name, values in parse_qs(query.replace("+", "%2B"), keep_blank_values=True).items():
         if name not in _OPTIONS[scheme] or len(values) != 1:
             raise ConfigurationError(
                 f"listener {url!r}: option {name!r} is unknown or given twice; "
@@ -173,7 +145,9 @@ def _tls_files(url: str, options: Mapping[str, str]) -> TlsFiles:
     return files
 
 
-def _unix(url: str, path: str, host: str, options: Mapping[str, str], tenant: str) -> Listener:
+def _unix(
+    url: str, path: str, host: str, options: Mapping[str, str], identity: UrlIdentity
+) -> Listener:
     if host or not path.startswith("/") or "\0" in path or len(path.encode()) > MAX_SOCKET_PATH:
         raise ConfigurationError(
             f"listener {url!r}: a unix socket needs an absolute path of at most "
@@ -185,7 +159,7 @@ def _unix(url: str, path: str, host: str, options: Mapping[str, str], tenant: st
         mode = -1
     if not 0 <= mode <= 0o777:  # noqa: PLR2004 -- the bits that chmod knows
         raise ConfigurationError(f"listener {url!r}: mode must be octal, as in mode=0660")
-    return Listener(url, "unix", path=path, mode=mode, tenant=tenant)
+    return Listener(url, "unix", path=path, mode=mode, identity=identity)
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

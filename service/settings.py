@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from holdfast.environment import CLIENT, PREFIX, TESTS, advice, strangers
 from holdfast.errors import ConfigurationError, InvalidArgument, because, shorten
 from holdfast.service.listeners import parse
+from holdfast.service.trust.audit_files import check_audit
 from holdfast.storage.records import BLOCK_SIZE
 
 MIB = 2**20
@@ -100,6 +101,17 @@ class Settings(BaseSettings):
     listen: Annotated[list[str], NoDecode] = Field(
         default=[EMBEDDED_LISTEN],
         description="URLs at which the frontend listens, separated by spaces or commas.",
+    )
+    identities: str = Field(
+        default="",
+        description="File of the rules that say who asks, for listeners with `identities=1`. It is "
+        "read again when it changes.",
+    )
+    audit: Annotated[str, AfterValidator(check_audit)] = Field(
+        default="auto",
+        description="Where the audit log is written: an absolute path, `stderr`, `fd:NUMBER` or "
+        "`off`. `auto` means stderr unless that is a terminal, so that there is a log when it is "
+        "needed.",
     )
     transport: Transport = Field(
         default="own",

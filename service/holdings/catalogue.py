@@ -74,8 +74,13 @@ class Catalogue:
         self._reading = reading or holds.reading
         self.shared = shared
 
-    async def info(self, tenant: str, digest: Digest) -> Info:
+    async def info(self, tenant: str, digest: Digest, *, adopt: bool = True) -> Info:
         """Returns this tenant's hold; if `shared`, it gets a hold on what the fleet has.
+
+        Args:
+            tenant: whose hold it is.
+            digest: the digest of the blob.
+            adopt: whether the tenant may get a hold that it doesn't have yet.
 
         Raises:
             NotFound: there is no such content, or its bytes are damaged or gone.
@@ -85,7 +90,8 @@ class Catalogue:
             cached = _decode(digest, entry)
             if cached is not None:
                 return cached
-        info = await self._find(tenant, digest, self._now_ns() if self.shared else None)
+        adopting = self.shared and adopt
+        info = await self._find(tenant, digest, self._now_ns() if adopting else None)
         if info is None:
             if entry is not None:
                 await self._disbelieve(tenant, digest)
@@ -196,6 +202,8 @@ class Catalogue:
         labels: Mapping[str, str],
         paths: list[str],
         patience: float | None = None,
+        *,
+        changing: Callable[[Mapping[str, str], Mapping[str, str]], object] | None = None,
     ) -> Info:
         """Changes the labels of this tenant's hold, and returns the hold.
 
@@ -207,6 +215,7 @@ class Catalogue:
             patience: seconds for which the client waits; None: for ever. A client that has
                 given up may have set other labels since, which mustn't be lost. So this is
                 checked before each write, and a write fails if there is a newer one.
+            changing: called with the labels before and after, before each write; in a thread.
 
         Raises:
             InvalidArgument: a path is invalid, or the labels are too large.
@@ -218,7 +227,10 @@ class Catalogue:
 
             def wanted(old: Mapping[str, str]) -> Mapping[str, str]:
                 still_wanted()
-                return change(old)
+                new = change(old)
+                if changing is not None:
+                    changing(old, new)
+                return new
 
             async with self._cache.changing(tenant, digest, delete=False):
                 info = await self._blobs.relabel(tenant, digest, wanted, now_ns)

@@ -34,17 +34,20 @@ from holdfast.service.ingest.intake import Admission, Intake
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.ingest.write_messages import Action, Message, Reply
-from holdfast.service.listeners import Listener
 from holdfast.service.process.background import Background
 from holdfast.service.process.metrics import Metrics
 from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import messages, wire
+from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.call import Call, heard
 from holdfast.service.rpc.outflow import LEAST, Outflow
 from holdfast.service.rpc.overload import Overload
 from holdfast.service.rpc.patience import bounded
 from holdfast.service.rpc.status_codes import status_of
 from holdfast.service.rpc.statuses import statuses
+from holdfast.service.trust.audit import AuditLog, unprotected
+from holdfast.service.trust.identity import ClientIdentity, Role
+from holdfast.service.trust.recognizers import Recognizers
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
 from holdfast.transport.status import Code, Status
 from holdfast.values import check_ref
@@ -78,15 +81,17 @@ class Frontend:
     overload: Overload
     background: Background
     metrics: Metrics
+    recognizers: Recognizers
+    audit: AuditLog
     call_deadline: float
 
 
 class Content:
     """The RPCs of one listener."""
 
-    def __init__(self, frontend: Frontend, listener: Listener) -> None:
+    def __init__(self, frontend: Frontend, authority: Authority) -> None:
         self._frontend = frontend
-        self._listener = listener
+        self._authority = authority
 
     def handlers(self) -> Mapping[str, Handler]:
         """Returns the handler of each RPC, by its path."""
@@ -107,7 +112,7 @@ class Content:
         self,
         rpc: str,
         kind: type[Request],
-        answer: Callable[[str, Request, Call], Awaitable[Protobuf]],
+        answer: Callable[[ClientIdentity, Request, Call], Awaitable[Protobuf]],
         *,
         promises: bool = False,
     ) -> Unary:
@@ -116,23 +121,24 @@ class Content:
         Args:
             rpc: its name.
             kind: of the request.
-            answer: returns the answer to a tenant.
+            answer: returns the answer to a client.
             promises: whether the answer says what the tenant holds: see `Presence`.
         """
         frontend, presence = self._frontend, self._frontend.presence
+        authority = self._authority
 
         async def handle(raw: bytes | bytearray, call: Call) -> bytes:
             try:
                 with frontend.overload.admit(rpc), frontend.metrics.watch(rpc):
                     async with bounded(rpc, frontend.call_deadline, call.time_remaining()):
-                        tenant = self._listener.tenant_of(call.metadata)
+                        who = authority.recall(rpc, call) or await authority.identify(rpc, call)
                         request = messages.parsed(kind, raw)
                         if promises:
-                            async with presence.promising(tenant):
-                                response = await answer(tenant, request, call)
+                            async with presence.promising(who.tenant):
+                                response = await answer(who, request, call)
                         else:
-                            presence.mention(tenant)
-                            response = await answer(tenant, request, call)
+                            presence.mention(who.tenant)
+                            response = await answer(who, request, call)
                         return response.SerializeToString()
             except Exception as error:
                 raise self._refusal(rpc, error) from error
@@ -152,23 +158,37 @@ class Content:
             log.error("RPC failed with an unexpected error", rpc=rpc, exc_info=error)
         return status
 
-    async def info(self, tenant: str, request: pb.InfoRequest, _: Call) -> pb.InfoResponse:
-        """Returns the tenant's hold on one digest."""
+    async def info(self, who: ClientIdentity, request: pb.InfoRequest, _: Call) -> pb.InfoResponse:
+        """Returns the tenant's hold on one digest; a reader's question makes none."""
         digest, flights = Digest.parse(request.digest), self._frontend.flights
-        found = await self._frontend.catalogue.info(tenant, digest)
-        if flights is not None:
-            flights.found(tenant, digest)
+        adopt = who.role is not Role.READER
+        found = await self._frontend.catalogue.info(who.tenant, digest, adopt=adopt)
+        if flights is not None and adopt:
+            flights.found(who.tenant, digest)
         return pb.InfoResponse(info=messages.info(found))
 
-    async def update(self, tenant: str, request: pb.UpdateRequest, call: Call) -> pb.UpdateResponse:
+    async def update(
+        self, who: ClientIdentity, request: pb.UpdateRequest, call: Call
+    ) -> pb.UpdateResponse:
         """Changes the labels of the tenant's hold."""
-        updated = await self._frontend.catalogue.update(
-            tenant,
-            Digest.parse(request.info.digest),
-            dict(request.info.labels),
-            list(request.update_mask.paths),
-            call.time_remaining(),
-        )
+        digest = Digest.parse(request.info.digest)
+        with self._authority.audited(
+            "unprotect", who, call, rpc="Update", digest=str(digest)
+        ) as deed:
+            deed.worth = False
+
+            def seen(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+                deed.labels = unprotected(before, after)
+                deed.worth = bool(deed.labels)
+
+            updated = await self._frontend.catalogue.update(
+                who.tenant,
+                digest,
+                dict(request.info.labels),
+                list(request.update_mask.paths),
+                call.time_remaining(),
+                changing=seen,
+            )
         return pb.UpdateResponse(info=messages.info(updated))
 
     async def list(self, raw: bytes | bytearray, call: Call) -> None:
@@ -176,7 +196,8 @@ class Content:
         try:
             with self._frontend.overload.admit("List"), self._frontend.metrics.watch("List"):
                 begin(call.time_remaining())
-                tenant = self._listener.tenant_of(call.metadata)
+                who = self._authority.recall("List", call)
+                tenant = (who or await self._authority.identify("List", call)).tenant
                 request = messages.parsed(pb.ListContentRequest, raw)
                 matches = Filter.parse(request.filters).matches_info
                 noted = await self._frontend.presence.note(tenant)
@@ -188,10 +209,13 @@ class Content:
         except Exception as error:
             raise self._refusal("List", error) from error
 
-    async def delete(self, tenant: str, request: pb.DeleteContentRequest, call: Call) -> Empty:
+    async def delete(
+        self, who: ClientIdentity, request: pb.DeleteContentRequest, call: Call
+    ) -> Empty:
         """Deletes the tenant's hold."""
         digest = Digest.parse(request.digest)
-        await self._frontend.catalogue.delete(tenant, digest, call.time_remaining())
+        with self._authority.audited("delete", who, call, rpc="Delete", digest=str(digest)):
+            await self._frontend.catalogue.delete(who.tenant, digest, call.time_remaining())
         return Empty()
 
     async def read(self, raw: bytes | bytearray, call: Call) -> None:
@@ -200,7 +224,8 @@ class Content:
         try:
             with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
                 begin(call.time_remaining())
-                tenant = self._listener.tenant_of(call.metadata)
+                who = self._authority.recall("Read", call)
+                tenant = (who or await self._authority.identify("Read", call)).tenant
                 request = messages.parsed(pb.ReadContentRequest, raw)
                 self._frontend.presence.mention(tenant)
                 pieces = self._frontend.reader.read(
@@ -234,41 +259,47 @@ class Content:
         if piece is None or not call.takes(len(piece) + wire.READ_HEAD):
             return None
         try:
-            with frontend.overload.admit("Read"), frontend.metrics.watch("Read"):
-                tenant = self._listener.tenant_of(call.metadata)
-                frontend.presence.mention(tenant)
-                frontend.metrics.bytes_read(len(piece))
-                with piece:
+            with piece:
+                who = self._authority.recall("Read", call)
+                if who is None:
+                    return None
+                with frontend.overload.admit("Read"), frontend.metrics.watch("Read"):
+                    frontend.presence.mention(who.tenant)
+                    frontend.metrics.bytes_read(len(piece))
                     return [(wire.read_response(0, piece),)]
         except Exception as error:
             raise self._refusal("Read", error) from error
 
-    async def status(self, tenant: str, request: pb.StatusRequest, _: Call) -> pb.StatusResponse:
+    async def status(
+        self, who: ClientIdentity, request: pb.StatusRequest, _: Call
+    ) -> pb.StatusResponse:
         """Returns the progress of one ingest."""
         ref = check_ref(request.ref)
-        ingest = await self._frontend.ingests.find(tenant, ref)
+        ingest = await self._frontend.ingests.find(who.tenant, ref)
         if ingest is None:
             raise NotFound(f"ref {shorten(ref)} not found: nothing is being written under it")
-        ingest = self._frontend.sessions.latest(tenant, ingest)
+        ingest = self._frontend.sessions.latest(who.tenant, ingest)
         return pb.StatusResponse(status=messages.status(ingest.status(ingest.live)))
 
     async def list_statuses(
-        self, tenant: str, request: pb.ListStatusesRequest, _: Call
+        self, who: ClientIdentity, request: pb.ListStatusesRequest, _: Call
     ) -> pb.ListStatusesResponse:
         """Returns the progress of the tenant's ingests."""
         matches = Filter.parse(request.filters).matches_status
-        sessions, batches = self._frontend.sessions, self._frontend.ingests.each(tenant)
-        latest = ([sessions.latest(tenant, one) for one in batch] async for batch in batches)
+        sessions, batches = self._frontend.sessions, self._frontend.ingests.each(who.tenant)
+        latest = ([sessions.latest(who.tenant, one) for one in batch] async for batch in batches)
         return await statuses(latest, matches)
 
-    async def abort(self, tenant: str, request: pb.AbortRequest, _: Call) -> Empty:
+    async def abort(self, who: ClientIdentity, request: pb.AbortRequest, call: Call) -> Empty:
         """Drops an ingest."""
-        await self._frontend.commits.abort(tenant, check_ref(request.ref))
+        ref = check_ref(request.ref)
+        with self._authority.audited("abort", who, call, rpc="Abort", ref=ref):
+            await self._frontend.commits.abort(who.tenant, ref)
         return Empty()
 
     async def write(self, call: Call) -> None:
         """Writes one ref, message by message."""
-        session, tenant = None, ""
+        session, tenant, who = None, "", None
         admission = self._frontend.intake.stream(call)
         try:
             with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
@@ -282,12 +313,14 @@ class Content:
                     if session is None:
                         # Errors must follow a message: the client of a stream that ends before
                         # its first message gets no status.
-                        tenant = self._listener.tenant_of(call.metadata)
+                        who = self._authority.recall("Write", call)
+                        who = who or await self._authority.identify("Write", call)
+                        tenant = who.tenant
                         session = await self._begin(tenant, message)
                         call.on_message = partial(self._answer_at_once, session, tenant)
                     reply = session.handle_at_once(message)
                     if reply is None:
-                        reply = await self._handle(session, tenant, message)
+                        reply = await self._carry_out(session, who, message, call)
                     elif message.action is Action.STAT:
                         self._frontend.presence.mention(tenant)
                     self._frontend.metrics.bytes_written(message.size)
@@ -374,6 +407,15 @@ class Content:
     def _close_opened(self, opening: asyncio.Task[Session]) -> None:
         if not opening.cancelled() and opening.exception() is None:
             self._frontend.sessions.close(opening.result())
+
+    async def _carry_out(
+        self, session: Session, who: ClientIdentity | None, message: Message, call: Call
+    ) -> Reply:
+        if message.action is not Action.ABORT or who is None:
+            return await self._handle(session, session.name[0], message)
+        tenant, ref = session.name
+        with self._authority.audited("abort", who, call, rpc="Write", ref=ref):
+            return await self._handle(session, tenant, message)
 
     async def _handle(self, session: Session, tenant: str, message: Message) -> Reply:
         """Has a message carried out to its end, even if the client goes away.

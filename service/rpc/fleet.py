@@ -13,6 +13,7 @@ from holdfast.protos import fleet_pb2 as pb
 from holdfast.service.holdings.warming import Warming
 from holdfast.service.ingest.flights import FlightGate
 from holdfast.service.rpc import messages
+from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.call import Call
 from holdfast.service.rpc.patience import bounded
 from holdfast.service.rpc.status_codes import status_of
@@ -25,16 +26,24 @@ SERVICE: Final = pb.DESCRIPTOR.services_by_name["Fleet"].full_name
 class Fleet:
     """The RPCs of one listener."""
 
-    def __init__(self, flights: FlightGate | None, warming: Warming, call_deadline: float) -> None:
+    def __init__(
+        self,
+        flights: FlightGate | None,
+        warming: Warming,
+        authority: Authority,
+        call_deadline: float,
+    ) -> None:
         """Answers nothing yet.
 
         Args:
             flights: of the fleet; None if there are none.
             warming: retains blobs anew.
+            authority: says who asks, and whether they may.
             call_deadline: seconds that an answer may take.
         """
         self._flights = flights
         self._warming = warming
+        self._authority = authority
         self._call_deadline = call_deadline
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -48,6 +57,8 @@ class Fleet:
         async def handle(raw: bytes | bytearray, call: Call) -> bytes:
             try:
                 async with bounded(rpc, self._call_deadline, call.time_remaining()):
+                    if self._authority.recall(rpc, call) is None:
+                        await self._authority.identify(rpc, call)
                     return (await answer(raw)).SerializeToString()
             except HoldfastError as error:
                 raise status_of(error) from error

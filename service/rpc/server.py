@@ -18,6 +18,7 @@ from holdfast.service.process.background import end, loop_of
 from holdfast.service.rpc import fleet as fleet_service
 from holdfast.service.rpc import grpcio, own, reflection
 from holdfast.service.rpc import health as health_service
+from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.content import SERVICE, Content, Frontend
 from holdfast.service.rpc.fleet import Fleet
 from holdfast.service.rpc.health import Health
@@ -63,13 +64,15 @@ class Servers:
         """Begins to serve on a listener; returns its TCP port, or 0 for a unix socket.
 
         Raises:
-            ConfigurationError: the address is in use or can't be bound, or the certificate can't
-                be used.
+            ConfigurationError: the address is in use or can't be bound, or the certificate, the
+                rules or the keys can't be used.
         """
         if listener.scheme == "unix":
             free_socket(listener)
         rotation = await self._certificate(listener)
-        server, port = await self._begin(listener, self._handlers(listener), rotation)
+        recognition = await asyncio.to_thread(self._frontend.recognizers.of, listener.identity)
+        authority = Authority(recognition, self._frontend.audit)
+        server, port = await self._begin(listener, self._handlers(authority), rotation)
         self._servers.append(server)
         self.ports[listener.url] = port
         log.info("listening", url=listener.url, port=port)
@@ -86,11 +89,12 @@ class Servers:
         self._rotations.append(loop_of("watching a certificate", rotation.keep()))
         return rotation
 
-    def _handlers(self, listener: Listener) -> Mapping[str, Handler]:
+    def _handlers(self, authority: Authority) -> Mapping[str, Handler]:
         frontend = self._frontend
+        fleet = Fleet(frontend.flights, frontend.warming, authority, frontend.call_deadline)
         return {
-            **Content(frontend, listener).handlers(),
-            **Fleet(frontend.flights, frontend.warming, frontend.call_deadline).handlers(),
+            **Content(frontend, authority).handlers(),
+            **fleet.handlers(),
             **self._health.handlers(),
             **reflection.handlers((SERVICE, fleet_service.SERVICE, health_service.SERVICE)),
         }

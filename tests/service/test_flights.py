@@ -18,7 +18,7 @@ from holdfast.protos import fleet_pb2, fleet_pb2_grpc
 from holdfast.service.ingest.flights import expected_of
 from holdfast.service.ingest.write_messages import Action, Message
 from tests.service.conftest import Fill
-from tests.service.fleet import Fleet, Stream, Tenant, eventually, refused, sha256
+from tests.service.fleet import HEADER, Fleet, Frontend, Stream, Tenant, eventually, refused, sha256
 
 LARGE = 3 * 2**20
 WAIT, PATIENCE = 600.0, 600.0
@@ -49,6 +49,12 @@ async def waiting(tenant: Tenant, data: bytes) -> grpc.aio.AioRpcError:
         await opened(tenant, data)
     assert caught.value.code() is UNAVAILABLE
     return caught.value
+
+
+async def flights(frontend: Frontend) -> fleet_pb2.FlightsResponse:
+    """What the fleet is writing, as any tenant may ask."""
+    stub = fleet_pb2_grpc.FleetStub(frontend.channel)
+    return await stub.Flights(fleet_pb2.FlightsRequest(), metadata=((HEADER, "anyone"),))
 
 
 async def test_others_wait_and_adopt(
@@ -262,7 +268,7 @@ async def test_the_fleet_is_asked_for_its_flights(
     await one.running.frontend.flights.report()
     for number in (2, 3):
         await waiting(two.tenant(f"{unique}-{number}"), data)
-    reply = await fleet_pb2_grpc.FleetStub(two.channel).Flights(fleet_pb2.FlightsRequest())
+    reply = await flights(two)
     (found,) = [flight for flight in reply.flights if flight.digest == sha256(data)]
     assert (found.leader, found.offset, found.total) == (f"{unique}-1", 2**20, LARGE)
     assert (found.waiting, sorted(found.waiters)) == (2, [f"{unique}-2", f"{unique}-3"])
@@ -271,5 +277,5 @@ async def test_the_fleet_is_asked_for_its_flights(
 async def test_without_flights_none_are_listed(folder_fleet: Fleet) -> None:
     """A frontend whose tenants don't wait for one another answers with nothing."""
     frontend = await folder_fleet.frontend(flight=False)
-    reply = await fleet_pb2_grpc.FleetStub(frontend.channel).Flights(fleet_pb2.FlightsRequest())
+    reply = await flights(frontend)
     assert not reply.flights

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.errors import ConfigurationError, InvalidArgument, PermissionDenied
+from holdfast.errors import ConfigurationError
 from holdfast.service.listeners import DEFAULT_MODE, MAX_SOCKET_PATH, parse
+from holdfast.service.trust.identity import Role
+from holdfast.service.trust.identity_rules import RuleKind
 from holdfast.service.trust.tls_files import TlsFiles
+from holdfast.service.trust.url_identity import UrlIdentity
 
 
 def test_unix_socket() -> None:
@@ -48,7 +51,7 @@ def test_tls() -> None:
     assert (listener.scheme, listener.address) == ("tls", "[::]:9443")
     assert listener.tls == TlsFiles("/t/tls.crt", "/t/tls.key", "/t/ca.crt")
     assert listener.name == "tls://[::]:9443"
-    assert listener.tenant_of([("x-tenant", "a")]) == "a"
+    assert listener.identity == UrlIdentity(header="x-tenant")
 
 
 @pytest.mark.parametrize(("said", "optional"), [("optional", True), ("required", False)])
@@ -77,37 +80,112 @@ def test_tls_that_knows_no_clients_is_as_unsafe_as_tcp(url: str) -> None:
 
 
 def test_fixed_tenant() -> None:
-    """A listener with a tenant takes no header's word for it."""
-    assert parse("unix:///a.sock?tenant=a").tenant_of([("x-holdfast-tenant", "b")]) == "a"
+    """A listener with a tenant is that tenant's, whoever connects."""
+    assert parse("unix:///a.sock?tenant=a").identity == UrlIdentity(tenant="a")
 
 
 def test_header() -> None:
     """The trusted header's name is matched in lower case, as gRPC sends it."""
-    listener = parse("tcp://127.0.0.1:1?tenant-header=X-Tenant")
-    assert listener.tenant_of([("user-agent", "x"), ("x-tenant", "a")]) == "a"
+    found = parse("tcp://127.0.0.1:1?tenant-header=X-Tenant&role=reader").identity
+    assert found == UrlIdentity(header="x-tenant", role=Role.READER)
+
+
+MTLS = f"tls://0.0.0.0:9443?{TLS}&client-ca=/t/ca.crt"
+TOKEN = "token=node-(.%2B)&token-issuer=https://i&token-audience=a&token-keys=/k"
+
+
+def test_users_of_a_socket() -> None:
+    """A unix socket may be certain users' alone."""
+    identity = parse("unix:///a.sock?tenant=a&uids=0/1000").identity
+    assert identity.book is not None
+    [rule] = identity.book.rules
+    assert (rule.kind, rule.uids, rule.tenant) == (RuleKind.UID, frozenset({0, 1000}), "a")
+    assert identity.tenant == "a"
 
 
 @pytest.mark.parametrize(
-    "metadata",
+    ("option", "kind", "pattern"),
     [
-        [],
-        [("x-tenant", "")],
-        [("x-tenant", b"a")],
-        [("other", "a")],
-        [("x-tenant", "a"), ("x-tenant", "b")],
-        [("x-tenant", "a"), ("x-tenant", "a")],
+        ("cn=system:node:(.+)", RuleKind.CN, "system:node:(.+)"),
+        ("cn=system:node:(.%2B)", RuleKind.CN, "system:node:(.+)"),
+        ("spiffe=spiffe://t/node/([^/]+)", RuleKind.SPIFFE, "spiffe://t/node/([^/]+)"),
+        ("dns=([a-z]+).nodes", RuleKind.DNS, "([a-z]+).nodes"),
+        ("dns=a%7Cb&tenant=ci", RuleKind.DNS, "a|b"),
+        (TOKEN, RuleKind.TOKEN, "node-(.+)"),
     ],
 )
-def test_header_refused(metadata: list[tuple[str, str | bytes]]) -> None:
-    """A header that is missing, empty, binary or there twice names nobody."""
-    with pytest.raises(PermissionDenied, match="x-tenant"):
-        parse("tcp://127.0.0.1:1?tenant-header=x-tenant").tenant_of(metadata)
+def test_patterns(option: str, kind: RuleKind, pattern: str) -> None:
+    """A pattern of a certificate's name, or of a token's claim, names the tenant."""
+    identity = parse(f"{MTLS}&{option}&role=reader").identity
+    assert identity.book is not None
+    [rule] = identity.book.rules
+    assert rule.pattern is not None
+    assert (rule.kind, rule.pattern.text, rule.role) == (kind, pattern, Role.READER)
 
 
-def test_header_with_a_bad_name() -> None:
-    """A header that isn't a tenant's name is refused as such."""
-    with pytest.raises(InvalidArgument, match="tenant"):
-        parse("tcp://127.0.0.1:1?tenant-header=x-tenant").tenant_of([("x-tenant", "../b")])
+def test_a_token_s_issuer() -> None:
+    """A URL says whose tokens, for whom, of which claim, and signed how."""
+    more = "&token-claim=kubernetes.io/node/name&token-algorithms=ES256/ES384"
+    identity = parse(f"tcp://127.0.0.1:1?{TOKEN}{more}").identity
+    assert identity.book is not None
+    [rule], [issuer] = identity.book.rules, identity.book.issuers
+    assert rule.claim == ("kubernetes.io", "node", "name")
+    assert (issuer.issuer, issuer.audience, issuer.keys) == ("https://i", "a", "/k")
+    assert issuer.algorithms == {"ES256", "ES384"}
+
+
+@pytest.mark.parametrize("option", ["identities=1", TOKEN])
+def test_clients_that_prove_who_they_are_need_no_certificate(option: str) -> None:
+    """TLS without clients' certificates is safe where tokens or rules say who asks."""
+    assert parse(f"tls://0.0.0.0:9443?{TLS}&{option}").identity.proven
+    with pytest.raises(ConfigurationError, match="insecure=1"):
+        parse(f"tcp://0.0.0.0:9443?{option}")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ("tenant=a&tenant-header=x", "not by several"),
+        ("cn=(a)&dns=(a)", "not by several"),
+        ("cn=(a)&identities=1", "not by several"),
+        ("cn=(a)&tenant-header=x", "not by several"),
+        ("identities=1&tenant=a", "not by several"),
+        ("identities=yes", "identities must be 1"),
+        ("identities=1&role=node", "leave out role="),
+        ("cn=(a)(b)", "2 groups"),
+        ("cn=(a", "RE2"),
+        ("cn=a", "tenant is named either"),
+        ("cn=(a)&tenant=a", "tenant is named either"),
+        ("tenant=a&role=root", "role 'root'"),
+        ("tenant=a&role=operator", "an operator must be known"),
+        ("tenant-header=x&role=operator", "an operator must be known"),
+        ("cn=(a)&role=operator", "an operator is no tenant"),
+        ("cn=(a)&token-keys=/k", "token-… options"),
+        ("token=(a)", "issuer is missing"),
+        (TOKEN + "&token-algorithms=HS256", "HS256"),
+        (TOKEN.replace("/k", "http://i.example/k"), "only https"),
+        ("tenant=a&uids=0", "'uids' is unknown"),
+        ("cn=(a#b)", "write %23"),
+    ],
+)
+def test_who_asks_must_be_clear(options: str, text: str) -> None:
+    """A URL that says in several ways, in none or in a wrong one who asks is refused."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse(f"{MTLS}&{options}")
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("uids", ["", "root", "1,2", "1/", "-1"])
+def test_users_are_numbers(uids: str) -> None:
+    """Users are named by their numbers, separated by slashes."""
+    with pytest.raises(ConfigurationError, match="uids"):
+        parse(f"unix:///a.sock?tenant=a&uids={uids}")
+
+
+def test_a_certificate_that_nobody_asks_for_names_nobody() -> None:
+    """A rule about certificates needs a listener whose clients are asked for one."""
+    with pytest.raises(ConfigurationError, match="no client is asked for a certificate"):
+        parse(f"tls://127.0.0.1:1?{TLS}&cn=(.+)")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +197,7 @@ def test_header_with_a_bad_name() -> None:
         ("tcp://[::1:9000?tenant=a", "malformed"),
         ("tcp://127.0.0.1:9000", "must say which tenant asks"),
         ("tcp://127.0.0.1:9000?tenant=", "must say which tenant asks"),
-        ("tcp://127.0.0.1:9000?tenant=a&tenant-header=b", "not both"),
+        ("tcp://127.0.0.1:9000?tenant=a&tenant-header=b", "not by several"),
         ("tcp://127.0.0.1:9000?tenant=A", "tenant"),
         ("tcp://127.0.0.1:9000?tenant=..", "tenant"),
         ("tcp://127.0.0.1:9000?tenant-header=a%20b", "header"),

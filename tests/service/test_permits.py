@@ -14,11 +14,14 @@ from google.protobuf.message import Message as Protobuf
 from holdfast.errors import HoldfastError
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.frontend import Running, run_frontend
-from holdfast.service.listeners import parse
+from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.call import UNTOLD, Buffer, Metadata, OnMessage
 from holdfast.service.rpc.content import SERVICE, Content
 from holdfast.service.settings import Settings
+from holdfast.service.trust.identity import Role
+from holdfast.service.trust.recognition import FixedTenant
 from holdfast.storage.port import ObjectStore
+from holdfast.transport.peers import Peer
 from holdfast.transport.status import Status
 from tests.service.cancelling import Steps
 from tests.service.conftest import Fill
@@ -42,6 +45,7 @@ class Call:
 
     messages: Iterator[pb.WriteContentRequest] = field(default_factory=lambda: iter(()))
     metadata: Metadata = ()
+    peer: Peer = field(default_factory=lambda: Peer("unix:"))
     on_message: OnMessage | None = None
     arrived: int = 0
 
@@ -68,8 +72,9 @@ class Ground:
 
     def __init__(self, running: Running, tenant: str) -> None:
         self.running = running
-        listener = parse(f"tcp://127.0.0.1:0?tenant={tenant}")
-        self._handlers: Mapping[str, Any] = Content(running.frontend, listener).handlers()
+        frontend = running.frontend
+        authority = Authority(FixedTenant(tenant, Role.NODE), frontend.audit)
+        self._handlers: Mapping[str, Any] = Content(frontend, authority).handlers()
 
     async def write(self, ref: str, *messages: dict[str, Any]) -> None:
         """A write stream of some messages, after which its client goes."""

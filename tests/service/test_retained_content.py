@@ -16,7 +16,7 @@ from holdfast.storage.keys import DATA, HOLDS, RETAINED
 from holdfast.storage.records import State
 from holdfast.storage.retained import Retained
 from tests.service.collector.world import World
-from tests.service.fleet import Fleet, refused, sha256
+from tests.service.fleet import HEADER, Fleet, refused, sha256
 from tests.stores.memory import MemoryStore
 
 HOUR = 3600.0
@@ -24,6 +24,8 @@ DAY = 24 * HOUR
 MIB = 2**20
 LAYERS = {"config": b"config", "small": b"s" * 100_000, "large": b"l" * (9 * MIB)}
 """Inside a record, as one object, and in parts."""
+ANYONE = ((HEADER, "anyone"),)
+"""Whoever asks to warm a blob gets no hold on it."""
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ async def test_what_is_warmed_is_young_again(
     frontend = await nodes.frontend()
     stub = fleet_pb2_grpc.FleetStub(frontend.channel)
     for layer in LAYERS.values():
-        reply = await stub.Warm(fleet_pb2.WarmRequest(digest=sha256(layer)))
+        reply = await stub.Warm(fleet_pb2.WarmRequest(digest=sha256(layer)), metadata=ANYONE)
         assert reply.size == len(layer)
     hourly(memory, 6)
     second = (await nodes.frontend()).tenant(f"{unique}-b")
@@ -120,7 +122,7 @@ async def test_what_is_warmed_is_held_by_nobody(
     (marker,) = Retained(memory).find(digest)
     Retained(memory).drop(marker)
     stub = fleet_pb2_grpc.FleetStub((await nodes.frontend()).channel)
-    await stub.Warm(fleet_pb2.WarmRequest(digest=str(digest)))
+    await stub.Warm(fleet_pb2.WarmRequest(digest=str(digest)), metadata=ANYONE)
     (renewed,) = Retained(memory).find(digest)
     assert (renewed.dropped, renewed.at) == (False, memory.time)
     assert list(memory.list(HOLDS)) == []
@@ -130,6 +132,7 @@ async def test_what_is_not_there_is_not_warmed(nodes: Fleet, memory: MemoryStore
     """A digest that the fleet doesn't have is NOT_FOUND, and leaves nothing."""
     stub = fleet_pb2_grpc.FleetStub((await nodes.frontend()).channel)
     absent = fleet_pb2.WarmRequest(digest=sha256(b"absent"))
-    await refused(StatusCode.NOT_FOUND, stub.Warm(absent))
-    await refused(StatusCode.INVALID_ARGUMENT, stub.Warm(fleet_pb2.WarmRequest(digest="x")))
+    await refused(StatusCode.NOT_FOUND, stub.Warm(absent, metadata=ANYONE))
+    wrong = stub.Warm(fleet_pb2.WarmRequest(digest="x"), metadata=ANYONE)
+    await refused(StatusCode.INVALID_ARGUMENT, wrong)
     assert list(memory.list(RETAINED)) == []

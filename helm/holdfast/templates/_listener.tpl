@@ -11,7 +11,7 @@ so unless it is on loopback, the values must say what keeps strangers out.
 {{- define "holdfast.listen" -}}
 {{- $listener := .Values.listener -}}
 {{- $exposed := ne (include "holdfast.loopback" .) "true" -}}
-{{- if eq (empty $listener.tenant) (empty $listener.tenantHeader) -}}
+{{- if and (empty .Values.identities) (eq (empty $listener.tenant) (empty $listener.tenantHeader)) -}}
 {{- fail "set exactly one of listener.tenantHeader and listener.tenant: it decides which tenant asks" -}}
 {{- end -}}
 {{- if and $exposed (not .Values.networkPolicy.enabled) (not $listener.insecure) -}}
@@ -28,7 +28,9 @@ so unless it is on loopback, the values must say what keeps strangers out.
 {{- $host = printf "[%s]" $host -}}
 {{- end -}}
 {{- $who := printf "tenant-header=%s" $listener.tenantHeader -}}
-{{- if $listener.tenant -}}
+{{- if .Values.identities -}}
+{{- $who = "identities=1" -}}
+{{- else if $listener.tenant -}}
 {{- $who = printf "tenant=%s" $listener.tenant -}}
 {{- end -}}
 {{- printf "tcp://%s:%d?%s%s" $host (int $listener.port) $who (ternary "&insecure=1" "" $exposed) -}}

@@ -1,0 +1,173 @@
+"""Rules: whom they match, why they don't, and which contradict themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from holdfast.errors import InvalidArgument, PermissionDenied
+from holdfast.service.rpc.overload import KINDS
+from holdfast.service.trust.identity import GRANTS, ClientIdentity, Role
+from holdfast.service.trust.identity_rules import IdentityRule, Presented, RuleKind, first_match
+from holdfast.service.trust.subject_patterns import SubjectPattern
+from holdfast.transport import Certificate
+
+
+def rule(kind: str, pattern: str = "", **given: Any) -> IdentityRule:
+    """A rule that has been checked."""
+    made = IdentityRule(
+        given.pop("name", "r"),
+        RuleKind(kind),
+        pattern=SubjectPattern.parse(pattern) if pattern else None,
+        **given,
+    )
+    made.check()
+    return made
+
+
+def shown(**names: Any) -> Presented:
+    """A client with a certificate."""
+    return Presented(certificate=Certificate(b"", **names))
+
+
+CLAIMS = {"sub": "a", "kubernetes.io": {"node": {"name": "b", "n": 1}}}
+TOKEN = Presented(issuer="i", claims=CLAIMS)
+NESTED = ("kubernetes.io", "node", "name")
+
+
+@pytest.mark.parametrize(
+    ("made", "presented", "found"),
+    [
+        (rule("uid", tenant="a", uids=frozenset({7})), Presented(uid=7), ("a", "uid:7")),
+        (
+            rule("spiffe", "spiffe://t/node/(.+)"),
+            shown(uris=("spiffe://t/node/a",)),
+            ("a", "spiffe://t/node/a"),
+        ),
+        (
+            rule("dns", r"(.+)\.nodes\.example"),
+            shown(dns_names=("other.example", "A.Nodes.example")),
+            ("a", "a.nodes.example"),
+        ),
+        (
+            rule("cn", "system:node:(.+)"),
+            shown(common_name="system:node:a"),
+            ("a", "system:node:a"),
+        ),
+        (rule("cn", "ci", tenant="builds"), shown(common_name="ci"), ("builds", "ci")),
+        (rule("token", "(.+)", issuer="i", claim=("sub",)), TOKEN, ("a", "a")),
+        (rule("token", "(.+)", issuer="i", claim=NESTED), TOKEN, ("b", "b")),
+        (rule("cn", "ops", role=Role.OPERATOR), shown(common_name="ops"), ("", "ops")),
+    ],
+)
+def test_a_rule_that_matches_names_the_tenant(
+    made: IdentityRule, presented: Presented, found: tuple[str, str]
+) -> None:
+    """A rule of each kind finds the subject, and its tenant."""
+    assert made.examine(presented) == ClientIdentity(found[0], made.role, "r", found[1])
+
+
+@pytest.mark.parametrize(
+    ("made", "presented", "why"),
+    [
+        (rule("uid", tenant="a", uids=frozenset({7})), Presented(uid=8), "user 8 isn't one of 7"),
+        (rule("uid", tenant="a", uids=frozenset({7})), Presented(), "isn't a unix socket's"),
+        (rule("spiffe", "(.+)"), Presented(), "no certificate"),
+        (rule("spiffe", "(.+)"), shown(uris=("spiffe://a", "spiffe://b")), "has 2 URIs"),
+        (rule("spiffe", "(.+)"), shown(uris=("https://a",)), "needs a SPIFFE ID alone"),
+        (rule("spiffe", "(.+)"), shown(common_name="spiffe://a"), "has 0 URIs"),
+        (rule("dns", "(.+)"), shown(common_name="a.example"), "no DNS names"),
+        (rule("cn", "(.+)"), shown(dns_names=("a",)), "no common name"),
+        (rule("cn", "x(.+)"), shown(common_name="a\nb"), r"'a\\nb' doesn't match"),
+        (rule("token", "(.+)", issuer="i", claim=("sub",)), Presented(), "no token"),
+        (rule("token", "(.+)", issuer="j", claim=("sub",)), TOKEN, "of issuer 'i'"),
+        (rule("token", "(.+)", issuer="i", claim=("sub", "x")), TOKEN, "no text as claim sub → x"),
+        (rule("token", "(.+)", issuer="i", claim=(*NESTED[:2], "n")), TOKEN, "no text as claim"),
+        (rule("token", "(.+)", issuer="i", claim=("kubernetes.io",)), TOKEN, "no text as claim"),
+    ],
+)
+def test_a_rule_that_does_not_match_says_why(
+    made: IdentityRule, presented: Presented, why: str
+) -> None:
+    """A rule that doesn't match has a reason, and what it isn't about it doesn't look at."""
+    found = made.examine(presented)
+    assert isinstance(found, str)
+    assert why.replace("\\\\", "\\") in found
+
+
+@pytest.mark.parametrize(
+    "name", ["../b", "b/../a", "%2e%2e", "b%2fc", "B", "b\u0430", "b c", ".", "..", "b" * 64, ""]
+)
+def test_a_match_that_is_no_tenant_is_refused(name: str) -> None:
+    """What a pattern finds must be a tenant's name; the next rule isn't asked instead."""
+    rules = [rule("cn", "n:(.*)", name="first"), rule("cn", ".*", name="second", tenant="b")]
+    with pytest.raises(InvalidArgument, match="rule 'first': tenant"):
+        first_match(rules, shown(common_name=f"n:{name}"))
+
+
+def test_names_of_several_tenants_are_refused() -> None:
+    """A certificate whose names are those of two tenants is neither's."""
+    made = rule("dns", r"(.+)\.example")
+    with pytest.raises(InvalidArgument, match="several tenants"):
+        first_match([made], shown(dns_names=("a.example", "b.example")))
+    assert first_match([made], shown(dns_names=("a.example", "A.example"))) is not None
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    """Rules are asked in their order."""
+    rules = [
+        rule("cn", "nobody", name="none", tenant="x"),
+        rule("cn", "a.*", name="first", tenant="x"),
+        rule("cn", "a.*", name="second", tenant="y"),
+    ]
+    found = first_match(rules, shown(common_name="ab"))
+    assert found is not None
+    assert (found.rule, found.tenant) == ("first", "x")
+    assert first_match(rules, shown(common_name="b")) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "pattern", "given"),
+    [
+        ("uid", "", {"tenant": "a"}),
+        ("uid", "(a)", {"uids": frozenset({1})}),
+        ("cn", "(a)", {"uids": frozenset({1})}),
+        ("cn", "", {"tenant": "a"}),
+        ("cn", "a", {}),
+        ("cn", "(a)", {"tenant": "a"}),
+        ("cn", "a", {"tenant": "A"}),
+        ("cn", "(a)", {"issuer": "i"}),
+        ("cn", "(a)", {"issuer": "i", "claim": ("sub",)}),
+        ("token", "(a)", {"issuer": "i"}),
+        ("token", "(a)", {"claim": ("sub",)}),
+        ("cn", "(a)", {"role": Role.OPERATOR}),
+        ("cn", "a", {"role": Role.OPERATOR, "tenant": "a"}),
+    ],
+)
+def test_a_rule_that_contradicts_itself_is_refused(
+    kind: str, pattern: str, given: dict[str, Any]
+) -> None:
+    """A rule has what its kind and its role need, and nothing else."""
+    with pytest.raises(InvalidArgument):
+        rule(kind, pattern, **given)
+
+
+@pytest.mark.parametrize(
+    ("role", "granted"),
+    [
+        (Role.NODE, {*KINDS, "Flights", "Warm"}),
+        (Role.READER, {"Info", "List", "Read", "Status", "ListStatuses", "Flights"}),
+        (Role.OPERATOR, {"Flights", "Warm"}),
+    ],
+)
+def test_a_role_is_granted_so_much(role: Role, granted: set[str]) -> None:
+    """Each role may call these RPCs, and is told of a role that would do for the others."""
+    assert GRANTS[role] == granted
+    who = ClientIdentity("a", role, "r", "s")
+    for rpc in GRANTS[Role.NODE]:
+        if rpc in granted:
+            who.check(rpc)
+        else:
+            with pytest.raises(PermissionDenied, match=f"{rpc} needs the role node.* {role}$"):
+                who.check(rpc)
