@@ -32,6 +32,11 @@ PUSHBACK = "grpc-retry-pushback-ms"
 Source: gRPC's proposal A6, client retries."""
 FLIGHT = "holdfast-flight"
 """The trailer of `BeingWritten`: leader, offset and total, separated by spaces."""
+KIND = "holdfast-error"
+"""The trailer of a frontend's own UNAVAILABLE: the name of the error's class. A connection that
+breaks, or is refused, ends calls with UNAVAILABLE too, and without this."""
+KEPT = "holdfast-kept"
+"""The metadata by which a writer asks for `kept` in the replies of its stream."""
 _SILENT = {
     "BrokenPipeError": "the connection was closed",
     "CancelledError": "it was cancelled",

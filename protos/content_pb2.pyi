@@ -498,12 +498,15 @@ class WriteContentResponse(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
     action: Global___WriteAction.ValueType
     offset: _builtins.int
     """Bytes received so far."""
     total: _builtins.int
     digest: _builtins.str
     """Digest of the bytes so far."""
+    kept: _builtins.int
+    """Bytes that outlive the frontend. Ours: only for streams whose metadata has `holdfast-kept`."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -517,10 +520,11 @@ class WriteContentResponse(_message.Message):
         offset: _builtins.int = ...,
         total: _builtins.int = ...,
         digest: _builtins.str = ...,
+        kept: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "digest", b"digest", "offset", b"offset", "started_at", b"started_at", "total", b"total", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "digest", b"digest", "kept", b"kept", "offset", b"offset", "started_at", b"started_at", "total", b"total", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

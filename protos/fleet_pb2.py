@@ -24,23 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bholdfast/protos/fleet.proto\x12\x11holdfast.fleet.v1\"\x1d\n\x0bWarmRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1c\n\x0cWarmResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\x10\n\x0e\x46lightsRequest\"=\n\x0f\x46lightsResponse\x12*\n\x07\x66lights\x18\x01 \x03(\x0b\x32\x19.holdfast.fleet.v1.Flight\"i\n\x06\x46light\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\x12\x0f\n\x07waiting\x18\x05 \x01(\x03\x12\x0f\n\x07waiters\x18\x06 \x03(\t2\xa2\x01\n\x05\x46leet\x12P\n\x07\x46lights\x12!.holdfast.fleet.v1.FlightsRequest\x1a\".holdfast.fleet.v1.FlightsResponse\x12G\n\x04Warm\x12\x1e.holdfast.fleet.v1.WarmRequest\x1a\x1f.holdfast.fleet.v1.WarmResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bholdfast/protos/fleet.proto\x12\x11holdfast.fleet.v1\"\x1f\n\rBlocksRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"<\n\x0e\x42locksResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04sums\x18\x02 \x01(\x0c\x12\x0e\n\x06inline\x18\x03 \x01(\x0c\"\x1d\n\x0bWarmRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1c\n\x0cWarmResponse\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\x10\n\x0e\x46lightsRequest\"=\n\x0f\x46lightsResponse\x12*\n\x07\x66lights\x18\x01 \x03(\x0b\x32\x19.holdfast.fleet.v1.Flight\"i\n\x06\x46light\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\x12\x0f\n\x07waiting\x18\x05 \x01(\x03\x12\x0f\n\x07waiters\x18\x06 \x03(\t2\xf1\x01\n\x05\x46leet\x12P\n\x07\x46lights\x12!.holdfast.fleet.v1.FlightsRequest\x1a\".holdfast.fleet.v1.FlightsResponse\x12G\n\x04Warm\x12\x1e.holdfast.fleet.v1.WarmRequest\x1a\x1f.holdfast.fleet.v1.WarmResponse\x12M\n\x06\x42locks\x12 .holdfast.fleet.v1.BlocksRequest\x1a!.holdfast.fleet.v1.BlocksResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast.protos.fleet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WARMREQUEST']._serialized_start=50
-  _globals['_WARMREQUEST']._serialized_end=79
-  _globals['_WARMRESPONSE']._serialized_start=81
-  _globals['_WARMRESPONSE']._serialized_end=109
-  _globals['_FLIGHTSREQUEST']._serialized_start=111
-  _globals['_FLIGHTSREQUEST']._serialized_end=127
-  _globals['_FLIGHTSRESPONSE']._serialized_start=129
-  _globals['_FLIGHTSRESPONSE']._serialized_end=190
-  _globals['_FLIGHT']._serialized_start=192
-  _globals['_FLIGHT']._serialized_end=297
-  _globals['_FLEET']._serialized_start=300
-  _globals['_FLEET']._serialized_end=462
+  _globals['_BLOCKSREQUEST']._serialized_start=50
+  _globals['_BLOCKSREQUEST']._serialized_end=81
+  _globals['_BLOCKSRESPONSE']._serialized_start=83
+  _globals['_BLOCKSRESPONSE']._serialized_end=143
+  _globals['_WARMREQUEST']._serialized_start=145
+  _globals['_WARMREQUEST']._serialized_end=174
+  _globals['_WARMRESPONSE']._serialized_start=176
+  _globals['_WARMRESPONSE']._serialized_end=204
+  _globals['_FLIGHTSREQUEST']._serialized_start=206
+  _globals['_FLIGHTSREQUEST']._serialized_end=222
+  _globals['_FLIGHTSRESPONSE']._serialized_start=224
+  _globals['_FLIGHTSRESPONSE']._serialized_end=285
+  _globals['_FLIGHT']._serialized_start=287
+  _globals['_FLIGHT']._serialized_end=392
+  _globals['_FLEET']._serialized_start=395
+  _globals['_FLEET']._serialized_end=636
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,11 @@ class FleetStub:
                 request_serializer=holdfast_dot_protos_dot_fleet__pb2.WarmRequest.SerializeToString,
                 response_deserializer=holdfast_dot_protos_dot_fleet__pb2.WarmResponse.FromString,
                 _registered_method=True)
+        self.Blocks = channel.unary_unary(
+                '/holdfast.fleet.v1.Fleet/Blocks',
+                request_serializer=holdfast_dot_protos_dot_fleet__pb2.BlocksRequest.SerializeToString,
+                response_deserializer=holdfast_dot_protos_dot_fleet__pb2.BlocksResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServicer:
@@ -65,6 +70,14 @@ class FleetServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Blocks(self, request, context):
+        """Describes a blob that this tenant may read, so that the bytes of a Read can be checked block
+        by block. NOT_FOUND and DATA_LOSS are as for Read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +90,11 @@ def add_FleetServicer_to_server(servicer, server):
                     servicer.Warm,
                     request_deserializer=holdfast_dot_protos_dot_fleet__pb2.WarmRequest.FromString,
                     response_serializer=holdfast_dot_protos_dot_fleet__pb2.WarmResponse.SerializeToString,
+            ),
+            'Blocks': grpc.unary_unary_rpc_method_handler(
+                    servicer.Blocks,
+                    request_deserializer=holdfast_dot_protos_dot_fleet__pb2.BlocksRequest.FromString,
+                    response_serializer=holdfast_dot_protos_dot_fleet__pb2.BlocksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -133,6 +151,33 @@ class Fleet:
             '/holdfast.fleet.v1.Fleet/Warm',
             holdfast_dot_protos_dot_fleet__pb2.WarmRequest.SerializeToString,
             holdfast_dot_protos_dot_fleet__pb2.WarmResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Blocks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.fleet.v1.Fleet/Blocks',
+            holdfast_dot_protos_dot_fleet__pb2.BlocksRequest.SerializeToString,
+            holdfast_dot_protos_dot_fleet__pb2.BlocksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class FleetStub:
     """Retains a blob anew: if nobody holds it, that counts from now on. NOT_FOUND if the fleet
     doesn't have it, or doesn't share it.
     """
+    Blocks: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.BlocksRequest, _fleet_pb2.BlocksResponse]
+    """Describes a blob that this tenant may read, so that the bytes of a Read can be checked block
+    by block. NOT_FOUND and DATA_LOSS are as for Read.
+    """
 
 @_typing.type_check_only
 class FleetAsyncStub(FleetStub):
@@ -50,6 +54,10 @@ class FleetAsyncStub(FleetStub):
     Warm: _aio.UnaryUnaryMultiCallable[_fleet_pb2.WarmRequest, _fleet_pb2.WarmResponse]  # type: ignore[assignment]
     """Retains a blob anew: if nobody holds it, that counts from now on. NOT_FOUND if the fleet
     doesn't have it, or doesn't share it.
+    """
+    Blocks: _aio.UnaryUnaryMultiCallable[_fleet_pb2.BlocksRequest, _fleet_pb2.BlocksResponse]  # type: ignore[assignment]
+    """Describes a blob that this tenant may read, so that the bytes of a Read can be checked block
+    by block. NOT_FOUND and DATA_LOSS are as for Read.
     """
 
 class FleetServicer(metaclass=_abc_1.ABCMeta):
@@ -71,6 +79,16 @@ class FleetServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_fleet_pb2.WarmResponse, _abc.Awaitable[_fleet_pb2.WarmResponse]]:
         """Retains a blob anew: if nobody holds it, that counts from now on. NOT_FOUND if the fleet
         doesn't have it, or doesn't share it.
+        """
+
+    @_abc_1.abstractmethod
+    def Blocks(
+        self,
+        request: _fleet_pb2.BlocksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.BlocksResponse, _abc.Awaitable[_fleet_pb2.BlocksResponse]]:
+        """Describes a blob that this tenant may read, so that the bytes of a Read can be checked block
+        by block. NOT_FOUND and DATA_LOSS are as for Read.
         """
 
 def add_FleetServicer_to_server(servicer: FleetServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,6 +27,7 @@ from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.ingest.write_path import Limits, WritePath
 from holdfast.service.pairing import Pairing, pairing_of
 from holdfast.service.process.allocator import trim_heaps
+from holdfast.service.process.audit_log import audit_log
 from holdfast.service.process.background import end, loop_of
 from holdfast.service.process.trimming import Trimming
 from holdfast.service.reading.block_cache import BlockCache
@@ -37,8 +38,6 @@ from holdfast.service.rpc.content import Frontend
 from holdfast.service.rpc.outflow import Outflow
 from holdfast.service.rpc.overload import Most, Overload
 from holdfast.service.settings import Settings
-from holdfast.service.trust.audit import AuditLog
-from holdfast.service.trust.audit_files import open_audit, writer
 from holdfast.service.trust.recognizers import Recognizers
 from holdfast.storage.keys import uuid7
 from holdfast.storage.port import ObjectStore
@@ -85,7 +84,7 @@ async def run_frontend(
         )
         metrics = core.metrics
         recognizers = Recognizers(settings.identities, uptime, time.time)
-        audit = _audit_log(stack, settings, core)
+        audit = audit_log(stack, settings, metrics)
         metrics.gauge(
             "holdfast_identities_current",
             "1 while the rules in force are those of the file IDENTITIES, 0 while it is wrong.",
@@ -130,26 +129,6 @@ async def run_frontend(
             await core.background.drain(settings.suspend_grace)
             await refs.releases.finish()
             await end(loops)
-
-
-def _audit_log(stack: AsyncExitStack, settings: Settings, core: Core) -> AuditLog:
-    """Opens the audit log; it is closed at the very end."""
-    file = open_audit(settings.audit)
-    if file is not None:
-        stack.callback(file.close)
-    audit = AuditLog(writer(file), time.time, uptime)
-    stack.callback(audit.flush)
-    core.metrics.gauge(
-        "holdfast_audit_omitted",
-        "Lines of the audit log left out because a client caused too many, since start.",
-        lambda: audit.omitted,
-    )
-    core.metrics.gauge(
-        "holdfast_audit_lost",
-        "Lines of the audit log that couldn't be written, since start.",
-        lambda: file.lost if file else 0,
-    )
-    return audit
 
 
 def _refs(settings: Settings, core: Core, renewals: Client) -> Refs:

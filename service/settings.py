@@ -312,6 +312,29 @@ class Settings(BaseSettings):
         "refused, and so are requests that would queue behind as many others for one of "
         "THREADS.",
     )
+    agent_frontends: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Addresses of the frontends that an agent uses, as host:port or "
+        "unix:///path.sock, separated by spaces or commas.",
+    )
+    agent_tenant_header: str = Field(
+        default="",
+        description="Header in which an agent names its tenant to frontends that trust it. If it "
+        "is empty, the agent names none: the frontends' listener knows the tenant.",
+    )
+    agent_replay_budget: ByteSize = Field(
+        default=ByteSize(128 * MIB),
+        ge=32 * MIB,
+        description="Bytes that all write streams of an agent together keep, in order to send "
+        "them again if a frontend dies. A frontend has about 40 MiB of a fast stream that aren't "
+        "stored yet, and containerd fetches three layers at once.",
+    )
+    agent_patience: float = Field(
+        default=60.0,
+        ge=1.0,
+        description="Seconds for which an agent tries to continue a write stream through another "
+        "frontend. They must exceed LEASE_TTL: for so long a dead frontend's refs stay locked.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Lowest level that is logged."
     )
@@ -322,8 +345,9 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: Any) -> Any:  # noqa: ANN401 -- pydantic's own
-        if isinstance(values, dict) and "listen" in values:
-            values = {**values, "listen": _split(values["listen"])}
+        for name in ("listen", "agent_frontends"):
+            if isinstance(values, dict) and name in values:
+                values = {**values, name: _split(values[name])}
         return values
 
     @model_validator(mode="after")

@@ -73,7 +73,7 @@ def default(field: FieldInfo) -> str:
     if isinstance(value, ByteSize):
         return f"`{value.human_readable(separator='')}`".replace(".0", "")
     if isinstance(value, list):
-        return f"`{' '.join(value)}`"
+        return f"`{' '.join(value)}`" if value else "empty"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, int | float):

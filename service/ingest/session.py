@@ -303,6 +303,7 @@ class Session:
             offset=ingest.stream.offset,
             total=ingest.declared.total,
             digest=str(hashed) if hashed else "",
+            kept=ingest.stream.durable,
             last=last,
         )
 

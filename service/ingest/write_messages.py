@@ -71,7 +71,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to one message; `last` ends the stream."""
+    """The answer to one message; `last` ends the stream.
+
+    Of `offset` bytes that were received, `kept` would outlive this process.
+    """
 
     action: Action
     started_at_ns: int
@@ -79,4 +82,5 @@ class Reply:
     offset: int
     total: int
     digest: str
+    kept: int = 0
     last: bool = False

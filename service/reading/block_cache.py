@@ -12,12 +12,11 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from holdfast.deadlines import unbounded
 from holdfast.service.reading.disk_cache import DiskCache
 from holdfast.service.reading.pace import ReaderPace
-from holdfast.service.store.port import AsyncStore
 from holdfast.storage.records import BLOCK_SIZE, Record, block_count
 from holdfast.tasks import begin, failure, wait_for_end
 
@@ -27,6 +26,19 @@ TRACKED: Final = 4096
 """Blobs that are tracked to detect sequential reading."""
 
 BlockId = tuple[str, int]
+
+
+class Blocks(Protocol):
+    """Where blocks come from: the store, or another frontend."""
+
+    async def block(self, record: Record, index: int) -> bytes:
+        """Reads a block of a blob that is intact, and verifies it.
+
+        Raises:
+            NoSuchKey: its bytes are gone.
+            DataLoss: the bytes were read twice, and aren't those that were committed.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -42,7 +54,7 @@ class BlockCache:
 
     def __init__(
         self,
-        store: AsyncStore,
+        store: Blocks,
         budget: int,
         fetches: int,
         disk: DiskCache | None = None,
@@ -50,7 +62,7 @@ class BlockCache:
         """Makes an empty cache.
 
         Args:
-            store: has the data objects.
+            store: has the blocks.
             budget: bytes of blocks that may be kept.
             fetches: how many blocks are fetched concurrently.
             disk: is asked for a block before the block is fetched.

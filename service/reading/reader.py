@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, NotFound, OutOfRange, Unavailable
-from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.reading.block_cache import BlockCache
-from holdfast.service.reading.quarantine import Quarantine
 from holdfast.service.store.records import AsyncRecords
 from holdfast.storage.port import NoSuchKey
 from holdfast.storage.records import BLOCK_SIZE, Record, State
@@ -22,6 +20,48 @@ corrupt."""
 RECORD_BUDGET: Final = 16 * 2**20
 """Bytes of records kept: a record has 4 bytes for every 4 MiB of its blob, or an inline blob."""
 RECORD_OVERHEAD: Final = 1024
+
+
+class RecordSource(Protocol):
+    """Where a reader finds what the store says of a digest."""
+
+    def cached(self, digest: Digest) -> Record | None:
+        """Returns a record that is known without waiting; None if none is."""
+        ...
+
+    async def get(self, digest: Digest, *, fresh: bool = False) -> Record | None:
+        """Returns the record of a digest; None if there is none. `fresh` asks for it anew."""
+        ...
+
+    def forget(self, digest: Digest) -> None:
+        """Drops what is known of a digest."""
+        ...
+
+
+class Readable(Protocol):
+    """Which tenants may read what.
+
+    Attributes:
+        shared: whether each may read everything.
+    """
+
+    shared: bool
+
+    async def may_read(self, tenant: str, digest: Digest) -> bool:
+        """Returns whether a tenant may read a digest, where not everything is shared."""
+        ...
+
+    async def forget(self, tenant: str, digest: Digest) -> None:
+        """Has whatever is remembered of a digest be looked up anew."""
+        ...
+
+
+class DamageReport(Protocol):
+    """Who is told of damaged bytes."""
+
+    async def damaged(self, record: Record) -> None:
+        """Handles the bytes of a record that were found damaged twice; never fails."""
+        ...
 
 
 class RecordCache:
@@ -74,19 +114,19 @@ class Reader:
 
     def __init__(
         self,
-        records: RecordCache,
+        records: RecordSource,
         cache: BlockCache,
-        catalogue: Catalogue,
-        quarantine: Quarantine,
+        catalogue: Readable,
+        quarantine: DamageReport,
         message_size: Callable[[], int],
     ) -> None:
         """Puts a reader together; it reads nothing yet.
 
         Args:
-            records: the cache of records.
+            records: has the records.
             cache: the cache of blocks.
             catalogue: knows what tenants hold.
-            quarantine: marks damage.
+            quarantine: is told of damage.
             message_size: returns the largest size of the next message, in bytes.
         """
         self._message_size = message_size
@@ -114,9 +154,7 @@ class Reader:
             OutOfRange: `offset` is past the end.
             DataLoss: the stored bytes aren't those that were committed.
         """
-        if not self._catalogue.shared and not await self._catalogue.may_read(tenant, digest):
-            raise NotFound(f"content {digest} not found")
-        record = self._records.cached(digest) or await self._find(tenant, digest, fresh=False)
+        record = await self.describe(tenant, digest)
         start = max(offset, 0)
         if start > record.size:
             raise OutOfRange(f"read of {digest} at offset {start}: it has {record.size} bytes")
@@ -137,6 +175,17 @@ class Reader:
                 del block
                 yield position - start, piece
                 position = end
+
+    async def describe(self, tenant: str, digest: Digest) -> Record:
+        """Returns the record by which a tenant may read a blob.
+
+        Raises:
+            NotFound: there is no such blob, or it is gone.
+            DataLoss: the stored bytes aren't those that were committed.
+        """
+        if not self._catalogue.shared and not await self._catalogue.may_read(tenant, digest):
+            raise NotFound(f"content {digest} not found")
+        return self._records.cached(digest) or await self._find(tenant, digest, fresh=False)
 
     def read_at_once(self, digest: Digest, offset: int, size: int, most: int) -> memoryview | None:
         """Returns all bytes of a read whose record and block are in memory.

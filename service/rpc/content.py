@@ -17,6 +17,7 @@ from holdfast.coordination.ingests import Ingests
 from holdfast.deadlines import begin
 from holdfast.digests import Digest
 from holdfast.errors import (
+    KEPT,
     HoldfastError,
     InvalidArgument,
     NotFound,
@@ -300,6 +301,7 @@ class Content:
     async def write(self, call: Call) -> None:
         """Writes one ref, message by message."""
         session, tenant, who = None, "", None
+        kept = any(name == KEPT for name, _ in call.metadata)
         admission = self._frontend.intake.stream(call)
         try:
             with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
@@ -317,7 +319,7 @@ class Content:
                         who = who or await self._authority.identify("Write", call)
                         tenant = who.tenant
                         session = await self._begin(tenant, message)
-                        call.on_message = partial(self._answer_at_once, session, tenant)
+                        call.on_message = partial(self._answer_at_once, session, tenant, kept)
                     reply = session.handle_at_once(message)
                     if reply is None:
                         reply = await self._carry_out(session, who, message, call)
@@ -328,7 +330,8 @@ class Content:
                     admission.handled()
                     if reply.last:
                         await self._close(session)
-                    await call.send(messages.write_response(reply).SerializeToString())
+                    response = messages.write_response(reply, kept=kept)
+                    await call.send(response.SerializeToString())
                     if reply.last:
                         return
         except Exception as error:
@@ -341,7 +344,7 @@ class Content:
             await self._close(session)
 
     def _answer_at_once(
-        self, session: Session, tenant: str, raw: bytes | bytearray
+        self, session: Session, tenant: str, kept: bool, raw: bytes | bytearray
     ) -> tuple[bytes] | None:
         """Answers a message of a few bytes while `_next` waits for it; None: `write` has to.
 
@@ -357,7 +360,7 @@ class Content:
         if message.action is Action.STAT:
             self._frontend.presence.mention(tenant)
         self._frontend.metrics.bytes_written(message.size)
-        return (messages.write_response(reply).SerializeToString(),)
+        return (messages.write_response(reply, kept=kept).SerializeToString(),)
 
     async def _next(
         self, call: Call, admission: Admission, session: Session | None

@@ -12,15 +12,18 @@ from holdfast.errors import HoldfastError
 from holdfast.protos import fleet_pb2 as pb
 from holdfast.service.holdings.warming import Warming
 from holdfast.service.ingest.flights import FlightGate
+from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import messages
 from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.call import Call
 from holdfast.service.rpc.patience import bounded
 from holdfast.service.rpc.status_codes import status_of
+from holdfast.service.trust.identity import ClientIdentity
 from holdfast.transport.handlers import Handler, Unary
 from holdfast.values import Flight
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Fleet"].full_name
+Answer = Callable[[bytes | bytearray, ClientIdentity], Awaitable[Protobuf]]
 
 
 class Fleet:
@@ -30,6 +33,7 @@ class Fleet:
         self,
         flights: FlightGate | None,
         warming: Warming,
+        reader: Reader,
         authority: Authority,
         call_deadline: float,
     ) -> None:
@@ -38,11 +42,13 @@ class Fleet:
         Args:
             flights: of the fleet; None if there are none.
             warming: retains blobs anew.
+            reader: knows the blocks of blobs.
             authority: says who asks, and whether they may.
             call_deadline: seconds that an answer may take.
         """
         self._flights = flights
         self._warming = warming
+        self._reader = reader
         self._authority = authority
         self._call_deadline = call_deadline
 
@@ -51,27 +57,35 @@ class Fleet:
         return {
             f"/{SERVICE}/Flights": self._unary("Flights", self._listed),
             f"/{SERVICE}/Warm": self._unary("Warm", self._warm),
+            f"/{SERVICE}/Blocks": self._unary("Blocks", self._blocks),
         }
 
-    def _unary(self, rpc: str, answer: Callable[[bytes | bytearray], Awaitable[Protobuf]]) -> Unary:
+    def _unary(self, rpc: str, answer: Answer) -> Unary:
         async def handle(raw: bytes | bytearray, call: Call) -> bytes:
             try:
                 async with bounded(rpc, self._call_deadline, call.time_remaining()):
-                    if self._authority.recall(rpc, call) is None:
-                        await self._authority.identify(rpc, call)
-                    return (await answer(raw)).SerializeToString()
+                    who = self._authority.recall(rpc, call)
+                    who = who or await self._authority.identify(rpc, call)
+                    return (await answer(raw, who)).SerializeToString()
             except HoldfastError as error:
                 raise status_of(error) from error
 
         return Unary(handle)
 
-    async def _listed(self, _: bytes | bytearray) -> pb.FlightsResponse:
+    async def _listed(self, _: bytes | bytearray, __: ClientIdentity) -> pb.FlightsResponse:
         found = await self._flights.listed() if self._flights else []
         return pb.FlightsResponse(flights=map(_message, found))
 
-    async def _warm(self, raw: bytes | bytearray) -> pb.WarmResponse:
+    async def _warm(self, raw: bytes | bytearray, _: ClientIdentity) -> pb.WarmResponse:
         digest = Digest.parse(messages.parsed(pb.WarmRequest, raw).digest)
         return pb.WarmResponse(size=await self._warming.warm(digest))
+
+    async def _blocks(self, raw: bytes | bytearray, who: ClientIdentity) -> pb.BlocksResponse:
+        digest = Digest.parse(messages.parsed(pb.BlocksRequest, raw).digest)
+        record = await self._reader.describe(who.tenant, digest)
+        return pb.BlocksResponse(
+            size=record.size, sums=record.block_sums, inline=record.inline or b""
+        )
 
 
 def _message(flight: Flight) -> pb.Flight:

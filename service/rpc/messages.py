@@ -101,8 +101,13 @@ def write_request(request: pb.WriteContentRequest) -> Message:
     )
 
 
-def write_response(reply: Reply) -> pb.WriteContentResponse:
-    """Encodes the reply to one message of a write stream."""
+def write_response(reply: Reply, *, kept: bool = False) -> pb.WriteContentResponse:
+    """Encodes the reply to one message of a write stream.
+
+    Args:
+        reply: the reply.
+        kept: whether the writer asked how many bytes outlive this frontend.
+    """
     return pb.WriteContentResponse(
         action=pb.WriteAction.ValueType(reply.action.value),
         started_at=timestamp(reply.started_at_ns),
@@ -110,4 +115,5 @@ def write_response(reply: Reply) -> pb.WriteContentResponse:
         offset=reply.offset,
         total=reply.total,
         digest=reply.digest,
+        kept=reply.kept if kept else 0,
     )

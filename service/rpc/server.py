@@ -91,7 +91,13 @@ class Servers:
 
     def _handlers(self, authority: Authority) -> Mapping[str, Handler]:
         frontend = self._frontend
-        fleet = Fleet(frontend.flights, frontend.warming, authority, frontend.call_deadline)
+        fleet = Fleet(
+            frontend.flights,
+            frontend.warming,
+            frontend.reader,
+            authority,
+            frontend.call_deadline,
+        )
         return {
             **Content(frontend, authority).handlers(),
             **fleet.handlers(),

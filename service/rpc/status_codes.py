@@ -47,9 +47,12 @@ def details_of(error: errors.HoldfastError) -> str:
 
 
 def trailers_of(error: errors.HoldfastError) -> tuple[tuple[str, str], ...]:
-    """Returns the trailers of a status: when to retry, or whom to wait for."""
+    """Returns the trailers of a status: when to retry, whom to wait for, that it is an answer."""
     if isinstance(error, errors.Overloaded):
         return ((errors.PUSHBACK, str(round(error.pause * 1000))),)
+    if not isinstance(error, errors.Unavailable):
+        return ()
+    answer = (errors.KIND, type(error).__name__)
     if isinstance(error, errors.BeingWritten):
-        return ((errors.FLIGHT, f"{error.leader} {error.offset} {error.total}"),)
-    return ()
+        return answer, (errors.FLIGHT, f"{error.leader} {error.offset} {error.total}")
+    return (answer,)

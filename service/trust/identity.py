@@ -23,7 +23,7 @@ class Role(StrEnum):
     OPERATOR = "operator"
 
 
-_READS: Final = frozenset({"Info", "List", "Read", "Status", "ListStatuses"})
+_READS: Final = frozenset({"Info", "List", "Read", "Blocks", "Status", "ListStatuses"})
 _WRITES: Final = frozenset({"Write", "Update", "Delete", "Abort"})
 _FLEET: Final = frozenset({"Flights", "Warm"})
 GRANTS: Final[Mapping[Role, frozenset[str]]] = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.servers.s3 import S3Server
+from tests.service.fleet import HEADER
 from tests.service.processes import Served, serving
 
 
@@ -28,4 +29,20 @@ def two_frontends(
     """Runs two frontends as processes of their own; `store` says of which store."""
     chosen: dict[str, Any] = {"redis_url": redis_url, **store}
     with serving(logs / "one.log", **chosen) as one, serving(logs / "two.log", **chosen) as two:
+        yield [one, two]
+
+
+@contextmanager
+def two_agents(logs: Path, frontends: Sequence[Served]) -> Iterator[list[Served]]:
+    """Runs two agents, each of which uses all the frontends, for any tenant."""
+    chosen: dict[str, Any] = {
+        "command": "agent",
+        "agent_frontends": " ".join(frontend.address for frontend in frontends),
+        "agent_tenant_header": HEADER,
+        "data_dir": logs / "agent",
+    }
+    with (
+        serving(logs / "agent-one.log", **chosen) as one,
+        serving(logs / "agent-two.log", **chosen) as two,
+    ):
         yield [one, two]

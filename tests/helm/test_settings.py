@@ -19,7 +19,11 @@ SECRETS = {
     "s3/access-key-id": "id-of-s3",
     "s3/secret-access-key": "secret-of-s3",
 }
-NAMES = {f"HOLDFAST_{name.upper()}" for name in Settings.model_fields}
+NAMES = {
+    f"HOLDFAST_{name.upper()}"
+    for name in Settings.model_fields
+    if not name.startswith("agent_")  # the chart runs no agents: their place is the node's host
+}
 
 
 @SETS

@@ -104,6 +104,10 @@ class FakeFleet(fleet_pb2_grpc.FleetServicer):
         self.state.warmed.append(request.digest)
         return fleet_pb2.WarmResponse(size=len(self.state.blobs[request.digest]))
 
+    def Blocks(self, request: fleet_pb2.BlocksRequest, context: Any) -> fleet_pb2.BlocksResponse:
+        context.abort(Code.UNIMPLEMENTED, f"no client asks for the blocks of {request.digest}")
+        raise AssertionError
+
 
 class FakeFrontend(content_pb2_grpc.ContentServicer):
     """One frontend; its faults apply to one stream or call each, in order."""

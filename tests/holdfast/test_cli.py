@@ -697,6 +697,7 @@ def test_commands_join_by_entry_points(run: Run, monkeypatch: pytest.MonkeyPatch
 def test_the_frontends_commands_have_joined() -> None:
     """The frontend's commands are registered where the command line looks."""
     assert set(entry_points(group=command_line.JOINING).names) == {
+        "agent",
         "doctor",
         "gc",
         "retained",

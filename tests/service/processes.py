@@ -55,7 +55,7 @@ def refusal(*arguments: str, **settings: object) -> str:
 
 @dataclass
 class Served:
-    """A running `holdfast serve`."""
+    """A running `holdfast serve`, or `holdfast agent`."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -123,22 +123,24 @@ class Served:
 def serving(
     log: Path,
     *,
+    command: str = "serve",
     arguments: Sequence[str] = (),
     prefix: Sequence[str] = (),
     **settings: Any,
 ) -> Iterator[Served]:
-    """Runs `holdfast serve` until the block is left, which kills it if it still runs.
+    """Runs `holdfast serve`, or an agent, until the block is left, which kills it if it still runs.
 
     Args:
         log: where its output goes.
-        arguments: of serve.
+        command: what runs: `serve` or `agent`.
+        arguments: of the command.
         prefix: a command that starts it.
         settings: by their names without `HOLDFAST_`.
     """
     chosen = {"listen": LISTEN, "http": "127.0.0.1:0", "log_format": "json", **settings}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*prefix, *COMMAND, "serve", *arguments],
+            [*prefix, *COMMAND, command, *arguments],
             env=environment(chosen),
             stdout=output,
             stderr=output,
@@ -151,7 +153,7 @@ def serving(
             assert process.poll() is None, log.read_text("utf-8", "replace")
             return served.event("ready") is not None
 
-        wait_until(ready, "holdfast serve")
+        wait_until(ready, f"holdfast {command}")
         yield served
     finally:
         with contextlib.suppress(ProcessLookupError):

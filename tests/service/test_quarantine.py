@@ -12,7 +12,7 @@ from grpc import StatusCode
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, PermissionDenied, ResourceExhausted, Unavailable
 from holdfast.protos import content_pb2 as pb
-from holdfast.service.reading.quarantine import AGAIN, MOST, PERIOD
+from holdfast.service.reading.quarantine import AGAIN, MOST, PERIOD, Quarantine
 from holdfast.storage import blocks
 from holdfast.storage.port import NoSuchKey, ObjectStore
 from holdfast.storage.records import Records, State, new_nonce
@@ -36,6 +36,13 @@ def outcomes(frontend: Frontend, outcome: str) -> float:
     """How often a frontend did something about damage."""
     registry = frontend.running.frontend.metrics.registry
     return registry.get_sample_value("holdfast_damage_total", {"outcome": outcome}) or 0.0
+
+
+def quarantine_of(frontend: Frontend) -> Quarantine:
+    """What marks the damage that a frontend's readers find."""
+    found = frontend.running.frontend.reader._quarantine
+    assert isinstance(found, Quarantine)
+    return found
 
 
 def read_only(operation: str, key: str) -> None:
@@ -133,7 +140,7 @@ async def test_healed_meanwhile(folder_store: ObjectStore, shelf: Shelf) -> None
     record = record_of(folder_store, sha256(data))
     assert (record.state, record.data_key == old) == (State.LIVE, False)
     assert outcomes(shelf.frontend, "changed") == 1
-    assert len(shelf.frontend.running.frontend.reader._quarantine._known) == 0
+    assert len(quarantine_of(shelf.frontend)._known) == 0
     assert await client.read(sha256(data)) == data
 
 
@@ -275,7 +282,7 @@ async def test_redis_away(folder_fleet: Fleet, fill: Fill, tenant: str) -> None:
             await frontend.tenant(f"{tenant}-{name}").commit("ref", body)
             await frontend.tenant(f"{tenant}-{name}").info(sha256(body))
         edit_data(folder_fleet.store, Digest.of(body))
-    quarantine = frontend.running.frontend.reader._quarantine
+    quarantine = quarantine_of(frontend)
     void = quarantine._cache.void
 
     async def away(tenant: str) -> None:
@@ -332,7 +339,7 @@ async def test_the_brake_is_let_go(
     """An hour after its last marks a process marks again; what failed is tried again, too."""
     counting, clock = CountingStore(folder_store), Clock()
     frontend = await folder_fleet.frontend(counting)
-    quarantine = frontend.running.frontend.reader._quarantine
+    quarantine = quarantine_of(frontend)
     quarantine._clock = clock
     client = frontend.tenant(tenant)
     bodies = [fill(SIZE + n) for n in range(MOST + 1)]

@@ -37,7 +37,7 @@ USES: Final = {
     name.strip("`"): {what for what, use in zip(RESOURCES, cells, strict=True) if use == "yes"}
     for name, *cells in TABLE[1:]
 }
-COMMANDS: Final = [name for name in USES if name != "serve"]
+COMMANDS: Final = [name for name in USES if name not in {"serve", "agent"}]
 
 
 @pytest.fixture

@@ -1,0 +1,180 @@
+"""An agent: its frontends, what it remembers, and what serves its clients, joined here."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from holdfast.client.protocol import parse_targets
+from holdfast.clocks import uptime
+from holdfast.errors import ConfigurationError
+from holdfast.service.agent.block_source import BlockSource
+from holdfast.service.agent.channels import open_channel
+from holdfast.service.agent.content import AgentParts
+from holdfast.service.agent.memory import NodeMemory
+from holdfast.service.agent.reads import RefusedBlocks
+from holdfast.service.agent.relay import RelayPath
+from holdfast.service.agent.room import ReplayRoom
+from holdfast.service.agent.upstream import Upstream
+from holdfast.service.agent.upstreams import Upstreams
+from holdfast.service.agent.writes import Writes
+from holdfast.service.process.allocator import trim_heaps
+from holdfast.service.process.audit_log import audit_log
+from holdfast.service.process.background import Background, end, loop_of
+from holdfast.service.process.metrics import Metrics
+from holdfast.service.process.trimming import Trimming
+from holdfast.service.reading.block_cache import BlockCache
+from holdfast.service.reading.disk_cache import disk_cache
+from holdfast.service.rpc.outflow import Outflow
+from holdfast.service.rpc.overload import Most, Overload
+from holdfast.service.settings import Settings
+from holdfast.service.trust.recognizers import Recognizers
+
+FETCHES: Final = 8
+"""Blocks that are fetched at once: as many as are read ahead of one reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAgent:
+    """An agent whose background work is under way; `loops` never end by themselves."""
+
+    parts: AgentParts
+    background: Background
+    loops: tuple[asyncio.Task[None], ...]
+
+
+@asynccontextmanager
+async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
+    """Puts an agent together, and closes it at the end.
+
+    Leaving the `with` closes all streams, and has frontends make durable what they received.
+
+    Raises:
+        ConfigurationError: no frontend is named, or the disk cache's folder can't be used.
+    """
+    check(settings)
+    async with AsyncExitStack() as stack:
+        metrics, background, memory = Metrics(), Background(), NodeMemory()
+        upstreams = _upstreams(settings)
+        stack.push_async_callback(upstreams.close)
+        room = ReplayRoom(settings.agent_replay_budget, background.start)
+        path = RelayPath(
+            upstreams,
+            room,
+            clock=uptime,
+            deadline=settings.call_deadline,
+            patience=settings.agent_patience,
+            grace=settings.suspend_grace,
+        )
+        refused = RefusedBlocks()
+        disk = await stack.enter_async_context(disk_cache(settings, metrics))
+        source = BlockSource(upstreams, settings.call_deadline, refused.refuse)
+        cache = BlockCache(source, settings.cache_budget, FETCHES, disk)
+        stack.push_async_callback(cache.close)
+        outflow = Outflow()
+        parts = AgentParts(
+            upstreams=upstreams,
+            memory=memory,
+            cache=cache,
+            damage=refused,
+            writes=Writes(path, background, metrics.bytes_written),
+            outflow=outflow,
+            overload=_overload(settings, metrics),
+            metrics=metrics,
+            recognizers=Recognizers(settings.identities, uptime, time.time),
+            audit=audit_log(stack, settings, metrics),
+            call_deadline=settings.call_deadline,
+        )
+        _gauges(parts, room)
+
+        def taken() -> int:
+            return room.size - room.free + outflow.handed
+
+        loops = (
+            loop_of("reading identities", parts.recognizers.keep()),
+            loop_of("counting omitted lines", parts.audit.keep()),
+            loop_of("giving memory back", Trimming(taken, trim_heaps).keep()),
+        )
+        try:
+            yield RunningAgent(parts, background, loops)
+        finally:
+            await background.drain(settings.suspend_grace)
+            await end(loops)
+
+
+def check(settings: Settings) -> None:
+    """Refuses settings with which no agent can run, or none should.
+
+    Raises:
+        ConfigurationError: it says what is missing, or what an agent must not have.
+    """
+    if not settings.agent_frontends:
+        raise ConfigurationError(
+            "HOLDFAST_AGENT_FRONTENDS names no frontend: give their addresses, as host:port"
+        )
+    parse_targets(settings.agent_frontends)
+    for name in ("s3_bucket", "redis_url"):
+        if getattr(settings, name):
+            raise ConfigurationError(
+                f"HOLDFAST_{name.upper()} is set, and an agent uses neither S3 nor Redis: remove "
+                "it with its credentials from this node, or run `holdfast serve`"
+            )
+
+
+def _upstreams(settings: Settings) -> Upstreams:
+    targets = parse_targets(settings.agent_frontends)
+    return Upstreams(
+        [
+            Upstream(target, open_channel(target), clock=uptime, spread=random.uniform)
+            for target in targets
+        ],
+        settings.agent_tenant_header,
+        clock=uptime,
+        spread=random.uniform,
+    )
+
+
+def _overload(settings: Settings, metrics: Metrics) -> Overload:
+    return Overload(
+        Most(settings.max_streams, settings.max_reads, settings.max_calls),
+        lambda: 0,  # no call of an agent waits for a thread
+        metrics.turned_away,
+        clock=uptime,
+        spread=random.uniform,
+    )
+
+
+def _gauges(parts: AgentParts, room: ReplayRoom) -> None:
+    metrics, cache = parts.metrics, parts.cache
+    for upstream in parts.upstreams.all:
+        metrics.backend(upstream.target, partial(getattr, upstream, "up"))
+    metrics.gauge("holdfast_streams", "Open write streams.", lambda: len(parts.writes))
+    metrics.gauge(
+        "holdfast_agent_replay_free_bytes",
+        "Bytes that write streams may still keep in order to send them again.",
+        lambda: room.free,
+    )
+    metrics.gauge(
+        "holdfast_agent_replay_waiting",
+        "Write streams that wait for such bytes.",
+        lambda: room.waiting,
+    )
+    metrics.gauge(
+        "holdfast_agent_refused_blocks",
+        "Blocks that a frontend sent with wrong bytes, since start.",
+        lambda: parts.damage.refused,
+    )
+    metrics.gauge(
+        "holdfast_agent_remembered", "Blobs that are remembered.", lambda: len(parts.memory)
+    )
+    metrics.gauge("holdfast_cache_bytes", "Bytes of blocks in memory.", lambda: cache.size)
+    metrics.gauge("holdfast_cache_hits", "Blocks found in memory, since start.", lambda: cache.hits)
+    metrics.gauge(
+        "holdfast_cache_misses", "Blocks not found in memory, since start.", lambda: cache.misses
+    )

@@ -1,0 +1,155 @@
+"""Blocks of blobs, fetched from frontends and checked before anybody sees them.
+
+    a block ──▶ its checksum, as a frontend has described the blob
+    a blob of a single block ──▶ its digest, too: manifests, configurations, small layers
+
+A reader whose frontend is lost in mid-block has the rest from another one. Bytes that fail their
+check are fetched once more, from whichever frontend is next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final
+
+import structlog
+
+from holdfast.errors import DataLoss, because
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.agent.described import DescribedBlob, check_whole
+from holdfast.service.agent.outcomes import FrontendLost, error_of, passes
+from holdfast.service.agent.upstream import Upstream
+from holdfast.service.agent.upstreams import Attempts, Upstreams
+from holdfast.storage import blocks
+from holdfast.storage.blocks import Span
+from holdfast.storage.records import BLOCK_SIZE, Record
+from holdfast.transport.status import Status
+
+log = structlog.get_logger(__name__)
+
+PATH: Final = "/containerd.services.content.v1.Content/Read"
+SILENCE: Final = 15.0
+"""Seconds that the next bytes of a block may take: a frontend waits so long for a slow store."""
+READINGS: Final = 2
+"""How often a block is fetched before its bytes count as damaged."""
+
+
+class _Fetch:
+    """A block on its way."""
+
+    __slots__ = ("body", "readings", "record", "span")
+
+    def __init__(self, record: Record, span: Span) -> None:
+        self.record = record
+        self.span = span
+        self.body = bytearray()
+        self.readings = 0
+
+    @property
+    def request(self) -> bytes:
+        """The Read of what is missing."""
+        return pb.ReadContentRequest(
+            digest=str(self.record.digest),
+            offset=self.span.offset + len(self.body),
+            size=self.span.length - len(self.body),
+        ).SerializeToString()
+
+    @property
+    def complete(self) -> bool:
+        return len(self.body) >= self.span.length
+
+    def add(self, message: bytes) -> None:
+        """Appends a message's bytes; more than were asked for fail the check."""
+        if len(self.body) <= self.span.length:
+            self.body += pb.ReadContentResponse.FromString(message).data
+
+    def check(self) -> bytes:
+        """Returns the block.
+
+        Raises:
+            DataLoss: these bytes weren't committed.
+        """
+        body = bytes(self.body)
+        blocks.check(self.record, self.span, body)
+        if self.record.size <= BLOCK_SIZE:
+            check_whole(self.record, body)
+        return body
+
+
+class BlockSource:
+    """Fetches blocks for the block cache."""
+
+    def __init__(self, upstreams: Upstreams, patience: float, refused: Callable[[], None]) -> None:
+        """Fetches nothing yet.
+
+        Args:
+            upstreams: the frontends.
+            patience: seconds without a byte for which frontends are tried.
+            refused: counts blocks whose bytes weren't those that were committed.
+        """
+        self._upstreams = upstreams
+        self._patience = patience
+        self._refused = refused
+
+    async def block(self, record: Record, index: int) -> bytes:
+        """Fetches a block, and checks it.
+
+        Raises:
+            DataLoss: the bytes were fetched twice, and aren't those that were committed.
+            NotFound: no frontend has the blob.
+            Unavailable: no frontend has sent the block.
+        """
+        fetch = _Fetch(record, blocks.span(record, index))
+        attempts = self._upstreams.attempts(self._patience)
+        try:
+            async for upstream in attempts:
+                try:
+                    return await self._fetched(upstream, fetch, attempts)
+                except FrontendLost as lost:
+                    attempts.failed(lost)
+                except Status as status:
+                    if not passes(status):
+                        raise
+                    attempts.failed(status)
+                except DataLoss as loss:
+                    self._refuse(upstream, fetch, loss)
+        except Status as status:
+            raise error_of(status) from status
+        raise AssertionError
+
+    async def _fetched(self, upstream: Upstream, fetch: _Fetch, attempts: Attempts) -> bytes:
+        record = fetch.record
+        tenant = record.tenant if isinstance(record, DescribedBlob) else ""
+        metadata = self._upstreams.metadata(tenant)
+        async with aclosing(upstream.stream(PATH, fetch.request, metadata, SILENCE)) as messages:
+            async for message in messages:
+                self._upstreams.answered()
+                attempts.progress()
+                fetch.add(message)
+        if not fetch.complete:
+            raise FrontendLost(
+                f"frontend {upstream.target} sent {len(fetch.body)} of {fetch.span.length} bytes "
+                f"of a block of {record.digest}"
+            )
+        return await asyncio.to_thread(fetch.check)
+
+    def _refuse(self, upstream: Upstream, fetch: _Fetch, loss: DataLoss) -> None:
+        """Drops bytes that failed their check.
+
+        Raises:
+            DataLoss: they did before, too.
+        """
+        self._refused()
+        log.warning(
+            "block refused; its bytes aren't those that were committed",
+            frontend=upstream.target,
+            digest=str(fetch.record.digest),
+            reason=because(loss),
+        )
+        fetch.body.clear()
+        fetch.readings += 1
+        if fetch.readings >= READINGS:
+            raise loss
+        upstream.distrust()

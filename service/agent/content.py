@@ -1,0 +1,307 @@
+"""An agent's RPCs: calls that are passed on to frontends, and Reads from the agent's blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+
+from holdfast.deadlines import begin
+from holdfast.digests import Digest
+from holdfast.errors import HoldfastError, InvalidArgument, Overloaded
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.agent.memory import NodeMemory
+from holdfast.service.agent.outcomes import FrontendLost, passes
+from holdfast.service.agent.reads import DescribedOnly, RefusedBlocks, TenantBlobs
+from holdfast.service.agent.upstreams import Upstreams
+from holdfast.service.agent.writes import Writes
+from holdfast.service.process.metrics import Metrics
+from holdfast.service.reading.block_cache import BlockCache
+from holdfast.service.reading.reader import Reader
+from holdfast.service.rpc import fleet, messages, wire
+from holdfast.service.rpc.authority import Authority
+from holdfast.service.rpc.call import Call, heard
+from holdfast.service.rpc.content import INTERNAL, SERVICE
+from holdfast.service.rpc.outflow import LEAST, Outflow
+from holdfast.service.rpc.overload import Overload
+from holdfast.service.rpc.patience import bounded
+from holdfast.service.rpc.status_codes import status_of
+from holdfast.service.trust.audit import AuditLog
+from holdfast.service.trust.recognizers import Recognizers
+from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
+from holdfast.transport.status import Code, Status
+
+log = structlog.get_logger(__name__)
+
+REMEMBERED: Final = 2.0
+"""Seconds that an Info waits for a frontend if its answer is remembered."""
+LIST_SILENCE: Final = 30.0
+"""Seconds that a message of a List may take: a frontend reads a whole listing in between."""
+
+FLEET: Final = ("Flights", "Warm", "Blocks")
+"""RPCs of the Fleet service, which are counted as Infos are."""
+
+Ask = Callable[[str, bytes, Call], Awaitable[bytes]]
+"""Returns the answer to a tenant's request, both encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentParts:
+    """The parts that an agent's RPCs use. `call_deadline` is in seconds, for unary RPCs."""
+
+    upstreams: Upstreams
+    memory: NodeMemory
+    cache: BlockCache
+    damage: RefusedBlocks
+    writes: Writes
+    outflow: Outflow
+    overload: Overload
+    metrics: Metrics
+    recognizers: Recognizers
+    audit: AuditLog
+    call_deadline: float
+
+
+class AgentContent:
+    """The RPCs of one listener of an agent."""
+
+    def __init__(self, parts: AgentParts, authority: Authority, tenant: str) -> None:
+        """Asks nothing yet.
+
+        Args:
+            parts: what carries the RPCs out.
+            authority: says who asks, and whether they may.
+            tenant: of whoever connects; "" if that differs.
+        """
+        self._parts = parts
+        self._authority = authority
+        self._reader = self._reader_of(tenant) if tenant else None
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Returns the handler of each RPC, by its path."""
+        special: dict[str, Ask] = {
+            "Info": self._info,
+            "Update": self._update,
+            "Delete": self._delete,
+            "Status": self._status,
+        }
+        found: dict[str, Handler] = {
+            _path(rpc): self._unary(rpc, special.get(rpc) or partial(self._pass, _path(rpc)))
+            for rpc in ("Info", "Update", "Delete", "Status", "ListStatuses", "Abort")
+        }
+        found[_path("List")] = ServerStream(self._list)
+        found[_path("Read")] = ServerStream(self._read, self._read_at_once)
+        found[_path("Write")] = Bidirectional(self._write)
+        for rpc in FLEET:
+            path = f"/{fleet.SERVICE}/{rpc}"
+            found[path] = self._unary(rpc, partial(self._pass, path))
+        return found
+
+    # -- calls with one answer
+
+    def _unary(self, rpc: str, ask: Ask) -> Unary:
+        parts = self._parts
+
+        async def handle(raw: bytes | bytearray, call: Call) -> bytes:
+            try:
+                with (
+                    parts.overload.admit("Info" if rpc in FLEET else rpc),
+                    parts.metrics.watch(rpc),
+                ):
+                    async with bounded(rpc, parts.call_deadline, call.time_remaining()):
+                        return await ask(await self._tenant_of(rpc, call), bytes(raw), call)
+            except Exception as error:
+                raise self._refusal(rpc, error) from error
+
+        return Unary(handle)
+
+    async def _tenant_of(self, rpc: str, call: Call) -> str:
+        """Returns the tenant of a client that may call an RPC.
+
+        Raises:
+            PermissionDenied: it may not.
+        """
+        who = self._authority.recall(rpc, call) or await self._authority.identify(rpc, call)
+        return who.tenant
+
+    def _refusal(self, rpc: str, error: Exception) -> Status:
+        """Makes the status that an RPC ends with; it tells no details of errors not of ours."""
+        if isinstance(error, Status):
+            status = error
+        elif isinstance(error, HoldfastError):
+            status = status_of(error)
+        else:
+            status = Status(Code.INTERNAL, INTERNAL)
+            log.error("RPC failed with an unexpected error", rpc=rpc, exc_info=error)
+        self._parts.metrics.refused(rpc, status.code.name)
+        return status
+
+    def _seconds(self, call: Call) -> float:
+        remaining = call.time_remaining()
+        deadline = self._parts.call_deadline
+        return deadline if remaining is None else min(deadline, remaining)
+
+    async def _pass(self, path: str, tenant: str, raw: bytes, call: Call) -> bytes:
+        """Passes a call on to any frontend."""
+        return await self._parts.upstreams.ask(path, raw, tenant, self._seconds(call))
+
+    async def _info(self, tenant: str, raw: bytes, call: Call) -> bytes:
+        """Asks a frontend; if none answers, what it answered last is said again."""
+        memory = self._parts.memory
+        digest = Digest.parse(messages.parsed(pb.InfoRequest, raw).digest)
+        known, since, seconds = memory.recall(tenant, digest).info, memory.now, self._seconds(call)
+        patience = seconds if known is None else min(seconds, REMEMBERED)
+        try:
+            answer = await self._parts.upstreams.ask(_path("Info"), raw, tenant, patience)
+        except (FrontendLost, Status) as error:
+            if isinstance(error, FrontendLost) or passes(error):
+                # It may have been forgotten meanwhile.
+                known = memory.recall(tenant, digest).info
+                if known is not None:
+                    return known
+            elif error.code in {Code.NOT_FOUND, Code.DATA_LOSS, Code.PERMISSION_DENIED}:
+                memory.forget(tenant, digest)
+            raise
+        memory.answer(tenant, digest, answer, since)
+        return answer
+
+    async def _update(self, tenant: str, raw: bytes, call: Call) -> bytes:
+        memory = self._parts.memory
+        digest = Digest.parse(messages.parsed(pb.UpdateRequest, raw).info.digest)
+        memory.forget_answer(tenant, digest)
+        since = memory.now
+        answer = await self._pass(_path("Update"), tenant, raw, call)
+        info = pb.UpdateResponse.FromString(answer).info
+        memory.answer(tenant, digest, pb.InfoResponse(info=info).SerializeToString(), since)
+        return answer
+
+    async def _delete(self, tenant: str, raw: bytes, call: Call) -> bytes:
+        digest = Digest.parse(messages.parsed(pb.DeleteContentRequest, raw).digest)
+        with self._parts.memory.change(tenant, digest):
+            return await self._pass(_path("Delete"), tenant, raw, call)
+
+    async def _status(self, tenant: str, raw: bytes, call: Call) -> bytes:
+        """Asks the frontend through which the ref is written: only that one knows the last byte."""
+        ref = messages.parsed(pb.StatusRequest, raw).ref
+        prefer = self._parts.writes.upstream_of(tenant, ref)
+        seconds = self._seconds(call)
+        return await self._parts.upstreams.ask(_path("Status"), raw, tenant, seconds, prefer)
+
+    # -- streams
+
+    async def _list(self, raw: bytes | bytearray, call: Call) -> None:
+        """Streams the tenant's holds; after a lost frontend, those that weren't sent yet."""
+        parts = self._parts
+        try:
+            with parts.overload.admit("List"), parts.metrics.watch("List"):
+                tenant = await self._tenant_of("List", call)
+                attempts, last = parts.upstreams.attempts(self._seconds(call)), ""
+                async for upstream in attempts:
+                    metadata = parts.upstreams.metadata(tenant)
+                    replies = upstream.stream(_path("List"), bytes(raw), metadata, LIST_SILENCE)
+                    try:
+                        async with aclosing(replies):
+                            async for reply in replies:
+                                parts.upstreams.answered()
+                                attempts.progress()
+                                last = await _listed(call, reply, last)
+                    except FrontendLost as lost:
+                        attempts.failed(lost)
+                    except Status as status:
+                        if not passes(status):
+                            raise
+                        attempts.failed(status)
+                    else:
+                        return
+        except Exception as error:
+            raise self._refusal("List", error) from error
+
+    async def _read(self, raw: bytes | bytearray, call: Call) -> None:
+        """Streams the bytes of a blob."""
+        parts = self._parts
+        try:
+            with parts.overload.admit("Read"), parts.metrics.watch("Read"):
+                begin(call.time_remaining())
+                tenant = await self._tenant_of("Read", call)
+                request = messages.parsed(pb.ReadContentRequest, raw)
+                reader = self._reader or self._reader_of(tenant)
+                pieces = reader.read(
+                    tenant, Digest.parse(request.digest), request.offset, request.size
+                )
+                async with aclosing(pieces):
+                    async for offset, piece in pieces:
+                        with piece:
+                            size, message = len(piece), wire.read_response(offset, piece)
+                        parts.metrics.bytes_read(size)
+                        parts.outflow.handed += size
+                        try:
+                            await call.send(message)
+                        finally:
+                            parts.outflow.handed -= size
+        except Exception as error:
+            raise self._refusal("Read", error) from error
+
+    def _read_at_once(self, raw: bytes | bytearray, call: Call) -> Sequence[Sequence[bytes]] | None:
+        """Answers a Read of a few bytes that are in memory, and that the client takes now."""
+        if self._reader is None:
+            return None
+        parts = self._parts
+        try:
+            request = messages.parsed(pb.ReadContentRequest, raw)
+            digest = Digest.parse(request.digest)
+        except InvalidArgument:
+            return None  # `_read` reports it
+        piece = self._reader.read_at_once(digest, request.offset, request.size, LEAST)
+        if piece is None or not call.takes(len(piece) + wire.READ_HEAD):
+            return None
+        try:
+            if self._authority.recall("Read", call) is None:
+                return None
+            with parts.overload.admit("Read"), parts.metrics.watch("Read"), piece:
+                parts.metrics.bytes_read(len(piece))
+                return [(wire.read_response(0, piece),)]
+        except Exception as error:
+            raise self._refusal("Read", error) from error
+
+    def _reader_of(self, tenant: str) -> Reader:
+        parts = self._parts
+        blobs = TenantBlobs(parts.memory, parts.upstreams, tenant, parts.call_deadline)
+        return Reader(
+            blobs, parts.cache, DescribedOnly(parts.memory), parts.damage, parts.outflow.message
+        )
+
+    async def _write(self, call: Call) -> None:
+        """Writes one ref, message by message."""
+        parts = self._parts
+        try:
+            with parts.overload.admit("Write"), parts.metrics.watch("Write"):
+                await parts.writes.write(call, lambda: self._tenant_of("Write", call))
+        except Exception as error:
+            if isinstance(error, Overloaded):
+                await parts.overload.hear(partial(heard, call))
+            raise self._refusal("Write", error) from error
+
+
+def _path(rpc: str) -> str:
+    return f"/{SERVICE}/{rpc}"
+
+
+async def _listed(call: Call, reply: bytes, last: str) -> str:
+    """Sends the holds of a reply that come after `last`; returns the digest of the last one.
+
+    A List is in the order of digests.
+    """
+    found = pb.ListContentResponse.FromString(reply)
+    if not found.info:
+        return last
+    if found.info[0].digest > last:
+        await call.send(reply)
+    else:
+        rest = [info for info in found.info if info.digest > last]
+        if rest:
+            await call.send(pb.ListContentResponse(info=rest).SerializeToString())
+    return max(last, found.info[-1].digest)

@@ -1,0 +1,414 @@
+"""One client's write stream, carried through as many streams to frontends as it takes.
+
+    a message ──▶ the frontend ──▶ its reply, unchanged ──▶ the client
+                     │ lost
+                     ▼
+    another frontend ──▶ STAT ──▶ the bytes that it doesn't have ──▶ what was asked last
+
+What the client sends is kept until a frontend says that it would outlive it (`kept` in its
+replies). A reply that was lost is asked for again; a COMMIT that took effect is recognised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from holdfast.errors import shorten
+from holdfast.protos import content_pb2 as pb
+from holdfast.service.agent.outcomes import FrontendLost, reason_of, refuses
+from holdfast.service.agent.relay_stream import RelayStream
+from holdfast.service.agent.replay import Replay
+from holdfast.service.agent.room import ReplayRoom
+from holdfast.service.agent.upstream import Upstream
+from holdfast.service.agent.upstreams import Upstreams
+from holdfast.service.ingest.write_messages import Action, Message
+from holdfast.transport.status import Code, Status
+
+log = structlog.get_logger(__name__)
+
+SILENCE: Final = 1.0
+"""Seconds without a message after which a stream's bytes are made durable, if others wait for
+room."""
+FAREWELL: Final = 5.0
+"""Seconds that a frontend has to end a stream after its last reply."""
+INFO: Final = "/containerd.services.content.v1.Content/Info"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayPath:
+    """What all write streams of an agent share.
+
+    Attributes:
+        upstreams: the frontends.
+        room: for the bytes that may be sent again.
+        clock: monotonic, in s.
+        deadline: seconds that a first message waits for a frontend, and an Info for its answer.
+        patience: seconds for which a stream that has begun waits for a frontend that continues it.
+        grace: seconds in which the bytes of a stream that ends are made durable.
+    """
+
+    upstreams: Upstreams
+    room: ReplayRoom
+    clock: Callable[[], float]
+    deadline: float
+    patience: float
+    grace: float
+
+
+class WriteRelay:
+    """One client's stream. Its messages come one at a time; `relieve` may run between them.
+
+    Attributes:
+        tenant: whose stream it is.
+        upstream: the frontend that it is written through, or was last; None before the first.
+    """
+
+    def __init__(self, path: RelayPath, tenant: str, interrupt: Callable[[Status], None]) -> None:
+        """Asks no frontend yet.
+
+        Args:
+            path: what it shares with other streams.
+            tenant: the client.
+            interrupt: called with the status of a stream that ends while its client is silent.
+        """
+        self.upstream: Upstream | None = None
+        self._path = path
+        self.tenant = tenant
+        self._interrupt = interrupt
+        self._turn = asyncio.Lock()
+        self._share = path.room.join(self)
+        self._replay = Replay(self._share)
+        self._admitted = 0
+        self._silent_since = path.clock()
+        self._stream: RelayStream | None = None
+        self._declared = pb.WriteContentRequest(action=pb.STAT)
+        self._last: pb.WriteContentResponse | None = None
+        self._placed = False  # whether the place of the first byte is known
+        self._restarting = False  # whether the bytes replace those that the frontend may have
+        self._misplaced = False  # whether the last message's bytes don't follow those before
+        self._commit_lost = False  # whether a COMMIT was sent whose outcome isn't known
+        self._over = False
+
+    @property
+    def ref(self) -> str:
+        """The ref that it writes; "" before its first message."""
+        return self._declared.ref
+
+    async def admit(self, announced: int) -> None:
+        """Waits until there is room for the next message, of so many bytes.
+
+        Raises:
+            ResourceExhausted: the message is larger than the room.
+        """
+        await self._share.take(announced)
+        self._admitted += announced
+
+    async def ask(self, message: Message, raw: bytes) -> pb.WriteContentResponse:
+        """Has a message carried out, and returns the reply.
+
+        Args:
+            message: what the client asks for.
+            raw: the same, as it came.
+
+        Raises:
+            Status: the frontend's error, or that none continued the stream in time.
+            FrontendLost: no frontend could be asked.
+        """
+        async with self._turn:
+            try:
+                self._accept(message)
+                reply = await self._carried_out(message, raw)
+                if message.action in {Action.COMMIT, Action.ABORT}:
+                    await self._finish()
+            except (FrontendLost, Status):
+                self._over = True  # its frontend keeps what it has, and there is no other
+                raise
+            finally:
+                self._silent_since = self._path.clock()
+        reply.ClearField("kept")
+        return reply
+
+    def _accept(self, message: Message) -> None:
+        """Keeps what a message says, and its bytes."""
+        self._share.give_back(self._admitted - message.size)
+        self._admitted = 0
+        declared, replay = self._declared, self._replay
+        declared.ref = declared.ref or message.ref
+        if message.action in {Action.STAT, Action.WRITE}:
+            declared.total = message.total or declared.total
+            declared.expected = message.expected or declared.expected
+        writes = message.size or message.action is Action.WRITE
+        if writes and not message.offset and (replay.end or not self._placed):
+            self._restarting = True
+            replay.restart(0)
+        elif writes and not self._placed:
+            replay.restart(message.offset)
+        self._misplaced = bool(message.size and message.offset not in {0, replay.end})
+        self._placed |= bool(writes)
+        if self._misplaced:  # the frontend refuses it
+            self._share.give_back(message.size)
+        else:
+            replay.append(memoryview(message.data)[message.begin :])
+
+    # -- one frontend after another
+
+    async def _carried_out(self, message: Message, raw: bytes) -> pb.WriteContentResponse:
+        stream = self._stream
+        if stream is not None:
+            try:
+                return await self._deliver(stream, message, raw)
+            except FrontendLost as lost:
+                self._leave(lost)
+            except Status as status:
+                self._leave(status)
+                if not self._passing(status):
+                    raise
+        return await self._elsewhere(message, raw)
+
+    async def _elsewhere(self, message: Message, raw: bytes) -> pb.WriteContentResponse:
+        """Has a message carried out through a new stream, to whichever frontend can do it."""
+        path, begun = self._path, self._last is not None
+        attempts = path.upstreams.attempts(path.patience if begun else path.deadline, hopeful=begun)
+        async for upstream in attempts:
+            try:
+                return await self._through(upstream, message, raw)
+            except FrontendLost as lost:
+                self._leave(lost)
+                attempts.failed(lost)
+            except Status as status:
+                self._leave(status)
+                if status.code is Code.ALREADY_EXISTS and self._commit_lost:
+                    return await self._confirmed(message, status)
+                if not self._passing(status):
+                    raise
+                attempts.failed(status)
+        raise AssertionError
+
+    def _passing(self, status: Status) -> bool:
+        """Whether an error may pass: another frontend, or the same one soon, can continue.
+
+        A stream that hasn't begun is refused at once: its client knows when to ask again, and a
+        node's database waits for it.
+        """
+        return refuses(status) or (status.code is Code.UNAVAILABLE and self._last is not None)
+
+    async def _through(
+        self, upstream: Upstream, message: Message, raw: bytes
+    ) -> pb.WriteContentResponse:
+        first = self.upstream is None
+        stream = await self._begin(upstream)
+        if first:
+            return await self._deliver(stream, message, raw)
+        if message.action is Action.ABORT:
+            return await self._deliver(stream, message, self._encoded(message))
+        found = await self._resume(stream)
+        if self._misplaced:
+            return await self._deliver(stream, message, raw)
+        if message.action is Action.WRITE and not self._restarting:
+            found.action = pb.WRITE
+            return found
+        return await self._deliver(stream, message, self._encoded(message))
+
+    async def _begin(self, upstream: Upstream) -> RelayStream:
+        await upstream.connect()
+        metadata = self._path.upstreams.metadata(self.tenant)
+        stream = RelayStream(upstream, metadata, self._interrupt)
+        self._stream, self.upstream = stream, upstream
+        return stream
+
+    async def _deliver(
+        self, stream: RelayStream, message: Message, raw: bytes
+    ) -> pb.WriteContentResponse:
+        commits = message.action is Action.COMMIT
+        try:
+            reply = await stream.ask(raw, commits=commits)
+        except (FrontendLost, Status) as error:
+            lost = isinstance(error, FrontendLost) or error.code is Code.UNAVAILABLE
+            self._commit_lost |= commits and lost
+            raise
+        self._restarting = False
+        self._note(reply)
+        return reply
+
+    def _note(self, reply: pb.WriteContentResponse) -> None:
+        self._path.upstreams.answered()
+        if not self._placed:
+            self._placed = True
+            self._replay.restart(reply.offset)
+        self._replay.drop(reply.kept)
+        self._last = reply
+
+    async def _resume(self, stream: RelayStream) -> pb.WriteContentResponse:
+        """Asks where the ingest is, and sends what it lacks; returns the last reply.
+
+        Raises:
+            Status: the ingest isn't where these bytes are.
+        """
+        reply = await stream.ask(self._declared.SerializeToString())
+        replay = self._replay
+        if not self._placed:
+            self._note(reply)
+        if self._commit_lost and not reply.offset and replay.end:
+            return await self._look_for_commit(stream)
+        offset = 0 if self._restarting else reply.offset
+        if not replay.start <= offset <= replay.end:
+            raise Status(
+                Code.ABORTED,
+                f"ref {shorten(self.ref)} is at offset {offset} after a frontend was lost, and "
+                f"this agent has its bytes from {replay.start} to {replay.end}; open a new "
+                "stream and ask STAT",
+            )
+        while data := replay.read(offset):
+            request = pb.WriteContentRequest(action=pb.WRITE, offset=offset, data=data)
+            reply = await stream.ask(request.SerializeToString())
+            self._restarting = False
+            offset += len(data)
+        self._note(reply)
+        return reply
+
+    # -- COMMITs whose reply was lost
+
+    async def _look_for_commit(self, stream: RelayStream) -> pb.WriteContentResponse:
+        """Repeats a COMMIT on a ref without bytes: it says whether the first one took effect.
+
+        Raises:
+            Status: ALREADY_EXISTS, since it did.
+            FrontendLost: it didn't, and the bytes must be sent again.
+        """
+        request = pb.WriteContentRequest(action=pb.COMMIT, offset=self._replay.end)
+        try:
+            return await stream.ask(request.SerializeToString(), commits=True)
+        except Status as status:
+            if status.code is not Code.OUT_OF_RANGE:
+                raise
+        self._commit_lost = False
+        raise FrontendLost(f"the commit of ref {shorten(self.ref)} was lost with its frontend")
+
+    async def _confirmed(self, message: Message, status: Status) -> pb.WriteContentResponse:
+        """Makes the lost reply of a COMMIT, if what the tenant holds is what it has made.
+
+        Raises:
+            Status: another commit may have made it.
+        """
+        last = self._last or pb.WriteContentResponse()
+        hashed = "" if message.size else last.digest
+        digest = message.expected or self._declared.expected or hashed
+        if not digest:
+            raise status
+        request = pb.InfoRequest(digest=digest).SerializeToString()
+        answer = await self._path.upstreams.ask(INFO, request, self.tenant, self._path.deadline)
+        info = pb.InfoResponse.FromString(answer).info
+        labels = {key: value for key, value in (message.labels or {}).items() if value}
+        if info.size != self._replay.end or not labels.items() <= dict(info.labels).items():
+            raise status
+        return pb.WriteContentResponse(
+            action=pb.COMMIT,
+            started_at=last.started_at,
+            updated_at=info.updated_at,
+            offset=info.size,
+            total=info.size,
+            digest=digest,
+        )
+
+    def _encoded(self, message: Message) -> bytes:
+        """Encodes what a message asks for, without its bytes, which were sent."""
+        request = pb.WriteContentRequest(
+            action=pb.WriteAction.ValueType(message.action.value),
+            ref=self.ref,
+            total=message.total,
+            expected=message.expected,
+            labels=message.labels,
+        )
+        if message.action is Action.COMMIT:
+            request.offset = self._replay.end
+        return request.SerializeToString()
+
+    # -- room for others
+
+    async def relieve(self) -> None:
+        """Releases the room of what is durable; makes it so if the client is silent."""
+        async with self._turn:
+            if self._over or not self._share.kept:
+                return
+            try:
+                await self._relieve()
+            except FrontendLost as lost:
+                self._leave(lost)
+            except Status as status:
+                self._leave(status)
+                if not self._passing(status):
+                    self._interrupt(status)
+
+    async def _relieve(self) -> None:
+        if self._stream is not None:
+            stat = pb.WriteContentRequest(action=pb.STAT).SerializeToString()
+            self._note(await self._stream.ask(stat))
+        silent = self._path.clock() - self._silent_since >= SILENCE
+        if self._share.kept and silent:
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Ends the frontend's stream, so that it stores what it has, and begins another one."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.end(self._path.grace)
+        await self._reopen()
+
+    async def _reopen(self) -> None:
+        path = self._path
+        async for upstream in path.upstreams.attempts(path.grace, self.upstream):
+            await self._resume(await self._begin(upstream))
+            return
+
+    # -- the end
+
+    def _leave(self, error: FrontendLost | Status) -> None:
+        """Gives up the stream to the frontend; the bytes stay."""
+        self._drop()
+        if isinstance(error, FrontendLost) and self._last is not None:
+            log.info(
+                "write stream lost its frontend; another continues it", reason=reason_of(error)
+            )
+
+    def _drop(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    async def _finish(self) -> None:
+        """Lets the frontend end the stream after its last reply."""
+        self._over = True
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            try:
+                await stream.end(FAREWELL)
+            except (FrontendLost, Status) as error:
+                log.debug("frontend didn't end a stream well", reason=reason_of(error))
+
+    async def close(self) -> None:
+        """Ends the stream: what was received is made durable within the grace."""
+        async with self._turn:
+            try:
+                async with asyncio.timeout(self._path.grace):
+                    await self._close()
+            except (FrontendLost, Status, TimeoutError) as error:
+                self._drop()
+                log.info("write stream ended before its bytes were kept", reason=reason_of(error))
+            finally:
+                self._over = True
+                self._share.give_back(self._admitted)
+                self._share.close()
+
+    async def _close(self) -> None:
+        if self._over:
+            return
+        if self._stream is None and self._share.kept:
+            await self._reopen()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.end(self._path.grace)

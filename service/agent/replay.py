@@ -1,0 +1,78 @@
+"""The bytes of one write stream that its frontend could still lose: they may be sent again."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from holdfast.service.agent.room import RoomShare
+
+PIECE: Final = 2**20
+"""Bytes of a piece: those of small messages are joined until a piece has as many, so that they
+cost little memory, and few messages when they are sent again."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    start: int
+    data: bytes | bytearray
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.data)
+
+
+class Replay:
+    """Bytes from offset `start` to offset `end` of a blob that is being written.
+
+    Attributes:
+        start: offset of the first byte that is kept.
+        end: offset after the last byte that the client has sent.
+    """
+
+    def __init__(self, share: RoomShare) -> None:
+        """Keeps nothing yet.
+
+        Args:
+            share: has the room of what is appended; it is released as bytes are dropped.
+        """
+        self._share = share
+        self._pieces: deque[_Piece] = deque()
+        self.start = self.end = 0
+
+    def restart(self, offset: int) -> None:
+        """Drops all bytes; the next ones begin at an offset."""
+        self._share.give_back(sum(len(piece.data) for piece in self._pieces))
+        self._pieces.clear()
+        self.start = self.end = offset
+
+    def append(self, data: memoryview) -> None:
+        """Keeps the next bytes."""
+        size = len(data)
+        if not size:
+            return
+        last = self._pieces[-1] if self._pieces else None
+        if last and isinstance(last.data, bytearray) and len(last.data) + size <= PIECE:
+            last.data += data
+        elif size < PIECE // 4:
+            self._pieces.append(_Piece(self.end, bytearray(data)))
+        else:
+            self._pieces.append(_Piece(self.end, bytes(data)))
+        self.end += size
+
+    def drop(self, offset: int) -> None:
+        """Drops whole pieces before an offset: a frontend has made them durable."""
+        freed = 0
+        while self._pieces and self._pieces[0].end <= offset:
+            freed += len(self._pieces.popleft().data)
+        first = self._pieces[0].start if self._pieces else min(offset, self.end)
+        self.start = max(self.start, first)
+        self._share.give_back(freed)
+
+    def read(self, offset: int) -> bytes:
+        """Returns bytes at an offset, at most those of one piece; none at the end."""
+        for piece in self._pieces:
+            if offset < piece.end:
+                return bytes(memoryview(piece.data)[offset - piece.start :])
+        return b""
