@@ -143,7 +143,7 @@ class BlockSource:
         """
         self._refused()
         log.warning(
-            "block refused; its bytes aren't those that were committed",
+            "wrong bytes refused; another frontend is asked",
             frontend=upstream.target,
             digest=str(fetch.record.digest),
             reason=because(loss),

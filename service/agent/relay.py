@@ -388,7 +388,7 @@ class WriteRelay:
             try:
                 await stream.end(FAREWELL)
             except (FrontendLost, Status) as error:
-                log.debug("frontend didn't end a stream well", reason=reason_of(error))
+                log.debug("frontend failed to end a stream", reason=reason_of(error))
 
     async def close(self) -> None:
         """Ends the stream: what was received is made durable within the grace."""
