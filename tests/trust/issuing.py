@@ -50,7 +50,7 @@ class Signer:
             **claims,
         }
         present = {name: value for name, value in given.items() if value is not None}
-        return str(jwt.encode(present, self.key, "ES256", {"kid": self.kid}))
+        return jwt.encode(present, self.key, "ES256", {"kid": self.kid})
 
     @property
     def pem(self) -> bytes:
