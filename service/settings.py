@@ -322,6 +322,23 @@ class Settings(BaseSettings):
         description="Header in which an agent names its tenant to frontends that trust it. If it "
         "is empty, the agent names none: the frontends' listener knows the tenant.",
     )
+    agent_tls: bool = Field(
+        default=False,
+        description="Whether an agent reaches frontends over TLS. One of the next four implies it.",
+    )
+    agent_tls_ca: str = Field(
+        default="",
+        description="File with the issuers of frontends' certificates. If it is empty, the public "
+        "ones are trusted.",
+    )
+    agent_tls_cert: str = Field(
+        default="", description="File with the certificate by which frontends know the node."
+    )
+    agent_tls_key: str = Field(default="", description="File with the key of that certificate.")
+    agent_tls_server_name: str = Field(
+        default="",
+        description="The name in frontends' certificates, if it isn't their address's host.",
+    )
     agent_replay_budget: ByteSize = Field(
         default=ByteSize(128 * MIB),
         ge=32 * MIB,

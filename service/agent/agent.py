@@ -15,9 +15,10 @@ from holdfast.client.protocol import parse_targets
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError
 from holdfast.service.agent.block_source import BlockSource
-from holdfast.service.agent.channels import open_channel
+from holdfast.service.agent.channels import Channels, channels_of
 from holdfast.service.agent.content import AgentParts
 from holdfast.service.agent.memory import NodeMemory
+from holdfast.service.agent.notes import NoteFiles
 from holdfast.service.agent.reads import RefusedBlocks
 from holdfast.service.agent.relay import RelayPath
 from holdfast.service.agent.room import ReplayRoom
@@ -40,6 +41,10 @@ FETCHES: Final = 8
 """Blocks that are fetched at once: as many as are read ahead of one reader."""
 
 
+NOTES: Final = "notes"
+"""The subfolder of the disk cache's folder that has what outlives an agent's process."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunningAgent:
     """An agent whose background work is under way; `loops` never end by themselves."""
@@ -56,12 +61,15 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
     Leaving the `with` closes all streams, and has frontends make durable what they received.
 
     Raises:
-        ConfigurationError: no frontend is named, or the disk cache's folder can't be used.
+        ConfigurationError: no frontend is named, or a certificate or the disk cache's folder
+            can't be used.
     """
     check(settings)
     async with AsyncExitStack() as stack:
-        metrics, background, memory = Metrics(), Background(), NodeMemory()
-        upstreams = _upstreams(settings)
+        metrics, background = Metrics(), Background()
+        memory = await _memory(stack, settings)
+        channels = await asyncio.to_thread(channels_of, settings)
+        upstreams = _upstreams(settings, channels)
         stack.push_async_callback(upstreams.close)
         room = ReplayRoom(settings.agent_replay_budget, background.start)
         path = RelayPath(
@@ -97,6 +105,7 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
             return room.size - room.free + outflow.handed
 
         loops = (
+            loop_of("watching the certificate", upstreams.renew(channels)),
             loop_of("reading identities", parts.recognizers.keep()),
             loop_of("counting omitted lines", parts.audit.keep()),
             loop_of("giving memory back", Trimming(taken, trim_heaps).keep()),
@@ -106,6 +115,18 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
         finally:
             await background.drain(settings.suspend_grace)
             await end(loops)
+
+
+async def _memory(stack: AsyncExitStack, settings: Settings) -> NodeMemory:
+    """Remembers what an earlier process has noted beside the blocks on disk, if there are any."""
+    if not settings.disk_cache_budget:
+        return NodeMemory()
+    notes = NoteFiles(settings.disk_cache_folder / NOTES)
+    memory = NodeMemory(notes)
+    stack.push_async_callback(notes.close)
+    for tenant, digest, entry in await notes.load():
+        memory.restore(tenant, digest, entry)
+    return memory
 
 
 def check(settings: Settings) -> None:
@@ -127,11 +148,11 @@ def check(settings: Settings) -> None:
             )
 
 
-def _upstreams(settings: Settings) -> Upstreams:
+def _upstreams(settings: Settings, channels: Channels) -> Upstreams:
     targets = parse_targets(settings.agent_frontends)
     return Upstreams(
         [
-            Upstream(target, open_channel(target), clock=uptime, spread=random.uniform)
+            Upstream(target, channels.open(target), clock=uptime, spread=random.uniform)
             for target in targets
         ],
         settings.agent_tenant_header,

@@ -6,6 +6,9 @@ from typing import Final
 
 import grpc
 
+from holdfast.client.tls import Credentials, Tls
+from holdfast.service.settings import Settings
+
 MAX_MESSAGE: Final = 16 * 2**20
 """Largest message, in bytes: containerd's own limit."""
 OPTIONS: Final = (
@@ -26,14 +29,56 @@ OPTIONS: Final = (
 )
 
 
-def open_channel(target: str) -> grpc.aio.Channel:
-    """Makes a channel to a frontend, which connects when it is first used.
+class Channels:
+    """Makes channels to frontends, with the node's certificate as it is now."""
 
-    Args:
-        target: `host:port` or `unix:/path`.
+    def __init__(self, credentials: Credentials | None) -> None:
+        """Makes none yet.
+
+        Args:
+            credentials: what the node shows and trusts; None: connections are plain.
+        """
+        self._credentials = credentials
+
+    def renew(self) -> bool:
+        """Reads the certificate again if its files have changed; it reads files, and so it blocks.
+
+        Returns:
+            Whether new channels are needed.
+        """
+        return self._credentials is not None and self._credentials.renew()
+
+    def open(self, target: str) -> grpc.aio.Channel:
+        """Makes a channel to a frontend, which connects when it is first used.
+
+        Args:
+            target: `host:port` or `unix:/path`; a socket is reached without TLS.
+        """
+        options = list[tuple[str, str | int]](OPTIONS)
+        if target.startswith("unix:"):
+            # A socket's path isn't a valid host name.
+            options.append(("grpc.default_authority", "localhost"))
+        elif self._credentials is not None:
+            options += self._credentials.options
+            return grpc.aio.secure_channel(target, self._credentials.current, options=options)
+        return grpc.aio.insecure_channel(target, options=options)
+
+
+def channels_of(settings: Settings) -> Channels:
+    """Makes what an agent's settings ask for.
+
+    Raises:
+        ConfigurationError: a file can't be read, or isn't what it should be.
     """
-    options = list[tuple[str, str | int]](OPTIONS)
-    if target.startswith("unix:"):
-        # A socket's path isn't a valid host name.
-        options.append(("grpc.default_authority", "localhost"))
-    return grpc.aio.insecure_channel(target, options=options)
+    ca, cert, key, name = (
+        value or None
+        for value in (
+            settings.agent_tls_ca,
+            settings.agent_tls_cert,
+            settings.agent_tls_key,
+            settings.agent_tls_server_name,
+        )
+    )
+    if not settings.agent_tls and not any((ca, cert, key, name)):
+        return Channels(None)
+    return Channels(Credentials(Tls(ca=ca, cert=cert, key=key, server_name=name)))

@@ -15,6 +15,8 @@ from typing import Any, Final
 import grpc
 
 from holdfast.service.agent.outcomes import FrontendLost, outcome_of
+from holdfast.service.process.background import end
+from holdfast.tasks import begin
 from holdfast.transport.status import Metadata, Status
 
 CONNECTING: Final = 2.0
@@ -23,6 +25,9 @@ FIRST_REST: Final = 0.2
 """Seconds of the first pause after a lost call; each further one is twice as long, up to …"""
 LONGEST_REST: Final = 5.0
 """… this. They vary at random by half, so that agents don't all return at once."""
+
+KEPT: Final = 600.0
+"""Seconds that a channel is kept for its calls once another one has replaced it."""
 
 Ready: Final = grpc.ChannelConnectivity.READY
 Failing: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
@@ -61,6 +66,7 @@ class Upstream:
         self._spread = spread
         self._failures = 0
         self._rests_until = float("-inf")
+        self._left: list[asyncio.Task[None]] = []
 
     @property
     def rests(self) -> bool:
@@ -185,6 +191,12 @@ class Upstream:
         finally:
             self.under_way -= 1
 
+    def replace(self, channel: grpc.aio.Channel) -> None:
+        """Uses another channel from now on; calls under way keep theirs until they end."""
+        self._left.append(begin(self._channel.close(KEPT)))
+        self._channel = channel
+
     async def close(self) -> None:
-        """Closes the connection, and ends what it carries."""
+        """Closes the connections, and ends what they carry."""
         await self._channel.close()
+        await end(self._left)

@@ -12,7 +12,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+import structlog
+
 from holdfast.errors import Unavailable
+from holdfast.service.agent.channels import Channels
 from holdfast.service.agent.outcomes import FrontendLost, refuses
 from holdfast.service.agent.upstream import Upstream
 from holdfast.transport.status import Metadata, Status
@@ -24,6 +27,11 @@ FIRST_PAUSE: Final = 0.05
 """Seconds of the longest pause after the first round without an answer; it doubles up to …"""
 LONGEST_PAUSE: Final = 1.0
 """… this."""
+
+LOOK: Final = 10.0
+"""Seconds between two looks at the node's certificate."""
+
+log = structlog.get_logger(__name__)
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -126,6 +134,15 @@ class Upstreams:
                 self.answered()
                 return answer
         raise AssertionError
+
+    async def renew(self, channels: Channels) -> None:
+        """Replaces all channels whenever the node's certificate has been renewed, in a loop."""
+        while True:
+            await self._sleep(LOOK)
+            if await asyncio.to_thread(channels.renew):
+                for upstream in self.all:
+                    upstream.replace(channels.open(upstream.target))
+                log.info("certificate renewed; frontends are connected to with it")
 
     async def close(self) -> None:
         """Closes all connections."""
