@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,11 +19,12 @@ from holdfast.service.collector import loop
 from holdfast.service.collector.assembly import CollectorOptions
 from holdfast.service.collector.brakes import ACCEPTABLE, BrakeReason
 from holdfast.service.collector.report import CollectedKind, CollectionReport, Fate
+from holdfast.service.commands.audited import FAILED, OK, Noting, audited
 from holdfast.service.commands.doomed_table import show_doomed
 from holdfast.service.commands.options import with_settings
 from holdfast.service.commands.rehearsal import Rehearsal
 from holdfast.service.process import logs
-from holdfast.service.settings import load
+from holdfast.service.settings import Settings, load
 from holdfast.service.tenants.consent import consent, refuse_unknown
 from holdfast.values import check_tenant
 
@@ -94,7 +95,7 @@ def gc(
     if orders.tenants_gone:
         refuse_unknown(settings, orders.tenants_gone)
         consent(orders.tenants_gone, yes=yes or dry_run)
-    with ExitStack() as screen:
+    with ExitStack() as screen, _audited(settings, orders) as note:
         progress = _progress(screen)
         ended = _json if as_json else _table
 
@@ -110,8 +111,17 @@ def gc(
             ended(report)
 
         done = uvloop.run(loop.collect(settings, orders, every=every, began=begin, ended=finish))
-    if not done:
-        raise typer.Exit(1)
+        for tenant in orders.tenants_gone:
+            note(target=tenant, outcome=OK if done else FAILED)
+        if not done:
+            raise typer.Exit(1)
+
+
+def _audited(settings: Settings, orders: CollectorOptions) -> AbstractContextManager[Noting]:
+    """Writes what an operator has ordered beyond a usual run to the audit log."""
+    accepted = ",".join(sorted(brake.value for brake in orders.accept))
+    worth = bool(orders.accept or orders.tenants_gone) and not orders.dry_run
+    return audited(settings, "gc", worth=worth, accept=accepted)
 
 
 def _brakes(names: str) -> frozenset[BrakeReason]:

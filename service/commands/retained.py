@@ -13,6 +13,7 @@ from holdfast.cli.output import print_json, size
 from holdfast.digests import Digest
 from holdfast.errors import InvalidArgument, NotFound
 from holdfast.service.backends import tended_store
+from holdfast.service.commands.audited import audited
 from holdfast.service.commands.options import with_settings
 from holdfast.service.process import logs
 from holdfast.service.settings import Settings, load
@@ -82,11 +83,15 @@ def drop(
         yes=yes,
     )
     count = total = 0
-    with tended_store(settings, dry_run=False) as store:
+    with (
+        audited(settings, "retained drop", target="all" if everything else "") as note,
+        tended_store(settings, dry_run=False) as store,
+    ):
         retained = Retained(store)
         for marker, dropped in _blobs(_chosen(retained, wanted)):
             if not dropped:
                 retained.drop(marker)
+                note(digest=str(marker.digest))
             count, total = count + 1, total + marker.size
             if as_json:
                 print_json(_object(marker, settings, dropped=True))

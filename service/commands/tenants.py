@@ -12,7 +12,8 @@ import uvloop
 
 from holdfast.cli.output import print_json, size
 from holdfast.errors import InvalidArgument, because, shorten
-from holdfast.service.collector.report import CollectedKind, Fate
+from holdfast.service.collector.report import CollectedKind, CollectionReport, Fate
+from holdfast.service.commands.audited import FAILED, OK, audited
 from holdfast.service.commands.options import with_settings
 from holdfast.service.process import logs
 from holdfast.service.settings import load
@@ -43,6 +44,8 @@ SAYS: Final = {
     Verdict.FAILED: ("failed", "failed"),
 }
 """The words for a verdict: in a rehearsal, and when it was carried out."""
+SAID: Final = {Verdict.DROPPED: OK, Verdict.FAILED: FAILED}
+"""The verdicts that the audit log has, and their outcomes there."""
 LINE: Final = "{:<40} {:>9} {:>10} {:<16} {}"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
@@ -87,7 +90,17 @@ def drop(
     logs.configure("warning", settings.log_format)
     refuse_unknown(settings, [tenant])
     consent([tenant], yes=yes)
-    report, complete = uvloop.run(run.drop(settings, tenant))
+    with audited(settings, "tenants drop", target=tenant):
+        report, complete = uvloop.run(run.drop(settings, tenant))
+        _print_dropped(tenant, report, complete=complete, as_json=as_json)
+
+
+def _print_dropped(tenant: str, report: CollectionReport, *, complete: bool, as_json: bool) -> None:
+    """Prints what a tenant has given up.
+
+    Raises:
+        typer.Exit: it was seen meanwhile.
+    """
     given = report.count(CollectedKind.HOLDS, Fate.GIVEN_UP)
     dropped = report.count(CollectedKind.INGESTS, Fate.DROPPED)
     if as_json:
@@ -155,19 +168,23 @@ def expire(
     def tell(outcome: ExpiryOutcome) -> None:
         nonlocal failed
         failed |= outcome.verdict is Verdict.FAILED
+        if outcome.verdict in SAID:
+            note(target=outcome.tenant, outcome=SAID[outcome.verdict])
         if as_json:
             print_json(_object(outcome, apply))
         elif outcome.verdict is not Verdict.KEPT:
             typer.echo(_sentence(outcome, apply))
 
-    try:
-        uvloop.run(run.expire(settings, rules, tell, apply=apply, accept=accept))
-    except ExpiryBraked as braked:
-        if as_json:
-            print_json({"stopped": because(braked), "applied": False})
-        raise
-    if failed:
-        raise typer.Exit(1)
+    accepted = "all" if accept else ""
+    with audited(settings, "tenants expire", worth=apply, accept=accepted) as note:
+        try:
+            uvloop.run(run.expire(settings, rules, tell, apply=apply, accept=accept))
+        except ExpiryBraked as braked:
+            if as_json:
+                print_json({"stopped": because(braked), "applied": False})
+            raise
+        if failed:
+            raise typer.Exit(1)
 
 
 def _rules(
