@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from holdfast.errors import FailedPrecondition, InvalidArgument
-from holdfast.node import DEFAULT_PROGRAM, DEFAULT_SOCKET, config, config_version, conflicts, unit
+from holdfast.node import (
+    DEFAULT_PROGRAM,
+    DEFAULT_SOCKET,
+    Serves,
+    config,
+    config_version,
+    conflicts,
+    unit,
+)
 from holdfast.node.containerd import parse
 
 
@@ -21,6 +29,7 @@ class Format(StrEnum):
 
 
 def node_config(
+    *,
     containerd: Annotated[
         str | None,
         typer.Option(metavar="VERSION", help="The version of containerd: 1.6, 1.7, 2.0 and so on."),
@@ -45,10 +54,17 @@ def node_config(
     program: Annotated[
         str, typer.Option(metavar="PATH", help="The program that the unit starts.")
     ] = DEFAULT_PROGRAM,
+    serves: Annotated[
+        Serves,
+        typer.Option(
+            "--serves",
+            help="What the unit runs: an agent, or a frontend with its own rights to S3 and Redis.",
+        ),
+    ] = Serves.AGENT,
 ) -> None:
     """Print containerd's config.toml with Holdfast as its content store, or a systemd unit."""
     if kind is Format.SYSTEMD:
-        typer.echo(unit(program), nl=False)
+        typer.echo(unit(program, serves), nl=False)
         return
     if containerd is None:
         raise InvalidArgument(

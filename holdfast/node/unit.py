@@ -1,16 +1,26 @@
-"""The systemd unit that serves a node's socket."""
+"""The systemd units that serve a node's socket: an agent, or a frontend with rights of its own."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from importlib.resources import files
 from typing import Final
 
 from holdfast.errors import InvalidArgument, shorten
 
 DEFAULT_PROGRAM: Final = "/opt/holdfast/holdfast"
+_COMMON: Final = "common"
+"""What both units have: how they are confined, and when they are started."""
 
 
-def unit(program: str = DEFAULT_PROGRAM) -> str:
+class Serves(StrEnum):
+    """What serves the socket."""
+
+    AGENT = "agent"
+    FRONTEND = "frontend"
+
+
+def unit(program: str = DEFAULT_PROGRAM, serves: Serves = Serves.AGENT) -> str:
     """The text of the unit that starts `program`.
 
     Raises:
@@ -21,5 +31,6 @@ def unit(program: str = DEFAULT_PROGRAM) -> str:
             f"program {shorten(program)}: systemd needs an absolute path without spaces, "
             f"quotes, '%' and '$', as in {DEFAULT_PROGRAM}"
         )
-    text = files(__package__).joinpath("holdfast.service").read_text("utf-8")
-    return text.replace(DEFAULT_PROGRAM, program)
+    folder = files(__package__)
+    parts = [folder.joinpath(f"{name}.service").read_text("utf-8") for name in (serves, _COMMON)]
+    return "".join(parts).replace(DEFAULT_PROGRAM, program)

@@ -54,10 +54,7 @@ async def test_another_frontend_is_asked(
 async def test_nothing_is_served(
     folder_fleet: Fleet, tenant: str, fill: Fill, size: int, consistent: bool
 ) -> None:
-    """Where no frontend sends the right bytes, not one wrong byte is served.
-
-    Sums that fit the wrong bytes help nobody, as long as the blob has one block.
-    """
+    """Where no frontend sends the right bytes, not one wrong byte is served, whatever the sums."""
     frontend, body = await folder_fleet.frontend(), fill(size)
     await frontend.tenant(tenant).commit("ref", body)
     async with (

@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from holdfast.cli.app import app
-from holdfast.node import DEFAULT_PROGRAM, DEFAULT_SOCKET
+from holdfast.node import DEFAULT_PROGRAM, DEFAULT_SOCKET, Serves
+from holdfast.service.settings import load
 from tests.nodes.programs import GENERATIONS, programs
 
 DISABLED = ["io.containerd.content.v1.content"]
@@ -187,29 +188,56 @@ def dump(containerd: str, path: Path) -> dict[str, Any]:
 # -- the unit
 
 
-def test_the_unit_starts_before_containerd() -> None:
+@pytest.mark.parametrize("serves", Serves)
+def test_the_unit_starts_before_containerd(serves: str) -> None:
     """The unit is up before containerd, and containerd brings it up; neither needs the other."""
-    lines = printed("--format", "systemd").splitlines()
+    lines = printed("--format", "systemd", "--serves", serves).splitlines()
     assert "Before=containerd.service" in lines
     assert "WantedBy=containerd.service multi-user.target" in lines
     assert "Type=notify" in lines
     assert "RuntimeDirectory=holdfast" in lines
 
 
-def test_the_unit_may_keep_blocks() -> None:
+@pytest.mark.parametrize("serves", Serves)
+def test_the_unit_may_keep_blocks(serves: str) -> None:
     """Where blocks are kept on disk, they go where the unit may write, and nobody else may read."""
-    lines = printed("--format", "systemd").splitlines()
+    lines = printed("--format", "systemd", "--serves", serves).splitlines()
     assert "CacheDirectory=holdfast" in lines
     assert "CacheDirectoryMode=0700" in lines
     assert "Environment=HOLDFAST_DISK_CACHE_DIR=/var/cache/holdfast" in lines
 
 
 def test_the_unit_starts_what_it_is_told() -> None:
-    """The program is the bundle's, or another one."""
-    assert f"ExecStart={DEFAULT_PROGRAM} serve\n" in printed("--format", "systemd")
+    """The program is the bundle's, or another one; it runs an agent, or a frontend."""
+    assert f"ExecStart={DEFAULT_PROGRAM} agent\n" in printed("--format", "systemd")
+    assert f"ExecStart={DEFAULT_PROGRAM} serve\n" in printed(
+        "--format", "systemd", "--serves", "frontend"
+    )
     told = printed("--format", "systemd", "--program", "/usr/bin/holdfast")
-    assert "ExecStart=/usr/bin/holdfast serve\n" in told
+    assert "ExecStart=/usr/bin/holdfast agent\n" in told
     assert DEFAULT_PROGRAM not in told
+
+
+def test_an_agents_unit_has_no_secret_but_its_key() -> None:
+    """The unit of an agent passes on nothing that opens the store or Redis."""
+    told = printed("--format", "systemd")
+    passed = [line for line in told.splitlines() if line.startswith("LoadCredential=")]
+    assert [line.partition("=")[2].partition(":")[0] for line in passed] == [
+        "tls.crt",
+        "tls.key",
+        "ca.crt",
+    ]
+    assert "AWS" not in told
+    assert "REDIS" not in told.upper().replace("NOR TO REDIS", "")
+
+
+def test_an_agents_unit_names_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the unit sets are settings that an agent reads."""
+    for line in printed("--format", "systemd").splitlines():
+        if line.startswith("Environment="):
+            name, _, value = line.removeprefix("Environment=").partition("=")
+            monkeypatch.setenv(name, value)
+    assert load().agent_tls_key == "%d/tls.key"
 
 
 @pytest.mark.parametrize("program", ["holdfast", "/opt/a b", "/opt/100%", "/opt/$HOME", "/a\nb"])
@@ -219,14 +247,18 @@ def test_a_program_that_systemd_would_misread(program: str) -> None:
     assert (done.exit_code, done.stdout) == (2, "")
 
 
+@pytest.mark.parametrize("serves", Serves)
 @pytest.mark.parametrize("check", [["verify"], ["security", "--offline=yes", "--threshold=15"]])
-def test_systemd_has_nothing_against_the_unit(tmp_path: Path, check: list[str]) -> None:
+def test_systemd_has_nothing_against_the_unit(
+    tmp_path: Path, check: list[str], serves: str
+) -> None:
     """All that the unit says is known to systemd, which rates its exposure 1.5 of 10 or less."""
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze isn't installed here (Debian's package systemd)")
     path = tmp_path / "holdfast.service"
-    path.write_text(printed("--format", "systemd", "--program", "/bin/true"))
+    told = printed("--format", "systemd", "--program", "/bin/true", "--serves", serves)
+    path.write_text(told)
     command = [analyze, *check, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

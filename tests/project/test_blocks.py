@@ -75,12 +75,12 @@ PLAYS = (
     Play("docs/security.md", (1,), before=()),
     Play("docs/scrub.md", (1,), before=(LAYER, SERVE, NODE_7)),
     Play("docs/tenants.md", (1,), before=(LAYER, SERVE, NODE_7)),
-    Play("docs/containerd.md", (2, 3, 4), before=(
+    Play("docs/containerd.md", (2, 3, 4, 5), before=(
         "mkdir -p run/holdfast etc/systemd/system etc/containerd",
         f'holdfast serve --listen "unix://$PWD{SOCKET}?tenant=node-a" &',
         "echo version = 2 > etc/containerd/config.toml",
     )),
-    Play("docs/containerd.md", (5, 6), before=(
+    Play("docs/containerd.md", (6, 7), before=(
         f"mkdir -p run/holdfast {CONTENT}", LAYER, f"cp layer.tar {CONTENT}/old",
         f'holdfast serve --listen "unix://$PWD{SOCKET}?tenant=node-a" &',
     )),

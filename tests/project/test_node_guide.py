@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from holdfast.cli.app import app
+from holdfast.service.agent.agent import check
 from holdfast.service.listeners import parse
 from holdfast.service.settings import load
 from tests.project import pages
@@ -23,12 +24,13 @@ def test_files_for_containerd(place: int, containerd: str) -> None:
 
 
 def test_settings_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page's settings, and a Redis from the secrets, are a node's that serves the socket."""
+    """The page's settings are an agent's that serves the socket."""
     start = PAGE.index("```ini\n") + len("```ini\n")
     lines = PAGE[start : PAGE.index("```", start)].split()
     for name, _, value in (line.partition("=") for line in lines):
         monkeypatch.setenv(name, value)
-    settings = load(redis_url="redis://127.0.0.1/0")
-    assert len(lines) == len(settings.model_fields_set) - 1
+    settings = load()
+    check(settings)
+    assert len(lines) == len(settings.model_fields_set)
     listener = parse(settings.listen[0])
     assert (listener.path, listener.tenant) == ("/run/holdfast/node.sock", "node-a")
