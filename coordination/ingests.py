@@ -19,7 +19,7 @@ from holdfast.coordination.leases import Lease, lost
 from holdfast.coordination.scripts import Scripts, pairs, text
 from holdfast.coordination.subscription import Subscription
 from holdfast.digests import Digest
-from holdfast.errors import Unavailable, shorten
+from holdfast.errors import Overloaded, Unavailable, shorten
 
 DONE_TTL_MS: Final = 10 * 60 * 1000
 """How long a repeated COMMIT is recognised, in ms."""
@@ -28,6 +28,8 @@ TURN_TTL_MS: Final = 2 * 60 * 1000
 ENDED_TTL_MS: Final = 60 * 60 * 1000
 """How long later commits learn of one that has ended, in ms: twice as long as an answer that the
 tenant doesn't hold a digest counts as recent."""
+FULL_PAUSE: Final = 5.0
+"""Seconds after which a tenant with too many ingests should try again."""
 REFS: Final = 10_000
 """Refs whose names are read by one request: 10 MB if all are as long as allowed."""
 STATUS_BATCH: Final = 200
@@ -36,6 +38,10 @@ STATUS_BATCH: Final = 200
 
 class Locked(Unavailable):
     """Another stream holds the lease on a ref."""
+
+
+class TooManyIngests(Overloaded):
+    """A tenant has as many ingests as it may."""
 
 
 class Ingests:
@@ -47,7 +53,15 @@ class Ingests:
         self._owner = owner
 
     async def open(
-        self, tenant: str, ref: str, nonce: str, data_key: str, *, ttl_ms: int, now_ns: int
+        self,
+        tenant: str,
+        ref: str,
+        nonce: str,
+        data_key: str,
+        *,
+        ttl_ms: int,
+        now_ns: int,
+        most: int | None = None,
     ) -> Opened:
         """Acquires the lease on a ref and returns its ingest, which is created if there is none.
 
@@ -58,9 +72,11 @@ class Ingests:
             data_key: for a new ingest; one that has parts, or is frozen, keeps its own.
             ttl_ms: how long the lease lasts without renewal.
             now_ns: the time, in ns since 1970.
+            most: ingests that the tenant may have; None: any number.
 
         Raises:
             Locked: another stream holds the lease.
+            TooManyIngests: the ref has no ingest, and the tenant has as many as it may.
             Unavailable: Redis can't be reached.
             Aborted: the ingest ended before the reply came.
         """
@@ -73,8 +89,19 @@ class Ingests:
         else:
             names.append(TENANTS)
         reply = await self._scripts.run(
-            "open", names, [nonce, self._owner, ttl_ms, now_ns, data_key, ref, tenant]
+            "open",
+            names,
+            [
+                *(nonce, self._owner, ttl_ms, now_ns, data_key, ref, tenant),
+                "" if most is None else most,
+            ],
         )
+        if reply[0] == b"full":
+            raise TooManyIngests(
+                f"tenant {tenant} has {reply[1]} ingests, of {most} that it may; try again when "
+                "some are committed, or abort those that it doesn't need",
+                FULL_PAUSE,
+            )
         if reply[0] == b"held":
             since = (now_ns - int(reply[2] or now_ns)) / 1e9
             raise Locked(

@@ -90,3 +90,13 @@ class Keys:
     def guard(self, digest: Digest) -> str:
         """Hash with a TTL: the changes of a hold that are under way, and the last one's token."""
         return f"{self._tag}:guard:{digest}"
+
+    @property
+    def charges(self) -> str:
+        """Hash with a TTL: the digests that a bounded tenant is charged for, and their bytes."""
+        return f"{self._tag}:charges"
+
+    @property
+    def use(self) -> str:
+        """Hash with a TTL: what these charges amount to, and when the holds were last counted."""
+        return f"{self._tag}:use"

@@ -22,11 +22,16 @@ from holdfast.coordination.client import Client
 from holdfast.coordination.connection import NAME, close_client, open_client
 from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.ingests import Ingests
+from holdfast.coordination.ledger import Ledger
 from holdfast.coordination.scripts import Scripts
 from holdfast.service.backends import log_change
 from holdfast.service.holdings.absences import Absences
 from holdfast.service.holdings.catalogue import Catalogue
+from holdfast.service.holdings.charges import Charges
 from holdfast.service.holdings.compaction import Compactions
+from holdfast.service.holdings.counts import HoldCounts
+from holdfast.service.holdings.quota_file import quotas_in_force
+from holdfast.service.holdings.quotas import Quotas
 from holdfast.service.holdings.snapshots import SnapshotKeeper
 from holdfast.service.ingest.commit import Commits
 from holdfast.service.ingest.completion import Completion
@@ -62,6 +67,7 @@ class Core:
         hold_cache: what Redis remembers of holds.
         ingests: the ingests in Redis.
         catalogue: what tenants hold.
+        quotas: what tenants may use at most.
         completion: makes the bytes of commits complete.
         commits: carries out commits, and those that others have frozen.
         discards: drops what ingests leave in the store.
@@ -80,6 +86,7 @@ class Core:
     hold_cache: HoldCache
     ingests: Ingests
     catalogue: Catalogue
+    quotas: Quotas
     completion: Completion
     commits: Commits
     discards: Discards
@@ -102,7 +109,7 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
     Leaving the `with` waits for background work, for `SUSPEND_GRACE` at most.
 
     Raises:
-        ConfigurationError: the Redis URL is malformed.
+        ConfigurationError: the Redis URL is malformed, or the file of QUOTAS can't be used.
     """
     async with AsyncExitStack() as stack:
         redis = open_client(redis_url, name=f"{NAME}/{owner()}")
@@ -131,12 +138,16 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
         snapshots = SnapshotKeeper(asked.snapshots, asked.holds, background, uptime)
         stack.push_async_callback(snapshots.close)
         absences = Absences(Arrivals(redis), uptime)
+        ledger, quotas = Ledger(scripts), quotas_in_force(settings)
+        counts = HoldCounts(ledger, asked.hold_sizes, background)
+        charges = Charges(ledger, quotas, counts, metrics.quota_reached)
         catalogue = Catalogue(
             blobs=asked.blobs,
             holds=asked.holds,
             damage=damage,
             cache=hold_cache,
             absences=absences,
+            charges=charges,
             shared=settings.sharing == "shared",
             now_ns=time.time_ns,
             clock=uptime,
@@ -150,6 +161,7 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
             blobs=asked.blobs,
             ingests=ingests,
             absences=absences,
+            charges=charges,
             turns=Turns(ingests, catalogue.held, uptime),
             completion=completion,
             discards=discards,
@@ -163,6 +175,7 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
             hold_cache=hold_cache,
             ingests=ingests,
             catalogue=catalogue,
+            quotas=quotas,
             completion=completion,
             commits=commits,
             discards=discards,

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from holdfast.clocks import uptime
 from holdfast.coordination.client import Client
@@ -18,6 +19,7 @@ from holdfast.coordination.releases import Releases
 from holdfast.coordination.scripts import Scripts
 from holdfast.service.core import Core, open_core, owner
 from holdfast.service.holdings.presence import Presence
+from holdfast.service.holdings.quota_file import QuotaFile
 from holdfast.service.holdings.warming import Warming
 from holdfast.service.ingest.budget import BufferBudget
 from holdfast.service.ingest.flights import FlightGate
@@ -111,6 +113,7 @@ async def run_frontend(
         reporting = [loop_of("reporting flights", flights.keep())] if flights else []
         loops = (
             *reporting,
+            *_watching_quotas(settings, core),
             loop_of("renewing leases", refs.leases.keep()),
             loop_of("releasing leases", refs.releases.keep()),
             loop_of("publishing progress", sessions.publish()),
@@ -129,6 +132,18 @@ async def run_frontend(
             await core.background.drain(settings.suspend_grace)
             await refs.releases.finish()
             await end(loops)
+
+
+def _watching_quotas(settings: Settings, core: Core) -> list[asyncio.Task[None]]:
+    if not settings.quotas:
+        return []
+    file = QuotaFile(Path(settings.quotas), core.quotas)
+    core.metrics.gauge(
+        "holdfast_quotas_refused",
+        "1 while the file of QUOTAS can't be used, and what it said before is in force.",
+        lambda: float(file.refused),
+    )
+    return [loop_of("watching quotas", file.keep())]
 
 
 def _refs(settings: Settings, core: Core, renewals: Client) -> Refs:

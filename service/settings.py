@@ -259,6 +259,28 @@ class Settings(BaseSettings):
         "ingest lives, so that a collector with a wrong clock deletes nothing that may still "
         "be committed.",
     )
+    tenant_bytes: ByteSize = Field(
+        default=ByteSize(0),
+        description="Bytes of the blobs that a tenant may hold, each with all of its bytes, "
+        "whoever else holds it. 0 sets no bound, because nodes collect what they don't need.",
+    )
+    tenant_holds: int = Field(
+        default=0,
+        ge=0,
+        description="Number of digests that a tenant may hold; 0 sets no bound.",
+    )
+    tenant_ingests: int = Field(
+        default=10_000,
+        ge=0,
+        description="Number of ingests that a tenant may have begun and neither committed nor "
+        "aborted; 0 sets no bound. The default is a hundred times what a busy node has, and some "
+        "10 MB of Redis.",
+    )
+    quotas: str = Field(
+        default="",
+        description="File (TOML) with the bounds of single tenants, which override TENANT_BYTES, "
+        "TENANT_HOLDS and TENANT_INGESTS. It is read again when it changes.",
+    )
     lease_ttl: float = Field(
         default=15.0,
         ge=3.0,

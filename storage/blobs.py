@@ -57,10 +57,12 @@ class Holding:
     Attributes:
         known: whether the digest has a record that says its bytes are available.
         info: what the tenant holds; None if it doesn't, or if the bytes aren't there.
+        size: bytes of the blob, if it is known.
     """
 
     known: bool
     info: Info | None = None
+    size: int | None = None
 
 
 class Blobs:
@@ -251,12 +253,13 @@ class Blobs:
             adopt_at_ns: the time, in ns since 1970, of the hold that the tenant gets if it has
                 none and the fleet has the digest; None: it gets none.
         """
-        if not self.known(digest):
+        seen = self._records.read(digest)
+        if not self._to_be_had(seen):
             return Holding(known=False)
         found = self.held(tenant, digest)
         if found is None and adopt_at_ns is not None:
             found = self.adopt(tenant, digest, adopt_at_ns, {})
-        return Holding(known=True, info=found[0] if found else None)
+        return Holding(True, found[0] if found else None, seen.record.size)
 
     def adopt(
         self, tenant: str, digest: Digest, now_ns: int, labels: Mapping[str, str]

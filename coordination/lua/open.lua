@@ -1,7 +1,9 @@
 -- Acquires the lease on a ref and returns its ingest, which is created if there is none.
 -- KEYS: lease, ingest, parts, index, done, index of tenants (or none)
--- ARGV: nonce, owner, ttl (ms), now (ns), data key of a new ingest, ref, tenant
+-- ARGV: nonce, owner, ttl (ms), now (ns), data key of a new ingest, ref, tenant, most ingests
+--       that the tenant may have, or ""
 -- Returns: {"held", owner, since (ns), remaining ttl (ms)}
+--      or: {"full", ingests}, if the ref has none and the tenant has that many
 --      or: {"open", {field, value, …}, {part, …}, done mark or ""}
 -- Run twice: the nonce is known, so that the second run changes nothing but the ttl and the
 -- tenant's score, no matter what the writer has done since.
@@ -15,6 +17,12 @@ if holder and holder ~= ARGV[1] then
   return {'held', lease[1] or '', lease[2] or '', redis.call('PTTL', KEYS[1])}
 end
 if not holder then
+  if ARGV[8] ~= '' and redis.call('EXISTS', KEYS[2]) == 0 then
+    local ingests = redis.call('ZCARD', KEYS[4])
+    if ingests >= tonumber(ARGV[8]) then
+      return {'full', ingests}
+    end
+  end
   redis.call('HSET', KEYS[1], 'nonce', ARGV[1], 'owner', ARGV[2], 'since', ARGV[4])
   if redis.call('EXISTS', KEYS[2]) == 0 then
     redis.call('DEL', KEYS[3])

@@ -15,6 +15,7 @@ from holdfast.coordination.hold_cache import HoldCache, Ticket
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, InvalidArgument, NotFound, Unavailable, because, shorten
 from holdfast.service.holdings.absences import Absences
+from holdfast.service.holdings.charges import Charges
 from holdfast.service.store.blobs import AsyncBlobs
 from holdfast.service.store.hold_reading import HoldReading
 from holdfast.service.store.holds import AsyncHolds
@@ -35,6 +36,7 @@ class Catalogue:
     Attributes:
         shared: whether a tenant may use what the fleet has.
         absences: remembers digests that aren't there.
+        charges: bounds what tenants hold.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Catalogue:
         damage: KnownDamage,
         cache: HoldCache,
         absences: Absences,
+        charges: Charges,
         shared: bool,
         now_ns: Callable[[], int],
         clock: Callable[[], float],
@@ -58,6 +61,7 @@ class Catalogue:
             damage: digests that were found damaged, about which the cache isn't believed.
             cache: the cache of holds.
             absences: remembers digests that aren't there.
+            charges: bounds what tenants hold.
             shared: whether a tenant may use what the fleet has.
             now_ns: returns the time, in ns since 1970.
             clock: in s, never set back; it also counts while the machine is suspended.
@@ -68,6 +72,7 @@ class Catalogue:
         self._cache = cache
         self._damage = damage
         self.absences = absences
+        self.charges = charges
         self._now_ns = now_ns
         self._clock = clock
         self._cache_back = 0.0
@@ -84,6 +89,7 @@ class Catalogue:
 
         Raises:
             NotFound: there is no such content, or its bytes are damaged or gone.
+            ResourceExhausted: only others hold it, and this tenant may hold no more.
         """
         entry, ticket = await self._look_up(tenant, digest)
         if entry is not None and not self._damage.concerns(digest):
@@ -91,7 +97,7 @@ class Catalogue:
             if cached is not None:
                 return cached
         adopting = self.shared and adopt
-        info = await self._find(tenant, digest, self._now_ns() if adopting else None)
+        info = await (self._adopt(tenant, digest) if adopting else self._find(tenant, digest))
         if info is None:
             if entry is not None:
                 await self._disbelieve(tenant, digest)
@@ -147,6 +153,17 @@ class Catalogue:
         found = await self._blobs.find(tenant, digest, adopt_at_ns)
         self.absences.note(digest, absent=not found.known)
         return found.info
+
+    async def _adopt(self, tenant: str, digest: Digest) -> Info | None:
+        if not self.charges.bounded(tenant):
+            return await self._find(tenant, digest, self._now_ns())
+        found = await self._blobs.find(tenant, digest)
+        self.absences.note(digest, absent=not found.known)
+        if found.info is not None or found.size is None:
+            return found.info
+        async with self.charges.gaining(tenant, digest, found.size, needs_redis=False):
+            adopted = await self._blobs.adopt(tenant, digest, self._now_ns(), {})
+        return adopted[0] if adopted else None
 
     async def _look_up(self, tenant: str, digest: Digest) -> tuple[str | None, Ticket | None]:
         if self._clock() < self._cache_back:
@@ -251,12 +268,14 @@ class Catalogue:
         Raises:
             Unavailable: Redis or the store can't be reached, or the client has given up.
         """
+        charge = await self.charges.found(tenant, digest)
         with self._asked(f"the delete of {digest}", patience) as still_wanted:
             async with self._cache.changing(tenant, digest, delete=True) as announced:
                 keys = await self._holds.mark(tenant, digest, still_wanted)
                 if keys:
                     await announced.confirm()
                     await self._holds.unlink(keys)
+        await self.charges.ended(tenant, digest, charge)
 
     async def give_up(self, tenant: str, digest: Digest, gone: Callable[[], bool]) -> bool:
         """Deletes the holds of a tenant that is gone, on one digest; False if it is back.
@@ -273,6 +292,7 @@ class Catalogue:
         Raises:
             Unavailable: Redis or the store can't be reached.
         """
+        charge = await self.charges.found(tenant, digest)
         async with self._cache.changing(tenant, digest, delete=True) as announced:
             if not await self._holds.gone(gone):
                 return False
@@ -284,6 +304,7 @@ class Catalogue:
                 await self._holds.take_back(tenant, keys)
                 return False
             await self._holds.unlink(keys)
+        await self.charges.ended(tenant, digest, charge)
         return True
 
     async def list(

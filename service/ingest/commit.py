@@ -29,6 +29,7 @@ from holdfast.coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import Aborted, DataLoss, ResourceExhausted, because
 from holdfast.service.holdings.absences import Absences
+from holdfast.service.holdings.charges import Charges
 from holdfast.service.ingest.completion import Completion
 from holdfast.service.ingest.discards import Discards
 from holdfast.service.ingest.frozen import FrozenCommit
@@ -55,6 +56,7 @@ class Commits:
         blobs: AsyncBlobs,
         ingests: Ingests,
         absences: Absences,
+        charges: Charges,
         turns: Turns,
         completion: Completion,
         discards: Discards,
@@ -66,6 +68,7 @@ class Commits:
             blobs: makes holds and records.
             ingests: the ingests in Redis.
             absences: learns which digests are live now.
+            charges: learns of the holds of commits that others have begun.
             turns: of the commits of one digest.
             completion: makes the bytes complete.
             discards: drops what isn't needed any more.
@@ -74,6 +77,7 @@ class Commits:
         self._blobs = blobs
         self._ingests = ingests
         self._absences = absences
+        self._charges = charges
         self._turns = turns
         self._completion = completion
         self._discards = discards
@@ -186,8 +190,11 @@ class Commits:
         if await self._blobs.done_before(frozen.record):
             await self._forget(tenant, ingest.ref, frozen.record)
             return
+        record = frozen.record
         try:
-            await self.carry_out(tenant, ingest.ref, frozen, None, again=True)
+            # It was admitted before it was frozen, perhaps longer ago than charges are kept for.
+            async with self._charges.gaining(tenant, record.digest, record.size, regardless=True):
+                await self.carry_out(tenant, ingest.ref, frozen, None, again=True)
         except Aborted as error:
             log.info("frozen commit thawed", tenant=tenant, reason=because(error))
 

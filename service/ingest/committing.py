@@ -28,15 +28,19 @@ async def commit(ingest: OpenIngest, message: Message) -> tuple[int, Digest]:
         AlreadyExists: the tenant holds the digest.
         FailedPrecondition: the size or the digest isn't the expected one; the bytes are kept.
         Aborted: the lease, the upload or the bytes are lost.
-        Unavailable, ResourceExhausted: the store or Redis fails.
+        Unavailable, ResourceExhausted: the store or Redis fails, or the tenant may hold no more;
+            the bytes are kept.
     """
     with ingest.lease.guard():
         total, digest = await _compare(ingest, message)
-        labels = {key: value for key, value in (message.labels or {}).items() if value}
-        frozen = await _freeze(ingest, digest, labels)
-    if frozen:
-        # A frozen commit needs no lease: whoever finds it carries it out.
-        await _carry_out(ingest, *frozen)
+        record = await _unheld(ingest, digest)
+    async with ingest.catalogue.charges.gaining(ingest.tenant, digest, record.size):
+        with ingest.lease.guard():
+            labels = {key: value for key, value in (message.labels or {}).items() if value}
+            frozen = await _freeze(ingest, record, labels)
+        if frozen:
+            # A frozen commit needs no lease: whoever finds it carries it out.
+            await _carry_out(ingest, *frozen)
     return total, digest
 
 
@@ -101,20 +105,18 @@ async def _digest(ingest: OpenIngest, expected: Digest | None) -> Digest:
 # -- the blob
 
 
-async def _freeze(
-    ingest: OpenIngest, digest: Digest, labels: dict[str, str]
-) -> tuple[FrozenCommit, bytes | None] | None:
-    """Freezes what will be written; returns it, and the body that still must be put.
+async def _unheld(ingest: OpenIngest, digest: Digest) -> Record:
+    """Returns the record of what is committed.
 
-    Returns None if the fleet's copy was used instead.
+    Raises:
+        AlreadyExists: the tenant holds it.
     """
     path, stream = ingest.path, ingest.stream
-    now_ns = path.now_ns()
     record = Record(
         digest=digest,
         state=State.LIVE,
         size=stream.offset,
-        created_at_ns=now_ns,
+        created_at_ns=path.now_ns(),
         data_key=stream.data_key,
         block_sums=b"",
         nonce=path.new_nonce(),
@@ -122,7 +124,18 @@ async def _freeze(
     if not ingest.catalogue.absences.recent(digest):
         own = None if stream.multipart else replace(record, block_sums=stream.block_sums())
         await ingest.look_for(digest, own)
-    if stream.multipart and await _adopt(ingest, record, labels, now_ns):
+    return record
+
+
+async def _freeze(
+    ingest: OpenIngest, record: Record, labels: dict[str, str]
+) -> tuple[FrozenCommit, bytes | None] | None:
+    """Freezes what will be written; returns it, and the body that still must be put.
+
+    Returns None if the fleet's copy was used instead.
+    """
+    path, stream = ingest.path, ingest.stream
+    if stream.multipart and await _adopt(ingest, record, labels):
         return None
     frozen, body = await prepare(
         stream,
@@ -140,10 +153,10 @@ async def _freeze(
     return frozen, body
 
 
-async def _adopt(ingest: OpenIngest, record: Record, labels: dict[str, str], now_ns: int) -> bool:
+async def _adopt(ingest: OpenIngest, record: Record, labels: dict[str, str]) -> bool:
     """Uses the fleet's copy, if there already is one, instead of completing the upload."""
     try:
-        adopted = await ingest.commits.adopt(ingest.lease, record, labels, now_ns)
+        adopted = await ingest.commits.adopt(ingest.lease, record, labels, record.created_at_ns)
     except AlreadyExists:
         await ingest.drop(record.digest)
         raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 import structlog
 
 from holdfast.coordination.ingest import Done, Ingest
+from holdfast.coordination.ingests import TooManyIngests
 from holdfast.coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, Unavailable, because, shorten
@@ -47,6 +48,7 @@ class OpenIngest:
         stream: its bytes, once it is open.
         started_at_ns: when it was first opened, in ns since 1970.
         updated_at_ns: when it was last written, in ns since 1970.
+        fits: bytes up to which it may grow before its tenant's bounds are looked at again.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class OpenIngest:
         self.stream: PartStream
         self.started_at_ns = 0
         self.updated_at_ns = 0
+        self.fits = 0
         self._done: Done | None = None
         self._checked: Digest | None = None
         self._checked_at = 0.0
@@ -101,7 +104,14 @@ class OpenIngest:
         raise Unavailable(f"ref {shorten(self.ref)} is being committed; try again")
 
     async def _acquire(self) -> Ingest:
-        self.lease, opened = await self.refs.acquire(self.tenant, self.ref)
+        charges = self.catalogue.charges
+        try:
+            self.lease, opened = await self.refs.acquire(
+                self.tenant, self.ref, charges.ingests(self.tenant)
+            )
+        except TooManyIngests:
+            charges.refused("ingests")
+            raise
         self._done = opened.done if opened.ingest.offset == 0 else None
         return opened.ingest
 
@@ -162,7 +172,18 @@ class OpenIngest:
         await self.commits.drop(self.lease, stream.data_key, stream.upload_id, digest)
         stream.discard_tail()  # not earlier: if the lease is lost, its new owner needs the tail
 
-    # -- what the tenant holds already
+    # -- what the tenant may hold, and holds already
+
+    async def fit(self, size: int) -> None:
+        """Checks that its tenant may hold a blob of `size` bytes; mostly that asks nobody.
+
+        Raises:
+            ResourceExhausted: a bound would be exceeded; the bytes so far are kept.
+            Unavailable: Redis can't be reached.
+        """
+        if size > self.fits:
+            charges, expected = self.catalogue.charges, self.declared.expected
+            self.fits = await charges.fits(self.tenant, expected, size)
 
     async def look_for(self, expected: Digest | None, own: Record | None = None) -> None:
         """Asks, unless it did so recently, whether the tenant holds a digest already.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from holdfast.coordination.ingest import Opened
-from holdfast.coordination.ingests import Ingests, Locked
+from holdfast.coordination.ingests import Ingests, Locked, TooManyIngests
 from holdfast.coordination.leases import Lease, Leases
 from holdfast.coordination.releases import Releases
 from holdfast.storage.keys import NewName, data_key
@@ -52,10 +52,16 @@ class Refs:
         self._new_name = new_name
         self._new_nonce = new_nonce
 
-    async def acquire(self, tenant: str, ref: str) -> tuple[Lease, Opened]:
+    async def acquire(self, tenant: str, ref: str, most: int | None = None) -> tuple[Lease, Opened]:
         """Acquires a ref; returns the lease, and the ingest and the mark that Redis has of it.
 
+        Args:
+            tenant: whose ref it is.
+            ref: its name.
+            most: ingests that the tenant may have; None: any number.
+
         Raises:
+            TooManyIngests: it has that many, and the ref would be another.
             Unavailable: another stream writes it, or Redis can't be reached.
         """
         leases, nonce = self.leases, self._new_nonce()
@@ -68,8 +74,9 @@ class Refs:
                 data_key(self._new_name()),
                 ttl_ms=leases.ttl_ms,
                 now_ns=self._now_ns(),
+                most=most,
             )
-        except Locked:
+        except (Locked, TooManyIngests):
             raise
         except BaseException:
             # The lease may be ours all the same: perhaps only the reply was lost.

@@ -227,8 +227,10 @@ class Session:
         if not few or ingest.phase is not Phase.OPEN or message.offset != stream.offset:
             return None
         ingest.lease.check()
-        reaches_total = total and stream.offset + message.size >= total
-        if reaches_total or not stream.receive_at_once(message.data, message.begin):
+        end = stream.offset + message.size
+        if (total and end >= total) or end > ingest.fits:
+            return None
+        if not stream.receive_at_once(message.data, message.begin):
             return None
         self._progress.moved()
         return self._reply(Action.WRITE)
@@ -240,8 +242,13 @@ class Session:
             ingest.declared = replace(ingest.declared, total=message.total)
             ingest.stream.total = message.total
             self._progress.declared()
-        if not message.expected:
-            return
+        if message.expected:
+            await self._expect(message, final=final)
+        if message.total and not final:
+            await ingest.fit(message.total)
+
+    async def _expect(self, message: Message, *, final: bool) -> None:
+        ingest = self._ingest
         expected, before = Digest.parse(message.expected), ingest.declared.expected
         if not final:
             if before not in {None, expected} and not self._first:
@@ -278,6 +285,7 @@ class Session:
             )
         if not message.size:
             return
+        await ingest.fit(offset + message.size)
         await ingest.stream.receive(message.data, message.begin)
         self._progress.moved()
         if offset + message.size == ingest.declared.total:

@@ -119,6 +119,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._quota_reached = Counter(
+            "holdfast_quota_refusals",
+            "Refusals because a tenant had reached a bound.",
+            ["bound"],
+            registry=self.registry,
+        )
+
         self._transport: TransportFigures | None = None
         self._certificates: CertificateFigures | None = None
 
@@ -173,6 +180,10 @@ class Metrics:
     def turned_away(self, kind: str) -> None:
         """Counts an RPC that was refused because too much was under way."""
         self._turned_away.labels(kind).inc()
+
+    def quota_reached(self, bound: str) -> None:
+        """Counts a refusal because a tenant had reached a bound, by the bound's name."""
+        self._quota_reached.labels(bound).inc()
 
     def flight(self) -> None:
         """Counts a write that others may be told to wait for."""

@@ -335,7 +335,7 @@ class Content:
                     if reply.last:
                         return
         except Exception as error:
-            if isinstance(error, Overloaded):
+            if isinstance(error, Overloaded) and not tenant:
                 await self._frontend.overload.hear(partial(heard, call))
             await self._close(session)
             raise self._refusal("Write", error) from error

@@ -19,6 +19,7 @@ from holdfast.service.process.metrics import Metrics
 from holdfast.service.process.workers import Workers
 from holdfast.service.store.blobs import AsyncBlobs
 from holdfast.service.store.counting import Counting
+from holdfast.service.store.hold_sizes import HoldSizes
 from holdfast.service.store.holds import AsyncHolds
 from holdfast.service.store.pairing import AsyncPaired
 from holdfast.service.store.port import AsyncStore, Sender
@@ -53,6 +54,7 @@ class StoreAccess:
         records: the records of digests.
         blobs: what tenants hold, in the order that commits need.
         holds: the holds of tenants.
+        hold_sizes: what tenants hold, and how large it is.
         snapshots: of what tenants hold.
         retained: since when nobody holds blobs.
         tenants: which there are.
@@ -64,6 +66,7 @@ class StoreAccess:
     records: AsyncRecords
     blobs: AsyncBlobs
     holds: AsyncHolds
+    hold_sizes: HoldSizes
     snapshots: AsyncSnapshots
     retained: AsyncRetained
     tenants: AsyncTenants
@@ -102,6 +105,7 @@ def access(
         records=AsyncRecords(records, workers, new_nonce),
         blobs=AsyncBlobs(blobs, workers),
         holds=AsyncHolds(holds, workers, snapshots),
+        hold_sizes=HoldSizes(holds, workers),
         snapshots=AsyncSnapshots(snapshots, workers),
         retained=AsyncRetained(Retained(store), workers),
         tenants=AsyncTenants(store, Sightings(store, new_nonce), workers),

@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.coordination.changes import Progress, Sealed
 from holdfast.coordination.ingest import Done, Dropped
-from holdfast.coordination.ingests import Locked
+from holdfast.coordination.ingests import Locked, TooManyIngests
 from holdfast.coordination.keys import TENANTS
 from holdfast.coordination.leases import Lease
 from holdfast.errors import Aborted, DataLoss, Unavailable
@@ -34,6 +34,23 @@ async def test_a_new_ingest(one: Frontend) -> None:
     assert (ingest.data_key, ingest.offset, ingest.started_at_ns) == ("a", 0, NOW)
     assert ingest.parts == ()
     assert await one.ingests.find_all(one.tenant) == [replace(ingest, nonce="n1")]
+
+
+async def test_as_many_as_allowed(one: Frontend) -> None:
+    """A tenant begins as many ingests as it may; a ref that has one can always be opened again."""
+
+    async def begin(ref: str) -> None:
+        await one.ingests.open(one.tenant, ref, ref, "a", ttl_ms=9000, now_ns=NOW, most=2)
+        await one.ingests.release(one.tenant, ref, ref)
+
+    for ref in ("one", "two", "one", "two"):
+        await begin(ref)
+    with pytest.raises(TooManyIngests):
+        await begin("three")
+    assert await one.ingests.find(one.tenant, "three") is None
+    assert await one.client.exists(one.keys.lease("three")) == 0
+    await one.ingests.abort(one.tenant, "one")
+    await begin("three")
 
 
 async def test_parts_of_nobody(one: Frontend) -> None:

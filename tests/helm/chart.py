@@ -141,7 +141,13 @@ class Rendered:
         Args:
             secrets: the values of the Secrets' keys, by "name/key".
         """
-        found: dict[str, str] = dict(self.one("ConfigMap")["data"])
+        [source] = [entry for entry in self.frontend["envFrom"] if "configMapRef" in entry]
+        [settings] = [
+            item
+            for item in self.all_of("ConfigMap")
+            if item["metadata"]["name"] == source["configMapRef"]["name"]
+        ]
+        found: dict[str, str] = dict(settings["data"])
         for item in self.frontend["env"]:
             if "value" in item:
                 found[item["name"]] = item["value"]

@@ -59,6 +59,10 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
         "podAnnotations": {"a": "b"},
         "extraVolumes": [{"name": "tls", "secret": {"secretName": "tls"}}],
     },
+    "quotas of nodes": {
+        "quotas": '[tenants."ci-*"]\nbytes = "2 GiB"\n',
+        "settings": {"tenantBytes": "1TiB", "tenantHolds": 5000, "tenantIngests": 50},
+    },
     "a proxy in the pod": {
         "listener": {"host": "127.0.0.1"},
         "networkPolicy": {"enabled": False},
@@ -79,7 +83,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
 }
 SETS = pytest.mark.parametrize("name", VALUE_SETS)
 PLACES = {
-    "listen", "http", "s3_bucket", "redis_url", "data_dir", "disk_cache_dir", "log_format"
+    "listen", "http", "s3_bucket", "redis_url", "data_dir", "disk_cache_dir", "log_format", "quotas"
 }  # fmt: skip
 """What the chart sets in its own way."""
 

@@ -18,6 +18,7 @@ from holdfast.service.holdings.catalogue import CACHE_PAUSE, Catalogue
 from holdfast.service.settings import Settings
 from holdfast.storage.keys import DELETING
 from holdfast.storage.port import ObjectStore
+from tests.service.charging import uncharged
 from tests.service.collector.world import World
 from tests.stores.counting import CountingStore
 from tests.stores.memory import MemoryStore
@@ -58,6 +59,7 @@ def catalogue(core: Core, cache: HoldCache, time: list[float]) -> Catalogue:
         damage=core.damage,
         cache=cache,
         absences=core.catalogue.absences,
+        charges=uncharged(),
         shared=False,
         now_ns=lambda: 0,
         clock=lambda: time[0],

@@ -28,6 +28,7 @@ from holdfast.storage.keys import hold_digest, hold_prefix, tenant_prefix, uuid7
 from holdfast.storage.port import Entry, Fetched
 from holdfast.storage.records import new_nonce
 from holdfast.values import Info
+from tests.service.charging import uncharged
 from tests.service.collector.world import World
 from tests.service.fleet import Fleet, refused, sha256
 from tests.stores.counting import CountingStore
@@ -142,6 +143,7 @@ def catalogue_on(store: Any, workers: Workers, budget: int) -> Catalogue:
         damage=unused,
         cache=unused,
         absences=unused,
+        charges=uncharged(),
         shared=True,
         now_ns=unused,
         clock=unused,

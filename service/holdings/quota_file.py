@@ -1,0 +1,159 @@
+"""The file that `QUOTAS` names: bounds of single tenants, in TOML.
+
+    [tenants."node-7"]
+    bytes = "500 GiB"
+    holds = 20000
+
+    [tenants."ci-*"]
+    ingests = 0
+
+What a table doesn't set is as in the settings; 0 sets no bound. Nothing else may be in the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import structlog
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
+
+from holdfast.errors import ConfigurationError, because, shorten
+from holdfast.service.holdings.quotas import Quota, Quotas
+from holdfast.service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+ROUND: Final = 5.0
+"""Seconds between two looks whether the file has changed."""
+LARGEST: Final = 16 * 2**20
+"""Bytes of the largest file that is read: a hundred thousand tenants."""
+
+Count = Annotated[int, Field(ge=0, strict=True)]
+Stamp = tuple[int, int, int]
+"""What changes with a file: its inode, its time in ns, its size."""
+
+
+class _Tenant(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes: Annotated[ByteSize, Field(ge=0)] | None = None
+    holds: Count | None = None
+    ingests: Count | None = None
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tenants: dict[str, _Tenant] = {}
+
+
+def quotas_in_force(settings: Settings) -> Quotas:
+    """Returns the bounds that the settings set, and the file that they name.
+
+    Raises:
+        ConfigurationError: the file can't be used.
+    """
+    default = Quota(
+        settings.tenant_bytes or None,
+        settings.tenant_holds or None,
+        settings.tenant_ingests or None,
+    )
+    named = read(Path(settings.quotas), default) if settings.quotas else {}
+    return Quotas(default, named)
+
+
+def read(path: Path, default: Quota) -> Mapping[str, Quota]:
+    """Returns the bounds in a file, by tenant or pattern.
+
+    Args:
+        path: of the file.
+        default: is used for what a tenant's table doesn't set.
+
+    Raises:
+        ConfigurationError: it can't be read, or anything in it is wrong.
+    """
+    try:
+        with path.open("rb") as file:
+            body = file.read(LARGEST + 1)
+        if len(body) > LARGEST:
+            raise ConfigurationError(f"HOLDFAST_QUOTAS {path} is larger than {LARGEST} bytes")
+        found = _File.model_validate(tomllib.loads(body.decode()))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"HOLDFAST_QUOTAS {path}: {_complaint(error)}") from error
+    return {name: _quota(tenant, default) for name, tenant in found.tenants.items()}
+
+
+def _quota(tenant: _Tenant, default: Quota) -> Quota:
+    def chosen(own: int | None, other: int | None) -> int | None:
+        return other if own is None else own or None
+
+    return Quota(
+        chosen(tenant.bytes, default.bytes),
+        chosen(tenant.holds, default.holds),
+        chosen(tenant.ingests, default.ingests),
+    )
+
+
+def _complaint(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{shorten(where)}: {first['msg']}"
+    return because(error)
+
+
+class QuotaFile:
+    """Watches the file, and puts into force what it says.
+
+    Attributes:
+        refused: whether the file has changed into something that can't be used: then the bounds
+            that were in force stay so.
+    """
+
+    def __init__(self, path: Path, quotas: Quotas) -> None:
+        """Reads nothing yet.
+
+        Args:
+            path: of the file.
+            quotas: those that are in force, which were read from it.
+        """
+        self.refused = False
+        self._path = path
+        self._quotas = quotas
+        self._stamp: Stamp | None = None
+        self._looked = False
+
+    async def keep(self) -> None:
+        """Watches the file until it is cancelled."""
+        while True:
+            await asyncio.sleep(ROUND)
+            self.look()
+
+    def look(self) -> None:
+        """Reads the file again if it has changed; if it can't be used, nothing changes."""
+        stamp = _stamp(self._path)
+        if self._looked and stamp == self._stamp:
+            return
+        self._looked, self._stamp = True, stamp
+        try:
+            named = read(self._path, self._quotas.default)
+        except ConfigurationError as error:
+            self.refused = True
+            log.warning("quotas not reloaded; they stay as they were", reason=because(error))
+            return
+        self.refused = False
+        if named != self._quotas.named:
+            self._quotas.set(named)
+            log.info("quotas reloaded", named=len(named))
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()  # through symbolic links: Kubernetes swaps them
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
