@@ -235,7 +235,7 @@ async def collect(
     """A run of the collector, so many seconds after all that happened so far."""
     store, url = backends
     report, stop = CollectionReport(dry_run=False), threading.Event()
-    settings = Settings(data_dir=grounds.folder, s3_bucket="b", redis_url=url)
+    settings = Settings(data_dir=grounds.folder, s3_bucket="b", redis_url=url, tenant_bytes=2**40)
     async with tools(
         settings, store, url, ages, stop=stop, now_ms=lambda: int((time.time() + ahead) * 1000)
     ) as opened:
@@ -288,7 +288,7 @@ async def test_collector(grounds: Grounds, tenant: str) -> None:
 async def drop(grounds: Grounds, backends: tuple[ObjectStore, str], *tenants: str) -> None:
     """Gives up what tenants have, as `holdfast tenants drop` does."""
     store, url = backends
-    settings = Settings(data_dir=grounds.folder, s3_bucket="b", redis_url=url)
+    settings = Settings(data_dir=grounds.folder, s3_bucket="b", redis_url=url, tenant_bytes=2**40)
     report, sightings = CollectionReport(dry_run=False), Sightings(store, new_nonce)
     async with tools(settings, store, url, EAGER, stop=threading.Event()) as opened:
         with opened.run(EAGER, report, CollectorOptions()) as run:
