@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +37,9 @@ from holdfast.service.reading.disk_cache import look
 from holdfast.service.rpc.server import free_socket
 from holdfast.service.settings import Settings
 from holdfast.service.store.pairing import AsyncPaired
+from holdfast.service.trust.explanation import shown_in
+from holdfast.service.trust.identity_checks import identity_checks, identity_of
+from holdfast.service.trust.url_identity import UrlIdentity
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.probe import probe as probe_store
@@ -191,6 +194,7 @@ def _embedded_url(settings: Settings, stack: ExitStack) -> str:
 
 
 def _listeners(settings: Settings) -> Iterator[Check]:
+    yield from identity_checks(_named(settings), settings.identities)
     for url in settings.listen:
         listener = parse(url)
         try:
@@ -200,6 +204,24 @@ def _listeners(settings: Settings) -> Iterator[Check]:
             yield _failed(f"listener {url}", because(error), todo)
         else:
             yield Check(f"listener {url}", ok=True, essential=True, found="free")
+
+
+def _named(settings: Settings) -> list[tuple[str, UrlIdentity]]:
+    return [(one.name, one.identity) for one in map(parse, settings.listen)]
+
+
+async def explain(settings: Settings, text: bytes) -> Sequence[Check]:
+    """Says which rule of each listener matches a client, and why the others don't.
+
+    Args:
+        settings: the settings that `serve` would run with.
+        text: the client's certificate in PEM, its token, or `uid:NUMBER`.
+
+    Raises:
+        InvalidArgument: the text is none of these.
+        ConfigurationError: the rules can't be used.
+    """
+    return await identity_of(_named(settings), settings.identities, shown_in(text))
 
 
 def _bind(listener: Listener) -> None:

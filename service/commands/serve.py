@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,12 +15,14 @@ import uvloop
 
 from holdfast.checks import Check
 from holdfast.cli.output import print_table
+from holdfast.errors import NotFound, because
 from holdfast.service import doctor as examination
 from holdfast.service import serve as frontend
 from holdfast.service.commands.options import with_settings
 from holdfast.service.process import logs
 from holdfast.service.process.allocator import few_heaps
 from holdfast.service.settings import load
+from holdfast.service.trust.explanation import LARGEST
 
 
 @with_settings
@@ -33,18 +37,51 @@ def serve(options: Mapping[str, Any]) -> None:
 @with_settings
 def doctor(
     options: Mapping[str, Any],
+    identity_of: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Only say which rule of each listener matches a client, and why: a file with its "
+            "certificate or its token, - for stdin, or uid:NUMBER.",
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check the store, Redis and the listeners, and say what to do."""
     settings = load(**options)
     logs.configure("error", settings.log_format)
+    if identity_of:
+        text = _shown(identity_of)
+        _print(asyncio.run(examination.explain(settings, text)), as_json=as_json)
+        return
     checks = asyncio.run(examination.examine(settings, _say))
+    _print(checks, as_json=as_json)
+    if any(check.essential and not check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def _shown(source: str) -> bytes:
+    """Returns what a client presents, from a file, from stdin, or from the option itself.
+
+    Raises:
+        NotFound: there is no such file, or it can't be read.
+    """
+    if source.startswith("uid:"):
+        return source.encode()
+    try:
+        if source == "-":
+            return sys.stdin.buffer.read(LARGEST + 1)
+        with Path(source).open("rb") as file:
+            return file.read(LARGEST + 1)
+    except OSError as error:
+        raise NotFound(f"--identity-of {source}: {because(error)}") from error
+
+
+def _print(checks: Sequence[Check], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         print_table(("", "what", "found", "what to do"), map(_row, checks))
-    if any(check.essential and not check.ok for check in checks):
-        raise typer.Exit(1)
 
 
 def _say(what: str) -> None:

@@ -46,18 +46,27 @@ class Recognizers:
         Raises:
             ConfigurationError: the file of rules, or a file of keys, can't be used.
         """
-        source: FileRules | UrlRules
-        if identity.from_file:
-            source = self._of_file()
-        elif identity.book is not None:
-            source = UrlRules(identity.book, self._clock, self._now)
-            source.load()
-            self._sources.append(source)
-        elif identity.header:
+        source = self.source(identity)
+        if source is not None:
+            return ByRules(lambda: source.in_force, self._now)
+        if identity.header:
             return TrustedHeader(identity.header, identity.role)
-        else:
-            return FixedTenant(identity.tenant, identity.role)
-        return ByRules(lambda: source.in_force, self._now)
+        return FixedTenant(identity.tenant, identity.role)
+
+    def source(self, identity: UrlIdentity) -> FileRules | UrlRules | None:
+        """Returns where the rules of a listener come from, and None if it has none; it blocks.
+
+        Raises:
+            ConfigurationError: the file of rules, or a file of keys, can't be used.
+        """
+        if identity.from_file:
+            return self._of_file()
+        if identity.book is None:
+            return None
+        source = UrlRules(identity.book, self._clock, self._now)
+        source.load()
+        self._sources.append(source)
+        return source
 
     def _of_file(self) -> FileRules:
         if self._file is None:
