@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.coordination.keys import FLIGHTS, flight, flight_waiting
-from holdfast.coordination.scripts import Scripts, text
+from holdfast.coordination.scripts import Scripts, text, understood
 from holdfast.digests import Digest
 from holdfast.values import Flight
 
@@ -75,9 +75,10 @@ class Flights:
             [flight(digest), flight_waiting(digest), FLIGHTS],
             [str(digest), tenant, total, *self._times()],
         )
-        if reply[0] != b"wait":
-            return None
-        return Ahead(text(reply[1]), int(reply[2]), int(reply[3]), int(reply[4]) / 1000)
+        with understood():
+            if reply[0] != b"wait":
+                return None
+            return Ahead(text(reply[1]), int(reply[2]), int(reply[3]), int(reply[4]) / 1000)
 
     async def move(self, digest: Digest, tenant: str, offset: int, total: int) -> bool:
         """Reports that a write has moved; returns whether it is the one that others wait for.
@@ -103,17 +104,21 @@ class Flights:
             Unavailable: Redis can't be reached.
         """
         digests = await self._scripts.run("flight_list", [FLIGHTS], [most])
-        found = [await self._shown(Digest.parse(text(digest))) for digest in digests]
+        with understood():
+            digests = list(map(text, digests))
+        found = [await self._shown(Digest.parse(digest)) for digest in digests]
         return [one for one in found if one is not None]
 
     async def _shown(self, digest: Digest) -> Flight | None:
-        leader, offset, total, waiting, waiters = await self._scripts.run(
+        reply = await self._scripts.run(
             "flight_show", [flight(digest), flight_waiting(digest)], [WAITING_MS, NAMED]
         )
-        if not leader:
-            return None
-        named = tuple(map(text, waiters))
-        return Flight(digest, text(leader), int(offset), int(total), int(waiting), named)
+        with understood():
+            leader, offset, total, waiting, waiters = reply
+            if not leader:
+                return None
+            named = tuple(map(text, waiters))
+            return Flight(digest, text(leader), int(offset), int(total), int(waiting), named)
 
     def _times(self) -> tuple[int, int]:
         return self._patience_ms, self._wait_ms

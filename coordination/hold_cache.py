@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.coordination.keys import Keys
-from holdfast.coordination.scripts import Scripts, text
+from holdfast.coordination.scripts import Scripts, text, understood
 from holdfast.deadlines import unbounded
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
@@ -162,11 +162,14 @@ class HoldCache:
         for digest in digests:
             named += (keys.hold(digest), keys.guard(digest))
         reply = await self._scripts.run("hold_look_up", named, [ENTRY_TTL_MS])
-        gen, server, asked_ms, *found = map(text, reply)
-        return [
-            CachedHold(entry or None, Ticket(gen, server, token, asked_ms))
-            for token, entry in zip(found[::2], found[1::2], strict=True)
-        ]
+        with understood():
+            gen, server, asked_ms, *found = map(text, reply)
+            if len(found) != 2 * len(digests):
+                raise ValueError(f"{len(found)} fields of {len(digests)} digests")
+            return [
+                CachedHold(entry or None, Ticket(gen, server, token, asked_ms))
+                for token, entry in zip(found[::2], found[1::2], strict=True)
+            ]
 
     async def close(self) -> None:
         """Cancels the look-ups that are under way."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from holdfast.coordination.client import Client
 from holdfast.coordination.connection import translated
 from holdfast.coordination.keys import confirmed, known
-from holdfast.coordination.scripts import Scripts, text
+from holdfast.coordination.scripts import Scripts, text, understood
 
 
 class Identity:
@@ -37,7 +37,9 @@ class Identity:
         Raises:
             Unavailable: Redis can't be reached, or can't write now.
         """
-        return text(await self._scripts.run("identify", [known(store)], [name, instead]))
+        reply = await self._scripts.run("identify", [known(store)], [name, instead])
+        with understood():
+            return text(reply)
 
     async def turn(self, store: str, seconds: float) -> bool:
         """Whether the caller should confirm the pairing; True for one caller per `seconds`.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from holdfast.errors import DataLoss, because, shorten
 from holdfast.values import Status
+
+LARGEST: Final = 2**63 - 1
+"""Clients are told numbers as an int64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,10 @@ class Ingest:
     @classmethod
     def _decode(cls, ref: str, stored: Mapping[str, str], parts: Sequence[str]) -> Ingest:
         def number(name: str) -> int:
-            return int(stored.get(name) or 0)
+            value = int(stored.get(name) or 0)
+            if not 0 <= value <= LARGEST:
+                raise ValueError(f"{name} is {shorten(value)}")
+            return value
 
         tail_sums = stored.get("tail_sums", "")
         bytes.fromhex(tail_sums)
@@ -117,7 +125,7 @@ class Ingest:
             boundary_hash=stored.get("boundary_hash", ""),
             part_size=number("part_size"),
             upload_id=stored.get("upload_id", ""),
-            begun=float(stored["begun"]) if stored.get("begun") else None,
+            begun=_finite(stored["begun"]) if stored.get("begun") else None,
             tail_key=stored.get("tail_key", ""),
             tail_size=number("tail_size"),
             tail_sums=tail_sums,
@@ -136,6 +144,13 @@ class Ingest:
             started_at_ns=self.started_at_ns,
             updated_at_ns=self.updated_at_ns,
         )
+
+
+def _finite(stored: str) -> float:
+    value = float(stored)
+    if not math.isfinite(value):
+        raise ValueError(f"{shorten(stored)} isn't a time")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from holdfast.coordination.connection import is_cluster, translated
 from holdfast.coordination.ingest import Done, Dropped, Ingest, Opened, StoredPart, Turn
 from holdfast.coordination.keys import LOST, TENANTS, Keys
 from holdfast.coordination.leases import Lease, lost
-from holdfast.coordination.scripts import Scripts, pairs, text
+from holdfast.coordination.scripts import Scripts, pairs, text, understood
 from holdfast.coordination.subscription import Subscription
 from holdfast.digests import Digest
 from holdfast.errors import Overloaded, Unavailable, shorten
@@ -96,23 +96,24 @@ class Ingests:
                 "" if most is None else most,
             ],
         )
-        if reply[0] == b"full":
-            raise TooManyIngests(
-                f"tenant {tenant} has {reply[1]} ingests, of {most} that it may; try again when "
-                "some are committed, or abort those that it doesn't need",
-                FULL_PAUSE,
-            )
-        if reply[0] == b"held":
-            since = (now_ns - int(reply[2] or now_ns)) / 1e9
-            raise Locked(
-                f"ref {shorten(ref)} is being written by another stream on {text(reply[1])}, "
-                f"for {since:.0f} s now; try again later"
-            )
-        stored, done = pairs(reply[1]), text(reply[3])
-        if not stored:
-            raise lost(ref)
-        ingest = Ingest.decode(ref, stored, [text(part) for part in reply[2]])
-        return Opened(ingest, Done.decode(done) if done else None)
+        with understood():
+            if reply[0] == b"full":
+                raise TooManyIngests(
+                    f"tenant {tenant} has {reply[1]} ingests, of {most} that it may; try again "
+                    "when some are committed, or abort those that it doesn't need",
+                    FULL_PAUSE,
+                )
+            if reply[0] == b"held":
+                since = (now_ns - int(reply[2] or now_ns)) / 1e9
+                raise Locked(
+                    f"ref {shorten(ref)} is being written by another stream on {text(reply[1])}, "
+                    f"for {since:.0f} s now; try again later"
+                )
+            stored, done = pairs(reply[1]), text(reply[3])
+            if not stored:
+                raise lost(ref)
+            ingest = Ingest.decode(ref, stored, [text(part) for part in reply[2]])
+            return Opened(ingest, Done.decode(done) if done else None)
 
     async def release(self, tenant: str, ref: str, nonce: str) -> bool:
         """Releases a lease; False if it wasn't ours any more."""
@@ -346,10 +347,11 @@ class Ingests:
             [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)],
             [ref, LOST],
         )
-        stored = pairs(reply[1])
-        if not stored:
-            return Dropped(None, frozen=False)
-        parts = [text(part) for part in reply[2]] if len(reply) > 2 else []  # noqa: PLR2004
+        with understood():
+            stored = pairs(reply[1])
+            if not stored:
+                return Dropped(None, frozen=False)
+            parts = [text(part) for part in reply[2]] if len(reply) > 2 else []  # noqa: PLR2004
         return Dropped(Ingest.decode(ref, stored, parts), frozen=reply[0] == b"frozen")
 
     async def find(self, tenant: str, ref: str) -> Ingest | None:
@@ -384,11 +386,12 @@ class Ingests:
         keys = Keys(tenant)
         names = [name for ref in refs for name in (keys.ingest(ref), keys.lease(ref))]
         replies = await self._scripts.run("find", names, [])
-        return [
-            _written_by(text(nonce), Ingest.decode(ref, pairs(stored)))
-            for ref, stored, nonce in zip(refs, replies[::2], replies[1::2], strict=True)
-            if stored
-        ]
+        with understood():
+            return [
+                _written_by(text(nonce), Ingest.decode(ref, pairs(stored)))
+                for ref, stored, nonce in zip(refs, replies[::2], replies[1::2], strict=True)
+                if stored
+            ]
 
     async def watch_lost(self) -> LostNonces:
         """Subscribes to the nonces of leases that are revoked.

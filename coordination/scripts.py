@@ -7,8 +7,8 @@ sends a request again when its reply was lost.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -18,6 +18,7 @@ from redis.exceptions import NoScriptError
 from holdfast.backend import Backend
 from holdfast.coordination.client import Client
 from holdfast.coordination.connection import DEADLINE, master_of, translated
+from holdfast.errors import Unavailable, because, shorten
 
 Argument = str | bytes | int
 
@@ -105,8 +106,30 @@ class Scripts:
 
 
 def text(value: bytes | str) -> str:
-    """A reply's bytes as text."""
-    return value.decode() if isinstance(value, bytes) else value
+    """A reply's bytes as text; those that aren't UTF-8, and so weren't written by us, are replaced.
+
+    Raises:
+        TypeError: it is neither; see `understood`.
+    """
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"a reply has {shorten(value)} instead of text")
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Surrounds the reading of a reply.
+
+    Raises:
+        Unavailable: the reply isn't one of our scripts': a bit has flipped on the way, or something
+            else answers in Redis's place.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError) as error:
+        raise Unavailable(f"Redis's reply can't be read ({because(error)}); try again") from error
 
 
 def pairs(reply: Sequence[bytes]) -> dict[str, str]:

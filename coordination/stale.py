@@ -15,7 +15,7 @@ from holdfast.coordination.client import Client
 from holdfast.coordination.connection import translated
 from holdfast.coordination.ingest import Ingest
 from holdfast.coordination.keys import TENANTS, Keys
-from holdfast.coordination.scripts import Scripts, pairs, text
+from holdfast.coordination.scripts import Scripts, pairs, text, understood
 
 BATCH: Final = 500
 """Refs that are read by one request."""
@@ -103,11 +103,12 @@ class StaleIngests:
             [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index],
             [ref, frozen_ms, stale_ms, "0" if change else "1"],
         )
-        fate = StaleFate(text(reply[0]))
-        stored = pairs(reply[1]) if fate is not StaleFate.KEPT else {}
-        if not stored:
-            return Judged(fate, None)
-        parts = [text(part) for part in reply[2]] if fate is StaleFate.FROZEN else []
+        with understood():
+            fate = StaleFate(text(reply[0]))
+            stored = pairs(reply[1]) if fate is not StaleFate.KEPT else {}
+            if not stored:
+                return Judged(fate, None)
+            parts = [text(part) for part in reply[2]] if fate is StaleFate.FROZEN else []
         return Judged(fate, Ingest.decode(ref, stored, parts))
 
     async def idle(self, tenant: str) -> bool:

@@ -37,6 +37,7 @@ for which the loop would stand still."""
 SUM: Final = "sum"
 """The last member of each document; no field may have this name."""
 _SEAL: Final = b',"%s":"%%08x"}' % SUM.encode()
+LARGEST: Final = 2**63 - 1
 _SEAL_SIZE: Final = len(_SEAL % 0)
 
 
@@ -142,3 +143,26 @@ def field(key: str, document: Document, name: str, kind: type) -> Any:  # noqa: 
             f"its field {name!r} is {shorten(value)}; expected {kind.__name__}"
         )
     return value
+
+
+def whole(key: str, document: Document, name: str) -> int:
+    """One field of a document: a whole number that an int64 on the wire can be.
+
+    Raises:
+        DataLoss: the field is absent, of another type, negative or too large.
+    """
+    value: int = field(key, document, name, int)
+    if not 0 <= value <= LARGEST:
+        raise DataLoss(f"object {key} is damaged: its field {name!r} is {shorten(value)}")
+    return value
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is text that can be sent on: JSON also has strings that UTF-8 hasn't."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

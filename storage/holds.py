@@ -94,18 +94,18 @@ class Hold:
         digest = hold_digest(key)
         labels = documents.field(key, document, "labels", dict)
         if documents.field(key, document, "digest", str) != str(digest) or not all(
-            isinstance(value, str) for value in labels.values()
+            documents.is_text(name) and documents.is_text(value) for name, value in labels.items()
         ):
             raise DataLoss(
                 f"hold {key} is damaged: its digest or its labels aren't those of a hold"
             )
         return cls(
             digest=digest,
-            size=documents.field(key, document, "size", int),
-            created_at_ns=documents.field(key, document, "created_at", int),
-            updated_at_ns=documents.field(key, document, "updated_at", int),
+            size=documents.whole(key, document, "size"),
+            created_at_ns=documents.whole(key, document, "created_at"),
+            updated_at_ns=documents.whole(key, document, "updated_at"),
             labels=labels,
-            labelled_at_ns=documents.field(key, document, "labelled_at", int),
+            labelled_at_ns=documents.whole(key, document, "labelled_at"),
             nonce=documents.field(key, document, "nonce", str),
             unknown={name: v for name, v in document.items() if name not in _KNOWN},
         )

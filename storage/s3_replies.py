@@ -113,6 +113,9 @@ class ReplyReader:
                 self._rest = data
                 return
             self._rest = b""
+            if self.complete:  # it has no body
+                self.keeps = self.keeps and not data
+                return
         if self._chunks is not None:
             self._chunked(self._chunks, data)
         elif self._missing is None:
@@ -234,21 +237,22 @@ class _Chunks:
         Raises:
             Malformed: they aren't those of a chunked body.
         """
-        self.rest += data
+        rest, at = self.rest + data, 0
         body: list[bytes] = []
-        while self.rest and not self.complete:
+        while at < len(rest) and not self.complete:
             if self._missing:
-                body.append(self.rest[: self._missing])
-                self.rest = self.rest[self._missing :]
+                body.append(rest[at : at + self._missing])
+                at += len(body[-1])
                 self._missing -= len(body[-1])
                 continue
-            end = self.rest.find(b"\r\n")
-            if max(end, len(self.rest) if end < 0 else 0) > HEAD_LIMIT:
+            end = rest.find(b"\r\n", at)
+            if (len(rest) if end < 0 else end) - at > HEAD_LIMIT:
                 raise Malformed(f"a line of its framing has more than {HEAD_LIMIT} bytes")
             if end < 0:
                 break
-            line, self.rest = self.rest[:end], self.rest[end + 2 :]
+            line, at = rest[at:end], end + 2
             self._next(line)
+        self.rest = rest[at:]
         return body
 
     def _size(self, line: bytes) -> None:

@@ -38,7 +38,7 @@ MOST_DIGITS: Final = 19
 ENCODED: Final = frozenset({"", "identity", "aws-chunked"})
 """Content codings that leave bytes as they were stored."""
 UNREADABLE: Final = (
-    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+    ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
 """What reading an answer may raise if it isn't as S3 documents it: botocore's parsers raise these,
 too, for a number or a date that is none, and for documents with other elements than S3's."""

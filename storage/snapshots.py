@@ -27,6 +27,9 @@ FORMAT: Final = 2
 COMPLETE: Final = "complete"
 CHUNK: Final = 2 * 2**20
 """Bytes of a chunk's lines before packing: some 3,500 holds, which are a third as large packed."""
+LARGEST: Final = 64 * 2**20
+"""Bytes of a chunk's lines at most: a hold with all the labels that it may have. If somebody packed
+more, it was to fill our memory."""
 LEVEL: Final = 1
 """The zlib level: most of a hold is random digits, which no level packs better."""
 ATTEMPTS: Final = 3
@@ -239,10 +242,18 @@ def unpacked(key: str, stored: bytes) -> Lines:
     if head != b"%08x" % crc32c.crc32c(body):
         raise DataLoss(f"object {key} is damaged: its bytes don't match the sum before them")
     try:
-        lines = [line.split(b" ", 2) for line in zlib.decompress(body).split(b"\n")]
+        lines = [line.split(b" ", 2) for line in _unzipped(body).split(b"\n")]
         return {name.decode(): (etag.decode(), hold) for name, etag, hold in lines}
     except (zlib.error, ValueError) as error:
         raise DataLoss(f"object {key} is damaged: it isn't a chunk of a snapshot") from error
+
+
+def _unzipped(body: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    unzipped = stream.decompress(body, LARGEST)
+    if not stream.eof:
+        raise ValueError("it is cut off, or too large")
+    return unzipped
 
 
 def _begins(key: str, body: bytes) -> Sequence[str]:

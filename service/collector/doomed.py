@@ -59,6 +59,15 @@ class Doom:
         key, size, since = text.split(" ")
         return cls(key, int(size), listed if since == NEW else float(since))
 
+    @classmethod
+    def of_line(cls, line: bytes, listed: float) -> Doom | None:
+        """Parses a sealed line of a list; None if it is damaged, or isn't one of ours."""
+        text = unsealed(line)
+        try:
+            return None if text is None else cls.decode(text, listed)
+        except ValueError:
+            return None
+
 
 @dataclass(frozen=True, slots=True)
 class Newest:
@@ -138,11 +147,11 @@ class Doomed:
         for number in range(count):
             chunk = self._store.get(_chunk(_list_of(complete), number)).body
             for line in chunk.split(b"\n"):
-                text = unsealed(line)
-                if text is None:
+                doom = Doom.of_line(line, complete.last_modified)
+                if doom is None:
                     damaged += 1
                 else:
-                    dooms.add(Doom.decode(text, complete.last_modified).encode().encode())
+                    dooms.add(doom.encode().encode())
         return dooms, damaged
 
     def save(self, name: str, dooms: Iterable[Doom]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from holdfast.coordination.ingest import Ingest, StoredPart
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, InvalidArgument, UnsupportedFormat, shorten
+from holdfast.storage.documents import LARGEST, is_text
 from holdfast.storage.holds import Hold
 from holdfast.storage.keys import record_key
 from holdfast.storage.own_data import NEVER_SEEN, Sight
@@ -17,6 +19,11 @@ from holdfast.storage.port import Part
 from holdfast.storage.records import Record
 
 FORMAT: Final = 1
+BROKEN: Final = (
+    *(KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError),
+    InvalidArgument,
+)
+"""What reading a damaged commit raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +101,44 @@ class FrozenCommit:
             digest_key = record_key(_digest(json.loads(body)))
             return cls(
                 record=Record.decode(digest_key, body),
-                labels=document["labels"],
-                now_ns=document["now"],
-                hold_nonce=document["hold"],
-                sure=document["sure"],
+                labels=_labels(document["labels"]),
+                now_ns=_whole(document["now"]),
+                hold_nonce=str(document["hold"]),
+                sure=bool(document["sure"]),
                 upload_id=ingest.upload_id,
                 parts=tuple(stored_parts(ingest)),
                 complete=ingest.sealed,
-                begun=document["begun"],
+                begun=None if document["begun"] is None else _finite(document["begun"]),
                 sight=Sight(etag=str(document.get("etag", ""))),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, InvalidArgument) as error:
+        except BROKEN as error:
             raise DataLoss(
-                f"ref {shorten(ingest.ref)} has a commit under way that can't be read ({error!r})"
+                f"ref {shorten(ingest.ref)} has a commit under way that can't be read "
+                f"({shorten(repr(error))})"
             ) from error
 
 
 def _digest(document: Mapping[str, str]) -> Digest:
     return Digest.parse(document["digest"])
+
+
+def _labels(value: object) -> Mapping[str, str]:
+    if not isinstance(value, dict) or not all(map(is_text, [*value, *value.values()])):
+        raise ValueError("its labels aren't texts")
+    return value
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value <= LARGEST:
+        raise ValueError(f"{shorten(value)} isn't a time in ns")
+    return value
+
+
+def _finite(value: float) -> float:
+    seconds = float(value)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{seconds} isn't a time")
+    return seconds
 
 
 def stored_parts(ingest: Ingest) -> list[Part]:

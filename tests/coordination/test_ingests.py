@@ -83,7 +83,14 @@ async def test_what_is_kept(one: Frontend) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("offset", "many"), ("started_at", "1e9"), ("crc", "-"), ("tail_sums", "xyz")],
+    [
+        ("offset", "many"),
+        ("started_at", "1e9"),
+        ("crc", "-"),
+        ("tail_sums", "xyz"),
+        ("total", "-1"),
+        ("total", str(2**63)),
+    ],
 )
 async def test_fields_that_cannot_be_read(one: Frontend, field: str, value: str) -> None:
     """An ingest that isn't as it was written is DATA_LOSS, and Abort drops it."""

@@ -47,6 +47,12 @@ def test_one_host(url: str) -> None:
         ("localhost:6379", "use redis, rediss, unix"),
         ("redis://h:port", "percent-encoded"),
         ("redis://:s3cr/et@h:1", "percent-encoded"),
+        ("redis://:1/s3cret@h", "percent-encoded"),
+        ("redis://h/s3cr", "a number, follows the host"),
+        ("redis+sentinel://:1/s3cret@h", "slash before its @"),
+        ("redis+sentinel://h:70000/fleet", "host:port,host:port"),
+        ("redis+sentinel://h:" + "1" * 5000 + "/fleet", "host:port,host:port"),
+        ("redis+sentinel://h/fleet/" + "1" * 5000, "database is a number"),
         ("redis://h:1/0?max_connections=many", "percent-encoded"),
         ("redis://[::1/0", "host can't be read"),
         ("redis+sentinel://h", "names its service"),
@@ -56,7 +62,7 @@ def test_one_host(url: str) -> None:
         ("redis+sentinel://,h/fleet", "host:port,host:port"),
         ("redis+cluster://", "host:port,host:port"),
         ("redis+cluster://:s3cr:et@h:", "host:port,host:port"),
-        ("redis+cluster://:s3cr/et@h", "no path"),
+        ("redis+cluster://:s3cr/et@h", "slash before its @"),
         ("redis+cluster://h/3", "no path"),
     ],
 )
@@ -82,3 +88,10 @@ def test_malformed(url: str, advice: str) -> None:
 def test_place(url: str, found: str) -> None:
     """Where a URL points is told without user and password."""
     assert place(url) == found
+
+
+def test_no_place() -> None:
+    """A password with a slash that isn't encoded isn't mistaken for a database, and told."""
+    with pytest.raises(ConfigurationError, match="percent-encoded") as refused:
+        place("redis://:1/s3cret@h")
+    assert "s3cret" not in str(refused.value)

@@ -208,16 +208,17 @@ async def test_a_torn_upload_that_is_open(folder_fleet: Fleet, tenant: str, fill
     await again.send(pb.COMMIT, expected=sha256(data))
 
 
+@pytest.mark.parametrize("damage", ["{", "[" * 100_000], ids=["no JSON", "too deep"])
 @pytest.mark.parametrize("ends", ["open", "abort"])
 async def test_a_damaged_commit_in_redis(
-    folder_fleet: Fleet, store: CountingStore, tenant: str, fill: Fill, ends: str
+    folder_fleet: Fleet, store: CountingStore, tenant: str, fill: Fill, ends: str, damage: str
 ) -> None:
     """A frozen commit that can't be read any more is dropped by the next open, or by Abort."""
     frontend = await folder_fleet.frontend(store)
     client = frontend.tenant(tenant)
     await frozen(client, store, fill(100_000), "put")
     redis: Any = frontend.running.redis
-    await redis.hset(Keys(tenant).ingest("ref"), "frozen", "{")
+    await redis.hset(Keys(tenant).ingest("ref"), "frozen", damage)
     if ends == "abort":
         await client.abort("ref")
     else:

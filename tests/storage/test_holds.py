@@ -67,6 +67,11 @@ def test_unknown_fields_are_kept(folder_store: FolderStore) -> None:
         changed(digest="sha256:" + "0" * 64),
         changed(created_at=None),
         changed(labelled_at=1.5),
+        changed(labels={"a": "\ud800"}),
+        changed(labels={"\ud800": "a"}),
+        changed(size=-1),
+        changed(size=2**63),
+        changed(created_at=2**80),
     ],
 )
 def test_damaged_documents(body: bytes) -> None:

@@ -107,6 +107,13 @@ def test_a_connection_is_kept(reply: bytes, keeps: bool) -> None:
     assert reader.keeps == keeps
 
 
+def test_bytes_behind_a_head() -> None:
+    """Bytes behind a reply without a body are none of it, and end the use of the connection."""
+    reader = ReplyReader("HEAD")
+    reader.feed(HELLO)
+    assert (reader.answer().body, reader.keeps) == (b"", False)
+
+
 def test_bytes_that_come_later() -> None:
     """Bytes behind a complete reply change nothing of it, and end the use of the connection."""
     reader = ReplyReader("GET")

@@ -264,6 +264,7 @@ GARBLED: dict[str, tuple[Sequence[str], Reply]] = {
     "an object's size": (["list"], listed(Size="many")),
     "an object of less than nothing": (["list"], listed(Size="-5")),
     "an object's date": (["list"], listed(LastModified="yesterday")),
+    "many digits": (["list"], listed(LastModified="Thu, 26 Nov " + "20" * 200)),
     "another month": (["list"], listed(LastModified="2026-13-26T04:00:00Z")),
     "objects, perhaps more": (["list"], listed(IsTruncated="trve")),
     "an object without a name": (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import crc32c
 import pytest
 
 from holdfast.digests import Digest
@@ -13,7 +15,7 @@ from holdfast.storage.holds import Hold, Holds
 from holdfast.storage.keys import snapshot_prefix, uuid7
 from holdfast.storage.port import Entry, ObjectStore
 from holdfast.storage.records import new_nonce
-from holdfast.storage.snapshots import COMPLETE, Snapshots, newest_of, unpacked
+from holdfast.storage.snapshots import COMPLETE, LARGEST, Snapshots, newest_of, unpacked
 from tests.storage.blobs_fixture import NOW, hold
 from tests.storage.edited import edited
 from tests.stores.counting import CountingStore
@@ -110,6 +112,16 @@ def test_what_is_no_chunk(body: bytes) -> None:
     """What isn't a chunk at all is damage too."""
     with pytest.raises(DataLoss):
         unpacked("key", body)
+
+
+def test_a_chunk_that_would_fill_memory() -> None:
+    """A chunk that unpacks into more than a frontend may have written is damage."""
+    packer = zlib.compressobj(9)
+    body = b"".join(packer.compress(bytes(2**20)) for _ in range(LARGEST // 2**20 + 1))
+    body += packer.flush()
+    assert len(body) < 2**20
+    with pytest.raises(DataLoss):
+        unpacked("key", b"%08x" % crc32c.crc32c(body) + body)
 
 
 def drop(store: ObjectStore, key: str) -> None:

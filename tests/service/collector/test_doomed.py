@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.service.collector.ages import Ages
 from holdfast.service.collector.doomed import LISTS, Doomed
+from holdfast.service.collector.lines import sealed
 from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.service.settings import DOOM_MINIMUM, load
 from holdfast.storage.keys import DATA, RECORDS, data_key, record_key, uuid7
@@ -187,6 +188,13 @@ def damage_a_line(world: World) -> None:
     world.store.put(chunk, bytes(body))
 
 
+def seal_another_line(world: World) -> None:
+    """A line that is none of ours, with a sum that fits."""
+    [chunk] = [key for key in world.keys(LISTS) if not key.endswith("/complete")]
+    lines = world.store.get(chunk).body.split(b"\n")
+    world.store.put(chunk, b"\n".join([sealed("data/x"), *lines[1:]]))
+
+
 def lose_the_end(world: World) -> None:
     """A list that was broken off."""
     [end] = [key for key in world.keys(LISTS) if key.endswith("/complete")]
@@ -207,7 +215,13 @@ def damage_the_end(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "left"),
-    [(damage_a_line, 1), (lose_the_end, 3), (lose_a_chunk, 3), (damage_the_end, 3)],
+    [
+        (damage_a_line, 1),
+        (seal_another_line, 1),
+        (lose_the_end, 3),
+        (lose_a_chunk, 3),
+        (damage_the_end, 3),
+    ],
 )
 def test_a_damaged_list_dooms_nothing(damage: Callable[[World], None], left: int) -> None:
     """What can't be read of the list isn't doomed: its wait begins again, and then it goes."""

@@ -1,0 +1,1 @@
+"""Random changes of real values, for every parser that reads what others wrote."""
