@@ -23,9 +23,10 @@ from holdfast import deadlines, keepalive
 from holdfast.coordination.client import Client
 from holdfast.coordination.cluster import SharedCluster
 from holdfast.coordination.line import NO_REPLY, Bounds, LineFull
+from holdfast.coordination.passwords import PasswordFile
 from holdfast.coordination.sentinel import master
 from holdfast.coordination.single import SharedClient
-from holdfast.coordination.target import Target
+from holdfast.coordination.target import PLAIN, Target
 from holdfast.errors import (
     ConfigurationError,
     HoldfastError,
@@ -76,6 +77,11 @@ def open_client(url: str, bounds: Bounds = BOUNDS, name: str = NAME) -> Client:
             "socket_keepalive_options": keepalive.tcp_options(),
         }
     credentials: dict[str, Any] = {"username": target.username, "password": target.password}
+    if target.password_file:
+        provider = PasswordFile(target.password_file, target.username)
+        credentials = {"credential_provider": provider}
+        if target.scheme in PLAIN:
+            options |= credentials
     if target.scheme == "redis+cluster":
         nodes = [ClusterNode(host, port) for host, port in target.hosts]
         options["retry"] = _retry(3)

@@ -32,6 +32,7 @@ from holdfast.storage.s3_direct import NOTHING, DirectRequests
 from holdfast.storage.s3_documents import read_strictly
 from holdfast.storage.s3_errors import ChangedOnTheWay, translated
 from holdfast.storage.s3_idle import renew_idle
+from holdfast.storage.s3_key_files import follow_file
 from holdfast.storage.s3_replies import Answer
 from holdfast.storage.s3_settings import S3Settings
 from holdfast.storage.s3_signing import sign_in_time
@@ -93,6 +94,7 @@ class Bucket:
         circuit = Circuit(self._backend, elapsed, self._drop_idle)
         try:
             session = boto3.session.Session()
+            follow_file(session)
             read_strictly(session)
             self._client = new_client(session, settings, settings.attempts)
             self._once = new_client(session, settings, 1)
