@@ -166,7 +166,8 @@ class ReplayRoom:
         while self._waiting and self._waiting[0].amount <= self.free:
             turn = self._waiting.popleft()
             self.free -= turn.amount
-            turn.granted.set_result(None)
+            if not turn.granted.done():  # whoever leaves just now gives it back
+                turn.granted.set_result(None)
 
     def _press(self) -> None:
         if self._timer is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.stage import on_s3, two_frontends
+from tests.conformance.stage import on_s3, two_agents, two_frontends
 from tests.conformance.suite import command, outcomes, program
 from tests.conformance.summary import count_of
 from tests.servers.s3 import S3Server
@@ -64,21 +64,54 @@ def test_conformance(
     record_property: Callable[[str, object], None],
 ) -> None:
     """The suites of containerd, and ours beside them, pass on two frontends of one store."""
-    options = ["-test.v=test2json", f"-test.timeout={PATIENCE:g}s"]
+    passed = passing(suite, frontends, tmp_path)
+    assert {"TestSuiteDirect/Writer", "TestSuiteMetadata/CrossNamespaceShare"} <= passed
+    record_property(*count_of(f"{backend}, {transport}", len(passed)))
+    assert_quiet(frontends)
+
+
+HALVES = {
+    "direct": ("-test.skip=^TestSuiteMetadata$", "TestSuiteDirect/Writer"),
+    "metadata": ("-test.run=^TestSuiteMetadata$", "TestSuiteMetadata/CrossNamespaceShare"),
+}
+"""What each half runs, and a test that must be among it. Both suites commit the same few bytes, and
+one of them fails if it finds those of the other."""
+
+
+@pytest.mark.timeout(2 * PATIENCE)
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize(
+    ("backend", "transport"),
+    [("folder", "own"), pytest.param("minio", "own", marks=[pytest.mark.minio, pytest.mark.slow])],
+)
+def test_through_agents(suite: str, frontends: list[Served], half: str, tmp_path: Path) -> None:
+    """The same suites pass on two agents, each of which uses both frontends."""
+    option, among = HALVES[half]
+    with two_agents(tmp_path, frontends) as agents:
+        assert among in passing(suite, agents, tmp_path, option)
+        assert_quiet(agents)
+    assert_quiet(frontends)
+
+
+def passing(suite: str, served: list[Served], folder: Path, *options: str) -> set[str]:
+    """Runs Go tests, none of which may fail; returns their names."""
     done = subprocess.run(
-        command(suite, frontends, *options),
-        cwd=tmp_path,
+        command(suite, served, "-test.v=test2json", f"-test.timeout={PATIENCE:g}s", *options),
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=PATIENCE + 30,
         check=False,
     )
     ended = outcomes(done.stdout)
-    passed = [outcome.name for outcome in ended if outcome.verdict == "PASS"]
+    passed = {outcome.name for outcome in ended if outcome.verdict == "PASS"}
     failed = [str(outcome) for outcome in ended if outcome.verdict != "PASS"]
     assert not failed, f"{len(failed)} of {len(ended)} Go tests\n" + "\n".join(failed)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
-    assert {"TestSuiteDirect/Writer", "TestSuiteMetadata/CrossNamespaceShare"} <= set(passed)
-    record_property(*count_of(f"{backend}, {transport}", len(passed)))
-    for frontend in frontends:
-        assert [event for event in frontend.events() if event["level"] == "error"] == []
+    return passed
+
+
+def assert_quiet(served: list[Served]) -> None:
+    """Nobody has logged an error."""
+    for one in served:
+        assert [event for event in one.events() if event.get("level") == "error"] == []
