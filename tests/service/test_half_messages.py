@@ -89,6 +89,10 @@ class Halves:
             elif received.kind == Kind.PING and not received.flags & ACK:
                 await self._client.send(frame(Kind.PING, ACK, payload=received.payload))
 
+    def left(self, stream: int) -> int:
+        """Bytes that a stream would still send."""
+        return self._left[stream]
+
     @property
     def stuck(self) -> int:
         """How many streams have sent all that they want to send, and aren't ended."""
@@ -144,6 +148,26 @@ async def test_a_writer_that_nobody_waits_for(frontend: Frontend, tenant: str) -
         for number in range(20):
             await client.commit(f"ref-{number}", bytes([number]) * MIB)
         assert not halves.ended
+        sending.cancel()
+
+
+async def test_no_more_comes_than_there_is_room_for(
+    frontend: Frontend, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a message that gets a part of its room, a part comes, whatever its client would send."""
+    monkeypatch.setattr(intake_module, "PATIENCE", 600.0)
+    part = 2 * MIB + MIB // 2
+    async with connected(frontend.port) as raw:
+        await raw.greet()
+        halves = Halves(raw, part)
+        sending = asyncio.create_task(halves.run())
+        await halves.begin(1, tenant, 3 * MIB, stat("first"))
+        await eventually(lambda: halves.stuck == 1)
+        await halves.begin(3, tenant, 3 * MIB, stat("second"))
+        await eventually(lambda: halves.left(3) <= part - MIB)
+        for number in range(20):
+            await frontend.tenant(tenant).commit(f"ref-{number}", bytes([number]))
+        assert halves.left(3) >= part - MIB - Limits().stream_window
         sending.cancel()
 
 

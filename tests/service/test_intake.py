@@ -22,6 +22,7 @@ from holdfast.service.ingest.intake import (
     SILENCE,
     SLOWEST,
     SMALL,
+    STEP,
     UNKNOWN,
     WINDOW,
     Admission,
@@ -189,7 +190,9 @@ async def test_whoever_leaves_the_queue_blocks_nobody(intake: Intake) -> None:
     assert not large.done()
     assert not small.done()
     large.cancel()
-    await small
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert small.done()
     assert intake.waiting == 0
 
 
@@ -378,6 +381,78 @@ async def test_a_part_that_has_its_room_has_a_lane(intake: Intake) -> None:
     assert intake.free == intake.size
 
 
+async def test_a_part_that_has_its_room_goes_first(intake: Intake) -> None:
+    """A message of a part that has its room doesn't wait behind one of a part that has none."""
+    full, granted = told(intake, 4 * MIB)
+    await granted
+    _, waiting = told(intake, MIB)
+    await asyncio.sleep(0)
+    _, promised = told(intake, MIB, promised=1)
+    assert await promised == MIB
+    assert not waiting.done()
+    full.handled()
+    await waiting
+
+
+async def test_a_lane_is_given_up_too(intake: Intake, clock: Clock) -> None:
+    """A client that stops within a message beyond the limit is given up as others are."""
+    full, granted = told(intake, 4 * MIB)
+    await granted
+    full.came(4 * MIB)
+    sender = Sender()
+    _, granted = told(intake, MIB, sender, promised=1)
+    await granted
+    _, waiting = told(intake, MIB)
+    await asyncio.sleep(0)
+    clock.at += PATIENCE
+    intake.lend()
+    assert [type(error) for error in sender.errors] == [Unavailable]
+    waiting.cancel()
+
+
+async def test_a_message_that_has_come(intake: Intake, clock: Clock) -> None:
+    """A client isn't given up for a message that is being carried out, however long that takes."""
+    sender = Sender()
+    slow, granted = told(intake, 4 * MIB, sender)
+    await granted
+    slow.came(4 * MIB)
+    _, waiting = told(intake, MIB)
+    await asyncio.sleep(0)
+    clock.at += 10 * PATIENCE
+    intake.lend()
+    assert not sender.errors
+    slow.handled()
+    await waiting
+
+
+async def test_a_client_that_is_not_asked_for_more(intake: Intake, clock: Clock) -> None:
+    """A client that has sent what it might isn't given up while its stream waits for the rest."""
+    first, granted = told(intake, 3 * MIB)
+    await granted
+    first.came(3 * MIB)
+    sender = Sender()
+    second, granted = told(intake, 3 * MIB, sender)
+    assert await granted == MIB
+    sender.arrived = MIB
+    rest = await more(second, 3 * MIB)
+    clock.at += 10 * PATIENCE
+    intake.lend()
+    assert not sender.errors
+    first.handled()
+    await rest
+
+
+async def test_steps_are_no_smaller_than_a_step(intake: Intake) -> None:
+    """A message doesn't come in crumbs: it waits until a step's room is free."""
+    first, granted = told(intake, 4 * MIB - STEP + 1)
+    await granted
+    _, waiting = told(intake, 2 * MIB)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    first.handled()
+    assert await waiting == 2 * MIB
+
+
 @pytest.mark.parametrize("size", [1, SMALL])
 async def test_few_bytes_never_wait(intake: Intake, size: int) -> None:
     """A message of a few bytes doesn't wait for large ones."""
@@ -404,6 +479,8 @@ async def test_a_message_that_stands_still(intake: Intake, clock: Clock) -> None
     intake.lend()
     assert not sender.errors
     clock.at += 1
+    intake.lend()
+    clock.at += PATIENCE
     intake.lend()
     assert [type(error) for error in sender.errors] == [Unavailable]
     assert not waiting.done()  # its bytes are in memory until its stream has ended

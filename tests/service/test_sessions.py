@@ -15,6 +15,7 @@ from holdfast.coordination.keys import Keys
 from holdfast.coordination.leases import Leases
 from holdfast.coordination.scripts import Scripts
 from holdfast.errors import Aborted, Unavailable
+from holdfast.service.ingest.intake import Intake
 from holdfast.service.ingest.phases import NEXT, Phase, following
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.ingest.write_messages import Action, Message
@@ -273,6 +274,20 @@ async def test_a_ref_that_is_written_is_not_asked_for_again(
             await other.open()
         assert not len(other.refs.releases)
     await desk.close(session)
+
+
+async def test_a_part_that_has_its_room(desk: Bench) -> None:
+    """A stream whose part has its room in the buffers waits for nobody's messages."""
+    intake = Intake(2**20, lambda: 0.0)
+    await intake.stream().ask(None, announced=2**20)
+    session = await desk.open()
+    share = stream_of(session).share
+    share.promised = 1
+    asked = asyncio.create_task(session.admit(intake.stream(), 2**20))
+    await asyncio.sleep(0)
+    assert asked.done()
+    assert await asked == 2**20
+    share.promised = 0
 
 
 async def test_no_new_streams_while_draining(desk: Bench) -> None:

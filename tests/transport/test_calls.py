@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import grpc
 import pytest
 
+from holdfast.tasks import begin
 from holdfast.transport import (
     Bidirectional,
     Call,
@@ -161,6 +162,64 @@ async def test_an_announced_message_goes_to_the_handler() -> None:
         call = both_ways(channel)()
         await call.write(bytes(MIB))
         await announced.wait()
+        assert await call.read() == b"handler"
+
+
+async def test_what_on_message_raises() -> None:
+    """What `on_message` raises is raised where the handler waits, and ends the call as ever."""
+
+    def refuse(message: bytes | bytearray) -> None:
+        raise Status(Code.DATA_LOSS, bytes(message).decode())
+
+    async def handle(call: Call) -> None:
+        call.on_message = refuse
+        await call.announced()
+
+    async with serving(one(Bidirectional(handle))) as running, running.channel() as channel:
+        call = both_ways(channel)()
+        await call.write(b"torn")
+        error = await status_of(call.read())
+    assert (error.code(), error.details()) == (grpc.StatusCode.DATA_LOSS, "torn")
+
+
+async def test_a_part_of_a_message() -> None:
+    """Of a message that is let come in part, no more comes, and the handler needn't wait for it."""
+    came: list[int] = []
+
+    async def handle(call: Call) -> None:
+        assert await call.announced() == MIB
+        await call.open(MIB // 4)
+        came.append(call.arrived)
+        assert await call.receive() == bytes(MIB)
+
+    async with serving(one(Bidirectional(handle))) as running, running.channel() as channel:
+        call = both_ways(channel)()
+        await call.write(bytes(MIB))
+        await call.done_writing()
+        assert [answer async for answer in call] == []
+    assert MIB // 4 <= came[0] < MIB
+
+
+async def test_a_message_that_comes_while_one_is_sent() -> None:
+    """While a message is on its way, `on_message` isn't asked: the handler gets what comes."""
+    busy, got = asyncio.Event(), asyncio.Event()
+
+    async def handle(call: Call) -> None:
+        call.on_message = lambda _: [b"at once"]
+        sending = begin(call.send(bytes(3 * MIB)))
+        await asyncio.sleep(0)
+        busy.set()
+        assert await call.receive() == b"a question"
+        got.set()
+        await sending
+        await call.send(b"handler")
+
+    async with serving(one(Bidirectional(handle))) as running, running.channel() as channel:
+        call = both_ways(channel)()
+        await busy.wait()
+        await call.write(b"a question")
+        await got.wait()
+        assert await call.read() == bytes(3 * MIB)
         assert await call.read() == b"handler"
 
 

@@ -105,10 +105,21 @@ def test_a_message_that_is_asked_for_opens_the_window_for_itself() -> None:
     assert box.credit() == 5000 - (BASE - PREFIX.size) + BASE
 
 
+def test_a_whole_message_counts_until_it_is_taken() -> None:
+    """A message that has come in one piece keeps its part of the window until it is taken."""
+    box = inbox()
+    Client(framed(bytes(900)), box).send(BASE)
+    assert box.complete
+    assert box.credit() == 0
+    box.take()
+    assert box.credit() == PREFIX.size + 900
+
+
 @pytest.mark.parametrize(
     ("encoding", "data", "code"),
     [
         ("identity", PREFIX.pack(0, LIMIT + 1), Code.RESOURCE_EXHAUSTED),
+        ("identity", framed(bytes(LIMIT + 1)), Code.RESOURCE_EXHAUSTED),
         ("gzip", framed(b"x", 1), Code.UNIMPLEMENTED),
         ("identity", framed(b"x", 1), Code.INTERNAL),
         ("gzip", framed(b"x", 2), Code.INTERNAL),
@@ -133,4 +144,17 @@ def test_an_end_within_a_message_is_known(data: bytes) -> None:
     box.feed(memoryview(data))
     assert not box.cut
     box.ended = True
+    assert box.cut
+
+
+def test_an_end_within_a_message_that_was_asked_for_is_known() -> None:
+    """So is a stream that ends within a message whose memory is reserved already."""
+    box = inbox()
+    client = Client(framed(bytes(5000))[:-1], box)
+    client.send(BASE)
+    box.open(LIMIT)
+    box.credit()
+    client.send(LIMIT)
+    box.ended = True
+    assert box.rest == 0
     assert box.cut
