@@ -5,7 +5,7 @@ ETags in the port have no quotes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -26,10 +26,10 @@ from holdfast.storage.s3_bodies import Described, complete, ends_early
 from holdfast.storage.s3_checksums import BodySum
 from holdfast.storage.s3_client import bare, foreign, quoted
 from holdfast.storage.s3_errors import ChangedOnTheWay, status_of, translated
-from holdfast.storage.s3_listing import ListingProgress
+from holdfast.storage.s3_pages import S3Pages
 from holdfast.storage.s3_replies import Answer
 from holdfast.storage.s3_settings import S3Settings
-from holdfast.storage.s3_strangers import NotS3, about, natural, understood
+from holdfast.storage.s3_strangers import NotS3, natural, understood
 from holdfast.storage.s3_uploads import S3Uploads
 from holdfast.switching import apart
 
@@ -43,7 +43,7 @@ BODY_ATTEMPTS: Final = 4
 """How often a read is tried if its body breaks off; botocore doesn't retry that."""
 
 
-class S3Store(S3Uploads):
+class S3Store(S3Pages, S3Uploads):
     """An `ObjectStore` in a bucket. Credentials come from the ordinary AWS chain."""
 
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
@@ -122,7 +122,7 @@ class S3Store(S3Uploads):
         )
         answer = self._direct.send("PUT", self._prefix + key, held | checksum.headers, body)
         self._note(answer)
-        if reason := foreign("PUT", answer):
+        if reason := foreign("PutObject", answer):
             raise NotS3(reason=reason)
         if answer.status == HTTPStatus.OK and "etag" in answer.headers:
             return answer
@@ -271,40 +271,3 @@ class S3Store(S3Uploads):
                 )
         except NoSuchKey as error:
             raise ConditionFailed(f"{key} doesn't exist, so its ETag isn't {etag}") from error
-
-    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
-        """See `ObjectStore`.
-
-        Every page request names the key to continue after. A key never expires, however long
-        the consumer takes. A page without keys names none, so its token is used.
-
-        Raises:
-            Unavailable: the listing is out of order, leaves its prefix or doesn't advance.
-        """
-        listing = f"listing {prefix or 'everything'}"
-        after = self._prefix + start_after if start_after else ""
-        progress, token = ListingProgress(listing, self._prefix + prefix, after), ""
-        while True:
-            place: dict[str, Any] = (
-                {"ContinuationToken": token} if token else {"StartAfter": progress.after}
-            )
-            with translated(listing):
-                reply = apart(
-                    self._client.list_objects_v2,
-                    Bucket=self._bucket,
-                    Prefix=self._prefix + prefix,
-                    **place,
-                )
-            with understood(listing):
-                about(reply, Name=self._bucket, Prefix=self._prefix + prefix)
-                found, more = reply.get("Contents", []), reply["IsTruncated"]
-            for item in found:
-                with understood(listing):
-                    key = progress.next(item["Key"]).removeprefix(self._prefix)
-                    modified = item["LastModified"].timestamp()
-                    entry = Entry(key, natural(item["Size"]), bare(item["ETag"]), modified)
-                yield entry
-            if not more:
-                return
-            token = "" if found else reply.get("NextContinuationToken", "")
-            progress.goes_on(token or (found and progress.after), found=bool(found))

@@ -165,20 +165,32 @@ class Bucket:
     def _plainly(
         self,
         method: str,
-        key: str,
+        key: str | None,
         headers: Mapping[str, str] = NOTHING,
         body: Body = b"",
+        *,
         query: Mapping[str, str] = NOTHING,
+        operation: str = "",
     ) -> Answer | None:
-        """The reply to a request that can be repeated; None: boto3 has to send it."""
+        """The reply to a request that can be repeated; None: boto3 has to send it.
+
+        Args:
+            method: of the request.
+            key: what it is about; None: the bucket itself.
+            headers: besides those of every request.
+            body: what is sent.
+            query: of the request.
+            operation: its name in S3's API, unless the method tells it.
+        """
         if not self._direct.usable:
             return None
+        name = "" if key is None else self._prefix + key
         try:
-            answer = self._direct.send(method, self._prefix + key, headers, body, query)
+            answer = self._direct.send(method, name, headers, body, query)
         except (boto.BotoCoreError, boto.ClientError):
             return None  # the connection, or the source of credentials
         self._note(answer)
-        if answer.status not in PLAIN or foreign(method, answer):
+        if answer.status not in PLAIN or foreign(operation or _OPERATIONS[method], answer):
             return None
         return answer
 
@@ -215,9 +227,9 @@ class Bucket:
         apart(self._sleep, random.uniform(0.0, self._longest_pause))  # noqa: S311 -- jitter
 
 
-def foreign(method: str, answer: Answer) -> str:
+def foreign(operation: str, answer: Answer) -> str:
     """Why an answer can't be S3's; "" if nothing suggests that."""
-    return objection(_OPERATIONS[method], answer.status, answer.headers, len(answer.body))
+    return objection(operation, answer.status, answer.headers, len(answer.body))
 
 
 def new_client(session: boto3.session.Session, settings: S3Settings, attempts: int) -> S3Client:

@@ -50,7 +50,7 @@ class Request:
         lines = [f"{self.method} {self.target} HTTP/1.1", f"Host: {host}"]
         lines += (f"{name}: {value}" for name, value in self.headers.items())
         lines.append("Accept-Encoding: identity")
-        if length or self.method == "PUT":
+        if length or self.method in {"PUT", "POST"}:
             lines.append(f"Content-Length: {length}")
         head = "\r\n".join(lines)
         if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:

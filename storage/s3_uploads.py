@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,8 +22,10 @@ from holdfast.storage.port import (
 )
 from holdfast.storage.s3_checksums import ALGORITHM, BodySum, is_marked, marked, unmarked
 from holdfast.storage.s3_client import Bucket, bare, quoted
+from holdfast.storage.s3_documents import Document
 from holdfast.storage.s3_errors import status_of, translated
 from holdfast.storage.s3_listing import ListingProgress
+from holdfast.storage.s3_replies import Answer
 from holdfast.storage.s3_strangers import about, natural, understood
 from holdfast.switching import apart
 
@@ -45,8 +47,12 @@ class S3Uploads(Bucket):
 
     def create_upload(self, key: str) -> Upload:
         """See `ObjectStore`."""
-        summed: dict[str, Any] = {"ChecksumAlgorithm": ALGORITHM} if self._checksums else {}
         doing = f"beginning an upload of {key}"
+        if answer := self._created_plainly(key):
+            with understood(doing):
+                said = Document.read(answer.body, "InitiateMultipartUploadResult").fields
+                return self._created(key, said, self._answered_at(answer))
+        summed: dict[str, Any] = {"ChecksumAlgorithm": ALGORITHM} if self._checksums else {}
         with translated(doing):
             reply = apart(
                 self._client.create_multipart_upload,
@@ -55,9 +61,19 @@ class S3Uploads(Bucket):
                 **summed,
             )
         with understood(doing):
-            about(reply, Bucket=self._bucket, Key=self._prefix + key)
-            upload_id = reply["UploadId"]
-        return Upload(marked(upload_id) if self._checksums else upload_id, self._date(reply))
+            return self._created(key, reply, self._date(reply))
+
+    def _created_plainly(self, key: str) -> Answer | None:
+        summed = {"x-amz-checksum-algorithm": ALGORITHM} if self._checksums else {}
+        answer = self._plainly(
+            "POST", key, summed, query={"uploads": ""}, operation="CreateMultipartUpload"
+        )
+        return answer if answer and answer.status == HTTPStatus.OK else None
+
+    def _created(self, key: str, said: Mapping[str, Any], date: float) -> Upload:
+        about(said, Bucket=self._bucket, Key=self._prefix + key)
+        upload_id = said["UploadId"]
+        return Upload(marked(upload_id) if self._checksums else upload_id, date)
 
     def put_part(
         self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
@@ -82,7 +98,7 @@ class S3Uploads(Bucket):
         """Stores a part; returns its ETag."""
         doing = f"writing part {number} of {key}"
         query = {"partNumber": str(number), "uploadId": upload_id}
-        answer = self._plainly("PUT", key, checksum.headers, body, query)
+        answer = self._plainly("PUT", key, checksum.headers, body, query=query)
         if answer and answer.status == HTTPStatus.OK and "etag" in answer.headers:
             checksum.confirm(answer.headers, doing)
             return bare(answer.headers["etag"])

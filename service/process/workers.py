@@ -152,6 +152,27 @@ class Workers:
 
         They are released when no thread is busy with the call any more.
         """
+        releases = await self._admitted(held)
+        return await self._in_time(partial(call, *args, **kwargs), _unbound, *releases)
+
+    async def light(
+        self,
+        held: Sequence[Permit],
+        call: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Runs a call as `send` does, but on the loop if the store can switch.
+
+        It must compute little, and hold no lock during a request.
+        """
+        if self._looped is None:
+            return await self.send(held, call, *args, **kwargs)
+        releases = await self._admitted(held)
+        return await self._looped.run(partial(call, *args, **kwargs), _unbound, releases)
+
+    async def _admitted(self, held: Sequence[Permit]) -> list[Callable[[], None]]:
+        """Waits until one more call may move bytes; returns what releases all that it has then."""
         releases = [permit.move().release for permit in held]
         try:
             await self._bulk.acquire()
@@ -159,9 +180,7 @@ class Workers:
             for release in releases:
                 release()
             raise
-        return await self._in_time(
-            partial(call, *args, **kwargs), _unbound, self._bulk.release, *releases
-        )
+        return [self._bulk.release, *releases]
 
     async def _in_time(
         self,

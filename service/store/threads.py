@@ -1,8 +1,9 @@
-"""Carries requests to the object store out in threads."""
+"""Carries requests to the object store out: on the loop if they are small, or else in threads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from holdfast.service.process.permits import Permit
 from holdfast.service.process.workers import Workers
@@ -10,6 +11,11 @@ from holdfast.service.store.port import MakeBody, MakeObject, Reply
 from holdfast.storage import blocks
 from holdfast.storage.port import Entry, Fetched, ObjectStore, Part, Upload, Written
 from holdfast.storage.records import Record
+
+LIGHT: Final = 256 * 1024
+"""Most bytes of an object that is sent from the loop. Its sum, its copy behind the request's head,
+and the copy into the socket hold the loop up for half a millisecond. A larger one is sent by a
+thread, which does all of that beside the loop."""
 
 
 class Threads:
@@ -40,7 +46,9 @@ class Threads:
 
     def put(self, key: str, body: MakeObject, held: Sequence[Permit] = ()) -> Reply[Written]:
         """Writes a whole object."""
-        return self._workers.send(held, self._store.put, key, body())
+        made = body()
+        run = self._workers.light if len(made) <= LIGHT else self._workers.send
+        return run(held, self._store.put, key, made)
 
     def put_part(
         self,
@@ -75,7 +83,7 @@ class Threads:
 
     def create_upload(self, key: str) -> Reply[Upload]:
         """Begins a multipart upload."""
-        return self._workers.store(self._store.create_upload, key)
+        return self._workers.quick(self._store.create_upload, key)
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Reply[Written]:
         """Makes an object of its parts."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -219,6 +219,65 @@ async def test_a_body_of_some_size(threads: ThreadPoolExecutor, size: int) -> No
         assert (await begin(lambda: store.put("a", body), threads)).etag == "e1"
         assert script.bodies == [body]
         assert bool(store._direct._looped._idle) == (size <= SMALL)
+        store.close()
+
+
+class NoThreads(ThreadPoolExecutor):
+    """Threads of which none may be used."""
+
+    def submit(self, *_: object, **__: object) -> NoReturn:
+        raise AssertionError("a thread was used")
+
+
+def listing(count: int) -> Reply:
+    """A page of so many objects."""
+    objects = "".join(
+        f"<Contents><Key>{number:05}</Key><Size>1</Size><ETag>e</ETag>"
+        "<LastModified>2026-11-26T04:00:00.000Z</LastModified></Contents>"
+        for number in range(count)
+    )
+    text = f"<ListBucketResult><IsTruncated>false</IsTruncated>{objects}</ListBucketResult>"
+    return Reply(200, text.encode(), {"Content-Type": "application/xml"})
+
+
+SMALL_REQUESTS: dict[str, tuple[Callable[[S3Store], object], Reply]] = {
+    "put": (lambda store: store.put("a", bytes(SMALL)), Reply(headers={"ETag": "e"})),
+    "conditional put": (
+        lambda store: store.put("a", b"", IfAbsent()),
+        Reply(headers={"ETag": "e"}),
+    ),
+    "get": (lambda store: store.get("a"), Reply(body=b"x", headers={"ETag": "e"})),
+    "head": (lambda store: store.head("a"), Reply(body=b"x", headers={"ETag": "e"})),
+    "delete": (lambda store: store.delete("a"), Reply(204)),
+    "list": (lambda store: list(store.list("")), listing(100)),
+    "new upload": (
+        lambda store: store.create_upload("a"),
+        Reply(
+            body=b"<InitiateMultipartUploadResult><UploadId>u</UploadId>"
+            b"</InitiateMultipartUploadResult>"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_REQUESTS)
+async def test_what_needs_no_thread(name: str) -> None:
+    """A small request to S3 is built, sent and read on the loop alone."""
+    call, reply = SMALL_REQUESTS[name]
+    with scripted(reply) as script, NoThreads(1) as none:
+        store = script.store()
+        await begin(lambda: call(store), none)
+        assert len(script.requests) == 1
+        store.close()
+
+
+async def test_a_large_page_is_read_beside_the_loop(threads: ThreadPoolExecutor) -> None:
+    """A page that takes a millisecond to read is read by a thread, and is the same."""
+    with scripted(listing(1000)) as script:
+        store = script.store()
+        found = await begin(lambda: list(store.list("")), threads)
+        assert [entry.key for entry in found] == [f"{number:05}" for number in range(1000)]
+        assert [thread.name for thread in threads._threads]
         store.close()
 
 

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from holdfast import switching
 from holdfast.errors import Aborted, Unavailable
 from holdfast.service.process.permits import Permit, nothing
 from holdfast.service.process.workers import Workers
 from holdfast.service.store.counting import Counting
 from holdfast.service.store.port import AsyncStore, MakeBody, MakeObject, Sender
 from holdfast.service.store.slots import Slots
-from holdfast.service.store.threads import Threads
+from holdfast.service.store.threads import LIGHT, Threads
 from holdfast.service.store.upload_slots import UploadSlots
 from holdfast.storage.port import Body, ObjectStore, Part, Written
+from holdfast.storage.s3_looped import SMALL
 from tests.service.fleet import eventually
 from tests.stores.counting import CountingStore
 
@@ -112,6 +114,54 @@ async def test_a_body_that_must_not_be_sent_leaves_its_slot(*, part: bool) -> No
     assert (slots._under_way, released, inner.bodies) == (0, [], [])
     room.release()
     assert released == ["room"]
+
+
+@pytest.mark.parametrize("size", [1, LIGHT, LIGHT + 1])
+async def test_a_small_object_needs_no_thread(store: ObjectStore, size: int) -> None:
+    """An object up to the limit is sent where small requests are; a larger one by a thread."""
+    sent: list[int] = []
+    released: list[str] = []
+    counting = CountingStore(store)
+    counting.before = lambda *_: sent.append(threading.get_ident())
+    workers = Workers(4, 1, switches=True)
+    sender = Threads(counting, workers, nothing)
+    await sender.put(KEY, lambda: bytes(size), [Permit(lambda: released.append("room"))])
+    assert (sent == [threading.get_ident()]) == (size <= LIGHT)
+    assert released == ["room"]
+    assert await workers.close(10.0)
+
+
+async def test_a_small_object_whose_caller_leaves() -> None:
+    """What an object on the loop holds is released when it is sent, not when its caller leaves."""
+    workers, gate = Workers(4, 1, switches=True), asyncio.Future[None]()
+    released: list[str] = []
+    room = Permit(lambda: released.append("room"))
+    sending = asyncio.create_task(workers.light([room], switching.wait, gate))
+    await asyncio.sleep(0)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert (released, workers._bulk._value) == ([], 2)
+    gate.set_result(None)
+    await eventually(lambda: released == ["room"])
+    assert workers._bulk._value == 3
+    assert await workers.close(10.0)
+
+
+async def test_small_objects_leave_room_for_requests() -> None:
+    """Objects on the loop count as parts do: they leave some turns to small requests."""
+    workers, gate = Workers(4, 1, switches=True), asyncio.Future[None]()
+    sending = [asyncio.create_task(workers.light([], switching.wait, gate)) for _ in range(10)]
+    await asyncio.sleep(0)
+    assert await workers.quick(lambda: "answered") == "answered"
+    gate.set_result(None)
+    await asyncio.gather(*sending)
+    assert await workers.close(10.0)
+
+
+def test_what_is_light_is_sent_from_the_loop() -> None:
+    """S3's client on the loop sends what counts as small here."""
+    assert LIGHT <= SMALL
 
 
 @pytest.mark.parametrize("part", [False, True], ids=["object", "part"])
