@@ -25,6 +25,7 @@ ROLES: Final = {
     "registry serve": "registry",
     "minio server": "MinIO",
     "redis-server": "Redis",
+    "containerd --config": "containerd",
 }
 """What is in a command line, and what that program is called."""
 

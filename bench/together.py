@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Final
 
+from bench.cpu import Meter
 from tests.nodes.images import Image, make_layered_image
 from tests.nodes.node import CtrError, Node
 from tests.nodes.programs import GENERATIONS, programs
@@ -36,13 +37,26 @@ PATIENCE: Final = 300.0
 """Seconds for a leader to get half-way."""
 
 
+REGISTRY: Final = "registry and its clients"
+"""What this process is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """One pull by some nodes: seconds, and the bytes fetched, of those of the layers."""
+    """One pull by some nodes: seconds, bytes fetched, of those of the layers, and seconds of CPU.
+
+    `cpu` has an entry for each kind of program.
+    """
 
     what: str
     seconds: float
     fetched: float
+    cpu: Mapping[str, float]
+
+    @property
+    def all_cpu(self) -> float:
+        """Seconds of CPU that all programs used together."""
+        return sum(self.cpu.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +83,18 @@ class Result:
 
     def text(self) -> str:
         """For people."""
-        rows = ["| pull | seconds | of one alone | bytes fetched, of the layers |"]
-        rows.append("| --- | --- | --- | --- |")
+        rows = [
+            "| pull | seconds | of one alone | bytes fetched, of the layers | seconds of CPU |",
+            "| --- | --- | --- | --- | --- |",
+        ]
         for pull in (self.alone, self.together, self.interrupted):
             ratio = pull.seconds / self.alone.seconds
-            rows.append(f"| {pull.what} | {pull.seconds:.1f} | {ratio:.2f} | {pull.fetched:.2f} |")
+            spent = ", ".join(f"{name} {used:.1f}" for name, used in pull.cpu.items())
+            rows.append(
+                f"| {pull.what} | {pull.seconds:.1f} | {ratio:.2f} | {pull.fetched:.2f} "
+                f"| {pull.all_cpu:.1f}: {spent} |"
+            )
+        rows.append(f"\n{os.cpu_count()} cores; {self.image_bytes / MIB:.0f} MiB of layers")
         return "\n".join(rows)
 
 
@@ -90,11 +111,11 @@ def run(nodes: int, size: int) -> Result:
 def _pull(registry: Registry, nodes: int, size: int) -> tuple[Image, Pull]:
     image, reference = _image(registry, size)
     with _site(nodes) as made:
-        begun = time.monotonic()
+        spent, begun = _Spent(), time.monotonic()
         at_once([partial(node.pull, reference) for node in made.nodes])
-        seconds = time.monotonic() - begun
+        seconds, cpu = time.monotonic() - begun, spent.since()
     what = "one node" if nodes == 1 else f"{nodes} nodes at once"
-    return image, Pull(what, seconds, _fetched(registry, image))
+    return image, Pull(what, seconds, _fetched(registry, image), cpu)
 
 
 def _interrupted(registry: Registry, nodes: int, size: int) -> Pull:
@@ -110,11 +131,24 @@ def _interrupted(registry: Registry, nodes: int, size: int) -> Pull:
             made.frontends[number].start()
             made.nodes[number].boot()
 
-        begun = time.monotonic()
+        spent, begun = _Spent(), time.monotonic()
         at_once([*(partial(_try, node, reference) for node in made.nodes), kill_the_leader])
         at_once([partial(node.pull_when_there, reference) for node in made.nodes])
-        seconds = time.monotonic() - begun
-    return Pull("… and the leader dies half-way", seconds, _fetched(registry, image))
+        seconds, cpu = time.monotonic() - begun, spent.since()
+    return Pull("… and the leader dies half-way", seconds, _fetched(registry, image), cpu)
+
+
+class _Spent:
+    """The CPU that this process and the programs below it use from now on."""
+
+    def __init__(self) -> None:
+        self._meter, self._own = Meter(), time.process_time()
+
+    def since(self) -> dict[str, float]:
+        """Seconds by kind of program, the largest first."""
+        used = {name: cpu.total for name, cpu in self._meter.used().items()}
+        used[REGISTRY] = time.process_time() - self._own
+        return dict(sorted(used.items(), key=lambda one: -one[1]))
 
 
 def _try(node: Node, reference: str) -> None:
