@@ -65,6 +65,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
     },
     "a proxy in the pod": {
         "listener": {"host": "127.0.0.1"},
+        "identities": "# by the proxy's certificate",
         "networkPolicy": {"enabled": False},
         "service": {"targetPort": "grpc-tls", "headless": False},
         "extraContainers": [PROXY],
@@ -83,7 +84,8 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
 }
 SETS = pytest.mark.parametrize("name", VALUE_SETS)
 PLACES = {
-    "listen", "http", "s3_bucket", "redis_url", "data_dir", "disk_cache_dir", "log_format", "quotas"
+    "listen", "http", "s3_bucket", "redis_url", "data_dir", "disk_cache_dir", "log_format",
+    "quotas", "identities",
 }  # fmt: skip
 """What the chart sets in its own way."""
 
