@@ -110,7 +110,7 @@ def parse(text: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"the file isn't TOML: {because(error)}") from None
 
 

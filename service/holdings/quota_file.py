@@ -82,7 +82,7 @@ def read(path: Path, default: Quota) -> Mapping[str, Quota]:
         if len(body) > LARGEST:
             raise ConfigurationError(f"HOLDFAST_QUOTAS {path} is larger than {LARGEST} bytes")
         found = _File.model_validate(tomllib.loads(body.decode()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"HOLDFAST_QUOTAS {path}: {_complaint(error)}") from error
     return {name: _quota(tenant, default) for name, tenant in found.tenants.items()}
 

@@ -58,7 +58,7 @@ def rulebook(text: bytes) -> Rulebook:
         raise ConfigurationError(f"it has more than {LARGEST} bytes")
     try:
         found = tomllib.loads(text.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"it isn't TOML: {because(error)}") from error
     try:
         _refuse_unknown(found, {"rules", "issuers"}, "the file")

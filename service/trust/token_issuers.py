@@ -65,7 +65,10 @@ class TokenIssuer:
             if self.ca or self.bearer:
                 raise InvalidArgument("ca and bearer are for keys that are fetched from a URL")
             return
-        parts = urlsplit(self.keys)
+        try:
+            parts = urlsplit(self.keys)
+        except ValueError:
+            raise InvalidArgument("keys: the host of the URL can't be read") from None
         if parts.username or parts.password:
             raise InvalidArgument("keys: a URL with a password would be logged; use `bearer`")
         if parts.scheme != "https" and (parts.scheme, parts.hostname in LOOPBACK) != ("http", True):

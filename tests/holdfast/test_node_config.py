@@ -119,6 +119,14 @@ def test_beside_what_is_no_toml(tmp_path: Path) -> None:
     assert "line 2" in done.stderr
 
 
+@pytest.mark.parametrize("value", ["[" * 5000, "1" * 5000], ids=["nested", "long"])
+def test_beside_what_is_too_much(tmp_path: Path, value: str) -> None:
+    """A value that Python's parser gives up on is refused alike."""
+    done = beside(tmp_path, f"a = {value}\n", "1.7")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "isn't TOML" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("existing", "named"),
     [

@@ -62,6 +62,8 @@ NAMES = ["a-*", "a-2*", "a-1"]
         ("[tenants.a]\nbytes = 1\n[tenants.a]\nbytes = 2", "tenants"),
         ("[tenants", "Expected"),
         ("\x00", "quotas.toml"),
+        ("a = " + "[" * 5000, "quotas.toml"),
+        ("a = " + "1" * 5000, "quotas.toml"),
         ("x" * (LARGEST + 1), "larger than"),
     ],
 )

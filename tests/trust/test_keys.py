@@ -224,6 +224,8 @@ def test_other_answers_than_keys_are_refused(path: str, said: str) -> None:
         ({"keys": "http://issuer.example/jwks"}, "only https"),
         ({"keys": "ftp://issuer.example/jwks"}, "only https"),
         ({"keys": "https://user:secret@issuer.example/"}, "bearer"),
+        ({"keys": "https://[issuer.example/"}, "host of the URL can't be read"),
+        ({"keys": "https://[[issuer]]:secret@/"}, "host of the URL can't be read"),
         ({"keys": "/keys", "ca": "/ca"}, "for keys that are fetched"),
         ({"algorithms": frozenset()}, "none can't be used"),
         ({"algorithms": frozenset({"HS256"})}, "HS256"),

@@ -98,6 +98,7 @@ ISSUER = '[issuers.i]\nissuer = "i"\naudience = "a"\nkeys = "/k"\n'
         ("".join(f'[[rules]]\nname = "r{n}"\ncn = "(a)"\n' for n in range(257)), "257 rules"),
         ("#" * (LARGEST + 1), "more than"),
         ("a = " + "[" * 5000, "isn't TOML"),
+        ("a = " + "1" * 5000, "isn't TOML"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_place(text: str, said: str) -> None:
