@@ -125,11 +125,11 @@ class Peers:
         made.mkdir()
         return made
 
-    def frontend(self, program: Program = OURS, /, **settings: object) -> Frontend:
-        """One more frontend on the backend."""
+    def frontend(self, program: Program = OURS, also: str = "", /, **settings: object) -> Frontend:
+        """One more frontend on the backend; `also` has URLs of further listeners."""
         folder, port, http = self._folder("frontend"), free_port(), free_port()
         chosen = {
-            "listen": f"tcp://127.0.0.1:{port}?tenant-header=x-holdfast-tenant",
+            "listen": f"tcp://127.0.0.1:{port}?tenant-header=x-holdfast-tenant {also}",
             "http": f"127.0.0.1:{http}",
             "s3_endpoint": self.s3.endpoint,
             "s3_bucket": self.s3.bucket,

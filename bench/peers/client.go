@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"io"
@@ -14,6 +16,7 @@ import (
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 )
@@ -32,6 +35,9 @@ type target struct {
 	tenant      *string
 	clients     *int
 	connections *int
+	ca          *string
+	cert        *string
+	key         *string
 }
 
 func targetFlags(name string) target {
@@ -42,13 +48,40 @@ func targetFlags(name string) target {
 		tenant:      flags.String("tenant", "bench", "sent in "+tenantHeader),
 		clients:     flags.Int("clients", 1, "at once"),
 		connections: flags.Int("connections", 0, "that they share; 0: one each"),
+		ca:          flags.String("ca", "", "file with the issuer of the server's certificate; without it, no TLS"),
+		cert:        flags.String("cert", "", "file with the client's certificate"),
+		key:         flags.String("key", "", "file with its key"),
 	}
+}
+
+// transport says how connections are encrypted.
+func (t target) transport() (credentials.TransportCredentials, error) {
+	if *t.ca == "" {
+		return insecure.NewCredentials(), nil
+	}
+	ca, err := os.ReadFile(*t.ca)
+	if err != nil {
+		return nil, err
+	}
+	shown, err := tls.LoadX509KeyPair(*t.cert, *t.key)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("%s has no certificate", *t.ca)
+	}
+	return credentials.NewTLS(&tls.Config{RootCAs: roots, Certificates: []tls.Certificate{shown}}), nil
 }
 
 // each runs `act` once per client at once, and returns how long all of them took.
 func (t target) each(act func(ctx context.Context, number int, client contentapi.ContentClient) error) (time.Duration, error) {
 	ctx := metadata.AppendToOutgoingContext(context.Background(), tenantHeader, *t.tenant)
 	addresses := strings.Split(*t.address, ",")
+	transport, err := t.transport()
+	if err != nil {
+		return 0, err
+	}
 	clients := make([]contentapi.ContentClient, *t.clients)
 	for number := range clients {
 		if *t.connections > 0 && number >= *t.connections {
@@ -56,7 +89,7 @@ func (t target) each(act func(ctx context.Context, number int, client contentapi
 			continue
 		}
 		connection, err := grpc.NewClient(addresses[number%len(addresses)],
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithTransportCredentials(transport),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageLimit), grpc.MaxCallSendMsgSize(messageLimit)))
 		if err != nil {
 			return 0, err

@@ -4,20 +4,28 @@
 {{- or (eq $host "localhost") (eq $host "::1") (hasPrefix "127." $host) -}}
 {{- end -}}
 
+{{/* "true" if clients must show a certificate. */}}
+{{- define "holdfast.clientCertificates" -}}
+{{- $secret := .Values.listener.tls.existingSecret -}}
+{{- and (not (empty $secret.name)) (not (empty $secret.clientCaKey)) -}}
+{{- end -}}
+
 {{/*
-The listener's URL. A client that reaches a plain TCP port can name any tenant,
-so unless it is on loopback, the values must say what keeps strangers out.
+The listener's URL. A client that reaches a port without showing a certificate can
+name any tenant, so unless the port is on loopback, the values must say what keeps
+strangers out.
 */}}
 {{- define "holdfast.listen" -}}
 {{- $listener := .Values.listener -}}
-{{- $exposed := ne (include "holdfast.loopback" .) "true" -}}
+{{- $local := eq (include "holdfast.loopback" .) "true" -}}
+{{- $exposed := not (or $local (eq (include "holdfast.clientCertificates" .) "true")) -}}
 {{- if and (empty .Values.identities) (eq (empty $listener.tenant) (empty $listener.tenantHeader)) -}}
 {{- fail "set exactly one of listener.tenantHeader and listener.tenant: it decides which tenant asks" -}}
 {{- end -}}
 {{- if and $exposed (not .Values.networkPolicy.enabled) (not $listener.insecure) -}}
-{{- fail (printf "listener.host is %s and networkPolicy.enabled is false: whoever reaches the port could name any tenant. Enable the policy, listen on 127.0.0.1 behind a proxy in extraContainers, or set listener.insecure=true if something else guards the port" $listener.host) -}}
+{{- fail (printf "listener.host is %s and networkPolicy.enabled is false: whoever reaches the port could name any tenant. Enable the policy, ask for certificates with listener.tls, listen on 127.0.0.1 behind a proxy in extraContainers, or set listener.insecure=true if something else guards the port" $listener.host) -}}
 {{- end -}}
-{{- if and (not $exposed) (eq .Values.service.targetPort "grpc") -}}
+{{- if and $local (eq .Values.service.targetPort "grpc") -}}
 {{- fail (printf "listener.host is %s, where the Service can't reach it: name the port of a proxy in extraContainers as service.targetPort" $listener.host) -}}
 {{- end -}}
 {{- if eq (int $listener.port) (int .Values.http.port) -}}
@@ -33,7 +41,16 @@ so unless it is on loopback, the values must say what keeps strangers out.
 {{- else if $listener.tenant -}}
 {{- $who = printf "tenant=%s" $listener.tenant -}}
 {{- end -}}
-{{- printf "tcp://%s:%d?%s%s" $host (int $listener.port) $who (ternary "&insecure=1" "" $exposed) -}}
+{{- $scheme := "tcp" -}}
+{{- $secret := $listener.tls.existingSecret -}}
+{{- if $secret.name -}}
+{{- $scheme = "tls" -}}
+{{- $who = printf "%s&cert=/tls/%s&key=/tls/%s" $who $secret.certKey $secret.keyKey -}}
+{{- if $secret.clientCaKey -}}
+{{- $who = printf "%s&client-ca=/tls/%s" $who $secret.clientCaKey -}}
+{{- end -}}
+{{- end -}}
+{{- printf "%s://%s:%d?%s%s" $scheme $host (int $listener.port) $who (ternary "&insecure=1" "" $exposed) -}}
 {{- end -}}
 
 {{/* Seconds from the request to stop a pod to SIGKILL: the sum of a frontend's steps. */}}
