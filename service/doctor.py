@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ from holdfast.service.reading.disk_cache import look
 from holdfast.service.rpc.server import free_socket
 from holdfast.service.settings import Settings
 from holdfast.service.store.pairing import AsyncPaired
+from holdfast.service.trust.certificate_check import certificate_check
 from holdfast.service.trust.explanation import shown_in
 from holdfast.service.trust.identity_checks import identity_checks, identity_of
 from holdfast.service.trust.url_identity import UrlIdentity
@@ -197,6 +199,8 @@ def _listeners(settings: Settings) -> Iterator[Check]:
     yield from identity_checks(_named(settings), settings.identities)
     for url in settings.listen:
         listener = parse(url)
+        if listener.tls is not None:
+            yield certificate_check(listener.name, listener.tls, time.time())
         try:
             _bind(listener)
         except (ConfigurationError, OSError) as error:

@@ -98,11 +98,13 @@ class ServerProtocol(asyncio.BufferedProtocol):
         shared = self._shared
         self._transport = cast("asyncio.Transport", transport)
         guard, peer = Guard(shared.limits), peer_of(transport)
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         self._out = Outgoing(
             self._transport,
             shared.loop,
             guard,
             shared.counts,
+            encrypted=tls is not None,
             most_waiting=shared.limits.write_buffer,
             broken=self._client_does_not_read,
         )
@@ -126,7 +128,6 @@ class ServerProtocol(asyncio.BufferedProtocol):
         shared.counts.accepted += 1
         shared.counts.connections += 1
         shared.connections.add(self)
-        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if valid <= 0 or (tls is not None and tls.selected_alpn_protocol() != PROTOCOL):
             shared.counts.refused[Refusal.HANDSHAKES] += 1
             self.abort()

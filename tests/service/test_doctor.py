@@ -16,6 +16,7 @@ from holdfast.errors import Unavailable
 from holdfast.service.backends import checked_store
 from holdfast.service.doctor import examine
 from holdfast.service.settings import Settings
+from tests.servers.authority import DAY, Authority
 from tests.service.processes import LISTEN
 
 
@@ -89,3 +90,28 @@ def test_a_start(silent: socket.socket, redis_url: str, tmp_path: Path) -> None:
         pass
     assert lines[0]["event"] == "store access check started"
     assert lines[0]["bucket"] == "bucket"
+
+
+async def test_a_listeners_certificate(redis_url: str, tmp_path: Path) -> None:
+    """The doctor says until when a certificate is valid, and what is wrong with one."""
+    authority = Authority()
+    cert, key = authority.server(ends=10 * DAY).write(tmp_path)
+    url = f"tls://127.0.0.1:0?cert={cert}&key={key}&tenant=a"
+    chosen = Settings(redis_url=redis_url, data_dir=tmp_path, listen=[url])
+
+    async def found() -> Check:
+        [check] = [one for one in await examine(chosen) if one.name.startswith("certificate of")]
+        return check
+
+    first = await found()
+    assert (first.ok, first.name) == (True, "certificate of tls://127.0.0.1:0")
+    assert "valid until 20" in first.found
+    authority.server(ends=2 * DAY).write(tmp_path)
+    soon = await found()
+    assert (soon.ok, soon.essential, soon.advice) == (False, False, "renew it")
+    key.chmod(0o644)
+    assert "everybody may read its key" in (await found()).found
+    cert.write_bytes(b"")
+    last = await found()
+    assert last.essential
+    assert "tls.crt has no certificate" in last.found
