@@ -156,8 +156,8 @@ def test_a_rule_that_contradicts_itself_is_refused(
 @pytest.mark.parametrize(
     ("role", "granted"),
     [
-        (Role.NODE, {*KINDS, "Flights", "Warm"}),
-        (Role.READER, {"Info", "List", "Read", "Status", "ListStatuses", "Flights"}),
+        (Role.NODE, {*KINDS, "Flights", "Warm", "Blocks"}),
+        (Role.READER, {"Info", "List", "Read", "Status", "ListStatuses", "Flights", "Blocks"}),
         (Role.OPERATOR, {"Flights", "Warm"}),
     ],
 )
