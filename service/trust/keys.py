@@ -84,7 +84,7 @@ class IssuerKeys:
         self._read = read or contents
         self._keys: tuple[VerificationKey, ...] = ()
         self._text = b""
-        self._tried = float("-inf")
+        self._tried = self._asked = float("-inf")
         self._reading: asyncio.Task[None] | None = None
         self._well = True
 
@@ -143,11 +143,12 @@ class IssuerKeys:
     async def look_for_more(self) -> bool:
         """Reads the keys again because one is unknown; returns whether that was done.
 
-        At most one reading in `PAUSE` seconds is begun; who asks meanwhile, waits for it.
+        At most one such reading is begun in `PAUSE` seconds; whoever asks meanwhile waits for it.
         """
         if self._reading is None:
-            if self.age < PAUSE:
+            if self._clock() - self._asked < PAUSE:
                 return False
+            self._asked = self._clock()
             self._reading = begin(self.refresh())
             self._reading.add_done_callback(self._read_again)
         await wait_for_end(self._reading)
