@@ -17,6 +17,7 @@ HELM_VERSION := v3.18.6
 GHZ_VERSION := v0.121.0
 REGISTRY_VERSION := v3.1.1
 CONTAINERD_VERSION := v2.3.4
+BUILDKIT_VERSION := v0.26.2
 CONTAINERD := github.com/containerd/containerd/v2/cmd
 # Without what needs C libraries or more of the kernel than the tests do.
 CONTAINERD_FLAGS := -tags=no_btrfs,no_devmapper,no_zfs
@@ -144,6 +145,10 @@ tools-conformance: ## Builds containerd's test suite with Go; see CONTRIBUTING.m
 tools-clients: ## Builds clients by grpc-js and grpc-java, for slow tests of the transport.
 	scripts/transport-peers js $(TOOLS)
 	scripts/transport-peers java $(TOOLS)
+
+.PHONY: tools-buildkit
+tools-buildkit: ## Builds BuildKit with Go, for a slow test of nodes.
+	scripts/go-buildkit $(TOOLS) $(BUILDKIT_VERSION)
 
 .PHONY: tools-bench
 tools-bench: ## Builds ghz and the peers with Go, for the benchmarks.

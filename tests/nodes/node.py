@@ -134,7 +134,7 @@ class Node:
         with (self.folder / "containerd.log").open("ab") as log:
             self._daemon = subprocess.Popen(
                 [
-                    *self._inside(), self.programs.containerd, "--config", str(own),
+                    *self.inside(), self.programs.containerd, "--config", str(own),
                     "--root", str(self.folder / "root"), "--state", "/run/containerd",
                     "--address", str(self.api),
                 ],
@@ -178,7 +178,8 @@ class Node:
         self._daemon.wait(PATIENCE)
         self._daemon = None
 
-    def _inside(self) -> tuple[str, ...]:
+    def inside(self) -> tuple[str, ...]:
+        """What starts a command on the machine, before that command."""
         first = self._first()
         assert first is not None, "the machine is off"
         return ("nsenter", "--target", str(first), "--mount", "--pid", "--wd=/")
@@ -191,7 +192,7 @@ class Node:
         """Starts a `ctr`."""
         process = subprocess.Popen(
             [
-                *self._inside(), self.programs.ctr, "--address", str(self.api),
+                *self.inside(), self.programs.ctr, "--address", str(self.api),
                 "--namespace", namespace, *arguments,
             ],
             env=self.programs.environment(), stdin=stdin, text=True, errors="replace",
