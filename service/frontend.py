@@ -39,6 +39,7 @@ from holdfast.service.reading.reader import Reader, RecordCache
 from holdfast.service.rpc.content import Frontend
 from holdfast.service.rpc.outflow import Outflow
 from holdfast.service.rpc.overload import Most, Overload
+from holdfast.service.rpc.rates import Rates
 from holdfast.service.settings import Settings
 from holdfast.service.trust.recognizers import Recognizers
 from holdfast.storage.keys import uuid7
@@ -104,6 +105,7 @@ async def run_frontend(
             intake=intake,
             outflow=outflow,
             overload=_overload(settings, core),
+            rates=_rates(core),
             background=core.background,
             metrics=metrics,
             recognizers=recognizers,
@@ -132,6 +134,16 @@ async def run_frontend(
             await core.background.drain(settings.suspend_grace)
             await refs.releases.finish()
             await end(loops)
+
+
+def _rates(core: Core) -> Rates:
+    rates = Rates(core.quotas, core.metrics.quota_reached, uptime)
+    core.metrics.gauge(
+        "holdfast_paced_streams",
+        "Write streams that wait because their tenant has written too fast.",
+        lambda: rates.waiting,
+    )
+    return rates
 
 
 def _watching_quotas(settings: Settings, core: Core) -> list[asyncio.Task[None]]:

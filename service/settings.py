@@ -276,10 +276,22 @@ class Settings(BaseSettings):
         "aborted; 0 sets no bound. The default is a hundred times what a busy node has, and some "
         "10 MB of Redis.",
     )
+    tenant_write_rate: ByteSize = Field(
+        default=ByteSize(0),
+        description="Bytes per second that a tenant may write at each frontend, on average. Beyond "
+        "it, its streams wait. 0 sets no bound, because a node's first pull should be fast.",
+    )
+    tenant_call_rate: int = Field(
+        default=0,
+        ge=0,
+        description="Number of calls per second that a tenant may make at each frontend, on "
+        "average; Read, Delete and Abort don't count. Further ones are refused. 0 sets no bound, "
+        "because one tenant may be a whole fleet's.",
+    )
     quotas: str = Field(
         default="",
-        description="File (TOML) with the bounds of single tenants, which override TENANT_BYTES, "
-        "TENANT_HOLDS and TENANT_INGESTS. It is read again when it changes.",
+        description="File (TOML) with the bounds of single tenants, which override the settings "
+        "that begin with TENANT. It is read again when it changes.",
     )
     lease_ttl: float = Field(
         default=15.0,

@@ -15,6 +15,8 @@ from holdfast.errors import InvalidArgument, because, shorten
 from holdfast.service.collector.report import CollectedKind, CollectionReport, Fate
 from holdfast.service.commands.audited import FAILED, OK, audited
 from holdfast.service.commands.options import with_settings
+from holdfast.service.holdings.quota_file import quotas_in_force
+from holdfast.service.holdings.quotas import Quota
 from holdfast.service.process import logs
 from holdfast.service.settings import load
 from holdfast.service.tenants import run
@@ -63,16 +65,19 @@ def list_tenants(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """List all tenants: how many digests each holds, their bytes, when it was last seen."""
+    """List all tenants: the digests and bytes that each holds, of how many, when it was seen."""
     settings = load(**options)
     logs.configure("warning", settings.log_format)
     if not as_json:
         typer.echo(LINE.format("TENANT", "DIGESTS", "BYTES", "SEEN", "").rstrip())
+    quotas = quotas_in_force(settings)
     for summary in run.summaries(settings, sizes=sizes):
+        quota = quotas.of(summary.tenant)
         if as_json:
-            print_json(summary.as_json())
+            bounds = {"digests_quota": quota.holds, "bytes_quota": quota.bytes}
+            print_json({**summary.as_json(), **bounds})
         else:
-            typer.echo(_line(summary))
+            typer.echo(_line(summary, quota))
 
 
 @app.command("drop")
@@ -221,14 +226,24 @@ def seconds(option: str, text: str) -> float:
     return float(int(found[1]) * UNITS[found[2]])
 
 
-def _line(summary: Summary) -> str:
-    unknown = f", {summary.unread} unread" if summary.unread else ""
+def _line(summary: Summary, quota: Quota) -> str:
+    unread = [f"{summary.unread} unread"] if summary.unread else []
     bytes_held = "" if summary.bytes is None else size(summary.bytes)
-    missing = f"missing since {_moment(summary.missing_since)}" if summary.missing_since else ""
-    line = LINE.format(
-        summary.tenant, summary.digests, bytes_held, _moment(summary.seen_at), missing + unknown
-    )
+    since = summary.missing_since
+    missing = [f"missing since {_moment(since)}"] if since else []
+    notes = ", ".join([*_shares(summary, quota), *missing, *unread])
+    line = LINE.format(summary.tenant, summary.digests, bytes_held, _moment(summary.seen_at), notes)
     return line.rstrip()
+
+
+def _shares(summary: Summary, quota: Quota) -> list[str]:
+    """Returns how much of its quota a tenant uses."""
+    shares = []
+    if quota.holds is not None:
+        shares.append(f"{100 * summary.digests // quota.holds} % of {quota.holds} digests")
+    if quota.bytes is not None and summary.bytes is not None:
+        shares.append(f"{100 * summary.bytes // quota.bytes} % of {size(quota.bytes)}")
+    return shares
 
 
 def _sentence(outcome: ExpiryOutcome, applied: bool) -> str:

@@ -43,6 +43,8 @@ class _Tenant(BaseModel):
     bytes: Annotated[ByteSize, Field(ge=0)] | None = None
     holds: Count | None = None
     ingests: Count | None = None
+    write_rate: Annotated[ByteSize, Field(ge=0)] | None = None
+    call_rate: Count | None = None
 
 
 class _File(BaseModel):
@@ -61,6 +63,8 @@ def quotas_in_force(settings: Settings) -> Quotas:
         settings.tenant_bytes or None,
         settings.tenant_holds or None,
         settings.tenant_ingests or None,
+        settings.tenant_write_rate or None,
+        settings.tenant_call_rate or None,
     )
     named = read(Path(settings.quotas), default) if settings.quotas else {}
     return Quotas(default, named)
@@ -95,6 +99,8 @@ def _quota(tenant: _Tenant, default: Quota) -> Quota:
         chosen(tenant.bytes, default.bytes),
         chosen(tenant.holds, default.holds),
         chosen(tenant.ingests, default.ingests),
+        chosen(tenant.write_rate, default.write_rate),
+        chosen(tenant.call_rate, default.call_rate),
     )
 
 

@@ -19,11 +19,15 @@ class Quota:
         bytes: of the blobs that it holds, each with all of its bytes, whoever else holds it.
         holds: digests that it holds.
         ingests: that it has begun and neither committed nor aborted.
+        write_rate: bytes per second that it may write at each frontend, on average.
+        call_rate: calls per second that it may make at each frontend, on average.
     """
 
     bytes: int | None = None
     holds: int | None = None
     ingests: int | None = None
+    write_rate: int | None = None
+    call_rate: int | None = None
 
     @property
     def charged(self) -> bool:

@@ -44,6 +44,7 @@ from holdfast.service.rpc.call import Call, heard
 from holdfast.service.rpc.outflow import LEAST, Outflow
 from holdfast.service.rpc.overload import Overload
 from holdfast.service.rpc.patience import bounded
+from holdfast.service.rpc.rates import UNRATED, Rates
 from holdfast.service.rpc.status_codes import status_of
 from holdfast.service.rpc.statuses import statuses
 from holdfast.service.trust.audit import AuditLog, unprotected
@@ -80,6 +81,7 @@ class Frontend:
     intake: Intake
     outflow: Outflow
     overload: Overload
+    rates: Rates
     background: Background
     metrics: Metrics
     recognizers: Recognizers
@@ -126,13 +128,15 @@ class Content:
             promises: whether the answer says what the tenant holds: see `Presence`.
         """
         frontend, presence = self._frontend, self._frontend.presence
-        authority = self._authority
+        authority, rated = self._authority, rpc not in UNRATED
 
         async def handle(raw: bytes | bytearray, call: Call) -> bytes:
             try:
                 with frontend.overload.admit(rpc), frontend.metrics.watch(rpc):
                     async with bounded(rpc, frontend.call_deadline, call.time_remaining()):
                         who = authority.recall(rpc, call) or await authority.identify(rpc, call)
+                        if rated:
+                            frontend.rates.call(who.tenant)
                         request = messages.parsed(kind, raw)
                         if promises:
                             async with presence.promising(who.tenant):
@@ -199,6 +203,7 @@ class Content:
                 begin(call.time_remaining())
                 who = self._authority.recall("List", call)
                 tenant = (who or await self._authority.identify("List", call)).tenant
+                self._frontend.rates.call(tenant)
                 request = messages.parsed(pb.ListContentRequest, raw)
                 matches = Filter.parse(request.filters).matches_info
                 noted = await self._frontend.presence.note(tenant)
@@ -318,6 +323,7 @@ class Content:
                         who = self._authority.recall("Write", call)
                         who = who or await self._authority.identify("Write", call)
                         tenant = who.tenant
+                        self._frontend.rates.call(tenant)
                         session = await self._begin(tenant, message)
                         call.on_message = partial(self._answer_at_once, session, tenant, kept)
                     reply = session.handle_at_once(message)
@@ -326,6 +332,7 @@ class Content:
                     elif message.action is Action.STAT:
                         self._frontend.presence.mention(tenant)
                     self._frontend.metrics.bytes_written(message.size)
+                    self._frontend.rates.wrote(tenant, message.size)
                     del message
                     admission.handled()
                     if reply.last:
@@ -354,12 +361,15 @@ class Content:
         if len(raw) > wire.FEW:
             return None
         message = wire.read_write_request(raw)
+        if message.size and self._frontend.rates.owes(tenant):
+            return None
         reply = session.answer_at_once(message)
         if reply is None:
             return None
         if message.action is Action.STAT:
             self._frontend.presence.mention(tenant)
         self._frontend.metrics.bytes_written(message.size)
+        self._frontend.rates.wrote(tenant, message.size)
         return (messages.write_response(reply, kept=kept).SerializeToString(),)
 
     async def _next(
@@ -375,6 +385,9 @@ class Content:
             length = await call.announced()
             if length is None:
                 return None
+            few = 0 <= length <= wire.FEW
+            if session and not few:
+                await self._frontend.rates.turn(session.name[0])
             while True:
                 if session is None:
                     granted = await admission.ask(None, announced=length)
@@ -384,7 +397,13 @@ class Content:
                     break
                 await call.open(granted)
             raw = await call.receive()
-        return None if raw is None else wire.read_write_request(raw)
+            if raw is None:
+                return None
+            message = wire.read_write_request(raw)
+            if session and few and message.size:
+                # Only now is it known not to be a STAT or a COMMIT, for which nobody should wait.
+                await self._frontend.rates.turn(session.name[0])
+        return message
 
     async def _begin(self, tenant: str, message: Message) -> Session:
         if not message.ref:

@@ -61,7 +61,12 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
     },
     "quotas of nodes": {
         "quotas": '[tenants."ci-*"]\nbytes = "2 GiB"\n',
-        "settings": {"tenantBytes": "1TiB", "tenantHolds": 5000, "tenantIngests": 50},
+        "settings": {
+            "tenantBytes": "1TiB",
+            "tenantHolds": 5000,
+            "tenantIngests": 50,
+            "tenantCallRate": 9,
+        },
     },
     "a proxy in the pod": {
         "listener": {"host": "127.0.0.1"},

@@ -64,6 +64,20 @@ def test_list(world: World, tmp_path: Path) -> None:
     assert abs(told[0]["seen_at"] - time.time()) < DAY
 
 
+def test_shares_of_quotas(world: World, tmp_path: Path) -> None:
+    """The list says how much of its quota each tenant uses, and JSON has the quotas."""
+    del world
+    file = tmp_path / "quotas.toml"
+    file.write_text('[tenants."node-1"]\nholds = 4\nbytes = 10')
+    done = run("tenants", "list", data_dir=tmp_path, quotas=file)
+    _, first, second = done.stdout.splitlines()
+    assert first.endswith("25 % of 4 digests, 50 % of 10 B")
+    assert "%" not in second
+    done = run("tenants", "list", "--json", data_dir=tmp_path, quotas=file)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["digests_quota"], one["bytes_quota"]) for one in told] == [(4, 10), (None, None)]
+
+
 def test_drop_takes_a_yes(world: World, tmp_path: Path) -> None:
     """Without --yes nothing is dropped; with it all that the tenant holds is, and snapshots."""
     for tenant in ("node-1", "node-2"):
