@@ -147,8 +147,9 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         default="",
         repr=False,
-        description="URL of Redis: redis, rediss, unix, redis+sentinel or redis+cluster. If it "
-        "is empty, an embedded Redis is started.",
+        description="URL of Redis: redis, rediss, unix, redis+sentinel or redis+cluster. With "
+        "`password-file=PATH`, its password is in a file. If it is empty, an embedded Redis is "
+        "started.",
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,

@@ -197,9 +197,13 @@ def functions(path: Path) -> set[str]:
     }
 
 
-def test_guarantees_are_tested() -> None:
-    """Each test that shows a guarantee is there, and each guarantee has one."""
-    page = pages.text("docs/guarantees.md")
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [("docs/guarantees.md", "What is promised"), ("docs/security.md", "Who gets what")],
+)
+def test_guarantees_are_tested(name: str, section: str) -> None:
+    """Each test that shows a guarantee, or what stops an attack, is there, and each has one."""
+    page = pages.text(name)
     named = [
         span.split("::") for span in pages.spans(page) if re.fullmatch(r"[\w/]+\.py::\w+", span)
     ]
@@ -210,8 +214,9 @@ def test_guarantees_are_tested() -> None:
         if not (ROOT / "tests" / file).is_file() or test not in functions(ROOT / "tests" / file)
     ]
     assert gone == []
-    promised = page.partition("## What is promised")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| (?!promise|---)(.+)$", promised, re.MULTILINE)
+    promised = page.partition(f"## {section}")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?!promise|who |---)(.+)$", promised, re.MULTILINE)
+    assert rows
     assert [row for row in rows if "::test_" not in row] == []
 
 
