@@ -20,6 +20,7 @@ import structlog
 
 from holdfast.errors import shorten
 from holdfast.protos import content_pb2 as pb
+from holdfast.service.agent.lost_commits import committed, digest_of, encoded, is_made_by
 from holdfast.service.agent.outcomes import FrontendLost, reason_of, refuses
 from holdfast.service.agent.relay_stream import RelayStream
 from holdfast.service.agent.replay import Replay
@@ -88,8 +89,6 @@ class WriteRelay:
         self._stream: RelayStream | None = None
         self._declared = pb.WriteContentRequest(action=pb.STAT)
         self._last: pb.WriteContentResponse | None = None
-        self._placed = False  # whether the place of the first byte is known
-        self._restarting = False  # whether the bytes replace those that the frontend may have
         self._misplaced = False  # whether the last message's bytes don't follow those before
         self._commit_lost = False  # whether a COMMIT was sent whose outcome isn't known
         self._over = False
@@ -137,23 +136,14 @@ class WriteRelay:
         """Keeps what a message says, and its bytes."""
         self._share.give_back(self._admitted - message.size)
         self._admitted = 0
-        declared, replay = self._declared, self._replay
+        declared = self._declared
         declared.ref = declared.ref or message.ref
         if message.action in {Action.STAT, Action.WRITE}:
             declared.total = message.total or declared.total
             declared.expected = message.expected or declared.expected
-        writes = message.size or message.action is Action.WRITE
-        if writes and not message.offset and (replay.end or not self._placed):
-            self._restarting = True
-            replay.restart(0)
-        elif writes and not self._placed:
-            replay.restart(message.offset)
-        self._misplaced = bool(message.size and message.offset not in {0, replay.end})
-        self._placed |= bool(writes)
+        self._misplaced = not self._replay.accept(message)
         if self._misplaced:  # the frontend refuses it
             self._share.give_back(message.size)
-        else:
-            replay.append(memoryview(message.data)[message.begin :])
 
     # -- one frontend after another
 
@@ -205,14 +195,17 @@ class WriteRelay:
         if first:
             return await self._deliver(stream, message, raw)
         if message.action is Action.ABORT:
-            return await self._deliver(stream, message, self._encoded(message))
+            return await self._deliver(stream, message, self._again(message))
         found = await self._resume(stream)
         if self._misplaced:
             return await self._deliver(stream, message, raw)
-        if message.action is Action.WRITE and not self._restarting:
+        if message.action is Action.WRITE and not self._replay.replaces:
             found.action = pb.WRITE
             return found
-        return await self._deliver(stream, message, self._encoded(message))
+        return await self._deliver(stream, message, self._again(message))
+
+    def _again(self, message: Message) -> bytes:
+        return encoded(message, self.ref, self._replay.end)
 
     async def _begin(self, upstream: Upstream) -> RelayStream:
         await upstream.connect()
@@ -231,15 +224,13 @@ class WriteRelay:
             lost = isinstance(error, FrontendLost) or error.code is Code.UNAVAILABLE
             self._commit_lost |= commits and lost
             raise
-        self._restarting = False
+        self._replay.replaces = False
         self._note(reply)
         return reply
 
     def _note(self, reply: pb.WriteContentResponse) -> None:
         self._path.upstreams.answered()
-        if not self._placed:
-            self._placed = True
-            self._replay.restart(reply.offset)
+        self._replay.place(reply.offset)
         self._replay.drop(reply.kept)
         self._last = reply
 
@@ -251,11 +242,10 @@ class WriteRelay:
         """
         reply = await stream.ask(self._declared.SerializeToString())
         replay = self._replay
-        if not self._placed:
-            self._note(reply)
+        replay.place(reply.offset)
         if self._commit_lost and not reply.offset and replay.end:
             return await self._look_for_commit(stream)
-        offset = 0 if self._restarting else reply.offset
+        offset = 0 if replay.replaces else reply.offset
         if not replay.start <= offset <= replay.end:
             raise Status(
                 Code.ABORTED,
@@ -266,7 +256,7 @@ class WriteRelay:
         while data := replay.read(offset):
             request = pb.WriteContentRequest(action=pb.WRITE, offset=offset, data=data)
             reply = await stream.ask(request.SerializeToString())
-            self._restarting = False
+            replay.replaces = False
             offset += len(data)
         self._note(reply)
         return reply
@@ -290,43 +280,17 @@ class WriteRelay:
         raise FrontendLost(f"the commit of ref {shorten(self.ref)} was lost with its frontend")
 
     async def _confirmed(self, message: Message, status: Status) -> pb.WriteContentResponse:
-        """Makes the lost reply of a COMMIT, if what the tenant holds is what it has made.
-
-        Raises:
-            Status: another commit may have made it.
-        """
+        """Makes the lost reply of a COMMIT, or raises what was answered to the second one."""
         last = self._last or pb.WriteContentResponse()
-        hashed = "" if message.size else last.digest
-        digest = message.expected or self._declared.expected or hashed
+        digest = digest_of(message, self._declared, last)
         if not digest:
             raise status
         request = pb.InfoRequest(digest=digest).SerializeToString()
         answer = await self._path.upstreams.ask(INFO, request, self.tenant, self._path.deadline)
         info = pb.InfoResponse.FromString(answer).info
-        labels = {key: value for key, value in (message.labels or {}).items() if value}
-        if info.size != self._replay.end or not labels.items() <= dict(info.labels).items():
+        if not is_made_by(message, self._replay.end, info):
             raise status
-        return pb.WriteContentResponse(
-            action=pb.COMMIT,
-            started_at=last.started_at,
-            updated_at=info.updated_at,
-            offset=info.size,
-            total=info.size,
-            digest=digest,
-        )
-
-    def _encoded(self, message: Message) -> bytes:
-        """Encodes what a message asks for, without its bytes, which were sent."""
-        request = pb.WriteContentRequest(
-            action=pb.WriteAction.ValueType(message.action.value),
-            ref=self.ref,
-            total=message.total,
-            expected=message.expected,
-            labels=message.labels,
-        )
-        if message.action is Action.COMMIT:
-            request.offset = self._replay.end
-        return request.SerializeToString()
+        return committed(info, last)
 
     # -- room for others
 

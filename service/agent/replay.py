@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.service.agent.room import RoomShare
+from holdfast.service.ingest.write_messages import Action, Message
 
 PIECE: Final = 2**20
 """Bytes of a piece: those of small messages are joined until a piece has as many, so that they
@@ -29,6 +30,7 @@ class Replay:
     Attributes:
         start: offset of the first byte that is kept.
         end: offset after the last byte that the client has sent.
+        replaces: whether the bytes replace those that a frontend has of an earlier attempt.
     """
 
     def __init__(self, share: RoomShare) -> None:
@@ -40,12 +42,36 @@ class Replay:
         self._share = share
         self._pieces: deque[_Piece] = deque()
         self.start = self.end = 0
+        self.replaces = False
+        self._placed = False
+
+    def accept(self, message: Message) -> bool:
+        """Keeps a message's bytes; returns False if they don't follow those before.
+
+        At offset 0 they replace what was sent before; a WRITE does so without bytes, too.
+        """
+        writes = message.size > 0 or message.action is Action.WRITE
+        if writes and not message.offset and (self.end or not self._placed):
+            self.replaces = True
+            self.restart(0)
+        elif writes:
+            self.place(message.offset)
+        if message.size and message.offset not in {0, self.end}:
+            return False
+        self.append(memoryview(message.data)[message.begin :])
+        return True
+
+    def place(self, offset: int) -> None:
+        """Says where the first byte belongs, unless that is known."""
+        if not self._placed:
+            self.restart(offset)
 
     def restart(self, offset: int) -> None:
         """Drops all bytes; the next ones begin at an offset."""
         self._share.give_back(sum(len(piece.data) for piece in self._pieces))
         self._pieces.clear()
         self.start = self.end = offset
+        self._placed = True
 
     def append(self, data: memoryview) -> None:
         """Keeps the next bytes."""

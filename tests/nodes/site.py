@@ -19,6 +19,7 @@ from holdfast.storage.folder_objects import MANIFEST
 from tests.nodes.node import Node
 from tests.nodes.programs import Programs
 from tests.servers.redis import redis_server
+from tests.service.fleet import HEADER
 from tests.service.processes import Served, serving
 
 LEASE_TTL = 3
@@ -27,7 +28,7 @@ LEASE_TTL = 3
 
 @dataclass
 class Frontend:
-    """A frontend that serves some nodes' sockets, as a service manager would run it."""
+    """A frontend or an agent that serves nodes' sockets, as a service manager would run it."""
 
     log: Path
     settings: Mapping[str, Any]
@@ -87,6 +88,23 @@ class Site:
         made = Frontend(self.folder / f"frontend-{len(self.frontends)}.log", settings)
         self.nodes += nodes
         self.frontends.append(made)
+        return made
+
+    def agent(self, addresses: Sequence[str], found: Programs) -> Frontend:
+        """Makes a node, and an agent that serves it through frontends elsewhere; starts neither."""
+        made = self.frontend(found)
+        listen = made.settings["listen"]
+        folder = self.nodes[-1].folder / "agent"
+        made.settings = {
+            "command": "agent",
+            "listen": listen,
+            "agent_frontends": " ".join(addresses),
+            "agent_tenant_header": HEADER,
+            "data_dir": folder,
+            "cache_budget": "16MiB",
+            "disk_cache_budget": "256MiB",
+            "agent_replay_budget": "64MiB",
+        }
         return made
 
     def start(self) -> None:
