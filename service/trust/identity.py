@@ -1,8 +1,10 @@
 """Who asks: a tenant, a role, and the rule that says so.
 
-node      all RPCs, on its own tenant
-reader    what changes no content: Info, List, Read, Status, ListStatuses, Flights
-operator  what concerns the fleet: Flights and Warm; it is no tenant, and has no content
+| role | what it may do |
+| --- | --- |
+| `node` | all RPCs, on its own tenant |
+| `reader` | what changes no content: Info, List, Read, Blocks, Status, ListStatuses, Flights |
+| `operator` | what concerns the fleet: Flights and Warm; it is no tenant, and has no content |
 """
 
 from __future__ import annotations
