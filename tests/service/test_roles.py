@@ -149,3 +149,23 @@ async def test_tokens_are_accepted_on_both_transports(
         node.metadata = ((HEADER, unique),)
         for rpc in (*READS, *WRITES):
             await refused(DENIED, asked(node, rpc, sha256(data), "r"))
+
+
+@pytest.mark.parametrize("rpc", WRITES)
+async def test_a_reader_with_a_new_token_changes_nothing_either(
+    folder_fleet: Fleet, tmp_path: Path, unique: str, rpc: str
+) -> None:
+    """The role counts for the first call with a token, whose verification it waits for."""
+    frontend = await folder_fleet.frontend()
+    signer = Signer()
+    (tmp_path / "keys").write_bytes(jwks(signer))
+    url = (
+        f"tcp://127.0.0.1:0?token=(.+)&token-issuer={ISSUER}&token-audience={AUDIENCE}"
+        f"&token-keys={tmp_path}/keys&role=reader"
+    )
+    port = await frontend.servers.listen(parse(url))
+    token = signer.token(sub=unique, exp=4e9, iat=1)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
+        reader = caller(channel, ("authorization", f"Bearer {token}"))
+        text = await refused(DENIED, asked(reader, rpc, sha256(b""), "r"))
+    assert f"{rpc} needs the role node" in text
