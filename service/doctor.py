@@ -30,6 +30,7 @@ from holdfast.errors import (
     because,
 )
 from holdfast.service.backends import PROBE_DEADLINE, STORE_FOLDER, open_store
+from holdfast.service.holdings.nearness import nearness
 from holdfast.service.listeners import Listener, parse
 from holdfast.service.mispaired import PLANS
 from holdfast.service.pairing import pairing_of
@@ -154,7 +155,8 @@ async def _redis(settings: Settings, say: Callable[[str], None]) -> list[Check]:
         try:
             checks = [*await probe_redis(client), await skew(client), *await crowding(client)]
             named = Check("Redis", ok=True, essential=True, found=f"it is there: {place(url)}")
-            return [named, *checks, *await _pairing(settings, client, url)]
+            near = await nearness(settings, client)
+            return [named, *checks, *await _pairing(settings, client, url), *near]
         except HoldfastError as error:
             return [
                 _failed(f"Redis {place(url)}", because(error), await advice(client, url, error))
