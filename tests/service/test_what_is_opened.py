@@ -131,8 +131,8 @@ def test_what_is_used_is_needed(
 
 
 def test_each_command_has_its_row() -> None:
-    """The table names `serve`, and each command with settings of a frontend, once."""
+    """The table names `serve`, `agent`, and each command with settings of a frontend, once."""
     offered = set(re.findall(r"^│ (\w+) ", run("--help").stdout, re.MULTILINE))
     named = {name.split()[0] for name in USES}
-    assert named == {"serve", *(name.split()[0] for name in ARGUMENTS)}
+    assert named == {"serve", "agent", *(name.split()[0] for name in ARGUMENTS)}
     assert named <= offered
