@@ -14,7 +14,7 @@ from tests.servers.authority import Authority
 from tests.servers.process import free_port
 
 OTHER: Final = "the same without TLS"
-CALLS: Final = 3_000
+CALLS: Final = 10_000
 LONG_READS: Final = 8
 FRONTEND: Final = "frontend"
 
@@ -49,7 +49,7 @@ def _infos(way: Way, held: Held) -> Done:
 
 
 def _infos_together(way: Way, held: Held) -> Done:
-    done = drive("info", digest=held.hot, clients=WORKERS, connections=1, count=INFOS, **way)
+    done = drive("info", digest=held.hot, clients=WORKERS, connections=1, count=5 * INFOS, **way)
     return Done.of(done["count"], done)
 
 
