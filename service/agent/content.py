@@ -108,12 +108,10 @@ class AgentContent:
 
         async def handle(raw: bytes | bytearray, call: Call) -> bytes:
             try:
-                with (
-                    parts.overload.admit("Info" if rpc in FLEET else rpc),
-                    parts.metrics.watch(rpc),
-                ):
+                tenant = await self._tenant_of(rpc, call)
+                with parts.overload.admit(rpc), parts.metrics.watch(rpc):
                     async with bounded(rpc, parts.call_deadline, call.time_remaining()):
-                        return await ask(await self._tenant_of(rpc, call), bytes(raw), call)
+                        return await ask(tenant, bytes(raw), call)
             except Exception as error:
                 raise self._refusal(rpc, error) from error
 
@@ -197,8 +195,8 @@ class AgentContent:
         """Streams the tenant's holds; after a lost frontend, those that weren't sent yet."""
         parts = self._parts
         try:
+            tenant = await self._tenant_of("List", call)
             with parts.overload.admit("List"), parts.metrics.watch("List"):
-                tenant = await self._tenant_of("List", call)
                 attempts, last = parts.upstreams.attempts(self._seconds(call)), ""
                 async for upstream in attempts:
                     metadata = parts.upstreams.metadata(tenant)
@@ -224,9 +222,9 @@ class AgentContent:
         """Streams the bytes of a blob."""
         parts = self._parts
         try:
+            tenant = await self._tenant_of("Read", call)
             with parts.overload.admit("Read"), parts.metrics.watch("Read"):
                 begin(call.time_remaining())
-                tenant = await self._tenant_of("Read", call)
                 request = messages.parsed(pb.ReadContentRequest, raw)
                 reader = self._reader or self._reader_of(tenant)
                 pieces = reader.read(
@@ -276,13 +274,17 @@ class AgentContent:
 
     async def _write(self, call: Call) -> None:
         """Writes one ref, message by message."""
-        parts = self._parts
+        parts, admitted = self._parts, False
         try:
+            tenant = await self._tenant_of("Write", call)
             with parts.overload.admit("Write"), parts.metrics.watch("Write"):
-                await parts.writes.write(call, lambda: self._tenant_of("Write", call))
+                admitted = True
+                await parts.writes.write(call, tenant)
         except Exception as error:
-            if isinstance(error, Overloaded):
-                await parts.overload.hear(partial(heard, call))
+            if not admitted:
+                overload = parts.overload
+                hear = overload.hear if isinstance(error, Overloaded) else overload.hear_denied
+                await hear(partial(heard, call))
             raise self._refusal("Write", error) from error
 
 

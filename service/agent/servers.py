@@ -46,7 +46,7 @@ class AgentServers:
             free_socket(listener)
         parts = self._parts
         recognition = await asyncio.to_thread(parts.recognizers.of, listener.identity)
-        authority = Authority(recognition, parts.audit)
+        authority = Authority(recognition, parts.audit, parts.call_deadline)
         handlers = {
             **AgentContent(parts, authority, listener.tenant).handlers(),
             **self._health.handlers(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from holdfast.errors import InvalidArgument
@@ -44,12 +44,12 @@ class Writes:
         relay = self._open.get((tenant, ref))
         return relay.upstream if relay else None
 
-    async def write(self, call: Call, tenant_of: Callable[[], Awaitable[str]]) -> None:
+    async def write(self, call: Call, tenant: str) -> None:
         """Carries one client's stream from its first message to its end.
 
         Args:
             call: the client's.
-            tenant_of: returns the tenant; it is called once there is a message to answer.
+            tenant: the client's.
 
         Raises:
             HoldfastError, Status: what the stream ends with.
@@ -58,7 +58,7 @@ class Writes:
         try:
             while (announced := await call.announced()) is not None:
                 if relay is None:
-                    relay = WriteRelay(self._path, await tenant_of(), call.interrupt)
+                    relay = WriteRelay(self._path, tenant, call.interrupt)
                     self._relays.add(relay)
                 await relay.admit(announced)
                 if await self._answer(call, relay):

@@ -3,7 +3,8 @@
     RPC → the client's identity, remembered or found out → does its role grant this RPC?
         └ nobody vouches for the client, or the role doesn't → PERMISSION_DENIED, and the audit log
 
-What changes or ends what others rely on is written to the audit log here, too.
+An RPC asks this before it passes any gate: whoever isn't known has no share of what all clients
+have together. What changes or ends what others rely on is written to the audit log here, too.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from holdfast.errors import HoldfastError, because
+from holdfast.errors import HoldfastError, PermissionDenied, because
 from holdfast.service.rpc.call import Call
+from holdfast.service.rpc.patience import bounded
 from holdfast.service.rpc.status_codes import code_of
 from holdfast.service.trust.audit import AuditLog
 from holdfast.service.trust.identity import GRANTS, ClientIdentity
@@ -38,9 +40,17 @@ class Deed:
 class Authority:
     """Decides for the RPCs of one listener."""
 
-    def __init__(self, recognition: Recognition, audit: AuditLog) -> None:
+    def __init__(self, recognition: Recognition, audit: AuditLog, call_deadline: float) -> None:
+        """Knows nobody yet.
+
+        Args:
+            recognition: finds out who a client is.
+            audit: the log of refusals.
+            call_deadline: seconds that finding out may take.
+        """
         self._recognition = recognition
         self._audit = audit
+        self._call_deadline = call_deadline
 
     def recall(self, rpc: str, call: Call) -> ClientIdentity | None:
         """Returns the identity of a client that may call an RPC; None: `identify` it.
@@ -65,12 +75,31 @@ class Authority:
             Unavailable: that can't be found out now.
         """
         try:
-            who = await self._recognition.recognize(call)
+            async with bounded(rpc, self._call_deadline, call.time_remaining()):
+                who = await self._recognition.recognize(call)
         except HoldfastError as error:
             self._refused(rpc, call, None, error)
             raise
         self._check(rpc, call, who)
         return who
+
+    async def confirm(self, rpc: str, call: Call, who: ClientIdentity) -> None:
+        """Makes sure that a client which has begun an RPC could begin it now.
+
+        Its certificate or its token may have expired since, and rules may have changed.
+
+        Raises:
+            PermissionDenied: it couldn't, or would be another tenant.
+            Unavailable: that can't be found out now.
+        """
+        again = self.recall(rpc, call) or await self.identify(rpc, call)
+        if again.tenant != who.tenant:
+            error = PermissionDenied(
+                f"{rpc} was begun by tenant {who.tenant!r}, and by the rules in force now this "
+                f"client is {again.tenant!r}; begin anew"
+            )
+            self._refused(rpc, call, again, error)
+            raise error
 
     def _check(self, rpc: str, call: Call, who: ClientIdentity) -> None:
         try:

@@ -22,6 +22,7 @@ from holdfast.errors import (
     InvalidArgument,
     NotFound,
     Overloaded,
+    Unavailable,
     shorten,
 )
 from holdfast.filters import Filter
@@ -59,6 +60,12 @@ log = structlog.get_logger(__name__)
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Content"].full_name
 
 INTERNAL: Final = "this frontend failed, and its log says why; try again, or use another frontend"
+
+ENDING: Final = frozenset({Action.COMMIT, Action.ABORT})
+"""What a client may do only if it could open its stream now: it may have expired since."""
+FIRST_MESSAGE: Final = 30.0
+"""Seconds within which a stream's first message must begin to arrive: a stream counts among those
+that are under way, and clients send their first message at once."""
 
 Request = TypeVar("Request", bound=Protobuf)
 
@@ -132,9 +139,9 @@ class Content:
 
         async def handle(raw: bytes | bytearray, call: Call) -> bytes:
             try:
+                who = authority.recall(rpc, call) or await authority.identify(rpc, call)
                 with frontend.overload.admit(rpc), frontend.metrics.watch(rpc):
                     async with bounded(rpc, frontend.call_deadline, call.time_remaining()):
-                        who = authority.recall(rpc, call) or await authority.identify(rpc, call)
                         if rated:
                             frontend.rates.call(who.tenant)
                         request = messages.parsed(kind, raw)
@@ -199,10 +206,10 @@ class Content:
     async def list(self, raw: bytes | bytearray, call: Call) -> None:
         """Streams the tenant's holds."""
         try:
+            who = self._authority.recall("List", call)
+            tenant = (who or await self._authority.identify("List", call)).tenant
             with self._frontend.overload.admit("List"), self._frontend.metrics.watch("List"):
                 begin(call.time_remaining())
-                who = self._authority.recall("List", call)
-                tenant = (who or await self._authority.identify("List", call)).tenant
                 self._frontend.rates.call(tenant)
                 request = messages.parsed(pb.ListContentRequest, raw)
                 matches = Filter.parse(request.filters).matches_info
@@ -228,10 +235,10 @@ class Content:
         """Streams the bytes of a blob."""
         outflow = self._frontend.outflow
         try:
+            who = self._authority.recall("Read", call)
+            tenant = (who or await self._authority.identify("Read", call)).tenant
             with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
                 begin(call.time_remaining())
-                who = self._authority.recall("Read", call)
-                tenant = (who or await self._authority.identify("Read", call)).tenant
                 request = messages.parsed(pb.ReadContentRequest, raw)
                 self._frontend.presence.mention(tenant)
                 pieces = self._frontend.reader.read(
@@ -305,11 +312,14 @@ class Content:
 
     async def write(self, call: Call) -> None:
         """Writes one ref, message by message."""
-        session, tenant, who = None, "", None
+        session, admitted = None, False
         kept = any(name == KEPT for name, _ in call.metadata)
         admission = self._frontend.intake.stream(call)
         try:
+            who = self._authority.recall("Write", call)
+            who = who or await self._authority.identify("Write", call)
             with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
+                admitted = True
                 # No message may be kept in memory here while the next one is awaited.
                 while True:
                     message = await self._next(call, admission, session)
@@ -318,21 +328,16 @@ class Content:
                     promised = session.promised if session else 0
                     admission.came(message.size, promised=promised)
                     if session is None:
-                        # Errors must follow a message: the client of a stream that ends before
-                        # its first message gets no status.
-                        who = self._authority.recall("Write", call)
-                        who = who or await self._authority.identify("Write", call)
-                        tenant = who.tenant
-                        self._frontend.rates.call(tenant)
-                        session = await self._begin(tenant, message)
-                        call.on_message = partial(self._answer_at_once, session, tenant, kept)
+                        self._frontend.rates.call(who.tenant)
+                        session = await self._begin(who.tenant, message)
+                        call.on_message = partial(self._answer_at_once, session, who.tenant, kept)
                     reply = session.handle_at_once(message)
                     if reply is None:
                         reply = await self._carry_out(session, who, message, call)
                     elif message.action is Action.STAT:
-                        self._frontend.presence.mention(tenant)
+                        self._frontend.presence.mention(who.tenant)
                     self._frontend.metrics.bytes_written(message.size)
-                    self._frontend.rates.wrote(tenant, message.size)
+                    self._frontend.rates.wrote(who.tenant, message.size)
                     del message
                     admission.handled()
                     if reply.last:
@@ -342,13 +347,19 @@ class Content:
                     if reply.last:
                         return
         except Exception as error:
-            if isinstance(error, Overloaded) and not tenant:
-                await self._frontend.overload.hear(partial(heard, call))
+            if not admitted:
+                await self._hear(call, error)
             await self._close(session)
             raise self._refusal("Write", error) from error
         finally:
             admission.handled()
             await self._close(session)
+
+    async def _hear(self, call: Call, error: Exception) -> None:
+        """Waits for a message of a stream that is refused, so that its status can answer it."""
+        overload = self._frontend.overload
+        hear = overload.hear if isinstance(error, Overloaded) else overload.hear_denied
+        await hear(partial(heard, call))
 
     def _answer_at_once(
         self, session: Session, tenant: str, kept: bool, raw: bytes | bytearray
@@ -379,10 +390,10 @@ class Content:
 
         Raises:
             Aborted: the ref is lost.
-            Unavailable: the message stands still while others wait.
+            Unavailable: the message stands still while others wait, or the first one doesn't come.
         """
         with session.guard if session else nullcontext():
-            length = await call.announced()
+            length = await (call.announced() if session else _begun(call))
             if length is None:
                 return None
             few = 0 <= length <= wire.FEW
@@ -431,11 +442,13 @@ class Content:
             self._frontend.sessions.close(opening.result())
 
     async def _carry_out(
-        self, session: Session, who: ClientIdentity | None, message: Message, call: Call
+        self, session: Session, who: ClientIdentity, message: Message, call: Call
     ) -> Reply:
-        if message.action is not Action.ABORT or who is None:
-            return await self._handle(session, session.name[0], message)
         tenant, ref = session.name
+        if message.action in ENDING:
+            await self._authority.confirm("Write", call, who)
+        if message.action is not Action.ABORT:
+            return await self._handle(session, tenant, message)
         with self._authority.audited("abort", who, call, rpc="Write", ref=ref):
             return await self._handle(session, tenant, message)
 
@@ -455,3 +468,19 @@ class Content:
     async def _close(self, session: Session | None) -> None:
         if session is not None:
             await self._frontend.background.wait(self._frontend.sessions.close(session))
+
+
+async def _begun(call: Call) -> int | None:
+    """Returns the bytes of a stream's first message; None if there is none.
+
+    Raises:
+        Unavailable: it doesn't begin to arrive.
+    """
+    late = Unavailable(
+        f"no message within {FIRST_MESSAGE:.0f} s; open the stream when there is something to send"
+    )
+    patience = asyncio.get_running_loop().call_later(FIRST_MESSAGE, call.interrupt, late)
+    try:
+        return await call.announced()
+    finally:
+        patience.cancel()

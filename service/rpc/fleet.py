@@ -16,6 +16,7 @@ from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import messages
 from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.call import Call
+from holdfast.service.rpc.overload import Overload
 from holdfast.service.rpc.patience import bounded
 from holdfast.service.rpc.status_codes import status_of
 from holdfast.service.trust.identity import ClientIdentity
@@ -35,6 +36,8 @@ class Fleet:
         warming: Warming,
         reader: Reader,
         authority: Authority,
+        *,
+        overload: Overload,
         call_deadline: float,
     ) -> None:
         """Answers nothing yet.
@@ -44,12 +47,14 @@ class Fleet:
             warming: retains blobs anew.
             reader: knows the blocks of blobs.
             authority: says who asks, and whether they may.
+            overload: refuses calls beyond the limits.
             call_deadline: seconds that an answer may take.
         """
         self._flights = flights
         self._warming = warming
         self._reader = reader
         self._authority = authority
+        self._overload = overload
         self._call_deadline = call_deadline
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -63,10 +68,10 @@ class Fleet:
     def _unary(self, rpc: str, answer: Answer) -> Unary:
         async def handle(raw: bytes | bytearray, call: Call) -> bytes:
             try:
-                async with bounded(rpc, self._call_deadline, call.time_remaining()):
-                    who = self._authority.recall(rpc, call)
-                    who = who or await self._authority.identify(rpc, call)
-                    return (await answer(raw, who)).SerializeToString()
+                who = self._authority.recall(rpc, call) or await self._authority.identify(rpc, call)
+                with self._overload.admit(rpc):
+                    async with bounded(rpc, self._call_deadline, call.time_remaining()):
+                        return (await answer(raw, who)).SerializeToString()
             except HoldfastError as error:
                 raise status_of(error) from error
 

@@ -47,10 +47,14 @@ KINDS: Final[Mapping[str, RpcKind]] = {
     "Write": RpcKind.STREAMS,
     "Read": RpcKind.READS,
     **dict.fromkeys(
-        ("Info", "Update", "List", "Delete", "Status", "ListStatuses", "Abort"), RpcKind.CALLS
+        (
+            *("Info", "Update", "List", "Delete", "Status", "ListStatuses", "Abort"),
+            *("Flights", "Warm", "Blocks"),
+        ),
+        RpcKind.CALLS,
     ),
 }
-QUEUING: Final = frozenset({"Write", "Update", "List", "Delete"})
+QUEUING: Final = frozenset({"Write", "Update", "List", "Delete", "Warm"})
 """RPCs that always need one of the store's threads; the others may do without."""
 
 
@@ -131,6 +135,34 @@ class QueueGate:
         self._gate.__exit__()
 
 
+class Hearing:
+    """Waits briefly for refused streams' first messages, of a bounded number of them.
+
+    A client that is still sending when its stream ends doesn't see the stream's status.
+    """
+
+    __slots__ = ("_answered",)
+
+    def __init__(self) -> None:
+        self._answered = 0
+
+    async def __call__(self, first: Callable[[], Awaitable[object]]) -> None:
+        """Waits for a stream's first message; returns at once if too many others are awaited.
+
+        Args:
+            first: waits for the message.
+        """
+        if self._answered >= ANSWERED:
+            return
+        self._answered += 1
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_MESSAGE):
+                    await first()
+        finally:
+            self._answered -= 1
+
+
 class Overload:
     """Counts the RPCs under way at one frontend, and refuses those beyond the limits."""
 
@@ -156,7 +188,10 @@ class Overload:
         self._clock = clock
         self._spread = spread
         self._last = float("-inf")
-        self._answered = 0
+        self.hear = Hearing()
+        """Hears streams that were refused because there were too many."""
+        self.hear_denied = Hearing()
+        """Hears streams whose clients may not open any: they take no room from the others."""
         self.gates = {kind: Gate(kind, getattr(most, kind), self._refusal) for kind in RpcKind}
         self._entrances: dict[str, Gate | QueueGate] = {
             rpc: QueueGate(self.gates[kind], queued, most.calls, self._refusal)
@@ -180,21 +215,3 @@ class Overload:
         self._refused(kind)
         pause = self._spread(SHORTEST, LONGEST)
         return Overloaded(f"{reason}; try again in {pause:.1f} s, or use another frontend", pause)
-
-    async def hear(self, first: Callable[[], Awaitable[object]]) -> None:
-        """Waits briefly for a refused stream's first message.
-
-        A client that is still sending when its stream ends doesn't see the stream's status.
-
-        Args:
-            first: waits for the message.
-        """
-        if self._answered >= ANSWERED:
-            return
-        self._answered += 1
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_MESSAGE):
-                    await first()
-        finally:
-            self._answered -= 1

@@ -30,7 +30,8 @@ BESIDE: Final = 1_000
 about to be refused, and handlers that are still cleaning up."""
 AGE: Final = 3600.0
 """Seconds after which a client that has shown a certificate must show it again, so that one whose
-issuer isn't trusted any more is gone. The new connection costs a handshake, a few ms."""
+issuer isn't trusted any more is gone. The new connection costs a handshake, a few ms. Where tokens
+count, it bounds by how much a stream may outlive the token by which it was opened."""
 
 
 class OwnServer:
@@ -59,7 +60,8 @@ def limits_of(overload: Overload, listener: Listener) -> Limits:
     """
     admitted = sum(gate.limit for gate in overload.gates.values())
     verified = listener.tls is not None and bool(listener.tls.client_ca)
-    return Limits(max_streams=admitted + BESIDE, age=AGE if verified else float("inf"))
+    bounded = verified or listener.identity.by_token
+    return Limits(max_streams=admitted + BESIDE, age=AGE if bounded else float("inf"))
 
 
 async def serve(

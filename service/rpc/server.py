@@ -71,7 +71,7 @@ class Servers:
             free_socket(listener)
         rotation = await self._certificate(listener)
         recognition = await asyncio.to_thread(self._frontend.recognizers.of, listener.identity)
-        authority = Authority(recognition, self._frontend.audit)
+        authority = Authority(recognition, self._frontend.audit, self._frontend.call_deadline)
         server, port = await self._begin(listener, self._handlers(authority), rotation)
         self._servers.append(server)
         self.ports[listener.url] = port
@@ -96,7 +96,8 @@ class Servers:
             frontend.warming,
             frontend.reader,
             authority,
-            frontend.call_deadline,
+            overload=frontend.overload,
+            call_deadline=frontend.call_deadline,
         )
         return {
             **Content(frontend, authority).handlers(),

@@ -72,6 +72,11 @@ class UrlIdentity:
         return self.book is not None and self.book.rules[0].kind.value in CERTIFICATE
 
     @property
+    def by_token(self) -> bool:
+        """Whether rules may look at a token."""
+        return self.from_file or (self.book is not None and bool(self.book.issuers))
+
+    @property
     def proven(self) -> bool:
         """Whether clients prove who they are by more than having reached the listener."""
         return self.from_file or self.book is not None

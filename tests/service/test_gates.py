@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from holdfast.errors import Overloaded
-from holdfast.protos import content_pb2
+from holdfast.protos import content_pb2, fleet_pb2
 from holdfast.service.rpc.overload import KINDS, LONGEST, QUEUING, SPELL, Most, Overload, RpcKind
 
 
@@ -32,9 +32,12 @@ class Doors:
 
 
 def test_every_rpc_is_counted() -> None:
-    """Each RPC of the service belongs to one kind."""
-    service = content_pb2.DESCRIPTOR.services_by_name["Content"]
-    assert set(KINDS) == {method.name for method in service.methods}
+    """Each RPC of the services belongs to one kind."""
+    services = (
+        content_pb2.DESCRIPTOR.services_by_name["Content"],
+        fleet_pb2.DESCRIPTOR.services_by_name["Fleet"],
+    )
+    assert set(KINDS) == {method.name for service in services for method in service.methods}
     assert set(KINDS.values()) == set(RpcKind)
 
 

@@ -58,6 +58,9 @@ class Call:
     async def announced(self) -> int:
         return UNTOLD
 
+    def interrupt(self, error: Exception) -> None:
+        """Nothing is awaited for long."""
+
     async def receive(self) -> bytes | None:
         await asyncio.sleep(0)
         message = next(self.messages, None)
@@ -73,7 +76,9 @@ class Ground:
     def __init__(self, running: Running, tenant: str) -> None:
         self.running = running
         frontend = running.frontend
-        authority = Authority(FixedTenant(tenant, Role.NODE), frontend.audit)
+        authority = Authority(
+            FixedTenant(tenant, Role.NODE), frontend.audit, frontend.call_deadline
+        )
         self._handlers: Mapping[str, Any] = Content(frontend, authority).handlers()
 
     async def write(self, ref: str, *messages: dict[str, Any]) -> None:
@@ -119,7 +124,8 @@ class Ground:
             "streams": len(frontend.sessions),
             "leases": frontend.sessions._refs.leases.kept,
             "requests to Redis": len(redis.calls) + len(redis.walks),
-            "refused streams": frontend.overload._answered,
+            "refused streams": frontend.overload.hear._answered,
+            "denied streams": frontend.overload.hear_denied._answered,
         }
         for gate in frontend.overload.gates.values():
             held[f"gate of {gate.kind}"] = gate.under_way
