@@ -137,6 +137,11 @@ def _tls_files(url: str, options: Mapping[str, str]) -> TlsFiles:
         raise ConfigurationError(
             f"listener {url!r}: client-certificate must be one of {', '.join(CLIENT_CERTIFICATES)}"
         )
+    if options.get("client-ca") == "":
+        raise ConfigurationError(
+            f"listener {url!r}: client-ca is empty; leave it out if no client is to be asked for a "
+            "certificate"
+        )
     if "client-certificate" in options and not files.client_ca:
         raise ConfigurationError(
             f"listener {url!r}: client-certificate needs the issuers of clients' certificates: "

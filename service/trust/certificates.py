@@ -46,10 +46,16 @@ def load(files: TlsFiles, now: float) -> LoadedCertificate:
     chain, key = _read(files.cert), _read(files.key)
     client_ca = _read(files.client_ca) if files.client_ca else b""
     leaf = _certificates(files.cert, chain)[0]
-    _check_key(files, leaf, _private_key(files.key, key))
-    _check_time(files.cert, [leaf], now)
-    _check_use(files.cert, leaf)
-    if client_ca:
+    private = _private_key(files.key, key)
+    try:
+        _check_key(files, leaf, private)
+        _check_time(files.cert, [leaf], now)
+        _check_use(files.cert, leaf)
+    except (ValueError, UnsupportedAlgorithm) as error:  # a part of it is read when it is asked for
+        raise ConfigurationError(
+            f"{files.cert} can't be read ({because(error)}); have it issued anew"
+        ) from error
+    if files.client_ca:  # not what is in it: a file that was emptied must never let everybody in
         _check_time(files.client_ca, _certificates(files.client_ca, client_ca), now)
     return LoadedCertificate(
         context=_context(files, client_ca),
@@ -172,13 +178,13 @@ def _context(files: TlsFiles, client_ca: bytes) -> ssl.SSLContext:
     try:
         # The key of an encrypted file was refused before: OpenSSL would ask a terminal for it.
         context.load_cert_chain(files.cert, files.key, password="")
-        if client_ca:
+        if files.client_ca:
             context.load_verify_locations(cadata=client_ca.decode("ascii", "replace"))
     except (OSError, ValueError) as error:  # TLS's own errors are of the operating system
         raise ConfigurationError(
             f"{' and '.join(files.names)} can't be used: {because(error)}"
         ) from error
-    if client_ca:
+    if files.client_ca:
         context.verify_mode = ssl.CERT_OPTIONAL if files.optional else ssl.CERT_REQUIRED
         # An issuer is trusted because it is in the file, even if its own issuer isn't.
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN

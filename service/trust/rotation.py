@@ -84,6 +84,9 @@ class Rotation:
         except ConfigurationError as error:
             self._failed(because(error))
             return
+        except Exception as error:  # noqa: BLE001 -- whatever a file has, the next one is looked at
+            self._failed(f"{type(error).__name__}: {because(error)}")
+            return
         if states_of(self.files.names) != seen:
             return  # they changed while they were read; a later look reads them again
         self._used, self._reason = seen, ""

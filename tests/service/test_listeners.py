@@ -215,6 +215,7 @@ def test_a_certificate_that_nobody_asks_for_names_nobody() -> None:
         ("tls://127.0.0.1:1?tenant=a&cert=/a", "needs a certificate and its key"),
         ("tls://127.0.0.1:1?tenant=a&cert=a&key=/b", "absolute paths"),
         (f"tls://127.0.0.1:1?tenant=a&{TLS}&client-ca=ca", "absolute paths"),
+        (f"tls://127.0.0.1:1?tenant=a&{TLS}&client-ca=", "client-ca is empty"),
         (f"tls://127.0.0.1:1?{TLS}", "must say which tenant asks"),
         (f"tls://127.0.0.1?tenant=a&{TLS}", "expected tls://HOST:PORT"),
         (f"tls://127.0.0.1:1?tenant=a&{TLS}&client-certificate=optional", "'client-ca=/FILE'"),

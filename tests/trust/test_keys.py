@@ -223,6 +223,7 @@ def test_other_answers_than_keys_are_refused(path: str, said: str) -> None:
         ({"keys": "relative"}, "absolute path"),
         ({"keys": "http://issuer.example/jwks"}, "only https"),
         ({"keys": "ftp://issuer.example/jwks"}, "only https"),
+        ({"keys": "https://[::1/jwks"}, "host of the URL"),
         ({"keys": "https://user:secret@issuer.example/"}, "bearer"),
         ({"keys": "https://[issuer.example/"}, "host of the URL can't be read"),
         ({"keys": "https://[[issuer]]:secret@/"}, "host of the URL can't be read"),

@@ -105,8 +105,15 @@ def test_what_is_no_certificate(authority: Authority, tmp_path: Path, data: byte
     issued = authority.server()
     assert "tls.crt has no certificate" in refusal(files_of(tmp_path, Issued(data, issued.key)))
     assert "tls.key has no key" in refusal(files_of(tmp_path, Issued(issued.cert, data)))
-    if data:
-        assert "ca.crt has no certificate" in refusal(files_of(tmp_path, issued, data))
+    files = files_of(tmp_path, issued, authority.pem)
+    Path(files.client_ca).write_bytes(data)
+    assert "ca.crt has no certificate" in refusal(files)
+
+
+def test_names_that_cannot_be_read(authority: Authority, tmp_path: Path) -> None:
+    """A certificate whose names are damaged is refused by its file, like any other."""
+    issued = authority.damaged()
+    assert "tls.crt can't be read" in refusal(files_of(tmp_path, issued))
 
 
 def test_a_file_that_is_not_there(authority: Authority, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from holdfast.errors import ConfigurationError
 from holdfast.service.process.metrics import Metrics
+from holdfast.service.trust import certificates
 from holdfast.service.trust.rotation import Rotation
 from holdfast.service.trust.tls_files import TlsFiles
 from tests.servers.authority import Authority, Issued
@@ -144,6 +146,44 @@ def test_files_that_cannot_be_used(begin: Begin, authority: Authority, tmp_path:
     (tmp_path / "next.key").replace(tmp_path / "tls.key")
     settle(rotation)
     assert rotation.current.chain == renewed.cert
+
+
+def test_issuers_that_were_emptied(begin: Begin, authority: Authority, tmp_path: Path) -> None:
+    """Clients must go on showing a certificate if the file of their issuers is emptied."""
+    fill(tmp_path, authority.server(), authority)
+    rotation = begin(tmp_path)
+    (tmp_path / "ca.crt").write_bytes(b"")
+    settle(rotation)
+    assert rotation.contexts.current.verify_mode is ssl.CERT_REQUIRED
+    assert rotation.failures == 1
+    authority.write(tmp_path)
+    settle(rotation)
+    assert rotation.contexts.current.verify_mode is ssl.CERT_REQUIRED
+    assert rotation.failures == 1
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_watching_goes_on_whatever_a_file_has(
+    begin: Begin,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    damaged: bool,
+) -> None:
+    """After a certificate that can't be parsed, and after any other error, the next one is used."""
+    fill(tmp_path, authority.server(), authority)
+    rotation = begin(tmp_path)
+    with monkeypatch.context() as patch:
+        if not damaged:
+            patch.setattr(certificates, "load", lambda *_: 1 / 0)
+        authority.damaged().write(tmp_path)
+        settle(rotation)
+    assert rotation.failures == 1
+    good = authority.server()
+    good.write(tmp_path)
+    settle(rotation)
+    assert rotation.current.chain == good.cert
 
 
 def test_old_files_come_back(begin: Begin, authority: Authority, tmp_path: Path) -> None:
