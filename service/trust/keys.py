@@ -1,22 +1,17 @@
 """The public keys of an issuer, from a file or a URL, which are read again from time to time.
 
-A file has keys or certificates in PEM, or a JWKS (RFC 7517, section 5); a URL has a JWKS. What is
-read is bounded in size and time, and what can't be read replaces nothing.
+A file has keys or certificates in PEM, or a JWKS (RFC 7517, section 5); a URL has a JWKS. What
+can't be read replaces nothing. What can be read, and has no usable key any more, withdraws all.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import structlog
 from cryptography import x509
@@ -25,18 +20,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt import PyJWK, PyJWTError
 
-from holdfast.errors import ConfigurationError, HoldfastError, Unavailable, because, shorten
+from holdfast.errors import ConfigurationError, because, shorten
+from holdfast.service.trust.key_sources import contents
 from holdfast.service.trust.token_issuers import TokenIssuer
 from holdfast.tasks import begin, wait_for_end
 
 log = structlog.get_logger(__name__)
 
-LARGEST: Final = 256 * 2**10
-"""The most bytes of a file or an answer: hundreds of keys."""
 MOST_KEYS: Final = 256
 """The most keys of an issuer."""
-PATIENCE: Final = 5.0
-"""Seconds that a URL has to answer each read, below the time that a call may take."""
 PAUSE: Final = 10.0
 """Seconds between two readings that tokens with unknown keys ask for, so that strangers with
 made-up tokens cause no more than that."""
@@ -61,8 +53,40 @@ class VerificationKey:
     algorithms: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """All keys of an issuer at one time, and how often they had changed until then."""
+
+    version: int = 0
+    keys: tuple[VerificationKey, ...] = ()
+
+    def candidates(self, kid: str | None, algorithm: str) -> list[VerificationKey]:
+        """Returns the keys that may have signed a token.
+
+        Args:
+            kid: the key's name in the token. Without one, all keys may have; keys that have no name
+                themselves, as those in PEM, may have signed any token.
+            algorithm: the token's.
+        """
+        return [
+            key
+            for key in self.keys
+            if algorithm in key.algorithms and (kid is None or key.kid in {kid, ""})
+        ]
+
+
+class NoUsableKeys(ConfigurationError):  # noqa: N818 -- as all errors here
+    """An issuer has keys of other kinds alone, or none."""
+
+
 class IssuerKeys:
-    """The keys of one issuer."""
+    """The keys of one issuer.
+
+    Attributes:
+        issuer: whose keys.
+        current: the keys; they are replaced at once, with their version.
+        well: whether they could be used when they were last read.
+    """
 
     def __init__(
         self,
@@ -78,143 +102,106 @@ class IssuerKeys:
             read: returns what the file or the URL has.
         """
         self.issuer = issuer
-        self.version = 0
-        """How often the keys have changed; a token is remembered as long as they stay the same."""
+        self.current = KeySet()
+        self.well = True
         self._clock = clock
         self._read = read or contents
-        self._keys: tuple[VerificationKey, ...] = ()
         self._text = b""
         self._tried = self._asked = float("-inf")
         self._reading: asyncio.Task[None] | None = None
-        self._well = True
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.current.keys)
+
+    @property
+    def version(self) -> int:
+        """How often the keys have changed; a token is remembered as long as they stay the same."""
+        return self.current.version
 
     @property
     def age(self) -> float:
         """Seconds since keys were last read, or could not be."""
         return self._clock() - self._tried
 
-    def candidates(self, kid: str | None, algorithm: str) -> list[VerificationKey]:
-        """Returns the keys that may have signed a token.
-
-        Args:
-            kid: the key's name in the token. Without one, all keys may have; keys that have no name
-                themselves, as those in PEM, may have signed any token.
-            algorithm: the token's.
-        """
-        return [
-            key
-            for key in self._keys
-            if algorithm in key.algorithms and (kid is None or key.kid in {kid, ""})
-        ]
-
     def load(self) -> None:
         """Reads the keys; it blocks.
 
         Raises:
-            ConfigurationError: the file can't be read, or what was read has no usable key.
+            NoUsableKeys: what was read has no usable key. Keys that were known are withdrawn.
+            ConfigurationError: the file can't be read.
             Unavailable: the URL doesn't answer.
         """
         self._tried = self._clock()
-        text = self._read(self.issuer)
-        if text != self._text or not self._keys:
-            self._keys, self._text = tuple(parsed(text, self.issuer.algorithms)), text
-            self.version += 1
+        try:
+            self._load()
+        except BaseException:
+            self.well = False
+            raise
+        self.well = True
+
+    def _load(self) -> None:
+        text, before = self._read(self.issuer), self.current
+        if text != self._text or not before.keys:
+            try:
+                found = tuple(parsed(text, self.issuer.algorithms))
+            except NoUsableKeys:
+                if before.keys:
+                    self.current = KeySet(before.version + 1)
+                raise
+            self.current, self._text = KeySet(before.version + 1, found), text
+
+    def begin_reading(self) -> asyncio.Task[None]:
+        """Begins to read the keys again, unless that is under way; it never fails."""
+        if self._reading is None or self._reading.done():
+            self._reading = begin(self._read_again())
+        return self._reading
 
     async def refresh(self) -> None:
-        """Reads the keys again, in a thread; the last good ones stay if that fails."""
+        """Reads the keys again; the last good ones stay if that fails."""
+        await wait_for_end(self.begin_reading())
+
+    async def _read_again(self) -> None:
+        known, was_well = len(self), self.well
         try:
             await asyncio.to_thread(self.load)
-        except HoldfastError as error:
-            if self._well:
+        except NoUsableKeys as error:
+            if known or was_well:
+                log.warning(
+                    "token keys withdrawn; the issuer's tokens are refused",
+                    issuer=self.issuer.name,
+                    reason=because(error),
+                )
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the keys are read again later
+            if was_well:
                 log.warning(
                     "token keys not read; the last good ones stay in force",
                     issuer=self.issuer.name,
                     reason=because(error),
+                    error=type(error).__name__,
                 )
-            self._well = False
         else:
-            if not self._well:
+            if not was_well:
                 log.info("token keys read again", issuer=self.issuer.name)
-            self._well = True
 
     async def look_for_more(self) -> bool:
         """Reads the keys again because one is unknown; returns whether that was done.
 
         At most one such reading is begun in `PAUSE` seconds; whoever asks meanwhile waits for it.
         """
-        if self._reading is None:
+        if self._reading is None or self._reading.done():
             if self._clock() - self._asked < PAUSE:
                 return False
             self._asked = self._clock()
-            self._reading = begin(self.refresh())
-            self._reading.add_done_callback(self._read_again)
-        await wait_for_end(self._reading)
+        await self.refresh()
         return True
-
-    def _read_again(self, _: asyncio.Task[None]) -> None:
-        self._reading = None
-
-
-def contents(issuer: TokenIssuer) -> bytes:
-    """Returns what the file or the URL of an issuer's keys has; it blocks.
-
-    Raises:
-        ConfigurationError: the file can't be read, or is too large.
-        Unavailable: the URL can't be reached, answers with an error, or with too much.
-    """
-    if not issuer.remote:
-        try:
-            with Path(issuer.keys).open("rb") as file:
-                return _bounded(file)
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"keys {issuer.keys}: {because(error)}") from error
-    try:
-        with _opener(issuer).open(_request(issuer), timeout=PATIENCE) as answer:
-            return _bounded(answer)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise Unavailable(f"keys {issuer.keys}: {because(error)}") from error
-
-
-def _bounded(file: IO[bytes]) -> bytes:
-    found = file.read(LARGEST + 1)
-    if len(found) > LARGEST:
-        raise ValueError(f"it has more than {LARGEST} bytes")
-    return found
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: it might lead away from what the operator has named."""
-
-    def redirect_request(self, *_: object, **__: object) -> None:
-        """See urllib."""
-
-
-def _opener(issuer: TokenIssuer) -> urllib.request.OpenerDirector:
-    context = ssl.create_default_context(cafile=issuer.ca or None)
-    return urllib.request.build_opener(
-        urllib.request.HTTPSHandler(context=context),
-        urllib.request.ProxyHandler({}),
-        _NoRedirects(),
-    )
-
-
-def _request(issuer: TokenIssuer) -> urllib.request.Request:
-    request = urllib.request.Request(issuer.keys)  # noqa: S310 -- `TokenIssuer.check` knows the scheme
-    request.add_header("Accept", "application/jwk-set+json, application/json")
-    if issuer.bearer:
-        token = Path(issuer.bearer).read_text("ascii").strip()
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
-    return request
 
 
 def parsed(text: bytes, allowed: frozenset[str]) -> Iterator[VerificationKey]:
     """Yields the keys in a PEM file or a JWKS that verify an allowed algorithm.
 
     Raises:
-        ConfigurationError: there is none, a key can't be read, or there are too many.
+        NoUsableKeys: there is none.
+        ConfigurationError: a key can't be read, or there are too many.
     """
     try:
         found = list(_pem(text) if text.lstrip().startswith(BEGINS) else _jwks(text))
@@ -228,7 +215,7 @@ def parsed(text: bytes, allowed: frozenset[str]) -> Iterator[VerificationKey]:
         if algorithms & allowed
     ]
     if not usable:
-        raise ConfigurationError(
+        raise NoUsableKeys(
             f"none of {len(found)} keys verifies {', '.join(sorted(allowed))}; correct the keys, "
             "or the algorithms"
         )

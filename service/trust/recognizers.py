@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from holdfast.errors import ConfigurationError
 from holdfast.service.trust.recognition import ByRules, FixedTenant, Recognition, TrustedHeader
-from holdfast.service.trust.rules_in_force import FileRules, UrlRules
+from holdfast.service.trust.rules_in_force import FileRules, UrlRules, refresh_keys
 from holdfast.service.trust.url_identity import UrlIdentity
+
+log = structlog.get_logger(__name__)
 
 PERIOD: Final = 5.0
 """Seconds between two looks at the files of rules and keys."""
@@ -20,7 +24,11 @@ class Recognizers:
     """What recognizes the clients of one process's listeners."""
 
     def __init__(
-        self, identities: str, clock: Callable[[], float], now: Callable[[], float]
+        self,
+        identities: str,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+        period: float = PERIOD,
     ) -> None:
         """Reads nothing yet.
 
@@ -28,17 +36,20 @@ class Recognizers:
             identities: the path of the file of rules; "" if there is none.
             clock: in s, never set back.
             now: returns the time, in s since 1970.
+            period: seconds between two looks.
         """
         self._path = identities
         self._clock = clock
         self._now = now
+        self._period = period
         self._file: FileRules | None = None
         self._sources: list[FileRules | UrlRules] = []
+        self._well = True
 
     @property
     def current(self) -> bool:
-        """Whether all rules in force are those that are written now."""
-        return all(source.current for source in self._sources)
+        """Whether all rules and keys in force are those that are written now."""
+        return self._well and all(source.current for source in self._sources)
 
     def of(self, identity: UrlIdentity) -> Recognition:
         """Returns what recognizes the clients of a listener; it reads files, and so it blocks.
@@ -83,10 +94,22 @@ class Recognizers:
     async def keep(self) -> None:
         """Reads what has changed for as long as the process serves."""
         while True:
-            await asyncio.sleep(PERIOD)
-            await self.attend()
+            await asyncio.sleep(self._period)
+            try:
+                await self.attend()
+            except Exception:  # a revocation may be in what is read next
+                if self._well:
+                    log.exception("identities not read; the last ones stay in force")
+                self._well = False
+            else:
+                self._well = True
 
     async def attend(self) -> None:
-        """Reads what has changed since the last time."""
+        """Reads what has changed since the last time: first all rules, and then keys.
+
+        It waits for files alone; what is fetched comes by itself.
+        """
+        if self._file is not None:
+            await self._file.attend()
         for source in self._sources:
-            await source.attend()
+            await refresh_keys(source.in_force)

@@ -1,13 +1,13 @@
 """The rules that a listener uses at this moment: from its URL, or from a file that is read again.
 
-A file that can't be used replaces nothing: the last good rules stay in force until it is mended.
+A file that can't be used replaces nothing: the last good rules stay in force until it is mended. A
+file that has changed is used after two looks, like a certificate: it may be half written.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from holdfast.errors import ConfigurationError, HoldfastError, because
+from holdfast.file_states import FileStates, states_of
 from holdfast.service.trust.identity_rules import IdentityRule
 from holdfast.service.trust.rulebook import LARGEST, Rulebook, rulebook
 from holdfast.service.trust.token_issuers import TokenIssuer
+from holdfast.tasks import wait_for_end
 
 if TYPE_CHECKING:
     from holdfast.service.trust.keys import IssuerKeys
@@ -51,7 +53,11 @@ class UrlRules:
             now: returns the time, in s since 1970.
         """
         self.in_force = in_force(book, keys_of(book, {}, clock), now)
-        self.current = True
+
+    @property
+    def current(self) -> bool:
+        """Whether the keys are those that the issuer has."""
+        return keys_are_current(self.in_force)
 
     def load(self) -> None:
         """Reads keys for the first time; it blocks.
@@ -60,10 +66,6 @@ class UrlRules:
             ConfigurationError: a file's keys can't be used.
         """
         load_keys(self.in_force)
-
-    async def attend(self) -> None:
-        """Reads keys again that may have changed."""
-        await refresh_keys(self.in_force)
 
 
 class FileRules:
@@ -78,12 +80,17 @@ class FileRules:
             now: returns the time, in s since 1970.
         """
         self.in_force = RulesInForce((), None)
-        self.current = True
-        """Whether the rules in force are those of the file."""
         self._path = path
         self._clock = clock
         self._now = now
-        self._seen: object = None
+        self._used: FileStates = ()
+        self._seen: FileStates = ()
+        self._well = True
+
+    @property
+    def current(self) -> bool:
+        """Whether the rules and keys in force are those that are written now."""
+        return self._well and keys_are_current(self.in_force)
 
     def load(self) -> None:
         """Reads the file and its issuers' keys, and puts its rules in force; it blocks.
@@ -91,47 +98,60 @@ class FileRules:
         Raises:
             ConfigurationError: the file, or a file of keys, can't be used.
         """
-        seen = self._state()
+        self._used = self._seen = self._state()
+        coming = self._read()
+        load_keys(coming)
+        self.in_force = coming
+
+    def _read(self) -> RulesInForce:
         try:
             with self._path.open("rb") as file:
                 book = rulebook(file.read(LARGEST + 1))
+            _refuse_empty(book)
         except (OSError, ConfigurationError) as error:
-            self._seen = seen
             raise ConfigurationError(f"identities {self._path}: {because(error)}") from error
-        coming = in_force(book, keys_of(book, self._keys(), self._clock), self._now)
-        load_keys(coming)
-        self._seen, self.in_force = seen, coming
+        return in_force(book, keys_of(book, self._keys(), self._clock), self._now)
 
-    def _state(self) -> object:
-        try:
-            found = os.stat(self._path)  # noqa: PTH116 -- of what links lead to
-        except OSError as error:
-            return error.errno
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    def _state(self) -> FileStates:
+        return states_of([str(self._path)])
 
     def _keys(self) -> dict[TokenIssuer, IssuerKeys]:
         tokens = self.in_force.tokens
         return {one.issuer: one for one in tokens.issuers.values()} if tokens else {}
 
     async def attend(self) -> None:
-        """Reads the file again if it has changed or wasn't good, and keys that may have changed."""
-        if not self.current or self._seen != await asyncio.to_thread(self._state):
-            await self._reload()
-        await refresh_keys(self.in_force)
-
-    async def _reload(self) -> None:
+        """Looks at the file, and uses it if it has changed and stayed the same for one look."""
         try:
-            await asyncio.to_thread(self.load)
+            await asyncio.to_thread(self._look)
         except HoldfastError as error:
             self._not_reloaded(because(error))
-        else:
-            self.current = True
-            log.info("identities reloaded", rules=len(self.in_force.rules))
+        except Exception as error:  # noqa: BLE001 -- whatever the file has, the next one is read
+            self._not_reloaded(f"{type(error).__name__}: {because(error)}")
+
+    def _look(self) -> None:
+        seen, before = self._state(), self._seen
+        self._seen = seen
+        if seen == self._used:
+            self._well = True
+            return
+        if seen != before:
+            return
+        coming = self._read()
+        load_keys(coming, fetch=False)
+        if self._state() != seen:
+            return  # it changed while it was read; a later look reads it again
+        self._used, self.in_force, self._well = seen, coming, True
+        log.info("identities reloaded", rules=len(coming.rules))
 
     def _not_reloaded(self, reason: str) -> None:
-        if self.current:
+        if self._well:
             log.error("identities not reloaded; the last good ones stay in force", reason=reason)
-        self.current = False
+        self._well = False
+
+
+def _refuse_empty(book: Rulebook) -> None:
+    if not book.rules:
+        raise ConfigurationError("it has no rules, so that nobody could be served")
 
 
 def keys_of(
@@ -154,14 +174,19 @@ def in_force(book: Rulebook, keys: list[IssuerKeys], now: Clock) -> RulesInForce
     return RulesInForce(book.rules, Tokens(keys, now))
 
 
-def load_keys(rules: RulesInForce) -> None:
+def load_keys(rules: RulesInForce, *, fetch: bool = True) -> None:
     """Reads keys that weren't read yet; it blocks. A URL may answer later, a file must be there.
+
+    Args:
+        rules: name the issuers.
+        fetch: whether URLs are asked now; else `refresh_keys` asks them. Rules that revoke mustn't
+            wait for a server.
 
     Raises:
         ConfigurationError: a file's keys can't be used.
     """
-    for keys in rules.tokens.issuers.values() if rules.tokens else ():
-        if len(keys):
+    for keys in _issuers(rules):
+        if keys.version or (keys.issuer.remote and not fetch):
             continue
         try:
             keys.load()
@@ -176,7 +201,24 @@ def load_keys(rules: RulesInForce) -> None:
 
 
 async def refresh_keys(rules: RulesInForce) -> None:
-    """Reads keys again: those in files each time, those of URLs when they are old."""
-    for keys in rules.tokens.issuers.values() if rules.tokens else ():
-        if not keys.issuer.remote or keys.age >= REMOTE_AGE:
-            await keys.refresh()
+    """Reads keys again: those in files each time, those of URLs when they are old.
+
+    It waits for files alone: a server that is slow must not delay what others, or rules, revoke.
+    """
+    begun = [
+        (keys.issuer.remote, keys.begin_reading())
+        for keys in _issuers(rules)
+        if not keys.issuer.remote or keys.age >= REMOTE_AGE
+    ]
+    for remote, reading in begun:
+        if not remote:
+            await wait_for_end(reading)
+
+
+def keys_are_current(rules: RulesInForce) -> bool:
+    """Whether the keys of all issuers could be used when they were last read."""
+    return all(keys.well for keys in _issuers(rules))
+
+
+def _issuers(rules: RulesInForce) -> Iterable[IssuerKeys]:
+    return rules.tokens.issuers.values() if rules.tokens else ()

@@ -21,7 +21,8 @@ from jwt.types import Options
 
 from holdfast.errors import PermissionDenied, Unavailable, shorten
 from holdfast.service.trust.bearer import VerifiedToken
-from holdfast.service.trust.keys import IssuerKeys
+from holdfast.service.trust.keys import IssuerKeys, KeySet
+from holdfast.service.trust.token_issuers import TokenIssuer
 
 LEEWAY: Final = 60.0
 """Seconds by which an issuer's clock may differ from ours."""
@@ -81,9 +82,12 @@ class Tokens:
         if found is not None:
             return found
         algorithm, kid, keys = self._introduced(token)
-        if not keys.candidates(kid, algorithm) and await keys.look_for_more() and not len(keys):
+        if not keys.current.candidates(kid, algorithm):
+            await keys.look_for_more()
+        if not keys.version:
             raise Unavailable(f"the keys of issuer {keys.issuer.name!r} can't be read; try later")
-        found = self._verified(token, algorithm, kid, keys)
+        # A thread may replace the keys meanwhile: the token is remembered with these.
+        found = self._verified(token, algorithm, kid, keys.issuer, keys.current)
         if len(self._remembered) >= REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[_name(token)] = found
@@ -110,9 +114,8 @@ class Tokens:
         return algorithm, kid, keys
 
     def _verified(
-        self, token: str, algorithm: str, kid: str | None, keys: IssuerKeys
+        self, token: str, algorithm: str, kid: str | None, issuer: TokenIssuer, keys: KeySet
     ) -> VerifiedToken:
-        issuer = keys.issuer
         for candidate in keys.candidates(kid, algorithm):
             try:
                 claims = jwt.decode(

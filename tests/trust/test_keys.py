@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from structlog.testing import capture_logs
 
 from holdfast.errors import ConfigurationError, InvalidArgument, Unavailable
-from holdfast.service.trust.keys import LARGEST, IssuerKeys, contents, parsed, verified_by
+from holdfast.service.trust.key_sources import LARGEST, contents
+from holdfast.service.trust.keys import IssuerKeys, parsed, verified_by
 from holdfast.service.trust.token_issuers import ALGORITHMS, TokenIssuer
 from tests.servers.certificate import self_signed
+from tests.service.fleet import DEADLINE
 from tests.trust.issuing import Clock, Signer, issuer, jwks, keys_in, rsa_key
 
 ES256 = frozenset({"ES256"})
@@ -47,10 +50,10 @@ def test_a_pem_file_may_have_certificates(tmp_path: Path) -> None:
 def test_a_jwks_names_its_keys(tmp_path: Path) -> None:
     """A token that names a key is verified with no other."""
     keys = keys_in(tmp_path / "jwks", jwks(Signer("a"), Signer("b")), Clock())
-    assert [key.kid for key in keys.candidates("b", "ES256")] == ["b"]
-    assert len(keys.candidates(None, "ES256")) == 2
-    assert keys.candidates("b", "RS256") == []
-    assert keys.candidates("c", "ES256") == []
+    assert [key.kid for key in keys.current.candidates("b", "ES256")] == ["b"]
+    assert len(keys.current.candidates(None, "ES256")) == 2
+    assert keys.current.candidates("b", "RS256") == []
+    assert keys.current.candidates("c", "ES256") == []
 
 
 @pytest.mark.parametrize(
@@ -212,6 +215,34 @@ def test_other_answers_than_keys_are_refused(path: str, said: str) -> None:
     """A redirect isn't followed, and an error or an endless answer is no key."""
     with answering() as (url, _), pytest.raises(Unavailable, match=said):
         contents(issuer(url + path))
+
+
+@pytest.mark.parametrize("begins", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
+def test_a_url_that_trickles_is_given_up(begins: bytes) -> None:
+    """A server that sends a byte at a time has no longer to answer than any other."""
+
+    def trickle(listening: socket.socket) -> None:
+        connected, _ = listening.accept()
+        with connected, suppress(OSError):
+            connected.sendall(begins)
+            while not ended.wait(0.01):
+                connected.sendall(b" ")
+
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=trickle, args=(listening,))
+        thread.start()
+        keys = issuer(f"http://127.0.0.1:{listening.getsockname()[1]}/jwks")
+        asking = threading.Timer(DEADLINE, ended.set)  # ends the test if nothing else does
+        asking.start()
+        try:
+            with pytest.raises(Unavailable, match="hasn't answered within"):
+                contents(keys, patience=0.2)
+            assert not ended.is_set()
+        finally:
+            asking.cancel()
+            ended.set()
+            thread.join()
 
 
 @pytest.mark.parametrize(

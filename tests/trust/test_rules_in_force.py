@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,13 @@ from structlog.testing import capture_logs
 
 from holdfast.errors import ConfigurationError, Unavailable
 from holdfast.service.trust import keys as keys_module
-from holdfast.service.trust.rulebook import Rulebook
-from holdfast.service.trust.rules_in_force import REMOTE_AGE, FileRules, UrlRules
+from holdfast.service.trust import rules_in_force as rules_module
+from holdfast.service.trust.recognizers import Recognizers
+from holdfast.service.trust.rulebook import Rulebook, rulebook
+from holdfast.service.trust.rules_in_force import REMOTE_AGE, FileRules, UrlRules, refresh_keys
 from holdfast.service.trust.token_issuers import TokenIssuer
+from holdfast.service.trust.url_identity import UrlIdentity
+from tests.service.fleet import DEADLINE, eventually
 from tests.trust.issuing import Clock, Signer, issuer, jwks
 
 RULE = '[[rules]]\nname = "{}"\ncn = "(.+)"\n'
@@ -30,6 +36,12 @@ def loaded(path: Path, text: str, clock: Clock | None = None) -> FileRules:
     return rules
 
 
+async def settled(rules: FileRules) -> None:
+    """Looks at the file until it counts as written: once when it has changed, and once more."""
+    await rules.attend()
+    await rules.attend()
+
+
 def names(rules: FileRules) -> list[str]:
     """The rules in force."""
     return [rule.name for rule in rules.in_force.rules]
@@ -39,10 +51,10 @@ async def test_a_changed_file_is_used(tmp_path: Path) -> None:
     """The rules of a file that has changed replace the others; those of one that hasn't stay."""
     rules = loaded(tmp_path / "r", RULE.format("a"))
     before = rules.in_force
-    await rules.attend()
+    await settled(rules)
     assert rules.in_force is before
     (tmp_path / "r").write_text(RULE.format("longer"))
-    await rules.attend()
+    await settled(rules)
     assert names(rules) == ["longer"]
 
 
@@ -57,7 +69,7 @@ async def test_a_link_that_leads_elsewhere_is_noticed(tmp_path: Path) -> None:
     rules.load()
     (tmp_path / "new").symlink_to("y")
     (tmp_path / "new").rename(link)
-    await rules.attend()
+    await settled(rules)
     assert names(rules) == ["y"]
 
 
@@ -72,12 +84,12 @@ async def test_a_file_that_cannot_be_used_replaces_nothing(
         path.unlink()
         if broken is not None:
             path.write_text(broken)
-        await rules.attend()
+        await settled(rules)
         assert not rules.current
-        await rules.attend()
+        await settled(rules)
         assert names(rules) == ["good"]
         path.write_text(RULE.format("better"))
-        await rules.attend()
+        await settled(rules)
     assert rules.current
     assert names(rules) == ["better"]
     assert [entry["event"] for entry in logs] == [
@@ -103,7 +115,7 @@ async def test_verified_tokens_outlive_a_change_of_rules(tmp_path: Path) -> None
     tokens = rules.in_force.tokens
     assert tokens is not None
     (tmp_path / "r").write_text(text + RULE.format("more"))
-    await rules.attend()
+    await settled(rules)
     assert rules.in_force.tokens is not None
     assert rules.in_force.tokens.issuers["i"] is tokens.issuers["i"]
 
@@ -117,7 +129,7 @@ async def test_keys_in_a_file_are_read_again(tmp_path: Path) -> None:
     assert rules.in_force.tokens is not None
     [keys] = rules.in_force.tokens.issuers.values()
     path.write_bytes(jwks(Signer(), Signer("k2")))
-    await rules.attend()
+    await refresh_keys(rules.in_force)
     assert len(keys) == 2
 
 
@@ -136,10 +148,12 @@ async def test_keys_of_a_url_may_come_later(monkeypatch: pytest.MonkeyPatch) -> 
     with capture_logs() as logs:
         rules.load()
     assert [entry["event"] for entry in logs] == ["token keys not read; they will be read later"]
-    await rules.attend()
+    await refresh_keys(rules.in_force)
     assert asked == ["test"]
+    assert not rules.current
     clock.now += REMOTE_AGE
-    await rules.attend()
+    await refresh_keys(rules.in_force)
+    await eventually(lambda: rules.current)
     assert asked == ["test", "test"]
     assert rules.in_force.tokens is not None
     assert len(rules.in_force.tokens.issuers["https://issuer.example"]) == 1
@@ -153,5 +167,157 @@ async def test_a_file_that_is_replaced_in_place_is_noticed(tmp_path: Path) -> No
     (tmp_path / "new").write_text(RULE.format("b"))
     os.utime(tmp_path / "new", ns=(times.st_atime_ns, times.st_mtime_ns))
     (tmp_path / "new").rename(path)
-    await rules.attend()
+    await settled(rules)
     assert names(rules) == ["b"]
+
+
+@pytest.mark.parametrize("written", ["", RULE.format("readers")])
+async def test_a_half_written_file_does_not_count(tmp_path: Path, written: str) -> None:
+    """A file that is still being written is used when it is whole: a rule may lack its role."""
+    path, reader = tmp_path / "r", RULE.format("readers") + 'role = "reader"\n'
+    rules = loaded(path, reader)
+    before = rules.in_force
+    path.write_text(written)
+    await rules.attend()
+    path.write_text(reader + RULE.format("more"))
+    await rules.attend()
+    assert rules.in_force is before
+    await rules.attend()
+    assert names(rules) == ["readers", "more"]
+
+
+async def test_a_file_that_changes_while_it_is_read_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read of a file that was changed meanwhile is left alone, and read again."""
+    path = tmp_path / "r"
+    rules = loaded(path, RULE.format("old"))
+
+    def parse(text: bytes) -> Rulebook:
+        path.write_text(RULE.format("newest"))
+        return rulebook(text)
+
+    path.write_text(RULE.format("new"))
+    with monkeypatch.context() as patch:
+        patch.setattr(rules_module, "rulebook", parse)
+        await settled(rules)
+    assert names(rules) == ["old"]
+    await settled(rules)
+    assert names(rules) == ["newest"]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n"])
+async def test_a_file_without_rules_is_refused(tmp_path: Path, text: str) -> None:
+    """An empty file locks nobody out: the last good rules stay, and no frontend starts with it."""
+    path = tmp_path / "r"
+    rules = loaded(path, RULE.format("good"))
+    path.write_text(text)
+    await settled(rules)
+    assert names(rules) == ["good"]
+    assert not rules.current
+    with pytest.raises(ConfigurationError, match="it has no rules"):
+        loaded(tmp_path / "other", text)
+
+
+async def test_a_file_that_is_back_as_it_was_is_current(tmp_path: Path) -> None:
+    """If the file that is in force returns, its rules are those that are written."""
+    path = tmp_path / "r"
+    rules = loaded(path, RULE.format("good"))
+    path.rename(tmp_path / "away")
+    await settled(rules)
+    assert not rules.current
+    (tmp_path / "away").rename(path)
+    await rules.attend()
+    assert rules.current
+
+
+@pytest.mark.parametrize("url", ["https://[::1/jwks", "https://issuer.example/"])
+async def test_no_file_ends_the_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """A URL that can't be parsed, or any other error, is reported, and the next file is used."""
+    path = tmp_path / "r"
+    rules = loaded(path, RULE.format("good"))
+    with monkeypatch.context() as patch:
+        if "[" not in url:
+            patch.setattr(rules_module, "rulebook", lambda _: 1 / 0)
+        path.write_text(TOKENS.format(url))
+        await settled(rules)
+    assert not rules.current
+    path.write_text(RULE.format("better"))
+    await settled(rules)
+    assert rules.current
+    assert names(rules) == ["better"]
+
+
+async def test_watching_survives_any_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error that nobody has thought of, files are read again, and meanwhile it shows."""
+    path = tmp_path / "r"
+    path.write_text(RULE.format("good"))
+    recognizers = Recognizers(str(path), Clock(), Clock(), period=0.001)
+    rules = recognizers.source(UrlIdentity(from_file=True))
+    assert isinstance(rules, FileRules)
+    with monkeypatch.context() as patch:
+        patch.setattr(FileRules, "attend", lambda _: 1 / 0)
+        watching = asyncio.create_task(recognizers.keep())
+        with capture_logs() as logs:
+            await eventually(lambda: not recognizers.current or watching.done())
+            await asyncio.sleep(0)
+        assert not watching.done()
+    assert [entry["event"] for entry in logs] == [
+        "identities not read; the last ones stay in force"
+    ]
+    path.write_text(RULE.format("better"))
+    await eventually(lambda: names(rules) == ["better"] and recognizers.current)
+    watching.cancel()
+
+
+async def test_a_slow_issuer_delays_no_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While keys are fetched from a server that doesn't answer, rules that revoke take effect."""
+    asked, answers = threading.Event(), threading.Event()
+
+    def fetch(one: TokenIssuer) -> bytes:
+        if one.issuer == "quick":
+            raise Unavailable("no route")
+        asked.set()
+        answers.wait()
+        return jwks(Signer())
+
+    monkeypatch.setattr(keys_module, "contents", fetch)
+    path = tmp_path / "r"
+    text = TOKENS.format("https://i.example/jwks")
+    path.write_text(text.replace('issuer = "i"\naudience', 'issuer = "quick"\naudience'))
+    clock = Clock()
+    recognizers = Recognizers(str(path), clock, Clock())
+    rules = recognizers.source(UrlIdentity(from_file=True))
+    assert isinstance(rules, FileRules)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            path.write_text(text)  # an issuer whose keys are yet to be fetched
+            await recognizers.attend()
+            await recognizers.attend()
+            await asyncio.to_thread(asked.wait)
+            clock.now += REMOTE_AGE
+            path.write_text(text + RULE.format("more"))
+            await recognizers.attend()
+            await recognizers.attend()
+            assert names(rules) == ["t", "more"]
+    finally:
+        answers.set()
+    await eventually(lambda: recognizers.current)
+
+
+async def test_keys_that_cannot_be_read_show(tmp_path: Path) -> None:
+    """While an issuer's file of keys is damaged, what is in force isn't what is written."""
+    path, good = tmp_path / "k", jwks(Signer())
+    path.write_bytes(good)
+    rules = loaded(tmp_path / "r", TOKENS.format(path))
+    assert rules.current
+    path.write_bytes(b"{")
+    await refresh_keys(rules.in_force)
+    assert not rules.current
+    path.write_bytes(good)
+    await refresh_keys(rules.in_force)
+    assert rules.current

@@ -10,6 +10,7 @@ from typing import Any
 
 import jwt
 import pytest
+from structlog.testing import capture_logs
 
 from holdfast.errors import PermissionDenied, Unavailable
 from holdfast.service.trust.bearer import LONGEST, bearer
@@ -197,6 +198,47 @@ async def test_tokens_of_a_key_that_was_withdrawn_are_refused(
     await refused(tokens, token, "no key of issuer")
 
 
+async def test_a_key_that_is_withdrawn_while_it_verifies_is_not_remembered(
+    tmp_path: Path, clock: Clock, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If new keys are read while a token is verified, it counts as verified by the old ones."""
+    keys = keys_in(tmp_path / "jwks", jwks(signer), clock)
+    tokens, token, decode = Tokens([keys], clock), signer.token(), jwt.decode
+
+    def withdrawn(text: str, *given: Any, **options: Any) -> Any:
+        if given:
+            (tmp_path / "jwks").write_bytes(jwks(Signer("k2")))
+            keys.load()
+        return decode(text, *given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jwt, "decode", withdrawn)
+        await tokens.verify(token)
+    assert tokens.recall(token) is None
+
+
+@pytest.mark.parametrize("left", [{"keys": []}, {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}])
+async def test_an_issuer_may_withdraw_its_last_key(
+    tmp_path: Path, clock: Clock, signer: Signer, left: object
+) -> None:
+    """If an issuer publishes no usable key any more, its tokens end, which is reported once."""
+    keys = keys_in(tmp_path / "jwks", jwks(signer), clock)
+    tokens, token = Tokens([keys], clock), signer.token()
+    await tokens.verify(token)
+    (tmp_path / "jwks").write_text(json.dumps(left))
+    with capture_logs() as logs:
+        await keys.refresh()
+        await keys.refresh()
+    await refused(tokens, token, "no key of issuer")
+    assert not keys.well
+    assert [entry["event"] for entry in logs] == [
+        "token keys withdrawn; the issuer's tokens are refused"
+    ]
+    (tmp_path / "jwks").write_bytes(jwks(signer))
+    await keys.refresh()
+    assert await tokens.verify(token)
+
+
 async def test_an_unknown_key_has_the_keys_read_again_once(
     tmp_path: Path, clock: Clock, signer: Signer
 ) -> None:
@@ -218,8 +260,9 @@ async def test_keys_that_were_never_read_make_it_unavailable(clock: Clock) -> No
         raise Unavailable("no route")
 
     keys = IssuerKeys(issuer("https://issuer.example/jwks"), clock, fails)
-    with pytest.raises(Unavailable, match="can't be read"):
-        await Tokens([keys], clock).verify(Signer().token())
+    for _ in range(2):  # the second one has nothing read again
+        with pytest.raises(Unavailable, match="can't be read"):
+            await Tokens([keys], clock).verify(Signer().token())
 
 
 @pytest.mark.parametrize(
