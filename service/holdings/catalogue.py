@@ -255,8 +255,8 @@ class Catalogue:
             raise NotFound(f"content {digest} not found")
         return info
 
-    async def delete(self, tenant: str, digest: Digest, patience: float | None = None) -> None:
-        """Deletes this tenant's hold; it is no error if there is none.
+    async def delete(self, tenant: str, digest: Digest, patience: float | None = None) -> bool:
+        """Deletes this tenant's hold; returns whether there was one.
 
         Args:
             tenant: whose hold it is.
@@ -276,6 +276,7 @@ class Catalogue:
                     await announced.confirm()
                     await self._holds.unlink(keys)
         await self.charges.ended(tenant, digest, charge)
+        return bool(keys)
 
     async def give_up(self, tenant: str, digest: Digest, gone: Callable[[], bool]) -> bool:
         """Deletes the holds of a tenant that is gone, on one digest; False if it is back.

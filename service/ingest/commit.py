@@ -232,8 +232,8 @@ class Commits:
         await self._ingests.drop(lease, key, digest=digest)
         self._discards.upload(key, upload_id)
 
-    async def abort(self, tenant: str, ref: str) -> None:
-        """Revokes a ref's lease and drops its ingest.
+    async def abort(self, tenant: str, ref: str) -> bool:
+        """Revokes a ref's lease and drops its ingest; returns whether there was one.
 
         A frozen commit is carried out or thawed first, because it may have taken effect. If
         the store is full, it is thawed, because its tenant wants to free space.
@@ -242,15 +242,17 @@ class Commits:
             Unavailable: Redis can't be reached, or a frozen commit's outcome is unknown.
         """
         dropped = await self._ingests.abort(tenant, ref)
+        there = dropped.ingest is not None
         if dropped.ingest is not None and dropped.frozen:
             await self._end_frozen(tenant, dropped.ingest)
             # Its writer may be dead: then only the lease is left, and it is revoked now.
             dropped = await self._ingests.abort(tenant, ref)
         ingest = dropped.ingest
         if ingest is None or dropped.frozen:
-            return
+            return there
         self._discards.upload(ingest.data_key, ingest.upload_id)
         self._discards.tail(ingest.tail_key)
+        return there
 
     async def _end_frozen(self, tenant: str, ingest: Ingest) -> None:
         try:

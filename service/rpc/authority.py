@@ -30,10 +30,12 @@ class Deed:
 
     Attributes:
         worth: whether it is worth a line of the audit log.
+        changed: whether it has changed anything.
         labels: the keys of labels that it is about.
     """
 
     worth: bool = True
+    changed: bool = True
     labels: list[str] = field(default_factory=list)
 
 
@@ -153,6 +155,7 @@ class Authority:
                     peer=call.peer.address,
                     outcome=outcome,
                     labels=deed.labels,
+                    changed=deed.changed,
                     **what,
                     reason=reason,
                 )

@@ -227,8 +227,9 @@ class Content:
     ) -> Empty:
         """Deletes the tenant's hold."""
         digest = Digest.parse(request.digest)
-        with self._authority.audited("delete", who, call, rpc="Delete", digest=str(digest)):
-            await self._frontend.catalogue.delete(who.tenant, digest, call.time_remaining())
+        with self._authority.audited("delete", who, call, rpc="Delete", digest=str(digest)) as deed:
+            catalogue = self._frontend.catalogue
+            deed.changed = await catalogue.delete(who.tenant, digest, call.time_remaining())
         return Empty()
 
     async def read(self, raw: bytes | bytearray, call: Call) -> None:
@@ -306,8 +307,8 @@ class Content:
     async def abort(self, who: ClientIdentity, request: pb.AbortRequest, call: Call) -> Empty:
         """Drops an ingest."""
         ref = check_ref(request.ref)
-        with self._authority.audited("abort", who, call, rpc="Abort", ref=ref):
-            await self._frontend.commits.abort(who.tenant, ref)
+        with self._authority.audited("abort", who, call, rpc="Abort", ref=ref) as deed:
+            deed.changed = await self._frontend.commits.abort(who.tenant, ref)
         return Empty()
 
     async def write(self, call: Call) -> None:

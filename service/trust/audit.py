@@ -29,9 +29,11 @@ LONGEST: Final = 256
 MOST_LABELS: Final = 4
 """The most labels that a line names; `labels_in_all` says how many there are."""
 BURST: Final = 2000.0
-"""Lines that one client may cause at once: what a node's garbage collection deletes."""
+"""Lines of one kind that one client may cause at once: what a node's garbage collection deletes."""
 PER_SECOND: Final = 10.0
-"""Lines per second that one client may cause in the long run."""
+"""Lines of one kind per second that one client may cause in the long run."""
+IN_VAIN: Final = 0.1
+"""Of both, the part for what is refused, fails or changes nothing: it costs a client little."""
 BURST_OF_ALL: Final = 20_000.0
 PER_SECOND_OF_ALL: Final = 100.0
 """The same for all clients together: some 3 GB a day if they all are hostile."""
@@ -41,7 +43,7 @@ CLIENTS: Final = 4096
 """The most clients whose lines are counted; those seen longest ago go first."""
 PROTECTING: Final = ("containerd.io/gc.", "buildkit/")
 """Beginnings of the labels by which containerd's and BuildKit's collectors know what to keep."""
-NOBODY: Final = ("", "", "")
+NOBODY: Final = ("", "", "", "")
 """All clients that aren't recognized share one allowance: they choose what they are called."""
 
 
@@ -49,6 +51,7 @@ NOBODY: Final = ("", "", "")
 class _Allowance:
     """How many lines may still be written, and how many were left out since the last one."""
 
+    share: float
     lines: float
     at: float
     omitted: int = 0
@@ -83,8 +86,8 @@ class AuditLog:
         self._write = write
         self._now = now
         self._clock = clock
-        self._all = _Allowance(BURST_OF_ALL, clock())
-        self._clients: dict[tuple[str, str, str], _Allowance] = {}
+        self._all = _Allowance(1.0, BURST_OF_ALL, clock())
+        self._clients: dict[tuple[str, str, str, str], _Allowance] = {}
         self.omitted = 0
         """How many lines were left out since the start."""
 
@@ -96,6 +99,7 @@ class AuditLog:
         peer: str,
         outcome: str = "OK",
         labels: Iterable[str] = (),
+        changed: bool = True,
         **what: str,
     ) -> None:
         """Writes a line, unless its client has caused too many.
@@ -106,20 +110,26 @@ class AuditLog:
             peer: the address of the client.
             outcome: `OK`, or the status code.
             labels: the keys of labels that the line is about.
+            changed: whether anything is different now; if not, the line says so.
             what: what the line is about: `rpc`, `digest`, `ref`, `reason` and so on.
         """
-        key = (who.rule, who.tenant, who.subject) if who else NOBODY
-        allowance = self._allowance(key, who, peer)
+        # What changes nothing has an allowance of its own, so that it can't use up that of deeds.
+        done = changed and outcome == "OK"
+        kind = action if done else "in vain"
+        key = (who.rule, who.tenant, who.subject, kind) if who else NOBODY
+        allowance = self._allowance(key, who, peer, 1.0 if done or who is None else IN_VAIN)
         now = self._clock()
         # The client's own first: what it may not write mustn't cost the others.
         if not (
-            allowance.use(now, BURST, PER_SECOND)
+            allowance.use(now, BURST * allowance.share, PER_SECOND * allowance.share)
             and self._all.use(now, BURST_OF_ALL, PER_SECOND_OF_ALL)
         ):
             allowance.omitted += 1
             self.omitted += 1
             return
         fields: dict[str, Any] = {**_of(who, peer), **what, "outcome": outcome}
+        if not changed:
+            fields["changed"] = False
         if keys := sorted(labels):
             fields["labels"] = keys[:MOST_LABELS]
             if len(keys) > MOST_LABELS:
@@ -138,13 +148,14 @@ class AuditLog:
             self.flush()
 
     def _allowance(
-        self, key: tuple[str, str, str], who: ClientIdentity | None, peer: str
+        self, key: tuple[str, str, str, str], who: ClientIdentity | None, peer: str, share: float
     ) -> _Allowance:
         found = self._clients.pop(key, None)
         if found is None:
             if len(self._clients) >= CLIENTS:
                 self._say_omitted(self._clients.pop(next(iter(self._clients))))
-            found = _Allowance(BURST, self._clock(), who=_of(who, peer if who else ""))
+            begun = _of(who, peer if who else "")
+            found = _Allowance(share, BURST * share, self._clock(), who=begun)
         self._clients[key] = found  # the last one is the one seen last
         return found
 

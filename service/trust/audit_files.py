@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -84,7 +85,7 @@ class AuditFile:
         while (line := self._lines.get()) is not None:
             try:
                 self._append(line)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 -- the next line may be written
                 self.lost += 1
                 self._failed(because(error))
             else:
@@ -119,9 +120,11 @@ class AuditFile:
         self._state = (found.st_dev, found.st_ino)
 
     def _failed(self, reason: str) -> None:
-        if self._well:
+        if not self._well:
+            return
+        with suppress(Exception):  # stderr may be on the same full disk: the next line tries again
             log.warning("audit log not written; its lines are lost", reason=reason)
-        self._well = False
+            self._well = False
 
 
 def check_audit(where: str) -> str:

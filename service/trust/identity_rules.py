@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final
 
 from holdfast.errors import HoldfastError, InvalidArgument, because, shorten
@@ -23,6 +24,7 @@ from holdfast.transport import Certificate
 from holdfast.values import check_tenant
 
 SPIFFE: Final = "spiffe://"
+SMALL: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 class RuleKind(StrEnum):
@@ -142,8 +144,12 @@ class IdentityRule:
                 return f"the certificate has {len(shown.uris)} URIs, and needs a SPIFFE ID alone"
             return shown.uris
         if self.kind is RuleKind.DNS:
-            # Names of DNS are the same in capitals.
-            return tuple(map(str.lower, shown.dns_names)) or "the certificate has no DNS names"
+            # Names of DNS are the same in capitals of ASCII. Unicode has others: the Kelvin sign's
+            # small letter is k.
+            return (
+                tuple(name.translate(SMALL) for name in shown.dns_names)
+                or "the certificate has no DNS names"
+            )
         return [shown.common_name] if shown.common_name else "the certificate has no common name"
 
     def _claimed(self, presented: Presented) -> Sequence[str] | str:

@@ -8,6 +8,7 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.protos import content_pb2 as pb
+from tests.servers.process import wait_until
 from tests.servers.redis import RedisServer
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, refused, sha256
@@ -80,6 +81,20 @@ async def test_a_failure_is_an_outcome(
     line = door.line(action="delete", digest=sha256(b""))
     assert line["outcome"] == "UNAVAILABLE"
     assert "Redis" in line["reason"]
+
+
+async def test_a_line_says_if_nothing_was_there(door: Trusting, fill: Fill, unique: str) -> None:
+    """A Delete of content that isn't held, or an Abort of no ingest, is written as no change."""
+    data = fill(100)
+    async with door.client(f"system:node:{unique}") as node:
+        await node.delete(sha256(data))
+        await node.abort("nothing")
+        await node.commit(unique, data)
+        await node.delete(sha256(data))
+    door.line(action="abort", ref="nothing")
+    wait_until(lambda: len(door.lines(action="delete")) == 2, "two lines")
+    assert [line.get("changed") for line in door.lines(action="delete")] == [False, None]
+    assert door.line(action="abort")["changed"] is False
 
 
 async def test_reads_and_writes_are_not_written(door: Trusting, fill: Fill, unique: str) -> None:

@@ -11,6 +11,7 @@ from holdfast.service.trust.audit import (
     BURST,
     BURST_OF_ALL,
     CLIENTS,
+    IN_VAIN,
     LONGEST,
     PER_SECOND,
     AuditLog,
@@ -119,6 +120,33 @@ def test_one_client_cannot_flood_the_log() -> None:
     assert lines.parsed()[-1]["tenant"] == "node-1"
     log.flush()
     assert len(lines) == BURST + 4
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"action": "delete", "changed": False},
+        {"action": "delete", "outcome": "UNAVAILABLE"},
+        {"action": "refuse", "outcome": "PERMISSION_DENIED"},
+        {"action": "abort"},
+        {"action": "unprotect"},
+    ],
+)
+def test_a_client_cannot_hide_what_it_deletes(given: dict[str, Any]) -> None:
+    """However much a client does that changes nothing, or something else, deletes are written."""
+    lines = Lines()
+    log = audit_log(lines, Clock())
+    for number in range(int(BURST)):
+        log.note(**given, who=NODE, peer="p", digest=f"sha256:made-up-{number}")
+    noise = len(lines)
+    for number in range(500):
+        log.note("delete", who=NODE, peer="p", digest=f"sha256:real-{number}")
+    assert len(lines) == noise + 500
+    assert noise == (BURST if given["action"] in {"abort", "unprotect"} else BURST * IN_VAIN)
+    assert [line.get("changed") for line in lines.parsed()[::noise]] == [
+        False if "changed" in given else None,
+        *[None] * ((len(lines) - 1) // noise),
+    ]
 
 
 def test_strangers_share_one_allowance() -> None:

@@ -71,6 +71,41 @@ def test_a_disk_that_fails_is_reported_once(tmp_path: Path) -> None:
     assert [entry["event"] for entry in logs] == ["audit log not written; its lines are lost"]
 
 
+@pytest.mark.parametrize("failing", [OSError(28, "no space"), ValueError("anything")])
+def test_lines_are_written_again_after_an_outage_that_nobody_was_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: Exception
+) -> None:
+    """If stderr fails with the audit log, or anything else goes wrong, later lines are written."""
+    outage = [True]
+
+    def write(descriptor: int, data: bytes) -> int:
+        if outage[0]:
+            raise failing
+        return os.write(descriptor, data)
+
+    class Unheard:
+        """A log whose stream fails, too."""
+
+        def warning(self, *_: object, **__: object) -> None:
+            raise failing
+
+    file = AuditFile(str(tmp_path / "audit"), write=write)
+    with monkeypatch.context() as patch:
+        patch.setattr(audit_files, "log", Unheard())
+        file.write(b"1\n")
+        wait_until(lambda: file.lost == 1 or not file._thread.is_alive(), "a lost line")
+        file.write(b"2\n")
+        wait_until(lambda: file.lost == 2 or not file._thread.is_alive(), "another one")
+    with capture_logs() as logs:
+        file.write(b"3\n")
+        wait_until(lambda: file.lost == 3 or not file._thread.is_alive(), "a third one")
+    assert [entry["event"] for entry in logs] == ["audit log not written; its lines are lost"]
+    outage[0] = False
+    file.write(b"4\n")
+    file.close()
+    assert (tmp_path / "audit").read_bytes() == b"4\n"
+
+
 def test_a_disk_that_hangs_stops_nobody(tmp_path: Path) -> None:
     """While the disk doesn't answer, lines wait up to a bound, and beyond it they are counted."""
     hanging, answers = threading.Event(), threading.Event()

@@ -171,3 +171,17 @@ def test_a_role_is_granted_so_much(role: Role, granted: set[str]) -> None:
         else:
             with pytest.raises(PermissionDenied, match=f"{rpc} needs the role node.* {role}$"):
                 who.check(rpc)
+
+
+def test_only_capitals_of_ascii_are_small_letters_of_a_name() -> None:
+    """A DNS name with the Kelvin sign isn't the name with a k."""
+    pattern = SubjectPattern.parse(r"([a-z0-9-]+)\.nodes\.example")
+    rule = IdentityRule("nodes", RuleKind.DNS, pattern=pattern)
+
+    def examined(name: str) -> ClientIdentity | str:
+        return rule.examine(Presented(certificate=Certificate(b"", dns_names=(name,))))
+
+    capitals = examined("NODE-K1.Nodes.Example")
+    assert isinstance(capitals, ClientIdentity)
+    assert capitals.tenant == "node-k1"
+    assert isinstance(examined("node-\u212a1.nodes.example"), str)
