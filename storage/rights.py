@@ -1,6 +1,7 @@
 """What each kind of program may do in the bucket: the one table from which policies are made.
 
-Only collectors may delete data and records. Whoever may write an object may also overwrite it:
+Only collectors may delete data and records, and of those that serve nobody may ask not to retain
+a blob. Whoever may write an object may also overwrite it:
 a bucket with versions keeps what was there, see docs/security.md.
 
 Source: "Actions, resources, and condition keys for Amazon S3", Service Authorization Reference.
@@ -108,6 +109,12 @@ OBJECTS: Final[Mapping[Program, Mapping[str, Actions]]] = {
 }
 """By pattern of keys, what each program may do with the objects."""
 
+DENIED: Final[Mapping[Program, Mapping[str, Actions]]] = {
+    Program.FRONTEND: {f"{RETAINED}*{DROPPED}": (S3Action.PUT,)},
+}
+"""What is refused although a wider pattern of OBJECTS allows it. A frontend has blobs retained
+anew, and may not ask for the opposite, which would void RETAIN_FOR."""
+
 BUCKET: Final[Mapping[Program, Actions]] = {
     Program.FRONTEND: (S3Action.LIST,),
     Program.COLLECTOR: (S3Action.LIST, S3Action.LIST_UPLOADS),
@@ -132,11 +139,12 @@ def policy(program: Program, bucket: str, prefix: str = "", *, if_exists: bool) 
     below = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     where = f"arn:aws:s3:::{bucket}"
     statements = [
-        _allowed(actions, [f"{where}/{below}{pattern}" for pattern in patterns])
-        for actions, patterns in _grouped(OBJECTS[program]).items()
+        _statement(effect, actions, [f"{where}/{below}{pattern}" for pattern in patterns])
+        for effect, rights in (("Allow", OBJECTS[program]), ("Deny", DENIED.get(program, {})))
+        for actions, patterns in _grouped(rights).items()
     ]
     for action in BUCKET[program]:
-        statement = _allowed((action,), [where])
+        statement = _statement("Allow", (action,), [where])
         # Of uploads, MinIO only lists those of the whole bucket.
         if below and action is S3Action.LIST:
             like = "StringLikeIfExists" if if_exists else "StringLike"
@@ -153,5 +161,5 @@ def _grouped(rights: Mapping[str, Actions]) -> dict[Actions, list[str]]:
     return grouped
 
 
-def _allowed(actions: Actions, resources: list[str]) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": list(map(str, actions)), "Resource": resources}
+def _statement(effect: str, actions: Actions, resources: list[str]) -> dict[str, Any]:
+    return {"Effect": effect, "Action": list(map(str, actions)), "Resource": resources}

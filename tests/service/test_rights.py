@@ -203,6 +203,7 @@ REFUSED: Final[list[tuple[Program, Attempt, str]]] = [
     (Program.FRONTEND, delete, "fleet/redis"),
     (Program.FRONTEND, delete, "fleet/ingest-lifetime"),
     (Program.FRONTEND, delete, f"retained/sha256/{'0' * 64}/1"),
+    (Program.FRONTEND, overwrite, f"retained/sha256/{'0' * 64}/1.dropped"),
     (Program.FRONTEND, overwrite, "tenants/victim/missing"),
     (Program.FRONTEND, overwrite, "elsewhere"),
     (Program.COLLECTOR, overwrite, "fleet/ingest-lifetime"),

@@ -39,7 +39,7 @@ from holdfast.storage.probe import probe
 from holdfast.storage.records import new_nonce
 from holdfast.storage.reserve import Reserve
 from holdfast.storage.retained import Retained, RetentionMarker
-from holdfast.storage.rights import BUCKET, OBJECTS, S3Action
+from holdfast.storage.rights import BUCKET, DENIED, OBJECTS, S3Action
 from holdfast.storage.sightings import Sightings
 from holdfast.storage.snapshots import Snapshots
 from holdfast.storage.spool import Spools
@@ -99,6 +99,9 @@ class Limited(Wrapped):
         """The one right that allows an action on a key, or on the bucket."""
         if action in {S3Action.LIST, S3Action.LIST_UPLOADS}:
             return ("", action) if action in BUCKET[self._program] else None
+        denied = DENIED.get(self._program, {}).items()
+        if any(action in actions and fnmatchcase(key, pattern) for pattern, actions in denied):
+            return None
         found = [
             (pattern, action)
             for pattern, actions in OBJECTS[self._program].items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -11,7 +12,7 @@ import pytest
 
 from holdfast.programs import Program
 from holdfast.storage import keys
-from holdfast.storage.rights import BUCKET, OBJECTS, S3Action, policy
+from holdfast.storage.rights import BUCKET, DENIED, OBJECTS, Actions, S3Action, policy
 from tests.project.repository import ROOT
 
 INLINE_POLICY: Final = 2048
@@ -35,8 +36,11 @@ ASKED_FOR: Final = {
 
 def may(program: Program, action: S3Action, key: str) -> bool:
     """Whether a program may do something with an object."""
-    rights = OBJECTS[program].items()
-    return any(action in actions and fnmatchcase(key, pattern) for pattern, actions in rights)
+
+    def has(rights: Mapping[str, Actions]) -> bool:
+        return any(action in some and fnmatchcase(key, pattern) for pattern, some in rights.items())
+
+    return has(OBJECTS[program]) and not has(DENIED.get(program, {}))
 
 
 @pytest.mark.parametrize("if_exists", [True, False])
@@ -61,6 +65,16 @@ def test_only_collectors_delete_content() -> None:
     for program in set(Program) - {Program.COLLECTOR}:
         for prefix in (keys.DATA, keys.RECORDS):
             assert not may(program, S3Action.DELETE, f"{prefix}x")
+
+
+def test_no_frontend_ends_retention() -> None:
+    """A frontend has blobs retained anew; only people and collectors may ask for the opposite."""
+    marker = f"{keys.RETAINED}sha256/{'0' * 64}/1"
+    assert may(Program.FRONTEND, S3Action.PUT, marker)
+    assert may(Program.FRONTEND, S3Action.DELETE, f"{marker}.dropped")
+    assert may(Program.ADMIN, S3Action.PUT, f"{marker}.dropped")
+    for program in (Program.FRONTEND, Program.SCRUB):
+        assert not may(program, S3Action.PUT, f"{marker}.dropped")
 
 
 def test_each_kind_of_object_has_a_writer() -> None:
