@@ -18,6 +18,7 @@ from holdfast.transport import Certificate
 
 CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 USER: Final = "uid:"
+SUB: Final = ("sub",)
 LARGEST: Final = 2**20
 """The most bytes of what is shown."""
 
@@ -119,6 +120,12 @@ def overlaps(rules: Sequence[IdentityRule]) -> Iterator[tuple[str, str]]:
     """Yields rules by which two subjects may be the same tenant: names, and why."""
     patterns = [rule for rule in rules if rule.pattern is not None and rule.pattern.groups]
     for rule in patterns:
+        if rule.claim and rule.claim != SUB and SUB not in dict(rule.require):
+            why = (
+                f"whoever may get a token that says {' → '.join(rule.claim)} is that tenant: in "
+                "Kubernetes each pod of the node, for any audience. Require its sub"
+            )
+            yield rule.name, why
         assert rule.pattern is not None  # noqa: S101 -- for the type checker
         if rule.pattern.loose:
             why = (

@@ -67,6 +67,7 @@ class IdentityRule:
         uids: the users that match, for `uid`.
         issuer: the name of the tokens' issuer, for `token`.
         claim: the path of the claim, from the outermost on, for `token`.
+        require: further claims of the token, by path, and the texts of which each must be one.
     """
 
     name: str
@@ -77,6 +78,7 @@ class IdentityRule:
     uids: frozenset[int] = frozenset()
     issuer: str = ""
     claim: tuple[str, ...] = ()
+    require: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = ()
 
     def check(self) -> None:
         """Refuses a rule that contradicts itself.
@@ -90,6 +92,8 @@ class IdentityRule:
             raise InvalidArgument("a pattern is needed for each kind but uid, which has none")
         if {bool(self.issuer), bool(self.claim)} != {self.kind is RuleKind.TOKEN}:
             raise InvalidArgument("issuer and claim are needed for the kind token, and no other")
+        if self.require and self.kind is not RuleKind.TOKEN:
+            raise InvalidArgument("require names a token's claims, and is for the kind token")
         grouped = self.pattern is not None and bool(self.pattern.groups)
         if self.role is Role.OPERATOR:
             if grouped or self.tenant:
@@ -157,11 +161,15 @@ class IdentityRule:
             return "there is no token"
         if presented.issuer != self.issuer:
             return f"the token is of issuer {presented.issuer!r}"
-        found: Any = presented.claims
-        for step in self.claim:
-            found = found.get(step) if isinstance(found, Mapping) else None
-        if not isinstance(found, str):
+        found = _claim(presented.claims, self.claim)
+        if found is None:
             return f"the token has no text as claim {' → '.join(self.claim)}"
+        for path, allowed in self.require:
+            said = _claim(presented.claims, path)
+            if said is None or said not in allowed:
+                shown = "none" if said is None else shorten(said)
+                wanted = " or ".join(map(shorten, sorted(allowed)))
+                return f"the token's claim {' → '.join(path)} is {shown}, and {wanted} is required"
         return [found]
 
 
@@ -179,6 +187,14 @@ def first_match(rules: Sequence[IdentityRule], presented: Presented) -> ClientId
         if isinstance(found, ClientIdentity):
             return found
     return None
+
+
+def _claim(claims: Mapping[str, Any], path: Sequence[str]) -> str | None:
+    """Returns a claim that is a text, by its path; None if there is none."""
+    found: Any = claims
+    for step in path:
+        found = found.get(step) if isinstance(found, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def _quoted(subjects: Sequence[str]) -> str:

@@ -10,6 +10,7 @@
     token = "([a-z0-9.-]+)"
     issuer = "cluster"
     claim = ["kubernetes.io", "node", "name"]
+    require = { sub = "system:serviceaccount:holdfast:agent" }
 
 What isn't known is refused, so that a misspelt condition can't be a missing one.
 """
@@ -32,11 +33,13 @@ LARGEST: Final = 256 * 2**10
 """The most bytes of the file."""
 MOST_RULES: Final = 256
 """The most rules, and the most issuers."""
+DEEPEST: Final = 8
+"""The longest path of a claim that is required."""
 NAME: Final = re.compile(r"[a-z0-9._-]{1,63}", re.ASCII)
 _WORDS: Final = {"str": "a text", "list": "a list", "dict": "a table"}
 Kind = TypeVar("Kind")
 _KINDS: Final = tuple(kind.value for kind in RuleKind)
-_RULE: Final = {"name", "role", "tenant", "issuer", "claim", *_KINDS}
+_RULE: Final = {"name", "role", "tenant", "issuer", "claim", "require", *_KINDS}
 _ISSUER: Final = {"issuer", "audience", "keys", "algorithms", "ca", "bearer"}
 
 
@@ -139,7 +142,27 @@ def _rule(name: str, table: Mapping[str, Any], where: str) -> IdentityRule:
         uids,
         _text(table, "issuer", where),
         tuple(_texts(table, "claim", [], where)),
+        tuple(_required(_typed(table, "require", dict, {}, where), (), where)),
     )
+
+
+def _required(
+    table: Mapping[str, Any], above: tuple[str, ...], where: str
+) -> Iterator[tuple[tuple[str, ...], frozenset[str]]]:
+    """Yields the claims that a rule requires: tables nest as the claims do."""
+    for name, found in table.items():
+        path = (*above, name)
+        if len(path) > DEEPEST:
+            raise InvalidArgument(f"{where}: require nests deeper than {DEEPEST} tables")
+        if isinstance(found, dict) and found:
+            yield from _required(found, path, where)
+            continue
+        texts = found if isinstance(found, list) else [found]
+        if not texts or not all(isinstance(one, str) and one for one in texts):
+            raise InvalidArgument(
+                f"{where}: require {shorten('/'.join(path))} must be a text or a list of texts"
+            )
+        yield path, frozenset(texts)
 
 
 def _users(found: object) -> list[int]:

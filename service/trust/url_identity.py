@@ -33,7 +33,10 @@ NAME: Final = "url"
 SUB: Final = "sub"
 """The claim that is looked at if the URL names none."""
 TOKEN: Final = frozenset(
-    {"token", "token-issuer", "token-audience", "token-keys", "token-claim", "token-algorithms"}
+    {
+        *("token", "token-issuer", "token-audience", "token-keys", "token-claim", "token-sub"),
+        "token-algorithms",
+    }
 )
 CERTIFICATE: Final = frozenset({"spiffe", "dns", "cn"})
 WAYS: Final = CERTIFICATE | {"tenant", "tenant-header", "token", "identities"}
@@ -142,11 +145,18 @@ def _by_pattern(kind: RuleKind, tenant: str, role: Role, options: Mapping[str, s
     pattern = SubjectPattern.parse(options[kind.value])
     issuers: tuple[TokenIssuer, ...] = ()
     claim: tuple[str, ...] = ()
+    require: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = ()
     if kind is RuleKind.TOKEN:
         issuers = (_issuer(options),)
         claim = tuple(options.get("token-claim", SUB).split("/"))
+        if "token-sub" in options:
+            if not options["token-sub"]:
+                raise InvalidArgument("token-sub must name the subject that is required")
+            require = (((SUB,), frozenset({options["token-sub"]})),)
     issuer = NAME if issuers else ""
-    rule = IdentityRule(NAME, kind, role, pattern, tenant, issuer=issuer, claim=claim)
+    rule = IdentityRule(
+        NAME, kind, role, pattern, tenant, issuer=issuer, claim=claim, require=require
+    )
     rule.check()
     return Rulebook((rule,), issuers)
 

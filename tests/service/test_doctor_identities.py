@@ -43,6 +43,19 @@ uid = 0
 tenant = "local"
 """
 
+BY_NODE = """
+[issuers.test]
+issuer = "i"
+audience = "a"
+keys = "https://127.0.0.1:1/keys"
+
+[[rules]]
+name = "pods"
+token = "(.+)"
+issuer = "test"
+claim = ["node"]
+"""
+
 
 @pytest.fixture
 def signer() -> Signer:
@@ -146,6 +159,10 @@ def test_doctor_checks_the_rules(settings: dict[str, Any], tmp_path: Path) -> No
     assert code == 0
     assert [one["ok"] for one in checks] == [True, False]
     assert "nodes, pods: each may name any tenant" in checks[1]["found"]
+    (tmp_path / "rules").write_text(BY_NODE)
+    assert "a token that says node is that tenant" in found()[1][1]["found"]
+    (tmp_path / "rules").write_text(f'{BY_NODE}require = {{ sub = "agent" }}\n')
+    assert [one["ok"] for one in found()[1]] == [True]
     (tmp_path / "rules").write_text('[[rules]]\nname = "r"\ndns = "(.+).example"\n')
     assert "two subjects may be one tenant" in found()[1][1]["found"]
     (tmp_path / "rules").write_text('[[rules]]\nname = "r"\ndns = "(.+"\n')

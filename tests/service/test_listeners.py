@@ -125,11 +125,12 @@ def test_patterns(option: str, kind: RuleKind, pattern: str) -> None:
 
 def test_a_token_s_issuer() -> None:
     """A URL says whose tokens, for whom, of which claim, and signed how."""
-    more = "&token-claim=kubernetes.io/node/name&token-algorithms=ES256/ES384"
+    more = "&token-claim=kubernetes.io/node/name&token-algorithms=ES256/ES384&token-sub=sa:a/b"
     identity = parse(f"tcp://127.0.0.1:1?{TOKEN}{more}").identity
     assert identity.book is not None
     [rule], [issuer] = identity.book.rules, identity.book.issuers
     assert rule.claim == ("kubernetes.io", "node", "name")
+    assert dict(rule.require) == {("sub",): {"sa:a/b"}}
     assert (issuer.issuer, issuer.audience, issuer.keys) == ("https://i", "a", "/k")
     assert issuer.algorithms == {"ES256", "ES384"}
 
@@ -163,6 +164,7 @@ def test_clients_that_prove_who_they_are_need_no_certificate(option: str) -> Non
         ("cn=(a)&token-keys=/k", "token-… options"),
         ("token=(a)", "issuer is missing"),
         (TOKEN + "&token-algorithms=HS256", "HS256"),
+        (TOKEN + "&token-sub=", "token-sub must name"),
         (TOKEN.replace("/k", "http://i.example/k"), "only https"),
         ("tenant=a&uids=0", "'uids' is unknown"),
         ("cn=(a#b)", "write %23"),

@@ -219,6 +219,34 @@ async def test_a_certificate_that_expires(authority: Authority, tmp_path: Path) 
         assert await calling == b"well"
 
 
+async def test_a_stream_that_outlives_its_certificate(authority: Authority, tmp_path: Path) -> None:
+    """A stream that doesn't end ends with the drain's grace after its client's certificate."""
+    shown = authority.client()
+    end = shown.parsed().not_valid_after_utc.timestamp()
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def endless(_: bytes, __: Call) -> bytes:
+        begun.set()
+        try:
+            return await asyncio.Event().wait()  # type: ignore[return-value]  # it never ends
+        finally:
+            ended.set()
+
+    limits = Limits(keepalive=0.4, age_grace=0.2)
+    tls = asking(authority, tmp_path)
+    async with (
+        serving({PATH: Unary(endless)}, limits, tls=tls, now=lambda: end - 0.5) as running,
+        showing(running, authority, shown) as channel,
+    ):
+        calling = asyncio.ensure_future(unary_call(channel)(b""))
+        await begun.wait()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await calling
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        await ended.wait()
+        assert running.server.counts.drains == 1
+
+
 async def test_a_certificate_that_has_expired(authority: Authority, tmp_path: Path) -> None:
     """A certificate that expires during the handshake opens no connection."""
     shown = authority.client()

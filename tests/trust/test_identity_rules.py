@@ -34,6 +34,8 @@ def shown(**names: Any) -> Presented:
 CLAIMS = {"sub": "a", "kubernetes.io": {"node": {"name": "b", "n": 1}}}
 TOKEN = Presented(issuer="i", claims=CLAIMS)
 NESTED = ("kubernetes.io", "node", "name")
+OF: dict[str, Any] = {"issuer": "i", "claim": NESTED}
+SUB = ("sub",)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,11 @@ NESTED = ("kubernetes.io", "node", "name")
         (rule("cn", "ci", tenant="builds"), shown(common_name="ci"), ("builds", "ci")),
         (rule("token", "(.+)", issuer="i", claim=("sub",)), TOKEN, ("a", "a")),
         (rule("token", "(.+)", issuer="i", claim=NESTED), TOKEN, ("b", "b")),
+        (
+            rule("token", "(.+)", require=((SUB, frozenset({"a", "z"})),), **OF),
+            TOKEN,
+            ("b", "b"),
+        ),
         (rule("cn", "ops", role=Role.OPERATOR), shown(common_name="ops"), ("", "ops")),
     ],
 )
@@ -85,6 +92,16 @@ def test_a_rule_that_matches_names_the_tenant(
         (rule("token", "(.+)", issuer="i", claim=("sub", "x")), TOKEN, "no text as claim sub → x"),
         (rule("token", "(.+)", issuer="i", claim=(*NESTED[:2], "n")), TOKEN, "no text as claim"),
         (rule("token", "(.+)", issuer="i", claim=("kubernetes.io",)), TOKEN, "no text as claim"),
+        (
+            rule("token", "(.+)", require=((SUB, frozenset({"A"})),), **OF),
+            TOKEN,
+            "claim sub is 'a', and 'A' is required",
+        ),
+        (
+            rule("token", "(.+)", require=((SUB, frozenset("a")), (("x",), frozenset("a"))), **OF),
+            TOKEN,
+            "claim x is none, and 'a' is required",
+        ),
     ],
 )
 def test_a_rule_that_does_not_match_says_why(

@@ -32,6 +32,7 @@ name = "pods"
 token = "(.+)"
 issuer = "cluster"
 claim = ["kubernetes.io", "node", "name"]
+require = { sub = "sa:agent", "kubernetes.io" = { namespace = ["a", "b"] } }
 
 [[rules]]
 name = "local"
@@ -49,6 +50,10 @@ def test_a_file_has_rules_in_their_order() -> None:
     assert (operators.role, operators.kind) == (Role.OPERATOR, RuleKind.SPIFFE)
     assert (kubelets.role, kubelets.tenant) == (Role.NODE, "")
     assert pods.claim == ("kubernetes.io", "node", "name")
+    assert dict(pods.require) == {
+        ("sub",): {"sa:agent"},
+        ("kubernetes.io", "namespace"): {"a", "b"},
+    }
     assert (local.uids, local.role) == (frozenset({0, 1000}), Role.READER)
     [issuer] = book.issuers
     assert (issuer.name, issuer.ca, issuer.bearer) == ("cluster", "/ca.crt", "/token")
@@ -91,6 +96,13 @@ ISSUER = '[issuers.i]\nissuer = "i"\naudience = "a"\nkeys = "/k"\n'
         (RULE + 'token = "(a)"\nclaim = ["sub"]\nissuer = "i"', r"there is no \[issuers.i\]"),
         (RULE + 'token = "(a)"\nclaim = "sub"\nissuer = "i"', "claim must be a list"),
         (RULE + 'token = "(a)"\nclaim = [""]\nissuer = "i"', "claim is a list of texts"),
+        (RULE + 'cn = "(a)"\nrequire = {sub = "a"}', "rule 1 'r': require names a token's claims"),
+        (RULE + 'token = "(a)"\nrequire = "sub"', "rule 1 'r': require must be a table"),
+        (RULE + 'token = "(a)"\nrequire = {sub = ""}', "require 'sub' must be a text"),
+        (RULE + 'token = "(a)"\nrequire = {sub = []}', "require 'sub' must be a text"),
+        (RULE + 'token = "(a)"\nrequire = {a = {}}', "require 'a' must be a text"),
+        (RULE + 'token = "(a)"\nrequire.a.b = 1', "require 'a/b' must be a text"),
+        (RULE + f'token = "(a)"\nrequire.{".a" * 50_000}'.replace("..", ".") + ' = "x"', "deeper"),
         (RULE + 'uid = -1\ntenant = "a"', "a user's number"),
         (RULE + 'uid = true\ntenant = "a"', "a user's number"),
         (RULE + 'uid = []\ntenant = "a"', "a user's number"),
