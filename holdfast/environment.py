@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 PREFIX: Final = "HOLDFAST_"
+AGENT: Final = f"{PREFIX}AGENT_"
+"""The beginning of an agent's own settings: they resemble the client's and are none of them."""
 CLIENT: Final = frozenset(
     {
         "HOLDFAST_ADDRESS",
@@ -17,6 +19,7 @@ CLIENT: Final = frozenset(
         "HOLDFAST_SERVER_NAME",
         "HOLDFAST_TENANT",
         "HOLDFAST_TLS",
+        "HOLDFAST_TOKEN_FILE",
     }
 )
 """Variables that the command line's client reads."""
@@ -53,7 +56,8 @@ def misspelt_of_client(environment: Iterable[str]) -> Iterator[str]:
     All others may be a frontend's, which the client doesn't know.
     """
     for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in CLIENT and nearest(name, CLIENT):
+        ours = name.startswith(PREFIX) and not name.startswith(AGENT)
+        if ours and name not in CLIENT and nearest(name, CLIENT):
             yield name
 
 

@@ -18,6 +18,6 @@ def states_of(names: Iterable[str]) -> FileStates:
     """
     try:
         found = [Path(name).stat() for name in names]
-    except OSError:
+    except (OSError, ValueError):  # no name of a file, or none that is there
         return ()
     return tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found)

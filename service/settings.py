@@ -374,6 +374,11 @@ class Settings(BaseSettings):
         default="",
         description="The name in frontends' certificates, if it isn't their address's host.",
     )
+    agent_token_file: str = Field(
+        default="",
+        description="File with the bearer token by which frontends know the agent. It is read "
+        "again when it has changed, and sent over TLS or within the machine alone.",
+    )
     agent_replay_budget: ByteSize = Field(
         default=ByteSize(128 * MIB),
         ge=32 * MIB,

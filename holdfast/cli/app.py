@@ -22,6 +22,7 @@ from holdfast.cli.options import (
     ServerName,
     Target,
     Tenant,
+    TokenPath,
     UseTls,
 )
 from holdfast.errors import ConfigurationError, HoldfastError, because
@@ -126,6 +127,7 @@ def settings(
     cert: Cert = None,
     key: Key = None,
     server_name: ServerName = None,
+    token_file: TokenPath = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")
     ] = False,
@@ -135,7 +137,7 @@ def settings(
 ) -> None:
     """Takes the options that come before the command."""
     del verbose  # Commands.invoke reads it
-    context.obj = Target(address, tenant, retry_for, tls, ca, cert, key, server_name)
+    context.obj = Target(address, tenant, retry_for, tls, ca, cert, key, server_name, token_file)
 
 
 app.command("push")(transfers.push)

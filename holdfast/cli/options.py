@@ -57,6 +57,11 @@ _CA: Final = _tls_option(
 )
 _CERT: Final = _tls_option("File with the certificate that frontends are shown.")
 _KEY: Final = _tls_option("File with its key.")
+_TOKEN_FILE: Final[dict[str, Any]] = {
+    "help": "File with a bearer token, which is sent over TLS or within this machine alone.",
+    "rich_help_panel": _PANEL,
+    "show_default": False,
+}
 _SERVER_NAME: Final = _tls_option("The frontends' name, if it isn't the address's host.")
 # These options come before the command and also read the environment. An option after the
 # command doesn't read it, so that the environment can't override one before the command.
@@ -75,6 +80,10 @@ ServerName = Annotated[
     str | None,
     typer.Option("--server-name", envvar="HOLDFAST_SERVER_NAME", metavar="NAME", **_SERVER_NAME),
 ]
+TokenPath = Annotated[
+    str | None,
+    typer.Option("--token-file", envvar="HOLDFAST_TOKEN_FILE", metavar="FILE", **_TOKEN_FILE),
+]
 _AFTER: Final = {
     "address": Annotated[str | None, typer.Option("--address", "-a", **_ADDRESS)],
     "tenant": Annotated[str | None, typer.Option("--tenant", "-t", **_TENANT)],
@@ -85,6 +94,9 @@ _AFTER: Final = {
     "key": Annotated[str | None, typer.Option("--key", metavar="FILE", **_KEY)],
     "server_name": Annotated[
         str | None, typer.Option("--server-name", metavar="NAME", **_SERVER_NAME)
+    ],
+    "token_file": Annotated[
+        str | None, typer.Option("--token-file", metavar="FILE", **_TOKEN_FILE)
     ],
 }
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -102,6 +114,7 @@ class Target:
     cert: str | None = None
     key: str | None = None
     server_name: str | None = None
+    token_file: str | None = None
 
     def over(self, later: Target) -> Target:
         """Returns what `later` says and, where it says nothing, what this does."""
@@ -116,8 +129,8 @@ class Target:
         """Opens the store, by default for `tenant`; reports on standard error what it waits for.
 
         Raises:
-            InvalidArgument: the address or the tenant is malformed, a file of TLS can't be used, or
-                the name of the variable that should set one of them is misspelt.
+            InvalidArgument: the address or the tenant is malformed, a file of TLS or a token is no
+                good, or the name of the variable that should set one of them is misspelt.
         """
         for name in misspelt_of_client(os.environ):
             raise InvalidArgument(advice(name, CLIENT))
@@ -127,6 +140,7 @@ class Target:
                 self.address or DEFAULT_ADDRESS,
                 tenant=self.tenant or tenant,
                 tls=self._tls(),
+                token_file=self.token_file or None,
                 options=options,
                 waiting=Notices(options.retry_for),
             )

@@ -47,7 +47,7 @@ def warm(
         typer.Option(
             "--from",
             metavar="ADDRESS",
-            help="Another fleet, which has what is missing; the same TLS options apply.",
+            help="Another fleet, which has what is missing; the same TLS options and token apply.",
         ),
     ] = None,
     source_tenant: Annotated[

@@ -4,6 +4,7 @@
     replay         the bytes that may have to be sent again
     status_codes   turns gRPC's status codes into our errors
     tls            how frontends are known, and what they are shown
+    token_file     the bearer token, and where it may be sent
     frontends      the channels, and which one is in use
     write_stream   one stream of a write
     upload         a write that outlives its streams

@@ -16,7 +16,14 @@ from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exceptio
 from holdfast.client.protocol import MAX_MESSAGE, ClientOptions, Patience
 from holdfast.client.status_codes import Status, error_of
 from holdfast.client.tls import Credentials, Tls
-from holdfast.errors import FailedPrecondition, HoldfastError, Overloaded, Unavailable
+from holdfast.client.token_file import TokenFile, check_private
+from holdfast.errors import (
+    FailedPrecondition,
+    HoldfastError,
+    Overloaded,
+    PermissionDenied,
+    Unavailable,
+)
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos.content_pb2_grpc import ContentStub
 from holdfast.protos.fleet_pb2_grpc import FleetStub
@@ -68,12 +75,16 @@ class Frontends:
         options: ClientOptions,
         *,
         tls: Tls | None = None,
+        token_file: str | os.PathLike[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         waiting: Waiting = lambda _error: None,
     ) -> None:
-        self.metadata = metadata
+        self._metadata = metadata
         self.options = options
+        self._token = TokenFile(token_file) if token_file is not None else None
+        if self._token is not None:
+            check_private(targets, tls=tls is not None, proxy=options.http_proxy)
         self._credentials = Credentials(tls) if tls is not None else None
         self._clock = clock
         self._sleep = sleep
@@ -85,6 +96,14 @@ class Frontends:
         self._closed = False
         self._lock = threading.Lock()
         self._process = os.getpid()
+
+    @property
+    def metadata(self) -> Metadata:
+        """What is sent with a call: the tenant, and the token that the file has now."""
+        if self._token is None:
+            return self._metadata
+        self._token.renew()
+        return (*self._metadata, *self._token.metadata)
 
     @property
     def forked(self) -> bool:
@@ -148,6 +167,9 @@ class Frontends:
         translated = error_of(cast("Status", error), through)
         if retryable(translated):
             self.failed(target)
+        trouble = self._token.trouble if self._token is not None else ""
+        if trouble and isinstance(translated, PermissionDenied):
+            return PermissionDenied(f"{translated}; the token is old: {trouble}")
         return translated
 
     def patience(self) -> Patience:

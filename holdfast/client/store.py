@@ -44,6 +44,7 @@ class ContentStore:
         tenant: str | None = None,
         tenant_header: str = TENANT_HEADER,
         tls: Tls | None = None,
+        token_file: str | os.PathLike[str] | None = None,
         options: ClientOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -57,6 +58,9 @@ class ContentStore:
             tenant: the tenant's name; None if the listener decides.
             tenant_header: the header in which the listener expects the tenant.
             tls: how the store is reached over TLS; it isn't if this is None.
+            token_file: a file with the bearer token that is sent with each call; it is read again
+                whenever it has changed. A token is sent over TLS, to a unix socket and to loopback
+                addresses, and nowhere else.
             options: sizes and times.
             clock: seconds, never set back.
             sleep: waits for some seconds.
@@ -64,7 +68,8 @@ class ContentStore:
                 that makes the call.
 
         Raises:
-            ConfigurationError: malformed targets, or a file of `tls` that can't be used.
+            ConfigurationError: malformed targets, a file of `tls` or a token that can't be used, or
+                a token that would be sent in plain text over a network.
             InvalidArgument: a malformed tenant.
         """
         metadata = ((tenant_header.lower(), check_tenant(tenant)),) if tenant is not None else ()
@@ -74,6 +79,7 @@ class ContentStore:
             metadata,
             self._options,
             tls=tls,
+            token_file=token_file,
             clock=clock,
             sleep=sleep,
             waiting=waiting,

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from holdfast.client.protocol import parse_targets
+from holdfast.client.token_file import TokenFile, check_private
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError
 from holdfast.service.agent.block_source import BlockSource
@@ -61,15 +62,15 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
     Leaving the `with` closes all streams, and has frontends make durable what they received.
 
     Raises:
-        ConfigurationError: no frontend is named, or a certificate or the disk cache's folder
-            can't be used.
+        ConfigurationError: no frontend is named, or a certificate, a token or the disk cache's
+            folder can't be used.
     """
     check(settings)
     async with AsyncExitStack() as stack:
         metrics, background = Metrics(), Background()
         memory = await _memory(stack, settings)
         channels = await asyncio.to_thread(channels_of, settings)
-        upstreams = _upstreams(settings, channels)
+        upstreams = _upstreams(settings, channels, await asyncio.to_thread(_token, settings))
         stack.push_async_callback(upstreams.close)
         room = ReplayRoom(settings.agent_replay_budget, background.start)
         path = RelayPath(
@@ -106,6 +107,7 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
 
         loops = (
             loop_of("watching the certificate", upstreams.renew(channels)),
+            loop_of("watching the token", upstreams.renew_token()),
             loop_of("reading identities", parts.recognizers.keep()),
             loop_of("counting omitted lines", parts.audit.keep()),
             loop_of("giving memory back", Trimming(taken, trim_heaps).keep()),
@@ -148,14 +150,21 @@ def check(settings: Settings) -> None:
             )
 
 
-def _upstreams(settings: Settings, channels: Channels) -> Upstreams:
+def _token(settings: Settings) -> TokenFile | None:
+    return TokenFile(settings.agent_token_file) if settings.agent_token_file else None
+
+
+def _upstreams(settings: Settings, channels: Channels, token: TokenFile | None) -> Upstreams:
     targets = parse_targets(settings.agent_frontends)
+    if token is not None:
+        check_private(targets, tls=channels.private)
     return Upstreams(
         [
             Upstream(target, channels.open(target), clock=uptime, spread=random.uniform)
             for target in targets
         ],
         settings.agent_tenant_header,
+        token=token,
         clock=uptime,
         spread=random.uniform,
     )

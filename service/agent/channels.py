@@ -40,6 +40,11 @@ class Channels:
         """
         self._credentials = credentials
 
+    @property
+    def private(self) -> bool:
+        """Whether nobody on the way can read what is sent."""
+        return self._credentials is not None
+
     def renew(self) -> bool:
         """Reads the certificate again if its files have changed; it reads files, and so it blocks.
 

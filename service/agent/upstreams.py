@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from holdfast.client.token_file import TokenFile
 from holdfast.errors import Unavailable
 from holdfast.service.agent.channels import Channels
 from holdfast.service.agent.outcomes import FrontendLost, refuses
@@ -29,7 +30,7 @@ LONGEST_PAUSE: Final = 1.0
 """… this."""
 
 LOOK: Final = 10.0
-"""Seconds between two looks at the node's certificate."""
+"""Seconds between two looks at the node's certificate and token."""
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +45,7 @@ class Upstreams:
         upstreams: Sequence[Upstream],
         tenant_header: str,
         *,
+        token: TokenFile | None = None,
         clock: Callable[[], float],
         spread: Callable[[float, float], float],
         sleep: Sleep = asyncio.sleep,
@@ -53,12 +55,14 @@ class Upstreams:
         Args:
             upstreams: the frontends, at least one.
             tenant_header: the header that names the tenant to them; "" if they know it already.
+            token: what proves to them who asks, if it isn't the certificate.
             clock: monotonic, in s.
             spread: returns a random number between two.
             sleep: waits so many seconds.
         """
         self.all = tuple(upstreams)
         self._tenant_header = tenant_header
+        self._token = token
         self._clock = clock
         self._spread = spread
         self._sleep = sleep
@@ -66,7 +70,8 @@ class Upstreams:
 
     def metadata(self, tenant: str) -> Metadata:
         """Returns what is sent with each call of a tenant."""
-        return ((self._tenant_header, tenant),) if self._tenant_header else ()
+        named = ((self._tenant_header, tenant),) if self._tenant_header else ()
+        return named if self._token is None else (*named, *self._token.metadata)
 
     def attempts(
         self, seconds: float, prefer: Upstream | None = None, *, hopeful: bool = False
@@ -143,6 +148,16 @@ class Upstreams:
                 for upstream in self.all:
                     upstream.replace(channels.open(upstream.target))
                 log.info("certificate renewed; frontends are connected to with it")
+
+    async def renew_token(self) -> None:
+        """Reads the token again whenever its file has changed, in a loop."""
+        token, before = self._token, ""
+        while token is not None:
+            await self._sleep(LOOK)
+            await asyncio.to_thread(token.renew)
+            if token.trouble and token.trouble != before:
+                log.warning("token not read; the earlier one is sent", reason=token.trouble)
+            before = token.trouble
 
     async def close(self) -> None:
         """Closes all connections."""

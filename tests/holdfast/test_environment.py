@@ -61,5 +61,6 @@ def test_nearest(name: str, meant: str) -> None:
 
 def test_misspelt_names_of_the_client() -> None:
     """The client complains of what is nearly its own, and of nothing that may be a frontend's."""
-    names = [*CLIENT, "HOLDFAST_TENNANT", "HOLDFAST_ADDRES", "HOLDFAST_LISTEN", "HOLDFAST_HTTP"]
+    others = ["HOLDFAST_LISTEN", "HOLDFAST_HTTP", "HOLDFAST_AGENT_TOKEN_FILE"]
+    names = [*CLIENT, "HOLDFAST_TENNANT", "HOLDFAST_ADDRES", *others]
     assert list(misspelt_of_client(names)) == ["HOLDFAST_ADDRES", "HOLDFAST_TENNANT"]

@@ -72,6 +72,9 @@ def open_over_tls() -> None:
     ContentStore("one:9443", tls=Tls())
     ContentStore("one:9443", tls=True)  # type: ignore[arg-type]
     tls.ca = None  # type: ignore[misc]
+    ContentStore("one:9443", tls=tls, token_file="token")
+    ContentStore("one:9443", tls=tls, token_file=Path("token"))
+    ContentStore("one:9443", tls=tls, token_file=b"token")  # type: ignore[arg-type]
 
 
 def on_wait(error: BaseException) -> None:
