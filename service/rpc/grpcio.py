@@ -32,6 +32,9 @@ MAX_MESSAGE: Final = 16 * 2**20
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
+    # gRPC refuses some calls by chance above this bound, 8 KiB by default: less than the longest
+    # token and what is beside it.
+    ("grpc.max_metadata_size", 16 * 2**10),
     # Without this, two servers on one port would share its clients at random, unnoticed.
     ("grpc.so_reuseport", 0),
     # Otherwise gRPC would keep some MiB for each stream that isn't read from, outside all budgets.
