@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -31,18 +29,15 @@ from holdfast.errors import (
 )
 from holdfast.service.backends import PROBE_DEADLINE, STORE_FOLDER, open_store
 from holdfast.service.holdings.nearness import nearness
-from holdfast.service.listeners import Listener, parse
 from holdfast.service.mispaired import PLANS
 from holdfast.service.pairing import pairing_of
 from holdfast.service.process.workers import Workers
 from holdfast.service.reading.disk_cache import look
-from holdfast.service.rpc.server import free_socket
+from holdfast.service.rpc.listener_checks import listener_checks, named
 from holdfast.service.settings import Settings
 from holdfast.service.store.pairing import AsyncPaired
-from holdfast.service.trust.certificate_check import certificate_check
 from holdfast.service.trust.explanation import shown_in
-from holdfast.service.trust.identity_checks import identity_checks, identity_of
-from holdfast.service.trust.url_identity import UrlIdentity
+from holdfast.service.trust.identity_checks import identity_of
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.probe import probe as probe_store
@@ -73,7 +68,7 @@ async def examine(settings: Settings, say: Callable[[str], None] = lambda _: Non
     store = begin(_store(settings, say))
     redis = begin(_redis(settings, say))
     say("the disk cache and the listeners")
-    near = [*look(settings)], [*_listeners(settings)]
+    near = [*look(settings)], [*listener_checks(settings)]
     return [*await store, *near[0], *await redis, *near[1]]
 
 
@@ -197,25 +192,6 @@ def _embedded_url(settings: Settings, stack: ExitStack) -> str:
     return stack.enter_context(EmbeddedRedis(folder)).url
 
 
-def _listeners(settings: Settings) -> Iterator[Check]:
-    yield from identity_checks(_named(settings), settings.identities)
-    for url in settings.listen:
-        listener = parse(url)
-        if listener.tls is not None:
-            yield certificate_check(listener.name, listener.tls, time.time())
-        try:
-            _bind(listener)
-        except (ConfigurationError, OSError) as error:
-            todo = "end the other server, or listen elsewhere"
-            yield _failed(f"listener {url}", because(error), todo)
-        else:
-            yield Check(f"listener {url}", ok=True, essential=True, found="free")
-
-
-def _named(settings: Settings) -> list[tuple[str, UrlIdentity]]:
-    return [(one.name, one.identity) for one in map(parse, settings.listen)]
-
-
 async def explain(settings: Settings, text: bytes) -> Sequence[Check]:
     """Says which rule of each listener matches a client, and why the others don't.
 
@@ -227,17 +203,7 @@ async def explain(settings: Settings, text: bytes) -> Sequence[Check]:
         InvalidArgument: the text is none of these.
         ConfigurationError: the rules can't be used.
     """
-    return await identity_of(_named(settings), settings.identities, shown_in(text))
-
-
-def _bind(listener: Listener) -> None:
-    if listener.scheme == "unix":
-        free_socket(listener)
-        return
-    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((listener.host, listener.port))
+    return await identity_of(named(settings), settings.identities, shown_in(text))
 
 
 def _failed(name: str, found: str, advice: str) -> Check:

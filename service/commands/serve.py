@@ -18,6 +18,7 @@ from holdfast.cli.output import print_table
 from holdfast.errors import NotFound, because
 from holdfast.service import doctor as examination
 from holdfast.service import serve as frontend
+from holdfast.service.agent import examination as agent_examination
 from holdfast.service.commands.options import with_settings
 from holdfast.service.process import logs
 from holdfast.service.process.allocator import few_heaps
@@ -47,14 +48,15 @@ def doctor(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check the store, Redis and the listeners, and say what to do."""
+    """Check the store, Redis and the listeners, or what an agent needs, and say what to do."""
     settings = load(**options)
     logs.configure("error", settings.log_format)
     if identity_of:
         text = _shown(identity_of)
         _print(asyncio.run(examination.explain(settings, text)), as_json=as_json)
         return
-    checks = asyncio.run(examination.examine(settings, _say))
+    examine = agent_examination.examine if settings.agent_frontends else examination.examine
+    checks = asyncio.run(examine(settings, _say))
     _print(checks, as_json=as_json)
     if any(check.essential and not check.ok for check in checks):
         raise typer.Exit(1)
