@@ -20,6 +20,7 @@ CLIENT: Final = "client"
 """Programs that were started and have ended: what drives the load."""
 ROLES: Final = {
     "holdfast.cli serve": "frontend",
+    "holdfast.cli agent": "agent",
     "bench.empty_server": "empty server",
     "content-server": "containerd's server",
     "registry serve": "registry",

@@ -157,6 +157,25 @@ class Peers:
         """A frontend that keeps everything on local disk, with a Redis of its own."""
         return self.frontend(s3_endpoint="", s3_bucket="", redis_url="")
 
+    def agent(self, frontend: Frontend, **settings: object) -> Path:
+        """An agent that asks a frontend; the path of the socket that it serves."""
+        folder = self._folder("agent")
+        path = self.folder / f"{folder.name}.sock"
+        chosen = {
+            "listen": f"unix://{path}?tenant={TENANT}",
+            "agent_frontends": frontend.address,
+            "agent_tenant_header": "x-holdfast-tenant",
+            "log_level": "warning",
+            "data_dir": folder,
+            **settings,
+        }
+        environment = {f"HOLDFAST_{name.upper()}": str(value) for name, value in chosen.items()}
+        command = [*OURS.command, "agent"]
+        self._stack.enter_context(
+            started(command, folder / "log", path.exists, {**os.environ, **environment})
+        )
+        return path
+
     def registry(self) -> str:
         """A distribution registry on the same backend; its URL."""
         folder, port = self._folder("registry"), free_port()

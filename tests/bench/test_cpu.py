@@ -29,6 +29,7 @@ def test_a_name_may_hold_brackets() -> None:
     ("command", "name"),
     [
         ("/venv/bin/python -m holdfast.cli serve", "frontend"),
+        ("/venv/bin/python -m holdfast.cli agent", "agent"),
         ("/bin/minio server --quiet /data", "MinIO"),
         ("redis-server 127.0.0.1:6379", "Redis"),
         ("/usr/bin/py-spy record --pid 7", ""),
