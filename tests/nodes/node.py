@@ -333,10 +333,14 @@ class Node:
 
     def held(self) -> set[str]:
         """What Holdfast lists for this node."""
+        return set(self.labels())
+
+    def labels(self) -> dict[str, dict[str, str]]:
+        """The labels of what Holdfast lists for this node, by digest."""
         with grpc.insecure_channel(f"unix:{self.socket}") as channel:
             stub = content_pb2_grpc.ContentStub(channel)
             replies = stub.List(pb.ListContentRequest(), timeout=PATIENCE)
-            return {info.digest for reply in replies for info in reply.info}
+            return {info.digest: dict(info.labels) for reply in replies for info in reply.info}
 
 
 def _name() -> str:

@@ -93,18 +93,7 @@ class Site:
     def agent(self, addresses: Sequence[str], found: Programs) -> Frontend:
         """Makes a node, and an agent that serves it through frontends elsewhere; starts neither."""
         made = self.frontend(found)
-        listen = made.settings["listen"]
-        folder = self.nodes[-1].folder / "agent"
-        made.settings = {
-            "command": "agent",
-            "listen": listen,
-            "agent_frontends": " ".join(addresses),
-            "agent_tenant_header": HEADER,
-            "data_dir": folder,
-            "cache_budget": "16MiB",
-            "disk_cache_budget": "256MiB",
-            "agent_replay_budget": "64MiB",
-        }
+        made.settings = agent_settings(self.nodes[-1], addresses)
         return made
 
     def start(self) -> None:
@@ -119,6 +108,20 @@ class Site:
             if path.name == MANIFEST:
                 path.write_text(json.dumps(json.loads(path.read_bytes()) | {"written": then}))
             os.utime(path, (then, then))
+
+
+def agent_settings(node: Node, addresses: Sequence[str]) -> dict[str, Any]:
+    """Those of an agent that serves a node's socket through frontends at some addresses."""
+    return {
+        "command": "agent",
+        "listen": f"unix://{node.socket}?tenant={node.name}",
+        "agent_frontends": " ".join(addresses),
+        "agent_tenant_header": HEADER,
+        "data_dir": node.folder / "agent",
+        "cache_budget": "16MiB",
+        "disk_cache_budget": "256MiB",
+        "agent_replay_budget": "64MiB",
+    }
 
 
 def at_once(calls: Sequence[Callable[[], object]]) -> None:
