@@ -30,6 +30,8 @@ from tests.transport.serving import (
 )
 
 MIB = 2**20
+BEYOND = 12 * MIB
+"""Bytes that a client of grpcio's doesn't accept before it reads: its first window has 4 MiB."""
 
 
 async def echo(message: bytes, _: Call) -> bytes:
@@ -206,7 +208,7 @@ async def test_a_message_that_comes_while_one_is_sent() -> None:
 
     async def handle(call: Call) -> None:
         call.on_message = lambda _: [b"at once"]
-        sending = begin(call.send(bytes(3 * MIB)))
+        sending = begin(call.send(bytes(BEYOND)))
         await asyncio.sleep(0)
         busy.set()
         assert await call.receive() == b"a question"
@@ -214,12 +216,16 @@ async def test_a_message_that_comes_while_one_is_sent() -> None:
         await sending
         await call.send(b"handler")
 
-    async with serving(one(Bidirectional(handle))) as running, running.channel() as channel:
+    options = [("grpc.max_receive_message_length", BEYOND)]
+    async with (
+        serving(one(Bidirectional(handle))) as running,
+        grpc.aio.insecure_channel(f"127.0.0.1:{running.port}", options) as channel,
+    ):
         call = both_ways(channel)()
         await busy.wait()
         await call.write(b"a question")
         await got.wait()
-        assert await call.read() == bytes(3 * MIB)
+        assert await call.read() == bytes(BEYOND)
         assert await call.read() == b"handler"
 
 
