@@ -700,6 +700,7 @@ def test_the_frontends_commands_have_joined() -> None:
         "agent",
         "doctor",
         "gc",
+        "policy",
         "retained",
         "scrub",
         "serve",

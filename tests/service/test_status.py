@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from grpc import StatusCode
 from holdfast.coordination.connection import close_client, open_client
 from holdfast.coordination.keys import Keys
 from holdfast.protos import content_pb2 as pb
+from holdfast.service.process.background import end
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Frontend, Tenant, eventually, refused, sha256
 
@@ -70,8 +70,7 @@ async def deaf(folder_fleet: Fleet) -> Frontend:
     frontend = await folder_fleet.frontend()
     loops: list[Any] = list(frontend.running.loops)
     (listening,) = [loop for loop in loops if loop.get_coro().__name__ == "watch_lost"]
-    listening.cancel()
-    await asyncio.wait([listening])
+    assert await end([listening])
     return frontend
 
 
