@@ -527,7 +527,7 @@ def test_looking_for_what_others_have(folder_store: FolderStore) -> None:
     """What only others hold is known; the tenant gets a hold only if it is asked for."""
     shop = shop_on(folder_store)
     commit(shop, stored(folder_store), "b")
-    assert shop.blobs.find("a", DIGEST) == Holding(known=True)
+    assert shop.blobs.find("a", DIGEST) == Holding(known=True, size=len(BODY))
     assert not shop.holds.find("a", DIGEST)
     found = shop.blobs.find("a", DIGEST, NOW + 1)
     assert found.known
