@@ -7,30 +7,33 @@
 
 What the client sends is kept until a frontend says that it would outlive it (`kept` in its
 replies). A reply that was lost is asked for again; a COMMIT that took effect is recognised.
+`continuation.py` has the states of a ref between two frontends, and what each reply allows.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
-from holdfast.errors import shorten
 from holdfast.protos import content_pb2 as pb
+from holdfast.service.agent.continuation import Continuation
 from holdfast.service.agent.lost_commits import committed, digest_of, encoded, is_made_by
 from holdfast.service.agent.outcomes import FrontendLost, reason_of, refuses
 from holdfast.service.agent.relay_stream import RelayStream
 from holdfast.service.agent.replay import Replay
 from holdfast.service.agent.room import ReplayRoom
 from holdfast.service.agent.upstream import Upstream
-from holdfast.service.agent.upstreams import Upstreams
+from holdfast.service.agent.upstreams import Attempts, Upstreams
 from holdfast.service.ingest.write_messages import Action, Message
 from holdfast.transport.status import Code, Status
 
 log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
 
 SILENCE: Final = 1.0
 """Seconds without a message after which a stream's bytes are made durable, if others wait for
@@ -87,23 +90,25 @@ class WriteRelay:
         self._admitted = 0
         self._silent_since = path.clock()
         self._stream: RelayStream | None = None
-        self._declared = pb.WriteContentRequest(action=pb.STAT)
-        self._last: pb.WriteContentResponse | None = None
+        self._known = Continuation(self._replay)
         self._misplaced = False  # whether the last message's bytes don't follow those before
-        self._commit_lost = False  # whether a COMMIT was sent whose outcome isn't known
         self._over = False
+        self._failure: Status | None = None
 
     @property
     def ref(self) -> str:
         """The ref that it writes; "" before its first message."""
-        return self._declared.ref
+        return self._known.declared.ref
 
     async def admit(self, announced: int) -> None:
         """Waits until there is room for the next message, of so many bytes.
 
         Raises:
             ResourceExhausted: the message is larger than the room.
+            Status: the stream has ended.
         """
+        if self._failure is not None:
+            raise self._failure
         await self._share.take(announced)
         self._admitted += announced
 
@@ -120,7 +125,10 @@ class WriteRelay:
         """
         async with self._turn:
             try:
+                if self._failure is not None:
+                    raise self._failure
                 self._accept(message)
+                self._known.check_commit(message)
                 reply = await self._carried_out(message, raw)
                 if message.action in {Action.COMMIT, Action.ABORT}:
                     await self._finish()
@@ -136,11 +144,7 @@ class WriteRelay:
         """Keeps what a message says, and its bytes."""
         self._share.give_back(self._admitted - message.size)
         self._admitted = 0
-        declared = self._declared
-        declared.ref = declared.ref or message.ref
-        if message.action in {Action.STAT, Action.WRITE}:
-            declared.total = message.total or declared.total
-            declared.expected = message.expected or declared.expected
+        self._known.declare(message)
         self._misplaced = not self._replay.accept(message)
         if self._misplaced:  # the frontend refuses it
             self._share.give_back(message.size)
@@ -162,18 +166,39 @@ class WriteRelay:
 
     async def _elsewhere(self, message: Message, raw: bytes) -> pb.WriteContentResponse:
         """Has a message carried out through a new stream, to whichever frontend can do it."""
-        path, begun = self._path, self._last is not None
+        path, begun = self._path, self._known.last is not None
         attempts = path.upstreams.attempts(path.patience if begun else path.deadline, hopeful=begun)
+        first = self.upstream is None
+
+        async def through(stream: RelayStream) -> pb.WriteContentResponse:
+            nonlocal first
+            asked, first = first, False
+            return await (self._deliver if asked else self._continue)(stream, message, raw)
+
+        try:
+            return await self._on_another(attempts, through)
+        except Status as status:
+            if status.code is Code.ALREADY_EXISTS and self._known.commit_lost:
+                return await self._confirmed(message, status)
+            raise
+
+    async def _on_another(
+        self, attempts: Attempts, work: Callable[[RelayStream], Awaitable[Result]]
+    ) -> Result:
+        """Does something with a new stream, to whichever frontend can do it.
+
+        Raises:
+            FrontendLost: none was reached in time.
+            Status: a frontend's error, which won't pass, or didn't in time.
+        """
         async for upstream in attempts:
             try:
-                return await self._through(upstream, message, raw)
+                return await work(await self._begin(upstream))
             except FrontendLost as lost:
                 self._leave(lost)
                 attempts.failed(lost)
             except Status as status:
                 self._leave(status)
-                if status.code is Code.ALREADY_EXISTS and self._commit_lost:
-                    return await self._confirmed(message, status)
                 if not self._passing(status):
                     raise
                 attempts.failed(status)
@@ -185,24 +210,28 @@ class WriteRelay:
         A stream that hasn't begun is refused at once: its client knows when to ask again, and a
         node's database waits for it.
         """
-        return refuses(status) or (status.code is Code.UNAVAILABLE and self._last is not None)
+        return refuses(status) or (status.code is Code.UNAVAILABLE and self._known.last is not None)
 
-    async def _through(
-        self, upstream: Upstream, message: Message, raw: bytes
+    async def _continue(
+        self, stream: RelayStream, message: Message, raw: bytes
     ) -> pb.WriteContentResponse:
-        first = self.upstream is None
-        stream = await self._begin(upstream)
-        if first:
-            return await self._deliver(stream, message, raw)
+        """Has another frontend take the ref over, and carry out the last message."""
         if message.action is Action.ABORT:
             return await self._deliver(stream, message, self._again(message))
         found = await self._resume(stream)
-        if self._misplaced:
+        replay = self._replay
+        if self._misplaced or (not message.size and replay.misplaces(message)):
             return await self._deliver(stream, message, raw)
-        if message.action is Action.WRITE and not self._replay.replaces:
+        self._known.check_commit(message)
+        if message.action is Action.WRITE:
             found.action = pb.WRITE
             return found
         return await self._deliver(stream, message, self._again(message))
+
+    async def _resume(self, stream: RelayStream) -> pb.WriteContentResponse:
+        reply = await self._known.resume(stream, self._path.upstreams.metadata(self.tenant))
+        self._path.upstreams.answered()
+        return reply
 
     def _again(self, message: Message) -> bytes:
         return encoded(message, self.ref, self._replay.end)
@@ -210,7 +239,7 @@ class WriteRelay:
     async def _begin(self, upstream: Upstream) -> RelayStream:
         await upstream.connect()
         metadata = self._path.upstreams.metadata(self.tenant)
-        stream = RelayStream(upstream, metadata, self._interrupt)
+        stream = RelayStream(upstream, metadata, self._ended)
         self._stream, self.upstream = stream, upstream
         return stream
 
@@ -222,67 +251,16 @@ class WriteRelay:
             reply = await stream.ask(raw, commits=commits)
         except (FrontendLost, Status) as error:
             lost = isinstance(error, FrontendLost) or error.code is Code.UNAVAILABLE
-            self._commit_lost |= commits and lost
+            self._known.commit_lost |= commits and lost
             raise
-        self._replay.replaces = False
-        self._note(reply)
-        return reply
-
-    def _note(self, reply: pb.WriteContentResponse) -> None:
         self._path.upstreams.answered()
-        self._replay.place(reply.offset)
-        self._replay.drop(reply.kept)
-        self._last = reply
-
-    async def _resume(self, stream: RelayStream) -> pb.WriteContentResponse:
-        """Asks where the ingest is, and sends what it lacks; returns the last reply.
-
-        Raises:
-            Status: the ingest isn't where these bytes are.
-        """
-        reply = await stream.ask(self._declared.SerializeToString())
-        replay = self._replay
-        replay.place(reply.offset)
-        if self._commit_lost and not reply.offset and replay.end:
-            return await self._look_for_commit(stream)
-        offset = 0 if replay.replaces else reply.offset
-        if not replay.start <= offset <= replay.end:
-            raise Status(
-                Code.ABORTED,
-                f"ref {shorten(self.ref)} is at offset {offset} after a frontend was lost, and "
-                f"this agent has its bytes from {replay.start} to {replay.end}; open a new "
-                "stream and ask STAT",
-            )
-        while data := replay.read(offset):
-            request = pb.WriteContentRequest(action=pb.WRITE, offset=offset, data=data)
-            reply = await stream.ask(request.SerializeToString())
-            replay.replaces = False
-            offset += len(data)
-        self._note(reply)
+        self._known.note(reply)
         return reply
-
-    # -- COMMITs whose reply was lost
-
-    async def _look_for_commit(self, stream: RelayStream) -> pb.WriteContentResponse:
-        """Repeats a COMMIT on a ref without bytes: it says whether the first one took effect.
-
-        Raises:
-            Status: ALREADY_EXISTS, since it did.
-            FrontendLost: it didn't, and the bytes must be sent again.
-        """
-        request = pb.WriteContentRequest(action=pb.COMMIT, offset=self._replay.end)
-        try:
-            return await stream.ask(request.SerializeToString(), commits=True)
-        except Status as status:
-            if status.code is not Code.OUT_OF_RANGE:
-                raise
-        self._commit_lost = False
-        raise FrontendLost(f"the commit of ref {shorten(self.ref)} was lost with its frontend")
 
     async def _confirmed(self, message: Message, status: Status) -> pb.WriteContentResponse:
         """Makes the lost reply of a COMMIT, or raises what was answered to the second one."""
-        last = self._last or pb.WriteContentResponse()
-        digest = digest_of(message, self._declared, last)
+        last = self._known.last or pb.WriteContentResponse()
+        digest = digest_of(message, self._known.declared, last)
         if not digest:
             raise status
         request = pb.InfoRequest(digest=digest).SerializeToString()
@@ -306,12 +284,14 @@ class WriteRelay:
             except Status as status:
                 self._leave(status)
                 if not self._passing(status):
-                    self._interrupt(status)
+                    self._fail(status)
 
     async def _relieve(self) -> None:
+        if self._known.last is None:
+            return  # its first message hasn't been answered
         if self._stream is not None:
             stat = pb.WriteContentRequest(action=pb.STAT).SerializeToString()
-            self._note(await self._stream.ask(stat))
+            self._known.note(await self._stream.ask(stat))
         silent = self._path.clock() - self._silent_since >= SILENCE
         if self._share.kept and silent:
             await self._settle()
@@ -321,23 +301,35 @@ class WriteRelay:
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.end(self._path.grace)
-        await self._reopen()
-
-    async def _reopen(self) -> None:
         path = self._path
-        async for upstream in path.upstreams.attempts(path.grace, self.upstream):
-            await self._resume(await self._begin(upstream))
-            return
+        attempts = path.upstreams.attempts(path.grace, self.upstream, hopeful=True)
+        await self._on_another(attempts, self._resume)
 
     # -- the end
 
     def _leave(self, error: FrontendLost | Status) -> None:
         """Gives up the stream to the frontend; the bytes stay."""
         self._drop()
-        if isinstance(error, FrontendLost) and self._last is not None:
+        if isinstance(error, FrontendLost) and self._known.last is not None:
             log.info(
                 "write stream lost its frontend; another continues it", reason=reason_of(error)
             )
+
+    def _ended(self, status: Status) -> None:
+        """Has the next message asked elsewhere, or the stream fail, once a frontend has ended it.
+
+        That was between two messages.
+        """
+        self._leave(status)
+        if not self._passing(status):
+            self._fail(status)
+
+    def _fail(self, status: Status) -> None:
+        """Ends the stream for good, whatever its client waits for."""
+        if self._failure is None and not self._over:
+            self._over, self._failure = True, status
+            self._share.refuse(status)
+            self._interrupt(status)
 
     def _drop(self) -> None:
         stream, self._stream = self._stream, None
@@ -365,14 +357,29 @@ class WriteRelay:
                 log.info("write stream ended before its bytes were kept", reason=reason_of(error))
             finally:
                 self._over = True
-                self._share.give_back(self._admitted)
                 self._share.close()
 
     async def _close(self) -> None:
-        if self._over:
-            return
-        if self._stream is None and self._share.kept:
-            await self._reopen()
         stream, self._stream = self._stream, None
+        if self._over:
+            if stream is not None:  # a message was refused here
+                await stream.end(FAREWELL)
+            return
+        attempts = self._path.upstreams.attempts(self._path.grace, self.upstream, hopeful=True)
         if stream is not None:
-            await stream.end(self._path.grace)
+            try:
+                await stream.end(attempts.left)
+            except FrontendLost as lost:
+                self._leave(lost)
+            except Status as status:
+                if not self._passing(status):
+                    raise
+            else:
+                return
+        if self._known.last is not None and self._share.kept > self._admitted:
+            await self._on_another(attempts, self._resumed_and_ended)
+
+    async def _resumed_and_ended(self, stream: RelayStream) -> None:
+        await self._resume(stream)
+        self._stream = None
+        await stream.end(self._path.grace)

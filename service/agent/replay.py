@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -56,10 +57,15 @@ class Replay:
             self.restart(0)
         elif writes:
             self.place(message.offset)
-        if message.size and message.offset not in {0, self.end}:
+        if self.misplaces(message):
             return False
         self.append(memoryview(message.data)[message.begin :])
         return True
+
+    def misplaces(self, message: Message) -> bool:
+        """Whether a message that isn't kept yet is for another offset than that of the end."""
+        positioned = message.size > 0 or message.action in {Action.WRITE, Action.COMMIT}
+        return self._placed and positioned and message.offset not in {0, self.end}
 
     def place(self, offset: int) -> None:
         """Says where the first byte belongs, unless that is known."""
@@ -102,3 +108,11 @@ class Replay:
             if offset < piece.end:
                 return bytes(memoryview(piece.data)[offset - piece.start :])
         return b""
+
+    def digest(self, algorithm: str, stop: int) -> str:
+        """Hashes the bytes up to an offset; all of them must be kept, from offset 0."""
+        found = hashlib.new(algorithm)
+        for piece in list(self._pieces):
+            if piece.start < stop:
+                found.update(memoryview(piece.data)[: stop - piece.start])
+        return f"{algorithm}:{found.hexdigest()}"

@@ -60,8 +60,9 @@ class RoomShare:
 
         Raises:
             ResourceExhausted: that is more than all streams together may keep.
+            Exception: what `refuse` was given meanwhile.
         """
-        await self._room.take(amount)
+        await self._room.take(amount, self)
         if self.closed:
             self._room.release(amount)
         else:
@@ -73,6 +74,10 @@ class RoomShare:
             self.kept -= amount
             self._room.release(amount)
 
+    def refuse(self, error: Exception) -> None:
+        """Has `take` raise an error, if it waits."""
+        self._room.refuse(self, error)
+
     def close(self) -> None:
         """Releases all of it."""
         self.give_back(self.kept)
@@ -82,6 +87,7 @@ class RoomShare:
 
 @dataclass(slots=True, eq=False)
 class _Turn:
+    share: RoomShare
     amount: int
     granted: asyncio.Future[None]
 
@@ -125,11 +131,12 @@ class ReplayRoom:
         """Forgets a share that has no bytes any more."""
         self._shares.pop(share, None)
 
-    async def take(self, amount: int) -> None:
+    async def take(self, amount: int, share: RoomShare) -> None:
         """Waits until so many bytes are free, and takes them.
 
         Raises:
             ResourceExhausted: there are never so many.
+            Exception: what `refuse` was given for this share meanwhile.
         """
         if amount > self.size:
             raise ResourceExhausted(
@@ -139,7 +146,7 @@ class ReplayRoom:
         if self._fits(amount):
             self.free -= amount
             return
-        turn = _Turn(amount, asyncio.get_running_loop().create_future())
+        turn = _Turn(share, amount, asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
         self._press()
         try:
@@ -151,6 +158,14 @@ class ReplayRoom:
             else:
                 self.release(amount)
             raise
+
+    def refuse(self, share: RoomShare, error: Exception) -> None:
+        """Has those who wait for a share's room get an error instead."""
+        for turn in [one for one in self._waiting if one.share is share]:
+            self._waiting.remove(turn)
+            if not turn.granted.done():
+                turn.granted.set_exception(error)
+        self._hand_out()
 
     def _fits(self, amount: int) -> bool:
         if amount <= FEW:
