@@ -36,9 +36,9 @@ from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.disk_cache import disk_cache
 from holdfast.service.reading.quarantine import Quarantine
 from holdfast.service.reading.reader import Reader, RecordCache
-from holdfast.service.rpc.content import Frontend
 from holdfast.service.rpc.outflow import Outflow
 from holdfast.service.rpc.overload import Most, Overload
+from holdfast.service.rpc.parts import Frontend
 from holdfast.service.rpc.rates import Rates
 from holdfast.service.settings import Settings
 from holdfast.service.trust.recognizers import Recognizers

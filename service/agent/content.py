@@ -25,10 +25,11 @@ from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import fleet, messages, wire
 from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.call import Call, heard
-from holdfast.service.rpc.content import INTERNAL, SERVICE
+from holdfast.service.rpc.content import SERVICE
 from holdfast.service.rpc.outflow import LEAST, Outflow
 from holdfast.service.rpc.overload import Overload
 from holdfast.service.rpc.patience import bounded
+from holdfast.service.rpc.refusals import INTERNAL
 from holdfast.service.rpc.status_codes import status_of
 from holdfast.service.trust.audit import AuditLog
 from holdfast.service.trust.recognizers import Recognizers

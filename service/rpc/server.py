@@ -19,9 +19,10 @@ from holdfast.service.rpc import fleet as fleet_service
 from holdfast.service.rpc import grpcio, own, reflection
 from holdfast.service.rpc import health as health_service
 from holdfast.service.rpc.authority import Authority
-from holdfast.service.rpc.content import SERVICE, Content, Frontend
+from holdfast.service.rpc.content import SERVICE, Content
 from holdfast.service.rpc.fleet import Fleet
 from holdfast.service.rpc.health import Health
+from holdfast.service.rpc.parts import Frontend
 from holdfast.service.settings import Transport
 from holdfast.service.trust.rotation import PERIOD, Rotation
 from holdfast.tasks import begin

@@ -15,7 +15,7 @@ from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.write_messages import Action, Message, Reply
 from holdfast.service.ingest.write_path import WritePath
 from holdfast.service.process.workers import Workers
-from holdfast.service.rpc.content import Frontend
+from holdfast.service.rpc.parts import Frontend
 from holdfast.service.settings import Settings
 from holdfast.service.store.upload_slots import UploadSlots
 from holdfast.storage.port import ObjectStore
