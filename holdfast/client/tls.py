@@ -6,11 +6,15 @@ import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import grpc
 
 from holdfast.errors import ConfigurationError, because
-from holdfast.file_states import states_of
+from holdfast.file_states import FileStates, states_of
+
+LOOKS: Final = 10
+"""How often files are read that change meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,8 @@ class Credentials:
             ConfigurationError: a file can't be read, or isn't what it should be.
         """
         self._tls = tls
-        self._states = self._tried = states_of(tls.names)
-        self.current = _loaded(tls)
-        """For new channels."""
+        self._tried: FileStates = ()
+        self._states, self.current = _settled(tls)
 
     @property
     def options(self) -> list[tuple[str, str]]:
@@ -73,13 +76,30 @@ class Credentials:
         states = states_of(self._tls.names)
         if states in {self._states, self._tried}:
             return False
-        self._tried = states
         try:
-            loaded = _loaded(self._tls)
+            self._states, self.current = _settled(self._tls)
         except ConfigurationError:
+            self._tried = states
             return False
-        self._states, self.current = states, loaded
         return True
+
+
+def _settled(tls: Tls) -> tuple[FileStates, grpc.ChannelCredentials]:
+    """Reads files that stay the same meanwhile: they are replaced one after the other.
+
+    gRPC takes a certificate with another one's key, and fails at each handshake.
+    """
+    for _ in range(LOOKS):
+        states = states_of(tls.names)
+        try:
+            loaded = _loaded(tls)
+        except ConfigurationError:
+            if states_of(tls.names) == states:
+                raise
+        else:
+            if states_of(tls.names) == states:
+                return states, loaded
+    raise ConfigurationError(f"{', '.join(tls.names)} changed each time they were read")
 
 
 def _loaded(tls: Tls) -> grpc.ChannelCredentials:

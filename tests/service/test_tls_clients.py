@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,8 +21,9 @@ from holdfast import (
     Unavailable,
 )
 from holdfast.cli.app import app
+from holdfast.client import tls as client_tls
 from holdfast.service.listeners import parse
-from tests.servers.authority import Authority
+from tests.servers.authority import Authority, Issued
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Frontend
 
@@ -132,6 +134,32 @@ async def test_a_new_certificate_is_shown(site: Site) -> None:
         await site.refusal(store)
         renewed.write(site.folder)
         await site.call(store)
+
+
+async def test_files_that_are_replaced_while_they_are_read(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate is never shown with another one's key, whenever both are replaced."""
+    read, coming = client_tls._read, [site.authority.client(f"client-{n}") for n in range(3)]
+
+    def replaced_before_the_key(name: str | os.PathLike[str] | None) -> bytes | None:
+        if name == site.tls.key and coming:
+            show(coming.pop())
+        return read(name)
+
+    def show(issued: Issued) -> None:
+        issued.write(site.folder, "next")
+        for kind in ("crt", "key"):
+            (site.folder / f"next.{kind}").replace(site.folder / f"tls.{kind}")
+
+    monkeypatch.setattr(client_tls, "_read", replaced_before_the_key)
+    with site.store() as store:
+        assert coming == []
+        await site.call(store)
+        show(site.authority.client("changed"))
+        coming.append(site.authority.client("changed again"))
+        await site.call(store)
+        assert coming == []
 
 
 async def test_what_is_under_way_ends_well(site: Site, fill: Fill) -> None:
