@@ -114,10 +114,10 @@ settings: $(READY) ## Writes the table in docs/settings.md again.
 lock: ## Makes the lock files again; UPGRADE=--upgrade for newer versions.
 	test -x $(LOCK_VENV)/bin/pip-compile || { $(PYTHON) -m venv $(LOCK_VENV) && \
 	  $(LOCK_VENV)/bin/pip install --quiet $(PIP_TOOLS); }
-	$(COMPILE) --extra server --extra dev --extra embedded \
+	$(COMPILE) --extra server --extra tracing --extra dev --extra embedded \
 	  --output-file requirements-dev.lock pyproject.toml requirements.in requirements-dev.in
 	sed -E 's/^([A-Za-z0-9._-]+)\[[^]]*\]==/\1==/' requirements-dev.lock >build/constraints.txt
-	$(COMPILE) --extra server --constraint build/constraints.txt \
+	$(COMPILE) --extra server --extra tracing --constraint build/constraints.txt \
 	  --output-file requirements.lock pyproject.toml requirements.in
 
 .PHONY: changelog
