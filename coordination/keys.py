@@ -35,6 +35,13 @@ def flight_waiting(digest: Digest) -> str:
     return f"{FLIGHTS}:{digest}:waiting"
 
 
+FRONTENDS: Final = "holdfast:{frontends}"
+"""Sorted set with a TTL: the frontends that run, by when their announcements lapse (ms)."""
+
+FRONTEND_FIGURES: Final = "holdfast:{frontends}:figures"
+"""Hash with a TTL: what each of them has announced last."""
+
+
 def known(store: str) -> str:
     """String: the name under which a store knows this Redis."""
     return f"holdfast:store:{store}"

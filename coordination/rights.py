@@ -66,9 +66,12 @@ def called_by(script: str) -> frozenset[str]:
 
 COLLECTING: Final = ("collect", "leave")
 STREAMING: Final = tuple(
-    name for name in NAMES if name.startswith(("flight_", "count_")) or name == "take_turn"
+    name
+    for name in NAMES
+    if name.startswith(("flight_", "count_", "frontend_")) or name == "take_turn"
 )
-"""What only frontends run: about writers that run at the same time, and counts of holds."""
+"""What only frontends run: about writers that run at the same time, about themselves, and counts of
+holds."""
 _ANYONES: Final = Keys("*")
 
 RIGHTS: Final[Mapping[Program, RedisRights]] = {

@@ -181,3 +181,375 @@ class Flight(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Flight: _TypeAlias = Flight  # noqa: Y015
+
+@_typing.final
+class OverviewRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverviewRequest: _TypeAlias = OverviewRequest  # noqa: Y015
+
+@_typing.final
+class OverviewResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    FRONTENDS_FIELD_NUMBER: _builtins.int
+    FLIGHTS_FIELD_NUMBER: _builtins.int
+    at: _builtins.float
+    """When it was made, in s since 1970."""
+    by: _builtins.str
+    """The frontend that answers."""
+    complete: _builtins.bool
+    """False if Redis can't be asked: then only this frontend is in it, and no flight."""
+    @_builtins.property
+    def frontends(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrontendFigures]:
+        """By name, at most 500."""
+
+    @_builtins.property
+    def flights(self) -> _containers.RepeatedCompositeFieldContainer[Global___Flight]:
+        """As of Flights."""
+
+    def __init__(
+        self,
+        *,
+        at: _builtins.float = ...,
+        by: _builtins.str = ...,
+        complete: _builtins.bool = ...,
+        frontends: _abc.Iterable[Global___FrontendFigures] | None = ...,
+        flights: _abc.Iterable[Global___Flight] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "complete", b"complete", "flights", b"flights", "frontends", b"frontends"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverviewResponse: _TypeAlias = OverviewResponse  # noqa: Y015
+
+@_typing.final
+class FrontendFigures(_message.Message):
+    """What one frontend is doing, and has done in a period. Rates are per second of that period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    RPCS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    BUFFERED_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    DISK_FIELD_NUMBER: _builtins.int
+    BACKENDS_FIELD_NUMBER: _builtins.int
+    INGESTS_FIELD_NUMBER: _builtins.int
+    TENANTS_FIELD_NUMBER: _builtins.int
+    TENANT_COUNT_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Host and process id."""
+    version: _builtins.str
+    started_at: _builtins.float
+    """When the process began, in s since 1970."""
+    at: _builtins.float
+    """When these figures were taken, in s since 1970 by its own clock."""
+    period: _builtins.float
+    """Seconds of which the rates are; 0 if there were none yet."""
+    draining: _builtins.bool
+    """It accepts no new streams, and is about to end."""
+    streams: _builtins.int
+    """Under way: write streams, Reads and other calls."""
+    reads: _builtins.int
+    calls: _builtins.int
+    waiting: _builtins.int
+    """Streams that wait for room in the buffers, or for their next message to be read."""
+    rpcs: _builtins.float
+    """RPCs that ended, of whatever outcome."""
+    read: _builtins.float
+    """Bytes sent to readers, received from writers, and sent to the store."""
+    written: _builtins.float
+    stored: _builtins.float
+    buffered: _builtins.int
+    """Bytes of the buffer budget that are in use."""
+    tenant_count: _builtins.int
+    """How many tenants have made calls."""
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___CodeRate]:
+        """RPCs that ended with an error, by their status; at most 16."""
+
+    @_builtins.property
+    def memory(self) -> Global___CacheFigures: ...
+    @_builtins.property
+    def disk(self) -> Global___CacheFigures:
+        """All 0 without a cache on disk."""
+
+    @_builtins.property
+    def backends(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackendFigures]: ...
+    @_builtins.property
+    def ingests(self) -> _containers.RepeatedCompositeFieldContainer[Global___IngestFigures]:
+        """The streams that receive most, at most 20; `streams` says how many there are."""
+
+    @_builtins.property
+    def tenants(self) -> _containers.RepeatedCompositeFieldContainer[Global___TenantFigures]:
+        """The tenants that move most, at most 50; the others are one, without a name."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___Problem]:
+        """The latest lines of its log of level warning or error, the latest first; at most 10."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        started_at: _builtins.float = ...,
+        at: _builtins.float = ...,
+        period: _builtins.float = ...,
+        draining: _builtins.bool = ...,
+        streams: _builtins.int = ...,
+        reads: _builtins.int = ...,
+        calls: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        rpcs: _builtins.float = ...,
+        errors: _abc.Iterable[Global___CodeRate] | None = ...,
+        read: _builtins.float = ...,
+        written: _builtins.float = ...,
+        stored: _builtins.float = ...,
+        buffered: _builtins.int = ...,
+        memory: Global___CacheFigures | None = ...,
+        disk: Global___CacheFigures | None = ...,
+        backends: _abc.Iterable[Global___BackendFigures] | None = ...,
+        ingests: _abc.Iterable[Global___IngestFigures] | None = ...,
+        tenants: _abc.Iterable[Global___TenantFigures] | None = ...,
+        tenant_count: _builtins.int = ...,
+        problems: _abc.Iterable[Global___Problem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["disk", b"disk", "memory", b"memory"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "backends", b"backends", "buffered", b"buffered", "calls", b"calls", "disk", b"disk", "draining", b"draining", "errors", b"errors", "ingests", b"ingests", "memory", b"memory", "name", b"name", "period", b"period", "problems", b"problems", "read", b"read", "reads", b"reads", "rpcs", b"rpcs", "started_at", b"started_at", "stored", b"stored", "streams", b"streams", "tenant_count", b"tenant_count", "tenants", b"tenants", "version", b"version", "waiting", b"waiting", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FrontendFigures: _TypeAlias = FrontendFigures  # noqa: Y015
+
+@_typing.final
+class CodeRate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    rate: _builtins.float
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        rate: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CodeRate: _TypeAlias = CodeRate  # noqa: Y015
+
+@_typing.final
+class CacheFigures(_message.Message):
+    """A cache of blocks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    """Bytes in it."""
+    hits: _builtins.float
+    """Blocks per second that were found in it, and that weren't."""
+    misses: _builtins.float
+    def __init__(
+        self,
+        *,
+        size: _builtins.int = ...,
+        hits: _builtins.float = ...,
+        misses: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "misses", b"misses", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheFigures: _TypeAlias = CacheFigures  # noqa: Y015
+
+@_typing.final
+class BackendFigures(_message.Message):
+    """Redis, or the store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    UP_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    up: _builtins.bool
+    """False while it is known not to answer."""
+    requests: _builtins.float
+    """Requests per second, and those among them without a good answer."""
+    failures: _builtins.float
+    seconds: _builtins.float
+    """Mean seconds of a request; 0 if there was none."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        up: _builtins.bool = ...,
+        requests: _builtins.float = ...,
+        failures: _builtins.float = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "name", b"name", "requests", b"requests", "seconds", b"seconds", "up", b"up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackendFigures: _TypeAlias = BackendFigures  # noqa: Y015
+
+@_typing.final
+class IngestFigures(_message.Message):
+    """A write stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    ref: _builtins.str
+    """At most 200 characters of it."""
+    offset: _builtins.int
+    """Bytes received, and declared; 0 if unknown."""
+    total: _builtins.int
+    rate: _builtins.float
+    """Bytes per second."""
+    started_at: _builtins.float
+    """When it was first opened, in s since 1970."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        ref: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        total: _builtins.int = ...,
+        rate: _builtins.float = ...,
+        started_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "rate", b"rate", "ref", b"ref", "started_at", b"started_at", "tenant", b"tenant", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestFigures: _TypeAlias = IngestFigures  # noqa: Y015
+
+@_typing.final
+class TenantFigures(_message.Message):
+    """What a tenant has asked of a frontend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """"" for all others together."""
+    calls: _builtins.float
+    """RPCs that began, per second."""
+    read: _builtins.float
+    """Bytes per second that were sent to it, and received from it."""
+    written: _builtins.float
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        calls: _builtins.float = ...,
+        read: _builtins.float = ...,
+        written: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "read", b"read", "tenant", b"tenant", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantFigures: _TypeAlias = TenantFigures  # noqa: Y015
+
+@_typing.final
+class Problem(_message.Message):
+    """A line of a frontend's log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    at: _builtins.float
+    """In s since 1970."""
+    level: _builtins.str
+    """`warning` or `error`."""
+    event: _builtins.str
+    tenant: _builtins.str
+    """What it is about, as far as the line says; at most 200 characters each."""
+    ref: _builtins.str
+    digest: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        at: _builtins.float = ...,
+        level: _builtins.str = ...,
+        event: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        ref: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "digest", b"digest", "event", b"event", "level", b"level", "reason", b"reason", "ref", b"ref", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Problem: _TypeAlias = Problem  # noqa: Y015

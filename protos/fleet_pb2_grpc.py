@@ -49,6 +49,11 @@ class FleetStub:
                 request_serializer=holdfast_dot_protos_dot_fleet__pb2.BlocksRequest.SerializeToString,
                 response_deserializer=holdfast_dot_protos_dot_fleet__pb2.BlocksResponse.FromString,
                 _registered_method=True)
+        self.Overview = channel.unary_unary(
+                '/holdfast.fleet.v1.Fleet/Overview',
+                request_serializer=holdfast_dot_protos_dot_fleet__pb2.OverviewRequest.SerializeToString,
+                response_deserializer=holdfast_dot_protos_dot_fleet__pb2.OverviewResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServicer:
@@ -78,6 +83,14 @@ class FleetServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Overview(self, request, context):
+        """Returns what each frontend of the fleet is doing, for operators. A frontend's figures are of
+        its last few seconds. One that has died isn't named any more 15 s later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +108,11 @@ def add_FleetServicer_to_server(servicer, server):
                     servicer.Blocks,
                     request_deserializer=holdfast_dot_protos_dot_fleet__pb2.BlocksRequest.FromString,
                     response_serializer=holdfast_dot_protos_dot_fleet__pb2.BlocksResponse.SerializeToString,
+            ),
+            'Overview': grpc.unary_unary_rpc_method_handler(
+                    servicer.Overview,
+                    request_deserializer=holdfast_dot_protos_dot_fleet__pb2.OverviewRequest.FromString,
+                    response_serializer=holdfast_dot_protos_dot_fleet__pb2.OverviewResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +196,33 @@ class Fleet:
             '/holdfast.fleet.v1.Fleet/Blocks',
             holdfast_dot_protos_dot_fleet__pb2.BlocksRequest.SerializeToString,
             holdfast_dot_protos_dot_fleet__pb2.BlocksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Overview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.fleet.v1.Fleet/Overview',
+            holdfast_dot_protos_dot_fleet__pb2.OverviewRequest.SerializeToString,
+            holdfast_dot_protos_dot_fleet__pb2.OverviewResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class FleetStub:
     """Describes a blob that this tenant may read, so that the bytes of a Read can be checked block
     by block. NOT_FOUND and DATA_LOSS are as for Read.
     """
+    Overview: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.OverviewRequest, _fleet_pb2.OverviewResponse]
+    """Returns what each frontend of the fleet is doing, for operators. A frontend's figures are of
+    its last few seconds. One that has died isn't named any more 15 s later.
+    """
 
 @_typing.type_check_only
 class FleetAsyncStub(FleetStub):
@@ -58,6 +62,10 @@ class FleetAsyncStub(FleetStub):
     Blocks: _aio.UnaryUnaryMultiCallable[_fleet_pb2.BlocksRequest, _fleet_pb2.BlocksResponse]  # type: ignore[assignment]
     """Describes a blob that this tenant may read, so that the bytes of a Read can be checked block
     by block. NOT_FOUND and DATA_LOSS are as for Read.
+    """
+    Overview: _aio.UnaryUnaryMultiCallable[_fleet_pb2.OverviewRequest, _fleet_pb2.OverviewResponse]  # type: ignore[assignment]
+    """Returns what each frontend of the fleet is doing, for operators. A frontend's figures are of
+    its last few seconds. One that has died isn't named any more 15 s later.
     """
 
 class FleetServicer(metaclass=_abc_1.ABCMeta):
@@ -89,6 +97,16 @@ class FleetServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_fleet_pb2.BlocksResponse, _abc.Awaitable[_fleet_pb2.BlocksResponse]]:
         """Describes a blob that this tenant may read, so that the bytes of a Read can be checked block
         by block. NOT_FOUND and DATA_LOSS are as for Read.
+        """
+
+    @_abc_1.abstractmethod
+    def Overview(
+        self,
+        request: _fleet_pb2.OverviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.OverviewResponse, _abc.Awaitable[_fleet_pb2.OverviewResponse]]:
+        """Returns what each frontend of the fleet is doing, for operators. A frontend's figures are of
+        its last few seconds. One that has died isn't named any more 15 s later.
         """
 
 def add_FleetServicer_to_server(servicer: FleetServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

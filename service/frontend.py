@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,9 @@ from holdfast.service.ingest.intake import SIZE, Intake
 from holdfast.service.ingest.refs import Refs
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.ingest.write_path import Limits, WritePath
+from holdfast.service.overview.fleet import overview_of
+from holdfast.service.overview.sampler import UnderWay
+from holdfast.service.overview.traffic import Traffic
 from holdfast.service.pairing import Pairing, pairing_of
 from holdfast.service.process.allocator import trim_heaps
 from holdfast.service.process.audit_log import audit_log
@@ -37,7 +40,7 @@ from holdfast.service.reading.disk_cache import disk_cache
 from holdfast.service.reading.quarantine import Quarantine
 from holdfast.service.reading.reader import Reader, RecordCache
 from holdfast.service.rpc.outflow import Outflow
-from holdfast.service.rpc.overload import Most, Overload
+from holdfast.service.rpc.overload import Most, Overload, RpcKind
 from holdfast.service.rpc.parts import Frontend
 from holdfast.service.rpc.rates import Rates
 from holdfast.service.settings import Settings
@@ -88,6 +91,7 @@ async def run_frontend(
         metrics = core.metrics
         recognizers = Recognizers(settings.identities, uptime, time.time)
         audit = audit_log(stack, settings, metrics)
+        overload, traffic = _overload(settings, core), Traffic()
         metrics.gauge(
             "holdfast_identities_current",
             "1 while the rules in force are those of the file IDENTITIES, 0 while it is wrong.",
@@ -104,8 +108,12 @@ async def run_frontend(
             presence=Presence(core.store.tenants.touch, core.store.tenants.missed, core.background),
             intake=intake,
             outflow=outflow,
-            overload=_overload(settings, core),
+            overload=overload,
             rates=_rates(core),
+            traffic=traffic,
+            overview=overview_of(
+                core, sessions, traffic, _under_way(overload, path.budget), flights
+            ),
             background=core.background,
             metrics=metrics,
             recognizers=recognizers,
@@ -123,6 +131,7 @@ async def run_frontend(
             loop_of("reading identities", recognizers.keep()),
             loop_of("counting omitted lines", audit.keep()),
             loop_of("giving memory back", _trimming(path, intake, outflow).keep()),
+            loop_of("announcing figures", frontend.overview.keep()),
         )
         try:
             pairing = pairing_of(core.store.paired, core.redis, core.scripts, redis_url)
@@ -134,6 +143,17 @@ async def run_frontend(
             await core.background.drain(settings.suspend_grace)
             await refs.releases.finish()
             await end(loops)
+            await frontend.overview.leave()
+
+
+def _under_way(overload: Overload, budget: BufferBudget) -> Callable[[], UnderWay]:
+    gates = overload.gates
+    return lambda: UnderWay(
+        streams=gates[RpcKind.STREAMS].under_way,
+        reads=gates[RpcKind.READS].under_way,
+        calls=gates[RpcKind.CALLS].under_way,
+        buffered=budget.size - budget.free,
+    )
 
 
 def _rates(core: Core) -> Rates:

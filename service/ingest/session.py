@@ -84,6 +84,11 @@ class Session:
         return self._ingest.declared.total
 
     @property
+    def started_at_ns(self) -> int:
+        """When its ingest was first opened, in ns since 1970."""
+        return self._ingest.started_at_ns
+
+    @property
     def ending(self) -> bool:
         """Whether its end is under way, or over."""
         return self._closed

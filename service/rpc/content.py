@@ -85,6 +85,7 @@ class Content:
                 who = authority.recall(rpc, call) or await authority.identify(rpc, call)
                 with frontend.overload.admit(rpc), frontend.metrics.watch(rpc):
                     async with bounded(rpc, frontend.call_deadline, call.time_remaining()):
+                        frontend.traffic.called(who.tenant)
                         if rated:
                             frontend.rates.call(who.tenant)
                         request = messages.parsed(kind, raw)
@@ -140,6 +141,7 @@ class Content:
             tenant = (who or await self._authority.identify("List", call)).tenant
             with self._frontend.overload.admit("List"), self._frontend.metrics.watch("List"):
                 begin(call.time_remaining())
+                self._frontend.traffic.called(tenant)
                 self._frontend.rates.call(tenant)
                 request = messages.parsed(pb.ListContentRequest, raw)
                 matches = Filter.parse(request.filters).matches_info
@@ -172,6 +174,8 @@ class Content:
                 begin(call.time_remaining())
                 request = messages.parsed(pb.ReadContentRequest, raw)
                 self._frontend.presence.mention(tenant)
+                traffic = self._frontend.traffic
+                traffic.called(tenant)
                 pieces = self._frontend.reader.read(
                     tenant, Digest.parse(request.digest), request.offset, request.size
                 )
@@ -180,6 +184,7 @@ class Content:
                         with piece:
                             size, message = len(piece), wire.read_response(offset, piece)
                         self._frontend.metrics.bytes_read(size)
+                        traffic.read(tenant, size)
                         outflow.handed += size
                         try:
                             await call.send(message)
@@ -210,6 +215,8 @@ class Content:
                 with frontend.overload.admit("Read"), frontend.metrics.watch("Read"):
                     frontend.presence.mention(who.tenant)
                     frontend.metrics.bytes_read(len(piece))
+                    frontend.traffic.called(who.tenant)
+                    frontend.traffic.read(who.tenant, len(piece))
                     return [(wire.read_response(0, piece),)]
         except Exception as error:
             raise refusal(self._frontend.metrics, "Read", error) from error

@@ -12,6 +12,7 @@ from holdfast.errors import HoldfastError
 from holdfast.protos import fleet_pb2 as pb
 from holdfast.service.holdings.warming import Warming
 from holdfast.service.ingest.flights import FlightGate
+from holdfast.service.overview.fleet import FleetOverview
 from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import messages
 from holdfast.service.rpc.authority import Authority
@@ -35,6 +36,7 @@ class Fleet:
         flights: FlightGate | None,
         warming: Warming,
         reader: Reader,
+        overview: FleetOverview,
         authority: Authority,
         *,
         overload: Overload,
@@ -46,6 +48,7 @@ class Fleet:
             flights: of the fleet; None if there are none.
             warming: retains blobs anew.
             reader: knows the blocks of blobs.
+            overview: knows what the fleet is doing.
             authority: says who asks, and whether they may.
             overload: refuses calls beyond the limits.
             call_deadline: seconds that an answer may take.
@@ -53,6 +56,7 @@ class Fleet:
         self._flights = flights
         self._warming = warming
         self._reader = reader
+        self._overview = overview
         self._authority = authority
         self._overload = overload
         self._call_deadline = call_deadline
@@ -63,6 +67,7 @@ class Fleet:
             f"/{SERVICE}/Flights": self._unary("Flights", self._listed),
             f"/{SERVICE}/Warm": self._unary("Warm", self._warm),
             f"/{SERVICE}/Blocks": self._unary("Blocks", self._blocks),
+            f"/{SERVICE}/Overview": self._unary("Overview", self._overviewed),
         }
 
     def _unary(self, rpc: str, answer: Answer) -> Unary:
@@ -90,6 +95,16 @@ class Fleet:
         record = await self._reader.describe(who.tenant, digest)
         return pb.BlocksResponse(
             size=record.size, sums=record.block_sums, inline=record.inline or b""
+        )
+
+    async def _overviewed(self, _: bytes | bytearray, __: ClientIdentity) -> pb.OverviewResponse:
+        found = await self._overview.current()
+        return pb.OverviewResponse(
+            at=found.at,
+            by=found.by,
+            complete=found.complete,
+            frontends=[one.message() for one in found.frontends],
+            flights=map(_message, found.flights),
         )
 
 

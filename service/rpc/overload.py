@@ -49,7 +49,7 @@ KINDS: Final[Mapping[str, RpcKind]] = {
     **dict.fromkeys(
         (
             *("Info", "Update", "List", "Delete", "Status", "ListStatuses", "Abort"),
-            *("Flights", "Warm", "Blocks"),
+            *("Flights", "Warm", "Blocks", "Overview"),
         ),
         RpcKind.CALLS,
     ),

@@ -12,6 +12,8 @@ from holdfast.service.ingest.commit import Commits
 from holdfast.service.ingest.flights import FlightGate
 from holdfast.service.ingest.intake import Intake
 from holdfast.service.ingest.sessions import Sessions
+from holdfast.service.overview.fleet import FleetOverview
+from holdfast.service.overview.traffic import Traffic
 from holdfast.service.process.background import Background
 from holdfast.service.process.metrics import Metrics
 from holdfast.service.reading.reader import Reader
@@ -41,6 +43,8 @@ class Frontend:
     outflow: Outflow
     overload: Overload
     rates: Rates
+    traffic: Traffic
+    overview: FleetOverview
     background: Background
     metrics: Metrics
     recognizers: Recognizers

@@ -96,6 +96,7 @@ class Servers:
             frontend.flights,
             frontend.warming,
             frontend.reader,
+            frontend.overview,
             authority,
             overload=frontend.overload,
             call_deadline=frontend.call_deadline,
@@ -127,6 +128,7 @@ class Servers:
         # clients retry it elsewhere; a stream that is refused here would fail.
         sessions.draining = self._transport != "own"
         self._health.end()
+        self._frontend.background.start(self._frontend.overview.drain())
         stops = [begin(server.stop(grace)) for server in self._servers]
         if stops:
             _, late = await asyncio.wait(stops, timeout=grace + STOP_PATIENCE)

@@ -50,6 +50,7 @@ class WriteStreams:
                     promised = session.promised if session else 0
                     admission.came(message.size, promised=promised)
                     if session is None:
+                        self._frontend.traffic.called(who.tenant)
                         self._frontend.rates.call(who.tenant)
                         session = await self._begin(who.tenant, message)
                         call.on_message = partial(self._answer_at_once, session, who.tenant, kept)
@@ -60,6 +61,7 @@ class WriteStreams:
                         self._frontend.presence.mention(who.tenant)
                     self._frontend.metrics.bytes_written(message.size)
                     self._frontend.rates.wrote(who.tenant, message.size)
+                    self._frontend.traffic.wrote(who.tenant, message.size)
                     del message
                     admission.handled()
                     if reply.last:
@@ -103,6 +105,7 @@ class WriteStreams:
             self._frontend.presence.mention(tenant)
         self._frontend.metrics.bytes_written(message.size)
         self._frontend.rates.wrote(tenant, message.size)
+        self._frontend.traffic.wrote(tenant, message.size)
         return (messages.write_response(reply, kept=kept).SerializeToString(),)
 
     async def _next(

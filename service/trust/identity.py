@@ -2,9 +2,9 @@
 
 | role | what it may do |
 | --- | --- |
-| `node` | all RPCs, on its own tenant |
+| `node` | all RPCs but Overview, on its own tenant |
 | `reader` | what changes no content: Info, List, Read, Blocks, Status, ListStatuses, Flights |
-| `operator` | what concerns the fleet: Flights and Warm; it is no tenant, and has no content |
+| `operator` | what concerns the fleet: Flights, Warm, Overview; it is no tenant |
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FLEET: Final = frozenset({"Flights", "Warm"})
 GRANTS: Final[Mapping[Role, frozenset[str]]] = {
     Role.NODE: _READS | _WRITES | _FLEET,
     Role.READER: _READS | {"Flights"},
-    Role.OPERATOR: _FLEET,
+    Role.OPERATOR: _FLEET | {"Overview"},
 }
 """The RPCs of each role."""
 

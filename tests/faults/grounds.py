@@ -89,7 +89,7 @@ def kinds_of(tenant: str) -> Callable[[Words], str]:
         if not any(name in word for word in words):
             return ""
         script = script_of(words)
-        if script == "renew":
+        if script == "renew" or script.startswith("frontend_"):
             return ""
         if script == "save":
             fields = {b"tail_key": "save tail", b"sealed": "save sealed"}

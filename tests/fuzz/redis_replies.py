@@ -12,6 +12,7 @@ from typing import Any, Final
 from hiredis import Reader
 from redis import exceptions as redis_errors
 
+from holdfast.coordination.announcements import Announcements
 from holdfast.coordination.flights import Flights
 from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.identity import Identity
@@ -92,6 +93,7 @@ CALLS: Final[dict[str, tuple[Reply, Callable[[], Coroutine[Any, Any, object]]]]]
     ),
     "flight": (["wait", "a", 1, 2, 3], lambda: FLIGHTS.ask(DIGEST, "b", 1)),
     "flights": ([str(DIGEST)], lambda: FLIGHTS.listed(10)),
+    "frontends": ([b"figures"], lambda: Announcements(SCRIPTS).listed(10)),
     "identify": ("name", lambda: Identity(CLIENT, SCRIPTS).ask("store")),  # type: ignore[arg-type]
 }
 

@@ -63,6 +63,8 @@ class State:
     writes: list[tuple[int, int]] = field(default_factory=list)
     flights: list[fleet_pb2.Flight] | None = None
     """What `Fleet` answers; None: the frontend is older than that service."""
+    overviews: list[fleet_pb2.OverviewResponse] = field(default_factory=list)
+    """What `Fleet` answers to an operator, one after the other; the last one again and again."""
     warmed: list[str] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -103,6 +105,15 @@ class FakeFleet(fleet_pb2_grpc.FleetServicer):
             context.abort(Code.NOT_FOUND, f"content {request.digest} not found")
         self.state.warmed.append(request.digest)
         return fleet_pb2.WarmResponse(size=len(self.state.blobs[request.digest]))
+
+    def Overview(
+        self, request: fleet_pb2.OverviewRequest, context: Any
+    ) -> fleet_pb2.OverviewResponse:
+        del request
+        found = self.state.overviews
+        if not found:
+            context.abort(Code.UNIMPLEMENTED, "no such RPC")
+        return found.pop(0) if len(found) > 1 else found[0]
 
     def Blocks(self, request: fleet_pb2.BlocksRequest, context: Any) -> fleet_pb2.BlocksResponse:
         context.abort(Code.UNIMPLEMENTED, f"no client asks for the blocks of {request.digest}")

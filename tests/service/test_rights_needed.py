@@ -223,6 +223,7 @@ async def test_frontend(grounds: Grounds, tenant: str) -> None:
     sightings = Sightings(grounds.memory, new_nonce)
     sightings.miss(tenant, sightings.token(tenant), None)
     assert Sightings(store, new_nonce).missed(tenant)
+    assert (await frontend.running.frontend.overview.current()).complete
     await eventually(lambda: not len(frontend.running.frontend.background))
     rights, _ = grounds.unused(store, Program.FRONTEND)
     assert rights == set()

@@ -102,6 +102,7 @@ async def test_an_operator_is_no_tenant(door: Trusting, fill: Fill, unique: str)
         assert (await stub.Flights(fleet_pb2.FlightsRequest())).flights == []
         reply = await stub.Warm(fleet_pb2.WarmRequest(digest=sha256(data)))
         assert reply.size == 1000
+        assert (await stub.Overview(fleet_pb2.OverviewRequest())).frontends
 
 
 async def test_a_reader_warms_nothing(door: Trusting, unique: str) -> None:
@@ -113,14 +114,15 @@ async def test_a_reader_warms_nothing(door: Trusting, unique: str) -> None:
         assert "Warm needs the role node or operator" in await refused(DENIED, warm)
 
 
-@pytest.mark.parametrize("rpc", ["Flights", "Warm"])
+@pytest.mark.parametrize("rpc", ["Flights", "Warm", "Overview"])
 async def test_the_fleet_s_rpcs_ask_who_calls(folder_fleet: Fleet, rpc: str) -> None:
-    """Flights and Warm are for those whom the listener knows, as all other RPCs are."""
+    """What concerns the fleet is for those whom the listener knows, as all other RPCs are."""
     frontend = await folder_fleet.frontend()
     stub = fleet_pb2_grpc.FleetStub(frontend.channel)
     requests: dict[str, Any] = {
         "Flights": fleet_pb2.FlightsRequest(),
         "Warm": fleet_pb2.WarmRequest(digest=sha256(b"")),
+        "Overview": fleet_pb2.OverviewRequest(),
     }
     await refused(DENIED, getattr(stub, rpc)(requests[rpc]))
 

@@ -1,0 +1,307 @@
+"""What a fleet of frontends is doing, as `holdfast top` and the operator's page show it.
+
+Each frontend takes figures of itself every few seconds, and announces them to the others. All
+names in them that clients choose (tenants, refs) are text of bounded length, as it was sent: a
+program that shows them must escape it.
+
+`fleet.proto` has the same fields, and is how figures travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import Any, Final, Self, TypeVar, get_args, get_origin, get_type_hints
+
+from google.protobuf.message import DecodeError, Message
+
+from holdfast.errors import DataLoss
+from holdfast.protos import fleet_pb2 as pb
+from holdfast.values import Flight
+
+NAME: Final = 200
+"""Most characters of a ref, or of another text that a client has chosen."""
+INGESTS: Final = 20
+"""Most write streams of a frontend that are named."""
+TENANTS: Final = 50
+"""Most tenants of a frontend that are named."""
+PROBLEMS: Final = 10
+"""Most lines of a frontend's log."""
+CODES: Final = 16
+"""Most codes of errors: gRPC has 17, one of which is OK."""
+FRONTENDS: Final = 500
+"""Most frontends of a fleet that are named."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRate:
+    """How many RPCs per second end with an error, by the name of its status code."""
+
+    code: str
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFigures:
+    """A cache of blocks: its bytes, and per second the blocks that were found in it, or weren't."""
+
+    size: int = 0
+    hits: float = 0.0
+    misses: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BackendFigures:
+    """Redis, or the store, as a frontend sees it.
+
+    Attributes:
+        name: `redis` or `store`.
+        up: False while it is known not to answer.
+        requests: per second.
+        failures: those among them without a good answer.
+        seconds: that a request takes, on average; 0 if there was none.
+    """
+
+    name: str
+    up: bool
+    requests: float = 0.0
+    failures: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class IngestFigures:
+    """A write stream.
+
+    Attributes:
+        tenant: who writes.
+        ref: what.
+        offset: bytes received.
+        total: bytes declared; 0 if unknown.
+        rate: bytes per second.
+        started_at: when it was first opened, in s since 1970.
+    """
+
+    tenant: str
+    ref: str
+    offset: int
+    total: int
+    rate: float
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TenantFigures:
+    """What a tenant has asked of a frontend; without a name, what all others have.
+
+    Attributes:
+        tenant: its name.
+        calls: RPCs that began, per second.
+        read: bytes per second that were sent to it.
+        written: bytes per second that were received from it.
+    """
+
+    tenant: str
+    calls: float
+    read: float
+    written: float
+
+    @property
+    def weight(self) -> tuple[float, float, str]:
+        """By which tenants are ordered, the greatest first: bytes, then calls."""
+        return self.read + self.written, self.calls, self.tenant
+
+    def plus(self, other: TenantFigures) -> TenantFigures:
+        """Returns both together."""
+        return replace(
+            self,
+            calls=self.calls + other.calls,
+            read=self.read + other.read,
+            written=self.written + other.written,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A line of a frontend's log.
+
+    Attributes:
+        at: when, in s since 1970.
+        level: `warning` or `error`.
+        event: what happened.
+        tenant: what it is about, as far as the line says; so for `ref`, `digest` and `reason`.
+    """
+
+    at: float
+    level: str
+    event: str
+    tenant: str = ""
+    ref: str = ""
+    digest: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontendFigures:
+    """What one frontend is doing, and has done in a period. Rates are per second of that period.
+
+    Attributes:
+        name: host and process id.
+        version: of Holdfast.
+        started_at: when the process began, in s since 1970.
+        at: when these figures were taken, in s since 1970 by its own clock.
+        period: seconds of which the rates are; 0 if there were none yet.
+        draining: whether it is about to end, and accepts no new streams.
+        streams: write streams under way.
+        reads: Reads under way.
+        calls: other calls under way.
+        waiting: streams that wait for room in the buffers, or to be read from.
+        rpcs: RPCs that ended, of whatever outcome.
+        errors: RPCs that ended with an error, the most frequent first.
+        read: bytes sent to readers.
+        written: bytes received from writers.
+        stored: bytes sent to the store.
+        buffered: bytes of the buffer budget that are in use.
+        memory: the cache in memory.
+        disk: the cache on disk; all 0 if there is none.
+        backends: Redis and the store.
+        ingests: the streams that receive most; `streams` says how many there are.
+        tenants: those that move most; the others are one, without a name.
+        tenant_count: how many tenants have made calls.
+        problems: the latest lines of its log, the latest first.
+    """
+
+    name: str
+    version: str
+    started_at: float
+    at: float
+    period: float
+    draining: bool = False
+    streams: int = 0
+    reads: int = 0
+    calls: int = 0
+    waiting: int = 0
+    rpcs: float = 0.0
+    errors: tuple[CodeRate, ...] = ()
+    read: float = 0.0
+    written: float = 0.0
+    stored: float = 0.0
+    buffered: int = 0
+    memory: CacheFigures = CacheFigures()
+    disk: CacheFigures = CacheFigures()
+    backends: tuple[BackendFigures, ...] = ()
+    ingests: tuple[IngestFigures, ...] = ()
+    tenants: tuple[TenantFigures, ...] = ()
+    tenant_count: int = 0
+    problems: tuple[Problem, ...] = ()
+
+    def encode(self) -> bytes:
+        """Returns the form in which figures are announced."""
+        return self.message().SerializeToString()
+
+    @classmethod
+    def decode(cls, body: bytes) -> Self:
+        """Reads what `encode` has made, of whatever version: what it doesn't say is 0.
+
+        Raises:
+            DataLoss: it isn't such a thing.
+        """
+        try:
+            return cls.of(pb.FrontendFigures.FromString(body))
+        except DecodeError as error:
+            raise DataLoss("a frontend has announced figures that can't be read") from error
+
+    def message(self) -> pb.FrontendFigures:
+        """Returns the same as a message."""
+        return _message(pb.FrontendFigures, self)
+
+    @classmethod
+    def of(cls, message: pb.FrontendFigures) -> Self:
+        """Returns what a message says."""
+        found: Self = _value(cls, message)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What a fleet is doing.
+
+    Attributes:
+        at: when it was made, in s since 1970 by the clock of the frontend that answers.
+        by: the name of that frontend.
+        complete: False if Redis can't be asked: then only that frontend is in it, and no flight.
+        frontends: by name.
+        flights: the large blobs that are being written, and who waits for them.
+    """
+
+    at: float
+    by: str
+    complete: bool
+    frontends: tuple[FrontendFigures, ...]
+    flights: tuple[Flight, ...] = ()
+
+    @property
+    def ingests(self) -> list[tuple[str, IngestFigures]]:
+        """The streams that receive most, each with its frontend, the fastest first."""
+        found = [(one.name, ingest) for one in self.frontends for ingest in one.ingests]
+        return sorted(found, key=lambda pair: (-pair[1].rate, pair[1].tenant, pair[1].ref))
+
+    @property
+    def tenants(self) -> list[TenantFigures]:
+        """What tenants ask of all frontends, the largest first; those without a name are last."""
+        together: dict[str, TenantFigures] = {}
+        for one in (tenant for frontend in self.frontends for tenant in frontend.tenants):
+            before = together.get(one.tenant)
+            together[one.tenant] = one if before is None else before.plus(one)
+        others = together.pop("", None)
+        ordered = sorted(together.values(), key=lambda one: one.weight, reverse=True)
+        return [*ordered, *([others] if others else [])]
+
+    @property
+    def problems(self) -> list[tuple[str, Problem]]:
+        """The latest lines of all logs, each with its frontend, the latest first."""
+        found = [(one.name, problem) for one in self.frontends for problem in one.problems]
+        return sorted(found, key=lambda pair: -pair[1].at)
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns all of it for JSON."""
+        flights = [{**asdict(one), "digest": str(one.digest)} for one in self.flights]
+        return {**asdict(replace(self, flights=())), "flights": flights}
+
+
+_NESTED: Final = (
+    *(CodeRate, CacheFigures, BackendFigures),
+    *(IngestFigures, TenantFigures, Problem),
+)
+
+
+def total(frontends: Iterable[FrontendFigures], name: str) -> float:
+    """Returns the sum of a figure over frontends."""
+    return float(sum(getattr(one, name) for one in frontends))
+
+
+@cache
+def _kinds(kind: Hashable) -> dict[str, Any]:
+    """Returns the types of a dataclass's fields."""
+    return get_type_hints(kind)
+
+
+def _value(kind: Any, message: Message) -> Any:  # noqa: ANN401 -- a dataclass, and one of these
+    """Returns the value of a class whose fields a message has."""
+
+    def read(wanted: Any, found: Any) -> Any:  # noqa: ANN401 -- a field's
+        if get_origin(wanted) is tuple:
+            return tuple(read(get_args(wanted)[0], one) for one in found)
+        return _value(wanted, found) if wanted in _NESTED else found
+
+    return kind(
+        **{name: read(wanted, getattr(message, name)) for name, wanted in _kinds(kind).items()}
+    )
+
+
+def _message(kind: type[Value], value: Any) -> Value:  # noqa: ANN401 -- a dataclass
+    """Returns the message of a class that has a value's fields."""
+    return kind(**asdict(value))

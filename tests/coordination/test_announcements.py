@@ -1,0 +1,60 @@
+"""Announcements of frontends in Redis."""
+
+from __future__ import annotations
+
+from holdfast.coordination.announcements import Announcements
+from holdfast.coordination.keys import FRONTEND_FIGURES, FRONTENDS
+from tests.coordination.fleet import Frontend
+
+ALL = 10_000
+
+
+async def test_frontends_are_listed_until_they_leave(one: Frontend, unique: str) -> None:
+    """Each frontend is listed with what it announced last, and not any more once it has left."""
+    announcements = Announcements(one.scripts)
+    first, other = f"a/{unique}".encode(), f"b/{unique}".encode()
+    await announcements.announce(f"a-{unique}", b"before")
+    await announcements.announce(f"a-{unique}", first)
+    await announcements.announce(f"b-{unique}", other)
+    found = await announcements.listed(ALL)
+    assert {first, other} <= set(found)
+    assert b"before" not in found
+    await announcements.leave(f"a-{unique}")
+    found = await announcements.listed(ALL)
+    assert first not in found
+    assert other in found
+
+
+async def test_an_announcement_lapses(alone: Frontend, unique: str) -> None:
+    """A frontend that announces nothing any more is in no list, and Redis forgets it."""
+    dead, living = Announcements(alone.scripts, lapse_ms=1), Announcements(alone.scripts)
+    await dead.announce(f"dead-{unique}", b"dead")
+    await living.announce(f"living-{unique}", b"living")
+
+    await _until_gone(dead, b"dead")
+    assert b"living" in await living.listed(ALL)
+    await living.announce(f"living-{unique}", b"living")
+    assert not await alone.client.hexists(FRONTEND_FIGURES, f"dead-{unique}")
+    assert await alone.client.zscore(FRONTENDS, f"dead-{unique}") is None
+
+
+async def _until_gone(announcements: Announcements, figures: bytes) -> None:
+    for _ in range(1000):
+        if figures not in await announcements.listed(ALL):
+            return
+    raise AssertionError(f"{figures!r} is still listed")
+
+
+async def test_all_lapse_with_the_last(alone: Frontend, unique: str) -> None:
+    """Nothing of frontends stays in Redis for longer than the last one's announcement counts."""
+    await Announcements(alone.scripts).announce(f"a-{unique}", b"x")
+    for key in (FRONTENDS, FRONTEND_FIGURES):
+        assert 0 < await alone.client.pttl(key) <= 15_000
+
+
+async def test_a_list_is_bounded(alone: Frontend, unique: str) -> None:
+    """A list names no more frontends than were asked for."""
+    announcements = Announcements(alone.scripts)
+    for number in range(3):
+        await announcements.announce(f"{number}-{unique}", b"x")
+    assert len(await announcements.listed(2)) == 2

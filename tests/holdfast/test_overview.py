@@ -1,0 +1,121 @@
+"""What a fleet is doing, as values and as messages."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from holdfast.digests import Digest
+from holdfast.errors import DataLoss
+from holdfast.overview import (
+    BackendFigures,
+    CacheFigures,
+    CodeRate,
+    FrontendFigures,
+    IngestFigures,
+    Overview,
+    Problem,
+    TenantFigures,
+)
+from holdfast.protos import fleet_pb2 as pb
+from holdfast.values import Flight
+
+FIGURES = FrontendFigures(
+    name="host-1/7",
+    version="0.1.0",
+    started_at=1.5,
+    at=100.25,
+    period=5.0,
+    draining=True,
+    streams=2,
+    reads=3,
+    calls=4,
+    waiting=1,
+    rpcs=12.5,
+    errors=(CodeRate("UNAVAILABLE", 0.5),),
+    read=1e6,
+    written=2e6,
+    stored=3e6,
+    buffered=2**20,
+    memory=CacheFigures(2**22, 4.0, 1.0),
+    disk=CacheFigures(2**30, 2.0, 2.0),
+    backends=(BackendFigures("redis", True, 10.0, 0.5, 0.001), BackendFigures("store", False)),
+    ingests=(IngestFigures("node-1", "layer", 10, 100, 5.0, 1.0),),
+    tenants=(TenantFigures("node-1", 1.0, 2.0, 3.0), TenantFigures("", 1.0, 0.0, 0.0)),
+    tenant_count=7,
+    problems=(Problem(99.0, "error", "RPC failed", "node-1", "layer", "sha256:00", "why"),),
+)
+
+
+def test_figures_travel() -> None:
+    """Figures are the same after they were announced and read."""
+    assert FrontendFigures.decode(FIGURES.encode()) == FIGURES
+
+
+KINDS = (
+    *(CodeRate, CacheFigures, BackendFigures, IngestFigures, TenantFigures, Problem),
+    FrontendFigures,
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_have_the_fields_of_messages(kind: Any) -> None:
+    """No figure is a value's alone, or a message's alone: it would be lost on its way."""
+    message = getattr(pb, kind.__name__)
+    assert {one.name for one in fields(kind)} == set(message.DESCRIPTOR.fields_by_name)
+
+
+def test_another_version_s_figures_are_read() -> None:
+    """Figures of a version that says less are 0, and what one says more is ignored."""
+    less = pb.FrontendFigures(name="old/1")
+    assert FrontendFigures.of(less) == FrontendFigures("old/1", "", 0.0, 0.0, 0.0)
+    more = FIGURES.encode() + b"\xfa\x3f\x03new"  # field 1023
+    assert FrontendFigures.decode(more) == FIGURES
+
+
+def test_other_bytes_are_no_figures() -> None:
+    """What isn't an announcement is refused as such."""
+    with pytest.raises(DataLoss):
+        FrontendFigures.decode(b"\xff\xff\xff")
+
+
+def test_tenants_are_those_of_all_frontends() -> None:
+    """A tenant's figures are added up, the largest come first, and the unnamed others last."""
+    one = replace(FIGURES, tenants=(TenantFigures("a", 1, 5, 0), TenantFigures("", 9, 99, 0)))
+    two = replace(
+        FIGURES,
+        name="host-2/7",
+        tenants=(
+            TenantFigures("b", 1, 4, 4),
+            TenantFigures("a", 2, 0, 1),
+            TenantFigures("", 1, 1, 1),
+        ),
+    )
+    assert Overview(0.0, "x", True, (one, two)).tenants == [
+        TenantFigures("b", 1, 4, 4),
+        TenantFigures("a", 3, 5, 1),
+        TenantFigures("", 10, 100, 1),
+    ]
+
+
+def test_streams_and_lines_name_their_frontend() -> None:
+    """Write streams are ordered by their rate, lines of logs by their time, the latest first."""
+    slow, fast = FIGURES.ingests[0], replace(FIGURES.ingests[0], rate=6.0)
+    early, late = FIGURES.problems[0], replace(FIGURES.problems[0], at=99.5)
+    one = replace(FIGURES, name="one", ingests=(slow,), problems=(early,))
+    two = replace(FIGURES, name="two", ingests=(fast,), problems=(late,))
+    both = Overview(0.0, "one", True, (one, two))
+    assert both.ingests == [("two", fast), ("one", slow)]
+    assert both.problems == [("two", late), ("one", early)]
+
+
+def test_json_has_all() -> None:
+    """Programs get all figures under their names, and digests as text."""
+    digest = Digest.of(b"x")
+    found = Overview(
+        1.0, "one", True, (FIGURES,), (Flight(digest, "node-1", 1, 2, 1, ("node-2",)),)
+    ).as_json()
+    assert found["frontends"][0]["memory"] == {"size": 2**22, "hits": 4.0, "misses": 1.0}
+    assert found["flights"][0]["digest"] == str(digest)

@@ -1,0 +1,220 @@
+"""What a fleet is doing, as its frontends announce it and an operator asks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+
+from holdfast.overview import FRONTENDS, TENANTS, FrontendFigures, Overview, TenantFigures
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import fleet_pb2
+from holdfast.service.overview.fleet import FleetOverview
+from holdfast.service.overview.readings import DISK, NAMES, Readings
+from holdfast.service.overview.sampler import Sampler, UnderWay
+from holdfast.service.overview.traffic import COUNTED, OTHERS, TenantTraffic, Traffic
+from tests.coordination.fleet import Clock
+from tests.service.conftest import Fill
+from tests.service.fleet import Fleet, Frontend, refused, sha256
+from tests.service.trusting import trusting
+
+DENIED = grpc.StatusCode.PERMISSION_DENIED
+
+
+def named(overview: Overview, frontend: FleetOverview) -> FrontendFigures:
+    """One frontend's figures."""
+    [found] = [one for one in overview.frontends if one.name == frontend._sampler.name]
+    return found
+
+
+@asynccontextmanager
+async def called(fleet: Fleet, name: str, **settings: Any) -> AsyncIterator[Frontend]:
+    """A frontend under a name of its own: in a test, all have the same host and process id."""
+    frontend = await fleet.frontend(**settings)
+    overview = frontend.running.frontend.overview
+    await overview.leave()
+    overview._sampler.name = name
+    overview._own = None
+    yield frontend
+
+
+async def test_an_operator_sees_what_all_frontends_do(
+    folder_fleet: Fleet, tmp_path: Path, fill: Fill, unique: str
+) -> None:
+    """Any frontend shows the streams, the tenants and the rates of each of them."""
+    data = fill(3 * 2**20)
+    async with called(folder_fleet, f"b-{unique}") as busy:
+        door = await trusting(folder_fleet, tmp_path)
+        tenant = busy.tenant(unique)
+        await tenant.commit("one", data)
+        assert await tenant.read(sha256(data)) == data
+        stream = tenant.write(f"open-{unique}")
+        await stream.send(pb.STAT, total=10 * 2**20)
+        await stream.write_all(data)
+        await busy.running.frontend.overview.announce()
+        async with door.client("operator") as operator:
+            reply = await operator.fleet.Overview(fleet_pb2.OverviewRequest())
+        assert reply.complete
+        [found] = [one for one in reply.frontends if one.name == f"b-{unique}"]
+        figures = FrontendFigures.of(found)
+        [ingest] = figures.ingests
+        assert (ingest.tenant, ingest.ref) == (unique, f"open-{unique}")
+        assert (ingest.offset, ingest.total) == (len(data), 10 * 2**20)
+        [asked] = figures.tenants
+        assert asked.tenant == unique
+        assert asked.read == pytest.approx(len(data) / figures.period)
+        assert asked.written == pytest.approx(2 * len(data) / figures.period)
+        assert asked.calls == pytest.approx(3 / figures.period)
+        assert figures.written == pytest.approx(asked.written)
+        assert figures.read == pytest.approx(asked.read)
+        assert (figures.streams, figures.tenant_count) == (1, 1)
+        assert {one.name: one.up for one in figures.backends} == {"redis": True, "store": True}
+        await stream.half_close()
+
+
+async def test_the_overview_is_for_operators(
+    folder_fleet: Fleet, tmp_path: Path, unique: str
+) -> None:
+    """Nodes and readers don't see what others do."""
+    door = await trusting(folder_fleet, tmp_path)
+    for name in (f"system:node:{unique}", f"reader:{unique}"):
+        async with door.client(name) as client:
+            asked = client.fleet.Overview(fleet_pb2.OverviewRequest())
+            assert "Overview needs the role operator" in await refused(DENIED, asked)
+
+
+async def test_a_frontend_that_ends_is_not_shown_any_more(folder_fleet: Fleet, unique: str) -> None:
+    """A frontend that drains says so, and one that has ended is gone at once."""
+    clock = Clock()
+    async with (
+        called(folder_fleet, f"ends-{unique}") as ends,
+        called(folder_fleet, f"stays-{unique}") as stays,
+    ):
+        seen = stays.running.frontend.overview
+        seen._clock = clock
+        await ends.running.frontend.overview.announce()
+        assert not named(await seen.current(), ends.running.frontend.overview).draining
+        await ends.running.frontend.overview.drain()
+        clock.now += 1.0
+        assert named(await seen.current(), ends.running.frontend.overview).draining
+        await ends.stop()
+        clock.now += 1.0
+        names = {one.name for one in (await seen.current()).frontends}
+        assert f"stays-{unique}" in names
+        assert f"ends-{unique}" not in names
+
+
+async def test_many_who_watch_ask_redis_once(own_fleet: Fleet) -> None:
+    """Within a second, everybody gets the same overview."""
+    frontend = await own_fleet.frontend()
+    overview, clock = frontend.running.frontend.overview, Clock()
+    overview._clock = clock
+    first = await overview.current()
+    clock.now += 0.9
+    assert await overview.current() is first
+    clock.now += 0.2
+    assert await overview.current() is not first
+
+
+async def test_without_redis_a_frontend_shows_itself(own_fleet: Fleet, redis: Any) -> None:
+    """If Redis is away, the overview has the frontend that is asked, and says so."""
+    frontend = await own_fleet.frontend()
+    redis.stop()
+    found = await frontend.running.frontend.overview.current()
+    assert not found.complete
+    assert [one.name for one in found.frontends] == [found.by]
+
+
+def test_rates_are_of_the_time_between_two_samples() -> None:
+    """A rate is what was added since the last figures, over the seconds since."""
+    clock, traffic = Clock(), Traffic()
+    sampler = a_sampler(traffic, clock)
+    assert sampler.sample().period == 0.0
+    traffic.called("a")
+    traffic.read("a", 1000)
+    traffic.wrote("b", 500)
+    clock.now += 4.0
+    figures = sampler.sample()
+    assert figures.period == 4.0
+    assert figures.tenants == (
+        TenantFigures("a", 0.25, 250.0, 0.0),
+        TenantFigures("b", 0.0, 0.0, 125.0),
+    )
+    clock.now += 4.0
+    assert sampler.sample().tenants == ()
+
+
+def test_a_thousand_tenants_are_the_largest_and_the_rest() -> None:
+    """However many tenants there are, figures name some of them, and add up the others."""
+    clock, traffic = Clock(), Traffic()
+    sampler = a_sampler(traffic, clock)
+    for number in range(COUNTED + 10):
+        traffic.read(f"t{number}", number + 1)
+    clock.now += 1.0
+    figures = sampler.sample()
+    assert len(figures.tenants) == TENANTS + 1
+    assert figures.tenants[0] == TenantFigures(f"t{COUNTED - 1}", 0.0, float(COUNTED), 0.0)
+    assert figures.tenants[-1].tenant == OTHERS
+    every = COUNTED + 10
+    assert sum(one.read for one in figures.tenants) == every * (every + 1) / 2
+    assert figures.tenant_count == COUNTED
+    assert len(figures.encode()) < 4096
+
+
+async def test_figures_are_those_of_metrics(own_fleet: Fleet, tmp_path: Path) -> None:
+    """Each metric that figures are made of is one that a scrape has."""
+    plain = await own_fleet.frontend()
+    cached = await own_fleet.frontend(
+        disk_cache_budget=2**26, disk_cache_dir=str(tmp_path / "cache")
+    )
+    for frontend, names in ((plain, set(NAMES) - set(DISK)), (cached, set(NAMES))):
+        await frontend.tenant("t").list()
+        read = Readings.of(frontend.running.frontend.metrics.registry)
+        assert {name for name, *_ in read.values} == names
+
+
+def test_what_is_counted_is_taken_once() -> None:
+    """What was taken isn't counted again."""
+    traffic = Traffic()
+    traffic.called("a")
+    assert traffic.taken() == {"a": TenantTraffic(1, 0, 0)}
+    assert traffic.taken() == {}
+
+
+async def test_a_frontend_is_listed_among_five_hundred(own_fleet: Fleet) -> None:
+    """The frontend that answers is in its overview, however many others there are."""
+    frontend = await own_fleet.frontend()
+    overview = frontend.running.frontend.overview
+    own = await overview.current()
+    other = own.frontends[0]
+    for number in range(FRONTENDS + 5):
+        await overview._announcements.announce(
+            f"z{number}", replace(other, name=f"z{number}").encode()
+        )
+    overview._made = None
+    found = await overview.current()
+    assert own.by in {one.name for one in found.frontends}
+    assert len(found.frontends) <= FRONTENDS + 1
+
+
+def a_sampler(traffic: Traffic, clock: Clock) -> Sampler:
+    """A sampler of nothing but traffic."""
+
+    class NoStreams:
+        """No stream is open."""
+
+        def streams(self) -> list[Any]:
+            """See `Sessions`."""
+            return []
+
+    nothing: Any = NoStreams()
+    registry = CollectorRegistry()
+    return Sampler(
+        "x/1", registry, nothing, traffic, lambda: UnderWay(0, 0, 0, 0), clock=clock, now=clock
+    )
