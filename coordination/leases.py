@@ -21,7 +21,7 @@ import structlog
 
 from holdfast.coordination.keys import Keys
 from holdfast.coordination.scripts import Scripts
-from holdfast.errors import Aborted, HoldfastError, Unavailable, shorten
+from holdfast.errors import Aborted, HoldfastError, LeaseExpired, Unavailable, shorten
 
 log = structlog.get_logger(__name__)
 
@@ -40,10 +40,18 @@ RESUME: Final = "open a new stream and ask STAT for the offset to continue from"
 
 
 def lost(ref: str) -> Aborted:
-    """The error of a writer that has lost its lease or its ingest."""
+    """The error of a writer that has lost its lease or its ingest to somebody else."""
     return Aborted(
-        f"ref {shorten(ref)}: this stream has lost its lease (the ref was aborted, or the lease "
-        f"expired); {RESUME}"
+        f"ref {shorten(ref)}: this stream has lost its lease (the ref was aborted, or is another "
+        f"stream's); {RESUME}"
+    )
+
+
+def expired(ref: str) -> LeaseExpired:
+    """The error of a writer whose lease wasn't renewed in time."""
+    return LeaseExpired(
+        f"ref {shorten(ref)}: this stream has lost its lease, which wasn't renewed in time; "
+        f"{RESUME}"
     )
 
 
@@ -69,6 +77,7 @@ class Lease:
     deadline: float
     clock: Callable[[], float]
     ended: bool = False
+    _taken: bool = field(default=False, repr=False)  # it ended before its deadline
     _guards: set[Guard] = field(default_factory=set, repr=False)
 
     @property
@@ -84,9 +93,17 @@ class Lease:
 
         Raises:
             Aborted: the lease is lost.
+            LeaseExpired: it wasn't renewed in time.
         """
         if self.ended or self.clock() >= self.deadline:
-            raise lost(self.ref)
+            raise self.loss()
+
+    def loss(self) -> Aborted:
+        """The error of its loss.
+
+        If Redis no longer knows it once its deadline has passed, that is no news.
+        """
+        return lost(self.ref) if self._taken else expired(self.ref)
 
     def guard(self) -> Guard:
         """Makes a block of the current task end with `Aborted` as soon as the lease is lost."""
@@ -94,7 +111,9 @@ class Lease:
 
     def end(self) -> bool:
         """Ends it, and all work under it; returns False if it had ended before."""
-        first, self.ended = not self.ended, True
+        first = not self.ended
+        self._taken |= first and self.clock() < self.deadline
+        self.ended = True
         self.cancel_work()
         return first
 
@@ -140,7 +159,7 @@ class Guard:
             return
         # If the task's caller has cancelled it too, it stays cancelled.
         if self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
-            raise lost(self._lease.ref) from error
+            raise self._lease.loss() from error
 
 
 class Leases:

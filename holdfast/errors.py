@@ -7,6 +7,7 @@
     ├── AlreadyExists           this tenant holds the digest
     ├── FailedPrecondition      the state forbids it: size or digest mismatch, …
     ├── Aborted                 the ingest was lost; start over
+    │   └── LeaseExpired        the ref was given up; its ingest may be as it was
     ├── Unavailable             try again later: locked ref, backend down, draining
     │   ├── OutcomeUnknown      a request may or may not have taken effect
     │   └── BeingWritten        another tenant writes these bytes: wait, and adopt them
@@ -34,7 +35,8 @@ FLIGHT = "holdfast-flight"
 """The trailer of `BeingWritten`: leader, offset and total, separated by spaces."""
 KIND = "holdfast-error"
 """The trailer of a frontend's own UNAVAILABLE: the name of the error's class. A connection that
-breaks, or is refused, ends calls with UNAVAILABLE too, and without this."""
+breaks, or is refused, ends calls with UNAVAILABLE too, and without this. An ABORTED has it if the
+stream's lease has expired, and not if its ref was aborted."""
 KEPT = "holdfast-kept"
 """The metadata by which a writer asks for `kept` in the replies of its stream."""
 _SILENT = {
@@ -76,6 +78,13 @@ class FailedPrecondition(HoldfastError):  # noqa: N818
 
 class Aborted(HoldfastError):  # noqa: N818
     """The ingest was lost to another writer or to a fault; start over."""
+
+
+class LeaseExpired(Aborted):
+    """A writer has lost its ref because it couldn't renew its lease in time.
+
+    Nobody is known to have aborted the ref, so whoever has the bytes may continue.
+    """
 
 
 class Unavailable(HoldfastError):  # noqa: N818

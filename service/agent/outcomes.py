@@ -2,7 +2,8 @@
 
 A frontend's own UNAVAILABLE has the trailer `errors.KIND`, so it can be distinguished from that of
 a connection that broke, was refused, or was ended by a restart. The first is an answer, and a
-client gets it as it is; after the second, another frontend is asked.
+client gets it as it is; after the second, another frontend is asked. The same trailer of an ABORTED
+says that a lease has expired, so the stream may continue.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from typing import Final
 
 import grpc
 
-from holdfast.errors import FLIGHT, KIND, PUSHBACK, HoldfastError, Unavailable, because
+from holdfast.errors import (
+    FLIGHT,
+    KIND,
+    PUSHBACK,
+    HoldfastError,
+    LeaseExpired,
+    Unavailable,
+    because,
+)
 from holdfast.service.rpc.status_codes import CODES
 from holdfast.transport.status import Code, Metadata, Status
 
@@ -51,6 +60,11 @@ def refuses(status: Status) -> bool:
     """Whether a frontend refused a call only because it has too much to do."""
     overloaded = status.code is Code.RESOURCE_EXHAUSTED
     return overloaded and any(name == PUSHBACK for name, _ in status.trailers)
+
+
+def expired(status: Status) -> bool:
+    """Whether a stream has ended only because its frontend couldn't renew its lease in time."""
+    return status.code is Code.ABORTED and (KIND, LeaseExpired.__name__) in status.trailers
 
 
 def passes(status: Status) -> bool:

@@ -22,7 +22,7 @@ import structlog
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.agent.continuation import Continuation
 from holdfast.service.agent.lost_commits import committed, digest_of, encoded, is_made_by
-from holdfast.service.agent.outcomes import FrontendLost, reason_of, refuses
+from holdfast.service.agent.outcomes import FrontendLost, expired, reason_of, refuses
 from holdfast.service.agent.relay_stream import RelayStream
 from holdfast.service.agent.replay import Replay
 from holdfast.service.agent.room import ReplayRoom
@@ -210,7 +210,10 @@ class WriteRelay:
         A stream that hasn't begun is refused at once: its client knows when to ask again, and a
         node's database waits for it.
         """
-        return refuses(status) or (status.code is Code.UNAVAILABLE and self._known.last is not None)
+        if refuses(status):
+            return True
+        begun = self._known.last is not None
+        return begun and (status.code is Code.UNAVAILABLE or expired(status))
 
     async def _continue(
         self, stream: RelayStream, message: Message, raw: bytes
@@ -250,8 +253,12 @@ class WriteRelay:
         try:
             reply = await stream.ask(raw, commits=commits)
         except (FrontendLost, Status) as error:
-            lost = isinstance(error, FrontendLost) or error.code is Code.UNAVAILABLE
-            self._known.commit_lost |= commits and lost
+            unknown = (
+                isinstance(error, FrontendLost)
+                or error.code is Code.UNAVAILABLE
+                or expired(error)  # perhaps after it was frozen
+            )
+            self._known.commit_lost |= commits and unknown
             raise
         self._path.upstreams.answered()
         self._known.note(reply)

@@ -47,10 +47,10 @@ def details_of(error: errors.HoldfastError) -> str:
 
 
 def trailers_of(error: errors.HoldfastError) -> tuple[tuple[str, str], ...]:
-    """Returns the trailers of a status: when to retry, whom to wait for, that it is an answer."""
+    """Returns the trailers of a status: when to retry, whom to wait for, which error it is."""
     if isinstance(error, errors.Overloaded):
         return ((errors.PUSHBACK, str(round(error.pause * 1000))),)
-    if not isinstance(error, errors.Unavailable):
+    if not isinstance(error, errors.Unavailable | errors.LeaseExpired):
         return ()
     answer = (errors.KIND, type(error).__name__)
     if isinstance(error, errors.BeingWritten):

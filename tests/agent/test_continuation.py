@@ -18,7 +18,7 @@ from tests.agent.stage import Agent, agent_of
 from tests.agent.test_lost_frontends import agent, carrier, cut, rolling, served
 from tests.servers.cutting_proxy import CuttingProxy
 from tests.service.conftest import Fill
-from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256
+from tests.service.fleet import Fleet, Frontend, Tenant, eventually, refused, sha256
 from tests.service.rolling import Rolling
 
 __all__ = ["agent", "cut", "rolling"]
@@ -234,3 +234,48 @@ async def test_an_end_between_two_messages_that_passes(cut: Cut, tenant: str, fi
     relay = relay_of(agent, tenant, "ref")
     relay._ended(Status(Code.UNAVAILABLE, "Redis can't be reached"))
     assert (await stream.send(pb.STAT)).offset == 100
+
+
+def lose_lease(frontend: Frontend, *, noticed: bool = True) -> None:
+    """A frontend was paused for so long that its stream's lease has expired; it may notice."""
+    (session,) = frontend.running.frontend.sessions.streams()
+    session.lease.deadline = session.lease.clock()
+    if noticed:
+        session.lease.cancel_work()
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_an_expired_lease(
+    folder_fleet: Fleet, tenant: str, fill: Fill, *, noticed: bool
+) -> None:
+    """A stream whose frontend couldn't renew its lease continues, with all bytes."""
+    frontend, body = await folder_fleet.frontend(), fill(3 * MIB)
+    async with agent_of([f"127.0.0.1:{frontend.port}"], tenant) as agent:
+        stream = agent.tenant.write("ref")
+        began = (await stream.send(pb.WRITE, data=body[:MIB])).started_at
+        await stream.send(pb.WRITE, offset=MIB, data=body[MIB : 2 * MIB])
+        lose_lease(frontend, noticed=noticed)
+        if noticed:  # between two messages
+            await eventually(lambda: relay_of(agent, tenant, "ref")._stream is None)
+        reply = await stream.send(pb.WRITE, offset=2 * MIB, data=body[2 * MIB :])
+        assert (reply.offset, reply.digest) == (3 * MIB, sha256(body))
+        lose_lease(frontend, noticed=noticed)
+        reply = await stream.send(pb.COMMIT, offset=3 * MIB)
+        assert (reply.digest, reply.started_at) == (sha256(body), began)
+
+
+async def test_an_abort_after_an_expired_lease(
+    folder_fleet: Fleet, tenant: str, fill: Fill
+) -> None:
+    """A ref that was aborted while its lease was lost isn't made again."""
+    frontend = await folder_fleet.frontend()
+    async with agent_of([f"127.0.0.1:{frontend.port}"], tenant) as agent:
+        stream = agent.tenant.write("ref")
+        await stream.write_all(fill(2 * MIB))
+        relay = relay_of(agent, tenant, "ref")
+        lose_lease(frontend)
+        await eventually(lambda: relay._stream is None)
+        await frontend.tenant(tenant).abort("ref")
+        await refused(StatusCode.ABORTED, stream.send(pb.WRITE, offset=2 * MIB, data=b"more"))
+        await eventually(lambda: len(agent.running.parts.writes) == 0)
+        assert await frontend.tenant(tenant).statuses() == []

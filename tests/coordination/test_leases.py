@@ -11,7 +11,7 @@ import structlog
 
 from holdfast.coordination.leases import BATCH, MARGIN, RENEWALS, TTL, Lease, Leases
 from holdfast.coordination.scripts import Scripts
-from holdfast.errors import Aborted, Unavailable
+from holdfast.errors import Aborted, LeaseExpired, Unavailable
 from tests.coordination.fleet import NOW, Clock, Frontend
 
 
@@ -171,7 +171,7 @@ async def test_work_past_the_deadline(leases: Leases, clock: Clock) -> None:
     lease = leases.add("a", "ref", "n", clock.now + 0.02)
     work = await working(lease)
     clock.now += 0.02
-    assert await work.ended() is Aborted
+    assert await work.ended() is LeaseExpired
 
 
 async def test_work_past_a_renewed_deadline(leases: Leases, clock: Clock) -> None:
@@ -183,7 +183,7 @@ async def test_work_past_a_renewed_deadline(leases: Leases, clock: Clock) -> Non
     await asyncio.sleep(0)
     assert not work.task.done()
     clock.now += 0.02
-    assert await work.ended() is Aborted
+    assert await work.ended() is LeaseExpired
 
 
 async def test_work_on_a_machine_that_was_suspended(leases: Leases, clock: Clock) -> None:
@@ -192,7 +192,7 @@ async def test_work_on_a_machine_that_was_suspended(leases: Leases, clock: Clock
     work = await working(lease)
     clock.now += 3600.0
     assert await leases.renew_all()
-    assert await work.ended() is Aborted
+    assert await work.ended() is LeaseExpired
 
 
 async def test_work_that_redis_refuses(leases: Leases, scripts: FakeScripts) -> None:
@@ -250,6 +250,21 @@ async def test_work_that_fails_when_it_is_cancelled(leases: Leases) -> None:
     with pytest.raises(Unavailable):
         await task
     assert task.cancelling() == 0
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_why_it_was_lost(
+    leases: Leases, scripts: FakeScripts, clock: Clock, *, late: bool
+) -> None:
+    """What Redis doesn't know in time was taken away; past the deadline, it has only expired."""
+    lease = leases.add("t", "ref", "n", leases.sent())
+    scripts.answers["n"], scripts.takes = 0, TTL if late else 0.0
+    with pytest.raises(Aborted) as caught:
+        await leases.renew(lease)
+    clock.now += TTL
+    with pytest.raises(Aborted) as again:
+        lease.check()
+    assert type(caught.value) is type(again.value) is (LeaseExpired if late else Aborted)
 
 
 async def test_removed(leases: Leases, scripts: FakeScripts) -> None:
