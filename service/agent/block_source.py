@@ -60,10 +60,16 @@ class _Fetch:
     def complete(self) -> bool:
         return len(self.body) >= self.span.length
 
-    def add(self, message: bytes) -> None:
-        """Appends a message's bytes; more than were asked for fail the check."""
-        if len(self.body) <= self.span.length:
-            self.body += pb.ReadContentResponse.FromString(message).data
+    @property
+    def excessive(self) -> bool:
+        """Whether more bytes came than were asked for: they fail the check."""
+        return len(self.body) > self.span.length
+
+    def add(self, message: bytes) -> int:
+        """Appends a message's bytes; returns how many they are."""
+        data = pb.ReadContentResponse.FromString(message).data
+        self.body += data
+        return len(data)
 
     def check(self) -> bytes:
         """Returns the block.
@@ -120,20 +126,29 @@ class BlockSource:
         raise AssertionError
 
     async def _fetched(self, upstream: Upstream, fetch: _Fetch, attempts: Attempts) -> bytes:
+        try:
+            await self._fetch(upstream, fetch, attempts)
+        except (FrontendLost, Status):
+            if not fetch.complete:
+                raise  # otherwise only the status was lost
+        if not fetch.complete:
+            raise FrontendLost(
+                f"frontend {upstream.target} sent {len(fetch.body)} of {fetch.span.length} bytes "
+                f"of a block of {fetch.record.digest}"
+            )
+        return await asyncio.to_thread(fetch.check)
+
+    async def _fetch(self, upstream: Upstream, fetch: _Fetch, attempts: Attempts) -> None:
         record = fetch.record
         tenant = record.tenant if isinstance(record, DescribedBlob) else ""
         metadata = self._upstreams.metadata(tenant)
         async with aclosing(upstream.stream(PATH, fetch.request, metadata, SILENCE)) as messages:
             async for message in messages:
                 self._upstreams.answered()
-                attempts.progress()
-                fetch.add(message)
-        if not fetch.complete:
-            raise FrontendLost(
-                f"frontend {upstream.target} sent {len(fetch.body)} of {fetch.span.length} bytes "
-                f"of a block of {record.digest}"
-            )
-        return await asyncio.to_thread(fetch.check)
+                if fetch.add(message):
+                    attempts.progress()
+                if fetch.excessive:
+                    return
 
     def _refuse(self, upstream: Upstream, fetch: _Fetch, loss: DataLoss) -> None:
         """Drops bytes that failed their check.

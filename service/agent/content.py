@@ -14,6 +14,7 @@ from holdfast.deadlines import begin
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, InvalidArgument, Overloaded
 from holdfast.protos import content_pb2 as pb
+from holdfast.service.agent.listing import list_holds
 from holdfast.service.agent.memory import NodeMemory
 from holdfast.service.agent.outcomes import FrontendLost, passes
 from holdfast.service.agent.reads import DescribedOnly, RefusedBlocks, TenantBlobs
@@ -40,8 +41,6 @@ log = structlog.get_logger(__name__)
 
 REMEMBERED: Final = 2.0
 """Seconds that an Info waits for a frontend if its answer is remembered."""
-LIST_SILENCE: Final = 30.0
-"""Seconds that a message of a List may take: a frontend reads a whole listing in between."""
 
 FLEET: Final = ("Flights", "Warm", "Blocks")
 """RPCs of the Fleet service, which are counted as Infos are."""
@@ -171,11 +170,10 @@ class AgentContent:
     async def _update(self, tenant: str, raw: bytes, call: Call) -> bytes:
         memory = self._parts.memory
         digest = Digest.parse(messages.parsed(pb.UpdateRequest, raw).info.digest)
-        memory.forget_answer(tenant, digest)
-        since = memory.now
-        answer = await self._pass(_path("Update"), tenant, raw, call)
-        info = pb.UpdateResponse.FromString(answer).info
-        memory.answer(tenant, digest, pb.InfoResponse(info=info).SerializeToString(), since)
+        with memory.update(tenant, digest) as answered:
+            answer = await self._pass(_path("Update"), tenant, raw, call)
+            info = pb.UpdateResponse.FromString(answer).info
+            answered(pb.InfoResponse(info=info).SerializeToString())
         return answer
 
     async def _delete(self, tenant: str, raw: bytes, call: Call) -> bytes:
@@ -198,24 +196,8 @@ class AgentContent:
         try:
             tenant = await self._tenant_of("List", call)
             with parts.overload.admit("List"), parts.metrics.watch("List"):
-                attempts, last = parts.upstreams.attempts(self._seconds(call)), ""
-                async for upstream in attempts:
-                    metadata = parts.upstreams.metadata(tenant)
-                    replies = upstream.stream(_path("List"), bytes(raw), metadata, LIST_SILENCE)
-                    try:
-                        async with aclosing(replies):
-                            async for reply in replies:
-                                parts.upstreams.answered()
-                                attempts.progress()
-                                last = await _listed(call, reply, last)
-                    except FrontendLost as lost:
-                        attempts.failed(lost)
-                    except Status as status:
-                        if not passes(status):
-                            raise
-                        attempts.failed(status)
-                    else:
-                        return
+                seconds = self._seconds(call)
+                await list_holds(parts.upstreams, tenant, bytes(raw), seconds, call)
         except Exception as error:
             raise self._refusal("List", error) from error
 
@@ -291,20 +273,3 @@ class AgentContent:
 
 def _path(rpc: str) -> str:
     return f"/{SERVICE}/{rpc}"
-
-
-async def _listed(call: Call, reply: bytes, last: str) -> str:
-    """Sends the holds of a reply that come after `last`; returns the digest of the last one.
-
-    A List is in the order of digests.
-    """
-    found = pb.ListContentResponse.FromString(reply)
-    if not found.info:
-        return last
-    if found.info[0].digest > last:
-        await call.send(reply)
-    else:
-        rest = [info for info in found.info if info.digest > last]
-        if rest:
-            await call.send(pb.ListContentResponse(info=rest).SerializeToString())
-    return max(last, found.info[-1].digest)

@@ -3,20 +3,22 @@
 | what happens | what is remembered afterwards |
 | --- | --- |
 | a frontend describes a blob | its description: bytes never change, so it is valid for ever |
-| a frontend answers an Info or an Update | that answer |
+| a frontend answers an Info | that answer |
+| a frontend answers an Update | that answer; the description, but no answer, if another change was under way at any time since the Update was made |
 | this node's Delete begins, and ends, however it ends | nothing of that digest |
 | a frontend answers NOT_FOUND, DATA_LOSS or PERMISSION_DENIED | nothing of that digest |
-| an Update ends without an answer | the description, but no answer |
+| an Update begins, or ends without an answer | the description, but no answer |
 | too much is remembered | nothing of what was used longest ago |
 
 An answer to a call that was made before a change of the same digest ended isn't remembered. A
-description is used whenever bytes are read. An answer to Info is used only if no frontend answers.
-"""
+description is used whenever bytes are read. An answer to Info is used only if no frontend answers,
+or one that can't reach its store or its Redis.
+"""  # noqa: E501 -- a table's rows
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -117,19 +119,40 @@ class NodeMemory:
         if known.info != info:
             self._note(tenant, digest, replace(known, info=info), since)
 
-    def forget_answer(self, tenant: str, digest: Digest) -> None:
-        """Forgets what was answered to Info: an Update may have changed it."""
-        self._note(tenant, digest, replace(self.recall(tenant, digest), info=None), self._now)
+    @contextmanager
+    def update(self, tenant: str, digest: Digest) -> Iterator[Callable[[bytes], None]]:
+        """Forgets the answer to Info before an Update and after it, however it ends.
+
+        What it yields is called with the Update's own answer, as one to Info, if there is any.
+        """
+        key = tenant, digest
+        since, answers = self._changed(key), list[bytes]()
+        self._set(key, replace(self.recall(tenant, digest), info=None))
+        try:
+            yield answers.append
+        finally:
+            alone = self._last_change(key) == since
+            self._changed(key)
+            info = answers[0] if answers and alone else None
+            self._set(key, replace(self.recall(tenant, digest), info=info))
 
     def forget(self, tenant: str, digest: Digest) -> None:
         """Forgets a digest; answers to calls that were made before aren't remembered."""
         key = tenant, digest
+        self._changed(key)
+        self._drop(key)
+
+    def _changed(self, key: Key) -> int:
+        """Has answers to calls that were made before not be remembered; returns what `now` is."""
         self._now += 1
         self._changes[key] = self._now
         self._changes.move_to_end(key)
         if len(self._changes) > CHANGES:
             _, self._forgotten_changes = self._changes.popitem(last=False)
-        self._drop(key)
+        return self._now
+
+    def _last_change(self, key: Key) -> int:
+        return max(self._changes.get(key, 0), self._forgotten_changes)
 
     @contextmanager
     def change(self, tenant: str, digest: Digest) -> Iterator[None]:
@@ -142,11 +165,16 @@ class NodeMemory:
 
     def _note(self, tenant: str, digest: Digest, entry: Remembered, since: int) -> None:
         key = tenant, digest
-        if max(self._changes.get(key, 0), self._forgotten_changes) > since:
+        if self._last_change(key) <= since:
+            self._set(key, entry)
+
+    def _set(self, key: Key, entry: Remembered) -> None:
+        if entry == NOTHING:
+            self._drop(key)
             return
         self._keep(key, entry)
         if self._notes is not None:
-            self._notes.write(tenant, digest, entry)
+            self._notes.write(*key, entry)
 
     def _keep(self, key: Key, entry: Remembered) -> None:
         before = self._entries.pop(key, NOTHING)

@@ -7,13 +7,14 @@ from typing import Final
 import structlog
 
 from holdfast.digests import Digest
+from holdfast.errors import Unavailable
 from holdfast.protos import fleet_pb2
 from holdfast.service.agent.described import DescribedBlob
 from holdfast.service.agent.memory import NodeMemory
 from holdfast.service.agent.outcomes import error_of
 from holdfast.service.agent.upstreams import Upstreams
 from holdfast.storage.records import Record
-from holdfast.transport.status import Status
+from holdfast.transport.status import Code, Status
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ class TenantBlobs:
         Raises:
             NotFound: the tenant has no such blob.
             DataLoss: its bytes are damaged, or the description is.
-            Unavailable: no frontend answers.
+            Unavailable: no frontend answers, or none that is as new as this agent.
         """
         found = None if fresh else self.cached(digest)
         if found is not None:
@@ -59,6 +60,11 @@ class TenantBlobs:
         try:
             answer = await self._upstreams.ask(PATH, request, self._tenant, self._deadline)
         except Status as status:
+            if status.code is Code.UNIMPLEMENTED:
+                raise Unavailable(
+                    f"content {digest}: all frontends are older than this agent, and can't say "
+                    "how to check its bytes; upgrade frontends first, then agents"
+                ) from status
             raise error_of(status) from status
         described = DescribedBlob.of(
             self._tenant, digest, fleet_pb2.BlocksResponse.FromString(answer)

@@ -19,7 +19,7 @@ from holdfast.errors import Unavailable
 from holdfast.service.agent.channels import Channels
 from holdfast.service.agent.outcomes import FrontendLost, refuses
 from holdfast.service.agent.upstream import Upstream
-from holdfast.transport.status import Metadata, Status
+from holdfast.transport.status import Code, Metadata, Status
 
 PATIENCE: Final = 5.0
 """Seconds for which a call waits for any frontend, if one has answered in that time: longer than
@@ -122,9 +122,10 @@ class Upstreams:
 
         Raises:
             FrontendLost: no frontend has answered.
-            Status: a frontend refused it.
+            Status: a frontend refused it; UNIMPLEMENTED if none knows the call.
         """
         attempts, metadata = self.attempts(seconds, prefer), self.metadata(tenant)
+        older: set[Upstream] = set()
         async for upstream in attempts:
             try:
                 answer = await upstream.unary(path, raw, metadata, attempts.share)
@@ -132,7 +133,11 @@ class Upstreams:
                 attempts.failed(lost)
             except Status as status:
                 self.answered()
-                if not refuses(status):
+                if status.code is Code.UNIMPLEMENTED:  # while a fleet is upgraded, others know it
+                    older.add(upstream)
+                    if len(older) == len(self.all):
+                        raise
+                elif not refuses(status):
                     raise
                 attempts.failed(status)
             else:

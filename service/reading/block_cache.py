@@ -3,7 +3,8 @@
 This is a cache in memory with a byte budget, which evicts the least recently used block first.
 Below it there may be a cache on disk. Blocks are immutable (a data key is never reused), so
 nothing is ever invalidated. A block that doesn't match its sum is fetched once more before it
-counts as damaged.
+counts as damaged. If a fetch fails that was begun by another record of the same bytes, a reader
+begins its own: an agent's tenants have different rights.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from holdfast.deadlines import unbounded
+from holdfast.errors import HoldfastError
 from holdfast.service.reading.disk_cache import DiskCache
 from holdfast.service.reading.pace import ReaderPace
 from holdfast.storage.records import BLOCK_SIZE, Record, block_count
@@ -49,6 +51,14 @@ class _Trail:
     window: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    """A block on its way, by the record of the reader that was the first to need it."""
+
+    record: Record
+    task: asyncio.Task[bytes]
+
+
 class BlockCache:
     """Verified blocks in memory, and the fetches under way."""
 
@@ -73,7 +83,7 @@ class BlockCache:
         self._slots = asyncio.Semaphore(fetches)
         self._blocks: OrderedDict[BlockId, bytes] = OrderedDict()
         self._size = 0
-        self._fetching: dict[BlockId, asyncio.Task[bytes]] = {}
+        self._fetching: dict[BlockId, _Fetch] = {}
         self._trails: OrderedDict[str, _Trail] = OrderedDict()
         self.pace = ReaderPace(budget // BLOCK_SIZE - MAX_AHEAD - 1, time.monotonic)
         self.hits = self.misses = 0
@@ -104,18 +114,25 @@ class BlockCache:
         if found is not None:
             return found
         self.misses += 1
-        # A reader that goes away must not cancel the fetch that others wait for.
-        return await wait_for_end(self._fetch(record, index))
+        while True:
+            fetch = self._fetch(record, index)
+            try:
+                # A reader that goes away must not cancel the fetch that others wait for.
+                return await wait_for_end(fetch.task)
+            except HoldfastError:
+                # The rights of whoever began it may have been others.
+                if fetch.record == record:
+                    raise
 
-    def _fetch(self, record: Record, index: int) -> asyncio.Task[bytes]:
+    def _fetch(self, record: Record, index: int) -> _Fetch:
         key = (record.data_key, index)
-        task = self._fetching.get(key)
-        if task is None:
+        fetch = self._fetching.get(key)
+        if fetch is None:
             with unbounded():  # other readers may wait for it, too
                 task = begin(self._load(record, index))
-            self._fetching[key] = task
+            self._fetching[key] = fetch = _Fetch(record, task)
             task.add_done_callback(lambda done: self._fetched(key, done))
-        return task
+        return fetch
 
     async def _load(self, record: Record, index: int) -> bytes:
         async with self._slots:
@@ -169,7 +186,7 @@ class BlockCache:
 
     async def close(self) -> None:
         """Cancels the fetches under way."""
-        tasks = list(self._fetching.values())
+        tasks = [fetch.task for fetch in self._fetching.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
