@@ -42,6 +42,15 @@ FRONTEND_FIGURES: Final = "holdfast:{frontends}:figures"
 """Hash with a TTL: what each of them has announced last."""
 
 
+GROWTH: Final = "holdfast:{fleet}:growth"
+"""Hash with a TTL: bytes that commits have added to the fleet, and the counter's name."""
+
+
+def reported(process: str) -> str:
+    """String with a TTL: bytes that a frontend has added, as it reported last."""
+    return f"holdfast:{{fleet}}:reported:{process}"
+
+
 def known(store: str) -> str:
     """String: the name under which a store knows this Redis."""
     return f"holdfast:store:{store}"

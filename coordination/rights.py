@@ -68,10 +68,10 @@ COLLECTING: Final = ("collect", "leave")
 STREAMING: Final = tuple(
     name
     for name in NAMES
-    if name.startswith(("flight_", "count_", "frontend_")) or name == "take_turn"
+    if name.startswith(("flight_", "count_", "frontend_")) or name in {"grow", "take_turn"}
 )
-"""What only frontends run: about writers that run at the same time, about themselves, and counts of
-holds."""
+"""What no command of an admin runs: about writers that run at the same time, about frontends, and
+counts."""
 _ANYONES: Final = Keys("*")
 
 RIGHTS: Final[Mapping[Program, RedisRights]] = {
@@ -93,6 +93,7 @@ RIGHTS: Final[Mapping[Program, RedisRights]] = {
             "charge_settle",
             "find",
             "forget",
+            "grow",
             "identify",
         ),
         commands=("exists", "get", "set", "zrange", "zrangebyscore"),

@@ -48,6 +48,7 @@ NAMES: Final = (
     "frontend_announce",
     "frontend_leave",
     "frontend_list",
+    "grow",
     "hold_fill",
     "hold_look_up",
     "identify",

@@ -20,6 +20,7 @@ from holdfast.clocks import uptime
 from holdfast.coordination.arrivals import Arrivals
 from holdfast.coordination.client import Client
 from holdfast.coordination.connection import NAME, close_client, open_client
+from holdfast.coordination.growth import Growth
 from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.ledger import Ledger
@@ -30,6 +31,7 @@ from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.holdings.charges import Charges
 from holdfast.service.holdings.compaction import Compactions
 from holdfast.service.holdings.counts import HoldCounts
+from holdfast.service.holdings.fleet_bound import FleetBound
 from holdfast.service.holdings.quota_file import quotas_in_force
 from holdfast.service.holdings.quotas import Quotas
 from holdfast.service.holdings.snapshots import SnapshotKeeper
@@ -68,6 +70,8 @@ class Core:
         ingests: the ingests in Redis.
         catalogue: what tenants hold.
         quotas: what tenants may use at most.
+        growth: counts what commits add to the fleet.
+        fleet_bound: what all tenants together may hold at most.
         completion: makes the bytes of commits complete.
         commits: carries out commits, and those that others have frozen.
         discards: drops what ingests leave in the store.
@@ -87,6 +91,8 @@ class Core:
     ingests: Ingests
     catalogue: Catalogue
     quotas: Quotas
+    growth: Growth
+    fleet_bound: FleetBound
     completion: Completion
     commits: Commits
     discards: Discards
@@ -140,7 +146,10 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
         absences = Absences(Arrivals(redis), uptime)
         ledger, quotas = Ledger(scripts), quotas_in_force(settings)
         counts = HoldCounts(ledger, asked.hold_sizes, background)
-        charges = Charges(ledger, quotas, counts, metrics.quota_reached)
+        growth = Growth(scripts, secrets.token_hex(8), secrets.token_hex(8))
+        reached = metrics.quota_reached
+        fleet_bound = FleetBound(quotas, growth, asked.fleet_held, reached, uptime)
+        charges = Charges(ledger, quotas, counts, fleet_bound, reached)
         catalogue = Catalogue(
             blobs=asked.blobs,
             holds=asked.holds,
@@ -163,6 +172,7 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
             absences=absences,
             charges=charges,
             turns=Turns(ingests, catalogue.held, uptime),
+            added=fleet_bound.added,
             completion=completion,
             discards=discards,
         )
@@ -176,6 +186,8 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
             ingests=ingests,
             catalogue=catalogue,
             quotas=quotas,
+            growth=growth,
+            fleet_bound=fleet_bound,
             completion=completion,
             commits=commits,
             discards=discards,

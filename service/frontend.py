@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from holdfast.clocks import uptime
@@ -124,6 +125,7 @@ async def run_frontend(
         loops = (
             *reporting,
             *_watching_quotas(settings, core),
+            *_watching_the_fleet(settings, core),
             loop_of("renewing leases", refs.leases.keep()),
             loop_of("releasing leases", refs.releases.keep()),
             loop_of("publishing progress", sessions.publish()),
@@ -166,10 +168,21 @@ def _rates(core: Core) -> Rates:
     return rates
 
 
+def _watching_the_fleet(settings: Settings, core: Core) -> list[asyncio.Task[None]]:
+    if not settings.fleet_bytes and not settings.quotas:
+        return []
+    core.metrics.gauge(
+        "holdfast_fleet_room_bytes",
+        "Bytes that all tenants together may still add, as far as this frontend knows.",
+        lambda: inf if core.quotas.fleet is None else float(core.fleet_bound.room()),
+    )
+    return [loop_of("counting what the fleet holds", core.fleet_bound.keep())]
+
+
 def _watching_quotas(settings: Settings, core: Core) -> list[asyncio.Task[None]]:
     if not settings.quotas:
         return []
-    file = QuotaFile(Path(settings.quotas), core.quotas)
+    file = QuotaFile(Path(settings.quotas), core.quotas, settings.fleet_bytes or None)
     core.metrics.gauge(
         "holdfast_quotas_refused",
         "1 while the file of QUOTAS can't be used, and what it said before is in force.",

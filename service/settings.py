@@ -289,10 +289,16 @@ class Settings(BaseSettings):
         "average; Read, Delete and Abort don't count. Further ones are refused. 0 sets no bound, "
         "because one tenant may be a whole fleet's.",
     )
+    fleet_bytes: ByteSize = Field(
+        default=ByteSize(0),
+        description="Bytes of the blobs that all tenants together may hold, each blob once. 0 sets "
+        "no bound, because only the bucket's owner knows how large it may become.",
+    )
     quotas: str = Field(
         default="",
-        description="File (TOML) with the bounds of single tenants, which override the settings "
-        "that begin with TENANT. It is read again when it changes.",
+        description="File (TOML) with the bounds of single tenants and of the fleet, which "
+        "override the settings that begin with TENANT, and FLEET_BYTES. It is read again when it "
+        "changes.",
     )
     lease_ttl: float = Field(
         default=15.0,

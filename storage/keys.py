@@ -10,6 +10,7 @@ tenants/<tenant>/seen, …/missing            when it made a request, since when
                                             (storage.sightings)
 retained/<algorithm>/<hex>/<size>           since when nobody holds the digest (storage.retained)
 fleet/ingest-lifetime                       what all frontends agree on (storage.fleet)
+fleet/held                                  what all tenants together hold (storage.held)
 fleet/reserve-<n>                           room for Delete and gc in a full store (storage.reserve)
 scrub/cursor                                how far a scrub has got (service.scrub)
 collector/census, …/clock, …/known, …/doomed   what one collection passes on to the next

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from holdfast.programs import Program
 from holdfast.storage.fleet import LIFETIME
+from holdfast.storage.held import KEY as HELD
 from holdfast.storage.keys import (
     COLLECTOR,
     DATA,
@@ -66,6 +67,7 @@ OBJECTS: Final[Mapping[Program, Mapping[str, Actions]]] = {
         f"{RETAINED}*": (S3Action.PUT,),
         f"{RETAINED}*{DROPPED}": (S3Action.DELETE,),
         LIFETIME: WRITE,
+        HELD: READ,
         PAIRED: WRITE,
         f"{RESERVE}*": (S3Action.PUT, S3Action.DELETE),
         f"{PROBE}*": CHANGE,
@@ -80,6 +82,7 @@ OBJECTS: Final[Mapping[Program, Mapping[str, Actions]]] = {
         f"{RETAINED}*": (S3Action.PUT, S3Action.DELETE),
         f"{COLLECTOR}*": CHANGE,
         LIFETIME: READ,
+        HELD: (S3Action.PUT,),
         PAIRED: READ,
         f"{RESERVE}*": (S3Action.PUT, S3Action.DELETE),
         f"{PROBE}*": CHANGE,
@@ -102,6 +105,7 @@ OBJECTS: Final[Mapping[Program, Mapping[str, Actions]]] = {
         f"{RETAINED}*{DROPPED}": (S3Action.PUT,),
         f"{COLLECTOR}*": READ,
         LIFETIME: READ,
+        HELD: READ,
         PAIRED: READ,
         f"{RESERVE}*": (S3Action.PUT, S3Action.DELETE),
         f"{PROBE}*": (*CHANGE, S3Action.ABORT, S3Action.PARTS),

@@ -75,6 +75,7 @@ class Tools:
             holds=Holds(self.store, uuid7, new_nonce),
             snapshots=Snapshots(self.store, new_nonce),
             now_ms=self.now_ms,
+            growth=core.growth,
         )
 
     async def collect(self, ages: Ages, report: CollectionReport, orders: CollectorOptions) -> None:

@@ -12,6 +12,7 @@ If a pass fails, that is reported, and the others still run, because each is saf
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from holdfast.service.collector.ingests import IngestSweep, Knowledge, give_up
 from holdfast.service.collector.run import CollectionStopped, CollectorRun
@@ -35,7 +36,10 @@ async def collect_once(
                 await give_up(run, knowledge, tenant)
         with run.guarded("ingests"):
             await IngestSweep(run, knowledge)()
-        await _in_a_thread(run)
+        mark = None
+        with run.guarded("reading how the fleet has grown"):
+            mark = await knowledge.growth.mark()
+        await _in_a_thread(replace(run, mark=mark))
     except CollectionStopped as stop:
         run.report.error("stopped", stop)
     finally:

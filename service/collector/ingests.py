@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from holdfast.coordination.growth import Growth
 from holdfast.coordination.ingest import Ingest
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.stale import Announced, StaleFate, StaleIngests
@@ -53,6 +54,7 @@ class Knowledge:
     holds: Holds
     snapshots: Snapshots
     now_ms: Callable[[], int]
+    growth: Growth
 
 
 class IngestSweep:

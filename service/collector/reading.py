@@ -131,12 +131,18 @@ class RecordsPass:
             self._learnt.add(known)
         if found.asked.held:
             self._retention.outlived(found.asked.markers)
+            self._count(known)
         if found.read:
             self._protect(known, found.modified)
             if found.asked.held:
                 self._held(found.asked.entry.key, known)
             else:
                 self._unheld(found, known)
+
+    def _count(self, held: Known) -> None:
+        if held.state in {State.LIVE, State.CONDEMNED}:
+            self._survey.held_bytes += held.size
+            self._survey.held_blobs += 1
 
     def _refused(self, error: HoldfastError) -> None:
         run, survey = self._run, self._survey

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import structlog
 
+from holdfast.coordination.growth import GrowthMark
 from holdfast.errors import HoldfastError, because
 from holdfast.service.collector.ages import Ages
 from holdfast.service.collector.brakes import (
@@ -55,6 +56,8 @@ class CollectorRun:
         abreast: how many requests are made concurrently.
         stop: set when the run must end.
         accept: brakes that an operator has accepted.
+        mark: how much the fleet's growth had come to before this run looked; None: that isn't
+            known, or isn't needed.
         retain_bytes: most bytes of blobs that are retained without a hold; 0: any number.
         limits: the limits of the brakes.
     """
@@ -72,6 +75,7 @@ class CollectorRun:
     abreast: int = 1
     stop: threading.Event = field(default_factory=threading.Event)
     accept: frozenset[BrakeReason] = frozenset()
+    mark: GrowthMark | None = None
     retain_bytes: int = 0
     limits: BrakeLimits = BrakeLimits()  # noqa: RUF009 -- frozen
 

@@ -66,6 +66,8 @@ class Survey:
         outlived: keys of markers to remove.
         due: data to delete, because this run and an earlier one have found it unnamed.
         waiting: data that this run only lists as doomed.
+        held_bytes: bytes of the blobs that holds name, each once …
+        held_blobs: … and how many these are.
         strangers: how many objects among the records aren't records, and may name any data.
     """
 
@@ -89,6 +91,8 @@ class Survey:
     records: int = 0
     without_content: int = 0
     unreadable: int = 0
+    held_bytes: int = 0
+    held_blobs: int = 0
     strangers: int = 0
     taken: int = 0
     due_count: int = 0

@@ -7,6 +7,7 @@ none runs.
 
 from __future__ import annotations
 
+from holdfast.coordination.growth import GrowthMark
 from holdfast.errors import DataLoss, UnsupportedFormat
 from holdfast.service.collector.brakes import CollectionBraked, tripped
 from holdfast.service.collector.census import Census
@@ -20,6 +21,7 @@ from holdfast.service.collector.retention import tend_markers
 from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.survey import Survey, begin
 from holdfast.service.collector.tombstones import remove_tombstones
+from holdfast.storage.held import FleetHeld
 
 
 def sweep_store(run: CollectorRun) -> None:
@@ -69,6 +71,18 @@ def _act(run: CollectorRun, survey: Survey) -> None:
     if not run.dry:
         with run.guarded("the census"):
             _census(run, survey).write(run.store)
+            if run.mark is not None:
+                _held(run.mark, survey).write(run.store)
+
+
+def _held(mark: GrowthMark, survey: Survey) -> FleetHeld:
+    return FleetHeld(
+        size=survey.held_bytes,
+        blobs=survey.held_blobs,
+        at=survey.began,
+        counter=mark.name,
+        mark=mark.bytes,
+    )
 
 
 def _last_census(run: CollectorRun) -> Census | None:

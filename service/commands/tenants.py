@@ -25,6 +25,7 @@ from holdfast.service.tenants.consent import consent, refuse_unknown
 from holdfast.service.tenants.existing import existing
 from holdfast.service.tenants.expiry import LEAST_GRACE, ExpiryOutcome, Rules, Verdict
 from holdfast.service.tenants.listing import Summary
+from holdfast.storage.held import FleetHeld
 from holdfast.values import check_tenant
 
 app = typer.Typer(
@@ -65,7 +66,10 @@ def list_tenants(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """List all tenants: the digests and bytes that each holds, of how many, when it was seen."""
+    """List all tenants: the digests and bytes that each holds, of how many, when it was seen.
+
+    The last line is about all of them together, as the last collection has found it.
+    """
     settings = load(**options)
     logs.configure("warning", settings.log_format)
     if not as_json:
@@ -78,6 +82,20 @@ def list_tenants(
             print_json({**summary.as_json(), **bounds})
         else:
             typer.echo(_line(summary, quota))
+    held = run.fleet_held(settings)
+    if held is not None:
+        _print_fleet(held, quotas.fleet, as_json=as_json)
+
+
+def _print_fleet(held: FleetHeld, most: int | None, *, as_json: bool) -> None:
+    """Prints what all tenants held together when a collection looked; no tenant has that name."""
+    if as_json:
+        figures = {"blobs": held.blobs, "bytes": held.size, "at": held.at, "bytes_quota": most}
+        print_json({"fleet": figures})
+        return
+    shares = [] if most is None else [f"{100 * held.size // most} % of {size(most)}"]
+    note = ", ".join([*shares, f"counted {_moment(held.at)}"])
+    typer.echo(LINE.format("(fleet, each blob once)", held.blobs, size(held.size), "", note))
 
 
 @app.command("drop")

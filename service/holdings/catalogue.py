@@ -135,6 +135,10 @@ class Catalogue:
             or await self._blobs.claimed(tenant, digest)
         )
 
+    async def claims(self, tenant: str, digest: Digest) -> bool:
+        """Returns whether this tenant has a hold on a digest, whatever caches say."""
+        return await self._blobs.claimed(tenant, digest)
+
     async def _find_and_fill(self, tenant: str, digest: Digest, ticket: Ticket | None) -> bool:
         info = await self._find(tenant, digest)
         if info is not None:

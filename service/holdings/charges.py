@@ -29,6 +29,7 @@ from holdfast.errors import (
     because,
 )
 from holdfast.service.holdings.counts import HoldCounts
+from holdfast.service.holdings.fleet_bound import FleetBound
 from holdfast.service.holdings.quotas import Quota, Quotas
 
 log = structlog.get_logger(__name__)
@@ -45,13 +46,18 @@ AHEAD: Final = 64 * 2**20
 
 
 class Charges:
-    """Charges the tenants of one frontend."""
+    """Charges the tenants of one frontend.
+
+    Attributes:
+        fleet: the bound on what all tenants hold together.
+    """
 
     def __init__(
         self,
         ledger: Ledger,
         quotas: Quotas,
         counts: HoldCounts,
+        fleet: FleetBound,
         refused: Callable[[str], None],
     ) -> None:
         """Charges nobody yet.
@@ -60,11 +66,13 @@ class Charges:
             ledger: what tenants are charged for.
             quotas: of tenants.
             counts: counts what tenants hold.
+            fleet: the bound on what all tenants hold together.
             refused: counts refusals, by the name of the bound.
         """
         self._ledger = ledger
         self._quotas = quotas
         self._counts = counts
+        self.fleet = fleet
         self._refused = refused
 
     def ingests(self, tenant: str) -> int | None:

@@ -1,4 +1,7 @@
-"""The file that `QUOTAS` names: bounds of single tenants, in TOML.
+"""The file that `QUOTAS` names: bounds of single tenants, and of the fleet, in TOML.
+
+    [fleet]
+    bytes = "80 TiB"
 
     [tenants."node-7"]
     bytes = "500 GiB"
@@ -15,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -47,10 +51,30 @@ class _Tenant(BaseModel):
     call_rate: Count | None = None
 
 
+class _Fleet(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes: Annotated[ByteSize, Field(ge=0)] | None = None
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    fleet: _Fleet = _Fleet()
     tenants: dict[str, _Tenant] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class QuotasRead:
+    """What the file says.
+
+    Attributes:
+        tenants: bounds by tenant or pattern.
+        fleet: bytes that the fleet may hold; None sets no bound.
+    """
+
+    tenants: Mapping[str, Quota]
+    fleet: int | None = None
 
 
 def quotas_in_force(settings: Settings) -> Quotas:
@@ -66,16 +90,20 @@ def quotas_in_force(settings: Settings) -> Quotas:
         settings.tenant_write_rate or None,
         settings.tenant_call_rate or None,
     )
-    named = read(Path(settings.quotas), default) if settings.quotas else {}
-    return Quotas(default, named)
+    fleet = settings.fleet_bytes or None
+    if not settings.quotas:
+        return Quotas(default, fleet=fleet)
+    found = read(Path(settings.quotas), default, fleet)
+    return Quotas(default, found.tenants, fleet=found.fleet)
 
 
-def read(path: Path, default: Quota) -> Mapping[str, Quota]:
-    """Returns the bounds in a file, by tenant or pattern.
+def read(path: Path, default: Quota, fleet: int | None = None) -> QuotasRead:
+    """Returns the bounds in a file.
 
     Args:
         path: of the file.
         default: is used for what a tenant's table doesn't set.
+        fleet: bytes that the fleet may hold if the file doesn't say it.
 
     Raises:
         ConfigurationError: it can't be read, or anything in it is wrong.
@@ -88,20 +116,22 @@ def read(path: Path, default: Quota) -> Mapping[str, Quota]:
         found = _File.model_validate(tomllib.loads(body.decode()))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"HOLDFAST_QUOTAS {path}: {_complaint(error)}") from error
-    return {name: _quota(tenant, default) for name, tenant in found.tenants.items()}
+    named = {name: _quota(tenant, default) for name, tenant in found.tenants.items()}
+    return QuotasRead(named, _chosen(found.fleet.bytes, fleet))
 
 
 def _quota(tenant: _Tenant, default: Quota) -> Quota:
-    def chosen(own: int | None, other: int | None) -> int | None:
-        return other if own is None else own or None
-
     return Quota(
-        chosen(tenant.bytes, default.bytes),
-        chosen(tenant.holds, default.holds),
-        chosen(tenant.ingests, default.ingests),
-        chosen(tenant.write_rate, default.write_rate),
-        chosen(tenant.call_rate, default.call_rate),
+        _chosen(tenant.bytes, default.bytes),
+        _chosen(tenant.holds, default.holds),
+        _chosen(tenant.ingests, default.ingests),
+        _chosen(tenant.write_rate, default.write_rate),
+        _chosen(tenant.call_rate, default.call_rate),
     )
+
+
+def _chosen(own: int | None, other: int | None) -> int | None:
+    return other if own is None else own or None
 
 
 def _complaint(error: Exception) -> str:
@@ -120,16 +150,18 @@ class QuotaFile:
             that were in force stay so.
     """
 
-    def __init__(self, path: Path, quotas: Quotas) -> None:
+    def __init__(self, path: Path, quotas: Quotas, fleet: int | None = None) -> None:
         """Reads nothing yet.
 
         Args:
             path: of the file.
             quotas: those that are in force, which were read from it.
+            fleet: bytes that the fleet may hold if the file doesn't say it.
         """
         self.refused = False
         self._path = path
         self._quotas = quotas
+        self._fleet = fleet
         self._stamp: Stamp | None = None
         self._looked = False
 
@@ -146,15 +178,15 @@ class QuotaFile:
             return
         self._looked, self._stamp = True, stamp
         try:
-            named = read(self._path, self._quotas.default)
+            found = read(self._path, self._quotas.default, self._fleet)
         except ConfigurationError as error:
             self.refused = True
             log.warning("quotas not reloaded; they stay as they were", reason=because(error))
             return
         self.refused = False
-        if named != self._quotas.named:
-            self._quotas.set(named)
-            log.info("quotas reloaded", named=len(named))
+        if (found.tenants, found.fleet) != (self._quotas.named, self._quotas.fleet):
+            self._quotas.set(found.tenants, found.fleet)
+            log.info("quotas reloaded", named=len(found.tenants))
 
 
 def _stamp(path: Path) -> Stamp | None:

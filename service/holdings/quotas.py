@@ -42,16 +42,25 @@ class Quotas:
         default: of tenants that nothing names.
         named: those of tenants, by name or by a pattern such as `ci-*`. A name goes before
             patterns, and of patterns the first one counts.
+        fleet: bytes of the blobs that all tenants hold together; None sets no bound.
     """
 
-    def __init__(self, default: Quota, named: Mapping[str, Quota] | None = None) -> None:
+    def __init__(
+        self,
+        default: Quota,
+        named: Mapping[str, Quota] | None = None,
+        *,
+        fleet: int | None = None,
+    ) -> None:
         self.default = default
         self.named: Mapping[str, Quota] = named or {}
+        self.fleet = fleet
         self._found: dict[str, Quota] = {}
 
-    def set(self, named: Mapping[str, Quota]) -> None:
-        """Puts other bounds of named tenants into force."""
+    def set(self, named: Mapping[str, Quota], fleet: int | None = None) -> None:
+        """Puts other bounds of named tenants, and of the fleet, into force."""
         self.named = named
+        self.fleet = fleet
         self._found = {}
 
     def of(self, tenant: str) -> Quota:

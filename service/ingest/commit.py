@@ -17,7 +17,7 @@ commit can't be read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -36,7 +36,7 @@ from holdfast.service.ingest.frozen import FrozenCommit
 from holdfast.service.ingest.turns import Turns, already_held
 from holdfast.service.store.blobs import AsyncBlobs
 from holdfast.service.store.records import AsyncRecords
-from holdfast.storage.blobs import Committed
+from holdfast.storage.blobs import BytesOutcome, Committed
 from holdfast.storage.port import InvalidPart, NoSuchUpload
 from holdfast.storage.records import Record
 
@@ -60,6 +60,7 @@ class Commits:
         turns: Turns,
         completion: Completion,
         discards: Discards,
+        added: Callable[[int], None],
     ) -> None:
         """Puts it together.
 
@@ -72,6 +73,7 @@ class Commits:
             turns: of the commits of one digest.
             completion: makes the bytes complete.
             discards: drops what isn't needed any more.
+            added: called with the bytes of each blob that wasn't there before.
         """
         self._records = records
         self._blobs = blobs
@@ -81,6 +83,7 @@ class Commits:
         self._turns = turns
         self._completion = completion
         self._discards = discards
+        self._added = added
 
     async def adopt(
         self, lease: Lease, record: Record, labels: Mapping[str, str], now_ns: int
@@ -167,6 +170,8 @@ class Commits:
             raise Aborted(
                 f"the commit can't be carried out ({because(error)}); start over"
             ) from error
+        if committed.outcome is BytesOutcome.CREATED:
+            self._added(frozen.record.size)
         await _both(
             self._forget(tenant, ref, frozen.record, lease),
             self._absences.end(frozen.record.digest, tell=bool(frozen.upload_id)),

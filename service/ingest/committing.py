@@ -34,14 +34,20 @@ async def commit(ingest: OpenIngest, message: Message) -> tuple[int, Digest]:
     with ingest.lease.guard():
         total, digest = await _compare(ingest, message)
         record = await _unheld(ingest, digest)
-    async with ingest.catalogue.charges.gaining(ingest.tenant, digest, record.size):
-        with ingest.lease.guard():
-            labels = {key: value for key, value in (message.labels or {}).items() if value}
-            frozen = await _freeze(ingest, record, labels)
-        if frozen:
-            # A frozen commit needs no lease: whoever finds it carries it out.
-            await _carry_out(ingest, *frozen)
+    charges = ingest.catalogue.charges
+    with charges.fleet.committing(record.size, exempt=ingest.heals):
+        async with charges.gaining(ingest.tenant, digest, record.size):
+            await _publish(ingest, record, message)
     return total, digest
+
+
+async def _publish(ingest: OpenIngest, record: Record, message: Message) -> None:
+    with ingest.lease.guard():
+        labels = {key: value for key, value in (message.labels or {}).items() if value}
+        frozen = await _freeze(ingest, record, labels)
+    if frozen:
+        # A frozen commit needs no lease: whoever finds it carries it out.
+        await _carry_out(ingest, *frozen)
 
 
 async def _compare(ingest: OpenIngest, message: Message) -> tuple[int, Digest]:

@@ -5,6 +5,8 @@ The session changes it, message by message; a COMMIT ends it.
 
 from __future__ import annotations
 
+import sys
+
 import structlog
 
 from holdfast.coordination.ingest import Done, Ingest
@@ -14,6 +16,8 @@ from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, Unavailable, because, shorten
 from holdfast.service.holdings.absences import ABSENCE_TTL
 from holdfast.service.holdings.catalogue import Catalogue
+from holdfast.service.holdings.charges import AHEAD
+from holdfast.service.holdings.fleet_bound import FleetFull
 from holdfast.service.ingest.commit import Commits
 from holdfast.service.ingest.declared import Declared
 from holdfast.service.ingest.part_stream import PartStream
@@ -49,6 +53,8 @@ class OpenIngest:
         started_at_ns: when it was first opened, in ns since 1970.
         updated_at_ns: when it was last written, in ns since 1970.
         fits: bytes up to which it may grow before its tenant's bounds are looked at again.
+        heals: whether its tenant holds what it writes already, so that the fleet's bound doesn't
+            apply: such bytes replace damaged ones.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class OpenIngest:
         self.started_at_ns = 0
         self.updated_at_ns = 0
         self.fits = 0
+        self.heals = False
         self._done: Done | None = None
         self._checked: Digest | None = None
         self._checked_at = 0.0
@@ -182,8 +189,22 @@ class OpenIngest:
             Unavailable: Redis can't be reached.
         """
         if size > self.fits:
+            room = await self._fit_fleet(size)
             charges, expected = self.catalogue.charges, self.declared.expected
-            self.fits = await charges.fits(self.tenant, expected, size)
+            self.fits = min(await charges.fits(self.tenant, expected, size), room)
+
+    async def _fit_fleet(self, size: int) -> int:
+        fleet, expected = self.catalogue.charges.fleet, self.declared.expected
+        if self.heals:
+            return sys.maxsize
+        try:
+            return min(fleet.check(size), size + AHEAD)
+        except FleetFull:
+            # Only here, since it costs a request.
+            if expected is None or not await self.catalogue.claims(self.tenant, expected):
+                raise
+        self.heals = True
+        return sys.maxsize
 
     async def look_for(self, expected: Digest | None, own: Record | None = None) -> None:
         """Asks, unless it did so recently, whether the tenant holds a digest already.

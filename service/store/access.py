@@ -19,6 +19,7 @@ from holdfast.service.process.metrics import Metrics
 from holdfast.service.process.workers import Workers
 from holdfast.service.store.blobs import AsyncBlobs
 from holdfast.service.store.counting import Counting
+from holdfast.service.store.fleet_held import AsyncFleetHeld
 from holdfast.service.store.hold_sizes import HoldSizes
 from holdfast.service.store.holds import AsyncHolds
 from holdfast.service.store.pairing import AsyncPaired
@@ -59,6 +60,7 @@ class StoreAccess:
         retained: since when nobody holds blobs.
         tenants: which there are.
         paired: which Redis the store is used with.
+        fleet_held: what all tenants held together when a collection looked.
     """
 
     requests: AsyncStore
@@ -71,6 +73,7 @@ class StoreAccess:
     retained: AsyncRetained
     tenants: AsyncTenants
     paired: AsyncPaired
+    fleet_held: AsyncFleetHeld
 
 
 def access(
@@ -110,6 +113,7 @@ def access(
         retained=AsyncRetained(Retained(store), workers),
         tenants=AsyncTenants(store, Sightings(store, new_nonce), workers),
         paired=AsyncPaired(store, workers),
+        fleet_held=AsyncFleetHeld(store, workers),
     )
 
 

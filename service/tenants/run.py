@@ -18,6 +18,7 @@ from holdfast.service.tenants.expiry import Expiry, ExpiryOutcome, GiveUp, Rules
 from holdfast.service.tenants.gone import Gone
 from holdfast.service.tenants.listing import Listing, Summary
 from holdfast.storage.fleet import longest_lifetime
+from holdfast.storage.held import FleetHeld
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import new_nonce
 from holdfast.storage.sightings import Sightings
@@ -35,6 +36,18 @@ def summaries(settings: Settings, *, sizes: bool) -> Iterator[Summary]:
         ThreadPoolExecutor(settings.threads, "holds") as pool,
     ):
         yield from Listing(store, Sightings(store, new_nonce), pool, sizes=sizes).summaries()
+
+
+def fleet_held(settings: Settings) -> FleetHeld | None:
+    """Returns what all tenants together held when a collection looked; None if there was none.
+
+    Raises:
+        ConfigurationError: the store isn't there.
+        DataLoss: what it has written is damaged.
+        Unavailable: the store can't be reached.
+    """
+    with tended_store(settings, dry_run=True) as store:
+        return FleetHeld.read(store)
 
 
 async def expire(

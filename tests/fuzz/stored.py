@@ -22,6 +22,7 @@ from holdfast.service.ingest.hashing import load_hash, new_hash
 from holdfast.service.rpc import messages
 from holdfast.service.scrub.cursor import Cursor
 from holdfast.storage import documents, pairing, sightings, snapshots
+from holdfast.storage.held import FleetHeld
 from holdfast.storage.holds import Hold
 from holdfast.storage.keys import hold_prefix, record_key
 from holdfast.storage.records import Record, State
@@ -87,6 +88,7 @@ def read_others(data: bytes) -> None:
         assert Cursor.decode("scrub/cursor", cursor.encode()) == cursor
     decoded(lambda: Census._decode("collector/census", data))
     decoded(lambda: pairing._decode("fleet/redis", data))
+    decoded(lambda: FleetHeld.decode("fleet/held", data))
     decoded(lambda: sightings._seen("tenants/a/missing", data))
     decoded(lambda: snapshots._begins("snapshots/a/b/complete", data))
 

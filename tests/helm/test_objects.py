@@ -63,6 +63,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
         "quotas": '[tenants."ci-*"]\nbytes = "2 GiB"\n',
         "settings": {
             "tenantBytes": "1TiB",
+            "fleetBytes": "80TiB",
             "tenantHolds": 5000,
             "tenantIngests": 50,
             "tenantCallRate": 9,

@@ -39,4 +39,4 @@ def test_the_file_is_where_frontends_look(helm: Helm, tmp_path: Path) -> None:
     ]
     written = tmp_path / path.name
     written.write_text(found["data"][path.name])
-    assert read(written, Quota()) == {"ci-*": Quota(bytes=2 * 2**30)}
+    assert read(written, Quota()).tenants == {"ci-*": Quota(bytes=2 * 2**30)}

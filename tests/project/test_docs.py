@@ -235,6 +235,7 @@ def kinds_of_keys() -> set[str]:
     for key in (redis_keys.arrived, redis_keys.flight, redis_keys.flight_waiting):
         found.add(key("<digest>"))  # type: ignore[arg-type]
     found |= {redis_keys.known("<store>"), redis_keys.confirmed("<store>")}
+    found.add(redis_keys.reported("<process>"))
     for name, member in vars(redis_keys.Keys).items():
         if isinstance(member, property):
             found.add(getattr(keys, name))

@@ -28,10 +28,24 @@ def test_what_a_table_sets(path: Path) -> None:
     path.write_text(
         '[tenants."node-7"]\nbytes = "2 GiB"\nholds = 0\n[tenants."ci-*"]\nbytes = 5\ningests = 3\n'
     )
-    assert read(path, DEFAULT) == {
+    assert read(path, DEFAULT).tenants == {
         "node-7": Quota(bytes=2 * 2**30, holds=None, ingests=None),
         "ci-*": Quota(bytes=5, holds=10, ingests=3),
     }
+
+
+def test_the_fleets_bound(path: Path) -> None:
+    """The file's bound for the fleet overrides the setting; 0 sets none, and a change counts."""
+    bounds = [("", 7), ("[fleet]\nbytes = 0", None), ('[fleet]\nbytes = "1 KiB"', 1024)]
+    for text, most in bounds:
+        path.write_text(text)
+        assert quotas_in_force(Settings(quotas=str(path), fleet_bytes=7)).fleet == most
+    quotas = quotas_in_force(Settings(quotas=str(path), fleet_bytes=7))
+    file = QuotaFile(path, quotas, 7)
+    for text, most in reversed(bounds):
+        path.write_text(text)
+        file.look()
+        assert quotas.fleet == most
 
 
 def test_which_table_counts(path: Path) -> None:
@@ -60,6 +74,8 @@ NAMES = ["a-*", "a-2*", "a-1"]
         ('[tenants.a]\nholds = "7"', "holds"),
         ("[tenants.a]\ningests = -2", "ingests"),
         ("[tenants.a]\nbytes = 1\n[tenants.a]\nbytes = 2", "tenants"),
+        ("[fleet]\nholds = 1", "fleet.holds"),
+        ("[fleet]\nbytes = -1", "fleet.bytes"),
         ("[tenants", "Expected"),
         ("\x00", "quotas.toml"),
         ("a = " + "[" * 5000, "quotas.toml"),

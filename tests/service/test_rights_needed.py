@@ -32,6 +32,7 @@ from holdfast.service.scrub.caches import forget_holds
 from holdfast.service.settings import Settings
 from holdfast.service.tenants.gone import Gone
 from holdfast.storage.fleet import declare_lifetime, longest_lifetime
+from holdfast.storage.held import FleetHeld
 from holdfast.storage.holds import Hold, Holds
 from holdfast.storage.keys import DATA, DELETING, HOLDS, RECORDS, data_key, tail_key, uuid7
 from holdfast.storage.port import ObjectStore
@@ -200,7 +201,8 @@ async def test_frontend(grounds: Grounds, tenant: str) -> None:
     probe(store, essential_only=True)
     declare_lifetime(store, 3600.0)
     hold_a_reserve(store)
-    frontend = await grounds.fleet.frontend(store)
+    frontend = await grounds.fleet.frontend(store, fleet_bytes=2**30)
+    await frontend.running.frontend.catalogue.charges.fleet.look()
     client = frontend.tenant(tenant)
     await probe_redis(frontend.running.redis)
     await frontend.running.pairing.settle()
@@ -335,6 +337,7 @@ async def test_admin(grounds: Grounds, tenant: str) -> None:
     await close_client(client)
     hold_a_reserve(store)
     longest_lifetime(store)
+    assert FleetHeld.read(store)
     with Spools() as spools:
         Doomed(store, spools.new).newest(0.0)
     Retained(store).drop(RetentionMarker(Digest.of(OBJECT), len(OBJECT), 0.0))

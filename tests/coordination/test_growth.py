@@ -1,0 +1,61 @@
+"""What commits add to the fleet: each byte once, whatever reply is lost or report forgotten."""
+
+from __future__ import annotations
+
+from holdfast.coordination.growth import Growth, GrowthMark
+from holdfast.coordination.keys import GROWTH, reported
+from tests.coordination.fleet import Frontend
+
+
+def growth(one: Frontend, process: str = "1") -> Growth:
+    """The counter in its Redis, as one process reports to it."""
+    return Growth(one.scripts, f"{one.tenant}-{process}", f"{one.tenant}-named")
+
+
+def since(before: GrowthMark, now: GrowthMark) -> int:
+    """What was added between two marks of one counter."""
+    assert before.name == now.name
+    return now.bytes - before.bytes
+
+
+async def test_reports(one: Frontend) -> None:
+    """What processes report is added up, and a total that was reported before adds nothing."""
+    first, second = growth(one), growth(one, "2")
+    before = await first.mark()
+    await first.report(10, 0)
+    await first.report(10, 0)
+    await second.report(5, 0)
+    assert since(before, await first.report(12, 10)) == 17
+    assert since(before, await second.mark()) == 17
+
+
+async def test_a_report_that_comes_late(one: Frontend) -> None:
+    """A report whose first sending arrives after the next one takes nothing away."""
+    book = growth(one)
+    before = await book.mark()
+    await book.report(12, 0)
+    await book.report(10, 0)
+    assert since(before, await book.mark()) == 12
+
+
+async def test_a_forgotten_report(one: Frontend) -> None:
+    """If Redis has forgotten what a process had reported, only what is new is added."""
+    book = growth(one)
+    before = await book.mark()
+    await book.report(10, 0)
+    assert await one.client.pttl(reported(f"{one.tenant}-1")) > 0
+    await one.client.delete(reported(f"{one.tenant}-1"))
+    assert since(before, await book.report(13, 10)) == 13
+
+
+async def test_a_lost_counter(one: Frontend) -> None:
+    """After Redis has lost its data the counter begins at 0, under another name."""
+    book = growth(one)
+    before = await book.report(2**60, 0)
+    assert before.bytes >= 2**60
+    await one.client.delete(GROWTH, reported(f"{one.tenant}-1"))
+    after = await growth(one, "2").report(3, 0)
+    assert (after.bytes, after.name) == (3, f"{one.tenant}-named")
+    assert await one.client.pttl(GROWTH) > 0
+    await one.client.delete(GROWTH)
+    assert (await Growth(one.scripts, "3", "another").mark()).name != after.name
