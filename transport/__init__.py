@@ -9,6 +9,7 @@ from __future__ import annotations
 from holdfast.transport.call import Call
 from holdfast.transport.certificates import Certificate
 from holdfast.transport.counts import Counts, Refusal
+from holdfast.transport.following import FollowedCall, Follower
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
 from holdfast.transport.limits import Limits
 from holdfast.transport.outgoing import Buffer
@@ -24,6 +25,8 @@ __all__ = [
     "Certificate",
     "Code",
     "Counts",
+    "FollowedCall",
+    "Follower",
     "Handler",
     "Limits",
     "Metadata",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from holdfast.transport.following import LEFT, UNFOLLOWED, Follower
 from holdfast.transport.header_encoding import SUCCESS, compression_refused, encode, trailers
 from holdfast.transport.inbox import PREFIX_SIZE, CompressionRefusedError
 from holdfast.transport.metadata import encode_metadata
@@ -26,8 +28,10 @@ class Call(Reception):
     __slots__ = (
         "_clock",
         "_deadline",
+        "_follower",
         "_sending",
         "_trailers",
+        "attachment",
         "metadata",
         "on_end",
         "path",
@@ -37,7 +41,12 @@ class Call(Reception):
     )
 
     def __init__(
-        self, request: Request, stream: Stream, peer: Peer, clock: Callable[[], float]
+        self,
+        request: Request,
+        stream: Stream,
+        peer: Peer,
+        clock: Callable[[], float],
+        follower: Follower = UNFOLLOWED,
     ) -> None:
         """Begins without messages.
 
@@ -46,6 +55,7 @@ class Call(Reception):
             stream: what carries the call.
             peer: the client.
             clock: monotonic, in s.
+            follower: is told of the call.
         """
         super().__init__(stream)
         self.path = request.path
@@ -59,6 +69,25 @@ class Call(Reception):
         self._trailers: Metadata = ()
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.attachment: Any = None
+        """What the follower keeps with the call."""
+        self._follower = follower
+        follower.begins(self)
+
+    @property
+    def request(self) -> bytes | None:
+        """The client's only message, once it has arrived; None if it may send several."""
+        return None
+
+    @property
+    def received(self) -> int:
+        """Bytes of the client's messages that were taken."""
+        return self._inbox.taken
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of the messages that the client was sent."""
+        return self._stream.sent_bytes
 
     def time_remaining(self) -> float | None:
         """Seconds until the client's deadline, at least 0; None if it has set none."""
@@ -134,14 +163,14 @@ class Call(Reception):
         """Ends the call with a status, which is OK if none is given, unless it has ended."""
         if self.over:
             return
-        self._end()
+        added = self._end(status)
         stream = self._stream
         if status is None:
             stream.finish(trailers(Code.OK, "", self._trailers) if self._trailers else SUCCESS)
         elif isinstance(status, CompressionRefusedError):
             stream.finish(compression_refused(status.message), at_once=True)
         else:
-            metadata = [*self._trailers, *status.trailers]
+            metadata = [*self._trailers, *status.trailers, *added]
             failed = status.code is not Code.OK
             stream.end(status.code, status.message, metadata, at_once=failed)
 
@@ -152,16 +181,23 @@ class Call(Reception):
 
     def lost(self) -> None:
         """Ends the call because the client has left, and cancels its handler."""
-        self._end()
+        if not self.over:
+            self._end(LEFT)
         self._cancel()
 
-    def _end(self) -> None:
+    def enter(self) -> None:
+        """The handler begins, in the current task."""
+        self._follower.enters(self)
+
+    def _end(self, status: Status | None) -> Metadata:
+        """Releases what the call has; returns what is added to the trailers of a failure."""
         self.over = True
         if self.timer is not None:
             self.timer.cancel()
         told, self.on_end = self.on_end, None
         if told is not None:
             told()
+        return self._follower.ends(self, status)
 
     def _cancel(self) -> None:
         if self.task is not None:

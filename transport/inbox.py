@@ -38,6 +38,7 @@ class Inbox:
         "base",
         "ended",
         "limit",
+        "taken",
         "window",
     )
 
@@ -64,6 +65,8 @@ class Inbox:
         self._length = -1
         self.window = base
         """Bytes that the client may still send."""
+        self.taken = 0
+        """Bytes of the messages that were taken."""
         self.ended = False
         """Whether the client has ended its side of the stream."""
 
@@ -192,6 +195,7 @@ class Inbox:
     def take(self) -> bytes | bytearray:
         """Returns the next message, which must be complete."""
         self._counts.messages_in += 1
+        self.taken += self._length
         message = self._message
         if message is None:
             end = PREFIX_SIZE + self._length
@@ -210,6 +214,7 @@ class Inbox:
     def put_back(self, message: bytes | bytearray) -> None:
         """Makes a message that was taken the next one again."""
         self._counts.messages_in -= 1
+        self.taken -= len(message)
         self._keep(message)
 
     def _keep(self, message: bytes | bytearray) -> None:

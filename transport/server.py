@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from holdfast.transport.counts import Counts
+from holdfast.transport.following import UNFOLLOWED, Follower
 from holdfast.transport.handlers import Handler
 from holdfast.transport.limits import Limits
 from holdfast.transport.listening import Listening
@@ -34,6 +35,7 @@ class Server:
         now: Callable[[], float] = time.time,
         spread: Callable[[float, float], float],
         unexpected: Callable[[str, BaseException], None],
+        follower: Follower = UNFOLLOWED,
     ) -> None:
         """Begins without listeners; call it in the loop that will serve.
 
@@ -44,10 +46,13 @@ class Server:
             now: Unix seconds, for the end of certificates.
             spread: returns a random number between two.
             unexpected: told of exceptions that a handler should not raise, with the path.
+            follower: is told of each call.
         """
         self.counts = Counts()
         """What the server has done."""
-        self._serving = Serving(handlers, limits, self.counts, clock=clock, unexpected=unexpected)
+        self._serving = Serving(
+            handlers, limits, self.counts, clock=clock, unexpected=unexpected, follower=follower
+        )
         self._loop = asyncio.get_running_loop()
         self._shared = Shared(
             self._serving,

@@ -11,6 +11,7 @@ from holdfast.tasks import begin
 from holdfast.transport.call import Call
 from holdfast.transport.counts import Counts, Refusal
 from holdfast.transport.errors import ErrorCode
+from holdfast.transport.following import UNFOLLOWED, Follower
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
 from holdfast.transport.header_encoding import trailers
 from holdfast.transport.limits import Limits
@@ -37,6 +38,7 @@ class Serving:
         *,
         clock: Callable[[], float],
         unexpected: Callable[[str, BaseException], None],
+        follower: Follower = UNFOLLOWED,
     ) -> None:
         """Begins without calls.
 
@@ -46,7 +48,9 @@ class Serving:
             counts: counts calls and messages.
             clock: monotonic, in s.
             unexpected: told of what a handler raises that isn't a `Status`, with the path.
+            follower: is told of each call.
         """
+        self._follower = follower
         self._handlers = handlers
         self._limits = limits
         self._counts = counts
@@ -71,12 +75,14 @@ class Serving:
             return
         self._counts.calls += 1
         if isinstance(handler, Bidirectional):
-            call = Call(request, stream, peer, self._clock)
+            call = Call(request, stream, peer, self._clock, self._follower)
             stream.call = call
             self._widen(call, stream)
             self.start(call, partial(handler.handle, call))
         else:
-            call = RequestCall(request, stream, peer, self._clock, handler=handler, serving=self)
+            call = RequestCall(
+                request, stream, peer, self._clock, self._follower, handler=handler, serving=self
+            )
             stream.call = call
         call.start_timer(asyncio.get_running_loop())
 
@@ -101,6 +107,7 @@ class Serving:
         task.add_done_callback(self.tasks.discard)
 
     async def _carry_out(self, call: Call, work: Callable[[], Awaitable[None]]) -> None:
+        call.enter()
         try:
             await work()
         except Status as status:
@@ -192,15 +199,21 @@ class RequestCall(Call):
         stream: Stream,
         peer: Peer,
         clock: Callable[[], float],
+        follower: Follower,
         *,
         handler: Unary | ServerStream,
         serving: Serving,
     ) -> None:
-        super().__init__(request, stream, peer, clock)
+        super().__init__(request, stream, peer, clock, follower)
         self._handler = handler
         self._serving = serving
         self._message: bytes | None = None
         self._reserved = 0
+
+    @property
+    def request(self) -> bytes | None:
+        """See `Call`."""
+        return self._message
 
     def feed(self, piece: memoryview, *, last: bool) -> None:
         """Takes bytes that the client sent; `last` if nothing follows."""

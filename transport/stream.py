@@ -52,6 +52,7 @@ class Stream:
         "left",
         "number",
         "queued",
+        "sent_bytes",
         "waiting",
         "window",
     )
@@ -97,6 +98,8 @@ class Stream:
         """Fields that begin the answer, in addition to those of gRPC."""
         self.busy = False
         """Whether the pieces of the last message are still needed."""
+        self.sent_bytes = 0
+        """Bytes of the messages that were sent, or wait for a window."""
         self.queued = False
         """Whether the stream waits for its turn."""
 
@@ -115,6 +118,7 @@ class Stream:
         if not self._begun:
             self._begun = True
             self._out.write(self._out.headers(self.number, RESPONSE + self.headers, end=False))
+        self.sent_bytes += size
         return self._out.message(self, pieces, size)
 
     def answers_at_once(self, size: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from holdfast.transport.peers import Peer
 
@@ -23,7 +23,10 @@ class Call(Protocol):
         peer: who has sent it.
         on_message: may answer a message without waking the handler that waits for one; returns
             None if the handler has to do it. A transport may never call it.
+        attachment: what is known of the call so far, see `accounts`; None if nobody asks.
     """
+
+    attachment: Any
 
     metadata: Metadata
     peer: Peer

@@ -6,11 +6,12 @@ grpcio does itself: docs/transport.md.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import unquote
 
 import grpc
@@ -21,11 +22,13 @@ from holdfast.service.rpc.call import UNTOLD, Buffer, Metadata, OnMessage
 from holdfast.service.trust.rotation import Rotation
 from holdfast.service.trust.tls_files import LoadedCertificate
 from holdfast.transport.certificates import Certificate
+from holdfast.transport.following import LEFT, UNFOLLOWED, Follower
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
 from holdfast.transport.peers import Peer
 from holdfast.transport.status import Code, Status
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Result = TypeVar("Result")
 
 MAX_MESSAGE: Final = 16 * 2**20
 """Largest message, in bytes: containerd's own limit."""
@@ -58,10 +61,20 @@ AGE: Final = (
 CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 
 
+LATE: Final = Status(Code.DEADLINE_EXCEEDED, "the deadline has passed")
+UNKNOWN: Final = Status(Code.UNKNOWN, "the handler failed")
+"""How grpcio ends a call whose handler raises anything but a status."""
+
+
 class GrpcioCall:
     """One RPC on grpcio's server.
 
     Attributes:
+        path: the RPC, as `/package.Service/Method`.
+        request: the client's only message; None if it may send several.
+        received: bytes of the messages that were received.
+        sent_bytes: bytes of the messages that were sent.
+        attachment: see `Call`.
         metadata: see `Call`.
         on_message: see `Call`; it is never called.
         time_remaining: see `Call`.
@@ -69,10 +82,27 @@ class GrpcioCall:
         peer: see `Call`; gRPC doesn't tell which process is behind a unix socket.
     """
 
-    __slots__ = ("_context", "arrived", "metadata", "on_message", "peer", "time_remaining")
+    __slots__ = (
+        "_context",
+        "arrived",
+        "attachment",
+        "metadata",
+        "on_message",
+        "path",
+        "peer",
+        "received",
+        "request",
+        "sent_bytes",
+        "time_remaining",
+    )
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, path: str, context: Context, request: bytes | None) -> None:
         self._context = context
+        self.path = path
+        self.request = request
+        self.received = len(request or b"")
+        self.sent_bytes = 0
+        self.attachment: Any = None
         self.metadata: Metadata = context.invocation_metadata() or ()  # type: ignore[assignment]  # the stubs' own type
         self.on_message: OnMessage | None = None
         self.time_remaining = context.time_remaining
@@ -101,7 +131,10 @@ class GrpcioCall:
         16 MiB, while it waits for the next one.
         """
         request: Any = await self._context.read()
-        return None if request is grpc.aio.EOF else bytes(request)
+        if request is grpc.aio.EOF:
+            return None
+        self.received += len(request)
+        return bytes(request)
 
     async def send(self, *pieces: Buffer) -> None:
         """See `Call`."""
@@ -109,6 +142,7 @@ class GrpcioCall:
             await self._context.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         except grpc.aio.InternalError as error:  # so grpcio says that the client has left
             raise Status(Code.CANCELLED, "the client has left") from error
+        self.sent_bytes += sum(map(len, pieces))
 
 
 def _peer(context: Context) -> Peer:
@@ -127,52 +161,78 @@ def _certificate(pem: bytes) -> Certificate:
 class _Handlers(grpc.GenericRpcHandler):
     """Finds the handler of a path."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
-        self._found = {path: _adapted(handler) for path, handler in handlers.items()}
+    def __init__(self, handlers: Mapping[str, Handler], follower: Follower) -> None:
+        self._found = {
+            path: _adapted(handler, _Calls(path, follower)) for path, handler in handlers.items()
+        }
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """See grpcio."""
         return self._found.get(details.method)
 
 
-def _adapted(handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
-    """Makes grpcio's kind of handler, for messages that aren't decoded.
+class _Calls:
+    """The calls of one RPC."""
 
-    The handlers use nothing of a call but what `service.rpc.call.Call` has, hence `Any`.
-    """
-    call: Any = GrpcioCall
+    def __init__(self, path: str, follower: Follower) -> None:
+        self._path = path
+        self._follower = follower
+
+    async def carry_out(
+        self,
+        context: Context,
+        work: Callable[[Any], Awaitable[Result]],
+        request: bytes | None = None,
+    ) -> Result:
+        """Has a call carried out, and followed to its end.
+
+        The handlers use nothing of a call but what `service.rpc.call.Call` has, hence `Any`.
+        """
+        call, follower = GrpcioCall(self._path, context, request), self._follower
+        follower.begins(call)
+        follower.enters(call)
+        try:
+            result = await work(call)
+        except Status as status:
+            return await _abort(context, status, follower.ends(call, status))
+        except asyncio.CancelledError:
+            follower.ends(call, LATE if call.time_remaining() == 0 else LEFT)
+            raise
+        except BaseException:
+            follower.ends(call, UNKNOWN)
+            raise
+        if isinstance(result, bytes):
+            call.sent_bytes = len(result)
+        follower.ends(call, None)
+        return result
+
+
+def _adapted(handler: Handler, calls: _Calls) -> grpc.RpcMethodHandler[Any, Any]:
+    """Makes grpcio's kind of handler, for messages that aren't decoded."""
     match handler:
         case Unary(handle=answer):
 
             async def unary(raw: bytes, context: Context) -> bytes:
-                try:
-                    return await answer(raw, call(context))
-                except Status as status:
-                    return await _abort(context, status)
+                return await calls.carry_out(context, partial(answer, raw), raw)
 
             return grpc.unary_unary_rpc_method_handler(unary)
         case ServerStream(handle=stream):
 
             async def server_stream(raw: bytes, context: Context) -> None:
-                try:
-                    await stream(raw, call(context))
-                except Status as status:
-                    await _abort(context, status)
+                await calls.carry_out(context, partial(stream, raw), raw)
 
             return grpc.unary_stream_rpc_method_handler(server_stream)
         case Bidirectional(handle=converse):
 
             async def bidirectional(_: object, context: Context) -> None:
-                try:
-                    await converse(call(context))
-                except Status as status:
-                    await _abort(context, status)
+                await calls.carry_out(context, converse)
 
             return grpc.stream_stream_rpc_method_handler(bidirectional)
 
 
-async def _abort(context: Context, status: Status) -> NoReturn:
-    await context.abort(CODES[status.code], status.message, tuple(status.trailers))
+async def _abort(context: Context, status: Status, added: Metadata) -> NoReturn:
+    trailers = (*status.trailers, *added)
+    await context.abort(CODES[status.code], status.message, trailers)
 
 
 class GrpcioServer:
@@ -187,7 +247,10 @@ class GrpcioServer:
 
 
 async def serve(
-    listener: Listener, handlers: Mapping[str, Handler], rotation: Rotation | None = None
+    listener: Listener,
+    handlers: Mapping[str, Handler],
+    rotation: Rotation | None = None,
+    follower: Follower = UNFOLLOWED,
 ) -> tuple[GrpcioServer, int]:
     """Begins to serve; returns the server, and its TCP port, or 0 for a unix socket.
 
@@ -195,13 +258,14 @@ async def serve(
         listener: where.
         handlers: by path.
         rotation: the listener's certificate, if it has one.
+        follower: is told of each call.
 
     Raises:
         ConfigurationError: the address can't be bound, or clients may come without a certificate.
     """
     verified = rotation is not None and bool(rotation.files.client_ca)
     server = grpc.aio.server(options=(*OPTIONS, *(AGE if verified else ())))
-    server.add_generic_rpc_handlers((_Handlers(handlers),))
+    server.add_generic_rpc_handlers((_Handlers(handlers, follower),))
     port = _bind(server, listener, rotation)
     await server.start()
     return GrpcioServer(server), port

@@ -18,6 +18,7 @@ from holdfast.errors import ConfigurationError, because
 from holdfast.service.listeners import Listener
 from holdfast.service.process.metrics import Metrics
 from holdfast.service.rpc.overload import Overload
+from holdfast.transport.following import UNFOLLOWED, Follower
 from holdfast.transport.handlers import Handler
 from holdfast.transport.limits import Limits
 from holdfast.transport.server import Server
@@ -69,7 +70,9 @@ async def serve(
     handlers: Mapping[str, Handler],
     limits: Limits,
     metrics: Metrics,
+    *,
     tls: TlsContext | None = None,
+    follower: Follower = UNFOLLOWED,
 ) -> tuple[OwnServer, int]:
     """Begins to serve; returns the server, and its TCP port, or 0 for a unix socket.
 
@@ -79,12 +82,20 @@ async def serve(
         limits: what clients may cost.
         metrics: shows what the server counts.
         tls: how connections are encrypted; they aren't if it is None.
+        follower: is told of each call.
 
     Raises:
         ConfigurationError: the address can't be bound.
     """
     sockets = await asyncio.to_thread(_bound, listener)  # a name is looked up
-    server = Server(handlers, limits, clock=uptime, spread=random.uniform, unexpected=_unexpected)
+    server = Server(
+        handlers,
+        limits,
+        clock=uptime,
+        spread=random.uniform,
+        unexpected=_unexpected,
+        follower=follower,
+    )
     metrics.transport(server.counts)
     for bound in sockets:
         await server.listen(bound, tls)

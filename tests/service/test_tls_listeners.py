@@ -74,7 +74,7 @@ async def served(transport: str, url: str, door: Door) -> tuple[Server, int]:
 
     if transport == "own":
         return await own.serve(
-            listener, {PATH: Unary(handle)}, Limits(), Metrics(), rotation.contexts
+            listener, {PATH: Unary(handle)}, Limits(), Metrics(), tls=rotation.contexts
         )
     return await grpcio.serve(listener, {PATH: Unary(handle)}, rotation)
 

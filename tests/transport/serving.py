@@ -14,7 +14,8 @@ from pathlib import Path
 import grpc
 
 from holdfast.clocks import uptime
-from holdfast.transport import Handler, Limits, Server, TlsContext
+from holdfast.transport import Follower, Handler, Limits, Server, TlsContext
+from holdfast.transport.following import UNFOLLOWED
 
 PATH = "/test.Service/Method"
 """The one RPC of most tests."""
@@ -73,6 +74,7 @@ async def serving(
     path: Path | None = None,
     tls: TlsContext | None = None,
     now: Callable[[], float] = time.time,
+    follower: Follower = UNFOLLOWED,
 ) -> AsyncIterator[Running]:
     """Serves handlers on loopback, or on a unix socket at a path."""
     found: list[BaseException] = []
@@ -83,6 +85,7 @@ async def serving(
         now=now,
         spread=lambda low, high: (low + high) / 2,
         unexpected=lambda _, error: found.append(error),
+        follower=follower,
     )
     if path is None:
         sock = socket.create_server(("127.0.0.1", 0))
