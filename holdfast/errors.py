@@ -37,6 +37,8 @@ KIND = "holdfast-error"
 """The trailer of a frontend's own UNAVAILABLE: the name of the error's class. A connection that
 breaks, or is refused, ends calls with UNAVAILABLE too, and without this. An ABORTED has it if the
 stream's lease has expired, and not if its ref was aborted."""
+REQUEST_ID = "x-request-id"
+"""The metadata by which a client names its request, and the trailer that names one that failed."""
 KEPT = "holdfast-kept"
 """The metadata by which a writer asks for `kept` in the replies of its stream."""
 _SILENT = {

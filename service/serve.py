@@ -26,7 +26,7 @@ from holdfast.service.process.background import end, loop_of
 from holdfast.service.process.http import SideDoor
 from holdfast.service.process.notify import READY, STOPPING, notify
 from holdfast.service.process.room import attend
-from holdfast.service.process.signals import stop_signal
+from holdfast.service.process.signals import follow_log_level, stop_signal
 from holdfast.service.rpc.server import Servers
 from holdfast.service.settings import Settings
 from holdfast.storage.fleet import declare_lifetime
@@ -53,6 +53,7 @@ async def serve(settings: Settings) -> None:
         Unavailable: the object store can't be reached at start.
     """
     stop = stop_signal()
+    follow_log_level(settings.log_level)
     with (
         # The embedded server ends with the thread that started it, so this thread ends last.
         ThreadPoolExecutor(1, "redis") as keeper,

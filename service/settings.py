@@ -399,7 +399,16 @@ class Settings(BaseSettings):
         "frontend. They must exceed LEASE_TTL: for so long a dead frontend's refs stay locked.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Lowest level that is logged."
+        default="info",
+        description="Lowest level that is logged. After SIGUSR1 a running program logs everything, "
+        "and after SIGUSR2 what this says again.",
+    )
+    log_rpcs: float = Field(
+        default=10.0,
+        ge=0,
+        description="Lines a second that tell of RPCs which have ended, in the long run; ten times "
+        "as many at once. Further ones are counted, failures last. The default is 300 MB of log a "
+        "day at most; 0 means none.",
     )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="`auto` means text on a terminal, and JSON elsewhere."

@@ -1,9 +1,9 @@
 """Runs a frontend, and counts the calls of the project's functions.
 
-`python recorder.py TREE FILE COMMAND …` runs `holdfast COMMAND …` of the project in TREE. SIGUSR1
-begins to count; SIGUSR2 writes what was counted to FILE, as JSON: a line for each thread with the
-names of the files whose functions were called, in order. A coroutine that is resumed counts as
-called, because that is what it costs.
+`python recorder.py TREE FILE COMMAND …` runs `holdfast COMMAND …` of the project in TREE. SIGRTMIN
+begins to count; the signal after it writes what was counted to FILE, as JSON: a line for each
+thread with the names of the files whose functions were called, in order. A coroutine that is
+resumed counts as called, because that is what it costs.
 
 It imports nothing of the project before it counts, so that it can run any version.
 """
@@ -74,8 +74,8 @@ def main() -> None:
     tree, out, *command = sys.argv[1:]
     root = Path(tree).resolve()
     recorder = Recorder(root, Path(out))
-    signal.signal(signal.SIGUSR1, recorder.begin)
-    signal.signal(signal.SIGUSR2, recorder.end)
+    signal.signal(signal.SIGRTMIN, recorder.begin)
+    signal.signal(signal.SIGRTMIN + 1, recorder.end)
     threading.setprofile(recorder.see)
     sys.setprofile(recorder.see)
     sys.path.insert(0, str(root))

@@ -135,11 +135,11 @@ class Meter:
     async def counted(self, act: Callable[[], Awaitable[object]]) -> Calls:
         """What an act called until its reply was here; counted once."""
         await asyncio.sleep(QUIET)
-        os.kill(self._process, signal.SIGUSR1)
+        os.kill(self._process, signal.SIGRTMIN)
         await asyncio.sleep(QUIET / 10)
         await act()
         self._out.unlink(missing_ok=True)
-        os.kill(self._process, signal.SIGUSR2)
+        os.kill(self._process, signal.SIGRTMIN + 1)
         await asyncio.to_thread(wait_until, self._out.exists, "what the frontend has counted")
         lines = self._out.read_text("utf-8").splitlines()
         return Calls.of([json.loads(line) for line in lines if line])

@@ -33,6 +33,8 @@ from holdfast.service.process.metrics import Metrics
 from holdfast.service.process.trimming import Trimming
 from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.disk_cache import disk_cache
+from holdfast.service.rpc.accounts import Accounts
+from holdfast.service.rpc.call_log import CallLog
 from holdfast.service.rpc.outflow import Outflow
 from holdfast.service.rpc.overload import Most, Overload
 from holdfast.service.settings import Settings
@@ -98,6 +100,7 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
             metrics=metrics,
             recognizers=Recognizers(settings.identities, uptime, time.time),
             audit=audit_log(stack, settings, metrics),
+            accounts=Accounts(uptime, [CallLog(settings.log_rpcs, uptime)]),
             call_deadline=settings.call_deadline,
         )
         _gauges(parts, room)

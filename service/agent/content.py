@@ -24,6 +24,7 @@ from holdfast.service.process.metrics import Metrics
 from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import fleet, messages, wire
+from holdfast.service.rpc.accounts import Accounts
 from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.call import Call, heard
 from holdfast.service.rpc.content import SERVICE
@@ -63,6 +64,7 @@ class AgentParts:
     metrics: Metrics
     recognizers: Recognizers
     audit: AuditLog
+    accounts: Accounts
     call_deadline: float
 
 

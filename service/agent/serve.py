@@ -16,7 +16,7 @@ from holdfast.service.agent.servers import AgentServers
 from holdfast.service.listeners import parse
 from holdfast.service.process.http import SideDoor
 from holdfast.service.process.notify import READY, STOPPING, notify
-from holdfast.service.process.signals import stop_signal
+from holdfast.service.process.signals import follow_log_level, stop_signal
 from holdfast.service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -29,6 +29,7 @@ async def serve(settings: Settings) -> None:
         ConfigurationError: a listener or a setting can't be used.
     """
     stop, serving = stop_signal(), asyncio.Event()
+    follow_log_level(settings.log_level)
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(run_agent(settings))
         if settings.http:

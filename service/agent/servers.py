@@ -53,7 +53,9 @@ class AgentServers:
             **reflection.handlers(SERVICES),
         }
         limits = own.limits_of(parts.overload, listener)
-        server, port = await own.serve(listener, handlers, limits, parts.metrics)
+        server, port = await own.serve(
+            listener, handlers, limits, parts.metrics, follower=parts.accounts
+        )
         self._servers.append(server)
         log.info("listening", url=listener.url, port=port)
         return port

@@ -14,8 +14,9 @@ from typing import Final
 
 import structlog
 
+from holdfast import origins
 from holdfast.client.token_file import TokenFile
-from holdfast.errors import Unavailable
+from holdfast.errors import REQUEST_ID, Unavailable
 from holdfast.service.agent.channels import Channels
 from holdfast.service.agent.outcomes import FrontendLost, refuses
 from holdfast.service.agent.upstream import Upstream
@@ -69,9 +70,12 @@ class Upstreams:
         self._answered = clock()
 
     def metadata(self, tenant: str) -> Metadata:
-        """Returns what is sent with each call of a tenant."""
-        named = ((self._tenant_header, tenant),) if self._tenant_header else ()
-        return named if self._token is None else (*named, *self._token.metadata)
+        """Returns what is sent with a call of a tenant, on behalf of the request of its client."""
+        named: Metadata = ((self._tenant_header, tenant),) if self._tenant_header else ()
+        token = () if self._token is None else self._token.metadata
+        origin = origins.current()
+        request = () if origin is None else ((REQUEST_ID, origin.request_id),)
+        return (*named, *token, *request)
 
     def attempts(
         self, seconds: float, prefer: Upstream | None = None, *, hopeful: bool = False

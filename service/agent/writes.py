@@ -81,6 +81,8 @@ class Writes:
             if not message.ref:
                 raise InvalidArgument("first message must have a reference")
             message.check()
+            if call.attachment is not None:
+                call.attachment.ref = message.ref
         work = self._background.carry(relay.ask(message, raw))
         self._open.setdefault((relay.tenant, relay.ref or message.ref), relay)
         reply = await self._background.wait(work)

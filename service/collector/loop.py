@@ -14,7 +14,7 @@ from holdfast.service.backends import running_redis, tended_store
 from holdfast.service.collector.ages import Ages
 from holdfast.service.collector.assembly import CollectorOptions, tools
 from holdfast.service.collector.report import CollectionReport
-from holdfast.service.process.signals import stop_signal
+from holdfast.service.process.signals import follow_log_level, stop_signal
 from holdfast.service.settings import Settings
 from holdfast.storage.fleet import longest_lifetime
 from holdfast.storage.port import ObjectStore
@@ -48,6 +48,7 @@ async def collect(
         Unavailable: the object store can't be reached at start.
     """
     stop, halt = stop_signal(), threading.Event()
+    follow_log_level(settings.log_level if every else "warning")
     with running_redis(settings) as url, tended_store(settings, dry_run=orders.dry_run) as store:
         watch = begin(_pass_on(stop, halt))
         try:

@@ -65,8 +65,10 @@ class Authority:
         except HoldfastError as error:
             self._refused(rpc, call, None, error)
             raise
-        if who is not None and rpc not in GRANTS[who.role]:
-            self._check(rpc, call, who)
+        if who is not None:
+            _note(call, who)
+            if rpc not in GRANTS[who.role]:
+                self._check(rpc, call, who)
         return who
 
     async def identify(self, rpc: str, call: Call) -> ClientIdentity:
@@ -82,6 +84,7 @@ class Authority:
         except HoldfastError as error:
             self._refused(rpc, call, None, error)
             raise
+        _note(call, who)
         self._check(rpc, call, who)
         return who
 
@@ -159,3 +162,9 @@ class Authority:
                     **what,
                     reason=reason,
                 )
+
+
+def _note(call: Call, who: ClientIdentity) -> None:
+    """Notes in the account of an RPC who its client is."""
+    if call.attachment is not None:
+        call.attachment.who = who

@@ -17,6 +17,7 @@ from holdfast.service.overview.traffic import Traffic
 from holdfast.service.process.background import Background
 from holdfast.service.process.metrics import Metrics
 from holdfast.service.reading.reader import Reader
+from holdfast.service.rpc.accounts import Accounts
 from holdfast.service.rpc.outflow import Outflow
 from holdfast.service.rpc.overload import Overload
 from holdfast.service.rpc.rates import Rates
@@ -49,4 +50,5 @@ class Frontend:
     metrics: Metrics
     recognizers: Recognizers
     audit: AuditLog
+    accounts: Accounts
     call_deadline: float

@@ -111,11 +111,17 @@ class Servers:
     async def _begin(
         self, listener: Listener, handlers: Mapping[str, Handler], rotation: Rotation | None
     ) -> tuple[Server, int]:
+        frontend = self._frontend
         if self._transport == "own":
-            limits = own.limits_of(self._frontend.overload, listener)
-            contexts = rotation.contexts if rotation else None
-            return await own.serve(listener, handlers, limits, self._frontend.metrics, contexts)
-        return await grpcio.serve(listener, handlers, rotation)
+            return await own.serve(
+                listener,
+                handlers,
+                own.limits_of(frontend.overload, listener),
+                frontend.metrics,
+                tls=rotation.contexts if rotation else None,
+                follower=frontend.accounts,
+            )
+        return await grpcio.serve(listener, handlers, rotation, frontend.accounts)
 
     async def ready(self) -> None:
         """Makes health checks report that requests are accepted."""

@@ -136,6 +136,8 @@ class WriteStreams:
             if raw is None:
                 return None
             message = wire.read_write_request(raw)
+            if session is None and call.attachment is not None:
+                call.attachment.ref = message.ref
             if session and few and message.size:
                 # Only now is it known not to be a STAT or a COMMIT, for which nobody should wait.
                 await self._frontend.rates.turn(session.name[0])

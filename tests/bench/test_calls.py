@@ -30,9 +30,9 @@ def test_only_the_project_is_counted(tmp_path: Path) -> None:
         "from holdfast import content_pb2, inner\n"
         "def main():\n"
         "    inner.called()\n"
-        "    os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "    os.kill(os.getpid(), signal.SIGRTMIN)\n"
         "    inner.called(), content_pb2.generated(), json.dumps([])\n"
-        "    os.kill(os.getpid(), signal.SIGUSR2)\n"
+        "    os.kill(os.getpid(), signal.SIGRTMIN + 1)\n"
     )
     out = tmp_path / "out"
     command = [sys.executable, recorder.__file__, str(tmp_path), str(out), "serve"]

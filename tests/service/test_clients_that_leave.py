@@ -27,8 +27,9 @@ TIMES = 30
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    """A frontend that logs all that is worth more than debugging."""
-    with serving(tmp_path / "log", data_dir=tmp_path / "data", log_level="info") as served:
+    """A frontend that logs all that is worth more than debugging, but no line for each RPC."""
+    data_dir = tmp_path / "data"
+    with serving(tmp_path / "log", data_dir=data_dir, log_level="info", log_rpcs=0) as served:
         yield served
 
 
