@@ -69,6 +69,15 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
             "tenantCallRate": 9,
         },
     },
+    "files that exist": {
+        "redis": {"existingSecret": {"passwordKey": "password"}},
+        "s3": {"existingSecret": {"name": "s3", "credentialsKey": "credentials"}},
+        "existingIdentities": {"configMap": "who-asks"},
+        "existingQuotas": {"secret": "bounds"},
+        "tokenKeys": [{"name": "cluster", "configMap": "issuer"}],
+        "listener": {"tls": {"existingSecret": {"name": "frontends"}}},
+        "expire": {"enabled": True},
+    },
     "a proxy in the pod": {
         "listener": {"host": "127.0.0.1"},
         "identities": "# by the proxy's certificate",

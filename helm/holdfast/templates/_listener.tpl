@@ -17,9 +17,10 @@ strangers out.
 */}}
 {{- define "holdfast.listen" -}}
 {{- $listener := .Values.listener -}}
+{{- $rules := eq (include "holdfast.hasIdentities" .) "true" -}}
 {{- $local := eq (include "holdfast.loopback" .) "true" -}}
 {{- $exposed := not (or $local (eq (include "holdfast.clientCertificates" .) "true")) -}}
-{{- if and (empty .Values.identities) (eq (empty $listener.tenant) (empty $listener.tenantHeader)) -}}
+{{- if and (not $rules) (eq (empty $listener.tenant) (empty $listener.tenantHeader)) -}}
 {{- fail "set exactly one of listener.tenantHeader and listener.tenant: it decides which tenant asks" -}}
 {{- end -}}
 {{- if and $exposed (not .Values.networkPolicy.enabled) (not $listener.insecure) -}}
@@ -36,7 +37,7 @@ strangers out.
 {{- $host = printf "[%s]" $host -}}
 {{- end -}}
 {{- $who := printf "tenant-header=%s" $listener.tenantHeader -}}
-{{- if .Values.identities -}}
+{{- if $rules -}}
 {{- $who = "identities=1" -}}
 {{- else if $listener.tenant -}}
 {{- $who = printf "tenant=%s" $listener.tenant -}}
