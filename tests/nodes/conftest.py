@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
+from tests.nodes.agents import Agents, agents_of
 from tests.nodes.images import Image, make_image
 from tests.nodes.node import Node
 from tests.nodes.programs import GENERATIONS, programs
@@ -16,6 +18,13 @@ from tests.service.transports import TRANSPORTS
 
 __all__ = ["fill"]
 
+AGENTS: Final = "agents"
+"""Not a transport: what serves the nodes are agents, which reach frontends over mTLS."""
+ON_AGENTS_TOO: Final = pytest.mark.parametrize(
+    "pair", [*TRANSPORTS, AGENTS], indirect=True, scope="session"
+)
+"""For tests that run on agents in each run; without it they do so in the long ones."""
+
 
 @pytest.fixture(scope="session")
 def registry() -> Iterator[Registry]:
@@ -24,12 +33,23 @@ def registry() -> Iterator[Registry]:
         yield server
 
 
-@pytest.fixture(scope="session", params=TRANSPORTS)
+@pytest.fixture(scope="session")
+def agents() -> Iterator[Agents]:
+    """A node with each containerd, each on an agent; tests leave all of it running."""
+    with agents_of([programs(generation) for generation in GENERATIONS]) as made:
+        yield made
+
+
+@pytest.fixture(scope="session", params=[*TRANSPORTS, pytest.param(AGENTS, marks=pytest.mark.slow)])
 def pair(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """A node with each containerd, each on a frontend of its own, all on one store.
+    """A node with each containerd, each on a frontend or an agent of its own, all on one store.
 
     Tests take namespaces of their own, and leave both nodes running.
     """
+    if request.param == AGENTS:
+        behind: Agents = request.getfixturevalue("agents")
+        yield behind.site
+        return
     found = [programs(generation) for generation in GENERATIONS]
     with site(transport=request.param) as made:
         for each in found:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tests.servers.registry import Stored
+from tests.servers.registry import Blob, Stored
 
 MIB = 2**20
 OCI = "application/vnd.oci.image"
@@ -56,7 +56,7 @@ class Image:
 def make_image(fill: Callable[[int], bytes]) -> Image:
     """An image that no other test has: programs, a greeting, and 9 MiB of noise."""
     greeting = f"hello {fill(8).hex()}\n"
-    plain = (*_lower(fill, greeting), _tar({"noise/large": fill(9 * MIB)}))
+    plain = (*lower(fill, greeting), _tar({"noise/large": fill(9 * MIB)}))
     layers = (
         _layer("gzip", gzip.compress(plain[0], 1)),
         _layer("zstd", zstd(plain[1])),
@@ -69,12 +69,12 @@ def make_layered_image(fill: Callable[[int], bytes], sizes: Sequence[int]) -> Im
     """An image with a layer of noise of each of these sizes on top; the largest should be last."""
     greeting = f"hello {fill(8).hex()}\n"
     noise = (_tar({f"noise/{number}": fill(size)}) for number, size in enumerate(sizes))
-    plain = (*_lower(fill, greeting), *noise)
+    plain = (*lower(fill, greeting), *noise)
     layers = tuple(_layer("gzip", gzip.compress(tar, 0)) for tar in plain)
     return _image(plain, layers, greeting)
 
 
-def _lower(fill: Callable[[int], bytes], greeting: str) -> tuple[bytes, bytes]:
+def lower(fill: Callable[[int], bytes], greeting: str) -> tuple[bytes, bytes]:
     """The layers that a container needs to run."""
     return (
         _tar(_programs() | {"etc/unique": fill(16)}),
@@ -87,17 +87,10 @@ def _layer(kind: str, body: bytes) -> Stored:
 
 
 def _image(plain: tuple[bytes, ...], layers: tuple[Stored, ...], greeting: str) -> Image:
-    here, config = _manifest(ARCHITECTURE, layers, plain)
-    there, config_there = _manifest(OTHER, layers[1:], plain[1:])
-    index = _json(
-        "index",
-        {
-            "manifests": [
-                _descriptor(here) | {"platform": {"os": "linux", "architecture": ARCHITECTURE}},
-                _descriptor(there) | {"platform": {"os": "linux", "architecture": OTHER}},
-            ]
-        },
-    )
+    diff_ids = [Stored("", tar).digest for tar in plain]
+    here, config = manifest(ARCHITECTURE, layers, diff_ids)
+    there, config_there = manifest(OTHER, layers[1:], diff_ids[1:])
+    index = index_of({ARCHITECTURE: here, OTHER: there})
     blobs = {blob.digest: blob for blob in (index, here, config, there, config_there, *layers)}
     return Image(
         root=index.digest,
@@ -139,16 +132,26 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _manifest(
-    architecture: str, layers: tuple[Stored, ...], plain: tuple[bytes, ...]
+def index_of(manifests: Mapping[str, Stored]) -> Stored:
+    """An index of manifests by their architectures."""
+    listed = [
+        _descriptor(one) | {"platform": {"os": "linux", "architecture": architecture}}
+        for architecture, one in manifests.items()
+    ]
+    return _json("index", {"manifests": listed})
+
+
+def manifest(
+    architecture: str, layers: Sequence[Blob], diff_ids: Sequence[str]
 ) -> tuple[Stored, Stored]:
+    """A manifest and its configuration, which has the digests of the layers' plain bytes."""
     config = _json(
         "config",
         {
             "os": "linux",
             "architecture": architecture,
             "config": {"Cmd": ["/bin/cat", GREETING]},
-            "rootfs": {"type": "layers", "diff_ids": [Stored("", tar).digest for tar in plain]},
+            "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
         },
     )
     layers_json = [_descriptor(layer) for layer in layers]
@@ -161,5 +164,5 @@ def _json(kind: str, body: Mapping[str, object]) -> Stored:
     return Stored(media_type, json.dumps(typed | dict(body)).encode())
 
 
-def _descriptor(blob: Stored) -> dict[str, object]:
-    return {"mediaType": blob.media_type, "digest": blob.digest, "size": len(blob.body)}
+def _descriptor(blob: Blob) -> dict[str, object]:
+    return {"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size}

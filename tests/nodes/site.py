@@ -16,6 +16,7 @@ from typing import Any
 
 from holdfast.service.backends import STORE_FOLDER
 from holdfast.storage.folder_objects import MANIFEST
+from tests.nodes.images import MIB
 from tests.nodes.node import Node
 from tests.nodes.programs import Programs
 from tests.servers.redis import redis_server
@@ -24,6 +25,10 @@ from tests.service.processes import Served, serving
 
 LEASE_TTL = 3
 """Seconds after which a dead frontend's refs are free: the least there is."""
+AGENT_CACHE = 16 * MIB
+AGENT_REPLAY = 64 * MIB
+AGENT_DISK = 64 * MIB
+"""Bytes of an agent's budgets; its disk has the least that can be, so that much is evicted."""
 
 
 @dataclass
@@ -118,9 +123,9 @@ def agent_settings(node: Node, addresses: Sequence[str]) -> dict[str, Any]:
         "agent_frontends": " ".join(addresses),
         "agent_tenant_header": HEADER,
         "data_dir": node.folder / "agent",
-        "cache_budget": "16MiB",
-        "disk_cache_budget": "256MiB",
-        "agent_replay_budget": "64MiB",
+        "cache_budget": AGENT_CACHE,
+        "disk_cache_budget": AGENT_DISK,
+        "agent_replay_budget": AGENT_REPLAY,
     }
 
 

@@ -11,10 +11,12 @@ import pytest
 
 from holdfast.clocks import uptime
 from holdfast.protos import content_pb2 as pb
+from tests.nodes.conftest import ON_AGENTS_TOO
 from tests.nodes.images import MIB, Image
 from tests.nodes.node import PATIENCE, Node
 from tests.servers.process import wait_until
 from tests.service.conftest import Fill
+from tests.service.transports import TRANSPORTS
 
 pytestmark = pytest.mark.containerd
 ROOT = "containerd.io/gc.root"
@@ -40,6 +42,7 @@ def test_labels(node: Node, image: Image, reference: str, unique: str) -> None:
     assert ours(node, image) == set()
 
 
+@ON_AGENTS_TOO
 def test_another_node_keeps_its_own(
     node: Node, other: Node, image: Image, reference: str, unique: str
 ) -> None:
@@ -122,6 +125,8 @@ ABREAST = 16
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+# An agent passes these calls on, one by one: it would only take as long once more.
+@pytest.mark.parametrize("pair", TRANSPORTS, indirect=True, scope="session")
 def test_many_labelled(
     node: Node, unique: str, record_property: Callable[[str, object], None]
 ) -> None:

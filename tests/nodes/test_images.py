@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.protos import content_pb2 as pb
+from tests.nodes.conftest import ON_AGENTS_TOO
 from tests.nodes.images import ARCHITECTURE, OTHER, Image
 from tests.nodes.node import Node
 from tests.servers.registry import Registry
@@ -30,6 +31,7 @@ def in_archive(path: Path) -> dict[str, bytes]:
     return found
 
 
+@ON_AGENTS_TOO
 def test_pull_and_run(
     node: Node, registry: Registry, image: Image, reference: str, unique: str
 ) -> None:
@@ -54,6 +56,7 @@ def test_other_nodes_fetch_nothing(
     assert other.run(reference, namespace=unique) == image.greeting
 
 
+@ON_AGENTS_TOO
 def test_all_platforms_go_round(
     node: Node, other: Node, image: Image, reference: str, unique: str
 ) -> None:
@@ -103,6 +106,7 @@ def test_convert(node: Node, image: Image, reference: str, unique: str) -> None:
     assert node.run(target, namespace=unique) == image.greeting
 
 
+@ON_AGENTS_TOO
 def test_diff(node: Node, reference: str, unique: str) -> None:
     """The diff of a snapshot, which comes in many small messages, is an ordinary layer."""
     node.pull(reference, namespace=unique)

@@ -10,13 +10,13 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from tests.servers.process import START_TIMEOUT
@@ -26,9 +26,32 @@ _PATH = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<name>[
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
+class Blob(Protocol):
+    """A manifest or a blob, in memory or made as it is read."""
+
+    @property
+    def media_type(self) -> str:
+        """What it is."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """The digest of its bytes."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        ...
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Its bytes from one offset to another."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A manifest or a blob."""
+    """A manifest or a blob, in memory."""
 
     media_type: str
     body: bytes
@@ -37,6 +60,15 @@ class Stored:
     def digest(self) -> str:
         """The body's digest."""
         return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes of the body."""
+        return self.body[start:stop]
 
 
 @dataclass
@@ -52,7 +84,7 @@ class Registry:
     """
 
     port: int = 0
-    blobs: dict[str, Stored] = field(default_factory=dict)
+    blobs: dict[str, Blob] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     served: Counter[str] = field(default_factory=Counter)
@@ -60,9 +92,10 @@ class Registry:
     """Bytes per s that it sends to all clients together; 0: as fast as it can."""
     _free_at: float = 0
     _gates: dict[str, Gate] = field(default_factory=dict)
+    _valves: dict[str, Valve] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, repository: str, tag: str, root: str, blobs: Mapping[str, Stored]) -> str:
+    def add(self, repository: str, tag: str, root: str, blobs: Mapping[str, Blob]) -> str:
         """Adds an image; returns the reference by which it is pulled."""
         self.blobs.update(blobs)
         self.tags[f"{repository}:{tag}"] = root
@@ -73,7 +106,13 @@ class Registry:
         gate = self._gates[digest] = Gate(after)
         return gate
 
-    def find(self, repository: str, name: str) -> Stored | None:
+    def valve(self, digests: Iterable[str]) -> Valve:
+        """Stops everyone who fetches one of some blobs, until the valve lets bytes through."""
+        valve = Valve()
+        self._valves.update(dict.fromkeys(digests, valve))
+        return valve
+
+    def find(self, repository: str, name: str) -> Blob | None:
         """What a tag or a digest names."""
         return self.blobs.get(self.tags.get(f"{repository}:{name}", name))
 
@@ -88,14 +127,16 @@ class Registry:
         self.blobs[stored.digest] = stored
         return stored
 
-    def pieces(self, digest: str, body: bytes, start: int) -> Iterator[bytes]:
-        """Yields a body from an offset on, and counts the bytes."""
-        gate = self._gates.get(digest)
-        for offset in range(start, len(body), CHUNK):
+    def pieces(self, digest: str, blob: Blob, start: int) -> Iterator[bytes]:
+        """Yields a blob's bytes from an offset on, and counts them."""
+        gate, valve = self._gates.get(digest), self._valves.get(digest)
+        for offset in range(start, blob.size, CHUNK):
             if gate and offset >= gate.after:
                 gate.reached.set()
                 gate.opened.wait(START_TIMEOUT)
-            piece = body[offset : offset + CHUNK]
+            if valve:
+                valve.take(min(CHUNK, blob.size - offset))
+            piece = blob.read(offset, offset + CHUNK)
             with self._lock:
                 self.served[digest] += len(piece)
             self._pace(len(piece))
@@ -121,6 +162,38 @@ class Gate:
     opened: threading.Event = field(default_factory=threading.Event)
 
 
+class Valve:
+    """Lets so many bytes of some blobs through in all, and more when it is told to."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._allowed = 0
+        self._taken = 0
+
+    def allow(self, total: int) -> None:
+        """Lets bytes through until there have been so many in all."""
+        with self._changed:
+            self._allowed = total
+            self._changed.notify_all()
+
+    def drained(self, timeout: float) -> None:
+        """Waits until all that it may let through has been asked for.
+
+        Raises:
+            AssertionError: it isn't within `timeout` seconds.
+        """
+        with self._changed:
+            asked = self._changed.wait_for(lambda: self._taken >= self._allowed, timeout)
+        assert asked, f"{self._taken} of {self._allowed} bytes were asked for"
+
+    def take(self, size: int) -> None:
+        """Waits until so many bytes more may go; lets them go if that takes too long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken < self._allowed, START_TIMEOUT)
+            self._taken += size
+            self._changed.notify_all()
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers one connection."""
 
@@ -140,18 +213,18 @@ class _Handler(BaseHTTPRequestHandler):
         if stored is None:
             self._answer(HTTPStatus.NOT_FOUND)
             return
-        self.registry.note(stored.digest)
+        digest, size = stored.digest, stored.size
+        self.registry.note(digest)
         wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
         start = int(wanted[1]) if wanted else 0
-        size = len(stored.body)
-        headers = {"Content-Type": stored.media_type, "Docker-Content-Digest": stored.digest}
+        headers = {"Content-Type": stored.media_type, "Docker-Content-Digest": digest}
         if wanted:
             headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
         status = HTTPStatus.PARTIAL_CONTENT if wanted else HTTPStatus.OK
         self._answer(status, headers, size - start)
         if self.command == "GET":
             try:
-                for piece in self.registry.pieces(stored.digest, stored.body, start):
+                for piece in self.registry.pieces(digest, stored, start):
                     self.wfile.write(piece)
             except OSError:
                 self.close_connection = True  # the node closed the connection

@@ -24,6 +24,7 @@ READ: Final = bytes(range(256)) * 4 * 300
 WRITTEN: Final = 48 * KIB
 MESSAGE: Final = 8 * KIB
 """Six WRITEs, each in answer to the last, so that a stream lasts, too."""
+LISTENER: Final = f"tcp://127.0.0.1:{{port}}?tenant-header={HEADER}"
 OPTIONS: Final = (
     # Each channel has connections of its own, to all addresses, and comes back to one quickly.
     ("grpc.use_local_subchannel_pool", 1),
@@ -37,16 +38,20 @@ OPTIONS: Final = (
 class Rolling:
     """Frontends as processes, each at an address that its successors keep."""
 
-    def __init__(self, folder: Path, number: int, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, number: int, settings: Mapping[str, Any], listener: str = LISTENER
+    ) -> None:
         """Begins with none.
 
         Args:
             folder: for their output.
             number: how many there are.
             settings: of all of them.
+            listener: the URL of each, with `{port}` in it.
         """
         self._folder = folder
         self._settings = settings
+        self._listener = listener
         self._starts = itertools.count()
         self.ports = [free_port() for _ in range(number)]
         self._stacks = [ExitStack() for _ in range(number)]
@@ -62,16 +67,25 @@ class Rolling:
             yield
 
     def _start(self, index: int) -> Served:
-        listen = f"tcp://127.0.0.1:{self.ports[index]}?tenant-header={HEADER}"
+        listen = self._listener.format(port=self.ports[index])
         log = self._folder / f"frontend-{index}-{next(self._starts)}.log"
         return self._stacks[index].enter_context(serving(log, listen=listen, **self._settings))
 
-    def replace(self, index: int, clients_are_back: Callable[[Served], bool]) -> None:
+    def revive(self, index: int) -> None:
+        """Starts another one in place of a frontend that was killed."""
+        assert self.served[index].process.poll() is not None
+        self._stacks[index].pop_all().close()
+        self.served[index] = self._start(index)
+
+    def replace(
+        self, index: int, clients_are_back: Callable[[Served], bool] = lambda _: True
+    ) -> None:
         """Ends a frontend as SIGTERM does, starts another one, and waits for its clients.
 
         Args:
             index: which.
-            clients_are_back: whether clients use the new one, so that the next may be replaced.
+            clients_are_back: whether clients use the new one, so that the next may be replaced;
+                it isn't waited for if this is left out.
         """
         old = self.served[index]
         assert old.terminate() == 0
