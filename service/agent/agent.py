@@ -20,8 +20,8 @@ from holdfast.service.agent.channels import Channels, channels_of
 from holdfast.service.agent.content import AgentParts
 from holdfast.service.agent.memory import NodeMemory
 from holdfast.service.agent.notes import NoteFiles
+from holdfast.service.agent.passage import RelayPath
 from holdfast.service.agent.reads import RefusedBlocks
-from holdfast.service.agent.relay import RelayPath
 from holdfast.service.agent.room import ReplayRoom
 from holdfast.service.agent.upstream import Upstream
 from holdfast.service.agent.upstreams import Upstreams

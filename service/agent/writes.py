@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 from holdfast.errors import InvalidArgument
-from holdfast.service.agent.relay import RelayPath, WriteRelay
+from holdfast.service.agent.passage import RelayPath
+from holdfast.service.agent.relay import WriteRelay
 from holdfast.service.agent.upstream import Upstream
 from holdfast.service.ingest.write_messages import Action
 from holdfast.service.process.background import Background
 from holdfast.service.rpc import wire
 from holdfast.service.rpc.call import Call
+from holdfast.service.rpc.first_messages import promptly
 
 ENDING: Final = {Action.COMMIT, Action.ABORT}
 """Actions after whose reply a stream ends."""
@@ -56,13 +59,16 @@ class Writes:
         """
         relay: WriteRelay | None = None
         try:
-            while (announced := await call.announced()) is not None:
+            with promptly(call):
+                announced = await call.announced()
+            while announced is not None:
                 if relay is None:
-                    relay = WriteRelay(self._path, tenant, call.interrupt)
+                    relay = WriteRelay(self._path, tenant, call)
                     self._relays.add(relay)
                 await relay.admit(announced)
                 if await self._answer(call, relay):
                     return
+                announced = await call.announced()
         finally:
             if relay is not None:
                 self._relays.discard(relay)
@@ -71,7 +77,8 @@ class Writes:
 
     async def _answer(self, call: Call, relay: WriteRelay) -> bool:
         """Receives a message and answers it; returns whether the stream ends with that."""
-        received = await call.receive()
+        with nullcontext() if relay.ref else promptly(call):
+            received = await call.receive()
         if received is None:
             return True
         raw = bytes(received)

@@ -12,7 +12,7 @@ Messages that have begun to come go first, and those of parts that have their ro
 These have `LANE` bytes of their own, because what is free otherwise may depend on them: others'
 messages may be waiting for the buffers until such a part is full; and if all that has begun waits
 for its rest, nothing becomes free until one of them has it. A client whose message stands still
-while others wait is given up after `PATIENCE`: its stream ends.
+while others wait is given up: its stream ends (`arrival.py`).
 
 grpcio tells no length. Then the next message is assumed to be as large as the largest so far, but
 no larger than what the blob lacks. A stream that was admitted may wait for its client for hours:
@@ -27,10 +27,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from holdfast.coordination.leases import RESUME
-from holdfast.errors import Unavailable
+from holdfast.service.ingest.arrival import Arrival, MessageSource
 
 SIZE: Final = 32 * 2**20
 """Bytes that all messages may have together: two of the largest."""
@@ -47,23 +46,6 @@ UNKNOWN: Final = 2**20
 """Assumed bytes of a stream's first message with data: the most that containerd sends."""
 SILENCE: Final = 2.0
 """Seconds without a message after which a stream's share is lent, if lengths aren't told."""
-PATIENCE: Final = 10.0
-"""Seconds without a byte of a message that has begun after which its stream ends, if others wait:
-longer than a client's pauses, and than a lost packet is sent again."""
-SLOWEST: Final = 64 * 2**10
-"""Bytes per second that a client must send of a message, beyond the first `PATIENCE`, if others
-wait: a byte now and then must not keep them waiting for ever."""
-
-
-class MessageSource(Protocol):
-    """Who sends the messages of one stream."""
-
-    @property
-    def arrived(self) -> int:
-        """Bytes that have arrived of the message that comes now."""
-
-    def interrupt(self, error: Exception) -> None:
-        """Ends the waiting for that message with an error."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,21 +69,18 @@ class _Ask:
 
 @dataclass(slots=True)
 class _Reading:
-    """A message that the client's turn is to send: since when, and how it has moved, in s."""
+    """A message that it is the client's turn to send: since when, in s, and how it comes.
+
+    Attributes:
+        arrival: None if its length isn't told.
+    """
 
     since: float
-    moved: float
-    arrived: int
-    told: bool
+    arrival: Arrival | None
 
-    def due(self, client: MessageSource | None, now: float) -> float:
+    def due(self, now: float) -> float:
         """When others need not wait for it any more, in s."""
-        if not self.told or client is None:
-            return self.since + SILENCE
-        arrived = client.arrived
-        if arrived != self.arrived:
-            self.arrived, self.moved = arrived, now
-        return PATIENCE + min(self.moved, self.since + arrived / SLOWEST)
+        return self.since + SILENCE if self.arrival is None else self.arrival.due(now)
 
 
 class Intake:
@@ -156,10 +135,11 @@ class Intake:
 
     def _admit(self, admission: Admission, amount: int, *, told: bool, lane: int = 0) -> None:
         self._hold(admission, admission.taken + amount, admission.lane + lane)
-        if told or amount:
-            now = self.clock()
-            arrived = admission.client.arrived if admission.client else 0
-            self._reading[admission] = _Reading(now, now, arrived, told)
+        now, client = self.clock(), admission.client
+        if told and client is not None:
+            self._reading[admission] = _Reading(now, Arrival(client, now))
+        elif amount and not told:
+            self._reading[admission] = _Reading(now, None)
 
     def _hold(self, admission: Admission, taken: int, lane: int = 0) -> None:
         self.free += admission.taken - taken
@@ -191,7 +171,7 @@ class Intake:
             queue.popleft()
         if self.waiting and self._reading and not self._timer:
             now = self.clock()
-            due = min(one.due(admission.client, now) for admission, one in self._reading.items())
+            due = min(one.due(now) for one in self._reading.values())
             self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self.lend)
 
     def _grant(self, ask: _Ask) -> bool:
@@ -219,23 +199,15 @@ class Intake:
         for admission, reading in list(self._reading.items()):
             if not self.waiting:
                 break
-            if reading.due(admission.client, now) > now:
+            if reading.due(now) > now:
                 continue
-            if reading.told:
-                self._give_up(admission)
+            if reading.arrival is not None:
+                del self._reading[admission]
+                reading.arrival.give_up()
             else:
                 admission.slow = True
                 self.came(admission, 0)
         self._hand_out()
-
-    def _give_up(self, admission: Admission) -> None:
-        del self._reading[admission]
-        if admission.client is not None:
-            error = Unavailable(
-                "this stream's message has stopped coming, or comes too slowly, while others wait "
-                f"for its room; {RESUME}"
-            )
-            admission.client.interrupt(error)
 
 
 class Admission:

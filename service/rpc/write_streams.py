@@ -7,22 +7,20 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Final
 
-from holdfast.errors import KEPT, InvalidArgument, Overloaded, Unavailable
+from holdfast.errors import KEPT, InvalidArgument, Overloaded
 from holdfast.service.ingest.intake import Admission
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.write_messages import Action, Message, Reply
 from holdfast.service.rpc import messages, wire
 from holdfast.service.rpc.authority import Authority
-from holdfast.service.rpc.call import Call, heard
+from holdfast.service.rpc.call import UNTOLD, Call, heard
+from holdfast.service.rpc.first_messages import promptly
 from holdfast.service.rpc.parts import Frontend
 from holdfast.service.rpc.refusals import refusal
 from holdfast.service.trust.identity import ClientIdentity
 
 ENDING: Final = frozenset({Action.COMMIT, Action.ABORT})
 """What a client may do only if it could open its stream now: it may have expired since."""
-FIRST_MESSAGE: Final = 30.0
-"""Seconds within which a stream's first message must begin to arrive: a stream counts among those
-that are under way, and clients send their first message at once."""
 
 
 class WriteStreams:
@@ -115,30 +113,24 @@ class WriteStreams:
 
         Raises:
             Aborted: the ref is lost.
-            Unavailable: the message stands still while others wait, or the first one doesn't come.
+            Unavailable: the message stands still while others wait, or is the first one.
         """
-        with session.guard if session else nullcontext():
-            length = await (call.announced() if session else _begun(call))
+        if session is None:
+            return await _first(call, admission)
+        with session.guard:
+            length = await call.announced()
             if length is None:
                 return None
             few = 0 <= length <= wire.FEW
-            if session and not few:
+            if not few:
                 await self._frontend.rates.turn(session.name[0])
-            while True:
-                if session is None:
-                    granted = await admission.ask(None, announced=length)
-                else:
-                    granted = await session.admit(admission, length)
-                if granted >= length:
-                    break
+            while (granted := await session.admit(admission, length)) < length:
                 await call.open(granted)
             raw = await call.receive()
             if raw is None:
                 return None
             message = wire.read_write_request(raw)
-            if session is None and call.attachment is not None:
-                call.attachment.ref = message.ref
-            if session and few and message.size:
+            if few and message.size:
                 # Only now is it known not to be a STAT or a COMMIT, for which nobody should wait.
                 await self._frontend.rates.turn(session.name[0])
         return message
@@ -197,17 +189,25 @@ class WriteStreams:
             await self._frontend.background.wait(self._frontend.sessions.close(session))
 
 
-async def _begun(call: Call) -> int | None:
-    """Returns the bytes of a stream's first message; None if there is none.
+async def _first(call: Call, admission: Admission) -> Message | None:
+    """Waits for a stream's first message; None if there is none.
 
     Raises:
-        Unavailable: it doesn't begin to arrive.
+        Unavailable: it doesn't come, or stands still.
     """
-    late = Unavailable(
-        f"no message within {FIRST_MESSAGE:.0f} s; open the stream when there is something to send"
-    )
-    patience = asyncio.get_running_loop().call_later(FIRST_MESSAGE, call.interrupt, late)
-    try:
-        return await call.announced()
-    finally:
-        patience.cancel()
+    with promptly(call):
+        length = await call.announced()
+    if length is None:
+        return None
+    while (granted := await admission.ask(None, announced=length)) < length:
+        with promptly(call):
+            await call.open(granted)
+    # A transport that doesn't tell of lengths doesn't tell either what has arrived.
+    with nullcontext() if length == UNTOLD else promptly(call):
+        raw = await call.receive()
+    if raw is None:
+        return None
+    message = wire.read_write_request(raw)
+    if call.attachment is not None:
+        call.attachment.ref = message.ref
+    return message

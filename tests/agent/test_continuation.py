@@ -20,6 +20,7 @@ from tests.servers.cutting_proxy import CuttingProxy
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Frontend, Tenant, eventually, refused, sha256
 from tests.service.rolling import Rolling
+from tests.service.sender import Sender
 
 __all__ = ["agent", "cut", "rolling"]
 
@@ -112,7 +113,7 @@ async def test_an_abort_that_relief_meets(cut: Cut, tenant: str, fill: Fill) -> 
     await stream.send(pb.WRITE, data=fill(MIB))
     relay = relay_of(agent, tenant, "ref")
     proxy.close()
-    await eventually(lambda: relay._stream is None or relay._stream._call.done())
+    await eventually(lambda: relay._passage.stream is None or relay._passage.stream._call.done())
     await is_free(other, "ref")
     await other.abort("ref")
     for _ in range(2):  # the first one meets the lost connection
@@ -151,8 +152,9 @@ async def test_a_client_leaves_after_a_loss(
     relay = relay_of(agent, tenant, "ref")
     served(rolling, carrier(agent, tenant, "ref")).kill()
     if noticed:
-        await eventually(lambda: relay._stream is None or relay._stream._call.done())
-        relay._drop()
+        passage = relay._passage
+        await eventually(lambda: passage.stream is None or passage.stream._call.done())
+        relay._passage.drop()
     await stream.call.done_writing()
 
     async def durable() -> bool:
@@ -216,11 +218,11 @@ async def test_a_frontend_that_does_not_say_what_it_has_kept(
 async def test_relief_before_the_first_message(cut: Cut, tenant: str) -> None:
     """A stream whose first message is still coming isn't asked for anything."""
     agent, _, _ = cut
-    interrupts: list[Status] = []
-    relay = WriteRelay(agent.running.parts.writes._path, tenant, interrupts.append)
+    client = Sender()
+    relay = WriteRelay(agent.running.parts.writes._path, tenant, client)
     await relay.admit(MIB)
     await silent(relay).relieve()
-    assert interrupts == []
+    assert client.errors == []
     raw = pb.WriteContentRequest(action=pb.STAT, ref="ref").SerializeToString()
     assert (await relay.ask(wire.read_write_request(raw), raw)).offset == 0
     await relay.close()
@@ -232,7 +234,7 @@ async def test_an_end_between_two_messages_that_passes(cut: Cut, tenant: str, fi
     stream = agent.tenant.write("ref")
     await stream.send(pb.WRITE, data=fill(100))
     relay = relay_of(agent, tenant, "ref")
-    relay._ended(Status(Code.UNAVAILABLE, "Redis can't be reached"))
+    relay._passage.ended(Status(Code.UNAVAILABLE, "Redis can't be reached"))
     assert (await stream.send(pb.STAT)).offset == 100
 
 
@@ -256,7 +258,7 @@ async def test_an_expired_lease(
         await stream.send(pb.WRITE, offset=MIB, data=body[MIB : 2 * MIB])
         lose_lease(frontend, noticed=noticed)
         if noticed:  # between two messages
-            await eventually(lambda: relay_of(agent, tenant, "ref")._stream is None)
+            await eventually(lambda: relay_of(agent, tenant, "ref")._passage.stream is None)
         reply = await stream.send(pb.WRITE, offset=2 * MIB, data=body[2 * MIB :])
         assert (reply.offset, reply.digest) == (3 * MIB, sha256(body))
         lose_lease(frontend, noticed=noticed)
@@ -274,7 +276,7 @@ async def test_an_abort_after_an_expired_lease(
         await stream.write_all(fill(2 * MIB))
         relay = relay_of(agent, tenant, "ref")
         lose_lease(frontend)
-        await eventually(lambda: relay._stream is None)
+        await eventually(lambda: relay._passage.stream is None)
         await frontend.tenant(tenant).abort("ref")
         await refused(StatusCode.ABORTED, stream.send(pb.WRITE, offset=2 * MIB, data=b"more"))
         await eventually(lambda: len(agent.running.parts.writes) == 0)

@@ -15,7 +15,8 @@ from grpc import StatusCode
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import content_pb2_grpc
 from holdfast.service import frontend as wiring
-from holdfast.service.ingest import intake as intake_module
+from holdfast.service.ingest import arrival
+from holdfast.service.rpc import first_messages
 from holdfast.service.rpc.content import SERVICE
 from holdfast.service.rpc.grpcio import OPTIONS
 from holdfast.transport.limits import Limits
@@ -103,7 +104,7 @@ class Halves:
 async def frontend(folder_fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Frontend:
     """A frontend on our own transport, with room for messages of 4 MiB, and little patience."""
     monkeypatch.setattr(wiring, "SIZE", 4 * MIB)
-    monkeypatch.setattr(intake_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(arrival, "PATIENCE", 0.2)
     return await folder_fleet.frontend(transport="own")
 
 
@@ -151,11 +152,29 @@ async def test_a_writer_that_nobody_waits_for(frontend: Frontend, tenant: str) -
         sending.cancel()
 
 
+@pytest.mark.parametrize("announced", [4 * KIB, 2 * MIB, 8 * MIB])
+async def test_a_first_message_that_stands_still(
+    frontend: Frontend, tenant: str, monkeypatch: pytest.MonkeyPatch, announced: int
+) -> None:
+    """A stream whose first message stops coming ends, though nobody waits for its room."""
+    monkeypatch.setattr(first_messages, "STILL", 0.1)
+    async with connected(frontend.port) as raw:
+        await raw.greet()
+        halves = Halves(raw, announced // 2)
+        sending = asyncio.create_task(halves.run())
+        await halves.begin(1, tenant, announced)
+        await eventually(lambda: halves.ended)
+        assert int(halves.ended[1]["grpc-status"]) == StatusCode.UNAVAILABLE.value[0]
+        assert "first message" in halves.ended[1]["grpc-message"]
+        sending.cancel()
+    await eventually(lambda: frontend.running.frontend.intake.free == 4 * MIB)
+
+
 async def test_no_more_comes_than_there_is_room_for(
     frontend: Frontend, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a message that gets a part of its room, a part comes, whatever its client would send."""
-    monkeypatch.setattr(intake_module, "PATIENCE", 600.0)
+    monkeypatch.setattr(arrival, "PATIENCE", 600.0)
     part = 2 * MIB + MIB // 2
     async with connected(frontend.port) as raw:
         await raw.greet()

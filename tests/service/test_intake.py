@@ -16,11 +16,10 @@ from holdfast.protos import content_pb2 as pb
 from holdfast.protos import content_pb2_grpc
 from holdfast.service import frontend as wiring
 from holdfast.service.ingest import intake as intake_module
+from holdfast.service.ingest.arrival import PATIENCE, SLOWEST
 from holdfast.service.ingest.intake import (
     LANE,
-    PATIENCE,
     SILENCE,
-    SLOWEST,
     SMALL,
     STEP,
     UNKNOWN,
@@ -31,6 +30,7 @@ from holdfast.service.ingest.intake import (
 from holdfast.service.rpc.grpcio import OPTIONS
 from tests.service.fleet import HEADER, Fleet, Tenant, eventually
 from tests.service.processes import serving
+from tests.service.sender import Sender
 
 MIB = 2**20
 
@@ -294,18 +294,6 @@ async def test_what_has_its_room_in_the_buffers_never_waits(intake: Intake) -> N
 
 
 # -- messages whose lengths are told
-
-
-class Sender:
-    """A client whose messages' lengths are told."""
-
-    def __init__(self) -> None:
-        self.arrived = 0
-        self.errors: list[Exception] = []
-
-    def interrupt(self, error: Exception) -> None:
-        """Keeps what its stream is told."""
-        self.errors.append(error)
 
 
 def told(

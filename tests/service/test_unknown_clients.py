@@ -15,7 +15,7 @@ from grpc import StatusCode
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import fleet_pb2
 from holdfast.service.listeners import parse
-from holdfast.service.rpc import write_streams
+from holdfast.service.rpc import first_messages
 from holdfast.service.rpc.grpcio import OPTIONS
 from holdfast.service.rpc.overload import RpcKind
 from holdfast.service.trust.bearer import VerifiedToken
@@ -136,10 +136,10 @@ async def test_a_stream_without_a_message_ends(
     """A known client's stream that sends nothing ends too, and makes room for others."""
     frontend = await folder_fleet.frontend(max_streams=1, transport="own")
     client = frontend.tenant(tenant)
-    monkeypatch.setattr(write_streams, "FIRST_MESSAGE", 0.05)
+    monkeypatch.setattr(first_messages, "STILL", 0.05)
     silent = client.stub.Write(metadata=client.metadata, timeout=DEADLINE)
     assert await silent.code() is StatusCode.UNAVAILABLE
-    assert "no message within" in (await silent.details() or "")
+    assert "nothing of this stream's first message" in (await silent.details() or "")
     await client.commit("r", b"hello")
 
 
