@@ -15,6 +15,11 @@ from hypothesis import settings
 import tests.conformance.summary as conformance
 import tests.faults.summary as faults
 import tests.traced_threads  # noqa: F401 -- for all threads that any test starts
+from tests.hangs import (  # noqa: F401 -- hooks
+    pytest_exception_interact,
+    pytest_runtest_protocol,
+    pytest_timeout_set_timer,
+)
 from tests.servers.redis import redis_server
 from tests.servers.s3 import (
     ACCESS_KEY,
