@@ -2,7 +2,7 @@
 
 A message is five bytes (compressed or not, length) and its bytes. Until somebody asks for it, a
 client may send `base` bytes: they wait here as they came. When it is asked for, at once or in
-steps, memory is reserved for just as much of it, the window is opened as far, and each byte is
+steps, the window is opened for just as much of it, as much memory is reserved, and each byte is
 copied once.
 """
 
@@ -27,6 +27,7 @@ class Inbox:
     """The messages of one stream, and the stream's window."""
 
     __slots__ = (
+        "_asked",
         "_counted",
         "_counts",
         "_encoding",
@@ -59,7 +60,8 @@ class Inbox:
         self._counts = counts
         self._raw = bytearray()
         self._message: bytes | bytearray | None = None
-        self._room = memoryview(b"")  # what was asked for of the message
+        self._room = memoryview(b"")  # the memory that is reserved for the message
+        self._asked = 0  # bytes of it that were asked for
         self._filled = 0
         self._counted = 0  # bytes of the message that the window was not opened for
         self._length = -1
@@ -152,36 +154,46 @@ class Inbox:
     def lacking(self) -> bool:
         """Whether a message has begun, and the client may send more of it now."""
         if self._message is not None:
-            return self._filled < len(self._room)
+            return self._filled < self._asked
         known = self._length >= 0 or len(self._raw) < PREFIX_SIZE
         return bool(self._raw) and self.window > 0 and known and not self.complete
 
     @property
     def beyond(self) -> int:
-        """Bytes of memory that `open` would reserve: 0 if the message fits into the window."""
+        """Bytes that would be reserved for all of it: 0 if the message fits into the window."""
         length = self.length
         if length is None or self._message is not None or PREFIX_SIZE + length <= self.base:
             return 0
         return length
 
-    def open(self, most: int) -> None:
-        """Reserves memory for the first `most` bytes of the next message, so that they may come.
+    def ask(self, most: int) -> bool:
+        """Asks for the first `most` bytes of the next message, for which `credit` opens the window.
 
+        Returns whether that is more than before: then `reserve` must follow before anything comes.
         Nothing changes if its length isn't known, or if all of it may come already.
         """
-        message, beyond = self._message, self.beyond
+        beyond = self.beyond
         size = min(most, self._length)
         if beyond:
-            self._message = message = bytearray(size)
-            self._filled = 0
+            self._message, self._filled = bytearray(), 0
             del self._raw[:PREFIX_SIZE]
-        elif isinstance(message, bytearray) and len(self._room) < size > self._filled:
+        elif not isinstance(self._message, bytearray) or size <= max(self._asked, self._filled):
+            return False
+        self._asked = size
+        return True
+
+    def reserve(self) -> None:
+        """Reserves memory for what was asked for.
+
+        It takes a while: the kernel has to clear much of it. So the client is told first.
+        """
+        if self._message:
             self._room.release()
-            message += bytes(size - len(message))
+            self._message += bytes(self._asked - len(self._message))
         else:
-            return
-        self._room = memoryview(message)
-        held = self._raw[: size - self._filled]
+            self._message = bytearray(self._asked)
+        self._room = memoryview(self._message)
+        held = self._raw[: self._asked - self._filled]
         self._room[self._filled : self._filled + len(held)] = held
         self._filled += len(held)
         del self._raw[: len(held)]
@@ -205,7 +217,7 @@ class Inbox:
             self._length = -1
             return message
         self._message = None
-        self._counted = 0
+        self._asked = self._counted = 0
         self._length = -1
         self._room.release()
         self._room = memoryview(b"")
@@ -223,11 +235,11 @@ class Inbox:
 
     def credit(self) -> int:
         """Returns by how much to open the window now; it counts as opened."""
-        held = len(self._raw) + self._counted
-        reserved = missing = 0
-        if self._message is not None:
-            reserved = missing = max(0, len(self._room) - self._filled)
-        elif self._length >= 0:
+        lacking = max(0, self._asked - self._filled)
+        reserved = max(0, lacking - len(self._raw))
+        held = max(0, len(self._raw) - lacking) + self._counted
+        missing = reserved
+        if self._message is None and self._length >= 0:
             missing = PREFIX_SIZE + self._length - held
         due = self.base - held - self.window + reserved
         if self.ended or due <= 0 or (due < self.base // 2 and self.window >= missing):

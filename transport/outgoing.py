@@ -95,6 +95,11 @@ class Outgoing:
         self._scheduled = True
         self._loop.call_soon(self._flush_soon)
 
+    def hasten(self) -> None:
+        """Sends what was written now, not in the loop's next turn, unless somebody will flush."""
+        if not self.corked:
+            self.flush()
+
     def _flush_soon(self) -> None:
         self._scheduled = False
         self.flush()

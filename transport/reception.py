@@ -58,13 +58,9 @@ class Reception:
         Raises:
             Status: the message isn't acceptable, or the call is over.
         """
-        self._open(most)
+        self._stream.open(most)
         while not self._inbox.has(most) and not self._ends():
             await self._wait(most)
-
-    def _open(self, most: int) -> None:
-        self._inbox.open(most)
-        self._stream.credit()
 
     @property
     def arrived(self) -> int:
@@ -88,7 +84,7 @@ class Reception:
         while not inbox.complete:
             if self._ends():
                 return None
-            self._open(inbox.limit)
+            self._stream.open(inbox.limit)
             if not inbox.complete:
                 await self._wait(inbox.limit)
         message = inbox.take()
@@ -149,7 +145,7 @@ class Reception:
             return True
         if not self._wanted:
             return inbox.length is not None
-        self._open(self._wanted)
+        self._stream.open(self._wanted)
         return inbox.has(self._wanted)
 
 

@@ -247,8 +247,7 @@ class RequestCall(Call):
             self._reserved += more
             self.on_end = partial(self._serving.release, self._reserved)
         if inbox.beyond:
-            inbox.open(inbox.limit)
-            self._stream.credit()
+            self._stream.open(inbox.limit)
 
     def _serve(self, message: bytes) -> None:
         handler = self._handler

@@ -15,9 +15,10 @@ from holdfast.transport import (
     Unary,
     frames,
 )
+from holdfast.transport.inbox import PREFIX, Inbox
 from holdfast.transport.outgoing import SLICE, TURN
 from tests.transport.serving import PATH, until
-from tests.transport.wire import HELLO, WIDE, Frame, Talk, call
+from tests.transport.wire import HELLO, REQUEST, WIDE, Frame, Talk, call
 
 MIB = 2**20
 
@@ -128,6 +129,31 @@ async def test_a_message_is_held_until_the_socket_has_it() -> None:
     talk.protocol.resume_writing()
     await asyncio.wait_for(sent.wait(), 10)
     assert data_of(1, talk.take()) == 100_005
+    talk.end()
+
+
+async def test_the_window_is_opened_before_memory_is_reserved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client is told that its message may come before the kernel has to clear memory for it."""
+    told: list[int] = []
+    reserve = Inbox.reserve
+
+    def reserved(inbox: Inbox) -> None:
+        updates = [one for one in talk.take() if one.kind == frames.WINDOW_UPDATE and one.stream]
+        told.extend(int.from_bytes(one.payload, "big") for one in updates)
+        reserve(inbox)
+
+    async def handle(one: Call) -> None:
+        assert await one.announced() == MIB
+        await one.receive()
+
+    monkeypatch.setattr(Inbox, "reserve", reserved)
+    talk = Talk({PATH: Bidirectional(handle)})
+    begun = frames.frame(frames.DATA, 0, 1, PREFIX.pack(0, MIB))
+    talk.give(HELLO, WIDE, frames.headers(1, REQUEST, end=False), begun)
+    await until(lambda: bool(told))
+    assert sum(told) >= MIB
     talk.end()
 
 
