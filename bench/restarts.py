@@ -127,7 +127,7 @@ async def _restarts(rolling: Rolling, rounds: int, transport: str) -> Result:
 
 def _serves(served: Served) -> bool:
     """Whether clients have come back to a new frontend."""
-    return (served.figure(r'holdfast_rpcs_total\{code="OK",rpc="Info"\}') or 0) >= BACK
+    return (served.figure(r'holdfast_rpcs_total\{code="OK",role="node",rpc="Info"\}') or 0) >= BACK
 
 
 async def _ghz(

@@ -6,6 +6,8 @@ are stored twice until the collector deletes one copy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from holdfast.coordination.client import Client
@@ -20,8 +22,17 @@ ARRIVED_TTL_MS: Final = 60 * 60 * 1000
 class Arrivals:
     """The digests that the fleet has committed lately, as far as Redis knows."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(
+        self, client: Client, asked: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        """Asks for nothing yet.
+
+        Args:
+            client: of one Redis.
+            asked: surrounds each request, and records its outcome.
+        """
         self._client = client
+        self._asked = asked
 
     async def tell(self, digest: Digest) -> None:
         """Announces to all frontends that a digest is live now.
@@ -29,6 +40,10 @@ class Arrivals:
         Raises:
             Unavailable: Redis can't be reached.
         """
+        with self._asked():
+            await self._tell(digest)
+
+    async def _tell(self, digest: Digest) -> None:
         async with translated():
             await self._client.set(arrived(digest), "", px=ARRIVED_TTL_MS)
 
@@ -38,6 +53,10 @@ class Arrivals:
         Raises:
             Unavailable: Redis can't be reached.
         """
+        with self._asked():
+            return await self._told(digest)
+
+    async def _told(self, digest: Digest) -> bool:
         async with translated():
             # EXISTS won't do: in a cluster redis-py sends it without its retries.
             return await self._client.get(arrived(digest)) is not None

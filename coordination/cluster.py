@@ -16,6 +16,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 
 from holdfast.coordination.line import Bounds, Line
 from holdfast.coordination.single import WALKS, decoded, words_of
+from holdfast.request_counts import Outcome, RetryCause
 
 ATTEMPTS: Final = 3
 """How often a request is begun if the cluster changes its topology meanwhile."""
@@ -30,17 +31,25 @@ DOWN: Final = 0.25
 class SharedCluster(RedisCluster):
     """redis-py's client of a cluster, with all requests on lines."""
 
-    def __init__(self, bounds: Bounds, name: str, **options: Any) -> None:  # noqa: ANN401 -- redis-py's own
+    def __init__(
+        self,
+        bounds: Bounds,
+        name: str,
+        retried: Callable[[Outcome | RetryCause], None],
+        **options: Any,  # noqa: ANN401 -- redis-py's own
+    ) -> None:
         """Connects to nothing yet.
 
         Args:
             bounds: of each line.
             name: by which CLIENT LIST shows the connections.
+            retried: called for each request that is sent again.
             options: of redis-py's client.
         """
         super().__init__(**options)
         self._bounds = bounds
         self._name = name
+        self._retried = retried
         self._lines: dict[tuple[str, bool], Line] = {}
         self._start = asyncio.Lock()
 
@@ -71,16 +80,20 @@ class SharedCluster(RedisCluster):
             try:
                 reply = await line.ask(words_of(args), asking=asking)
             except redis_errors.MovedError as error:
+                self._retried(RetryCause.MOVED)
                 node, asking = await self._moved_to(error), False
             except redis_errors.AskError as error:
+                self._retried(RetryCause.MOVED)
                 node, asking = await self._known(error), True
             except redis_errors.TryAgainError:
+                self._retried(RetryCause.MOVED)
                 await asyncio.sleep(PAUSE)
             except redis_errors.ClusterDownError:
                 await super().aclose()  # redis-py begins again by asking for the slots
                 await asyncio.sleep(DOWN)
                 raise
             except (redis_errors.ConnectionError, redis_errors.TimeoutError) as error:
+                self._retried(Outcome.UNANSWERED)  # redis-py repeats it
                 if not isinstance(error, redis_errors.BusyLoadingError):
                     error.last_failed_node_name = node.name  # type: ignore[union-attr]
                     self._initialize = True

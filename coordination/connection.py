@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from holdfast.errors import (
     Unavailable,
     because,
 )
+from holdfast.request_counts import Outcome, RetryCause, uncounted
 
 SOCKET_TIMEOUT: Final = 0.8
 """Seconds for one request; two of them and a back-off stay below the promised 2 s."""
@@ -50,13 +51,19 @@ FULL: Final = "-OOM "
 """How Redis 6.2 quotes the code of an error that a command in a script returned."""
 
 
-def open_client(url: str, bounds: Bounds = BOUNDS, name: str = NAME) -> Client:
+def open_client(
+    url: str,
+    bounds: Bounds = BOUNDS,
+    name: str = NAME,
+    retried: Callable[[Outcome | RetryCause], None] = uncounted,
+) -> Client:
     """Makes a client for a Redis URL; it sends nothing yet.
 
     Args:
         url: of one of the forms that `target` lists.
         bounds: of each of its connections.
         name: by which CLIENT LIST shows its connections.
+        retried: called for each request that is sent again, with the reason.
 
     Raises:
         ConfigurationError: the URL is malformed.
@@ -86,11 +93,19 @@ def open_client(url: str, bounds: Bounds = BOUNDS, name: str = NAME) -> Client:
         nodes = [ClusterNode(host, port) for host, port in target.hosts]
         options["retry"] = _retry(3)
         return SharedCluster(
-            bounds, name, startup_nodes=nodes, ssl=target.tls, **credentials, **options
+            bounds, name, retried, startup_nodes=nodes, ssl=target.tls, **credentials, **options
         )
     if target.scheme == "redis+sentinel":
         options |= {**credentials, "db": target.db}
-        return master(target.hosts, target.service, target.tls, options, bounds=bounds, name=name)
+        return master(
+            target.hosts,
+            target.service,
+            target.tls,
+            options,
+            bounds=bounds,
+            name=name,
+            retried=retried,
+        )
     try:
         pool = ConnectionPool.from_url(target.url, **options)
     except (ValueError, TypeError):
@@ -99,7 +114,7 @@ def open_client(url: str, bounds: Bounds = BOUNDS, name: str = NAME) -> Client:
             "HOLDFAST_REDIS_URL is malformed: use redis://user:password@host:port/db, with what "
             "is special in the password percent-encoded"
         ) from None
-    return SharedClient(pool, bounds, name)
+    return SharedClient(pool, bounds, name, retried=retried)
 
 
 async def close_client(client: Client) -> None:

@@ -84,8 +84,9 @@ class Ingests:
         names = [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)]
         # A tenant is in the index of tenants before it can have an ingest.
         if is_cluster(self._client):  # a script may not name keys of two slots
-            async with translated():
-                await self._client.zadd(TENANTS, {tenant: now_ns // 10**6})
+            with self._scripts.recorded("ingest"):
+                async with translated():
+                    await self._client.zadd(TENANTS, {tenant: now_ns // 10**6})
         else:
             names.append(TENANTS)
         reply = await self._scripts.run(
@@ -373,9 +374,10 @@ class Ingests:
         """
         rank = 0
         while True:
-            async with translated():
-                index = self._client.zrange(Keys(tenant).index, rank, rank + REFS - 1)
-                refs = [text(ref) for ref in await index]
+            with self._scripts.recorded("ingest"):
+                async with translated():
+                    index = self._client.zrange(Keys(tenant).index, rank, rank + REFS - 1)
+                    refs = [text(ref) for ref in await index]
             for start in range(0, len(refs), STATUS_BATCH):
                 yield await self._read(tenant, refs[start : start + STATUS_BATCH])
             if len(refs) < REFS:

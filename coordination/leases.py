@@ -69,6 +69,7 @@ class Lease:
         deadline: when it is lost unless it is renewed, in s.
         clock: of the deadline.
         ended: whether it is over, whatever its deadline: aborted, refused by Redis, or given up.
+        missed: whether it counts among the leases that this process has lost.
     """
 
     tenant: str
@@ -77,6 +78,7 @@ class Lease:
     deadline: float
     clock: Callable[[], float]
     ended: bool = False
+    missed: bool = False
     _taken: bool = field(default=False, repr=False)  # it ended before its deadline
     _guards: set[Guard] = field(default_factory=set, repr=False)
 
@@ -163,7 +165,11 @@ class Guard:
 
 
 class Leases:
-    """The leases that this process holds, renewed together on a connection of their own."""
+    """The leases that this process holds, renewed together on a connection of their own.
+
+    Attributes:
+        losses: leases that expired here, or that Redis refused to renew.
+    """
 
     def __init__(
         self, scripts: Scripts, clock: Callable[[], float], ttl: float = TTL, margin: float = MARGIN
@@ -174,6 +180,7 @@ class Leases:
         self._kept: dict[str, Lease] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.ttl = ttl
+        self.losses = 0
 
     @property
     def ttl_ms(self) -> int:
@@ -199,11 +206,18 @@ class Leases:
     def _watch(self, lease: Lease) -> None:
         """Cancels the work under a lease when its deadline, however often renewed, has passed."""
         if lease.lost:
+            self._miss(lease)
             lease.cancel_work()
             return
         left = lease.deadline - self._clock()
         loop = asyncio.get_running_loop()
         self._timers[lease.nonce] = loop.call_later(left, self._watch, lease)
+
+    def _miss(self, lease: Lease) -> None:
+        """Counts a lease that was lost: neither aborted nor given up, and not counted before."""
+        if not lease.ended and not lease.missed:
+            lease.missed = True
+            self.losses += 1
 
     def remove(self, lease: Lease) -> None:
         """Stops keeping a lease alive."""
@@ -227,6 +241,7 @@ class Leases:
         """
         deadline = self.sent()
         if not await self._scripts.run("renew", [_key(lease)], [lease.nonce, self.ttl_ms]):
+            self._miss(lease)
             lease.end()
         lease.check()
         lease.deadline = max(lease.deadline, deadline)
@@ -254,6 +269,7 @@ class Leases:
         leases: defaultdict[str, list[Lease]] = defaultdict(list)
         for lease in sorted(self._kept.values(), key=lambda lease: lease.deadline):
             if lease.lost:  # timers stand still while a machine is suspended
+                self._miss(lease)
                 lease.cancel_work()
                 continue
             leases[self._scripts.master_of(_key(lease))].append(lease)

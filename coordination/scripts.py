@@ -7,8 +7,8 @@ sends a request again when its reply was lost.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -22,46 +22,37 @@ from holdfast.errors import Unavailable, because, shorten
 
 Argument = str | bytes | int
 
-NAMES: Final = (
-    "abort",
-    "change_alone",
-    "change_begin",
-    "change_confirm",
-    "change_end",
-    "charge",
-    "charge_end",
-    "charge_find",
-    "charge_settle",
-    "checkpoint",
-    "collect",
-    "count_begin",
-    "count_end",
-    "count_listed",
-    "find",
-    "flight_ask",
-    "flight_end",
-    "flight_list",
-    "flight_move",
-    "flight_show",
-    "forget",
-    "freeze",
-    "frontend_announce",
-    "frontend_leave",
-    "frontend_list",
-    "grow",
-    "hold_fill",
-    "hold_look_up",
-    "identify",
-    "leave",
-    "open",
-    "rekey",
-    "release",
-    "renew",
-    "restart",
-    "rewind",
-    "save",
-    "take_turn",
-)
+AREAS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("release", "renew"), "lease"),
+    **dict.fromkeys(
+        (
+            *("abort", "checkpoint", "collect", "find", "forget", "freeze", "leave", "open"),
+            *("rekey", "restart", "rewind", "save", "take_turn"),
+        ),
+        "ingest",
+    ),
+    **dict.fromkeys(
+        (
+            *("change_alone", "change_begin", "change_confirm", "change_end"),
+            *("hold_fill", "hold_look_up"),
+        ),
+        "hold",
+    ),
+    **dict.fromkeys(
+        (
+            *("charge", "charge_end", "charge_find", "charge_settle"),
+            *("count_begin", "count_end", "count_listed", "grow"),
+        ),
+        "quota",
+    ),
+    **dict.fromkeys(
+        ("flight_ask", "flight_end", "flight_list", "flight_move", "flight_show"), "flight"
+    ),
+    **dict.fromkeys(("frontend_announce", "frontend_leave", "frontend_list"), "overview"),
+    "identify": "pairing",
+}
+"""All scripts, each with what it is about: by this word, metrics count it."""
+NAMES: Final = tuple(sorted(AREAS))
 
 
 @cache
@@ -92,6 +83,10 @@ class Scripts:
         """Names the server on which a script with that key runs, as far as it is known."""
         return master_of(self._client, key)
 
+    def recorded(self, area: str) -> AbstractContextManager[None]:
+        """Surrounds a request, so that its outcome is recorded as one of this area."""
+        return self._backend.asked(DEADLINE, area) if self._backend else nullcontext()
+
     async def run(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:  # noqa: ANN401 -- what the script returns, documented in its header
         """Runs a script; its header documents the keys, the arguments and the reply.
 
@@ -100,8 +95,7 @@ class Scripts:
             ResourceExhausted: Redis is out of memory.
             PermissionDenied: Redis refuses the credentials or a command.
         """
-        asked = self._backend.asked(DEADLINE) if self._backend else nullcontext()
-        with asked:
+        with self.recorded(AREAS[name]):
             async with translated():
                 try:
                     return await self._client.evalsha(_sha(name), len(keys), *keys, *args)

@@ -8,7 +8,7 @@ given up once its server turns out to be a replica.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from redis import exceptions as redis_errors
@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from holdfast import keepalive
 from holdfast.coordination.line import Bounds
 from holdfast.coordination.single import SharedClient
+from holdfast.request_counts import Outcome
 from holdfast.tasks import begin, wait_for_end
 
 SENTINEL_TIMEOUT: Final = 0.3
@@ -88,6 +89,7 @@ def master(
     *,
     bounds: Bounds,
     name: str,
+    retried: Callable[[Outcome], None],
 ) -> SharedClient:
     """A client of the master of a service.
 
@@ -98,6 +100,7 @@ def master(
         options: of the connections to the master.
         bounds: of each of them.
         name: by which CLIENT LIST shows them.
+        retried: called for each request that is repeated.
     """
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         list(hosts),
@@ -118,6 +121,6 @@ def master(
         watchers=watchers,
         **options,
     )
-    client = _Master(pool, bounds, name, _demoted)
+    client = _Master(pool, bounds, name, _demoted, retried)
     client.watchers = watchers
     return client

@@ -14,6 +14,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio import ConnectionPool, Redis
 
 from holdfast.coordination.line import Bounds, Line
+from holdfast.request_counts import Outcome, uncounted
 
 WALKS: Final = frozenset({"ZRANGE", "ZRANGEBYSCORE", "SCAN", "KEYS", "INFO", "WAIT", "CLIENT LIST"})
 """Commands whose replies may be large or late: they have a line of their own, so that no other
@@ -34,6 +35,7 @@ class SharedClient(Redis):
         bounds: Bounds,
         name: str,
         ends: Callable[[Exception], bool] = lambda _: False,
+        retried: Callable[[Outcome], None] = uncounted,
     ) -> None:
         """Connects to nothing yet.
 
@@ -42,9 +44,11 @@ class SharedClient(Redis):
             bounds: of each line.
             name: by which CLIENT LIST shows the connections.
             ends: see `Line`.
+            retried: called for each request that is repeated.
         """
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
+        self._retried = retried
         self.calls = Line(pool.make_connection, bounds, name, ends)
         self.walks = Line(pool.make_connection, bounds, name, ends)
 
@@ -57,6 +61,7 @@ class SharedClient(Redis):
         except (redis_errors.ConnectionError, redis_errors.TimeoutError) as error:
             if isinstance(error, redis_errors.AuthenticationError):
                 raise
+            self._retried(Outcome.UNANSWERED)
             await asyncio.sleep(uniform(*PAUSE))  # noqa: S311 -- no secret
             reply = await line.ask(words)
         return decoded(self.response_callbacks, args[0], reply, options)

@@ -8,13 +8,13 @@ A refusal is an answer too: a backend that throttles or denies requests is up.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from holdfast import deadlines
-from holdfast.errors import HoldfastError, Unavailable
+from holdfast.errors import HoldfastError, PermissionDenied, ResourceExhausted, Unavailable
+from holdfast.request_counts import Outcome, RequestCounts
 
 IN_A_ROW: Final = 3
 """Unanswered calls, with no answered one in between, after which a backend may be lost."""
@@ -40,7 +40,12 @@ class Change:
 
 
 class Backend:
-    """What is known of one backend. Safe for many threads."""
+    """What is known of one backend. Safe for many threads.
+
+    Attributes:
+        name: for people.
+        request_counts: counts the requests to it.
+    """
 
     def __init__(
         self, name: str, clock: Callable[[], float], tell: Callable[[Change], None]
@@ -53,6 +58,7 @@ class Backend:
             tell: called with each change, in the thread that notices it.
         """
         self.name = name
+        self.request_counts = RequestCounts()
         self._clock = clock
         self._tell = tell
         self._lock = threading.Lock()
@@ -97,25 +103,15 @@ class Backend:
         if change:
             self._tell(change)
 
-    @contextmanager
-    def asked(self, patience: float) -> Iterator[None]:
+    def asked(self, patience: float, operation: str) -> BackendCall:
         """Surrounds one call: Unavailable means no answer, any other outcome is an answer.
 
         Args:
             patience: seconds that an answer may take. If a call has an earlier deadline, its
-                failure says nothing.
+                failure says nothing about the backend.
+            operation: what is asked, by the word that metrics use.
         """
-        began, left = self._clock(), deadlines.left()
-        try:
-            yield
-        except Unavailable:
-            if left is None or left >= patience:
-                self.unanswered(began)
-            raise
-        except HoldfastError:
-            self.answered()
-            raise
-        self.answered()
+        return BackendCall(self, self._clock, patience, operation)
 
     def refused(self) -> None:
         """Notes a call that wasn't even tried, because the backend is lost."""
@@ -124,3 +120,47 @@ class Backend:
 
     def _change(self, *, up: bool) -> Change:
         return Change(self.name, up, self.silence, self._calls)
+
+
+class BackendCall:
+    """One call: `with` surrounds it. See `Backend.asked`."""
+
+    __slots__ = ("_backend", "_began", "_clock", "_left", "_operation", "_patience")
+
+    def __init__(
+        self, backend: Backend, clock: Callable[[], float], patience: float, operation: str
+    ) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._patience = patience
+        self._operation = operation
+        self._began = 0.0
+        self._left: float | None = None
+
+    def __enter__(self) -> None:
+        self._began, self._left = self._clock(), deadlines.left()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        seconds = self._clock() - self._began
+        self._backend.request_counts.ended(self._operation, _outcome(error), seconds)
+        if isinstance(error, Unavailable):
+            if self._left is None or self._left >= self._patience:
+                self._backend.unanswered(self._began)
+        elif error is None or isinstance(error, HoldfastError):
+            self._backend.answered()
+
+
+def _outcome(error: BaseException | None) -> Outcome:
+    match error:
+        case None:
+            return Outcome.OK
+        case Unavailable():
+            return Outcome.UNANSWERED
+        case PermissionDenied():
+            return Outcome.DENIED
+        case ResourceExhausted():
+            return Outcome.FULL
+        case Exception():
+            return Outcome.FAILED
+        case _:
+            return Outcome.ABANDONED

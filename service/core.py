@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from holdfast.backend import Backend
@@ -40,7 +41,7 @@ from holdfast.service.ingest.completion import Completion
 from holdfast.service.ingest.discards import Discards
 from holdfast.service.ingest.turns import Turns
 from holdfast.service.process.background import Background
-from holdfast.service.process.metrics import Metrics
+from holdfast.service.process.frontend_metrics import FrontendMetrics
 from holdfast.service.process.workers import Workers
 from holdfast.service.settings import Settings
 from holdfast.service.store.access import StoreAccess, access
@@ -100,7 +101,7 @@ class Core:
     upload_slots: UploadSlots
     workers: Workers
     background: Background
-    metrics: Metrics
+    metrics: FrontendMetrics
 
 
 def owner() -> str:
@@ -118,17 +119,18 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
         ConfigurationError: the Redis URL is malformed, or the file of QUOTAS can't be used.
     """
     async with AsyncExitStack() as stack:
-        redis = open_client(redis_url, name=f"{NAME}/{owner()}")
+        backend = Backend("Redis", uptime, log_change)
+        name = f"{NAME}/{owner()}"
+        redis = open_client(redis_url, name=name, retried=backend.request_counts.retried)
         stack.push_async_callback(close_client, redis)
         workers = Workers(
             settings.threads, HASH_THREADS, settings.call_deadline, switches=store.switches
         )
         stack.push_async_callback(workers.close, THREADS_GRACE)
-        backend = Backend("Redis", uptime, log_change)
         scripts = Scripts(redis, backend)
         hold_cache = HoldCache(scripts, lambda: secrets.token_hex(8))
         stack.push_async_callback(hold_cache.close)
-        background, metrics = Background(), Metrics()
+        background, metrics = Background(), FrontendMetrics()
         stack.push_async_callback(background.drain, settings.suspend_grace)
         damage, slots = KnownDamage(uptime), UploadSlots(settings.uploads, store.throttled)
         steps = AsyncCompactions(store, workers, new_nonce)
@@ -143,7 +145,7 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
         )
         snapshots = SnapshotKeeper(asked.snapshots, asked.holds, background, uptime)
         stack.push_async_callback(snapshots.close)
-        absences = Absences(Arrivals(redis), uptime)
+        absences = Absences(Arrivals(redis, partial(scripts.recorded, "hold")), uptime)
         ledger, quotas = Ledger(scripts), quotas_in_force(settings)
         counts = HoldCounts(ledger, asked.hold_sizes, background)
         growth = Growth(scripts, secrets.token_hex(8), secrets.token_hex(8))

@@ -35,6 +35,7 @@ from holdfast.service.pairing import Pairing, pairing_of
 from holdfast.service.process.allocator import trim_heaps
 from holdfast.service.process.audit_log import audit_log
 from holdfast.service.process.background import end, loop_of
+from holdfast.service.process.loop_lag import loop_lag
 from holdfast.service.process.trimming import Trimming
 from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.disk_cache import disk_cache
@@ -78,7 +79,8 @@ async def run_frontend(
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(open_core(settings, store, redis_url))
         # A connection of their own, so that no renewal waits behind bulk work.
-        renewals = open_client(redis_url, name=f"{NAME}/{owner()}")
+        retried = core.backend.request_counts.retried
+        renewals = open_client(redis_url, name=f"{NAME}/{owner()}", retried=retried)
         stack.push_async_callback(close_client, renewals)
         refs, path = _refs(settings, core, renewals), _write_path(settings, core)
         cache = await _block_cache(stack, settings, core)
@@ -137,6 +139,7 @@ async def run_frontend(
             loop_of("counting omitted lines", audit.keep()),
             loop_of("giving memory back", _trimming(path, intake, outflow).keep()),
             loop_of("announcing figures", frontend.overview.keep()),
+            loop_of("measuring the loop", loop_lag(metrics).keep()),
         )
         try:
             pairing = pairing_of(core.store.paired, core.redis, core.scripts, redis_url)
@@ -198,6 +201,11 @@ def _refs(settings: Settings, core: Core, renewals: Client) -> Refs:
     ttl = settings.lease_ttl
     leases = Leases(Scripts(renewals, core.backend), uptime, ttl, min(MARGIN, ttl / 3))
     core.metrics.gauge("holdfast_leases", "Refs that this process has locked.", lambda: leases.kept)
+    core.metrics.counter(
+        "holdfast_leases_lost",
+        "Leases that expired here, or that Redis refused to renew.",
+        lambda: leases.losses,
+    )
     return Refs(
         core.ingests,
         leases,
@@ -278,8 +286,18 @@ def _overload(settings: Settings, core: Core) -> Overload:
     workers, metrics = core.workers, core.metrics
     metrics.gauge(
         "holdfast_store_queued",
-        "Requests to the store that wait for a thread.",
+        "Calls to the store that wait for a thread, or for their turn on the loop.",
         lambda: workers.queued,
+    )
+    metrics.gauge(
+        "holdfast_store_calls",
+        "Calls to the store that are being carried out.",
+        lambda: workers.asking,
+    )
+    metrics.gauge(
+        "holdfast_hash_calls",
+        "Pieces that are being hashed, or wait for a thread that hashes.",
+        lambda: workers.hashing,
     )
     return Overload(
         Most(settings.max_streams, settings.max_reads, settings.max_calls),
@@ -296,6 +314,8 @@ def _gauges(
     metrics = core.metrics
     metrics.backend("store", lambda: core.store.requests.up)
     metrics.backend("redis", lambda: core.backend.up)
+    metrics.requests("store", core.store.request_counts, apart=True)
+    metrics.requests("redis", core.backend.request_counts)
     metrics.gauge(
         "holdfast_damage_known",
         "Digests for which no cache is trusted, because damage was found recently.",
@@ -309,10 +329,8 @@ def _gauges(
     metrics.gauge("holdfast_streams", "Open write streams.", lambda: len(sessions))
     _buffer_gauges(core, path.budget)
     metrics.gauge("holdfast_cache_bytes", "Bytes of blocks in memory.", lambda: cache.size)
-    metrics.gauge("holdfast_cache_hits", "Blocks found in memory, since start.", lambda: cache.hits)
-    metrics.gauge(
-        "holdfast_cache_misses", "Blocks not found in memory, since start.", lambda: cache.misses
-    )
+    metrics.counter("holdfast_cache_hits", "Blocks found in memory.", lambda: cache.hits)
+    metrics.counter("holdfast_cache_misses", "Blocks not found in memory.", lambda: cache.misses)
     metrics.gauge(
         "holdfast_background_tasks",
         "Tasks that outlive their request.",
@@ -322,6 +340,7 @@ def _gauges(
 
 def _buffer_gauges(core: Core, budget: BufferBudget) -> None:
     metrics = core.metrics
+    metrics.gauge("holdfast_buffer_bytes", "The buffer budget.", lambda: budget.size)
     metrics.gauge(
         "holdfast_buffer_free_bytes", "Free bytes of the buffer budget.", lambda: budget.free
     )
@@ -330,9 +349,9 @@ def _buffer_gauges(core: Core, budget: BufferBudget) -> None:
         "Streams that wait for the buffer budget.",
         lambda: budget.waiting,
     )
-    metrics.gauge(
+    metrics.counter(
         "holdfast_buffer_spills",
-        "Parts of silent clients written to a tail to make room for others, since start.",
+        "Parts of silent clients written to a tail to make room for others.",
         lambda: budget.spills,
     )
     metrics.gauge(

@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from holdfast.errors import ConfigurationError, DataLoss, HoldfastError, ResourceExhausted, because
+from holdfast.request_counts import RequestCounts
+from holdfast.storage.counted import counted
 from holdfast.storage.folder_files import Files, translated
 from holdfast.storage.folder_objects import HEADER, Objects, parts_folder
 from holdfast.storage.folder_trust import FAILED
@@ -81,9 +83,12 @@ class FolderStore:
         self._objects = Objects(root / "objects")
         self._uploads = FolderUploads(root / "uploads", self._files)
         self._sure: set[str] = set()
+        self.request_counts = RequestCounts()
+        """See `ObjectStore`."""
 
     # -- whole objects
 
+    @counted
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
         """See `ObjectStore`; a reply is never lost here."""
         path, etag = self._path(key), secrets.token_hex(16)
@@ -113,6 +118,7 @@ class FolderStore:
         if isinstance(condition, IfMatch) and current != condition.etag:
             raise ConditionFailed(f"{key} has the ETag {current}, not {condition.etag}")
 
+    @counted
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
         """See `ObjectStore`. An object that was read as a whole is durable."""
         entry, body = self._settled(key, lambda: self._objects.read(key, offset, length))
@@ -120,6 +126,7 @@ class FolderStore:
             self._make_sure(entry)
         return Fetched(entry, body, self._clock())
 
+    @counted
     def head(self, key: str) -> Entry:
         """See `ObjectStore`. The object that is reported is durable."""
         entry = self._entry(key)
@@ -163,6 +170,7 @@ class FolderStore:
                 with self._files.locked(lock_of(key)):
                     return look()
 
+    @counted
     def delete(self, key: str) -> None:
         """See `ObjectStore`."""
         path = self._path(key)
@@ -175,6 +183,7 @@ class FolderStore:
         self._files.remove(path)
         self._files.remove_empty(path.parent, self._root / "objects")
 
+    @counted
     def delete_if(self, key: str, etag: str) -> None:
         """See `ObjectStore`; a reply is never lost here."""
         path = self._path(key)
@@ -200,6 +209,7 @@ class FolderStore:
 
     # -- uploads
 
+    @counted
     def create_upload(self, key: str) -> Upload:
         """See `ObjectStore`."""
         self._path(key)
@@ -207,6 +217,7 @@ class FolderStore:
         with translated(f"beginning an upload of {key}"):
             return Upload(self._uploads.create(key, now), now)
 
+    @counted
     def put_part(
         self, key: str, upload_id: str, number: int, body: Body, sums: bytes = b""
     ) -> Part:
@@ -215,11 +226,13 @@ class FolderStore:
         with translated(f"writing part {number} of {key}"):
             return self._uploads.put_part(key, upload_id, number, body)
 
+    @counted
     def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
         """See `ObjectStore`."""
         with translated(f"listing the parts of {key}"):
             return self._uploads.parts(key, upload_id)
 
+    @counted
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
         """See `ObjectStore`; a reply is never lost here."""
         path, etag, now = self._path(key), composite(parts), self._clock()
@@ -227,6 +240,7 @@ class FolderStore:
             self._uploads.complete(key, upload_id, parts, path, etag=etag, now=now)
         return Written(etag, self._clock())
 
+    @counted
     def abort_upload(self, key: str, upload_id: str) -> None:
         """See `ObjectStore`."""
         with translated(f"aborting the upload of {key}"):

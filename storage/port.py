@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from holdfast.errors import HoldfastError, NotFound
+from holdfast.request_counts import RequestCounts
 
 MIN_PART_SIZE: Final = 5 * 2**20
 """S3's smallest part in bytes, except for the last of an upload."""
@@ -239,6 +240,11 @@ class ObjectStore(Protocol):
     @property
     def up(self) -> bool:
         """Whether the store answers, as far as is known without a request."""
+        ...
+
+    @property
+    def request_counts(self) -> RequestCounts:
+        """The requests to it, counted."""
         ...
 
     @property

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from holdfast.errors import ResourceExhausted
+from holdfast.request_counts import RequestCounts
 from holdfast.storage.keys import DATA, FLEET, HOLDS, RECORDS, RETAINED, SNAPSHOTS, TAILS
 from holdfast.storage.port import (
     Body,
@@ -222,6 +223,11 @@ class ReservedStore:
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
         """See `ObjectStore`."""
         return self._inner.composite_etag(parts)
+
+    @property
+    def request_counts(self) -> RequestCounts:
+        """See `ObjectStore`."""
+        return self._inner.request_counts
 
     @property
     def switches(self) -> bool:

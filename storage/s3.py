@@ -13,6 +13,7 @@ import crc32c
 from botocore import exceptions as boto
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable, because
+from holdfast.request_counts import RetryCause
 from holdfast.storage.port import (
     Condition,
     ConditionFailed,
@@ -26,6 +27,7 @@ from holdfast.storage.s3_bodies import Described, complete, ends_early
 from holdfast.storage.s3_checksums import BodySum
 from holdfast.storage.s3_client import bare, foreign, quoted
 from holdfast.storage.s3_errors import ChangedOnTheWay, status_of, translated
+from holdfast.storage.s3_operations import outcome_of
 from holdfast.storage.s3_pages import S3Pages
 from holdfast.storage.s3_replies import Answer
 from holdfast.storage.s3_settings import S3Settings
@@ -130,6 +132,7 @@ class S3Store(S3Pages, S3Uploads):
             raise answer.error("PutObject")
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise OutcomeUnknown(f"writing {key}: S3's reply doesn't say whether it was written")
+        self._retried(outcome_of(answer.status))
         return None
 
     def refuses_changed(self, key: str) -> bool | None:
@@ -168,6 +171,7 @@ class S3Store(S3Pages, S3Uploads):
     ) -> Fetched:
         for attempt in range(BODY_ATTEMPTS):
             if attempt:
+                self._retried(RetryCause.CUT)
                 self._pause()
             try:
                 with translated(f"reading {key}"):

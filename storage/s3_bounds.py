@@ -14,6 +14,7 @@ from urllib3.util import Timeout
 
 from holdfast import deadlines
 from holdfast.storage.s3_circuit import Circuit, patience
+from holdfast.storage.s3_operations import BOTO, Observer
 from holdfast.storage.s3_settings import S3Settings
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ASKS_FOR_LESS: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _BEGAN: Final = "holdfast_began"
+_LAST: Final = "holdfast_outcome"
 
 
 class _InTime(Timeout):
@@ -34,21 +36,27 @@ class _InTime(Timeout):
         return Timeout(connect=patience(self.seconds[0]), read=patience(self.seconds[1]))
 
 
-def bound(client: S3Client, circuit: Circuit, settings: S3Settings) -> None:
-    """Makes a client respect its callers' deadlines, and a circuit."""
+def bound(client: S3Client, circuit: Circuit, settings: S3Settings, observer: Observer) -> None:
+    """Makes a client respect its callers' deadlines, and a circuit; counts its requests."""
 
     def begin(request: Any, **_: Any) -> None:  # noqa: ANN401 -- botocore's event
         request.context[_BEGAN] = circuit.enter()
 
     def end(
         attempts: int,
+        operation: Any,  # noqa: ANN401
         request_dict: Any,  # noqa: ANN401
         response: tuple[Any, Any] | None = None,
         caught_exception: Exception | None = None,
         **_: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401 -- False, or None; the stubs know no answers
+        context, status = request_dict["context"], response[0].status_code if response else None
+        outcome = observer.ended(BOTO.get(operation.name, "other"), status, context[_BEGAN])
+        if attempts > 1:
+            observer.request_counts.retried(context[_LAST])
+        context[_LAST] = outcome
         if response is None:
-            circuit.failed(request_dict["context"][_BEGAN], caught_exception)
+            circuit.failed(context[_BEGAN], caught_exception)
         else:
             circuit.answered()
         # None leaves the decision to boto3, which knows what may be repeated.

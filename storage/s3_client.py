@@ -22,10 +22,11 @@ from botocore.config import Config
 from holdfast.backend import Backend, Change
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError, because
+from holdfast.request_counts import Outcome, RequestCounts, RetryCause
 from holdfast.storage.port import Body
 from holdfast.storage.s3_bounds import ASKS_FOR_LESS, bound
 from holdfast.storage.s3_checksums import SEND_ATTEMPTS
-from holdfast.storage.s3_circuit import Circuit
+from holdfast.storage.s3_circuit import Circuit, NotSent
 from holdfast.storage.s3_clock import ServerClock
 from holdfast.storage.s3_credentials import renew_refused, renewal_of
 from holdfast.storage.s3_direct import NOTHING, DirectRequests
@@ -33,6 +34,7 @@ from holdfast.storage.s3_documents import read_strictly
 from holdfast.storage.s3_errors import ChangedOnTheWay, translated
 from holdfast.storage.s3_idle import renew_idle
 from holdfast.storage.s3_key_files import follow_file
+from holdfast.storage.s3_operations import Observer, outcome_of
 from holdfast.storage.s3_replies import Answer
 from holdfast.storage.s3_settings import S3Settings
 from holdfast.storage.s3_signing import sign_in_time
@@ -92,6 +94,10 @@ class Bucket:
         self._throttled = 0
         self._backend = Backend("S3", elapsed, tell)
         circuit = Circuit(self._backend, elapsed, self._drop_idle)
+        observer, self._retried = (
+            Observer(self.request_counts, elapsed),
+            self.request_counts.retried,
+        )
         try:
             session = boto3.session.Session()
             follow_file(session)
@@ -99,7 +105,12 @@ class Bucket:
             self._client = new_client(session, settings, settings.attempts)
             self._once = new_client(session, settings, 1)
             self._direct = DirectRequests(
-                session, settings, circuit, elapsed, self._clock.for_signing
+                session,
+                settings,
+                circuit,
+                elapsed,
+                time=self._clock.for_signing,
+                observer=observer,
             )
         except (ValueError, OSError, boto.BotoCoreError) as error:
             raise ConfigurationError(
@@ -114,13 +125,18 @@ class Bucket:
             watch(client)
             renew_idle(client, elapsed)
             sign_in_time(client, self._clock)
-            bound(client, circuit, settings)
+            bound(client, circuit, settings, observer)
             client.meta.events.register("needs-retry.s3", self._note_try)
 
     @property
     def up(self) -> bool:
         """See `ObjectStore`."""
         return self._backend.up
+
+    @property
+    def request_counts(self) -> RequestCounts:
+        """See `ObjectStore`."""
+        return self._backend.request_counts
 
     @property
     def switches(self) -> bool:
@@ -187,10 +203,17 @@ class Bucket:
         name = "" if key is None else self._prefix + key
         try:
             answer = self._direct.send(method, name, headers, body, query)
-        except (boto.BotoCoreError, boto.ClientError):
-            return None  # the connection, or the source of credentials
+        except NotSent:
+            return None
+        except (boto.BotoCoreError, boto.ClientError):  # the connection, or the credentials' source
+            self._retried(Outcome.UNANSWERED)
+            return None
         self._note(answer)
-        if answer.status not in PLAIN or foreign(operation or _OPERATIONS[method], answer):
+        if foreign(operation or _OPERATIONS[method], answer):
+            self._retried(RetryCause.FOREIGN)
+            return None
+        if answer.status not in PLAIN:
+            self._retried(outcome_of(answer.status))
             return None
         return answer
 
@@ -220,6 +243,7 @@ class Bucket:
             try:
                 return send()
             except ChangedOnTheWay:
+                self._retried(RetryCause.CHANGED)
                 self._pause()
         return send()
 

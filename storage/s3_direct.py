@@ -31,6 +31,7 @@ from holdfast.storage.port import Body
 from holdfast.storage.s3_blocking import BlockingConnections
 from holdfast.storage.s3_circuit import Circuit
 from holdfast.storage.s3_looped import SMALL, LoopConnections
+from holdfast.storage.s3_operations import Observer, operation_of
 from holdfast.storage.s3_place import Place
 from holdfast.storage.s3_replies import Answer, Malformed, Request
 from holdfast.storage.s3_settings import S3Settings
@@ -52,7 +53,9 @@ class DirectRequests:
         settings: S3Settings,
         circuit: Circuit,
         clock: Callable[[], float],
+        *,
         time: Callable[[], float],
+        observer: Observer,
     ) -> None:
         """Opens no connection yet.
 
@@ -62,9 +65,11 @@ class DirectRequests:
             circuit: what each request must pass.
             clock: in s, never set back.
             time: at which requests are signed, in s since 1970.
+            observer: counts requests.
         """
         self._circuit = circuit
         self._time = time
+        self._observer = observer
         self._credentials = session.get_credentials()
         self._place = place = Place.of(session, settings)
         self._signer = Signer(place.authority, settings.region)
@@ -96,8 +101,10 @@ class DirectRequests:
         try:
             answer = self._ask(Request(method, target, signed), body)
         except BotoCoreError as error:
+            self._observer.ended(operation_of(method, query), None, began)
             self._circuit.failed(began, error)
             raise
+        self._observer.ended(operation_of(method, query), answer.status, began)
         self._circuit.answered()
         return answer
 

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable
+from holdfast.request_counts import RetryCause
 from holdfast.storage import blocks, crc
 from holdfast.storage.port import (
     Body,
@@ -170,6 +171,7 @@ class S3Uploads(Bucket):
             return self._complete(key, upload_id, parts)
         except InvalidPart:
             # The list of parts has no sum, so it may be what changed on the way.
+            self._retried(RetryCause.CHANGED)
             return self._complete(key, upload_id, parts)
 
     def _complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:

@@ -32,6 +32,7 @@ class Call(Reception):
         "_sending",
         "_trailers",
         "attachment",
+        "ended",
         "metadata",
         "on_end",
         "path",
@@ -67,6 +68,8 @@ class Call(Reception):
         """Called once when the call ends: releases what the call has of what all calls share."""
         self._sending: asyncio.Future[None] | None = None
         self._trailers: Metadata = ()
+        self.ended: Code | None = None
+        """The status that the client was told, or CANCELLED if it has left; None before that."""
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.attachment: Any = None
@@ -163,6 +166,7 @@ class Call(Reception):
         """Ends the call with a status, which is OK if none is given, unless it has ended."""
         if self.over:
             return
+        self.ended = Code.OK if status is None else status.code
         added = self._end(status)
         stream = self._stream
         if status is None:
@@ -182,6 +186,7 @@ class Call(Reception):
     def lost(self) -> None:
         """Ends the call because the client has left, and cancels its handler."""
         if not self.over:
+            self.ended = Code.CANCELLED
             self._end(LEFT)
         self._cancel()
 

@@ -29,6 +29,7 @@ from holdfast.service.agent.writes import Writes
 from holdfast.service.process.allocator import trim_heaps
 from holdfast.service.process.audit_log import audit_log
 from holdfast.service.process.background import Background, end, loop_of
+from holdfast.service.process.loop_lag import loop_lag
 from holdfast.service.process.metrics import Metrics
 from holdfast.service.process.trimming import Trimming
 from holdfast.service.reading.block_cache import BlockCache
@@ -114,6 +115,7 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
             loop_of("reading identities", parts.recognizers.keep()),
             loop_of("counting omitted lines", parts.audit.keep()),
             loop_of("giving memory back", Trimming(taken, trim_heaps).keep()),
+            loop_of("measuring the loop", loop_lag(metrics).keep()),
         )
         try:
             yield RunningAgent(parts, background, loops)
@@ -185,6 +187,11 @@ def _overload(settings: Settings, metrics: Metrics) -> Overload:
 
 def _gauges(parts: AgentParts, room: ReplayRoom) -> None:
     metrics, cache = parts.metrics, parts.cache
+    metrics.gauge(
+        "holdfast_identities_current",
+        "1 while the rules in force are those of the file IDENTITIES, 0 while it is wrong.",
+        lambda: parts.recognizers.current,
+    )
     for upstream in parts.upstreams.all:
         metrics.backend(upstream.target, partial(getattr, upstream, "up"))
     metrics.gauge("holdfast_streams", "Open write streams.", lambda: len(parts.writes))
@@ -198,16 +205,14 @@ def _gauges(parts: AgentParts, room: ReplayRoom) -> None:
         "Write streams that wait for such bytes.",
         lambda: room.waiting,
     )
-    metrics.gauge(
+    metrics.counter(
         "holdfast_agent_refused_blocks",
-        "Blocks that a frontend sent with wrong bytes, since start.",
+        "Blocks that a frontend sent with wrong bytes.",
         lambda: parts.damage.refused,
     )
     metrics.gauge(
         "holdfast_agent_remembered", "Blobs that are remembered.", lambda: len(parts.memory)
     )
     metrics.gauge("holdfast_cache_bytes", "Bytes of blocks in memory.", lambda: cache.size)
-    metrics.gauge("holdfast_cache_hits", "Blocks found in memory, since start.", lambda: cache.hits)
-    metrics.gauge(
-        "holdfast_cache_misses", "Blocks not found in memory, since start.", lambda: cache.misses
-    )
+    metrics.counter("holdfast_cache_hits", "Blocks found in memory.", lambda: cache.hits)
+    metrics.counter("holdfast_cache_misses", "Blocks not found in memory.", lambda: cache.misses)

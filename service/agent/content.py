@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import structlog
-
 from holdfast.deadlines import begin
 from holdfast.digests import Digest
-from holdfast.errors import HoldfastError, InvalidArgument, Overloaded
+from holdfast.errors import InvalidArgument, Overloaded
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.agent.listing import list_holds
 from holdfast.service.agent.memory import NodeMemory
@@ -21,6 +19,7 @@ from holdfast.service.agent.reads import DescribedOnly, RefusedBlocks, TenantBlo
 from holdfast.service.agent.upstreams import Upstreams
 from holdfast.service.agent.writes import Writes
 from holdfast.service.process.metrics import Metrics
+from holdfast.service.process.rpc_figures import RpcWatch
 from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import fleet, messages, wire
@@ -31,14 +30,11 @@ from holdfast.service.rpc.content import SERVICE
 from holdfast.service.rpc.outflow import LEAST, Outflow
 from holdfast.service.rpc.overload import Overload
 from holdfast.service.rpc.patience import bounded
-from holdfast.service.rpc.refusals import INTERNAL
-from holdfast.service.rpc.status_codes import status_of
+from holdfast.service.rpc.refusals import refusal
 from holdfast.service.trust.audit import AuditLog
 from holdfast.service.trust.recognizers import Recognizers
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
 from holdfast.transport.status import Code, Status
-
-log = structlog.get_logger(__name__)
 
 REMEMBERED: Final = 2.0
 """Seconds that an Info waits for a frontend if its answer is remembered."""
@@ -109,36 +105,26 @@ class AgentContent:
         parts = self._parts
 
         async def handle(raw: bytes | bytearray, call: Call) -> bytes:
-            try:
-                tenant = await self._tenant_of(rpc, call)
-                with parts.overload.admit(rpc), parts.metrics.watch(rpc):
-                    async with bounded(rpc, parts.call_deadline, call.time_remaining()):
-                        return await ask(tenant, bytes(raw), call)
-            except Exception as error:
-                raise self._refusal(rpc, error) from error
+            with parts.metrics.watch(rpc, call) as watch:
+                try:
+                    tenant = await self._tenant_of(rpc, call, watch)
+                    with parts.overload.admit(rpc):
+                        async with bounded(rpc, parts.call_deadline, call.time_remaining()):
+                            return await ask(tenant, bytes(raw), call)
+                except Exception as error:
+                    raise refusal(rpc, error) from error
 
         return Unary(handle)
 
-    async def _tenant_of(self, rpc: str, call: Call) -> str:
+    async def _tenant_of(self, rpc: str, call: Call, watch: RpcWatch) -> str:
         """Returns the tenant of a client that may call an RPC.
 
         Raises:
             PermissionDenied: it may not.
         """
         who = self._authority.recall(rpc, call) or await self._authority.identify(rpc, call)
+        watch.role = who.role
         return who.tenant
-
-    def _refusal(self, rpc: str, error: Exception) -> Status:
-        """Makes the status that an RPC ends with; it tells no details of errors not of ours."""
-        if isinstance(error, Status):
-            status = error
-        elif isinstance(error, HoldfastError):
-            status = status_of(error)
-        else:
-            status = Status(Code.INTERNAL, INTERNAL)
-            log.error("RPC failed with an unexpected error", rpc=rpc, exc_info=error)
-        self._parts.metrics.refused(rpc, status.code.name)
-        return status
 
     def _seconds(self, call: Call) -> float:
         remaining = call.time_remaining()
@@ -195,38 +181,42 @@ class AgentContent:
     async def _list(self, raw: bytes | bytearray, call: Call) -> None:
         """Streams the tenant's holds; after a lost frontend, those that weren't sent yet."""
         parts = self._parts
-        try:
-            tenant = await self._tenant_of("List", call)
-            with parts.overload.admit("List"), parts.metrics.watch("List"):
-                seconds = self._seconds(call)
-                await list_holds(parts.upstreams, tenant, bytes(raw), seconds, call)
-        except Exception as error:
-            raise self._refusal("List", error) from error
+        with parts.metrics.watch("List", call) as watch:
+            try:
+                tenant = await self._tenant_of("List", call, watch)
+                with parts.overload.admit("List"):
+                    seconds = self._seconds(call)
+                    await list_holds(parts.upstreams, tenant, bytes(raw), seconds, call)
+            except Exception as error:
+                raise refusal("List", error) from error
 
     async def _read(self, raw: bytes | bytearray, call: Call) -> None:
         """Streams the bytes of a blob."""
         parts = self._parts
-        try:
-            tenant = await self._tenant_of("Read", call)
-            with parts.overload.admit("Read"), parts.metrics.watch("Read"):
-                begin(call.time_remaining())
-                request = messages.parsed(pb.ReadContentRequest, raw)
-                reader = self._reader or self._reader_of(tenant)
-                pieces = reader.read(
-                    tenant, Digest.parse(request.digest), request.offset, request.size
-                )
-                async with aclosing(pieces):
-                    async for offset, piece in pieces:
-                        with piece:
-                            size, message = len(piece), wire.read_response(offset, piece)
-                        parts.metrics.bytes_read(size)
-                        parts.outflow.handed += size
-                        try:
-                            await call.send(message)
-                        finally:
-                            parts.outflow.handed -= size
-        except Exception as error:
-            raise self._refusal("Read", error) from error
+        with parts.metrics.watch("Read", call) as watch:
+            try:
+                tenant = await self._tenant_of("Read", call, watch)
+                with parts.overload.admit("Read"):
+                    await self._send_pieces(tenant, raw, call)
+            except Exception as error:
+                raise refusal("Read", error) from error
+
+    async def _send_pieces(self, tenant: str, raw: bytes | bytearray, call: Call) -> None:
+        parts = self._parts
+        begin(call.time_remaining())
+        request = messages.parsed(pb.ReadContentRequest, raw)
+        reader = self._reader or self._reader_of(tenant)
+        pieces = reader.read(tenant, Digest.parse(request.digest), request.offset, request.size)
+        async with aclosing(pieces):
+            async for offset, piece in pieces:
+                with piece:
+                    size, message = len(piece), wire.read_response(offset, piece)
+                parts.metrics.bytes_read(size)
+                parts.outflow.handed += size
+                try:
+                    await call.send(message)
+                finally:
+                    parts.outflow.handed -= size
 
     def _read_at_once(self, raw: bytes | bytearray, call: Call) -> Sequence[Sequence[bytes]] | None:
         """Answers a Read of a few bytes that are in memory, and that the client takes now."""
@@ -241,14 +231,18 @@ class AgentContent:
         piece = self._reader.read_at_once(digest, request.offset, request.size, LEAST)
         if piece is None or not call.takes(len(piece) + wire.READ_HEAD):
             return None
-        try:
-            if self._authority.recall("Read", call) is None:
-                return None
-            with parts.overload.admit("Read"), parts.metrics.watch("Read"), piece:
-                parts.metrics.bytes_read(len(piece))
-                return [(wire.read_response(0, piece),)]
-        except Exception as error:
-            raise self._refusal("Read", error) from error
+        with parts.metrics.watch("Read", call) as watch, piece:
+            try:
+                who = self._authority.recall("Read", call)
+                if who is None:
+                    watch.counts = False
+                    return None
+                watch.role = who.role
+                with parts.overload.admit("Read"):
+                    parts.metrics.bytes_read(len(piece))
+                    return [(wire.read_response(0, piece),)]
+            except Exception as error:
+                raise refusal("Read", error) from error
 
     def _reader_of(self, tenant: str) -> Reader:
         parts = self._parts
@@ -260,17 +254,18 @@ class AgentContent:
     async def _write(self, call: Call) -> None:
         """Writes one ref, message by message."""
         parts, admitted = self._parts, False
-        try:
-            tenant = await self._tenant_of("Write", call)
-            with parts.overload.admit("Write"), parts.metrics.watch("Write"):
-                admitted = True
-                await parts.writes.write(call, tenant)
-        except Exception as error:
-            if not admitted:
-                overload = parts.overload
-                hear = overload.hear if isinstance(error, Overloaded) else overload.hear_denied
-                await hear(partial(heard, call))
-            raise self._refusal("Write", error) from error
+        with parts.metrics.watch("Write", call) as watch:
+            try:
+                tenant = await self._tenant_of("Write", call, watch)
+                with parts.overload.admit("Write"):
+                    admitted = True
+                    await parts.writes.write(call, tenant)
+            except Exception as error:
+                if not admitted:
+                    overload = parts.overload
+                    hear = overload.hear if isinstance(error, Overloaded) else overload.hear_denied
+                    await hear(partial(heard, call))
+                raise refusal("Write", error) from error
 
 
 def _path(rpc: str) -> str:

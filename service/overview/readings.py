@@ -16,11 +16,11 @@ WRITTEN: Final = "holdfast_written_bytes" + TOTAL
 STORED: Final = "holdfast_stored_bytes" + TOTAL
 WAITING: Final = ("holdfast_buffer_waiting", "holdfast_intake_waiting")
 BACKEND_UP: Final = "holdfast_backend_up"
-MEMORY: Final = ("holdfast_cache_bytes", "holdfast_cache_hits", "holdfast_cache_misses")
+MEMORY: Final = ("holdfast_cache_bytes", "holdfast_cache_hits_total", "holdfast_cache_misses_total")
 DISK: Final = (
     "holdfast_disk_cache_bytes",
-    "holdfast_disk_cache_hits",
-    "holdfast_disk_cache_misses",
+    "holdfast_disk_cache_hits_total",
+    "holdfast_disk_cache_misses_total",
 )
 """Bytes, hits and misses; there is none without a cache on disk."""
 NAMES: Final = (CODES, READ, WRITTEN, STORED, *WAITING, BACKEND_UP, *MEMORY, *DISK)

@@ -170,7 +170,7 @@ def _errors(rate: _Rate) -> list[CodeRate]:
     """Returns the codes of RPCs that failed, over all RPCs, the most frequent first."""
     codes: dict[str, float] = {}
     for labels in rate.read.labelled(readings.CODES):
-        *_, code = labels
+        _, code, _ = labels
         grown = rate(readings.CODES, *labels)
         if code != OK and grown:
             codes[code] = codes.get(code, 0.0) + grown

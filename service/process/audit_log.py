@@ -23,14 +23,14 @@ def audit_log(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Au
         stack.callback(file.close)
     audit = AuditLog(writer(file), time.time, uptime)
     stack.callback(audit.flush)
-    metrics.gauge(
+    metrics.counter(
         "holdfast_audit_omitted",
-        "Lines of the audit log left out because a client caused too many, since start.",
+        "Lines of the audit log left out because a client caused too many.",
         lambda: audit.omitted,
     )
-    metrics.gauge(
+    metrics.counter(
         "holdfast_audit_lost",
-        "Lines of the audit log that couldn't be written, since start.",
+        "Lines of the audit log that couldn't be written.",
         lambda: file.lost if file else 0,
     )
     return audit

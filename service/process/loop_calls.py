@@ -24,6 +24,7 @@ class LoopCalls:
 
     Attributes:
         queued: how many calls wait for their turn.
+        under_way: how many are carried out.
     """
 
     def __init__(self, most: int, threads: Executor) -> None:
@@ -35,7 +36,7 @@ class LoopCalls:
         """
         self.queued = 0
         self._threads = threads
-        self._under_way = 0
+        self.under_way = 0
         self._turns = asyncio.Semaphore(most)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -62,7 +63,7 @@ class LoopCalls:
         except BaseException:
             _all(gives_back)
             raise
-        self._under_way += 1
+        self.under_way += 1
         self._idle.clear()
 
         def carried_out() -> Result:
@@ -94,8 +95,8 @@ class LoopCalls:
 
     def _ended(self) -> None:
         self._turns.release()
-        self._under_way -= 1
-        if not self._under_way:
+        self.under_way -= 1
+        if not self.under_way:
             self._idle.set()
 
     async def drain(self) -> None:

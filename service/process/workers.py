@@ -75,7 +75,7 @@ class Workers:
         self._store = ThreadPoolExecutor(store_threads, "store")
         self._store_threads = store_threads
         self._looped = LoopCalls(store_threads, self._store) if switches else None
-        self._asked = 0
+        self._asked = self._hashing = 0
         reserved = max(1, store_threads // RESERVED)
         self._bulk = asyncio.Semaphore(max(1, store_threads - reserved))
         self._hash = ThreadPoolExecutor(hash_threads, "hash", initializer=_yield_to_others)
@@ -85,6 +85,17 @@ class Workers:
         """How many calls wait for one of the store's threads, or for their turn on the loop."""
         waiting = self._looped.queued if self._looped else 0
         return waiting + max(0, self._asked - self._store_threads)
+
+    @property
+    def asking(self) -> int:
+        """How many calls to the store are being carried out."""
+        switching = self._looped.under_way if self._looped else 0
+        return switching + min(self._asked, self._store_threads)
+
+    @property
+    def hashing(self) -> int:
+        """How many calls compute, or wait for a thread that computes."""
+        return self._hashing
 
     def store(
         self,
@@ -243,7 +254,11 @@ class Workers:
     ) -> Result:
         """Runs a call that computes with the GIL released."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._hash, partial(call, *args, **kwargs))
+        self._hashing += 1
+        try:
+            return await loop.run_in_executor(self._hash, partial(call, *args, **kwargs))
+        finally:
+            self._hashing -= 1
 
     async def close(self, grace: float) -> bool:
         """Ends the pools: queued calls never begin.

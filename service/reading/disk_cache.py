@@ -223,30 +223,24 @@ def _gauges(metrics: Metrics, disk: DiskCache) -> None:
         "Bytes of blocks on disk, of all processes that share the folder.",
         lambda: disk.size,
     )
-    metrics.gauge(
-        "holdfast_disk_cache_hits", "Blocks found on disk, since start.", lambda: disk.hits
-    )
-    metrics.gauge(
-        "holdfast_disk_cache_misses", "Blocks not found on disk, since start.", lambda: disk.misses
-    )
-    metrics.gauge(
+    metrics.counter("holdfast_disk_cache_hits", "Blocks found on disk.", lambda: disk.hits)
+    metrics.counter("holdfast_disk_cache_misses", "Blocks not found on disk.", lambda: disk.misses)
+    metrics.counter(
         "holdfast_disk_cache_damaged",
-        "Damaged files that were removed, since start.",
+        "Damaged files that were removed.",
         lambda: disk.damaged,
     )
-    metrics.gauge(
+    metrics.counter(
         "holdfast_disk_cache_dropped",
-        "Blocks that were fetched, but not written to disk, since start.",
+        "Blocks that were fetched, but not written to disk.",
         lambda: disk.dropped,
     )
-    metrics.gauge(
+    metrics.counter(
         "holdfast_disk_cache_evicted",
-        "Blocks that this process removed to make room, since start.",
+        "Blocks that this process removed to make room.",
         lambda: disk.evicted,
     )
-    metrics.gauge(
-        "holdfast_disk_cache_errors", "Failures of the disk, since start.", lambda: disk.errors
-    )
+    metrics.counter("holdfast_disk_cache_errors", "Failures of the disk.", lambda: disk.errors)
 
 
 def look(settings: Settings) -> Iterator[Check]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 from holdfast.transport.peers import Peer
+from holdfast.transport.status import Code
 
 Buffer = bytes | bytearray | memoryview
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -31,6 +32,11 @@ class Call(Protocol):
     metadata: Metadata
     peer: Peer
     on_message: OnMessage | None
+
+    @property
+    def ended(self) -> Code | None:
+        """The status by which the call has ended although its handler hasn't, if it has."""
+        ...
 
     def time_remaining(self) -> float | None:
         """Returns the seconds until the client's deadline; None if it has none."""

@@ -81,23 +81,25 @@ class Content:
         authority, rated = self._authority, rpc not in UNRATED
 
         async def handle(raw: bytes | bytearray, call: Call) -> bytes:
-            try:
-                who = authority.recall(rpc, call) or await authority.identify(rpc, call)
-                with frontend.overload.admit(rpc), frontend.metrics.watch(rpc):
-                    async with bounded(rpc, frontend.call_deadline, call.time_remaining()):
-                        frontend.traffic.called(who.tenant)
-                        if rated:
-                            frontend.rates.call(who.tenant)
-                        request = messages.parsed(kind, raw)
-                        if promises:
-                            async with presence.promising(who.tenant):
+            with frontend.metrics.watch(rpc, call) as watch:
+                try:
+                    who = authority.recall(rpc, call) or await authority.identify(rpc, call)
+                    watch.role = who.role
+                    with frontend.overload.admit(rpc):
+                        async with bounded(rpc, frontend.call_deadline, call.time_remaining()):
+                            frontend.traffic.called(who.tenant)
+                            if rated:
+                                frontend.rates.call(who.tenant)
+                            request = messages.parsed(kind, raw)
+                            if promises:
+                                async with presence.promising(who.tenant):
+                                    response = await answer(who, request, call)
+                            else:
+                                presence.mention(who.tenant)
                                 response = await answer(who, request, call)
-                        else:
-                            presence.mention(who.tenant)
-                            response = await answer(who, request, call)
-                        return response.SerializeToString()
-            except Exception as error:
-                raise refusal(self._frontend.metrics, rpc, error) from error
+                            return response.SerializeToString()
+                except Exception as error:
+                    raise refusal(rpc, error) from error
 
         return Unary(handle)
 
@@ -136,23 +138,29 @@ class Content:
 
     async def list(self, raw: bytes | bytearray, call: Call) -> None:
         """Streams the tenant's holds."""
-        try:
-            who = self._authority.recall("List", call)
-            tenant = (who or await self._authority.identify("List", call)).tenant
-            with self._frontend.overload.admit("List"), self._frontend.metrics.watch("List"):
-                begin(call.time_remaining())
-                self._frontend.traffic.called(tenant)
-                self._frontend.rates.call(tenant)
-                request = messages.parsed(pb.ListContentRequest, raw)
-                matches = Filter.parse(request.filters).matches_info
-                noted = await self._frontend.presence.note(tenant)
-                async with aclosing(self._frontend.catalogue.list(tenant, matches)) as batches:
-                    async for batch in batches:
-                        for message in messages.listed(batch):
-                            self._frontend.presence.in_time(noted)
-                            await call.send(message.SerializeToString())
-        except Exception as error:
-            raise refusal(self._frontend.metrics, "List", error) from error
+        with self._frontend.metrics.watch("List", call) as watch:
+            try:
+                who = self._authority.recall("List", call)
+                who = who or await self._authority.identify("List", call)
+                watch.role = who.role
+                with self._frontend.overload.admit("List"):
+                    await self._list(who.tenant, raw, call)
+            except Exception as error:
+                raise refusal("List", error) from error
+
+    async def _list(self, tenant: str, raw: bytes | bytearray, call: Call) -> None:
+        presence = self._frontend.presence
+        begin(call.time_remaining())
+        self._frontend.traffic.called(tenant)
+        self._frontend.rates.call(tenant)
+        request = messages.parsed(pb.ListContentRequest, raw)
+        matches = Filter.parse(request.filters).matches_info
+        noted = await presence.note(tenant)
+        async with aclosing(self._frontend.catalogue.list(tenant, matches)) as batches:
+            async for batch in batches:
+                for message in messages.listed(batch):
+                    presence.in_time(noted)
+                    await call.send(message.SerializeToString())
 
     async def delete(
         self, who: ClientIdentity, request: pb.DeleteContentRequest, call: Call
@@ -166,32 +174,37 @@ class Content:
 
     async def read(self, raw: bytes | bytearray, call: Call) -> None:
         """Streams the bytes of a blob."""
+        with self._frontend.metrics.watch("Read", call) as watch:
+            try:
+                who = self._authority.recall("Read", call)
+                who = who or await self._authority.identify("Read", call)
+                watch.role = who.role
+                with self._frontend.overload.admit("Read"):
+                    await self._read(who.tenant, raw, call)
+            except Exception as error:
+                raise refusal("Read", error) from error
+
+    async def _read(self, tenant: str, raw: bytes | bytearray, call: Call) -> None:
         outflow = self._frontend.outflow
-        try:
-            who = self._authority.recall("Read", call)
-            tenant = (who or await self._authority.identify("Read", call)).tenant
-            with self._frontend.overload.admit("Read"), self._frontend.metrics.watch("Read"):
-                begin(call.time_remaining())
-                request = messages.parsed(pb.ReadContentRequest, raw)
-                self._frontend.presence.mention(tenant)
-                traffic = self._frontend.traffic
-                traffic.called(tenant)
-                pieces = self._frontend.reader.read(
-                    tenant, Digest.parse(request.digest), request.offset, request.size
-                )
-                async with aclosing(pieces):
-                    async for offset, piece in pieces:
-                        with piece:
-                            size, message = len(piece), wire.read_response(offset, piece)
-                        self._frontend.metrics.bytes_read(size)
-                        traffic.read(tenant, size)
-                        outflow.handed += size
-                        try:
-                            await call.send(message)
-                        finally:
-                            outflow.handed -= size
-        except Exception as error:
-            raise refusal(self._frontend.metrics, "Read", error) from error
+        begin(call.time_remaining())
+        request = messages.parsed(pb.ReadContentRequest, raw)
+        self._frontend.presence.mention(tenant)
+        traffic = self._frontend.traffic
+        traffic.called(tenant)
+        pieces = self._frontend.reader.read(
+            tenant, Digest.parse(request.digest), request.offset, request.size
+        )
+        async with aclosing(pieces):
+            async for offset, piece in pieces:
+                with piece:
+                    size, message = len(piece), wire.read_response(offset, piece)
+                self._frontend.metrics.bytes_read(size)
+                traffic.read(tenant, size)
+                outflow.handed += size
+                try:
+                    await call.send(message)
+                finally:
+                    outflow.handed -= size
 
     def read_at_once(self, raw: bytes | bytearray, call: Call) -> Sequence[Sequence[bytes]] | None:
         """Answers a Read of a few bytes that are in memory, and that the client takes now.
@@ -207,19 +220,21 @@ class Content:
         piece = frontend.reader.read_at_once(digest, request.offset, request.size, LEAST)
         if piece is None or not call.takes(len(piece) + wire.READ_HEAD):
             return None
-        try:
-            with piece:
+        with frontend.metrics.watch("Read", call) as watch, piece:
+            try:
                 who = self._authority.recall("Read", call)
                 if who is None:
+                    watch.counts = False
                     return None
-                with frontend.overload.admit("Read"), frontend.metrics.watch("Read"):
+                watch.role = who.role
+                with frontend.overload.admit("Read"):
                     frontend.presence.mention(who.tenant)
                     frontend.metrics.bytes_read(len(piece))
                     frontend.traffic.called(who.tenant)
                     frontend.traffic.read(who.tenant, len(piece))
                     return [(wire.read_response(0, piece),)]
-        except Exception as error:
-            raise refusal(self._frontend.metrics, "Read", error) from error
+            except Exception as error:
+                raise refusal("Read", error) from error
 
     async def status(
         self, who: ClientIdentity, request: pb.StatusRequest, _: Call

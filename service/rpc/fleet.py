@@ -8,18 +8,18 @@ from typing import Final
 from google.protobuf.message import Message as Protobuf
 
 from holdfast.digests import Digest
-from holdfast.errors import HoldfastError
 from holdfast.protos import fleet_pb2 as pb
 from holdfast.service.holdings.warming import Warming
 from holdfast.service.ingest.flights import FlightGate
 from holdfast.service.overview.fleet import FleetOverview
+from holdfast.service.process.metrics import Metrics
 from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import messages
 from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.call import Call
 from holdfast.service.rpc.overload import Overload
 from holdfast.service.rpc.patience import bounded
-from holdfast.service.rpc.status_codes import status_of
+from holdfast.service.rpc.refusals import refusal
 from holdfast.service.trust.identity import ClientIdentity
 from holdfast.transport.handlers import Handler, Unary
 from holdfast.values import Flight
@@ -40,6 +40,7 @@ class Fleet:
         authority: Authority,
         *,
         overload: Overload,
+        metrics: Metrics,
         call_deadline: float,
     ) -> None:
         """Answers nothing yet.
@@ -51,6 +52,7 @@ class Fleet:
             overview: knows what the fleet is doing.
             authority: says who asks, and whether they may.
             overload: refuses calls beyond the limits.
+            metrics: count calls.
             call_deadline: seconds that an answer may take.
         """
         self._flights = flights
@@ -59,6 +61,7 @@ class Fleet:
         self._overview = overview
         self._authority = authority
         self._overload = overload
+        self._metrics = metrics
         self._call_deadline = call_deadline
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -72,13 +75,16 @@ class Fleet:
 
     def _unary(self, rpc: str, answer: Answer) -> Unary:
         async def handle(raw: bytes | bytearray, call: Call) -> bytes:
-            try:
-                who = self._authority.recall(rpc, call) or await self._authority.identify(rpc, call)
-                with self._overload.admit(rpc):
-                    async with bounded(rpc, self._call_deadline, call.time_remaining()):
-                        return (await answer(raw, who)).SerializeToString()
-            except HoldfastError as error:
-                raise status_of(error) from error
+            authority = self._authority
+            with self._metrics.watch(rpc, call) as watch:
+                try:
+                    who = authority.recall(rpc, call) or await authority.identify(rpc, call)
+                    watch.role = who.role
+                    with self._overload.admit(rpc):
+                        async with bounded(rpc, self._call_deadline, call.time_remaining()):
+                            return (await answer(raw, who)).SerializeToString()
+                except Exception as error:
+                    raise refusal(rpc, error) from error
 
         return Unary(handle)
 

@@ -109,6 +109,11 @@ class GrpcioCall:
         self.arrived = 0
         self.peer = _peer(context)
 
+    @property
+    def ended(self) -> Code | None:
+        """See `Call`: gRPC tells of nothing but the deadline."""
+        return Code.DEADLINE_EXCEEDED if self.time_remaining() == 0 else None
+
     def takes(self, size: int) -> bool:
         """See `Call`: gRPC doesn't tell."""
         del size

@@ -15,7 +15,7 @@ from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.overview.fleet import FleetOverview
 from holdfast.service.overview.traffic import Traffic
 from holdfast.service.process.background import Background
-from holdfast.service.process.metrics import Metrics
+from holdfast.service.process.frontend_metrics import FrontendMetrics
 from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc.accounts import Accounts
 from holdfast.service.rpc.outflow import Outflow
@@ -47,7 +47,7 @@ class Frontend:
     traffic: Traffic
     overview: FleetOverview
     background: Background
-    metrics: Metrics
+    metrics: FrontendMetrics
     recognizers: Recognizers
     audit: AuditLog
     accounts: Accounts

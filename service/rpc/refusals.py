@@ -7,7 +7,6 @@ from typing import Final
 import structlog
 
 from holdfast.errors import HoldfastError
-from holdfast.service.process.metrics import Metrics
 from holdfast.service.rpc.status_codes import status_of
 from holdfast.transport.status import Code, Status
 
@@ -16,13 +15,12 @@ log = structlog.get_logger(__name__)
 INTERNAL: Final = "this frontend failed, and its log says why; try again, or use another frontend"
 
 
-def refusal(metrics: Metrics, rpc: str, error: Exception) -> Status:
-    """Makes the status that an RPC ends with, and counts it.
+def refusal(rpc: str, error: Exception) -> Status:
+    """Makes the status that an RPC ends with.
 
     It tells no details of errors that aren't ours: the log has them.
 
     Args:
-        metrics: counts it.
         rpc: the RPC's name, without its service's.
         error: what was raised.
     """
@@ -32,7 +30,6 @@ def refusal(metrics: Metrics, rpc: str, error: Exception) -> Status:
         status = status_of(error)
     else:
         status = Status(Code.INTERNAL, INTERNAL)
-    metrics.refused(rpc, status.code.name)
     if status.code is Code.INTERNAL and status is not error:
         log.error("RPC failed with an unexpected error", rpc=rpc, exc_info=error)
     return status

@@ -99,6 +99,7 @@ class Servers:
             frontend.overview,
             authority,
             overload=frontend.overload,
+            metrics=frontend.metrics,
             call_deadline=frontend.call_deadline,
         )
         return {

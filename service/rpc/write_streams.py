@@ -11,6 +11,7 @@ from holdfast.errors import KEPT, InvalidArgument, Overloaded
 from holdfast.service.ingest.intake import Admission
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.write_messages import Action, Message, Reply
+from holdfast.service.process.rpc_figures import RpcWatch
 from holdfast.service.rpc import messages, wire
 from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.call import UNTOLD, Call, heard
@@ -32,13 +33,18 @@ class WriteStreams:
 
     async def write(self, call: Call) -> None:
         """Writes one ref, message by message."""
+        with self._frontend.metrics.watch("Write", call) as watch:
+            await self._write(call, watch)
+
+    async def _write(self, call: Call, watch: RpcWatch) -> None:
         session, admitted = None, False
         kept = any(name == KEPT for name, _ in call.metadata)
         admission = self._frontend.intake.stream(call)
         try:
             who = self._authority.recall("Write", call)
             who = who or await self._authority.identify("Write", call)
-            with self._frontend.overload.admit("Write"), self._frontend.metrics.watch("Write"):
+            watch.role = who.role
+            with self._frontend.overload.admit("Write"):
                 admitted = True
                 # No message may be kept in memory here while the next one is awaited.
                 while True:
@@ -72,7 +78,7 @@ class WriteStreams:
             if not admitted:
                 await self._hear(call, error)
             await self._close(session)
-            raise refusal(self._frontend.metrics, "Write", error) from error
+            raise refusal("Write", error) from error
         finally:
             admission.handled()
             await self._close(session)

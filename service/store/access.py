@@ -15,7 +15,8 @@ import structlog
 from holdfast.clocks import uptime
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, because
-from holdfast.service.process.metrics import Metrics
+from holdfast.request_counts import RequestCounts
+from holdfast.service.process.frontend_metrics import FrontendMetrics
 from holdfast.service.process.workers import Workers
 from holdfast.service.store.blobs import AsyncBlobs
 from holdfast.service.store.counting import Counting
@@ -61,6 +62,7 @@ class StoreAccess:
         tenants: which there are.
         paired: which Redis the store is used with.
         fleet_held: what all tenants held together when a collection looked.
+        request_counts: the requests to it, counted.
     """
 
     requests: AsyncStore
@@ -74,6 +76,7 @@ class StoreAccess:
     tenants: AsyncTenants
     paired: AsyncPaired
     fleet_held: AsyncFleetHeld
+    request_counts: RequestCounts
 
 
 def access(
@@ -81,7 +84,7 @@ def access(
     workers: Workers,
     slots: UploadSlots,
     damage: KnownDamage,
-    metrics: Metrics,
+    metrics: FrontendMetrics,
     *,
     list_budget: int,
     crowded: Callable[[str, Digest], None],
@@ -104,7 +107,7 @@ def access(
     blobs = Blobs(store, records, holds, new_nonce, uptime, damage=damage)
     return StoreAccess(
         requests=requests,
-        sender=Counting(Slots(requests, slots), metrics.bytes_stored),
+        sender=Counting(Slots(requests, slots), metrics.bytes_stored, metrics.part_stored),
         records=AsyncRecords(records, workers, new_nonce),
         blobs=AsyncBlobs(blobs, workers),
         holds=AsyncHolds(holds, workers, snapshots),
@@ -114,10 +117,11 @@ def access(
         tenants=AsyncTenants(store, Sightings(store, new_nonce), workers),
         paired=AsyncPaired(store, workers),
         fleet_held=AsyncFleetHeld(store, workers),
+        request_counts=store.request_counts,
     )
 
 
-def _counting(metrics: Metrics) -> Callable[[DataLoss], None]:
+def _counting(metrics: FrontendMetrics) -> Callable[[DataLoss], None]:
     def damaged(error: DataLoss) -> None:
         metrics.hold_damaged()
         log.warning("damaged hold skipped", reason=because(error))

@@ -12,10 +12,22 @@ from holdfast.storage.port import Part, Written
 class Counting:
     """A `Sender` that counts what the store has confirmed."""
 
-    def __init__(self, inner: Sender, stored: Callable[[int], None]) -> None:
-        """Counts nothing yet; `stored` gets the bytes of each body that `inner` has sent."""
+    def __init__(
+        self,
+        inner: Sender,
+        stored: Callable[[int], None],
+        part_stored: Callable[[], None],
+    ) -> None:
+        """Counts nothing yet.
+
+        Args:
+            inner: sends the bodies.
+            stored: gets the bytes of each body that was sent.
+            part_stored: called for each part of an upload that was sent.
+        """
         self._inner = inner
         self._stored = stored
+        self._part_stored = part_stored
 
     async def put(self, key: str, body: MakeObject, held: Sequence[Permit] = ()) -> Written:
         """Writes a whole object."""
@@ -44,4 +56,5 @@ class Counting:
         """Stores a part of an upload."""
         part = await self._inner.put_part(key, upload_id, number, body, sums=sums, held=held)
         self._stored(part.size)
+        self._part_stored()
         return part

@@ -63,7 +63,7 @@ async def test_nothing_is_served(
     ):
         await refused(StatusCode.DATA_LOSS, agent.tenant.read(sha256(body)))
         if size > 64 * 1024:
-            assert agent.counted("holdfast_agent_refused_blocks") >= READINGS
+            assert agent.counted("holdfast_agent_refused_blocks_total") >= READINGS
 
 
 async def test_a_damaged_disk(folder_fleet: Fleet, tenant: str, fill: Fill, tmp_path: Path) -> None:
@@ -79,4 +79,4 @@ async def test_a_damaged_disk(folder_fleet: Fleet, tenant: str, fill: Fill, tmp_
         path.write_bytes(flip(path.read_bytes()))
     async with agent_of([address], tenant, **settings) as agent:
         assert await agent.tenant.read(sha256(body)) == body
-        assert agent.counted("holdfast_disk_cache_damaged") == 2
+        assert agent.counted("holdfast_disk_cache_damaged_total") == 2

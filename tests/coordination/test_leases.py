@@ -404,3 +404,20 @@ async def test_a_dead_frontend(alone: Frontend) -> None:
     opened = await alone.ingests.open(alone.tenant, "ref", "n2", "b", ttl_ms=9000, now_ns=NOW)
     assert opened.ingest.offset == 8
     assert alone.leases.ttl_ms == 15_000
+
+
+async def test_losses_are_counted_once(leases: Leases, scripts: FakeScripts, clock: Clock) -> None:
+    """A lease that expires, or that Redis doesn't renew, is a loss; one that is given up isn't."""
+    lost = leases.add("a", "lost", "1", leases.sent())
+    refused = leases.add("b", "refused", "2", leases.sent())
+    leases.revoke(leases.add("c", "aborted", "3", leases.sent()).nonce)
+    leases.remove(leases.add("d", "released", "4", leases.sent()))
+    scripts.answers["2"] = 0
+    with pytest.raises(Aborted):
+        await leases.renew(refused)
+    assert leases.losses == 1
+    clock.now += TTL
+    await leases.renew_all()
+    await leases.renew_all()
+    assert lost.lost
+    assert leases.losses == 2

@@ -26,6 +26,7 @@ from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import Records, new_nonce
 from holdfast.storage.spool import Spools
 from tests.faults.plans import Plan, Strike
+from tests.service.figures import check_rpcs
 from tests.service.fleet import Fleet, Frontend, Tenant, eventually, sha256
 
 Result = TypeVar("Result")
@@ -213,6 +214,7 @@ async def check_idle(frontend: Frontend) -> None:
         async with asyncio.timeout(PATIENCE):
             await eventually(lambda: all(frontend.counted(n) == v for n, v in idle.items()))
     assert {name: frontend.counted(name) for name in idle} == idle
+    await check_rpcs(frontend.running.frontend.metrics.registry)
 
 
 async def settle(frontend: Frontend) -> None:

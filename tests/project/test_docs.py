@@ -151,14 +151,6 @@ def test_python_in_the_readme_can_be_read() -> None:
     assert "from holdfast import ContentStore" in snippet
 
 
-def test_metrics() -> None:
-    """The table of metrics has each that the frontend exposes, and no other."""
-    exposed = set(re.findall(r'"(holdfast_[a-z_]+)"', sources("service/**/*.py")))
-    table = pages.first_cells(pages.text("docs/operations.md"), "Metrics")
-    documented = {cell.removesuffix("_total") for cell in table if cell.startswith("holdfast_")}
-    assert documented == exposed
-
-
 def test_refusals_of_the_transport() -> None:
     """The table of refusals has each kind that the transport counts, and no other."""
     rows = pages.table(pages.text("docs/transport.md"), "Metrics")[1:]

@@ -68,7 +68,7 @@ async def frontend(folder_fleet: Fleet) -> Frontend:
 def answered(frontend: Frontend, rpc: str) -> float:
     """How many calls of an RPC have ended well."""
     registry = frontend.running.frontend.metrics.registry
-    labels = {"rpc": rpc, "code": "OK"}
+    labels = {"rpc": rpc, "code": "OK", "role": "node"}
     return registry.get_sample_value("holdfast_rpcs_total", labels) or 0.0
 
 

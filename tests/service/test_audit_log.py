@@ -123,8 +123,8 @@ async def test_clients_that_nobody_knows_are_written(door: Trusting) -> None:
 
 async def test_figures_say_what_is_missing(door: Trusting) -> None:
     """The metrics say what was left out of the log, and what was lost."""
-    assert door.frontend.counted("holdfast_audit_omitted") == 0
-    assert door.frontend.counted("holdfast_audit_lost") == 0
+    assert door.frontend.counted("holdfast_audit_omitted_total") == 0
+    assert door.frontend.counted("holdfast_audit_lost_total") == 0
     assert door.frontend.counted("holdfast_identities_current") == 1
     (door.folder / "rules").write_text("rules = 1")
     recognizers = door.frontend.running.frontend.recognizers

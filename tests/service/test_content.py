@@ -54,7 +54,7 @@ async def test_unforeseen_error(
     assert {str(one["exc_info"]) for one in failed} == {SECRET}
     counted = frontend.running.frontend.metrics.registry.get_sample_value
     for rpc in ("Info", "List", "Write"):
-        assert counted("holdfast_rpcs_total", {"rpc": rpc, "code": "INTERNAL"}) == 1
+        assert counted("holdfast_rpcs_total", {"rpc": rpc, "code": "INTERNAL", "role": "node"}) == 1
 
 
 async def test_unforeseen_error_keeps_the_bytes(

@@ -425,7 +425,7 @@ async def test_frontends_on_one_machine(
     two = await folder_fleet.frontend(store, **settings)
     assert await two.tenant(tenant).read(sha256(data)) == data
     assert store.operations("data/") == []
-    assert two.counted("holdfast_disk_cache_hits") == 2
+    assert two.counted("holdfast_disk_cache_hits_total") == 2
     assert two.counted("holdfast_disk_cache_bytes") > BLOCK_SIZE
 
 

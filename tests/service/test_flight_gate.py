@@ -13,7 +13,7 @@ from holdfast.errors import BeingWritten
 from holdfast.service.ingest.flights import FlightGate
 from holdfast.service.ingest.phases import Phase
 from holdfast.service.ingest.write_messages import Action, Message
-from holdfast.service.process.metrics import Metrics
+from holdfast.service.process.frontend_metrics import FrontendMetrics
 
 MIB = 2**20
 DIGEST = Digest.of(b"layer")
@@ -57,13 +57,13 @@ def told() -> Told:
 
 
 @pytest.fixture
-def metrics() -> Metrics:
+def metrics() -> FrontendMetrics:
     """Figures of the test's own."""
-    return Metrics()
+    return FrontendMetrics()
 
 
 @pytest.fixture
-def gate(told: Told, metrics: Metrics) -> FlightGate:
+def gate(told: Told, metrics: FrontendMetrics) -> FlightGate:
     """A gate whose clock stands still."""
     flights: Any = told
     return FlightGate(
@@ -141,7 +141,7 @@ async def test_a_stream_that_ended(
 
 @pytest.mark.parametrize("adopted", [True, False])
 async def test_a_wait_is_counted_once(
-    gate: FlightGate, told: Told, metrics: Metrics, *, adopted: bool
+    gate: FlightGate, told: Told, metrics: FrontendMetrics, *, adopted: bool
 ) -> None:
     """However often a tenant asks, it waits once; bytes are saved only if it got the blob."""
     told.ahead = Ahead("b", 1, MIB, 3.0)

@@ -421,7 +421,7 @@ async def test_side_door(tmp_path: Path, redis_url: str) -> None:
         async with connected(served.address, "a") as client:
             await refused(StatusCode.NOT_FOUND, client.info(HELLO))
         figures = served.http("/metrics")[1]
-        assert 'holdfast_rpcs_total{code="NOT_FOUND",rpc="Info"} 1.0' in figures
+        assert 'holdfast_rpcs_total{code="NOT_FOUND",role="node",rpc="Info"} 1.0' in figures
 
 
 def test_secrets_stay_out(tmp_path: Path) -> None:

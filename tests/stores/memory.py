@@ -11,6 +11,7 @@ from itertools import islice
 from typing import NoReturn
 
 from holdfast.errors import DataLoss
+from holdfast.request_counts import RequestCounts
 from holdfast.storage.port import (
     Body,
     Condition,
@@ -163,6 +164,10 @@ class MemoryStore(ObjectStore):
     @property
     def up(self) -> bool:
         return True
+
+    @property
+    def request_counts(self) -> RequestCounts:
+        return RequestCounts()
 
     @property
     def switches(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from holdfast.request_counts import RequestCounts
 from holdfast.storage.port import (
     Body,
     Condition,
@@ -81,6 +82,10 @@ class Wrapped(ObjectStore):
     @property
     def switches(self) -> bool:
         return False  # a test's own code may block
+
+    @property
+    def request_counts(self) -> RequestCounts:
+        return self.inner.request_counts
 
     @property
     def up(self) -> bool:

@@ -166,18 +166,20 @@ def test_what_is_light_is_sent_from_the_loop() -> None:
 
 @pytest.mark.parametrize("part", [False, True], ids=["object", "part"])
 async def test_what_the_store_has_is_counted(*, part: bool) -> None:
-    """The bytes of a body count once the store has confirmed them, and not if that fails."""
-    inner, counted = Sent(), list[int]()
-    sender = Counting(inner, counted.append)
+    """A body counts once the store has confirmed it, and not if that fails."""
+    inner, counted, parts = Sent(), list[int](), list[None]()
+    sender = Counting(inner, counted.append, lambda: parts.append(None))
     sending = asyncio.create_task(_send(sender, part=part))
     await eventually(lambda: inner.bodies)
     assert counted == []
     inner.go.set()
     await sending
     assert counted == [5]
+    assert len(parts) == part
     inner.error = Unavailable("the store is away")
     with pytest.raises(Unavailable):
         await _send(sender, part=part)
+    assert len(parts) == part
     assert counted == [5]
 
 

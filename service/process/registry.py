@@ -1,0 +1,67 @@
+"""Puts metrics together: gauges and counters that are read at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+CREATED: Final = "_created"
+"""When a counter began: a series for each of ours, and nobody uses it. The time at which the
+process started says the same."""
+
+
+class LeanRegistry(CollectorRegistry):
+    """A registry without series that only say when others began.
+
+    It knows the names of all of its metrics, so that some of them can be read apart.
+    """
+
+    def __init__(self) -> None:
+        """Begins empty."""
+        super().__init__(auto_describe=True)
+
+    def collect(self) -> Iterator[Metric]:
+        """Returns all metrics."""
+        for family in super().collect():
+            family.samples = [one for one in family.samples if not one.name.endswith(CREATED)]
+            yield family
+
+
+class Figure(Collector):
+    """A metric whose values are read at each scrape; it has one label at most."""
+
+    def __init__(
+        self,
+        kind: type[GaugeMetricFamily | CounterMetricFamily],
+        name: str,
+        text: str,
+        values: Callable[[], Iterable[tuple[str, float]]],
+        label: str = "",
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            kind: gauge or counter.
+            name: without `_total`.
+            text: what it says.
+            values: returns pairs of a label's value and a figure.
+            label: the label's name; "" for none, and then there is one pair.
+        """
+        self._kind = kind
+        self._name = name
+        self._text = text
+        self._values = values
+        self._label = label
+
+    def collect(self) -> Iterator[Metric]:
+        """Returns the figures of now."""
+        labels = [self._label] if self._label else []
+        family = self._kind(self._name, self._text, labels=labels)
+        for value, figure in self._values():
+            family.add_metric([value] if labels else [], figure)
+        yield family

@@ -1,0 +1,263 @@
+"""Metrics: what docs/operations.md says of them is what a scrape finds, and RPCs add up."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc
+import pytest
+from grpc import StatusCode
+from prometheus_client import CollectorRegistry
+
+from holdfast.protos import content_pb2 as pb
+from holdfast.protos import content_pb2_grpc, fleet_pb2
+from holdfast.service.holdings.quotas import Quota
+from holdfast.service.process.frontend_metrics import BOUNDS, DAMAGE
+from holdfast.service.process.metrics import REFUSED
+from holdfast.service.process.rpc_figures import RpcFigures
+from holdfast.service.reading.quarantine import QuarantineOutcome
+from holdfast.service.rpc.overload import RpcKind
+from holdfast.transport.status import Code, Status
+from tests.agent.stage import agent_of
+from tests.project import pages
+from tests.service.conftest import Fill
+from tests.service.figures import check_rpcs, ended, samples, shapes
+from tests.service.fleet import Fleet, Frontend, Tenant, refused, sha256
+from tests.service.transports import TRANSPORTS
+from tests.service.trusting import Trusting, trusting
+
+MIB: Final = 2**20
+HELLO: Final = sha256(b"hello")
+TENANTS: Final = 1_000
+MOST: Final = 400
+"""Series of a frontend."""
+ON_S3: Final = pytest.param("minio", marks=pytest.mark.minio)
+ROW: Final = re.compile(r"^\| `(\w+)` \| (\w+)([^|]*) \| (frontend|agent|both) \|", re.MULTILINE)
+
+
+def table(who: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """The metrics that the documentation lists for a kind of process, each with its labels."""
+    page = pages.text("docs/operations.md")
+    return {
+        name: (kind, frozenset(re.findall(r"`(\w+)`", labels.partition(":")[0])))
+        for name, kind, labels, of in ROW.findall(page)
+        if of in {who, "both"}
+    }
+
+
+@pytest.fixture
+async def trusted(fleet: Fleet, tmp_path: Path) -> Trusting:
+    """A frontend with all that has metrics of its own."""
+    (tmp_path / "quotas").write_text("")
+    return await trusting(
+        fleet, tmp_path, quotas=str(tmp_path / "quotas"), disk_cache_budget=64 * MIB
+    )
+
+
+async def use(client: Tenant, fill: Fill) -> None:
+    """Calls all RPCs, each of which succeeds, and some of which fail as well."""
+    blob = fill(6 * MIB)
+    digest = sha256(blob)
+    await refused(StatusCode.NOT_FOUND, client.info(digest))
+    await client.commit("ref", blob, total=len(blob), expected=digest)
+    await client.info(digest)
+    await client.update(digest, {"a": "b"})
+    await client.list()
+    assert await client.read(digest) == blob
+    stream = client.write("other")
+    await stream.send(pb.WRITE, data=b"x")
+    await client.status("other")
+    await client.statuses()
+    await stream.half_close()
+    await client.abort("other")
+    await client.delete(digest)
+
+
+async def use_as_operator(trusted: Trusting, digest: str) -> None:
+    """Calls the RPCs of the fleet as a node, as an operator and as a client that may not."""
+    for name in ("system:node:a", "operator"):
+        async with trusted.client(name) as client:
+            await client.fleet.Flights(fleet_pb2.FlightsRequest())
+            with pytest.raises(grpc.aio.AioRpcError):
+                await client.fleet.Warm(fleet_pb2.WarmRequest(digest=digest))
+    async with trusted.client("system:node:a") as client:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await client.fleet.Blocks(fleet_pb2.BlocksRequest(digest=digest))
+    async with trusted.client("reader:a") as client:
+        await client.list()
+        await refused(StatusCode.PERMISSION_DENIED, client.delete(digest))
+    async with trusted.client("stranger") as client:
+        await refused(StatusCode.PERMISSION_DENIED, client.info(digest))
+
+
+def registry_of(frontend: Frontend) -> CollectorRegistry:
+    """A frontend's metrics."""
+    return frontend.running.frontend.metrics.registry
+
+
+@pytest.mark.parametrize("store", ["folder", ON_S3], indirect=True)
+async def test_the_table_is_what_a_frontend_has(trusted: Trusting, fill: Fill) -> None:
+    """A frontend has the metrics of the table, with its kinds and labels, and no others."""
+    async with trusted.client("system:node:a") as client:
+        await use(client, fill)
+    assert shapes(registry_of(trusted.frontend)) == table("frontend")
+
+
+async def test_the_table_is_what_an_agent_has(
+    folder_fleet: Fleet, tenant: str, fill: Fill, tmp_path: Path
+) -> None:
+    """An agent has the metrics of the table that are its own, and no others."""
+    frontend = await folder_fleet.frontend()
+    cache = {"data_dir": tmp_path / "agent", "disk_cache_budget": 64 * MIB}
+    async with agent_of([f"127.0.0.1:{frontend.port}"], tenant, **cache) as agent:
+        await use(agent.tenant, fill)
+        registry = agent.running.parts.metrics.registry
+        assert shapes(registry) == table("agent")
+        await check_rpcs(registry)
+
+
+@pytest.mark.parametrize("store", [ON_S3], indirect=True)
+async def test_a_thousand_tenants_have_no_series(
+    trusted: Trusting, tenant: str, fill: Fill
+) -> None:
+    """A frontend that has served 1,000 tenants, every RPC and every role has 400 series at most."""
+    for batch in range(0, TENANTS, 50):
+        calls = [
+            refused(StatusCode.NOT_FOUND, trusted.frontend.tenant(f"{tenant}-{n}").info(HELLO))
+            for n in range(batch, batch + 50)
+        ]
+        await asyncio.gather(*calls)
+    async with trusted.client("system:node:a") as client:
+        await use(client, fill)
+    await use_as_operator(trusted, HELLO)
+    found = samples(registry_of(trusted.frontend))
+    assert ended(registry_of(trusted.frontend), "Info")["NOT_FOUND"] == TENANTS + 1
+    assert len(found) <= MOST, sorted(Counter(one.name for one in found).items())
+    assert not any(tenant in value for one in found for value in one.labels.values())
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_an_rpc_counts_once_however_it_ends(
+    folder_fleet: Fleet, tenant: str, transport: str
+) -> None:
+    """Each end is one RPC, under the code that its client was told, and each is timed."""
+    frontend = await folder_fleet.frontend(transport=transport, max_streams=3)
+    client, registry = frontend.tenant(tenant), registry_of(frontend)
+    await client.commit("ref", b"hello")
+    # Deadlines.
+    late = Tenant(client.stub, client.metadata, deadline=0.2)
+    await refused(StatusCode.DEADLINE_EXCEEDED, late.write("late").call.read())
+    # Clients that leave: by a reset, and by a lost connection.
+    streams = [client.write("left")]
+    await streams[0].send(pb.WRITE, data=b"x")
+    async with grpc.aio.insecure_channel(
+        f"127.0.0.1:{frontend.port}", [("grpc.use_local_subchannel_pool", 1)]
+    ) as channel:
+        other = Tenant(content_pb2_grpc.ContentStub(channel), client.metadata).write("lost")
+        await other.send(pb.WRITE, data=b"x")
+        # One too many, and one of nobody.
+        streams.append(client.write("third"))
+        await streams[1].send(pb.WRITE, data=b"x")
+        await refused(StatusCode.RESOURCE_EXHAUSTED, client.write("more").send(pb.STAT))
+        nobody = Tenant(client.stub, ())
+        await refused(StatusCode.PERMISSION_DENIED, nobody.write("ref").send(pb.STAT))
+    for stream in streams:
+        stream.cancel()
+    await check_rpcs(registry)
+    found = ended(registry, "Write")
+    # A client leaves at its deadline, and what comes first at the server is a matter of chance.
+    found["left"] = found.pop("CANCELLED") + found.pop("DEADLINE_EXCEEDED", 0)
+    assert found == {
+        "OK": 1,
+        "left": 4,
+        "RESOURCE_EXHAUSTED": 1,
+        "PERMISSION_DENIED unknown": 1,
+    }
+
+
+@dataclass
+class Call:
+    """A call that has ended as its transport says, if it says anything."""
+
+    ended: Code | None = None
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "code"),
+    [
+        (None, None, Code.OK),
+        (Status(Code.NOT_FOUND), None, Code.NOT_FOUND),
+        (asyncio.CancelledError(), None, Code.CANCELLED),
+        (ValueError("a bug"), None, Code.INTERNAL),
+        (asyncio.CancelledError(), Code.DEADLINE_EXCEEDED, Code.DEADLINE_EXCEEDED),
+        (Status(Code.CANCELLED), Code.UNAVAILABLE, Code.UNAVAILABLE),
+        (None, Code.CANCELLED, Code.CANCELLED),
+    ],
+)
+def test_the_code_is_the_one_that_the_client_was_told(
+    error: BaseException | None, told: Code | None, code: Code
+) -> None:
+    """What the transport has told counts, else what was raised, else OK."""
+    figures = RpcFigures(lambda: 1.0)
+
+    def serve() -> None:
+        with figures.watch("Info", Call(told)) as watch:
+            watch.role = "node"
+            if error:
+                raise error
+
+    with pytest.raises(type(error)) if error else nullcontext():
+        serve()
+    registry = CollectorRegistry()
+    registry.register(figures)
+    assert ended(registry, "Info") == {code.name: 1}
+
+
+async def test_reads_that_need_no_task_count_too(folder_fleet: Fleet, tenant: str) -> None:
+    """A Read from memory counts once, and so does one that is refused there."""
+    frontend = await folder_fleet.frontend(transport="own", max_reads=1)
+    client, registry = frontend.tenant(tenant), registry_of(frontend)
+    data = bytes(100_000)
+    await client.commit("ref", data)
+    for _ in range(3):
+        await client.read(sha256(data), 0, 1_000)
+    frontend.running.frontend.overload.gates[RpcKind.READS].under_way += 1
+    await refused(StatusCode.RESOURCE_EXHAUSTED, client.read(sha256(data), 0, 1_000))
+    await refused(StatusCode.PERMISSION_DENIED, Tenant(client.stub, ()).read(sha256(data), 0, 9))
+    await check_rpcs(registry)
+    assert ended(registry, "Read") == {
+        "OK": 3,
+        "RESOURCE_EXHAUSTED": 1,
+        "PERMISSION_DENIED unknown": 1,
+    }
+
+
+async def test_exemplars(folder_fleet: Fleet, tenant: str) -> None:
+    """A bucket shows the trace of an RPC that lasted so long, if OpenMetrics is asked for."""
+    frontend = await folder_fleet.frontend()
+    metrics = frontend.running.frontend.metrics
+    metrics.rpcs.exemplar = lambda: {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    await refused(StatusCode.NOT_FOUND, frontend.tenant(tenant).info(HELLO))
+    text, kind = metrics.exposed("application/openmetrics-text; version=1.0.0")
+    assert kind.startswith("application/openmetrics-text")
+    shown = re.findall(
+        r'^holdfast_rpc_seconds_bucket\{.*rpc="Info"\} .* # (\{.*\})', text.decode(), re.MULTILINE
+    )
+    assert shown == ['{trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}']
+    assert text.endswith(b"# EOF\n")
+    plain, kind = metrics.exposed("")
+    assert kind.startswith("text/plain")
+    assert b"trace_id" not in plain
+
+
+def test_rare_events_are_shown_from_the_start() -> None:
+    """The labels that are shown before anything has happened are all that there are."""
+    assert set(REFUSED) == set(RpcKind)
+    assert set(BOUNDS) <= {*Quota.__slots__, "fleet"}
+    assert set(DAMAGE) == set(QuarantineOutcome)
