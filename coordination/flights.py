@@ -106,10 +106,15 @@ class Flights:
         digests = await self._scripts.run("flight_list", [FLIGHTS], [most])
         with understood():
             digests = list(map(text, digests))
-        found = [await self._shown(Digest.parse(digest)) for digest in digests]
+        found = [await self.show(Digest.parse(digest)) for digest in digests]
         return [one for one in found if one is not None]
 
-    async def _shown(self, digest: Digest) -> Flight | None:
+    async def show(self, digest: Digest) -> Flight | None:
+        """Returns the flight of a digest, if it is in flight.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
         reply = await self._scripts.run(
             "flight_show", [flight(digest), flight_waiting(digest)], [WAITING_MS, NAMED]
         )

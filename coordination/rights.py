@@ -72,11 +72,13 @@ STREAMING: Final = tuple(
 )
 """What no command of an admin runs: about writers that run at the same time, about frontends, and
 counts."""
+LOOKING: Final = ("ref_show",)
+"""What only those run who explain what there is."""
 _ANYONES: Final = Keys("*")
 
 RIGHTS: Final[Mapping[Program, RedisRights]] = {
     Program.FRONTEND: RedisRights(
-        scripts=tuple(name for name in NAMES if name not in COLLECTING),
+        scripts=tuple(name for name in NAMES if name not in COLLECTING + LOOKING),
         commands=("get", "ping", "set", "subscribe", "unsubscribe", "zadd", "zrange", *PROBING),
     ),
     Program.COLLECTOR: RedisRights(
@@ -105,7 +107,10 @@ RIGHTS: Final[Mapping[Program, RedisRights]] = {
         channels=(),
     ),
     Program.ADMIN: RedisRights(
-        scripts=tuple(name for name in NAMES if name not in COLLECTING + STREAMING),
+        scripts=(
+            *(name for name in NAMES if name not in COLLECTING + STREAMING),
+            *("collect", "flight_show", "frontend_list"),
+        ),
         commands=(
             *("client|list", "exists", "get", "ping", "set", "subscribe", "time"),
             *("unsubscribe", "zadd", "zrange", "zrangebyscore", *PROBING),

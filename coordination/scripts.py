@@ -27,7 +27,7 @@ AREAS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
             *("abort", "checkpoint", "collect", "find", "forget", "freeze", "leave", "open"),
-            *("rekey", "restart", "rewind", "save", "take_turn"),
+            *("ref_show", "rekey", "restart", "rewind", "save", "take_turn"),
         ),
         "ingest",
     ),

@@ -86,6 +86,18 @@ def print_rows(
     sys.stdout.flush()
 
 
+def harmless(text: str, most: int = 200) -> str:
+    """What a client has chosen, such as a ref, as a terminal may show it: one line, no controls.
+
+    Each character that isn't printable, among them those that move the cursor, change colours or
+    turn the direction of writing, is shown as its escape; the text ends after `most` characters.
+    """
+    shown = text if len(text) <= most else f"{text[: most - 1]}…"
+    if shown.isprintable():
+        return shown
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in shown)
+
+
 def size(count: int) -> str:
     """A number of bytes, for people."""
     unit, suffix = pick_unit_and_suffix(count, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 1024)

@@ -15,13 +15,14 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, Self
 
 from holdfast.coordination.growth import Growth
 from holdfast.coordination.ingest import Ingest
 from holdfast.coordination.ingests import Ingests
-from holdfast.coordination.stale import Announced, StaleFate, StaleIngests
+from holdfast.coordination.stale import Announced, Judged, StaleFate, StaleIngests
 from holdfast.errors import DataLoss, HoldfastError, Unavailable
+from holdfast.service.collector.ages import Ages
 from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.service.collector.run import CollectorRun
 from holdfast.service.holdings.catalogue import Catalogue
@@ -55,6 +56,35 @@ class Knowledge:
     snapshots: Snapshots
     now_ms: Callable[[], int]
     growth: Growth
+
+
+@dataclass(frozen=True, slots=True)
+class StaleLimits:
+    """Times in ms since 1970: an ingest that was last updated then, or earlier, is abandoned.
+
+    Attributes:
+        frozen: for an ingest whose commit is frozen.
+        others: for all others.
+    """
+
+    frozen: int
+    others: int
+
+    @classmethod
+    def at(cls, now_ms: int, ages: Ages) -> Self:
+        """Returns the limits of a run at `now_ms`."""
+        return cls(now_ms - round(ages.landing * 1000), now_ms - round(ages.ingest_lifetime * 1000))
+
+    async def judge(self, stale: StaleIngests, tenant: str, ref: str, *, change: bool) -> Judged:
+        """Returns what becomes of an ingest, and drops it if that is so; see `StaleIngests`.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+            DataLoss: what Redis has of it can't be read; it is dropped all the same.
+        """
+        return await stale.judge(
+            tenant, ref, frozen_ms=self.frozen, stale_ms=self.others, change=change
+        )
 
 
 class IngestSweep:
@@ -95,24 +125,19 @@ class IngestSweep:
                 yield sighted.tenant
 
     async def _tenant(self, announced: Announced) -> None:
-        know, ages = self._know, self._run.ages
-        now = know.now_ms()
-        frozen = now - round(ages.landing * 1000)
-        stale = now - round(ages.ingest_lifetime * 1000)
-        for ref in self._run.watched(await know.stale.refs(announced.tenant, max(frozen, stale))):
+        know = self._know
+        limits = StaleLimits.at(know.now_ms(), self._run.ages)
+        latest = max(limits.frozen, limits.others)
+        for ref in self._run.watched(await know.stale.refs(announced.tenant, latest)):
             try:
-                judged = await know.stale.judge(
-                    announced.tenant,
-                    ref,
-                    frozen_ms=frozen,
-                    stale_ms=stale,
-                    change=not self._run.dry,
+                judged = await limits.judge(
+                    know.stale, announced.tenant, ref, change=not self._run.dry
                 )
             except DataLoss as error:
                 self._run.report.error(f"an ingest of {announced.tenant}", error)
                 continue
             await self._act(announced.tenant, ref, judged.fate, judged.ingest)
-        if announced.at_ms < stale and await know.stale.idle(announced.tenant):
+        if announced.at_ms < limits.others and await know.stale.idle(announced.tenant):
             if not self._run.dry and not await know.stale.leave(announced):
                 return
             self._run.report.note(CollectedKind.TENANTS, Fate.LEFT)

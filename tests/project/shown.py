@@ -16,6 +16,9 @@ _VARIES: Final = re.compile(
     r"(?P<digest>sha256:(?P<hex>[0-9a-f]{12})…[0-9a-f]+)"
     r"|(?P<time>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?)"
     r"|(?P<age>Less than a second)"
+    r"|(?P<object>data/[0-9a-f]+…[0-9a-f]+)"
+    r"|(?P<owner>frontend-\d/\d+)"
+    r"|(?P<left>expires in \d+ s)"
     r"|(?P<speed>[\d.]+ s \([\d.]+ MiB/s\))"
     r"|(?P<space>\s+)"
 )
@@ -23,6 +26,9 @@ _PATTERNS: Final = {
     "digest": r"sha256:[0-9a-f]{64}",
     "time": r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?",
     "age": r"(?:Less than a second|\d+ seconds?)",
+    "object": r"data/[0-9a-f-]{36}",
+    "owner": r"[^\s/]+/\d+",
+    "left": r"expires in \d+ s",
     "speed": r"[\d.]+ s \([\d.]+ [KM]iB/s\)",
     "space": r"\s+",
 }

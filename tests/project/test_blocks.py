@@ -71,6 +71,11 @@ PLAYS = (
         ),
     ),
     Play("docs/collector.md", (1, 2), before=(LAYER, SERVE, NODE_7)),
+    Play("docs/explain.md", (1, 2, 3), before=(
+        LAYER, SERVE, NODE_7,
+        "(head -c 9M /dev/zero; sleep 60) | holdfast --tenant node-8 push --ref build-7 - &",
+        "until holdfast explain build-7 | grep -q '8.0 MiB durable, 9.0'; do sleep 0.2; done",
+    ), files=LAYER_IS),
     Play("docs/operations.md", (1,), before=(LAYER, SERVE, NODE_7)),
     Play("docs/security.md", (1,), before=()),
     Play("docs/scrub.md", (1,), before=(LAYER, SERVE, NODE_7)),

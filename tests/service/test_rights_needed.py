@@ -28,6 +28,7 @@ from holdfast.service.collector.assembly import CollectorOptions, tools
 from holdfast.service.collector.doomed import Doomed
 from holdfast.service.collector.ingests import give_up
 from holdfast.service.collector.report import CollectionReport
+from holdfast.service.explain.run import Question, explainer_of
 from holdfast.service.scrub.caches import forget_holds
 from holdfast.service.settings import Settings
 from holdfast.service.tenants.gone import Gone
@@ -342,6 +343,12 @@ async def test_admin(grounds: Grounds, tenant: str) -> None:
         Doomed(store, spools.new).newest(0.0)
     Retained(store).drop(RetentionMarker(Digest.of(OBJECT), len(OBJECT), 0.0))
     miss_and_find(store, tenant)
+    settings = Settings(data_dir=grounds.folder)
+    async with explainer_of(settings, store, url) as explainer:
+        found = await explainer.blob(Digest.of(OBJECT), Question(None, 20))
+        assert found.record
+        assert found.missing == ()
+        assert (await explainer.ref("dropped", Question(None, 20))).known
     remains = ("", "-aborted", "-frozen", "-crowded", "-gone")
     await drop(grounds, (store, url), *(f"{tenant}{more}" for more in remains))
     assert list(grounds.memory.list(HOLDS)) == []
