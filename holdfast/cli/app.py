@@ -11,7 +11,7 @@ import typer
 import typer.core
 import typer.main
 
-from holdfast.cli import content, demo, ingests, node, transfers, warming
+from holdfast.cli import content, demo, ingests, node, top, transfers, warming
 from holdfast.cli.exit_codes import ERROR, INTERRUPTED, exit_code
 from holdfast.cli.options import (
     Address,
@@ -151,6 +151,7 @@ app.command("active")(ingests.active)
 app.command("status")(ingests.status)
 app.command("abort")(ingests.abort)
 app.command("demo")(demo.demo)
+app.command("top")(top.top)
 app.command("node-config")(node.node_config)
 
 

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.client.frontends import Connection, Frontends
 from holdfast.digests import Digest
+from holdfast.overview import FrontendFigures, Overview
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import fleet_pb2
 from holdfast.values import Flight, Info, Labels, Status, check_labels
@@ -123,17 +124,38 @@ def flights(frontends: Frontends) -> list[Flight]:
             raise
 
     reply = frontends.call(ask)
-    return [
-        Flight(
-            Digest.parse(one.digest),
-            one.leader,
-            one.offset,
-            one.total,
-            one.waiting,
-            tuple(one.waiters),
+    return list(map(_flight, reply.flights))
+
+
+def overview(frontends: Frontends) -> Overview:
+    """What the fleet is doing."""
+
+    def ask(to: Connection) -> fleet_pb2.OverviewResponse:
+        return to.fleet.Overview(
+            fleet_pb2.OverviewRequest(),
+            timeout=frontends.options.timeout,
+            metadata=frontends.metadata,
         )
-        for one in reply.flights
-    ]
+
+    reply = frontends.call(ask)
+    return Overview(
+        at=reply.at,
+        by=reply.by,
+        complete=reply.complete,
+        frontends=tuple(map(FrontendFigures.of, reply.frontends)),
+        flights=tuple(map(_flight, reply.flights)),
+    )
+
+
+def _flight(one: fleet_pb2.Flight) -> Flight:
+    return Flight(
+        Digest.parse(one.digest),
+        one.leader,
+        one.offset,
+        one.total,
+        one.waiting,
+        tuple(one.waiters),
+    )
 
 
 def warm(frontends: Frontends, digest: Digest) -> int:

@@ -23,6 +23,7 @@ from holdfast.client.writer import Writer
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, NotFound
 from holdfast.filters import Filter
+from holdfast.overview import Overview
 from holdfast.protos import content_pb2 as pb
 from holdfast.values import Flight, Info, Status, check_ref, check_tenant
 
@@ -341,6 +342,15 @@ class ContentStore:
             HoldfastError: as the frontend says, or that none could be reached in time.
         """
         return calls.flights(self._frontends)
+
+    def overview(self) -> Overview:
+        """What all frontends of the fleet are doing; only an operator may ask.
+
+        Raises:
+            PermissionDenied: this client isn't an operator.
+            HoldfastError: as the frontend says, or that none could be reached in time.
+        """
+        return calls.overview(self._frontends)
 
     def abort(self, ref: str) -> None:
         """Drops an ingest, even while another writer has it; no error if there is none.

@@ -77,6 +77,7 @@ PLAYS = (
         "until holdfast explain build-7 | grep -q '8.0 MiB durable, 9.0'; do sleep 0.2; done",
     ), files=LAYER_IS),
     Play("docs/operations.md", (1,), before=(LAYER, SERVE, NODE_7)),
+    Play("docs/operations.md", (2,), before=("mkdir -p run/holdfast",)),
     Play("docs/security.md", (1,), before=()),
     Play("docs/scrub.md", (1,), before=(LAYER, SERVE, NODE_7)),
     Play("docs/tenants.md", (1,), before=(LAYER, SERVE, NODE_7)),

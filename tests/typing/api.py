@@ -45,6 +45,7 @@ from holdfast import (
     Writer,
     __version__,
 )
+from holdfast.overview import Overview
 
 assert_type(__version__, str)
 
@@ -179,6 +180,7 @@ def look(store: ContentStore, digest: Digest) -> None:
     assert_type((status.started_at, status.updated_at), tuple[dt.datetime, dt.datetime])
     assert_type(store.statuses("ref==a"), Sequence[Status])
     assert_type(store.flights(), Sequence[Flight])
+    assert_type(store.overview(), Overview)
     assert_type(store.warm(Digest.of(b"")), int)
     assert_type(store.open("sha256:…", size=5), Blob)
     store.delete(digest)
