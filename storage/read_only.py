@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Never
 
 from holdfast.errors import PermissionDenied
+from holdfast.request_counts import RequestCounts
 from holdfast.storage.port import (
     Body,
     Condition,
@@ -96,6 +97,11 @@ class ReadOnlyStore:
     def composite_etag(self, parts: Sequence[Part]) -> str | None:
         """See `ObjectStore`."""
         return self._inner.composite_etag(parts)
+
+    @property
+    def request_counts(self) -> RequestCounts:
+        """See `ObjectStore`."""
+        return self._inner.request_counts
 
     @property
     def switches(self) -> bool:

@@ -23,7 +23,23 @@ DISK: Final = (
     "holdfast_disk_cache_misses_total",
 )
 """Bytes, hits and misses; there is none without a cache on disk."""
-NAMES: Final = (CODES, READ, WRITTEN, STORED, *WAITING, BACKEND_UP, *MEMORY, *DISK)
+BACKENDS: Final = ("redis", "store")
+REQUESTS: Final = {name: f"holdfast_{name}_requests" + TOTAL for name in BACKENDS}
+"""By operation and outcome."""
+SECONDS: Final = {name: f"holdfast_{name}_request_seconds_sum" for name in BACKENDS}
+"""By operation, or for all of them."""
+NAMES: Final = (
+    *REQUESTS.values(),
+    *SECONDS.values(),
+    CODES,
+    READ,
+    WRITTEN,
+    STORED,
+    *WAITING,
+    BACKEND_UP,
+    *MEMORY,
+    *DISK,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from holdfast.overview import (
     IngestFigures,
     TenantFigures,
 )
+from holdfast.request_counts import Outcome
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.overview import readings
@@ -29,6 +30,10 @@ from holdfast.service.overview.readings import Readings
 from holdfast.service.overview.traffic import OTHERS, TenantTraffic, Traffic
 
 OK: Final = "OK"
+FAILURES: Final = frozenset(Outcome) - {
+    *(Outcome.OK, Outcome.ABSENT, Outcome.REFUSED, Outcome.ABANDONED)
+}
+"""How a request to a backend ends if something is wrong with the backend."""
 LEAST: Final = 0.001
 """The shortest period in s of which rates are computed."""
 
@@ -119,10 +124,7 @@ class Sampler:
             buffered=under_way.buffered,
             memory=_cache(rate, *readings.MEMORY),
             disk=_cache(rate, *readings.DISK),
-            backends=tuple(
-                BackendFigures(name, up=read.value(readings.BACKEND_UP, name) > 0)
-                for name, *_ in read.labelled(readings.BACKEND_UP)
-            ),
+            backends=tuple(_backend(rate, name) for name in readings.BACKENDS),
             ingests=tuple(self._ingests(rate)),
             tenants=tuple(_tenants(asked.items(), rate)),
             tenant_count=len(asked.keys() - {OTHERS}),
@@ -164,6 +166,23 @@ class _Rate:
 
 def _cache(rate: _Rate, size: str, hits: str, misses: str) -> CacheFigures:
     return CacheFigures(round(rate.read.value(size)), rate(hits), rate(misses))
+
+
+def _backend(rate: _Rate, name: str) -> BackendFigures:
+    requests = failures = seconds = 0.0
+    for operation, outcome in rate.read.labelled(readings.REQUESTS[name]):
+        grown = rate(readings.REQUESTS[name], operation, outcome)
+        requests += grown
+        failures += grown * (outcome in FAILURES)
+    for labels in rate.read.labelled(readings.SECONDS[name]):
+        seconds += rate(readings.SECONDS[name], *labels)
+    return BackendFigures(
+        name,
+        up=rate.read.value(readings.BACKEND_UP, name) > 0,
+        requests=requests,
+        failures=failures,
+        seconds=seconds / requests if requests else 0.0,
+    )
 
 
 def _errors(rate: _Rate) -> list[CodeRate]:

@@ -75,6 +75,11 @@ async def test_an_operator_sees_what_all_frontends_do(
         assert figures.read == pytest.approx(asked.read)
         assert (figures.streams, figures.tenant_count) == (1, 1)
         assert {one.name: one.up for one in figures.backends} == {"redis": True, "store": True}
+        backends = {one.name: one for one in figures.backends}
+        for one in backends.values():
+            assert one.requests > 0
+            assert 0 < one.seconds < 60
+            assert one.failures == 0
         await stream.half_close()
 
 
