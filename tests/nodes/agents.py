@@ -66,30 +66,34 @@ class Agents:
 @contextmanager
 def agents_of(found: Sequence[Programs]) -> Iterator[Agents]:
     """Runs a node with each of some containerds, all of it on a folder."""
-    with site() as made:
-        authority = Authority()
-        cert, key = authority.server().write(made.folder, "frontend")
-        ca = authority.write(made.folder)
-        files = f"cert={cert}&key={key}&client-ca={ca}"
-        rolling = Rolling(
-            made.folder,
-            FRONTENDS,
-            {
-                **made.backend,
-                "data_dir": made.folder / "data",
-                "lease_ttl": LEASE_TTL,
-                "drain_grace": 1,
-            },
-            "tls://127.0.0.1:{port}?" + files + "&cn=system:node:(.%2B)",
-        )
-        with rolling.running():
-            addresses = [f"127.0.0.1:{port}" for port in rolling.ports]
-            for one in found:
-                agent = made.agent(addresses, one)
-                own = known_by_certificate(made.nodes[-1], authority)
-                agent.settings = {**agent.settings, **own}
-            made.start()
-            yield Agents(made, rolling)
+    with site() as made, frontends_of(made) as (rolling, authority):
+        for one in found:
+            agent = made.agent(rolling.addresses, one)
+            own = known_by_certificate(made.nodes[-1], authority)
+            agent.settings = {**agent.settings, **own}
+        made.start()
+        yield Agents(made, rolling)
+
+
+@contextmanager
+def frontends_of(made: Site) -> Iterator[tuple[Rolling, Authority]]:
+    """Runs frontends that know nodes by certificates, and who issues these."""
+    authority = Authority()
+    cert, key = authority.server().write(made.folder, "frontend")
+    files = f"cert={cert}&key={key}&client-ca={authority.write(made.folder)}"
+    rolling = Rolling(
+        made.folder,
+        FRONTENDS,
+        {
+            **made.backend,
+            "data_dir": made.folder / "data",
+            "lease_ttl": LEASE_TTL,
+            "drain_grace": 1,
+        },
+        "tls://127.0.0.1:{port}?" + files + "&cn=system:node:(.%2B)",
+    )
+    with rolling.running():
+        yield rolling, authority
 
 
 def known_by_certificate(node: Node, authority: Authority) -> dict[str, Any]:

@@ -6,14 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from holdfast.node import Serves
+from tests.nodes.agents import frontends_of
 from tests.nodes.images import make_image
 from tests.nodes.node import Node
 from tests.nodes.programs import GENERATIONS, programs
-from tests.nodes.site import site
+from tests.nodes.site import Frontend, Site, site
+from tests.nodes.units import settings_of_unit
 from tests.project import pages
 from tests.servers.registry import Registry
 from tests.service.conftest import Fill
@@ -63,15 +68,38 @@ def configure(node: Node, text: str | None) -> None:
         path.write_text(text)
 
 
+@contextmanager
+def served_by(serves: Serves, generation: str) -> Iterator[tuple[Site, Frontend]]:
+    """A node whose socket either kind of unit serves; neither is started."""
+    with site() as made, ExitStack() as stack:
+        if serves is Serves.FRONTEND:
+            yield made, made.frontend(programs(generation))
+            return
+        rolling, authority = stack.enter_context(frontends_of(made))
+        unit = made.agent(rolling.addresses, programs(generation))
+        (node,) = made.nodes
+        cert, key = authority.client(f"system:node:{node.name}").write(node.folder, "node")
+        certificate = {"tls.crt": cert, "tls.key": key, "ca.crt": authority.write(node.folder)}
+        unit.settings = {
+            # What docs/containerd.md has in node.env.
+            "listen": f"unix://{node.socket}?tenant={node.name}",
+            "agent_frontends": ",".join(rolling.addresses),
+            **settings_of_unit(node.folder, certificate),
+        }
+        yield made, unit
+
+
+@pytest.mark.parametrize("serves", Serves)
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_there_and_back(generation: str, registry: Registry, fill: Fill, unique: str) -> None:
+def test_there_and_back(
+    generation: str, serves: Serves, registry: Registry, fill: Fill, unique: str
+) -> None:
     """Images and containers outlive the move to Holdfast, and the way back, unfetched."""
     first, second = make_image(fill), make_image(fill)
     reference = registry.add(unique, "1", first.root, first.blobs)
     later = registry.add(unique, "2", second.root, second.blobs)
-    with site() as made:
-        (frontend,) = [made.frontend(programs(generation))]
-        frontend.start()
+    with served_by(serves, generation) as (made, unit):
+        unit.start()
         (node,) = made.nodes
         configure(node, OWN_STORE)
         node.boot()
@@ -95,7 +123,7 @@ def test_there_and_back(generation: str, registry: Registry, fill: Fill, unique:
 
         node.stop()
         follow(node, "Going back")
-        frontend.stop()
+        unit.stop()
         configure(node, OWN_STORE)
         node.start()
         assert node.running(container)

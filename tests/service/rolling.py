@@ -66,6 +66,11 @@ class Rolling:
             self.served = [self._start(index) for index in range(len(self.ports))]
             yield
 
+    @property
+    def addresses(self) -> list[str]:
+        """Where clients find them."""
+        return [f"127.0.0.1:{port}" for port in self.ports]
+
     def _start(self, index: int) -> Served:
         listen = self._listener.format(port=self.ports[index])
         log = self._folder / f"frontend-{index}-{next(self._starts)}.log"
