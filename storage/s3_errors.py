@@ -10,6 +10,7 @@ begin with XMinio.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -127,6 +128,8 @@ _NO_CREDENTIALS: Final = (
     boto.TokenRetrievalError,
     boto.UnknownTokenProviderError,
 )
+UNTRUSTED: Final = re.compile(r"certificate verify failed: ([^(\n]{1,100})")
+"""The text of OpenSSL's error."""
 _ON_THE_WAY: Final = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
 
 
@@ -164,6 +167,8 @@ def translate(error: Exception, doing: str, *, once: bool = False) -> HoldfastEr
             f"{doing}: no usable S3 credentials ({why}); set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, a profile, or a role"
         )
+    if distrust := _distrust(error):
+        return Unavailable(f"{doing}: {distrust}")
     if isinstance(error, NotSent | boto.EndpointConnectionError | boto.ConnectTimeoutError):
         return Unavailable(f"{doing}: {_why_not_sent(error)}")
     if isinstance(error, (ResponseParserError, NotS3, *_ON_THE_WAY, *UNREADABLE)):
@@ -171,6 +176,20 @@ def translate(error: Exception, doing: str, *, once: bool = False) -> HoldfastEr
         return kind(f"{doing}: {_what_broke(error)}")
     return ConfigurationError(
         f"{doing}: the S3 client refused ({name}); check endpoint, region, bucket and profile"
+    )
+
+
+def _distrust(error: Exception) -> str:
+    """Returns why a certificate isn't trusted, and "" if that isn't what has gone wrong."""
+    # The request would have followed, so nothing has been sent. Only OpenSSL's own reason is
+    # quoted: botocore's text has the URL, and with it what was asked for.
+    cause = error.kwargs.get("error") if isinstance(error, boto.BotoCoreError) else None
+    found = UNTRUSTED.search(str(cause))
+    if found is None:
+        return ""
+    return (
+        f"the certificate that S3 shows isn't trusted ({found[1].strip()}); check the "
+        "endpoint, and AWS_CA_BUNDLE if you issue its certificate yourself"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -97,6 +98,11 @@ def test_meaning_of_replies(
         assert len(str(found)) < 500
 
 
+DISTRUST = ssl.SSLCertVerificationError(
+    1, "certificate verify failed: Hostname mismatch (_ssl.c:1)"
+)
+
+
 @pytest.mark.parametrize(
     ("raised", "repeated", "once"),
     [
@@ -111,6 +117,7 @@ def test_meaning_of_replies(
         (boto.ReadTimeoutError(endpoint_url="u", error="e"), Unavailable, OutcomeUnknown),
         (boto.ConnectionClosedError(endpoint_url="u", error="e"), Unavailable, OutcomeUnknown),
         (boto.SSLError(endpoint_url="u", error=OSError("e")), Unavailable, OutcomeUnknown),
+        (boto.SSLError(endpoint_url=SECRET_KEY, error=DISTRUST), Unavailable, Unavailable),
         (ResponseParserError(SECRET_KEY), Unavailable, OutcomeUnknown),
         (boto.ParamValidationError(report=SECRET_KEY), ConfigurationError, ConfigurationError),
     ],
@@ -122,6 +129,13 @@ def test_meaning_of_failures(
     assert type(translate(raised, "writing a")) is repeated
     assert type(translate(raised, "writing a", once=True)) is once
     assert SECRET_KEY not in str(translate(raised, "writing a"))
+
+
+@pytest.mark.parametrize("kind", [boto.SSLError, boto.EndpointConnectionError])
+def test_a_certificate_that_is_not_trusted(kind: Callable[..., boto.BotoCoreError]) -> None:
+    """If S3's certificate isn't trusted, the error says so, why, and what to check."""
+    said = str(translate(kind(endpoint_url="u", error=DISTRUST), "reading a"))
+    assert "isn't trusted (Hostname mismatch); check the endpoint" in said
 
 
 # -- real servers
