@@ -117,7 +117,12 @@ def answer_to(node: Node, digest: str) -> grpc.StatusCode:
     ids=["short", "1 GiB"],
 )  # fmt: skip
 def test_frontends_come_and_go(
-    agents: Agents, registry: Registry, fill: Fill, unique: str, sizes: Sequence[int]
+    agents: Agents,
+    registry: Registry,
+    fill: Fill,
+    unique: str,
+    sizes: Sequence[int],
+    record_property: Callable[[str, object], None],
 ) -> None:
     """A containerd doesn't notice that a frontend is killed and all are replaced as it pulls."""
     images = [make_large_image(fill, sizes) for _ in agents.nodes]
@@ -136,7 +141,10 @@ def test_frontends_come_and_go(
         assert node.run(reference, snapshotter=UNPACKED) == image.greeting
     for agent, disk in zip(agents.agents, disks, strict=True):
         assert agent.served is not None
-        assert peak_memory(agent.served.process.pid) <= AGENT_CACHE + AGENT_REPLAY + REST
+        memory = peak_memory(agent.served.process.pid)
+        record_property("MiB of memory", memory / MIB)
+        record_property("MiB on disk", disk.most / MIB)
+        assert memory <= AGENT_CACHE + AGENT_REPLAY + REST
         assert 0 < disk.most <= AGENT_DISK + FEW
 
 
