@@ -76,7 +76,7 @@ async def backends(
             "s3_prefix": f"{folder.name}/",
             "redis_url": f"rediss://:{PASSWORD}@localhost:{before[1].port}/0",
         }
-        yield Backends(*before, settings)
+        yield Backends(before[0], before[1], settings)
 
 
 @asynccontextmanager

@@ -122,7 +122,7 @@ async def test_a_node_has_no_secret(
     with serving(tmp_path / "log", **planted.settings) as frontend:
         assert SECRET.encode() in environment_of(frontend)
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-        settings = {
+        settings: dict[str, Any] = {
             "command": "agent",
             "listen": f"tcp://127.0.0.1:0?tenant={tenant}",
             "agent_frontends": frontend.address,
