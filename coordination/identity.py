@@ -50,3 +50,12 @@ class Identity:
         async with translated():
             px = round(seconds * 1000)
             return bool(await self._client.set(confirmed(store), "", nx=True, px=px))
+
+    async def turned(self, store: str) -> bool:
+        """Whether somebody has had a turn lately, so that another one isn't due yet.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        async with translated():
+            return await self._client.get(confirmed(store)) is not None

@@ -192,6 +192,11 @@ class Leases:
         """How many leases this process keeps alive."""
         return len(self._kept)
 
+    @property
+    def all(self) -> list[Lease]:
+        """The leases that this process keeps alive."""
+        return list(self._kept.values())
+
     def sent(self) -> float:
         """The deadline of a lease that is requested now; call it before sending the request."""
         return self._clock() + self.ttl - self._margin

@@ -49,6 +49,7 @@ from holdfast.service.rpc.parts import Frontend
 from holdfast.service.rpc.rates import Rates
 from holdfast.service.settings import Settings
 from holdfast.service.trust.recognizers import Recognizers
+from holdfast.service.web.readiness import Dependency
 from holdfast.storage.keys import uuid7
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import new_nonce
@@ -56,11 +57,18 @@ from holdfast.storage.records import new_nonce
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A frontend whose background work is under way; `loops` never end by themselves."""
+    """A frontend whose background work is under way; `loops` never end by themselves.
+
+    `budget` and `leases` are those of its write streams; `dependencies` are the backends that other
+    frontends may reach when it doesn't.
+    """
 
     frontend: Frontend
+    budget: BufferBudget
+    leases: Leases
     redis: Client
     pairing: Pairing
+    dependencies: tuple[Dependency, ...]
     loops: tuple[asyncio.Task[None], ...]
 
 
@@ -143,7 +151,15 @@ async def run_frontend(
         )
         try:
             pairing = pairing_of(core.store.paired, core.redis, core.scripts, redis_url)
-            yield Running(frontend, core.redis, pairing, loops)
+            yield Running(
+                frontend,
+                path.budget,
+                refs.leases,
+                core.redis,
+                pairing,
+                () if settings.embedded else _dependencies(core, pairing),
+                loops,
+            )
         finally:
             await core.snapshots.close()
             await sessions.close_all()
@@ -161,6 +177,14 @@ def _under_way(overload: Overload, budget: BufferBudget) -> Callable[[], UnderWa
         reads=gates[RpcKind.READS].under_way,
         calls=gates[RpcKind.CALLS].under_way,
         buffered=budget.size - budget.free,
+    )
+
+
+def _dependencies(core: Core, pairing: Pairing) -> tuple[Dependency, ...]:
+    store, redis = pairing.redis_is_reached, pairing.store_is_reached
+    return (
+        Dependency("redis", lambda: core.backend.up, ask=redis, reached_by_others=store),
+        Dependency("store", lambda: core.store.requests.up, ask=store, reached_by_others=redis),
     )
 
 

@@ -14,10 +14,10 @@ options that say who asks.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from holdfast.errors import ConfigurationError, InvalidArgument, because
 from holdfast.service.trust.tls_files import TlsFiles
@@ -73,33 +73,28 @@ def parse(url: str) -> Listener:
     Raises:
         ConfigurationError: the URL is malformed, or is unsafe and doesn't say `insecure=1`.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"listener {url!r} is malformed: {because(error)}") from None
+    parts = split(url)
     if parts.scheme not in _OPTIONS:
         raise ConfigurationError(
             f"listener {url!r}: unknown scheme; use unix:///path.sock?tenant=NAME, "
             "tcp://HOST:PORT?tenant-header=NAME or tls://HOST:PORT?cert=FILE&key=FILE&…"
         )
-    if parts.fragment or url.endswith("#"):
-        raise ConfigurationError(f"listener {url!r}: write %23 for a number sign")
-    options = _options(url, parts.scheme, parts.query)
+    options = options_of(url, _OPTIONS[parts.scheme])
     try:
         identity = url_identity(parts.scheme, options)
     except InvalidArgument as error:
         raise ConfigurationError(f"listener {url!r}: {because(error)}") from None
     if parts.scheme == "unix":
-        return _unix(url, unquote(parts.path), parts.netloc, options, identity)
-    host, port = _host_and_port(url)
-    tls = _tls_files(url, options) if parts.scheme == "tls" else None
+        return unix_listener(url, options, identity)
+    host, port = host_and_port(url)
+    tls = tls_files(url, options) if parts.scheme == "tls" else None
     verified = tls is not None and bool(tls.client_ca) and not tls.optional
     if identity.by_certificate and not (tls and tls.client_ca):
         raise ConfigurationError(
             f"listener {url!r}: no client is asked for a certificate; add client-ca=/FILE"
         )
     known = verified or (tls is not None and identity.proven)
-    if not known and not _loopback(host) and options.get("insecure") != "1":
+    if not known and not is_loopback(host) and options.get("insecure") != "1":
         raise ConfigurationError(
             f"listener {url!r}: whoever reaches {host} could name any tenant; use a unix socket, "
             "loopback, or tls:// with client-ca=FILE, or add insecure=1 if a proxy or a network "
@@ -108,20 +103,45 @@ def parse(url: str) -> Listener:
     return Listener(url, parts.scheme, host=host, port=port, identity=identity, tls=tls)
 
 
-def _options(url: str, scheme: str, query: str) -> dict[str, str]:
-    options = {}
+def split(url: str) -> SplitResult:
+    """Splits a URL.
+
+    Raises:
+        ConfigurationError: it is malformed.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"listener {url!r} is malformed: {because(error)}") from None
+    if parts.fragment or url.endswith("#"):
+        raise ConfigurationError(f"listener {url!r}: write %23 for a number sign")
+    return parts
+
+
+def options_of(url: str, known: Collection[str]) -> dict[str, str]:
+    """Returns the options of a URL.
+
+    Raises:
+        ConfigurationError: one of them isn't known, or is given twice.
+    """
+    parts, options = urlsplit(url), {}
     # A plus is one, not a space: patterns have them.
-    for name, values in parse_qs(query.replace("+", "%2B"), keep_blank_values=True).items():
-        if name not in _OPTIONS[scheme] or len(values) != 1:
+    for name, values in parse_qs(parts.query.replace("+", "%2B"), keep_blank_values=True).items():
+        if name not in known or len(values) != 1:
             raise ConfigurationError(
                 f"listener {url!r}: option {name!r} is unknown or given twice; "
-                f"{scheme} knows {', '.join(sorted(_OPTIONS[scheme]))}"
+                f"{parts.scheme} knows {', '.join(sorted(known))}"
             )
         options[name] = values[0]
     return options
 
 
-def _tls_files(url: str, options: Mapping[str, str]) -> TlsFiles:
+def tls_files(url: str, options: Mapping[str, str]) -> TlsFiles:
+    """Returns where a listener's certificate is.
+
+    Raises:
+        ConfigurationError: the options don't say, or contradict each other.
+    """
     files = TlsFiles(
         options.get("cert", ""),
         options.get("key", ""),
@@ -150,10 +170,20 @@ def _tls_files(url: str, options: Mapping[str, str]) -> TlsFiles:
     return files
 
 
-def _unix(
-    url: str, path: str, host: str, options: Mapping[str, str], identity: UrlIdentity
-) -> Listener:
-    if host or not path.startswith("/") or "\0" in path or len(path.encode()) > MAX_SOCKET_PATH:
+def unix_listener(url: str, options: Mapping[str, str], identity: UrlIdentity) -> Listener:
+    """Returns the listener of a unix socket.
+
+    Raises:
+        ConfigurationError: its path or its mode can't be used.
+    """
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if (
+        parts.netloc
+        or not path.startswith("/")
+        or "\0" in path
+        or len(path.encode()) > MAX_SOCKET_PATH
+    ):
         raise ConfigurationError(
             f"listener {url!r}: a unix socket needs an absolute path of at most "
             f"{MAX_SOCKET_PATH} bytes, as in unix:///run/holdfast/a.sock"
@@ -167,7 +197,12 @@ def _unix(
     return Listener(url, "unix", path=path, mode=mode, identity=identity)
 
 
-def _host_and_port(url: str) -> tuple[str, int]:
+def host_and_port(url: str) -> tuple[str, int]:
+    """Returns where a TCP listener is.
+
+    Raises:
+        ConfigurationError: the URL doesn't say.
+    """
     parts = urlsplit(url)
     try:
         host, port = parts.hostname, parts.port
@@ -178,7 +213,8 @@ def _host_and_port(url: str) -> tuple[str, int]:
     return host, port
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host."""
     if host == "localhost":
         return True
     try:

@@ -131,6 +131,7 @@ class Pairing:
         self._pause = pause
         self._seen: Paired | None = None
         self._written: Paired | None = None  # and Redis isn't known to have that name
+        self._glimpse: tuple[str, float] = "", float("-inf")
 
     async def settle(self) -> None:
         """Waits until the two belong together, for little more than `WITNESS` at most.
@@ -253,6 +254,30 @@ class Pairing:
         else:
             # Another frontend is just writing the name to Redis again, or uses another Redis.
             await self.settle()
+
+    async def store_is_reached(self) -> bool:
+        """Whether a frontend has lately confirmed, for which it has reached the store: asks Redis.
+
+        It may have been this one, within the last `TURN`.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        return self._seen is not None and await self._identity.turned(self._seen.store)
+
+    async def redis_is_reached(self) -> bool:
+        """Whether a frontend has confirmed since the last call, and so has reached Redis.
+
+        It asks the store. A call long after the last one, or the first, only remembers what it
+        finds.
+
+        Raises:
+            HoldfastError: as of the store's `look`.
+        """
+        before, at = self._glimpse
+        etag = (await self._store.look()).etag
+        self._glimpse = etag, self._clock()
+        return self._clock() - at < TURN and etag != before
 
     def _ours(self, paired: Paired) -> bool:
         """Whether nobody has changed the name since this process saw or wrote it."""

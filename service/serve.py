@@ -6,13 +6,14 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
 
 from holdfast.checks import require
+from holdfast.clocks import uptime
 from holdfast.coordination.client import Client
 from holdfast.coordination.embedded import EmbeddedRedis
 from holdfast.coordination.probe import probe
@@ -23,12 +24,17 @@ from holdfast.service.frontend import Running, run_frontend
 from holdfast.service.listeners import parse
 from holdfast.service.pairing import Pairing
 from holdfast.service.process.background import end, loop_of
-from holdfast.service.process.http import SideDoor
 from holdfast.service.process.notify import READY, STOPPING, notify
 from holdfast.service.process.room import attend
 from holdfast.service.process.signals import follow_log_level, stop_signal
 from holdfast.service.rpc.server import Servers
 from holdfast.service.settings import Settings
+from holdfast.service.web.app import Site
+from holdfast.service.web.debug import Debug
+from holdfast.service.web.inspections import of_frontend
+from holdfast.service.web.main_loop import MainLoop
+from holdfast.service.web.port import HttpPort, http_port
+from holdfast.service.web.readiness import Readiness, Stage
 from holdfast.storage.fleet import declare_lifetime
 from holdfast.storage.reserve import ReservedStore
 from holdfast.tasks import begin
@@ -85,16 +91,16 @@ async def _serve(
 ) -> None:
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(run_frontend(settings, store, redis_url))
-        serving = asyncio.Event()
+        servers = Servers(running.frontend, settings.transport)
+        readiness = Readiness(running.dependencies, uptime)
         if settings.http:
             # This stays open until the very end, because the figures matter most during a drain.
-            stack.callback(_side_door(settings, running, serving).close)
+            await stack.enter_async_context(_http(settings, running, servers, readiness))
         pairing = None if settings.embedded else running.pairing
         watch = await _unless(stop, _check_redis(running.redis, pairing, revive))
         if watch is None:
             return
         stack.push_async_callback(end, [watch])
-        servers = Servers(running.frontend, settings.transport)
         stack.push_async_callback(servers.drain, settings.drain_grace)
         # Before the first write, collectors must know how long an ingest may live.
         with within(settings.call_deadline):
@@ -108,21 +114,30 @@ async def _serve(
         attending = loop_of("noting tenants", running.frontend.presence.attend(own))
         keeping = loop_of("keeping the reserve", attend(store.reserve))
         stack.push_async_callback(end, [attending, keeping])
-        serving.set()
+        readiness.stage = Stage.SERVING
         # All objects made so far live as long as the process.
         gc.freeze()
         log.info("ready")
         notify(READY)
         await _until_stopped(stop, (watch, attending, keeping, *running.loops))
-        serving.clear()
+        readiness.stage = Stage.DRAINING
         notify(STOPPING)
         log.info("draining", streams=len(running.frontend.sessions))
 
 
-def _side_door(settings: Settings, running: Running, serving: asyncio.Event) -> SideDoor:
-    door = SideDoor(settings.http, serving.is_set, running.frontend.metrics.exposition)
-    log.info("listening for probes and metrics", port=door.port)
-    return door
+def _http(
+    settings: Settings, running: Running, servers: Servers, readiness: Readiness
+) -> AbstractAsyncContextManager[HttpPort]:
+    frontend, loop = running.frontend, MainLoop(uptime)
+    inspections = of_frontend(frontend, running.budget, running.leases, servers.connections)
+    site = Site(loop, readiness, frontend.metrics.exposed, Debug(loop, inspections))
+    return http_port(
+        settings.http,
+        site,
+        metrics=frontend.metrics,
+        audit=frontend.audit,
+        identities=settings.identities,
+    )
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:

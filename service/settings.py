@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.environment import CLIENT, PREFIX, TESTS, advice, strangers
 from holdfast.errors import ConfigurationError, InvalidArgument, because, shorten
+from holdfast.service.http_listener import parse_http
 from holdfast.service.listeners import parse
 from holdfast.service.trust.audit_files import check_audit
 from holdfast.storage.records import BLOCK_SIZE
@@ -120,8 +121,8 @@ class Settings(BaseSettings):
     )
     http: str = Field(
         default="",
-        description="Address, as host:port, that serves /livez, /readyz and /metrics. If it is "
-        "empty, none does.",
+        description="Address, as host:port, or URL of the HTTP port: /livez, /readyz and "
+        "/metrics, and what operators see. If it is empty, there is none.",
     )
     s3_endpoint: str = Field(
         default="", description="URL of the S3 server. If it is empty, AWS is used."
@@ -439,6 +440,8 @@ class Settings(BaseSettings):
         check_data_age(self.gc_data_age, self.ingest_lifetime)
         for url in self.listen:
             parse(url)
+        if self.http:
+            parse_http(self.http)
         return self
 
     @property
@@ -473,8 +476,10 @@ def load(**options: Any) -> Settings:  # noqa: ANN401 -- as typer gives them
         kind = WrongOption if optional else ConfigurationError
         raise kind("; ".join(_complaint(one, given) for one in found)) from None
     except ConfigurationError as error:
-        # A listener's URL is wrong.
-        raise (WrongOption if "listen" in given else ConfigurationError)(because(error)) from None
+        # A listener's URL is wrong, or that of the HTTP port.
+        text = because(error)
+        name = "http" if text.startswith(f"{PREFIX}HTTP") else "listen"
+        raise (WrongOption if name in given else ConfigurationError)(text) from None
     if bool(settings.s3_bucket) and not settings.redis_url:
         raise ConfigurationError(
             "HOLDFAST_S3_BUCKET is set but HOLDFAST_REDIS_URL isn't: set it too, because "

@@ -86,6 +86,16 @@ class Connection:
         return self._streams.last
 
     @property
+    def peer(self) -> Peer:
+        """The client."""
+        return self._peer
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._streams.open)
+
+    @property
     def idle(self) -> bool:
         """Whether there is no stream."""
         return not self._streams.open

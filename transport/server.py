@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from holdfast.transport.counts import Counts
@@ -13,6 +14,7 @@ from holdfast.transport.following import UNFOLLOWED, Follower
 from holdfast.transport.handlers import Handler
 from holdfast.transport.limits import Limits
 from holdfast.transport.listening import Listening
+from holdfast.transport.peers import Peer
 from holdfast.transport.protocol import Shared
 from holdfast.transport.serving import Serving
 from holdfast.transport.status import Code, Status
@@ -21,6 +23,25 @@ from holdfast.transport.tls import TlsContext
 LEAVING: Final = Status(Code.UNAVAILABLE, "the server is shutting down")
 PATIENCE: Final = 5.0
 """Seconds that cancelled handlers have to clean up."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenConnection:
+    """What is known of a connection.
+
+    Attributes:
+        peer: the client.
+        streams: how many it has open.
+        seconds: since it was made.
+        silent: seconds since the last byte came from the client.
+        draining: whether the client was told to open no more streams.
+    """
+
+    peer: Peer
+    streams: int
+    seconds: float
+    silent: float
+    draining: bool
 
 
 class Server:
@@ -93,6 +114,21 @@ class Server:
         self.close()
         if self._serving.tasks:
             await asyncio.wait(self._serving.tasks, timeout=PATIENCE)
+
+    @property
+    def connections(self) -> list[OpenConnection]:
+        """The connections that are open."""
+        now = self._shared.clock()
+        return [
+            OpenConnection(
+                one.connection.peer,
+                one.connection.streams,
+                seconds=now - one.since,
+                silent=now - one.heard,
+                draining=one.connection.draining,
+            )
+            for one in self._shared.connections
+        ]
 
     async def _wait_until_closed(self, patience: float) -> None:
         closed = [one.closed for one in self._shared.connections]

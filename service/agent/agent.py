@@ -54,6 +54,7 @@ class RunningAgent:
     """An agent whose background work is under way; `loops` never end by themselves."""
 
     parts: AgentParts
+    room: ReplayRoom
     background: Background
     loops: tuple[asyncio.Task[None], ...]
 
@@ -118,7 +119,7 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
             loop_of("measuring the loop", loop_lag(metrics).keep()),
         )
         try:
-            yield RunningAgent(parts, background, loops)
+            yield RunningAgent(parts, room, background, loops)
         finally:
             await background.drain(settings.suspend_grace)
             await end(loops)

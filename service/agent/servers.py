@@ -10,12 +10,14 @@ import structlog
 from holdfast.errors import ConfigurationError
 from holdfast.service.agent.content import AgentContent, AgentParts
 from holdfast.service.listeners import Listener
+from holdfast.service.process.sockets import free_socket
 from holdfast.service.rpc import fleet, health, own, reflection
 from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.content import SERVICE
 from holdfast.service.rpc.health import Health
 from holdfast.service.rpc.own import OwnServer
-from holdfast.service.rpc.server import STOP_PATIENCE, free_socket
+from holdfast.service.rpc.server import STOP_PATIENCE
+from holdfast.transport.server import OpenConnection
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,10 @@ class AgentServers:
         self._servers.append(server)
         log.info("listening", url=listener.url, port=port)
         return port
+
+    def connections(self) -> list[OpenConnection]:
+        """The connections that are open."""
+        return [connection for server in self._servers for connection in server.connections]
 
     def ready(self) -> None:
         """Makes health checks report that requests are accepted."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Final
 
-from holdfast.errors import InvalidArgument
+from holdfast.errors import InvalidArgument, shorten
 from holdfast.service.agent.passage import RelayPath
 from holdfast.service.agent.relay import WriteRelay
 from holdfast.service.agent.upstream import Upstream
@@ -46,6 +46,13 @@ class Writes:
         """Returns the frontend through which a ref is being written; None if none is known."""
         relay = self._open.get((tenant, ref))
         return relay.upstream if relay else None
+
+    def listed(self) -> list[tuple[str, str, str]]:
+        """Returns tenant and ref of each stream, and the frontend that it goes through."""
+        return [
+            (tenant, shorten(ref), relay.upstream.target if relay.upstream else "")
+            for (tenant, ref), relay in self._open.items()
+        ]
 
     async def write(self, call: Call, tenant: str) -> None:
         """Carries one client's stream from its first message to its end.

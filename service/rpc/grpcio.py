@@ -25,6 +25,7 @@ from holdfast.transport.certificates import Certificate
 from holdfast.transport.following import LEFT, UNFOLLOWED, Follower
 from holdfast.transport.handlers import Bidirectional, Handler, ServerStream, Unary
 from holdfast.transport.peers import Peer
+from holdfast.transport.server import OpenConnection
 from holdfast.transport.status import Code, Status
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -245,6 +246,8 @@ class GrpcioServer:
 
     def __init__(self, server: grpc.aio.Server) -> None:
         self._server = server
+        self.connections: list[OpenConnection] = []
+        """grpcio tells of none."""
 
     async def stop(self, grace: float) -> None:
         """See `Server`."""

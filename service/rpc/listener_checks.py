@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from holdfast.checks import Check
 from holdfast.errors import ConfigurationError, because
 from holdfast.service.listeners import Listener, parse
-from holdfast.service.rpc.server import free_socket
+from holdfast.service.process.sockets import free_socket
 from holdfast.service.settings import Settings
 from holdfast.service.trust.certificate_check import certificate_check
 from holdfast.service.trust.identity_checks import identity_checks

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import os
 import random
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -14,14 +11,14 @@ from typing import Final
 import structlog
 
 from holdfast.clocks import uptime
-from holdfast.errors import ConfigurationError, because
 from holdfast.service.listeners import Listener
 from holdfast.service.process.metrics import Metrics
+from holdfast.service.process.sockets import bound_sockets
 from holdfast.service.rpc.overload import Overload
 from holdfast.transport.following import UNFOLLOWED, Follower
 from holdfast.transport.handlers import Handler
 from holdfast.transport.limits import Limits
-from holdfast.transport.server import Server
+from holdfast.transport.server import OpenConnection, Server
 from holdfast.transport.tls import TlsContext
 
 log = structlog.get_logger(__name__)
@@ -41,6 +38,11 @@ class OwnServer:
     def __init__(self, server: Server, path: str) -> None:
         self._server = server
         self._path = path
+
+    @property
+    def connections(self) -> list[OpenConnection]:
+        """The connections that are open."""
+        return self._server.connections
 
     async def stop(self, grace: float) -> None:
         """See `Server`; a unix socket's file goes with it."""
@@ -87,7 +89,7 @@ async def serve(
     Raises:
         ConfigurationError: the address can't be bound.
     """
-    sockets = await asyncio.to_thread(_bound, listener)  # a name is looked up
+    sockets = await asyncio.to_thread(bound_sockets, listener)  # a name is looked up
     server = Server(
         handlers,
         limits,
@@ -105,64 +107,3 @@ async def serve(
 
 def _unexpected(path: str, error: BaseException) -> None:
     log.error("RPC failed with an unexpected error", rpc=path, exc_info=error)
-
-
-def _bound(listener: Listener) -> list[socket.socket]:
-    """Binds a listener's addresses; a name may have several.
-
-    Raises:
-        ConfigurationError: one of them can't be bound.
-    """
-    try:
-        if listener.scheme == "unix":
-            return [_unix(listener)]
-        return _tcp(listener.host, listener.port)
-    except OSError as error:
-        raise ConfigurationError(
-            f"listener {listener.url!r}: can't listen there ({because(error)}); check whether "
-            "the address is in use, or its folder is missing"
-        ) from error
-
-
-def _unix(listener: Listener) -> socket.socket:
-    bound = socket.socket(socket.AF_UNIX)
-    # Otherwise the socket would be open to others until its mode is set.
-    previous = os.umask(0o777 & ~listener.mode)
-    try:
-        bound.bind(listener.path)
-        Path(listener.path).chmod(listener.mode)
-    except OSError:
-        bound.close()
-        raise
-    finally:
-        os.umask(previous)
-    return bound
-
-
-def _tcp(host: str, port: int) -> list[socket.socket]:
-    if _unspecified(host) and socket.has_dualstack_ipv6():
-        # Both families, whichever was written: a pod has addresses of one, or of both.
-        return [socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)]
-    return _on_each(host, port)
-
-
-def _unspecified(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:  # a name
-        return False
-
-
-def _on_each(host: str, port: int) -> list[socket.socket]:
-    bound: list[socket.socket] = []
-    try:
-        for family, _, _, _, address in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            where = (address[0], port or (bound[0].getsockname()[1] if bound else 0))
-            bound.append(socket.create_server(where, family=family))
-    except OSError:
-        for one in bound:
-            one.close()
-        raise
-    return bound

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import stat
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final, Protocol
 
 import structlog
 
-from holdfast.errors import ConfigurationError, because
 from holdfast.service.listeners import Listener
 from holdfast.service.process.background import end, loop_of
+from holdfast.service.process.sockets import free_socket
 from holdfast.service.rpc import fleet as fleet_service
 from holdfast.service.rpc import grpcio, own, reflection
 from holdfast.service.rpc import health as health_service
@@ -27,6 +24,7 @@ from holdfast.service.settings import Transport
 from holdfast.service.trust.rotation import PERIOD, Rotation
 from holdfast.tasks import begin
 from holdfast.transport.handlers import Handler
+from holdfast.transport.server import OpenConnection
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +34,11 @@ STOP_PATIENCE: Final = 10.0
 
 class Server(Protocol):
     """A server of one listener."""
+
+    @property
+    def connections(self) -> list[OpenConnection]:
+        """The connections that are open, as far as the transport tells."""
+        ...
 
     async def stop(self, grace: float) -> None:
         """Accepts no new calls, gives running ones `grace` seconds, then ends them."""
@@ -124,6 +127,10 @@ class Servers:
             )
         return await grpcio.serve(listener, handlers, rotation, frontend.accounts)
 
+    def connections(self) -> list[OpenConnection]:
+        """The connections that are open, as far as the transport tells."""
+        return [connection for server in self._servers for connection in server.connections]
+
     async def ready(self) -> None:
         """Makes health checks report that requests are accepted."""
         self._health.serve()
@@ -143,29 +150,3 @@ class Servers:
                 log.warning("gRPC servers still running; they are left behind", servers=len(late))
         await end(self._rotations)
         sessions.draining = True
-
-
-def free_socket(listener: Listener) -> None:
-    """Removes a socket that a dead server has left at the listener's path.
-
-    Raises:
-        ConfigurationError: another server listens there, or the file isn't a socket.
-    """
-    path = Path(listener.path)
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise ConfigurationError(
-            f"listener {listener.url!r}: {listener.path} is there and isn't a socket"
-        )
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(listener.path)
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-        except OSError as error:
-            raise ConfigurationError(f"listener {listener.url!r}: {because(error)}") from error
-    raise ConfigurationError(f"listener {listener.url!r}: another server listens there")

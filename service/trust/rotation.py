@@ -11,7 +11,7 @@ import structlog
 from holdfast.errors import ConfigurationError, because
 from holdfast.file_states import states_of
 from holdfast.service.trust.tls_files import LoadedCertificate, TlsFiles
-from holdfast.transport.tls import TlsContext
+from holdfast.transport.tls import PROTOCOL, TlsContext
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,12 @@ class Rotation:
     """
 
     def __init__(
-        self, listener: str, files: TlsFiles, now: Callable[[], float], period: float = PERIOD
+        self,
+        listener: str,
+        files: TlsFiles,
+        now: Callable[[], float],
+        period: float = PERIOD,
+        protocol: str = PROTOCOL,
     ) -> None:
         """Loads the certificate.
 
@@ -42,6 +47,7 @@ class Rotation:
             files: where the certificate is.
             now: Unix seconds.
             period: seconds between two looks at the files.
+            protocol: what the listener speaks, by its name in TLS.
 
         Raises:
             ConfigurationError: the certificate can't be used.
@@ -57,7 +63,7 @@ class Rotation:
             self.current = self._load()
         except ConfigurationError as error:
             raise ConfigurationError(f"listener {listener}: {because(error)}") from error
-        self.contexts = TlsContext(self.current.context)
+        self.contexts = TlsContext(self.current.context, protocol)
         self.loaded = now()
         if self.current.exposed_key:
             log.warning("certificate key readable by everyone", url=listener, file=files.key)

@@ -18,7 +18,7 @@ LEVELS: Final = {name: name for name in ("debug", "info", "warning", "error", "c
 }
 """Levels by the methods of a log."""
 LONGEST: Final = 72
-PROPER: Final = ("RPC", "Redis", "gRPC")
+PROPER: Final = ("HTTP", "RPC", "Redis", "gRPC")
 """Words with which an event may begin although they have capitals."""
 TRACE: Final = "exc_info"
 """Becomes the field `exception` of a line."""

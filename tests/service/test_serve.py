@@ -416,7 +416,7 @@ async def test_side_door(tmp_path: Path, redis_url: str) -> None:
     """Probes and metrics are served over HTTP."""
     with serving(tmp_path / "log", data_dir=tmp_path / "data", redis_url=redis_url) as served:
         assert served.http("/livez") == (200, "ok\n")
-        assert served.http("/readyz") == (200, "ok\n")
+        assert served.http("/readyz") == (200, "ok\nredis: ok\nstore: ok\n")
         assert served.http("/else")[0] == 404
         async with connected(served.address, "a") as client:
             await refused(StatusCode.NOT_FOUND, client.info(HELLO))

@@ -344,3 +344,30 @@ def test_written_once(folder_store: FolderStore) -> None:
     assert not pair(folder_store, now, "2", Kept(None))
     assert Kept(None).unchanged == IfAbsent()
     assert look(folder_store).paired == now
+
+
+async def test_who_reaches_the_store(site: Site, first: RedisServer) -> None:
+    """Redis knows that somebody has lately reached the store: from each confirmation."""
+    frontend = await site.settled(first.url)
+    assert not await frontend.store_is_reached()
+    await (await site.settled(first.url)).confirm()
+    assert await frontend.store_is_reached()
+
+
+async def test_who_reaches_redis(site: Site, first: RedisServer) -> None:
+    """The store knows that somebody has reached Redis since it was last looked at."""
+    frontend, other = await site.settled(first.url), await site.settled(first.url)
+    assert not await frontend.redis_is_reached()
+    assert not await frontend.redis_is_reached()
+    await other.confirm()
+    assert await frontend.redis_is_reached()
+    assert not await frontend.redis_is_reached()
+
+
+async def test_an_old_look_says_nothing(site: Site, first: RedisServer) -> None:
+    """A confirmation since a look long ago may be this frontend's own: it doesn't count."""
+    frontend = await site.settled(first.url)
+    assert not await frontend.redis_is_reached()
+    await frontend.confirm()
+    site.clock.now += 2 * TURN
+    assert not await frontend.redis_is_reached()
