@@ -14,6 +14,7 @@ from holdfast.coordination.client import Client
 from holdfast.coordination.connection import translated
 from holdfast.coordination.keys import arrived
 from holdfast.digests import Digest
+from holdfast.origins import step
 
 ARRIVED_TTL_MS: Final = 60 * 60 * 1000
 """How long a digest counts as newly live, in ms."""
@@ -40,7 +41,7 @@ class Arrivals:
         Raises:
             Unavailable: Redis can't be reached.
         """
-        with self._asked():
+        with self._asked(), step("Redis", "SET"):
             await self._tell(digest)
 
     async def _tell(self, digest: Digest) -> None:
@@ -53,7 +54,7 @@ class Arrivals:
         Raises:
             Unavailable: Redis can't be reached.
         """
-        with self._asked():
+        with self._asked(), step("Redis", "GET"):
             return await self._told(digest)
 
     async def _told(self, digest: Digest) -> bool:

@@ -20,6 +20,7 @@ from holdfast.coordination.scripts import Scripts, pairs, text, understood
 from holdfast.coordination.subscription import Subscription
 from holdfast.digests import Digest
 from holdfast.errors import Overloaded, Unavailable, shorten
+from holdfast.origins import step
 
 DONE_TTL_MS: Final = 10 * 60 * 1000
 """How long a repeated COMMIT is recognised, in ms."""
@@ -84,7 +85,7 @@ class Ingests:
         names = [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)]
         # A tenant is in the index of tenants before it can have an ingest.
         if is_cluster(self._client):  # a script may not name keys of two slots
-            with self._scripts.recorded("ingest"):
+            with self._scripts.recorded("ingest"), step("Redis", "ZADD"):
                 async with translated():
                     await self._client.zadd(TENANTS, {tenant: now_ns // 10**6})
         else:
@@ -374,7 +375,7 @@ class Ingests:
         """
         rank = 0
         while True:
-            with self._scripts.recorded("ingest"):
+            with self._scripts.recorded("ingest"), step("Redis", "ZRANGE"):
                 async with translated():
                     index = self._client.zrange(Keys(tenant).index, rank, rank + REFS - 1)
                     refs = [text(ref) for ref in await index]

@@ -19,6 +19,7 @@ from holdfast.backend import Backend
 from holdfast.coordination.client import Client
 from holdfast.coordination.connection import DEADLINE, master_of, translated
 from holdfast.errors import Unavailable, because, shorten
+from holdfast.origins import step
 
 Argument = str | bytes | int
 
@@ -95,7 +96,7 @@ class Scripts:
             ResourceExhausted: Redis is out of memory.
             PermissionDenied: Redis refuses the credentials or a command.
         """
-        with self.recorded(AREAS[name]):
+        with self.recorded(AREAS[name]), step("Redis", name):
             async with translated():
                 try:
                     return await self._client.evalsha(_sha(name), len(keys), *keys, *args)

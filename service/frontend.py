@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
+from holdfast import origins
 from holdfast.clocks import uptime
 from holdfast.coordination.client import Client
 from holdfast.coordination.connection import NAME, close_client, open_client
@@ -36,6 +37,7 @@ from holdfast.service.process.allocator import trim_heaps
 from holdfast.service.process.audit_log import audit_log
 from holdfast.service.process.background import end, loop_of
 from holdfast.service.process.loop_lag import loop_lag
+from holdfast.service.process.trace_export import traces_of
 from holdfast.service.process.trimming import Trimming
 from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.disk_cache import disk_cache
@@ -53,6 +55,7 @@ from holdfast.service.web.readiness import Dependency
 from holdfast.storage.keys import uuid7
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import new_nonce
+from holdfast.storage.traced import BUCKET, FOLDER, TracedStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,9 @@ async def run_frontend(
         ConfigurationError: the Redis URL is malformed, or the disk cache's folder can't be used.
     """
     async with AsyncExitStack() as stack:
+        traces = await stack.enter_async_context(traces_of(settings, "frontend"))
+        if traces is not None:
+            store = TracedStore(store, BUCKET if settings.s3_bucket else FOLDER)
         core = await stack.enter_async_context(open_core(settings, store, redis_url))
         # A connection of their own, so that no renewal waits behind bulk work.
         retried = core.backend.request_counts.retried
@@ -102,6 +108,7 @@ async def run_frontend(
             lambda: outflow.handed,
         )
         metrics = core.metrics
+        metrics.rpcs.exemplar = origins.exemplar
         recognizers = Recognizers(settings.identities, uptime, time.time)
         audit = audit_log(stack, settings, metrics)
         overload, traffic = _overload(settings, core), Traffic()
@@ -131,7 +138,7 @@ async def run_frontend(
             metrics=metrics,
             recognizers=recognizers,
             audit=audit,
-            accounts=Accounts(uptime, [CallLog(settings.log_rpcs, uptime)]),
+            accounts=Accounts(uptime, [CallLog(settings.log_rpcs, uptime)], traces),
             call_deadline=settings.call_deadline,
         )
         reporting = [loop_of("reporting flights", flights.keep())] if flights else []

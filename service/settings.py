@@ -84,6 +84,13 @@ def _split(value: Any) -> Any:  # noqa: ANN401 -- whatever the source gave
     return value
 
 
+def _collector(value: str) -> str:
+    """Refuses what isn't the URL of a collector."""
+    if value and not re.fullmatch(r"https?://[^/\s@]+/?", value):
+        raise ValueError("it must be a URL without a path, as http://collector:4317")
+    return value
+
+
 Transport = Literal["own", "grpcio"]
 """What carries the RPCs."""
 
@@ -413,6 +420,19 @@ class Settings(BaseSettings):
     )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="`auto` means text on a terminal, and JSON elsewhere."
+    )
+
+    traces: Annotated[str, AfterValidator(_collector)] = Field(
+        default="",
+        description="URL of an OpenTelemetry collector that takes OTLP over gRPC, such as "
+        "`http://collector:4317`, or `https://` for TLS. If it is empty, nothing is traced.",
+    )
+    traces_sampled: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of the RPCs, from 0 to 1, that are traced if their clients send no "
+        "trace context.",
     )
 
     @model_validator(mode="before")

@@ -12,7 +12,16 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench.compare import encrypted, fairness, reading, scaling, through_agent, transports, writing
+from bench.compare import (
+    encrypted,
+    fairness,
+    reading,
+    scaling,
+    through_agent,
+    traced,
+    transports,
+    writing,
+)
 from bench.compare.pairs import Measured
 from bench.compare.peers import Peers
 from bench.compare.report import Begun, Pair, Report
@@ -31,6 +40,7 @@ PAIRS: Mapping[str, Callable[[Peers, int], list[Measured]]] = {
     "transports": transports.transports,
     "tls": encrypted.encrypted,
     "agent": through_agent.through_agent,
+    "traces": traced.traced,
     "two-frontends": scaling.two_frontends,
 }
 

@@ -14,6 +14,7 @@ import grpc
 from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exception
 
 from holdfast.client.protocol import MAX_MESSAGE, ClientOptions, Patience
+from holdfast.client.spans import traced
 from holdfast.client.status_codes import Status, error_of
 from holdfast.client.tls import Credentials, Tls
 from holdfast.client.token_file import TokenFile, check_private
@@ -149,6 +150,7 @@ class Frontends:
         else:
             options += self._credentials.options
             channel = grpc.secure_channel(target, self._credentials.current, options=options)
+        channel = traced(channel, target)
         return Connection(
             target, channel, ContentStub(channel), _write_once(channel), FleetStub(channel)
         )

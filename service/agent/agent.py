@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from holdfast import origins
 from holdfast.client.protocol import parse_targets
 from holdfast.client.token_file import TokenFile, check_private
 from holdfast.clocks import uptime
@@ -31,6 +32,7 @@ from holdfast.service.process.audit_log import audit_log
 from holdfast.service.process.background import Background, end, loop_of
 from holdfast.service.process.loop_lag import loop_lag
 from holdfast.service.process.metrics import Metrics
+from holdfast.service.process.trace_export import traces_of
 from holdfast.service.process.trimming import Trimming
 from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.disk_cache import disk_cache
@@ -71,7 +73,9 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
     """
     check(settings)
     async with AsyncExitStack() as stack:
+        traces = await stack.enter_async_context(traces_of(settings, "agent"))
         metrics, background = Metrics(), Background()
+        metrics.rpcs.exemplar = origins.exemplar
         memory = await _memory(stack, settings)
         channels = await asyncio.to_thread(channels_of, settings)
         upstreams = _upstreams(settings, channels, await asyncio.to_thread(_token, settings))
@@ -102,7 +106,7 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
             metrics=metrics,
             recognizers=Recognizers(settings.identities, uptime, time.time),
             audit=audit_log(stack, settings, metrics),
-            accounts=Accounts(uptime, [CallLog(settings.log_rpcs, uptime)]),
+            accounts=Accounts(uptime, [CallLog(settings.log_rpcs, uptime)], traces),
             call_deadline=settings.call_deadline,
         )
         _gauges(parts, room)

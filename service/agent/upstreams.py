@@ -16,7 +16,7 @@ import structlog
 
 from holdfast import origins
 from holdfast.client.token_file import TokenFile
-from holdfast.errors import REQUEST_ID, Unavailable
+from holdfast.errors import Unavailable
 from holdfast.service.agent.channels import Channels
 from holdfast.service.agent.outcomes import FrontendLost, refuses
 from holdfast.service.agent.upstream import Upstream
@@ -74,8 +74,7 @@ class Upstreams:
         named: Metadata = ((self._tenant_header, tenant),) if self._tenant_header else ()
         token = () if self._token is None else self._token.metadata
         origin = origins.current()
-        request = () if origin is None else ((REQUEST_ID, origin.request_id),)
-        return (*named, *token, *request)
+        return (*named, *token, *(() if origin is None else origin.headers))
 
     def attempts(
         self, seconds: float, prefer: Upstream | None = None, *, hopeful: bool = False

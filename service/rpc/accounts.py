@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
@@ -17,8 +18,10 @@ from google.protobuf.message import Message as Protobuf
 
 from holdfast import origins
 from holdfast.errors import REQUEST_ID
+from holdfast.origins import NOTHING
 from holdfast.protos import content_pb2 as content
 from holdfast.protos import fleet_pb2 as fleet
+from holdfast.service.process.logs import cut, printable
 from holdfast.service.trust.identity import ClientIdentity
 from holdfast.transport.following import FollowedCall
 from holdfast.transport.status import Code, Metadata, Status
@@ -27,6 +30,10 @@ WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
 """A name of a request that clients may choose: that of a UUID, a ULID, a trace, a proxy's."""
 NAME_BYTES: Final = 8
 """Random bytes of a name that is made here: among a million RPCs no two have the same."""
+CONTEXT: Final = frozenset({"traceparent", "tracestate"})
+"""The metadata that says which trace a request belongs to (W3C Trace Context)."""
+UNSAMPLED: Final = f"00-{'0' * 31}1-{'0' * 15}1-00"
+"""The context of an RPC that isn't recorded, so that the next program doesn't record it either."""
 LONGEST_PARSED: Final = 16 * 2**10
 """Most bytes of a request that is read again, only to say what it is about."""
 
@@ -51,6 +58,36 @@ def _names() -> Iterator[tuple[str, str]]:
                 yield f"/{service.full_name}/{method.name}", method.name
 
 
+class Recorded(Protocol):
+    """The trace of one RPC."""
+
+    @property
+    def trace_id(self) -> str:
+        """The trace's name, 32 hex digits."""
+        ...
+
+    @property
+    def headers(self) -> Metadata:
+        """What is sent to the next program, so that it continues the trace."""
+        ...
+
+    def step(self, system: str, operation: str, subject: str) -> AbstractContextManager[None]:
+        """Records a step; see `origins.step`."""
+        ...
+
+    def end(self, code: Code, message: str, attributes: Mapping[str, str | int]) -> None:
+        """Ends it."""
+        ...
+
+
+class Recorder(Protocol):
+    """Decides which RPCs are recorded."""
+
+    def begin(self, path: str, metadata: Metadata) -> Recorded | None:
+        """Begins the trace of an RPC; None if it isn't recorded."""
+        ...
+
+
 class RpcAccount:
     """One RPC, while it is carried out: an `Origin`.
 
@@ -59,15 +96,19 @@ class RpcAccount:
         began: when its header came, by the clock of the accounts, in s.
         who: its client, once that is known.
         ref: what a Write writes, once that is known.
+        recorded: its trace; None if it isn't recorded.
+        traced: whether any RPC is.
     """
 
-    __slots__ = ("_metadata", "_name", "began", "ref", "rpc", "who")
+    __slots__ = ("_metadata", "_name", "began", "recorded", "ref", "rpc", "traced", "who")
 
     def __init__(self, rpc: str, metadata: Metadata, began: float) -> None:
         self.rpc = rpc
         self.began = began
         self.who: ClientIdentity | None = None
         self.ref = ""
+        self.recorded: Recorded | None = None
+        self.traced = False
         self._metadata = metadata
         self._name = ""
 
@@ -83,6 +124,30 @@ class RpcAccount:
             known = isinstance(sent, str) and WELL_FORMED.fullmatch(sent)
             self._name = str(sent) if known else secrets.token_hex(NAME_BYTES)
         return self._name
+
+    @property
+    def trace_id(self) -> str:
+        """See `Origin`."""
+        return "" if self.recorded is None else self.recorded.trace_id
+
+    @property
+    def headers(self) -> Metadata:
+        """What is sent to other programs that work on the request: its name, and its trace.
+
+        A program that records nothing passes its client's context on, as it came.
+        """
+        if self.recorded is not None:
+            context = self.recorded.headers
+        elif self.traced:
+            context = (("traceparent", UNSAMPLED),)
+        else:
+            context = tuple(entry for entry in self._metadata if entry[0] in CONTEXT)
+        return ((REQUEST_ID, self.request_id), *context)
+
+    def step(self, system: str, operation: str, subject: str) -> AbstractContextManager[None]:
+        """See `Origin`."""
+        recorded = self.recorded
+        return NOTHING if recorded is None else recorded.step(system, operation, subject)
 
 
 class Told(Protocol):
@@ -101,14 +166,21 @@ class Accounts:
     Health checks and reflection have none: they tell nobody anything.
     """
 
-    def __init__(self, clock: Callable[[], float], told: Sequence[Told]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        told: Sequence[Told],
+        recorder: Recorder | None = None,
+    ) -> None:
         """Begins without any.
 
         Args:
             clock: monotonic, in s.
             told: are told of each RPC that has ended.
+            recorder: decides which RPCs are recorded; None: none is.
         """
         self._clock = clock
+        self._recorder = recorder
         self._told = tuple(told)
         self._names = dict(_names())
 
@@ -116,7 +188,10 @@ class Accounts:
         """See `Follower`."""
         rpc = self._names.get(call.path)
         if rpc is not None:
-            call.attachment = RpcAccount(rpc, call.metadata, self._clock())
+            call.attachment = account = RpcAccount(rpc, call.metadata, self._clock())
+            if self._recorder is not None:
+                account.traced = True
+                account.recorded = self._recorder.begin(call.path, call.metadata)
 
     def enters(self, call: FollowedCall) -> None:
         """See `Follower`."""
@@ -130,8 +205,32 @@ class Accounts:
         seconds = self._clock() - account.began
         for tell in self._told:
             tell(account, call, status, seconds)
+        if account.recorded is not None:
+            _end(account, account.recorded, call, status)
         failed = status is not None and status.code is not Code.OK
         return ((REQUEST_ID, account.request_id),) if failed else ()
+
+
+def _end(
+    account: RpcAccount, recorded: Recorded, call: FollowedCall, status: Status | None
+) -> None:
+    digest, ref = subject(account, call)
+    attributes: dict[str, str | int] = {
+        "network.peer.address": call.peer.address,
+        "holdfast.request_id": account.request_id,
+        "holdfast.received_bytes": call.received,
+        "holdfast.sent_bytes": call.sent_bytes,
+    }
+    if account.who is not None:
+        attributes["holdfast.tenant"] = account.who.tenant
+        attributes["holdfast.role"] = account.who.role.value
+    for name, value in (("digest", digest), ("ref", ref)):
+        if value:
+            attributes[f"holdfast.{name}"] = cut(printable(value))
+    if status is None:
+        recorded.end(Code.OK, "", attributes)
+    else:
+        recorded.end(status.code, status.message, attributes)
 
 
 def subject(account: RpcAccount, call: FollowedCall) -> tuple[str, str]:

@@ -73,6 +73,7 @@ class CallLog:
             ref=ref or None,
             received_bytes=call.received,
             sent_bytes=call.sent_bytes,
+            trace_id=account.trace_id or None,
             omitted=omitted or None,
         )
 

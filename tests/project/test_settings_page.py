@@ -24,7 +24,10 @@ def test_every_setting_says_what_it_does() -> None:
 
 def test_a_size_or_a_time_names_its_unit() -> None:
     """The description of a number says what it counts: bytes, seconds, parts or the like."""
-    units = ("byte", "second", "part", "thread", "stream", "reads", "call", "digest", "ingest")
+    units = (
+        *("byte", "second", "part", "thread", "stream", "reads", "call", "digest", "ingest"),
+        "share",
+    )
     nameless = [
         name
         for name, field in Settings.model_fields.items()
