@@ -22,6 +22,7 @@ from holdfast.errors import Unavailable, because
 from holdfast.service.backends import checked_store, embedded_redis
 from holdfast.service.frontend import Running, run_frontend
 from holdfast.service.listeners import parse
+from holdfast.service.overview.problems import Problems
 from holdfast.service.pairing import Pairing
 from holdfast.service.process.background import end, loop_of
 from holdfast.service.process.notify import READY, STOPPING, notify
@@ -50,8 +51,12 @@ REDIS_RETRY: Final = 2.0
 """Seconds between two checks of a Redis that couldn't be reached at start."""
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, problems: Problems) -> None:
     """Serves until SIGTERM or SIGINT, then drains.
+
+    Args:
+        settings: the settings.
+        problems: the latest lines of the log.
 
     Raises:
         ConfigurationError: a backend, a listener or a setting can't be used.
@@ -74,7 +79,7 @@ async def serve(settings: Settings) -> None:
             )
         url = redis.url if redis else settings.redis_url
         revive = partial(_revive, redis, keeper) if redis else None
-        await _serve(settings, store, url, revive, stop)
+        await _serve(settings, store, url, revive, stop, problems=problems)
     log.info("stopped")
 
 
@@ -88,9 +93,12 @@ async def _serve(
     redis_url: str,
     revive: Revive | None,
     stop: asyncio.Event,
+    *,
+    problems: Problems,
 ) -> None:
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(run_frontend(settings, store, redis_url))
+        running.frontend.overview.show_problems(problems.latest)
         servers = Servers(running.frontend, settings.transport)
         readiness = Readiness(running.dependencies, uptime)
         if settings.http:

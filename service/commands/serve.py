@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from holdfast.service import doctor as examination
 from holdfast.service import serve as frontend
 from holdfast.service.agent import examination as agent_examination
 from holdfast.service.commands.options import with_settings
+from holdfast.service.overview.problems import Problems
 from holdfast.service.process import logs
 from holdfast.service.process.allocator import few_heaps
 from holdfast.service.settings import load
@@ -29,10 +31,10 @@ from holdfast.service.trust.explanation import LARGEST
 @with_settings
 def serve(options: Mapping[str, Any]) -> None:
     """Serve containerd's Content API; with no settings, from a folder on this machine."""
-    settings = load(**options)
-    logs.configure(settings.log_level, settings.log_format)
+    settings, problems = load(**options), Problems(time.time)
+    logs.configure(settings.log_level, settings.log_format, problems.note)
     few_heaps()
-    uvloop.run(frontend.serve(settings))
+    uvloop.run(frontend.serve(settings, problems))
 
 
 @with_settings

@@ -12,7 +12,7 @@ import structlog
 from holdfast.clocks import uptime
 from holdfast.coordination.announcements import Announcements
 from holdfast.errors import DataLoss, HoldfastError, because
-from holdfast.overview import FRONTENDS, FrontendFigures, Overview
+from holdfast.overview import FRONTENDS, FrontendFigures, Overview, Problem
 from holdfast.service.core import Core, owner
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.overview.sampler import Sampler, UnderWay
@@ -102,6 +102,10 @@ class FleetOverview:
                 await self._announcements.leave(self._sampler.name)
         except (HoldfastError, TimeoutError) as error:
             log.debug("announcement not withdrawn; it will lapse", reason=because(error))
+
+    def show_problems(self, latest: Callable[[], tuple[Problem, ...]]) -> None:
+        """From now on, shows what `latest` returns: lines of this frontend's log."""
+        self._sampler.problems = latest
 
     # -- of all
 

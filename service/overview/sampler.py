@@ -20,6 +20,7 @@ from holdfast.overview import (
     CodeRate,
     FrontendFigures,
     IngestFigures,
+    Problem,
     TenantFigures,
 )
 from holdfast.request_counts import Outcome
@@ -59,6 +60,7 @@ class Sampler:
     Attributes:
         name: of the frontend, host and process id.
         draining: whether it is about to end.
+        problems: returns the latest lines of its log.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Sampler:
         """
         self.name = name
         self.draining = False
+        self.problems: Callable[[], tuple[Problem, ...]] = tuple
         self._registry = registry
         self._sessions = sessions
         self._traffic = traffic
@@ -128,6 +131,7 @@ class Sampler:
             ingests=tuple(self._ingests(rate)),
             tenants=tuple(_tenants(asked.items(), rate)),
             tenant_count=len(asked.keys() - {OTHERS}),
+            problems=self.problems(),
         )
 
     def _ingests(self, rate: _Rate) -> list[IngestFigures]:

@@ -47,12 +47,22 @@ def log_from(level: str) -> None:
     _OURS.setLevel(LEVELS[level])
 
 
-def configure(level: str, form: Literal["auto", "json", "text"]) -> None:
+def pass_on(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Keeps nothing of an event."""
+    return event
+
+
+def configure(
+    level: str,
+    form: Literal["auto", "json", "text"],
+    noting: structlog.typing.Processor = pass_on,
+) -> None:
     """Sends the program's log to stderr.
 
     Args:
         level: the lowest level that is logged: debug, info, warning or error.
         form: `auto` means text on a terminal, JSON elsewhere.
+        noting: gets each event that is logged, escaped and cut, and returns it.
     """
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
@@ -67,6 +77,7 @@ def configure(level: str, form: Literal["auto", "json", "text"]) -> None:
             name_request,
             structlog.processors.format_exc_info,
             clean,
+            noting,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS["debug"]),
