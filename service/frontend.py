@@ -50,6 +50,7 @@ from holdfast.service.rpc.overload import Most, Overload, RpcKind
 from holdfast.service.rpc.parts import Frontend
 from holdfast.service.rpc.rates import Rates
 from holdfast.service.settings import Settings
+from holdfast.service.store.run_reports import ReportWatch
 from holdfast.service.trust.recognizers import Recognizers
 from holdfast.service.web.readiness import Dependency
 from holdfast.storage.keys import uuid7
@@ -71,6 +72,7 @@ class Running:
     leases: Leases
     redis: Client
     pairing: Pairing
+    reports: ReportWatch
     dependencies: tuple[Dependency, ...]
     loops: tuple[asyncio.Task[None], ...]
 
@@ -142,6 +144,7 @@ async def run_frontend(
             call_deadline=settings.call_deadline,
         )
         reporting = [loop_of("reporting flights", flights.keep())] if flights else []
+        reports = ReportWatch(store, core.workers, metrics.reports(), time.time)
         loops = (
             *reporting,
             *_watching_quotas(settings, core),
@@ -154,6 +157,7 @@ async def run_frontend(
             loop_of("counting omitted lines", audit.keep()),
             loop_of("giving memory back", _trimming(path, intake, outflow).keep()),
             loop_of("announcing figures", frontend.overview.keep()),
+            loop_of("reading run reports", reports.keep()),
             loop_of("measuring the loop", loop_lag(metrics).keep()),
         )
         try:
@@ -164,6 +168,7 @@ async def run_frontend(
                 refs.leases,
                 core.redis,
                 pairing,
+                reports,
                 () if settings.embedded else _dependencies(core, pairing),
                 loops,
             )

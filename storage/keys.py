@@ -13,6 +13,7 @@ fleet/ingest-lifetime                       what all frontends agree on (storage
 fleet/held                                  what all tenants together hold (storage.held)
 fleet/reserve-<n>                           room for Delete and gc in a full store (storage.reserve)
 scrub/cursor                                how far a scrub has got (service.scrub)
+reports/collector, …/scrub, …/expiry        what the last run of each did (storage.run_reports)
 collector/census, …/clock, …/known, …/doomed   what one collection passes on to the next
                                             (service.collector)
 """
@@ -37,6 +38,7 @@ TENANTS: Final = "tenants/"
 RETAINED: Final = "retained/"
 COLLECTOR: Final = "collector/"
 FLEET: Final = "fleet/"
+REPORTS: Final = "reports/"
 DELETING: Final = ".deleting"
 
 _PROPER: Final = re.compile(r"[A-Za-z0-9._=/-]+")

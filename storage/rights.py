@@ -21,6 +21,7 @@ from holdfast.storage.keys import (
     DATA,
     HOLDS,
     RECORDS,
+    REPORTS,
     RETAINED,
     SNAPSHOTS,
     TAILS,
@@ -30,6 +31,7 @@ from holdfast.storage.pairing import PAIRED
 from holdfast.storage.probe import PREFIX as PROBE
 from holdfast.storage.reserve import PREFIX as RESERVE
 from holdfast.storage.retained import DROPPED
+from holdfast.storage.run_reports import Reporter, key_of
 
 
 class S3Action(StrEnum):
@@ -69,6 +71,7 @@ OBJECTS: Final[Mapping[Program, Mapping[str, Actions]]] = {
         LIFETIME: WRITE,
         HELD: READ,
         PAIRED: WRITE,
+        f"{REPORTS}*": READ,
         f"{RESERVE}*": (S3Action.PUT, S3Action.DELETE),
         f"{PROBE}*": CHANGE,
     },
@@ -81,6 +84,7 @@ OBJECTS: Final[Mapping[Program, Mapping[str, Actions]]] = {
         SEEN: READ,
         f"{RETAINED}*": (S3Action.PUT, S3Action.DELETE),
         f"{COLLECTOR}*": CHANGE,
+        key_of(Reporter.COLLECTOR): WRITE,
         LIFETIME: READ,
         HELD: (S3Action.PUT,),
         PAIRED: READ,
@@ -93,6 +97,7 @@ OBJECTS: Final[Mapping[Program, Mapping[str, Actions]]] = {
         f"{HOLDS}*": READ,
         LIFETIME: READ,
         CURSOR: CHANGE,
+        key_of(Reporter.SCRUB): WRITE,
     },
     Program.ADMIN: {
         f"{DATA}*": UPLOAD,
@@ -104,6 +109,7 @@ OBJECTS: Final[Mapping[Program, Mapping[str, Actions]]] = {
         MISSING: CHANGE,
         f"{RETAINED}*{DROPPED}": (S3Action.PUT,),
         f"{COLLECTOR}*": READ,
+        key_of(Reporter.EXPIRY): WRITE,
         LIFETIME: READ,
         HELD: READ,
         PAIRED: READ,

@@ -19,10 +19,12 @@ class ListedHolds:
     Attributes:
         names: keys of the records that holds name.
         listed: how many holds and marks there are.
+        tenants: how many tenants they are of.
     """
 
     names: Spool
     listed: int
+    tenants: int
 
 
 def list_holds(run: CollectorRun, marks: Spool | None = None, *, count: bool) -> ListedHolds:
@@ -36,6 +38,7 @@ def list_holds(run: CollectorRun, marks: Spool | None = None, *, count: bool) ->
         count: whether the report counts what is listed.
     """
     names, listed = run.spools.new(), 0
+    tenants, last = 0, ""
     for entry in run.listed(HOLDS):
         digest = _digest_of(entry.key)
         if digest is None:
@@ -43,6 +46,8 @@ def list_holds(run: CollectorRun, marks: Spool | None = None, *, count: bool) ->
                 run.report.note(CollectedKind.HOLDS, Fate.STRANGE)
             continue
         listed += 1
+        tenant = entry.key.split("/", 2)[1]
+        tenants, last = tenants + (tenant != last), tenant
         names.add(record_key(digest).encode())
         marked = entry.key.endswith(DELETING)
         if count:
@@ -52,7 +57,7 @@ def list_holds(run: CollectorRun, marks: Spool | None = None, *, count: bool) ->
                 marks.add(entry.key.encode())
             elif count:
                 run.report.note(CollectedKind.HOLDS, Fate.YOUNG)
-    return ListedHolds(names, listed)
+    return ListedHolds(names, listed, tenants)
 
 
 def _digest_of(key: str) -> Digest | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
+from holdfast.clocks import uptime
 from holdfast.errors import HoldfastError
 from holdfast.service.backends import running_redis, tended_store
 from holdfast.service.collector.ages import Ages
@@ -16,8 +17,10 @@ from holdfast.service.collector.assembly import CollectorOptions, tools
 from holdfast.service.collector.report import CollectionReport
 from holdfast.service.process.signals import follow_log_level, stop_signal
 from holdfast.service.settings import Settings
+from holdfast.service.store.run_reports import tell
 from holdfast.storage.fleet import longest_lifetime
 from holdfast.storage.port import ObjectStore
+from holdfast.storage.run_reports import Reporter
 from holdfast.tasks import begin
 
 log = structlog.get_logger(__name__)
@@ -55,7 +58,13 @@ async def collect(
             while True:
                 report = CollectionReport(orders.dry_run)
                 began(report)
+                begun = uptime()
                 await _once(settings, store, url, orders=orders, report=report, halt=halt)
+                if not orders.dry_run:
+                    done = report.run_report(uptime() - begun)
+                    await asyncio.to_thread(
+                        tell, store, Reporter.COLLECTOR, done, settings.call_deadline
+                    )
                 ended(report)
                 if every is None:
                     return report.ok

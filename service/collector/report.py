@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 
 from holdfast.errors import because, shorten
 from holdfast.service.collector.brakes import Tripped
+from holdfast.storage.run_reports import FleetCensus, RunReport
 
 Taken = Callable[["CollectedKind", "Fate", int, str], None]
 """Called with each thing that a run removes: its kind, its fate, its bytes, its name."""
@@ -104,6 +105,7 @@ class CollectionReport:
     If `dry_run`, the report says what would have been done. `taken` is called with each thing
     that is removed, or would be, one at a time. `retained_since` is when the first of the
     retained blobs was given up, in s since 1970 by the store's clock; None if none is retained.
+    `census` is what the run has counted of the fleet; None if it didn't come so far.
     """
 
     dry_run: bool
@@ -114,6 +116,7 @@ class CollectionReport:
     brakes: list[Tripped] = field(default_factory=list)
     ages: dict[str, float] = field(default_factory=dict)
     retained_since: float | None = None
+    census: FleetCensus | None = None
     _tallies: dict[tuple[CollectedKind, Fate], Tally] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -171,6 +174,21 @@ class CollectionReport:
     def next_frees(self) -> int:
         """Bytes that the next run frees, if it finds them unnamed too and is late enough."""
         return self.tally(CollectedKind.DATA, Fate.DOOMED).bytes
+
+    def run_report(self, seconds: float) -> RunReport:
+        """Returns what is kept in the store of a run that took so long; it counts data objects."""
+        found = self.tally(CollectedKind.DATA, Fate.SEEN)
+        freed = self.tally(CollectedKind.DATA, Fate.DELETED)
+        return RunReport(
+            seconds=seconds,
+            ok=self.ok,
+            found=found.count,
+            freed=freed.count,
+            freed_bytes=freed.bytes,
+            kept=max(0, found.count - freed.count),
+            errors=self.error_count,
+            census=self.census,
+        )
 
     @property
     def ok(self) -> bool:

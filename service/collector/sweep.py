@@ -22,6 +22,7 @@ from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.survey import Survey, begin
 from holdfast.service.collector.tombstones import remove_tombstones
 from holdfast.storage.held import FleetHeld
+from holdfast.storage.run_reports import FleetCensus
 
 
 def sweep_store(run: CollectorRun) -> None:
@@ -68,6 +69,7 @@ def _act(run: CollectorRun, survey: Survey) -> None:
         remove_tombstones(run, survey)
     with run.guarded("retention"):
         tend_markers(run, survey)
+    run.report.census = _fleet(run, survey)
     if not run.dry:
         with run.guarded("the census"):
             _census(run, survey).write(run.store)
@@ -82,6 +84,19 @@ def _held(mark: GrowthMark, survey: Survey) -> FleetHeld:
         at=survey.began,
         counter=mark.name,
         mark=mark.bytes,
+    )
+
+
+def _fleet(run: CollectorRun, survey: Survey) -> FleetCensus:
+    retained = run.report.tally(CollectedKind.RECORDS, Fate.RETAINED)
+    return FleetCensus(
+        at=survey.began,
+        tenants=survey.held.tenants,
+        holds=survey.held.listed,
+        blobs=survey.held_blobs,
+        size=survey.held_bytes,
+        retained=retained.count,
+        retained_size=retained.bytes,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from holdfast.service.process.metrics import Metrics
+from holdfast.service.process.report_figures import ReportFigures
 
 BOUNDS: Final = ("bytes", "holds", "ingests", "fleet", "call_rate")
 """The bounds that a tenant may reach."""
@@ -64,6 +65,12 @@ class FrontendMetrics(Metrics):
             "Refusals because a tenant had reached a bound.",
             bound=BOUNDS,
         )
+
+    def reports(self) -> ReportFigures:
+        """Adds what the last runs of collectors, scrubs and expiries did."""
+        figures = ReportFigures()
+        self.registry.register(figures)
+        return figures
 
     def quota_reached(self, bound: str) -> None:
         """Counts a refusal because a tenant had reached a bound, by the bound's name."""

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from holdfast.storage.run_reports import RunReport
+
 MAX_FINDINGS: Final = 1000
 """Findings that are reported one by one; further ones are only counted, and logged."""
 
@@ -125,6 +127,19 @@ class ScrubReport:
     def well(self) -> bool:
         """Whether nothing is wrong with anything that was looked at."""
         return not self.brake and not self.found.keys() - {DamageKind.RESTORED}
+
+    def run_report(self) -> RunReport:
+        """Returns what is kept in the store of this pass; it counts records."""
+        wrong = sum(count for kind, count in self.found.items() if kind != DamageKind.RESTORED)
+        return RunReport(
+            seconds=self.seconds,
+            ok=self.well and not self.stopped,
+            found=self.counts.records,
+            freed=0,
+            freed_bytes=0,
+            kept=max(0, self.counts.records - wrong),
+            errors=wrong + bool(self.brake),
+        )
 
     @property
     def rate(self) -> float:

@@ -19,10 +19,12 @@ from holdfast.service.scrub.caches import forget_holds
 from holdfast.service.scrub.passes import Means, Pass, ScrubOptions
 from holdfast.service.scrub.report import ScrubReport
 from holdfast.service.settings import REQUEST_LANDING, Settings
+from holdfast.service.store.run_reports import tell
 from holdfast.storage.fleet import longest_lifetime
 from holdfast.storage.keys import uuid7
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import new_nonce
+from holdfast.storage.run_reports import Reporter
 
 log = structlog.get_logger(__name__)
 
@@ -95,6 +97,8 @@ def scrub(
                 if report.brake:
                     log.error("too much damage found; the scrub stopped", reason=report.brake)
                 well = well and report.well
+                if not report.dry_run:
+                    tell(store, Reporter.SCRUB, report.run_report(), settings.call_deadline)
                 ended(report)
             if pause is None or stop.wait(pause):
                 return well

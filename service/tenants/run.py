@@ -14,13 +14,16 @@ from holdfast.service.collector.assembly import CollectorOptions, tools
 from holdfast.service.collector.ingests import give_up
 from holdfast.service.collector.report import CollectionReport
 from holdfast.service.settings import Settings
+from holdfast.service.store.run_reports import tell as report_run
 from holdfast.service.tenants.expiry import Expiry, ExpiryOutcome, GiveUp, Rules
+from holdfast.service.tenants.expiry_tally import ExpiryTally
 from holdfast.service.tenants.gone import Gone
 from holdfast.service.tenants.listing import Listing, Summary
 from holdfast.storage.fleet import longest_lifetime
 from holdfast.storage.held import FleetHeld
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import new_nonce
+from holdfast.storage.run_reports import Reporter
 from holdfast.storage.sightings import Sightings
 
 
@@ -73,16 +76,34 @@ async def expire(
         Braked: too many tenants seem to be gone, and nothing was done.
     """
     with tended_store(settings, dry_run=not apply) as store:
-        sightings = Sightings(store, new_nonce)
         if not apply:
+            sightings = Sightings(store, new_nonce)
             async for outcome in Expiry(store, sightings, rules, None, accept=accept).look():
                 tell(outcome)
             return
-        report = CollectionReport(dry_run=False)
-        with running_redis(settings) as url:
-            async with _giving_up(settings, store, url, report) as give:
-                async for outcome in Expiry(store, sightings, rules, give, accept=accept).look():
-                    tell(outcome)
+        done = ExpiryTally()
+        try:
+            await _expire(settings, store, rules, done.counting(tell), accept=accept)
+            done.finished = True
+        finally:
+            await asyncio.to_thread(
+                report_run, store, Reporter.EXPIRY, done.run_report(), settings.call_deadline
+            )
+
+
+async def _expire(
+    settings: Settings,
+    store: ObjectStore,
+    rules: Rules,
+    tell: Callable[[ExpiryOutcome], None],
+    *,
+    accept: bool,
+) -> None:
+    report, sightings = CollectionReport(dry_run=False), Sightings(store, new_nonce)
+    with running_redis(settings) as url:
+        async with _giving_up(settings, store, url, report) as give:
+            async for outcome in Expiry(store, sightings, rules, give, accept=accept).look():
+                tell(outcome)
 
 
 async def drop(settings: Settings, tenant: str) -> tuple[CollectionReport, bool]:

@@ -23,6 +23,8 @@ from holdfast.service.process.metrics import REFUSED
 from holdfast.service.process.rpc_figures import RpcFigures
 from holdfast.service.reading.quarantine import QuarantineOutcome
 from holdfast.service.rpc.overload import RpcKind
+from holdfast.storage.port import ObjectStore
+from holdfast.storage.run_reports import Reporter
 from holdfast.transport.status import Code, Status
 from tests.agent.stage import agent_of
 from tests.project import pages
@@ -31,6 +33,7 @@ from tests.service.figures import check_rpcs, ended, samples, shapes
 from tests.service.fleet import Fleet, Frontend, Tenant, refused, sha256
 from tests.service.transports import TRANSPORTS
 from tests.service.trusting import Trusting, trusting
+from tests.storage.test_run_reports import DONE
 
 MIB: Final = 2**20
 HELLO: Final = sha256(b"hello")
@@ -96,14 +99,24 @@ async def use_as_operator(trusted: Trusting, digest: str) -> None:
         await refused(StatusCode.PERMISSION_DENIED, client.info(digest))
 
 
+async def show_reports(trusted: Trusting, store: ObjectStore) -> None:
+    """Has a frontend show a run of each program."""
+    for reporter in Reporter:
+        DONE.write(store, reporter)
+    await trusted.frontend.running.reports.look()
+
+
 def registry_of(frontend: Frontend) -> CollectorRegistry:
     """A frontend's metrics."""
     return frontend.running.frontend.metrics.registry
 
 
 @pytest.mark.parametrize("store", ["folder", ON_S3], indirect=True)
-async def test_the_table_is_what_a_frontend_has(trusted: Trusting, fill: Fill) -> None:
+async def test_the_table_is_what_a_frontend_has(
+    trusted: Trusting, fill: Fill, store: ObjectStore
+) -> None:
     """A frontend has the metrics of the table, with its kinds and labels, and no others."""
+    await show_reports(trusted, store)
     async with trusted.client("system:node:a") as client:
         await use(client, fill)
     assert shapes(registry_of(trusted.frontend)) == table("frontend")
@@ -124,9 +137,10 @@ async def test_the_table_is_what_an_agent_has(
 
 @pytest.mark.parametrize("store", [ON_S3], indirect=True)
 async def test_a_thousand_tenants_have_no_series(
-    trusted: Trusting, tenant: str, fill: Fill
+    trusted: Trusting, tenant: str, fill: Fill, store: ObjectStore
 ) -> None:
     """A frontend that has served 1,000 tenants, every RPC and every role has 400 series at most."""
+    await show_reports(trusted, store)
     for batch in range(0, TENANTS, 50):
         calls = [
             refused(StatusCode.NOT_FOUND, trusted.frontend.tenant(f"{tenant}-{n}").info(HELLO))

@@ -42,6 +42,7 @@ from holdfast.storage.records import new_nonce
 from holdfast.storage.reserve import Reserve
 from holdfast.storage.retained import Retained, RetentionMarker
 from holdfast.storage.rights import BUCKET, DENIED, OBJECTS, S3Action
+from holdfast.storage.run_reports import Reporter
 from holdfast.storage.sightings import Sightings
 from holdfast.storage.snapshots import Snapshots
 from holdfast.storage.spool import Spools
@@ -50,6 +51,7 @@ from tests.service.collector.world import EAGER, MINDFUL, OLD
 from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256
 from tests.service.rights import redis_under
 from tests.service.scrubbing import edit_data, found, scrub
+from tests.storage.test_run_reports import DONE
 from tests.stores.counting import CountingStore
 from tests.stores.memory import MemoryStore
 from tests.stores.wrapped import Result, Wrapped
@@ -204,6 +206,7 @@ async def test_frontend(grounds: Grounds, tenant: str) -> None:
     hold_a_reserve(store)
     frontend = await grounds.fleet.frontend(store, fleet_bytes=2**30)
     await frontend.running.frontend.catalogue.charges.fleet.look()
+    await frontend.running.reports.look()
     client = frontend.tenant(tenant)
     await probe_redis(frontend.running.redis)
     await frontend.running.pairing.settle()
@@ -289,6 +292,7 @@ async def test_collector(grounds: Grounds, tenant: str) -> None:
         grounds.memory.time += OLD
         await collect(grounds, (store, url))
     assert [entry.key for entry in grounds.memory.list(DATA)] == []
+    DONE.write(store, Reporter.COLLECTOR)
     assert grounds.unused(store, Program.COLLECTOR) == (set(), set())
 
 
@@ -322,6 +326,7 @@ async def test_scrub(grounds: Grounds, tenant: str) -> None:
     longest_lifetime(store)
     report = await asyncio.to_thread(scrub, store, forget=lambda: forget_holds(store, url))
     assert found(report) == {sha256(OBJECT): "block_sum"}
+    report.run_report().write(store, Reporter.SCRUB)
     assert grounds.unused(store, Program.SCRUB) == (set(), set())
 
 
@@ -352,4 +357,5 @@ async def test_admin(grounds: Grounds, tenant: str) -> None:
     remains = ("", "-aborted", "-frozen", "-crowded", "-gone")
     await drop(grounds, (store, url), *(f"{tenant}{more}" for more in remains))
     assert list(grounds.memory.list(HOLDS)) == []
+    DONE.write(store, Reporter.EXPIRY)
     assert grounds.unused(store, Program.ADMIN) == (set(), set())
