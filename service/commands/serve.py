@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from holdfast.service.agent import examination as agent_examination
 from holdfast.service.commands.options import with_settings
 from holdfast.service.overview.problems import Problems
 from holdfast.service.process import logs
-from holdfast.service.process.allocator import few_heaps
+from holdfast.service.process.allocator import tune_heaps
 from holdfast.service.settings import load
 from holdfast.service.trust.explanation import LARGEST
 
@@ -33,7 +34,7 @@ def serve(options: Mapping[str, Any]) -> None:
     """Serve containerd's Content API; with no settings, from a folder on this machine."""
     settings, problems = load(**options), Problems(time.time)
     logs.configure(settings.log_level, settings.log_format, problems.note)
-    few_heaps()
+    tune_heaps(os.environ)
     uvloop.run(frontend.serve(settings, problems))
 
 
