@@ -1,0 +1,229 @@
+"""The alert rules: each fires and clears, has its runbook, and names metrics that are there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.project import pages
+from tests.project.repository import ROOT
+
+RULES: Final = ROOT / "docs" / "alerts" / "holdfast.rules.yaml"
+RUNBOOKS: Final = "docs/alerts.md"
+PROMTOOL: Final = shutil.which("promtool")
+SERIES: Final = ("_bucket", "_sum", "_count")
+A: Final = 'instance="a"'
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A fault in a series, and its end.
+
+    Attributes:
+        series: with their values, in promtool's notation: one a minute.
+        fires: the minute in which the alert fires …
+        over: … and one in which it doesn't any more.
+        labels: of the alert, besides its severity.
+    """
+
+    series: Mapping[str, str]
+    fires: int
+    over: int
+    labels: Mapping[str, str]
+
+
+def counted(name: str, labels: str, fires: int, *, over: int = 40, **found: str) -> Case:
+    """A counter that grows for 20 minutes, and then stays."""
+    series = {f"{name}{{{A},{labels}}}" if labels else f"{name}{{{A}}}": "0+6x20 120x40"}
+    return Case(series, fires, over, {"instance": "a", **found})
+
+
+def share(name: str, bad: str, fires: int) -> Case:
+    """A share of 20 % for 20 minutes, in a counter that is otherwise good."""
+    good = f'{name}{{{A},outcome="ok"}}' if "outcome" in bad else f'{name}{{{A},code="OK"}}'
+    series = {good: "0+60x60", f"{name}{{{A},{bad}}}": "0+15x20 300x40"}
+    return Case(series, fires, 40, {"instance": "a"})
+
+
+def slow(name: str, bound: str, labels: str, fires: int) -> Case:
+    """A histogram of which a fifth is slow for 20 minutes."""
+    more = f",{labels}" if labels else ""
+    series = {
+        f'{name}_bucket{{{A},le="{bound}"{more}}}': "0+48x20 960+60x40",
+        f"{name}_count{{{A}{more}}}": "0+60x60",
+    }
+    return Case(series, fires, 40, {"instance": "a"})
+
+
+def gauge(name: str, ill: str, well: str, fires: int, labels: str = "", **found: str) -> Case:
+    """A gauge that is ill for 40 minutes."""
+    full = f"{name}{{{A},{labels}}}" if labels else f"{name}{{{A}}}"
+    return Case({full: f"{ill}x40 {well}x20"}, fires, 50, {"instance": "a", **found})
+
+
+REPORTED: Final = 'holdfast_run_succeeded_timestamp_seconds{program="collector"}'
+CASES: Final[Mapping[str, Case]] = {
+    "HoldfastAbsent": Case({"holdfast_build_info": "_x10 1x30"}, 6, 20, {}),
+    "HoldfastBackendLost": gauge(
+        "holdfast_backend_up", "0", "1", 2, 'backend="redis"', backend="redis"
+    ),
+    "HoldfastBackendDenies": counted(
+        "holdfast_store_requests_total",
+        'operation="get",outcome="denied"',
+        5,
+        backend="store",
+    ),
+    "HoldfastBackendFull": counted(
+        "holdfast_redis_requests_total",
+        'operation="ingest",outcome="full"',
+        5,
+        backend="redis",
+    ),
+    "HoldfastStoreThrottles": share("holdfast_store_requests_total", 'outcome="throttled"', 8),
+    "HoldfastStoreSlow": slow("holdfast_store_request_seconds", "0.5", 'operation="get"', 15),
+    "HoldfastRedisSlow": slow("holdfast_redis_request_seconds", "0.1", "", 8),
+    "HoldfastRedisUnanswered": share("holdfast_redis_requests_total", 'outcome="unanswered"', 5),
+    "HoldfastFails": Case(
+        {f'holdfast_rpcs_total{{{A},code="DATA_LOSS",rpc="Read"}}': "_x5 1x60"},
+        6,
+        40,
+        {"instance": "a", "code": "DATA_LOSS", "rpc": "Read"},
+    ),
+    "HoldfastUnavailable": share("holdfast_rpcs_total", 'code="UNAVAILABLE"', 8),
+    "HoldfastRefuses": counted("holdfast_refused_total", 'kind="calls"', 8, kind="calls"),
+    "HoldfastTenantAtBound": counted(
+        "holdfast_quota_refusals_total", 'bound="call_rate"', 15, bound="call_rate"
+    ),
+    "HoldfastLeaseStuck": Case(
+        {f"holdfast_leases{{{A}}}": "2x20 0x40", f"holdfast_streams{{{A}}}": "1x20 0x40"},
+        15,
+        40,
+        {"instance": "a"},
+    ),
+    "HoldfastLeasesLost": counted("holdfast_leases_lost_total", "", 5),
+    "HoldfastBuffersFull": gauge("holdfast_buffer_waiting", "3", "0", 15),
+    "HoldfastDamage": Case(
+        {f'holdfast_damage_total{{{A},outcome="marked"}}': "0x5 1x120"},
+        10,
+        100,
+        {"instance": "a", "outcome": "marked"},
+    ),
+    "HoldfastScrubFoundDamage": Case(
+        {f'holdfast_run_errors{{{A},program="scrub"}}': "2x10 0x10"}, 5, 15, {"program": "scrub"}
+    ),
+    "HoldfastCollectorLate": Case(
+        {f"{REPORTED[:-1]},{A}}}": "0x3000 180000x100"}, 2950, 3010, {"program": "collector"}
+    ),
+    "HoldfastReportsUnread": gauge("holdfast_reports_read_timestamp_seconds", "0", "3000", 35),
+    "HoldfastCertificateExpires": Case(
+        {
+            f"holdfast_certificate_expiry_timestamp_seconds{{{A}}}": "3000x55 9000x40",
+            f"holdfast_certificate_loaded_timestamp_seconds{{{A}}}": "0x55 3360x40",
+        },
+        # Two thirds of 3,000 s are over after 33 minutes.
+        52,
+        80,
+        {"instance": "a"},
+    ),
+    "HoldfastCertificateRefused": counted("holdfast_certificate_reload_failures_total", "", 8),
+    "HoldfastRulesRefused": gauge("holdfast_identities_current", "0", "1", 8),
+    "HoldfastAuditLost": counted("holdfast_audit_lost_total", "", 5),
+    "HoldfastDiskCacheFails": counted("holdfast_disk_cache_errors_total", "", 8),
+    "HoldfastLoopLate": gauge("holdfast_loop_lag_seconds", "1.5", "0.1", 8),
+    "HoldfastFewDescriptors": Case(
+        {
+            f"process_open_fds{{{A}}}": "900x20 100x40",
+            f"process_max_fds{{{A}}}": "1000x60",
+            f"holdfast_build_info{{{A}}}": "1x60",
+        },
+        8,
+        40,
+        {"instance": "a"},
+    ),
+    "HoldfastTransportRefuses": counted(
+        "holdfast_transport_refused_total", 'kind="descriptors"', 8, kind="descriptors"
+    ),
+    "HoldfastAgentAlone": gauge("holdfast_backend_up", "0", "1", 5, 'backend="10.0.0.1:9000"'),
+}
+
+
+def rules() -> dict[str, Any]:
+    """The rules, by their names."""
+    [group] = yaml.safe_load(RULES.read_text("utf-8"))["groups"]
+    found: dict[str, Any] = {rule["alert"]: rule for rule in group["rules"]}
+    assert len(found) == len(group["rules"])
+    return found
+
+
+def expected(name: str, minute: int, *alerts: Mapping[str, Any]) -> dict[str, Any]:
+    """What promtool must find in a minute."""
+    return {"eval_time": f"{minute}m", "alertname": name, "exp_alerts": list(alerts)}
+
+
+def unit_test(name: str, rule: Mapping[str, Any], case: Case) -> dict[str, Any]:
+    """A test of promtool: the alert fires, and is over."""
+    firing = {
+        "exp_labels": {**rule["labels"], **case.labels},
+        "exp_annotations": rule["annotations"],
+    }
+    return {
+        "interval": "1m",
+        "input_series": [{"series": one, "values": values} for one, values in case.series.items()],
+        "alert_rule_test": [expected(name, case.fires, firing), expected(name, case.over)],
+    }
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="needs Debian's package prometheus")
+def test_each_alert_fires_and_is_over(tmp_path: Path) -> None:
+    """Each rule fires during the fault that it is for, and not after it."""
+    found = rules()
+    assert set(found) == set(CASES)
+    tests = [unit_test(name, rule, CASES[name]) for name, rule in found.items()]
+    file = tmp_path / "tests.yaml"
+    document = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}
+    file.write_text(yaml.safe_dump(document))
+    done = subprocess.run(
+        [str(PROMTOOL), "test", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_name_metrics_that_are_there() -> None:
+    """No rule and no runbook names a metric that the table, and so a scrape, doesn't have."""
+    table = pages.text("docs/operations.md")
+    listed = set(re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram)", table, re.MULTILINE))
+    assert len(listed) > 80
+    text = "\n".join(rule["expr"] for rule in rules().values()) + pages.text(RUNBOOKS)
+    named = set(re.findall(r"\b(?:holdfast|process)_[a-z_]+", text))
+    wrong = {
+        name
+        for name in named
+        if name not in listed and not any(name.removesuffix(end) in listed for end in SERIES)
+    }
+    assert wrong == set()
+
+
+def test_each_alert_has_a_runbook() -> None:
+    """What an alert links to says what it means, how to confirm it, what to do, and its end."""
+    page = pages.text(RUNBOOKS)
+    assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == list(rules())
+    for name, rule in rules().items():
+        assert rule["annotations"]["runbook"] == f"{RUNBOOKS}#{name.lower()}"
+        assert rule["labels"]["severity"] in {"page", "warn"}
+        section = pages.section(page, name)
+        assert rule["annotations"]["summary"] in section
+        parts = re.findall(r"^- \*\*(.+?):\*\* \S", section, re.MULTILINE)
+        assert parts == [
+            "What it means",
+            "How to confirm",
+            "What to do",
+            "How to know that it is over",
+        ]
