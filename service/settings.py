@@ -21,6 +21,7 @@ from holdfast.errors import ConfigurationError, InvalidArgument, because, shorte
 from holdfast.service.http_listener import parse_http
 from holdfast.service.listeners import parse
 from holdfast.service.trust.audit_files import check_audit
+from holdfast.storage.fleet import LONGEST
 from holdfast.storage.records import BLOCK_SIZE
 
 MIB = 2**20
@@ -232,7 +233,7 @@ class Settings(BaseSettings):
     ingest_lifetime: float = Field(
         default=24 * 3600.0,
         gt=REQUEST_LANDING,
-        le=30 * 24 * 3600.0,
+        le=LONGEST,
         description="Seconds within which an ingest must be committed, from its first upload.",
     )
     retain_for: float = Field(

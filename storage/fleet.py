@@ -5,6 +5,9 @@
 A frontend raises this value before it serves. A collector treats data as garbage only if the
 data is older than that, whatever the collector's own settings say. The value is never lowered
 automatically, because ingests that began under the longer life may still exist.
+
+No frontend may declare more than LONGEST, so something else has written a larger value: a frontend
+that was broken into could otherwise have collectors never remove anything. It counts as LONGEST.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from holdfast.errors import OutcomeUnknown, Unavailable
+from holdfast.errors import DataLoss, OutcomeUnknown, Unavailable
 from holdfast.storage import documents
 from holdfast.storage.keys import FLEET
 from holdfast.storage.port import (
@@ -26,12 +29,16 @@ from holdfast.storage.port import (
 
 LIFETIME: Final = f"{FLEET}ingest-lifetime"
 FORMAT: Final = 2
+LONGEST: Final = 30 * 24 * 3600.0
+"""The longest life of an ingest that the settings allow, in s."""
 ATTEMPTS: Final = 16
 """How often a raise is tried while others raise the value concurrently."""
 
 
 def longest_lifetime(store: ObjectStore) -> float:
     """The longest life of an ingest, in s, that any frontend has declared; 0 if none has.
+
+    It is LONGEST at most, whatever is stored.
 
     Raises:
         DataLoss: the stored value is damaged.
@@ -73,4 +80,7 @@ def _read(store: ObjectStore) -> tuple[float, Condition]:
 
 def _decode(key: str, body: bytes) -> float:
     document = documents.decode(key, body, FORMAT)
-    return float(documents.field(key, document, "seconds", float))
+    seconds: float = documents.field(key, document, "seconds", float)
+    if not seconds >= 0:  # NaN is a float of JSON's, too
+        raise DataLoss(f"object {key} is damaged: a life of {seconds} s")
+    return min(seconds, LONGEST)

@@ -75,12 +75,27 @@ class Servers:
             free_socket(listener)
         rotation = await self._certificate(listener)
         recognition = await asyncio.to_thread(self._frontend.recognizers.of, listener.identity)
+        await self._check_users(listener)
         authority = Authority(recognition, self._frontend.audit, self._frontend.call_deadline)
         server, port = await self._begin(listener, self._handlers(authority), rotation)
         self._servers.append(server)
         self.ports[listener.url] = port
         log.info("listening", url=listener.url, port=port)
         return port
+
+    async def _check_users(self, listener: Listener) -> None:
+        """Refuses rules by which nobody could ever be recognized.
+
+        Raises:
+            ConfigurationError: a rule looks at clients' users, of whom gRPC doesn't tell.
+        """
+        if self._transport == "own" or listener.scheme != "unix":
+            return
+        if await asyncio.to_thread(self._frontend.recognizers.of_users, listener.identity):
+            raise ConfigurationError(
+                f"listener {listener.url!r}: rules by user (uids=, uid) need "
+                "HOLDFAST_TRANSPORT=own: grpcio's server doesn't know which user connects"
+            )
 
     async def _certificate(self, listener: Listener) -> Rotation | None:
         """Loads a listener's certificate, and begins to watch its files."""

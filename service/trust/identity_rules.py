@@ -15,13 +15,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from string import ascii_lowercase, ascii_uppercase
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.errors import HoldfastError, InvalidArgument, because, shorten
 from holdfast.service.trust.identity import ClientIdentity, Role
 from holdfast.service.trust.subject_patterns import SubjectPattern
 from holdfast.transport import Certificate
 from holdfast.values import check_tenant
+
+if TYPE_CHECKING:
+    from holdfast.service.trust.issuing_certificates import IssuingCertificates
 
 SPIFFE: Final = "spiffe://"
 SMALL: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
@@ -35,6 +38,10 @@ class RuleKind(StrEnum):
     DNS = "dns"
     CN = "cn"
     TOKEN = "token"  # noqa: S105 -- a kind of credentials, none itself
+
+
+CERTIFICATES: Final = frozenset({RuleKind.SPIFFE, RuleKind.DNS, RuleKind.CN})
+"""The kinds that look at a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,8 @@ class IdentityRule:
         issuer: the name of the tokens' issuer, for `token`.
         claim: the path of the claim, from the outermost on, for `token`.
         require: further claims of the token, by path, and the texts of which each must be one.
+        ca: the file of those that must have issued the certificate; "" for any that TLS trusts.
+        authorities: what that file has, once it was read.
     """
 
     name: str
@@ -79,6 +88,8 @@ class IdentityRule:
     issuer: str = ""
     claim: tuple[str, ...] = ()
     require: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = ()
+    ca: str = ""
+    authorities: IssuingCertificates | None = None
 
     def check(self) -> None:
         """Refuses a rule that contradicts itself.
@@ -94,6 +105,7 @@ class IdentityRule:
             raise InvalidArgument("issuer and claim are needed for the kind token, and no other")
         if self.require and self.kind is not RuleKind.TOKEN:
             raise InvalidArgument("require names a token's claims, and is for the kind token")
+        self._check_ca()
         grouped = self.pattern is not None and bool(self.pattern.groups)
         if self.role is Role.OPERATOR:
             if grouped or self.tenant:
@@ -104,6 +116,12 @@ class IdentityRule:
             )
         if self.tenant:
             check_tenant(self.tenant)
+
+    def _check_ca(self) -> None:
+        if self.ca and self.kind not in CERTIFICATES:
+            raise InvalidArgument("ca is for the kinds spiffe, dns and cn, of certificates")
+        if self.ca and not self.ca.startswith("/"):
+            raise InvalidArgument("ca must be a file's absolute path")
 
     def examine(self, presented: Presented) -> ClientIdentity | str:
         """Returns the identity that the rule gives a client, or why it doesn't match.
@@ -143,6 +161,11 @@ class IdentityRule:
         shown = presented.certificate
         if shown is None:
             return "there is no certificate"
+        if self.ca and not (self.authorities and self.authorities.issued(shown)):
+            return f"none of {self.ca} has issued the certificate itself"
+        return self._names(shown)
+
+    def _names(self, shown: Certificate) -> Sequence[str] | str:
         if self.kind is RuleKind.SPIFFE:
             if len(shown.uris) != 1 or not shown.uris[0].startswith(SPIFFE):
                 return f"the certificate has {len(shown.uris)} URIs, and needs a SPIFFE ID alone"

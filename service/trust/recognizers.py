@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from holdfast.errors import ConfigurationError
+from holdfast.service.trust.identity_rules import RuleKind
 from holdfast.service.trust.recognition import ByRules, FixedTenant, Recognition, TrustedHeader
 from holdfast.service.trust.rules_in_force import FileRules, UrlRules, refresh_keys
 from holdfast.service.trust.url_identity import UrlIdentity
@@ -63,6 +64,16 @@ class Recognizers:
         if identity.header:
             return TrustedHeader(identity.header, identity.role)
         return FixedTenant(identity.tenant, identity.role)
+
+    def of_users(self, identity: UrlIdentity) -> bool:
+        """Whether a rule of a listener looks at the user of a unix socket's client; it blocks.
+
+        Raises:
+            ConfigurationError: the file of rules, or a file of keys, can't be used.
+        """
+        book = identity.book
+        rules = self._of_file().in_force.rules if identity.from_file else book.rules if book else ()
+        return any(rule.kind is RuleKind.UID for rule in rules)
 
     def source(self, identity: UrlIdentity) -> FileRules | UrlRules | None:
         """Returns where the rules of a listener come from, and None if it has none; it blocks.

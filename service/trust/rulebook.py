@@ -39,7 +39,7 @@ NAME: Final = re.compile(r"[a-z0-9._-]{1,63}", re.ASCII)
 _WORDS: Final = {"str": "a text", "list": "a list", "dict": "a table"}
 Kind = TypeVar("Kind")
 _KINDS: Final = tuple(kind.value for kind in RuleKind)
-_RULE: Final = {"name", "role", "tenant", "issuer", "claim", "require", *_KINDS}
+_RULE: Final = {"name", "role", "tenant", "issuer", "claim", "require", "ca", *_KINDS}
 _ISSUER: Final = {"issuer", "audience", "keys", "algorithms", "ca", "bearer"}
 
 
@@ -143,6 +143,7 @@ def _rule(name: str, table: Mapping[str, Any], where: str) -> IdentityRule:
         _text(table, "issuer", where),
         tuple(_texts(table, "claim", [], where)),
         tuple(_required(_typed(table, "require", dict, {}, where), (), where)),
+        _text(table, "ca", where),
     )
 
 

@@ -7,8 +7,8 @@ file that has changed is used after two looks, like a certificate: it may be hal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from holdfast.service.trust.token_issuers import TokenIssuer
 from holdfast.tasks import wait_for_end
 
 if TYPE_CHECKING:
+    from holdfast.service.trust.issuing_certificates import IssuingCertificates
     from holdfast.service.trust.keys import IssuerKeys
     from holdfast.service.trust.tokens import Tokens
 
@@ -83,6 +84,7 @@ class FileRules:
         self._path = path
         self._clock = clock
         self._now = now
+        self._files: tuple[str, ...] = (str(path),)
         self._used: FileStates = ()
         self._seen: FileStates = ()
         self._well = True
@@ -98,22 +100,28 @@ class FileRules:
         Raises:
             ConfigurationError: the file, or a file of keys, can't be used.
         """
-        self._used = self._seen = self._state()
-        coming = self._read()
+        coming, files, read = self._read()
         load_keys(coming)
-        self.in_force = coming
+        self.in_force, self._files = coming, files
+        self._used = self._seen = read
 
-    def _read(self) -> RulesInForce:
+    def _read(self) -> tuple[RulesInForce, tuple[str, ...], FileStates]:
+        """Returns the rules, the files that they are made of, and the states of these before."""
         try:
+            first = states_of([str(self._path)])
             with self._path.open("rb") as file:
                 book = rulebook(file.read(LARGEST + 1))
             _refuse_empty(book)
+            others = tuple(sorted({rule.ca for rule in book.rules if rule.ca}))
+            read = first + states_of(others)
+            book = replace(book, rules=tuple(_bound(book.rules)))
         except (OSError, ConfigurationError) as error:
             raise ConfigurationError(f"identities {self._path}: {because(error)}") from error
-        return in_force(book, keys_of(book, self._keys(), self._clock), self._now)
+        rules = in_force(book, keys_of(book, self._keys(), self._clock), self._now)
+        return rules, (str(self._path), *others), read
 
     def _state(self) -> FileStates:
-        return states_of([str(self._path)])
+        return states_of(self._files)
 
     def _keys(self) -> dict[TokenIssuer, IssuerKeys]:
         tokens = self.in_force.tokens
@@ -136,17 +144,38 @@ class FileRules:
             return
         if seen != before:
             return
-        coming = self._read()
+        coming, files, read = self._read()
         load_keys(coming, fetch=False)
-        if self._state() != seen:
+        if self._state() != seen or states_of(files) != read:
             return  # it changed while it was read; a later look reads it again
-        self._used, self.in_force, self._well = seen, coming, True
+        self._files, self._used, self._seen = files, read, read
+        self.in_force, self._well = coming, True
         log.info("identities reloaded", rules=len(coming.rules))
 
     def _not_reloaded(self, reason: str) -> None:
         if self._well:
             log.error("identities not reloaded; the last good ones stay in force", reason=reason)
         self._well = False
+
+
+def _bound(rules: Iterable[IdentityRule]) -> Iterator[IdentityRule]:
+    """Yields rules with the authorities that they name; it blocks.
+
+    Raises:
+        ConfigurationError: a file of authorities can't be used.
+    """
+    known: dict[str, IssuingCertificates] = {}
+    for rule in rules:
+        if not rule.ca:
+            yield rule
+            continue
+        from holdfast.service.trust.issuing_certificates import (  # noqa: PLC0415 -- 10 MiB for such rules alone
+            IssuingCertificates,
+        )
+
+        if rule.ca not in known:
+            known[rule.ca] = IssuingCertificates(rule.ca)
+        yield replace(rule, authorities=known[rule.ca])
 
 
 def _refuse_empty(book: Rulebook) -> None:

@@ -17,6 +17,7 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.protos import content_pb2 as pb
+from holdfast.protos import fleet_pb2
 from holdfast.service.listeners import parse
 from holdfast.service.rpc.grpcio import OPTIONS
 from tests.servers.authority import SERVER, Authority, Issued
@@ -293,3 +294,37 @@ async def test_one_header_has_the_token(tokens: TokenDoor) -> None:
             await refused(DENIED, attacker.list())
     async with tokens.client(good) as node:
         assert await node.list() == []
+
+
+@pytest.mark.parametrize("transport", ["own", "grpcio"])
+async def test_an_authority_for_nodes_makes_no_operator(
+    folder_fleet: Fleet, tmp_path: Path, transport: str
+) -> None:
+    """Of two authorities at one listener, each issues only for the rules that name it."""
+    for_nodes, for_fleet = Authority("kubelets"), Authority("fleet")
+    paths = [
+        one.write(tmp_path, name) for one, name in ((for_nodes, "nodes"), (for_fleet, "fleet"))
+    ]
+    rules = (
+        f'[[rules]]\nname = "ops"\ncn = "operator"\nrole = "operator"\nca = "{paths[1]}"\n'
+        f'[[rules]]\nname = "nodes"\ncn = "system:node:(.+)"\nca = "{paths[0]}"\n'
+    )
+    made = await trusting(folder_fleet, tmp_path, rules, transport=transport)
+    both = tmp_path / "both"
+    both.write_bytes(for_nodes.pem + for_fleet.pem)
+    port = await made.listen(f"client-ca={both}&identities=1")
+    made.issued = {
+        "a node": for_nodes.client("system:node:a"),
+        "no operator": for_nodes.client("operator"),
+        "an operator": for_fleet.client("operator"),
+        "no node": for_fleet.client("system:node:a"),
+    }
+    found = StatusCode.NOT_FOUND
+    for name, code in (("a node", found), ("no operator", DENIED), ("no node", DENIED)):
+        async with made.client(name, port=port) as caller_:
+            said = await refused(code, caller_.info(NOWHERE))
+            assert code is found or "no rule of this listener matches" in said
+    async with made.client("an operator", port=port) as operator:
+        await operator.fleet.Flights(fleet_pb2.FlightsRequest())
+    async with made.client("no operator", port=port) as attacker:
+        await refused(DENIED, attacker.fleet.Flights(fleet_pb2.FlightsRequest()))

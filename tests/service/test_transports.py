@@ -158,6 +158,20 @@ async def test_a_unix_socket(frontend: Frontend, tenant: str, tmp_path: Path) ->
         await frontend.servers.listen(listener)
 
 
+async def test_users_that_grpcio_does_not_know(folder_fleet: Fleet, tmp_path: Path) -> None:
+    """Rules by user are refused at the start on grpcio's server, where they'd match nobody."""
+    (tmp_path / "rules").write_text('[[rules]]\nname = "r"\nuid = 0\ntenant = "a"\n')
+    for transport, refused_ in (("own", False), ("grpcio", True)):
+        one = await folder_fleet.frontend(transport=transport, identities=str(tmp_path / "rules"))
+        for n, options in enumerate(("tenant=a&uids=0", "identities=1")):
+            listener = parse(f"unix://{tmp_path}/{transport}{n}?{options}")
+            if refused_:
+                with pytest.raises(ConfigurationError, match=r"by user .* HOLDFAST_TRANSPORT=own"):
+                    await one.servers.listen(listener)
+            else:
+                await one.servers.listen(listener)
+
+
 async def test_a_socket_has_one_server_after_another(
     folder_fleet: Fleet, frontend: Frontend, tenant: str, tmp_path: Path
 ) -> None:

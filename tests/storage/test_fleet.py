@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 
-from holdfast.errors import OutcomeUnknown, Unavailable, UnsupportedFormat
-from holdfast.storage.fleet import ATTEMPTS, LIFETIME, declare_lifetime, longest_lifetime
+from holdfast.errors import DataLoss, OutcomeUnknown, Unavailable, UnsupportedFormat
+from holdfast.storage import documents
+from holdfast.storage.fleet import ATTEMPTS, LIFETIME, LONGEST, declare_lifetime, longest_lifetime
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
 from tests.storage.edited import newer
@@ -75,4 +77,22 @@ def test_a_newer_format_is_refused(folder_store: FolderStore) -> None:
     """What a newer version declared isn't guessed at."""
     folder_store.put(LIFETIME, newer())
     with pytest.raises(UnsupportedFormat):
+        longest_lifetime(folder_store)
+
+
+@pytest.mark.parametrize("seconds", [LONGEST + 1, 1e300, math.inf])
+def test_a_longer_life_than_there_is(folder_store: ObjectStore, seconds: float) -> None:
+    """A value that no frontend may declare counts as the longest one: garbage has an end."""
+    document = {"format": 2, "seconds": seconds, "nonce": "n"}
+    folder_store.put(LIFETIME, documents.encode(document))
+    assert longest_lifetime(folder_store) == LONGEST
+    assert declare_lifetime(folder_store, 7200) == LONGEST
+
+
+@pytest.mark.parametrize("seconds", [-1.0, math.nan])
+def test_what_is_no_life(folder_store: ObjectStore, seconds: float) -> None:
+    """What isn't a time is damage, and isn't taken for a short one."""
+    document = {"format": 2, "seconds": seconds, "nonce": "n"}
+    folder_store.put(LIFETIME, documents.encode(document))
+    with pytest.raises(DataLoss):
         longest_lifetime(folder_store)

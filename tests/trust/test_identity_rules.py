@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from holdfast.errors import InvalidArgument, PermissionDenied
+from holdfast.errors import ConfigurationError, InvalidArgument, PermissionDenied
 from holdfast.service.rpc.overload import KINDS
 from holdfast.service.trust.identity import GRANTS, ClientIdentity, Role
 from holdfast.service.trust.identity_rules import IdentityRule, Presented, RuleKind, first_match
+from holdfast.service.trust.issuing_certificates import IssuingCertificates
 from holdfast.service.trust.subject_patterns import SubjectPattern
 from holdfast.transport import Certificate
+from tests.servers.authority import Authority
 
 
 def rule(kind: str, pattern: str = "", **given: Any) -> IdentityRule:
@@ -123,6 +127,41 @@ def test_a_match_that_is_no_tenant_is_refused(name: str) -> None:
         first_match(rules, shown(common_name=f"n:{name}"))
 
 
+NODE = "system:node:a"
+
+
+def issued(authority: Authority) -> Presented:
+    """A client with a certificate of that authority."""
+    made = authority.client(NODE)
+    der = made.parsed().public_bytes(Encoding.DER)
+    return Presented(certificate=Certificate(der, common_name="system:node:a"))
+
+
+def test_a_rule_may_say_who_must_have_issued_a_certificate(tmp_path: Path) -> None:
+    """With `ca`, only what one of these authorities has signed itself counts, whatever it says."""
+    fleets, kubelets, same_name = Authority("fleet"), Authority("kubelets"), Authority("fleet")
+    file = tmp_path / "ca"
+    file.write_bytes(fleets.pem + Authority("another").pem)
+    authorities = IssuingCertificates(str(file))
+    made = rule("cn", "system:node:(.+)", ca=str(file), authorities=authorities)
+    assert first_match([made], issued(fleets)) == ClientIdentity("a", Role.NODE, "r", NODE)
+    for other in (kubelets, same_name, Authority("below", fleets)):
+        said = made.examine(issued(other))
+        assert said == f"none of {file} has issued the certificate itself"
+    assert isinstance(made.examine(shown(common_name=NODE)), str), "these bytes are no certificate"
+    unread = rule("cn", "system:node:(.+)", ca=str(file))
+    assert isinstance(unread.examine(issued(fleets)), str)
+
+
+@pytest.mark.parametrize("text", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n", b"x" * (2**20 + 1)])
+def test_a_file_of_issuers_without_certificates_is_refused(tmp_path: Path, text: bytes) -> None:
+    """A file that has no certificates can't make a rule match nobody, or anybody, unnoticed."""
+    (tmp_path / "ca").write_bytes(text)
+    for name in ("ca", "none"):
+        with pytest.raises(ConfigurationError, match=f"ca {tmp_path}/{name} has"):
+            IssuingCertificates(str(tmp_path / name))
+
+
 def test_names_of_several_tenants_are_refused() -> None:
     """A certificate whose names are those of two tenants is neither's."""
     made = rule("dns", r"(.+)\.example")
@@ -160,6 +199,9 @@ def test_the_first_rule_that_matches_decides() -> None:
         ("token", "(a)", {"claim": ("sub",)}),
         ("cn", "(a)", {"role": Role.OPERATOR}),
         ("cn", "a", {"role": Role.OPERATOR, "tenant": "a"}),
+        ("cn", "(a)", {"ca": "relative"}),
+        ("uid", "", {"uids": frozenset({1}), "tenant": "a", "ca": "/ca"}),
+        ("token", "(a)", {"issuer": "i", "claim": ("sub",), "ca": "/ca"}),
     ],
 )
 def test_a_rule_that_contradicts_itself_is_refused(
@@ -173,9 +215,9 @@ def test_a_rule_that_contradicts_itself_is_refused(
 @pytest.mark.parametrize(
     ("role", "granted"),
     [
-        (Role.NODE, {*KINDS, "Flights", "Warm", "Blocks"}),
+        (Role.NODE, {*KINDS, "Flights", "Warm", "Blocks"} - {"Overview"}),
         (Role.READER, {"Info", "List", "Read", "Status", "ListStatuses", "Flights", "Blocks"}),
-        (Role.OPERATOR, {"Flights", "Warm"}),
+        (Role.OPERATOR, {"Flights", "Warm", "Overview"}),
     ],
 )
 def test_a_role_is_granted_so_much(role: Role, granted: set[str]) -> None:

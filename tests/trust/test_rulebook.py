@@ -26,6 +26,7 @@ role = "operator"
 [[rules]]
 name = "kubelets"
 cn = "system:node:(.+)"
+ca = "/kubelets.crt"
 
 [[rules]]
 name = "pods"
@@ -48,7 +49,8 @@ def test_a_file_has_rules_in_their_order() -> None:
     assert [rule.name for rule in book.rules] == ["operators", "kubelets", "pods", "local"]
     operators, kubelets, pods, local = book.rules
     assert (operators.role, operators.kind) == (Role.OPERATOR, RuleKind.SPIFFE)
-    assert (kubelets.role, kubelets.tenant) == (Role.NODE, "")
+    assert (kubelets.role, kubelets.tenant, kubelets.ca) == (Role.NODE, "", "/kubelets.crt")
+    assert operators.ca == ""
     assert pods.claim == ("kubernetes.io", "node", "name")
     assert dict(pods.require) == {
         ("sub",): {"sa:agent"},
@@ -97,6 +99,8 @@ ISSUER = '[issuers.i]\nissuer = "i"\naudience = "a"\nkeys = "/k"\n'
         (RULE + 'token = "(a)"\nclaim = "sub"\nissuer = "i"', "claim must be a list"),
         (RULE + 'token = "(a)"\nclaim = [""]\nissuer = "i"', "claim is a list of texts"),
         (RULE + 'cn = "(a)"\nrequire = {sub = "a"}', "rule 1 'r': require names a token's claims"),
+        (RULE + 'cn = "(a)"\nca = "k.crt"', "rule 1 'r': ca must be a file's absolute path"),
+        (RULE + 'uid = 1\ntenant = "a"\nca = "/k"', "rule 1 'r': ca is for the kinds"),
         (RULE + 'token = "(a)"\nrequire = "sub"', "rule 1 'r': require must be a table"),
         (RULE + 'token = "(a)"\nrequire = {sub = ""}', "require 'sub' must be a text"),
         (RULE + 'token = "(a)"\nrequire = {sub = []}', "require 'sub' must be a text"),

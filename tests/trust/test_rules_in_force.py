@@ -8,16 +8,20 @@ import threading
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from structlog.testing import capture_logs
 
 from holdfast.errors import ConfigurationError, Unavailable
 from holdfast.service.trust import keys as keys_module
 from holdfast.service.trust import rules_in_force as rules_module
+from holdfast.service.trust.identity_rules import Presented, first_match
 from holdfast.service.trust.recognizers import Recognizers
 from holdfast.service.trust.rulebook import Rulebook, rulebook
 from holdfast.service.trust.rules_in_force import REMOTE_AGE, FileRules, UrlRules, refresh_keys
 from holdfast.service.trust.token_issuers import TokenIssuer
 from holdfast.service.trust.url_identity import UrlIdentity
+from holdfast.transport import Certificate
+from tests.servers.authority import Authority
 from tests.service.fleet import DEADLINE, eventually
 from tests.trust.issuing import Clock, Signer, issuer, jwks
 
@@ -321,3 +325,45 @@ async def test_keys_that_cannot_be_read_show(tmp_path: Path) -> None:
     path.write_bytes(good)
     await refresh_keys(rules.in_force)
     assert rules.current
+
+
+def vouched(rules: FileRules, authority: Authority) -> bool:
+    """Whether the rules in force recognize a client of an authority."""
+    der = authority.client("a").parsed().public_bytes(Encoding.DER)
+    shown = Presented(certificate=Certificate(der, common_name="a"))
+    return first_match(rules.in_force.rules, shown) is not None
+
+
+async def test_authorities_of_rules_are_read_again(tmp_path: Path) -> None:
+    """A rule's authorities count as their file says; one that can't be used replaces nothing."""
+    old, new, file = Authority(), Authority(), tmp_path / "ca"
+    file.write_bytes(old.pem)
+    rules = loaded(tmp_path / "r", f'{RULE.format("a")}ca = "{file}"\n')
+    assert (vouched(rules, old), vouched(rules, new)) == (True, False)
+    file.write_bytes(old.pem + new.pem)
+    await rules.attend()
+    assert not vouched(rules, new), "it may be half written"
+    await rules.attend()
+    assert (vouched(rules, old), vouched(rules, new)) == (True, True)
+    file.unlink()
+    await settled(rules)
+    assert not rules.current
+    assert vouched(rules, old)
+    file.write_bytes(new.pem)
+    await settled(rules)
+    assert (rules.current, vouched(rules, old), vouched(rules, new)) == (True, False, True)
+
+
+async def test_rules_that_name_other_authorities(tmp_path: Path) -> None:
+    """Rules are used together with the authorities that they name, and watched with them."""
+    one, two = Authority(), Authority()
+    rules = loaded(tmp_path / "r", RULE.format("a"))
+    (tmp_path / "ca").write_bytes(one.pem)
+    (tmp_path / "r").write_text(f'{RULE.format("a")}ca = "{tmp_path / "ca"}"\n')
+    await settled(rules)
+    assert (vouched(rules, one), vouched(rules, two)) == (True, False)
+    (tmp_path / "ca").write_bytes(two.pem)
+    await settled(rules)
+    assert (vouched(rules, one), vouched(rules, two)) == (False, True)
+    with pytest.raises(ConfigurationError, match="ca /none"):
+        loaded(tmp_path / "other", f'{RULE.format("a")}ca = "/none"\n')
