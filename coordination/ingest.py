@@ -185,10 +185,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An ingest whose lease is ours, and the mark of the ref's last commit, if there is one."""
+    """An ingest whose lease is ours.
+
+    Attributes:
+        ingest: as it is now.
+        done: the mark of the ref's last commit, if there is one.
+        open_bytes: durable bytes of all ingests of its tenant.
+    """
 
     ingest: Ingest
     done: Done | None
+    open_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

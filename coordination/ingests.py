@@ -42,7 +42,30 @@ class Locked(Unavailable):
 
 
 class TooManyIngests(Overloaded):
-    """A tenant has as many ingests as it may."""
+    """A tenant has as many ingests, or as many bytes in them, as it may.
+
+    Attributes:
+        bound: which of both.
+    """
+
+    def __init__(self, message: str, *, bound: str) -> None:
+        """Refuses a stream for now.
+
+        Args:
+            message: what the tenant has, and may have.
+            bound: `ingests` or `ingest_bytes`.
+        """
+        super().__init__(message, FULL_PAUSE)
+        self.bound = bound
+
+
+def crowded(tenant: str, has: int, most: int) -> TooManyIngests:
+    """The error of a tenant whose ingests have as many bytes as they may."""
+    return TooManyIngests(
+        f"tenant {tenant} has {has} bytes in ingests that aren't committed, of {most} that it may; "
+        "try again when some are committed, or abort those that it doesn't need",
+        bound="ingest_bytes",
+    )
 
 
 class Ingests:
@@ -63,6 +86,7 @@ class Ingests:
         ttl_ms: int,
         now_ns: int,
         most: int | None = None,
+        most_bytes: int | None = None,
     ) -> Opened:
         """Acquires the lease on a ref and returns its ingest, which is created if there is none.
 
@@ -74,15 +98,17 @@ class Ingests:
             ttl_ms: how long the lease lasts without renewal.
             now_ns: the time, in ns since 1970.
             most: ingests that the tenant may have; None: any number.
+            most_bytes: bytes that all of them may have; None: any number.
 
         Raises:
             Locked: another stream holds the lease.
-            TooManyIngests: the ref has no ingest, and the tenant has as many as it may.
+            TooManyIngests: the ref has no ingest, and the tenant has as many, or as many bytes in
+                them, as it may.
             Unavailable: Redis can't be reached.
             Aborted: the ingest ended before the reply came.
         """
         keys = Keys(tenant)
-        names = [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)]
+        names = [*_ingest(keys, ref), keys.index, keys.done(ref), keys.open_bytes]
         # A tenant is in the index of tenants before it can have an ingest.
         if is_cluster(self._client):  # a script may not name keys of two slots
             with self._scripts.recorded("ingest"), step("Redis", "ZADD"):
@@ -96,6 +122,7 @@ class Ingests:
             [
                 *(nonce, self._owner, ttl_ms, now_ns, data_key, ref, tenant),
                 "" if most is None else most,
+                "" if most_bytes is None else most_bytes,
             ],
         )
         with understood():
@@ -103,8 +130,10 @@ class Ingests:
                 raise TooManyIngests(
                     f"tenant {tenant} has {reply[1]} ingests, of {most} that it may; try again "
                     "when some are committed, or abort those that it doesn't need",
-                    FULL_PAUSE,
+                    bound="ingests",
                 )
+            if reply[0] == b"crowded":
+                raise crowded(tenant, int(reply[1]), most_bytes or 0)
             if reply[0] == b"held":
                 since = (now_ns - int(reply[2] or now_ns)) / 1e9
                 raise Locked(
@@ -115,7 +144,7 @@ class Ingests:
             if not stored:
                 raise lost(ref)
             ingest = Ingest.decode(ref, stored, [text(part) for part in reply[2]])
-            return Opened(ingest, Done.decode(done) if done else None)
+            return Opened(ingest, Done.decode(done) if done else None, int(reply[4]))
 
     async def release(self, tenant: str, ref: str, nonce: str) -> bool:
         """Releases a lease; False if it wasn't ours any more."""
@@ -146,7 +175,7 @@ class Ingests:
         return int(
             await self._scripts.run(
                 "save",
-                [keys.lease(ref), keys.ingest(ref), keys.index],
+                [keys.lease(ref), keys.ingest(ref), keys.index, keys.open_bytes],
                 [lease.nonce, data_key, ref, now_ns, *change.arguments()],
             )
         )
@@ -160,7 +189,7 @@ class Ingests:
         *,
         checkpoint: Checkpoint,
         now_ns: int,
-    ) -> None:
+    ) -> int:
         """Records that part `number` (from 1) and all before it are stored.
 
         Args:
@@ -171,20 +200,26 @@ class Ingests:
             checkpoint: the state of the ingest at the part's end.
             now_ns: the time, in ns since 1970.
 
+        Returns:
+            The durable bytes of all ingests of the tenant.
+
         Raises:
             Aborted: the lease or the ingest is lost.
         """
         keys, ref = Keys(lease.tenant), lease.ref
-        done = await self._scripts.run(
+        reply = await self._scripts.run(
             "checkpoint",
-            [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index],
+            [*_ingest(keys, ref), keys.index, keys.open_bytes],
             [
                 *(lease.nonce, data_key, ref, now_ns, number, part.encode(), checkpoint.offset),
                 *checkpoint.arguments(),
             ],
         )
-        if done != 1:
+        with understood():
+            counted = int(reply)
+        if counted < 0:
             raise lost(ref)
+        return counted
 
     async def restart(self, lease: Lease, old_key: str, new_key: str, now_ns: int) -> None:
         """Begins an ingest anew at offset 0, under a new data key.
@@ -195,7 +230,7 @@ class Ingests:
         keys, ref = Keys(lease.tenant), lease.ref
         if not await self._scripts.run(
             "restart",
-            [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index],
+            [*_ingest(keys, ref), keys.index, keys.open_bytes],
             [lease.nonce, old_key, new_key, ref, now_ns],
         ):
             raise lost(ref)
@@ -223,7 +258,7 @@ class Ingests:
         keys, ref = Keys(lease.tenant), lease.ref
         if not await self._scripts.run(
             "rewind",
-            [keys.lease(ref), keys.ingest(ref), keys.parts(ref)],
+            [*_ingest(keys, ref), keys.open_bytes],
             [lease.nonce, data_key, parts, offset],
         ):
             raise lost(ref)
@@ -330,7 +365,7 @@ class Ingests:
         *,
         released: str = "",
     ) -> int:
-        ingest = [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)]
+        ingest = [*_ingest(keys, ref), keys.index, keys.done(ref), keys.open_bytes]
         mark = done.encode() if done else ""
         return int(
             await self._scripts.run(
@@ -346,7 +381,7 @@ class Ingests:
         keys = Keys(tenant)
         reply = await self._scripts.run(
             "abort",
-            [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.done(ref)],
+            [*_ingest(keys, ref), keys.index, keys.done(ref), keys.open_bytes],
             [ref, LOST],
         )
         with understood():
@@ -423,6 +458,10 @@ class LostNonces:
     async def close(self) -> None:
         """Ends the subscription."""
         await self._subscription.close()
+
+
+def _ingest(keys: Keys, ref: str) -> list[str]:
+    return [keys.lease(ref), keys.ingest(ref), keys.parts(ref)]
 
 
 def _turn(reply: bytes | int) -> Turn | None:

@@ -91,6 +91,11 @@ class Keys:
         return f"{self._tag}:ingests"
 
     @property
+    def open_bytes(self) -> str:
+        """Counter: durable bytes of all ingests of this tenant, as long as it has any."""
+        return f"{self._tag}:bytes"
+
+    @property
     def gen(self) -> str:
         """Counter that every Delete of this tenant increments; its TTL exceeds every entry's."""
         return f"{self._tag}:gen"

@@ -100,7 +100,7 @@ class StaleIngests:
         keys = Keys(tenant)
         reply = await self._scripts.run(
             "collect",
-            [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index],
+            [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.open_bytes],
             [ref, frozen_ms, stale_ms, "0" if change else "1"],
         )
         with understood():

@@ -286,6 +286,11 @@ class Settings(BaseSettings):
         "aborted; 0 sets no bound. The default is a hundred times what a busy node has, and some "
         "10 MB of Redis.",
     )
+    tenant_ingest_bytes: ByteSize = Field(
+        default=ByteSize(2 * 2**40),
+        description="Bytes that these ingests together may have; 0 sets no bound. The default is "
+        "a hundred times what a busy node has.",
+    )
     tenant_write_rate: ByteSize = Field(
         default=ByteSize(0),
         description="Bytes per second that a tenant may write at each frontend, on average. Beyond "

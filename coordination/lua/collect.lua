@@ -1,6 +1,6 @@
 -- Drops an ingest that nobody has updated for long. One that is being written, or was
 -- updated since, is kept; a frozen one is returned, so that the caller can carry it out.
--- KEYS: lease, ingest, parts, index
+-- KEYS: lease, ingest, parts, index, open bytes
 -- ARGV: ref, when a frozen ingest must have been updated last to count as abandoned (ms),
 --       the same for others (ms), "1" to change nothing
 -- Returns: {"kept"}, {"frozen", {field, value, …}, {part, …}} or
@@ -19,7 +19,15 @@ if #ingest > 0 then
   end
 end
 if not dry then
+  -- Whatever a damaged one says, it can be dropped.
+  local offset = string.match(redis.call('HGET', KEYS[2], 'offset') or '', '^%d+$')
+  if offset and #offset < 16 then
+    redis.call('DECRBY', KEYS[5], offset)
+  end
   redis.call('DEL', KEYS[2], KEYS[3])
   redis.call('ZREM', KEYS[4], ARGV[1])
+  if redis.call('EXISTS', KEYS[4]) == 0 then
+    redis.call('DEL', KEYS[5])
+  end
 end
 return {'gone', ingest}

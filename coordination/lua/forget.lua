@@ -1,7 +1,7 @@
 -- Ends an ingest: a committed one (with a done mark), or a dropped or thawed one (without).
 -- Its turn, if it has it, ends too: the next commits learn of a commit, not of a drop.
 -- And a lease is released, if one is named and is still in force.
--- KEYS: lease, ingest, parts, index, done, turn (or none)
+-- KEYS: lease, ingest, parts, index, done, open bytes, turn (or none)
 -- ARGV: nonce of the stream that ends its own ingest, or "" if any process carried out a
 --       frozen commit; data key, ref, done mark or "", its ttl (ms), ttl of an ended turn
 --       (ms), nonce of the lease to release or ""
@@ -23,19 +23,27 @@ if ARGV[1] == '' and redis.call('HEXISTS', KEYS[2], 'frozen') == 0 then
   -- A failover has lost the commit, and another stream may be writing under the same data key.
   return 0
 end
+-- Whatever a damaged one says, it can be dropped.
+local offset = string.match(redis.call('HGET', KEYS[2], 'offset') or '', '^%d+$')
+if offset and #offset < 16 then
+  redis.call('DECRBY', KEYS[6], offset)
+end
 redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('ZREM', KEYS[4], ARGV[3])
+if redis.call('EXISTS', KEYS[4]) == 0 then
+  redis.call('DEL', KEYS[6])
+end
 if ARGV[4] ~= '' then
   redis.call('SET', KEYS[5], ARGV[4], 'PX', ARGV[5])
 end
-if KEYS[6] then
-  local turn = redis.call('GET', KEYS[6])
+if KEYS[7] then
+  local turn = redis.call('GET', KEYS[7])
   if ARGV[4] == '' then
     if turn == ARGV[2] then
-      redis.call('DEL', KEYS[6])
+      redis.call('DEL', KEYS[7])
     end
   elseif not turn or turn == ARGV[2] then
-    redis.call('SET', KEYS[6], 'ended ' .. ARGV[2], 'PX', ARGV[6])
+    redis.call('SET', KEYS[7], 'ended ' .. ARGV[2], 'PX', ARGV[6])
   end
 end
 return 1

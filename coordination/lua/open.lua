@@ -1,26 +1,31 @@
 -- Acquires the lease on a ref and returns its ingest, which is created if there is none.
--- KEYS: lease, ingest, parts, index, done, index of tenants (or none)
+-- KEYS: lease, ingest, parts, index, done, open bytes, index of tenants (or none)
 -- ARGV: nonce, owner, ttl (ms), now (ns), data key of a new ingest, ref, tenant, most ingests
---       that the tenant may have, or ""
+--       that the tenant may have, or ""; most bytes that all of them may have, or ""
 -- Returns: {"held", owner, since (ns), remaining ttl (ms)}
 --      or: {"full", ingests}, if the ref has none and the tenant has that many
---      or: {"open", {field, value, …}, {part, …}, done mark or ""}
+--      or: {"crowded", bytes}, if the ref has none and the tenant's have that many bytes
+--      or: {"open", {field, value, …}, {part, …}, done mark or "", bytes of all its ingests}
 -- Run twice: the nonce is known, so that the second run changes nothing but the ttl and the
 -- tenant's score, no matter what the writer has done since.
-if KEYS[6] then
+if KEYS[7] then
   -- At each opening: if Redis has lost its index, no ingest may be left that no collector finds.
-  redis.call('ZADD', KEYS[6], string.sub(ARGV[4], 1, -7), ARGV[7])
+  redis.call('ZADD', KEYS[7], string.sub(ARGV[4], 1, -7), ARGV[7])
 end
+local bytes = tonumber(redis.call('GET', KEYS[6]) or 0)
 local holder = redis.call('HGET', KEYS[1], 'nonce')
 if holder and holder ~= ARGV[1] then
   local lease = redis.call('HMGET', KEYS[1], 'owner', 'since')
   return {'held', lease[1] or '', lease[2] or '', redis.call('PTTL', KEYS[1])}
 end
 if not holder then
-  if ARGV[8] ~= '' and redis.call('EXISTS', KEYS[2]) == 0 then
+  if redis.call('EXISTS', KEYS[2]) == 0 then
     local ingests = redis.call('ZCARD', KEYS[4])
-    if ingests >= tonumber(ARGV[8]) then
+    if ARGV[8] ~= '' and ingests >= tonumber(ARGV[8]) then
       return {'full', ingests}
+    end
+    if ARGV[9] ~= '' and bytes >= tonumber(ARGV[9]) then
+      return {'crowded', bytes}
     end
   end
   redis.call('HSET', KEYS[1], 'nonce', ARGV[1], 'owner', ARGV[2], 'since', ARGV[4])
@@ -42,4 +47,4 @@ if not holder then
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return {'open', redis.call('HGETALL', KEYS[2]), redis.call('LRANGE', KEYS[3], 0, -1),
-  redis.call('GET', KEYS[5]) or ''}
+  redis.call('GET', KEYS[5]) or '', bytes}

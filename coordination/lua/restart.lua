@@ -1,6 +1,6 @@
 -- Begins an ingest anew at offset 0, under a new data key, because parts of the old upload
 -- may still reach the store.
--- KEYS: lease, ingest, parts, index
+-- KEYS: lease, ingest, parts, index, open bytes
 -- ARGV: nonce, old data key, new data key, ref, now (ns)
 -- Returns: 1, or 0 if the lease or the ingest is lost, or a commit of it is under way.
 -- Run twice: the new data key is there already.
@@ -14,10 +14,11 @@ end
 if key ~= ARGV[2] or redis.call('HEXISTS', KEYS[2], 'frozen') == 1 then
   return 0
 end
-local kept = redis.call('HMGET', KEYS[2], 'total', 'expected', 'started_at')
+local kept = redis.call('HMGET', KEYS[2], 'total', 'expected', 'started_at', 'offset')
 redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[2], 'data_key', ARGV[3], 'offset', '0', 'live', '0',
   'total', kept[1] or '0', 'expected', kept[2] or '', 'started_at', kept[3] or ARGV[5],
   'updated_at', ARGV[5])
+redis.call('DECRBY', KEYS[5], kept[4] or '0')
 redis.call('ZADD', KEYS[4], string.sub(ARGV[5], 1, -7), ARGV[4])
 return 1

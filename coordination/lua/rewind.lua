@@ -1,6 +1,6 @@
 -- Returns an ingest to its last part boundary, because nothing can be appended to its tail
 -- or to its short last part.
--- KEYS: lease, ingest, parts
+-- KEYS: lease, ingest, parts, open bytes
 -- ARGV: nonce, data key, parts to keep, offset of the boundary
 -- Returns: 1, or 0 if the lease or the ingest is lost, or a commit of it is under way.
 -- Run twice: the list is trimmed to the same length again.
@@ -15,6 +15,8 @@ if keep == 0 then
 else
   redis.call('LTRIM', KEYS[3], 0, keep - 1)
 end
+local fewer = tonumber(redis.call('HGET', KEYS[2], 'offset')) - tonumber(ARGV[4])
+redis.call('DECRBY', KEYS[4], string.format('%.0f', fewer))
 local boundary = redis.call('HGET', KEYS[2], 'boundary_hash')
 redis.call('HSET', KEYS[2], 'offset', ARGV[4], 'live', ARGV[4], 'hash', boundary or '',
   'crc', '0', 'crc_filled', '0')

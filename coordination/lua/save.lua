@@ -1,5 +1,5 @@
 -- Changes fields of an ingest if the lease is ours and the ingest has that data key.
--- KEYS: lease, ingest, index
+-- KEYS: lease, ingest, index, open bytes
 -- ARGV: nonce, data key, ref, now (ns), number of fields n, n × (field, value),
 --       further fields to remove
 -- Returns: 1; 0 if the lease is lost; -1 if the ref has another ingest or none, or a commit
@@ -20,11 +20,16 @@ for i = 6, 5 + 2 * n, 2 do
     return 1
   end
 end
+local before = tonumber(redis.call('HGET', KEYS[2], 'offset'))
 for i = 6, 5 + 2 * n, 2 do
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
 end
 for i = 6 + 2 * n, #ARGV do
   redis.call('HDEL', KEYS[2], ARGV[i])
+end
+local added = tonumber(redis.call('HGET', KEYS[2], 'offset')) - before
+if added > 0 then
+  redis.call('INCRBY', KEYS[4], string.format('%.0f', added))
 end
 redis.call('HSET', KEYS[2], 'updated_at', ARGV[4])
 redis.call('ZADD', KEYS[3], string.sub(ARGV[4], 1, -7), ARGV[3])

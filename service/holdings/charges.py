@@ -75,9 +75,9 @@ class Charges:
         self.fleet = fleet
         self._refused = refused
 
-    def ingests(self, tenant: str) -> int | None:
-        """Returns how many ingests a tenant may have; None: any number."""
-        return self._quotas.of(tenant).ingests
+    def quota(self, tenant: str) -> Quota:
+        """Returns what a tenant may use at most."""
+        return self._quotas.of(tenant)
 
     def refused(self, bound: str) -> None:
         """Counts a refusal by a bound that isn't checked here."""

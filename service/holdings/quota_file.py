@@ -47,6 +47,7 @@ class _Tenant(BaseModel):
     bytes: Annotated[ByteSize, Field(ge=0)] | None = None
     holds: Count | None = None
     ingests: Count | None = None
+    ingest_bytes: Annotated[ByteSize, Field(ge=0)] | None = None
     write_rate: Annotated[ByteSize, Field(ge=0)] | None = None
     call_rate: Count | None = None
 
@@ -87,6 +88,7 @@ def quotas_in_force(settings: Settings) -> Quotas:
         settings.tenant_bytes or None,
         settings.tenant_holds or None,
         settings.tenant_ingests or None,
+        settings.tenant_ingest_bytes or None,
         settings.tenant_write_rate or None,
         settings.tenant_call_rate or None,
     )
@@ -125,6 +127,7 @@ def _quota(tenant: _Tenant, default: Quota) -> Quota:
         _chosen(tenant.bytes, default.bytes),
         _chosen(tenant.holds, default.holds),
         _chosen(tenant.ingests, default.ingests),
+        _chosen(tenant.ingest_bytes, default.ingest_bytes),
         _chosen(tenant.write_rate, default.write_rate),
         _chosen(tenant.call_rate, default.call_rate),
     )

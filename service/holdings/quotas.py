@@ -19,6 +19,7 @@ class Quota:
         bytes: of the blobs that it holds, each with all of its bytes, whoever else holds it.
         holds: digests that it holds.
         ingests: that it has begun and neither committed nor aborted.
+        ingest_bytes: bytes that all of these may have together.
         write_rate: bytes per second that it may write at each frontend, on average.
         call_rate: calls per second that it may make at each frontend, on average.
     """
@@ -26,6 +27,7 @@ class Quota:
     bytes: int | None = None
     holds: int | None = None
     ingests: int | None = None
+    ingest_bytes: int | None = None
     write_rate: int | None = None
     call_rate: int | None = None
 

@@ -10,7 +10,7 @@ import sys
 import structlog
 
 from holdfast.coordination.ingest import Done, Ingest
-from holdfast.coordination.ingests import TooManyIngests
+from holdfast.coordination.ingests import TooManyIngests, crowded
 from holdfast.coordination.leases import Lease
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError, Unavailable, because, shorten
@@ -81,6 +81,8 @@ class OpenIngest:
         self.updated_at_ns = 0
         self.fits = 0
         self.heals = False
+        self._most = sys.maxsize
+        self._others = 0
         self._done: Done | None = None
         self._checked: Digest | None = None
         self._checked_at = 0.0
@@ -112,13 +114,16 @@ class OpenIngest:
 
     async def _acquire(self) -> Ingest:
         charges = self.catalogue.charges
+        quota = charges.quota(self.tenant)
         try:
             self.lease, opened = await self.refs.acquire(
-                self.tenant, self.ref, charges.ingests(self.tenant)
+                self.tenant, self.ref, quota.ingests, quota.ingest_bytes
             )
-        except TooManyIngests:
-            charges.refused("ingests")
+        except TooManyIngests as error:
+            charges.refused(error.bound)
             raise
+        self._most = sys.maxsize if quota.ingest_bytes is None else quota.ingest_bytes
+        self._others = opened.open_bytes - opened.ingest.offset
         self._done = opened.done if opened.ingest.offset == 0 else None
         return opened.ingest
 
@@ -128,6 +133,7 @@ class OpenIngest:
         self.declared = Declared.of(ingest)
         self.phase = Phase.SEALED if ingest.sealed else Phase.OPEN
         self.stream = PartStream(self.path, self.lease, ingest, ingest.total)
+        self.stream.others = self._others
 
     async def release(self) -> None:
         """Releases the ref; if Redis can't be reached, it is released later."""
@@ -166,6 +172,7 @@ class OpenIngest:
         total, expected = self.declared.total, self.declared.expected
         ingest = Ingest(self.ref, fresh, total=total, expected=str(expected) if expected else "")
         self.stream = PartStream(path, self.lease, ingest, total)
+        self.stream.others = old.others
         self.become(Phase.OPEN)
 
     async def drop(self, digest: Digest | None = None) -> None:
@@ -181,6 +188,11 @@ class OpenIngest:
 
     # -- what the tenant may hold, and holds already
 
+    @property
+    def grows(self) -> int:
+        """Bytes up to which it may grow by what its tenant's ingests together may have."""
+        return self._most - self.stream.others
+
     async def fit(self, size: int) -> None:
         """Checks that its tenant may hold a blob of `size` bytes; mostly that asks nobody.
 
@@ -188,6 +200,9 @@ class OpenIngest:
             ResourceExhausted: a bound would be exceeded; the bytes so far are kept.
             Unavailable: Redis can't be reached.
         """
+        if size > self.grows:
+            self.catalogue.charges.refused("ingest_bytes")
+            raise crowded(self.tenant, self.stream.others + self.stream.durable, self._most)
         if size > self.fits:
             room = await self._fit_fleet(size)
             charges, expected = self.catalogue.charges, self.declared.expected

@@ -71,6 +71,15 @@ class PartStream:
         return self._writing.durable
 
     @property
+    def others(self) -> int:
+        """Durable bytes of the tenant's other ingests, as Redis said with the last checkpoint."""
+        return self._writing.others
+
+    @others.setter
+    def others(self, size: int) -> None:
+        self._writing.others = size
+
+    @property
     def data_key(self) -> str:
         """Where the bytes go in the store."""
         return self._writing.data_key

@@ -181,7 +181,7 @@ class PartUploads:
         )
         named, self._named = self._named, True
         try:
-            await path.ingests.checkpoint(
+            counted = await path.ingests.checkpoint(
                 writing.lease,
                 writing.data_key,
                 part.number,
@@ -194,6 +194,7 @@ class PartUploads:
             raise
         self.parts[part.number - 1 :] = [stored]
         writing.durable = part.end
+        writing.others = counted - part.end
         self._tails.discard(part.buffer.tail)
         part.buffer.tail = ""
 

@@ -52,16 +52,19 @@ class Refs:
         self._new_name = new_name
         self._new_nonce = new_nonce
 
-    async def acquire(self, tenant: str, ref: str, most: int | None = None) -> tuple[Lease, Opened]:
+    async def acquire(
+        self, tenant: str, ref: str, most: int | None = None, most_bytes: int | None = None
+    ) -> tuple[Lease, Opened]:
         """Acquires a ref; returns the lease, and the ingest and the mark that Redis has of it.
 
         Args:
             tenant: whose ref it is.
             ref: its name.
             most: ingests that the tenant may have; None: any number.
+            most_bytes: bytes that all of them may have; None: any number.
 
         Raises:
-            TooManyIngests: it has that many, and the ref would be another.
+            TooManyIngests: it has that many, or as many bytes, and the ref would be another.
             Unavailable: another stream writes it, or Redis can't be reached.
         """
         leases, nonce = self.leases, self._new_nonce()
@@ -75,6 +78,7 @@ class Refs:
                 ttl_ms=leases.ttl_ms,
                 now_ns=self._now_ns(),
                 most=most,
+                most_bytes=most_bytes,
             )
         except (Locked, TooManyIngests):
             raise

@@ -233,7 +233,7 @@ class Session:
             return None
         ingest.lease.check()
         end = stream.offset + message.size
-        if (total and end >= total) or end > ingest.fits:
+        if (total and end >= total) or end > ingest.fits or end > ingest.grows:
             return None
         if not stream.receive_at_once(message.data, message.begin):
             return None

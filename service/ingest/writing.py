@@ -38,6 +38,7 @@ class Writing:
         data_key: where the bytes go in the store.
         offset: bytes received, hashed and summed.
         durable: how many of them Redis and the store have.
+        others: durable bytes of the tenant's other ingests, as Redis said last.
         part_size: bytes of a full part, 0 before it is chosen.
         hash: of the bytes up to `offset`; None if an ingest without a saved hash was resumed.
         running: the checksum of the block that isn't full yet.
@@ -52,6 +53,7 @@ class Writing:
     part_size: int
     hash: ContentHash | None
     running: RunningSum
+    others: int = 0
     failure: HoldfastError | None = None
 
     @classmethod

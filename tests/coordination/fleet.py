@@ -69,9 +69,9 @@ class Frontend:
         )
         return self.leases.add(self.tenant, ref, nonce, deadline), opened.ingest
 
-    async def checkpoint(self, lease: Lease, key: str, number: int, offset: int) -> None:
-        """Records a part that ends at `offset`."""
-        await self.ingests.checkpoint(
+    async def checkpoint(self, lease: Lease, key: str, number: int, offset: int) -> int:
+        """Records a part that ends at `offset`; returns the bytes of all the tenant's ingests."""
+        return await self.ingests.checkpoint(
             lease,
             key,
             number,
@@ -98,6 +98,7 @@ class Frontend:
             reachable.add(self.keys.index)
             for ref in await self.client.zrange(self.keys.index, 0, -1):
                 reachable |= {self.keys.ingest(ref.decode()), self.keys.parts(ref.decode())}
+                reachable.add(self.keys.open_bytes)
         return {
             key
             for key in await self.stored_keys()

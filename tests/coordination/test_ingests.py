@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from holdfast.coordination.changes import Progress, Sealed
-from holdfast.coordination.ingest import Done, Dropped
+from holdfast.coordination.ingest import Done, Dropped, Opened
 from holdfast.coordination.ingests import Locked, TooManyIngests
 from holdfast.coordination.keys import TENANTS
 from holdfast.coordination.leases import Lease
@@ -51,6 +52,40 @@ async def test_as_many_as_allowed(one: Frontend) -> None:
     assert await one.client.exists(one.keys.lease("three")) == 0
     await one.ingests.abort(one.tenant, "one")
     await begin("three")
+
+
+async def test_as_many_bytes_as_allowed(one: Frontend) -> None:
+    """A tenant whose ingests have as many bytes as they may begins none; what it has, it opens."""
+    most = 24
+    lease, _ = await one.open("one", "n1", "a")
+    await one.checkpoint(lease, "a", 1, 8)
+    other, _ = await one.open("two", "n2", "b")
+    assert await one.checkpoint(other, "b", 1, 16) == most
+
+    async def begin(ref: str) -> Opened:
+        return await one.ingests.open(
+            one.tenant, ref, f"n-{ref}", "c", ttl_ms=9000, now_ns=NOW, most_bytes=most
+        )
+
+    with pytest.raises(TooManyIngests, match=r"24 bytes in ingests .* of 24") as caught:
+        await begin("three")
+    assert caught.value.bound == "ingest_bytes"
+    assert await one.client.exists(one.keys.lease("three")) == 0
+    await one.ingests.release(one.tenant, "one", "n1")
+    assert (await begin("one")).open_bytes == most
+    await one.ingests.abort(one.tenant, "two")
+    assert (await begin("three")).open_bytes == 8
+
+
+@pytest.mark.parametrize("offset", ["", "x", "-5", "1e300", "9" * 40])
+async def test_a_damaged_offset_is_in_no_way(one: Frontend, offset: str) -> None:
+    """An ingest whose offset can't be read can be aborted, and nothing of it stays counted."""
+    lease, _ = await one.open("ref", "n", "a")
+    await one.checkpoint(lease, "a", 1, 8)
+    await one.client.hset(one.keys.ingest("ref"), "offset", offset)
+    with suppress(DataLoss):
+        await one.ingests.abort(one.tenant, "ref")
+    assert await one.stored_keys() == set()
 
 
 async def test_parts_of_nobody(one: Frontend) -> None:

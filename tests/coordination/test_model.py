@@ -226,6 +226,8 @@ class World:
             assert shown == replace(self.model, live=live)
         mark = await one.client.get(one.keys.done("ref"))
         assert (Done.decode(mark.decode()) if mark else None) == self.done
+        counted = await one.client.get(one.keys.open_bytes)
+        assert int(counted or 0) == (self.model.offset if self.model else 0)
         assert await one.unreachable_keys() == set()
 
 

@@ -74,7 +74,7 @@ STALE: Final = StaleIngests(CLIENT, SCRIPTS)  # type: ignore[arg-type]
 FLIGHTS: Final = Flights(SCRIPTS, patience=5.0, wait=30.0)
 CALLS: Final[dict[str, tuple[Reply, Callable[[], Coroutine[Any, Any, object]]]]] = {
     "open": (
-        ["opened", pairs(STORED), PARTS, "11 " + str(DIGEST)],
+        ["opened", pairs(STORED), PARTS, "11 " + str(DIGEST), 7],
         lambda: INGESTS.open("a", "ref", "nonce", "key", ttl_ms=1, now_ns=1),
     ),
     "held": (

@@ -66,6 +66,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
             "fleetBytes": "80TiB",
             "tenantHolds": 5000,
             "tenantIngests": 50,
+            "tenantIngestBytes": "0",
             "tenantCallRate": 9,
         },
     },
