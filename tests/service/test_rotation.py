@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
@@ -89,34 +91,59 @@ async def test_redis_passwords(redis: RedisServer, tmp_path: Path, tenant: str) 
             await rotated((await fleet.frontend()).tenant(tenant), rotate)
 
 
+def in_a_file(folder: Path, keys: Mapping[str, str]) -> Mapping[str, str]:
+    """Keys in a credentials file; returns the environment that names it."""
+    lines = [f"{name.lower()} = {value}" for name, value in keys.items()]
+    replaced(folder / "credentials", "\n".join(["[default]", *lines, ""]))
+    return {"AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials")}
+
+
+def of_a_program(folder: Path, keys: Mapping[str, str]) -> Mapping[str, str]:
+    """Keys from a program that gives others soon: botocore asks 15 minutes before their end."""
+    soon = datetime.now(UTC) + timedelta(minutes=12)
+    said = {
+        "Version": 1,
+        "AccessKeyId": keys["AWS_ACCESS_KEY_ID"],
+        "SecretAccessKey": keys["AWS_SECRET_ACCESS_KEY"],
+        "SessionToken": keys["AWS_SESSION_TOKEN"],
+        "Expiration": soon.isoformat(),
+    }
+    replaced(folder / "said", json.dumps(said))
+    (folder / "config").write_text(f"[default]\ncredential_process = cat {folder / 'said'}\n")
+    return {"AWS_CONFIG_FILE": str(folder / "config")}
+
+
 @pytest.mark.minio
+@pytest.mark.parametrize("source", [in_a_file, of_a_program])
 async def test_s3_keys(
-    minio: S3Server, redis_url: str, unique: str, tmp_path: Path, tenant: str
+    minio: S3Server,
+    redis_url: str,
+    unique: str,
+    tmp_path: Path,
+    tenant: str,
+    source: Callable[[Path, Mapping[str, str]], Mapping[str, str]],
 ) -> None:
-    """The credentials file is replaced by one with other keys, and the next request has them."""
-    file = tmp_path / "credentials"
+    """The source of the keys has others, and the next request is made with them."""
 
-    def issue() -> None:
-        issued = credentials(minio, Program.FRONTEND, unique)
-        lines = [f"{name.lower()} = {value}" for name, value in issued.items()]
-        replaced(file, "\n".join(["[default]", *lines, ""]))
+    def issue() -> tuple[str, Mapping[str, str]]:
+        keys = credentials(minio, Program.FRONTEND, unique)
+        return keys["AWS_ACCESS_KEY_ID"], source(tmp_path, keys)
 
-    issue()
+    _, environment = issue()
     settings = S3Settings(
         bucket=minio.bucket, endpoint=minio.endpoint, prefix=unique, path_style=True
     )
-    with patch.dict(os.environ, AWS_SHARED_CREDENTIALS_FILE=str(file)):
+    with patch.dict(os.environ, environment):
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             del os.environ[name]
         store = S3Store(settings)
-    used: set[str | None] = set()
 
     async def rotate(_: int) -> None:
-        issue()
-        used.add(store._direct._frozen().access_key)
+        # Another thread may be asking the source while it still has the keys before.
+        issued, _environment = issue()
+        await eventually(lambda: store._direct._frozen().access_key == issued)
 
     with closing(store):
         fleet = Fleet(store, redis_url, {"data_dir": tmp_path})
         async with fleet.stack:
             await rotated((await fleet.frontend()).tenant(tenant), rotate)
-    assert len(used) == TIMES
