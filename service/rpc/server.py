@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from holdfast.errors import ConfigurationError
 from holdfast.service.listeners import Listener
 from holdfast.service.process.background import end, loop_of
 from holdfast.service.process.sockets import free_socket

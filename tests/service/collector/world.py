@@ -18,6 +18,7 @@ from holdfast.service.collector.survey import Survey, begin
 from holdfast.service.collector.sweep import sweep_store
 from holdfast.storage.blobs import Blobs, Committed
 from holdfast.storage.fleet import longest_lifetime
+from holdfast.storage.held import KEY as HELD
 from holdfast.storage.holds import Hold, Holds
 from holdfast.storage.keys import (
     COLLECTOR,
@@ -174,7 +175,7 @@ class World:
     def keys(self, prefix: str = "") -> list[str]:
         """All keys below a prefix; sightings, and what collectors leave, only if asked for."""
         found = [entry.key for entry in self.store.list(prefix)]
-        return [key for key in found if prefix or not key.startswith((TENANTS, COLLECTOR))]
+        return [key for key in found if prefix or not key.startswith((TENANTS, COLLECTOR, HELD))]
 
     def tell(self) -> dict[str, str]:
         """All that is in the store: records by their state, the rest by what it is of."""
