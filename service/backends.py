@@ -9,11 +9,11 @@ from typing import Final
 
 import structlog
 
-from holdfast.backend import Change
 from holdfast.checks import require
 from holdfast.coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.deadlines import within
 from holdfast.errors import PermissionDenied, Unavailable
+from holdfast.service.process.outages import log_change
 from holdfast.service.settings import Settings
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
@@ -46,17 +46,6 @@ def open_store(settings: Settings) -> ObjectStore:
         tell=log_change,
         skewed=log_skew,
     )
-
-
-def log_change(change: Change) -> None:
-    """Logs that a backend is lost, or back: once each time."""
-    seconds = round(change.seconds, 1)
-    if change.up:
-        log.warning(
-            "backend answers again", backend=change.name, seconds=seconds, calls=change.calls
-        )
-    else:
-        log.warning("backend lost", backend=change.name, seconds=seconds, calls=change.calls)
 
 
 def log_skew(ahead: float) -> None:

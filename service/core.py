@@ -26,7 +26,6 @@ from holdfast.coordination.hold_cache import HoldCache
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.ledger import Ledger
 from holdfast.coordination.scripts import Scripts
-from holdfast.service.backends import log_change
 from holdfast.service.holdings.absences import Absences
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.holdings.charges import Charges
@@ -42,6 +41,7 @@ from holdfast.service.ingest.discards import Discards
 from holdfast.service.ingest.turns import Turns
 from holdfast.service.process.background import Background
 from holdfast.service.process.frontend_metrics import FrontendMetrics
+from holdfast.service.process.outages import log_change
 from holdfast.service.process.workers import Workers
 from holdfast.service.settings import Settings
 from holdfast.service.store.access import StoreAccess, access

@@ -32,6 +32,7 @@ from holdfast.service.process.audit_log import audit_log
 from holdfast.service.process.background import Background, end, loop_of
 from holdfast.service.process.loop_lag import loop_lag
 from holdfast.service.process.metrics import Metrics
+from holdfast.service.process.outages import log_change
 from holdfast.service.process.trace_export import traces_of
 from holdfast.service.process.trimming import Trimming
 from holdfast.service.reading.block_cache import BlockCache
@@ -170,7 +171,13 @@ def _upstreams(settings: Settings, channels: Channels, token: TokenFile | None) 
         check_private(targets, tls=channels.private)
     return Upstreams(
         [
-            Upstream(target, channels.open(target), clock=uptime, spread=random.uniform)
+            Upstream(
+                target,
+                channels.open(target),
+                clock=uptime,
+                spread=random.uniform,
+                tell=log_change,
+            )
             for target in targets
         ],
         settings.agent_tenant_header,

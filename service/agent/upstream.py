@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import grpc
 
+from holdfast.backend import Backend, Change
 from holdfast.service.agent.outcomes import FrontendLost, outcome_of
 from holdfast.service.process.background import end
 from holdfast.tasks import begin
@@ -49,6 +50,7 @@ class Upstream:
         *,
         clock: Callable[[], float],
         spread: Callable[[float, float], float],
+        tell: Callable[[Change], None] = lambda _: None,
     ) -> None:
         """Connects when it is first needed.
 
@@ -57,7 +59,9 @@ class Upstream:
             channel: to it; `close` closes it.
             clock: monotonic, in s.
             spread: returns a random number between two.
+            tell: called when the frontend has been lost for a while, and when it is back.
         """
+        self._backend = Backend(target, clock, tell)
         self.target = target
         self.under_way = 0
         self.up = True
@@ -178,10 +182,13 @@ class Upstream:
         self._failures = min(self._failures + 1, 16)
         self._rests_until = self._clock() + self._spread(longest / 2, longest)
         self.up = False
+        if text:
+            self._backend.unanswered(self._clock())
         return FrontendLost(text)
 
     def _answered(self) -> None:
         self._failures, self._rests_until, self.up = 0, float("-inf"), True
+        self._backend.answered()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

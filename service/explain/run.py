@@ -22,7 +22,7 @@ from holdfast.coordination.stale import StaleIngests
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, HoldfastError, because
 from holdfast.overview import FRONTENDS, FrontendFigures, Problem
-from holdfast.service.backends import log_change, running_redis, tended_store
+from holdfast.service.backends import running_redis, tended_store
 from holdfast.service.collector.ages import Ages
 from holdfast.service.core import owner
 from holdfast.service.explain.blob import BlobLook, StoredBlob
@@ -30,6 +30,7 @@ from holdfast.service.explain.facts import BlobExplanation, IngestFacts, RefExpl
 from holdfast.service.explain.rehearsal import BlobRehearsal
 from holdfast.service.explain.summary import summary
 from holdfast.service.explain.writers import Asker, Writers
+from holdfast.service.process.outages import log_change
 from holdfast.service.settings import Settings
 from holdfast.storage.fleet import longest_lifetime
 from holdfast.storage.port import ObjectStore

@@ -15,6 +15,8 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from holdfast import origins
+from holdfast.clocks import uptime
+from holdfast.service.process.repetitions import Repetitions
 
 GRPC: Final = "grpc._cython.cygrpc"
 """The logger of gRPC's server for asyncio."""
@@ -72,6 +74,7 @@ def configure(
     structlog.configure(
         processors=[
             drop_below,
+            Repetitions(uptime),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             name_request,

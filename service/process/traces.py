@@ -142,7 +142,11 @@ class Traces:
 
     def begin(self, path: str, metadata: Metadata) -> RpcSpan | None:
         """Begins the span of an RPC; None if it isn't recorded."""
-        parent = context_of(metadata)
+        parent = None
+        for name, _ in metadata:
+            if name == "traceparent":
+                parent = context_of(metadata)
+                break
         if parent is None:
             if self._chance() >= self._share:
                 return None

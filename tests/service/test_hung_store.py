@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from holdfast.backend import IN_A_ROW, SILENT
 from holdfast.clocks import uptime
 from holdfast.protos import content_pb2 as pb
-from holdfast.service.backends import log_change
+from holdfast.service.process.outages import log_change
 from holdfast.storage.s3 import S3Settings, S3Store
 from tests.servers.hanging_proxy import Hanging, hanging_proxy
 from tests.servers.s3 import S3Server
