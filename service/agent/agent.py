@@ -206,6 +206,16 @@ def _gauges(parts: AgentParts, room: ReplayRoom) -> None:
     )
     for upstream in parts.upstreams.all:
         metrics.backend(upstream.target, partial(getattr, upstream, "up"))
+    metrics.gauge(
+        "holdfast_agent_frontend_calls",
+        "Calls and streams that frontends carry for this agent.",
+        lambda: sum(one.under_way for one in parts.upstreams.all),
+    )
+    metrics.counter(
+        "holdfast_agent_frontend_losses",
+        "Calls and streams that a frontend didn't answer, or answered with what can't be right.",
+        lambda: sum(one.losses for one in parts.upstreams.all),
+    )
     metrics.gauge("holdfast_streams", "Open write streams.", lambda: len(parts.writes))
     metrics.gauge(
         "holdfast_agent_replay_free_bytes",

@@ -41,6 +41,7 @@ class Upstream:
         target: its address.
         under_way: calls and streams that it carries for this agent.
         up: whether its last call was answered; true before the first.
+        losses: calls and streams that it didn't answer, or whose answers couldn't be right.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Upstream:
         """
         self._backend = Backend(target, clock, tell)
         self.target = target
-        self.under_way = 0
+        self.under_way = self.losses = 0
         self.up = True
         self._channel = channel
         self._clock = clock
@@ -182,6 +183,7 @@ class Upstream:
         self._failures = min(self._failures + 1, 16)
         self._rests_until = self._clock() + self._spread(longest / 2, longest)
         self.up = False
+        self.losses += 1
         if text:
             self._backend.unanswered(self._clock())
         return FrontendLost(text)

@@ -28,6 +28,7 @@ from holdfast.storage.run_reports import Reporter
 from holdfast.transport.status import Code, Status
 from tests.agent.stage import agent_of
 from tests.project import pages
+from tests.servers.process import free_port
 from tests.service.conftest import Fill
 from tests.service.figures import check_rpcs, ended, samples, shapes
 from tests.service.fleet import Fleet, Frontend, Tenant, refused, sha256
@@ -132,6 +133,17 @@ async def test_the_table_is_what_an_agent_has(
         await use(agent.tenant, fill)
         registry = agent.running.parts.metrics.registry
         assert shapes(registry) == table("agent")
+        await check_rpcs(registry)
+
+
+async def test_an_agent_counts_what_frontends_dont_answer(tenant: str) -> None:
+    """A call that no frontend answers is a loss, is counted once, and nothing stays under way."""
+    async with agent_of([f"127.0.0.1:{free_port()}"], tenant, call_deadline=1) as agent:
+        await refused(StatusCode.UNAVAILABLE, agent.tenant.info(HELLO))
+        registry = agent.running.parts.metrics.registry
+        assert agent.counted("holdfast_agent_frontend_losses_total") >= 1
+        assert agent.counted("holdfast_agent_frontend_calls") == 0
+        assert ended(registry, "Info") == {"UNAVAILABLE": 1}
         await check_rpcs(registry)
 
 
