@@ -32,8 +32,10 @@ from holdfast.service.rpc.server import Servers
 from holdfast.service.settings import Settings
 from holdfast.service.web.app import Site
 from holdfast.service.web.debug import Debug
+from holdfast.service.web.history import History
 from holdfast.service.web.inspections import of_frontend
 from holdfast.service.web.main_loop import MainLoop
+from holdfast.service.web.page import Page
 from holdfast.service.web.port import HttpPort, http_port
 from holdfast.service.web.readiness import Readiness, Stage
 from holdfast.storage.fleet import declare_lifetime
@@ -138,7 +140,10 @@ def _http(
 ) -> AbstractAsyncContextManager[HttpPort]:
     frontend, loop = running.frontend, MainLoop(uptime)
     inspections = of_frontend(frontend, running.budget, running.leases, servers.connections)
-    site = Site(loop, readiness, frontend.metrics.exposed, Debug(loop, inspections))
+    overview = frontend.overview
+    page = Page(loop, overview.current, History(lambda: overview.own))
+    debug = Debug(loop, inspections)
+    site = Site(loop, readiness, frontend.metrics.exposed, debug, page)
     return http_port(
         settings.http,
         site,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Final
 
-from holdfast.errors import InvalidArgument, shorten
+from holdfast.errors import InvalidArgument
 from holdfast.service.agent.passage import RelayPath
 from holdfast.service.agent.relay import WriteRelay
 from holdfast.service.agent.upstream import Upstream
@@ -50,7 +50,7 @@ class Writes:
     def listed(self) -> list[tuple[str, str, str]]:
         """Returns tenant and ref of each stream, and the frontend that it goes through."""
         return [
-            (tenant, shorten(ref), relay.upstream.target if relay.upstream else "")
+            (tenant, ref, relay.upstream.target if relay.upstream else "")
             for (tenant, ref), relay in self._open.items()
         ]
 

@@ -69,6 +69,11 @@ class FleetOverview:
 
     # -- this frontend's own
 
+    @property
+    def own(self) -> FrontendFigures | None:
+        """This frontend's figures, as they were announced last; None before that."""
+        return self._own
+
     async def keep(self) -> None:
         """Announces this frontend until it is cancelled."""
         while True:

@@ -32,6 +32,7 @@ from holdfast.errors import (
 from holdfast.service.web.debug import Debug
 from holdfast.service.web.guard import OperatorGuard, Unproven
 from holdfast.service.web.main_loop import MainLoop
+from holdfast.service.web.page import Page
 from holdfast.service.web.readiness import Readiness, alive
 
 log = structlog.get_logger(__name__)
@@ -73,12 +74,14 @@ class Site:
         readiness: whether clients should be sent here.
         exposition: the figures.
         debug: the pages for finding faults.
+        page: the page of the fleet; None of an agent, which knows no fleet.
     """
 
     loop: MainLoop
     readiness: Readiness
     exposition: Exposition
     debug: Debug
+    page: Page | None = None
 
 
 def application(site: Site, guard: OperatorGuard) -> ASGIApp:
@@ -108,6 +111,9 @@ def application(site: Site, guard: OperatorGuard) -> ASGIApp:
         Route("/debug", guarded(site.debug.index)),
         Route("/debug/{page}", guarded(site.debug.page)),
     ]
+    if site.page is not None:
+        routes.append(Route("/", guarded(site.page.whole)))
+        routes.append(Route("/figures", guarded(site.page.figures)))
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Response]] = {
         HoldfastError: _refused,
         HTTPException: _not_here,

@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any, Final
 
 from holdfast.coordination.leases import Lease, Leases
-from holdfast.errors import shorten
 from holdfast.service.ingest.budget import BufferBudget
 from holdfast.service.ingest.session import Session
 from holdfast.service.rpc.overload import Overload
@@ -93,7 +92,7 @@ def _stream(one: Session) -> object:
     tenant, ref = one.name
     return {
         "tenant": tenant,
-        "ref": shorten(ref),
+        "ref": ref,
         "phase": one.phase.name.lower(),
         "offset": one.offset,
         "total": one.total,
@@ -104,7 +103,7 @@ def _stream(one: Session) -> object:
 def _lease(one: Lease) -> object:
     return {
         "tenant": one.tenant,
-        "ref": shorten(one.ref),
+        "ref": one.ref,
         "seconds_left": round(one.deadline - one.clock(), 1),
         "ended": one.ended,
     }

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from holdfast.errors import Unavailable
+from holdfast.tasks import begin
 
 BEAT: Final = 0.25
 """Seconds between two beats."""
@@ -21,6 +22,8 @@ MINUTE: Final = round(60 / BEAT)
 """Beats whose delays are remembered."""
 PATIENCE: Final = 2.0
 """Seconds that the loop has for an answer: people wait for it."""
+LONG_PATIENCE: Final = 6.0
+"""The same if the answer needs Redis, which may be away: two requests' time-outs."""
 Result = TypeVar("Result")
 
 
@@ -79,16 +82,45 @@ class MainLoop:
                 answer.set_exception(error)
 
         self.tell(reply)
+        return await self._answered(answer, PATIENCE)
+
+    async def consult(self, question: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Has the loop answer a question for which it may have to wait, as `ask` does.
+
+        Raises:
+            Unavailable: there is no answer within `LONG_PATIENCE`.
+            whatever the question raises.
+        """
+        answer: concurrent.futures.Future[Result] = concurrent.futures.Future()
+
+        async def reply() -> None:
+            try:
+                found = await question()
+            except Exception as error:  # noqa: BLE001 -- whoever asks gets it
+                if answer.set_running_or_notify_cancel():
+                    answer.set_exception(error)
+            else:
+                if answer.set_running_or_notify_cancel():
+                    answer.set_result(found)
+
+        self.tell(lambda: _begun(reply()))
+        return await self._answered(answer, LONG_PATIENCE)
+
+    async def _answered(self, answer: concurrent.futures.Future[Result], patience: float) -> Result:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 return await asyncio.wrap_future(answer)
         except TimeoutError:
             raise Unavailable(
-                f"the loop that serves RPCs hasn't moved for {self.standing:.0f} s; "
-                "/debug/stacks shows what it does"
+                f"the loop that serves RPCs hasn't answered; it last moved {self.standing:.0f} s "
+                "ago, and /debug/stacks shows what it does"
             ) from None
 
     def tell(self, call: Callable[[], None]) -> None:
         """Has the loop make a call when it can."""
         with suppress(RuntimeError):  # it is closed
             self.loop.call_soon_threadsafe(call)
+
+
+def _begun(work: Coroutine[Any, Any, None]) -> None:
+    begin(work)

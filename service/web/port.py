@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from email.utils import formatdate
@@ -216,10 +216,12 @@ async def http_port(
         guard = OperatorGuard(listener, _recognition(listener, keys), refused)
         return HttpPort(listener, application(site, guard), rotation, keys, clock)
 
-    beating: Sequence[asyncio.Task[None]] = [
+    beating = [
         loop_of("beating for the HTTP port", site.loop.keep()),
         loop_of("watching backends for the HTTP port", site.readiness.keep()),
     ]
+    if site.page is not None:
+        beating.append(loop_of("taking samples for the page", site.page.history.keep()))
     try:
         port = await asyncio.to_thread(opened)
         log.info(

@@ -77,7 +77,7 @@ PLAYS = (
         "until holdfast explain build-7 | grep -q '8.0 MiB durable, 9.0'; do sleep 0.2; done",
     ), files=LAYER_IS),
     Play("docs/operations.md", (1,), before=(LAYER, SERVE, NODE_7)),
-    Play("docs/operations.md", (3,), before=("mkdir -p run/holdfast",)),
+    Play("docs/operations.md", (2,), before=("mkdir -p run/holdfast",)),
     Play("docs/security.md", (1,), before=()),
     Play("docs/scrub.md", (1,), before=(LAYER, SERVE, NODE_7)),
     Play("docs/tenants.md", (1,), before=(LAYER, SERVE, NODE_7)),
@@ -96,7 +96,6 @@ EXPLAINED = {
     ("README.md", 5): "run by test_a_fleet_is_set_up_as_the_readme_says",
     ("docs/client.md", 2): "tests/service/test_tls_clients.py does it, with files that are there",
     ("docs/containerd.md", 1): "tests/bundle builds it",
-    ("docs/operations.md", 2): "the port is one for a machine; tests/web/test_debug.py asks for it",
 }
 NOT_HERE = {
     "systemctl": "there is no systemd where tests run",

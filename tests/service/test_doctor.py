@@ -115,3 +115,14 @@ async def test_a_listeners_certificate(redis_url: str, tmp_path: Path) -> None:
     last = await found()
     assert last.essential
     assert "tls.crt has no certificate" in last.found
+
+
+async def test_the_http_port(silent: socket.socket, redis_url: str, tmp_path: Path) -> None:
+    """The doctor sees that another program has the HTTP port, and looks at its certificate."""
+    cert, key = Authority().server(ends=10 * DAY).write(tmp_path)
+    url = f"tls://127.0.0.1:{silent.getsockname()[1]}?cert={cert}&key={key}"
+    chosen = Settings(redis_url=redis_url, data_dir=tmp_path, listen=[LISTEN], http=url)
+    checks = {check.name: check for check in await examine(chosen)}
+    assert not checks["HTTP port"].ok
+    assert "in use" in checks["HTTP port"].found
+    assert any(check.ok for name, check in checks.items() if name.startswith("certificate of tls"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -422,6 +423,28 @@ async def test_side_door(tmp_path: Path, redis_url: str) -> None:
             await refused(StatusCode.NOT_FOUND, client.info(HELLO))
         figures = served.http("/metrics")[1]
         assert 'holdfast_rpcs_total{code="NOT_FOUND",role="node",rpc="Info"} 1.0' in figures
+
+
+async def test_what_operators_see(tmp_path: Path, redis_url: str) -> None:
+    """The pages for operators, and the page of the fleet, show what a frontend has open."""
+    with serving(tmp_path / "log", data_dir=tmp_path / "data", redis_url=redis_url) as served:
+        async with connected(served.address, "a") as client:
+            stream = client.write("open-ref")
+            await stream.send(pb.WRITE, data=b"hello", total=10)
+            for page in served.http("/debug")[1].split():
+                query = "?seconds=0.1" if page.endswith("profile") else ""
+                status, body = served.http(page + query)
+                assert status == 200, (page, body)
+            [shown] = json.loads(served.http("/debug/streams")[1])["shown"]
+            assert (shown["tenant"], shown["ref"], shown["offset"]) == ("a", "open-ref", 5)
+            [lease] = json.loads(served.http("/debug/leases")[1])["shown"]
+            assert 0 < lease["seconds_left"] <= 15
+            connections = json.loads(served.http("/debug/connections")[1])
+            assert connections["count"] == 1
+            assert connections["shown"][0]["streams"] == 1
+            assert "MainThread" in served.http("/debug/stacks")[1]
+            wait_until(lambda: "open-ref" in served.http("/figures")[1], "the fleet's figures")
+            assert "<h1>Holdfast</h1>" in served.http("/")[1]
 
 
 def test_secrets_stay_out(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from holdfast.service.trust.audit import AuditLog
 from holdfast.service.web.app import Site
 from holdfast.service.web.debug import Debug, Inspect
 from holdfast.service.web.main_loop import MainLoop
+from holdfast.service.web.page import Page
 from holdfast.service.web.port import HttpPort, http_port
 from holdfast.service.web.readiness import Readiness, Stage
 
@@ -120,6 +121,7 @@ async def opened(
     identities: str = "",
     inspections: Mapping[str, Inspect] | None = None,
     readiness: Callable[[Clock], Readiness] = lambda clock: Readiness((), clock),
+    page: Callable[[MainLoop], Page] | None = None,
 ) -> AsyncIterator[Opened]:
     """Opens a port whose process serves."""
     clock, metrics = Clock(), Metrics()
@@ -128,7 +130,7 @@ async def opened(
     beat = Clock()
     loop, ready = MainLoop(beat), readiness(clock)
     ready.stage = Stage.SERVING
-    site = Site(loop, ready, metrics.exposed, Debug(loop, inspections or {}))
+    site = Site(loop, ready, metrics.exposed, Debug(loop, inspections or {}), page and page(loop))
     async with http_port(
         url,
         site,
