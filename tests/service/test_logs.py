@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from structlog import DropEvent
@@ -101,3 +101,26 @@ def test_nothing_is_imported_for_traces_that_nobody_wants(module: str, packages:
         [sys.executable, "-c", found], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "[]\n"
+
+
+WRITES: Final = """
+import sys, structlog
+from holdfast.service.process import logs
+class Recorder:
+    written = []
+    write = written.append
+    def flush(self): pass
+    def isatty(self): return False
+sys.stderr = Recorder()
+logs.configure("info", "json")
+structlog.get_logger().info("ready", ref="a")
+sys.stdout.write(repr([(one[0], one[-1], one.count("\\n")) for one in Recorder.written]))
+"""
+
+
+def test_a_line_is_one_write() -> None:
+    """A line and its end are written at once: lines of the audit log may come in between."""
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == repr([("{", "\n", 1)])
