@@ -16,6 +16,7 @@ from typing import Any, Final, Self, TypeVar, get_args, get_origin, get_type_hin
 
 from google.protobuf.message import DecodeError, Message
 
+from holdfast.digests import Digest
 from holdfast.errors import DataLoss
 from holdfast.protos import fleet_pb2 as pb
 from holdfast.values import Flight
@@ -266,6 +267,17 @@ class Overview:
         found = [(one.name, problem) for one in self.frontends for problem in one.problems]
         return sorted(found, key=lambda pair: -pair[1].at)
 
+    @classmethod
+    def of(cls, message: pb.OverviewResponse) -> Self:
+        """Returns what a message says."""
+        return cls(
+            at=message.at,
+            by=message.by,
+            complete=message.complete,
+            frontends=tuple(map(FrontendFigures.of, message.frontends)),
+            flights=tuple(map(flight_of, message.flights)),
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Returns all of it for JSON."""
         flights = [{**asdict(one), "digest": str(one.digest)} for one in self.flights]
@@ -281,6 +293,34 @@ _NESTED: Final = (
 def total(frontends: Iterable[FrontendFigures], name: str) -> float:
     """Returns the sum of a figure over frontends."""
     return float(sum(getattr(one, name) for one in frontends))
+
+
+def flight_message(flight: Flight) -> pb.Flight:
+    """Returns a flight as a message."""
+    return pb.Flight(
+        digest=str(flight.digest),
+        leader=flight.leader,
+        offset=flight.offset,
+        total=flight.total,
+        waiting=flight.waiting,
+        waiters=flight.waiters,
+    )
+
+
+def flight_of(message: pb.Flight) -> Flight:
+    """Returns what the message of a flight says.
+
+    Raises:
+        InvalidArgument: its digest is malformed.
+    """
+    return Flight(
+        Digest.parse(message.digest),
+        message.leader,
+        message.offset,
+        message.total,
+        message.waiting,
+        tuple(message.waiters),
+    )
 
 
 @cache

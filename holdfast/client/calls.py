@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.client.frontends import Connection, Frontends
 from holdfast.digests import Digest
-from holdfast.overview import FrontendFigures, Overview
+from holdfast.overview import Overview, flight_of
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import fleet_pb2
 from holdfast.values import Flight, Info, Labels, Status, check_labels
@@ -124,7 +124,7 @@ def flights(frontends: Frontends) -> list[Flight]:
             raise
 
     reply = frontends.call(ask)
-    return list(map(_flight, reply.flights))
+    return list(map(flight_of, reply.flights))
 
 
 def overview(frontends: Frontends) -> Overview:
@@ -137,25 +137,7 @@ def overview(frontends: Frontends) -> Overview:
             metadata=frontends.metadata,
         )
 
-    reply = frontends.call(ask)
-    return Overview(
-        at=reply.at,
-        by=reply.by,
-        complete=reply.complete,
-        frontends=tuple(map(FrontendFigures.of, reply.frontends)),
-        flights=tuple(map(_flight, reply.flights)),
-    )
-
-
-def _flight(one: fleet_pb2.Flight) -> Flight:
-    return Flight(
-        Digest.parse(one.digest),
-        one.leader,
-        one.offset,
-        one.total,
-        one.waiting,
-        tuple(one.waiters),
-    )
+    return Overview.of(frontends.call(ask))
 
 
 def warm(frontends: Frontends, digest: Digest) -> int:

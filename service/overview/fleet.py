@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from holdfast.clocks import uptime
 from holdfast.coordination.announcements import Announcements
-from holdfast.errors import DataLoss, HoldfastError, because
-from holdfast.overview import FRONTENDS, FrontendFigures, Overview, Problem
+from holdfast.errors import HoldfastError, because
+from holdfast.overview import FRONTENDS, FrontendFigures, Overview, Problem, flight_message
+from holdfast.protos import fleet_pb2 as pb
 from holdfast.service.core import Core, owner
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.overview.sampler import Sampler, UnderWay
@@ -64,7 +66,8 @@ class FleetOverview:
         self._clock = clock
         self._now = now
         self._own: FrontendFigures | None = None
-        self._made: tuple[float, Overview] | None = None
+        self._made: tuple[float, pb.OverviewResponse] | None = None
+        self._shown: tuple[pb.OverviewResponse, Overview] | None = None
         self._making = asyncio.Lock()
 
     # -- this frontend's own
@@ -116,24 +119,35 @@ class FleetOverview:
 
     async def current(self) -> Overview:
         """Returns what all frontends have announced; at most a second old."""
+        answer = await self.answer()
+        if self._shown is None or self._shown[0] is not answer:
+            # Of 500 frontends this takes as long as many calls.
+            self._shown = answer, await asyncio.to_thread(Overview.of, answer)
+        return self._shown[1]
+
+    async def answer(self) -> pb.OverviewResponse:
+        """Returns the same as a message, which nobody may change."""
         async with self._making:
             now = self._clock()
             if self._made is None or now - self._made[0] >= FRESH:
                 self._made = now, await self._make()
             return self._made[1]
 
-    async def _make(self) -> Overview:
-        own = self._own or self._sampler.sample()
+    async def _make(self) -> pb.OverviewResponse:
+        own = (self._own or self._sampler.sample()).message()
         try:
             announced = _decoded(await self._announcements.listed(FRONTENDS))
             flights = await self._flights.listed() if self._flights else []
         except HoldfastError as error:
             log.debug("overview not complete", reason=because(error))
-            return Overview(self._now(), own.name, complete=False, frontends=(own,))
+            return pb.OverviewResponse(at=self._now(), by=own.name, frontends=[own])
         frontends = {own.name: own, **{one.name: one for one in announced}}
-        ordered = tuple(frontends[name] for name in sorted(frontends))
-        return Overview(
-            self._now(), own.name, complete=True, frontends=ordered, flights=tuple(flights)
+        return pb.OverviewResponse(
+            at=self._now(),
+            by=own.name,
+            complete=True,
+            frontends=[frontends[name] for name in sorted(frontends)],
+            flights=map(flight_message, flights),
         )
 
 
@@ -150,11 +164,11 @@ def overview_of(
     return FleetOverview(sampler, Announcements(core.scripts), flights, clock=uptime)
 
 
-def _decoded(announced: Iterable[bytes]) -> list[FrontendFigures]:
+def _decoded(announced: Iterable[bytes]) -> list[pb.FrontendFigures]:
     found = []
     for body in announced:
         try:
-            found.append(FrontendFigures.decode(body))
-        except DataLoss as error:
+            found.append(pb.FrontendFigures.FromString(body))
+        except DecodeError as error:
             log.debug("announcement skipped", reason=because(error))
     return found

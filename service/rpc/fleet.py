@@ -8,6 +8,7 @@ from typing import Final
 from google.protobuf.message import Message as Protobuf
 
 from holdfast.digests import Digest
+from holdfast.overview import flight_message
 from holdfast.protos import fleet_pb2 as pb
 from holdfast.service.holdings.warming import Warming
 from holdfast.service.ingest.flights import FlightGate
@@ -22,7 +23,6 @@ from holdfast.service.rpc.patience import bounded
 from holdfast.service.rpc.refusals import refusal
 from holdfast.service.trust.identity import ClientIdentity
 from holdfast.transport.handlers import Handler, Unary
-from holdfast.values import Flight
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Fleet"].full_name
 Answer = Callable[[bytes | bytearray, ClientIdentity], Awaitable[Protobuf]]
@@ -90,7 +90,7 @@ class Fleet:
 
     async def _listed(self, _: bytes | bytearray, __: ClientIdentity) -> pb.FlightsResponse:
         found = await self._flights.listed() if self._flights else []
-        return pb.FlightsResponse(flights=map(_message, found))
+        return pb.FlightsResponse(flights=map(flight_message, found))
 
     async def _warm(self, raw: bytes | bytearray, _: ClientIdentity) -> pb.WarmResponse:
         digest = Digest.parse(messages.parsed(pb.WarmRequest, raw).digest)
@@ -104,22 +104,4 @@ class Fleet:
         )
 
     async def _overviewed(self, _: bytes | bytearray, __: ClientIdentity) -> pb.OverviewResponse:
-        found = await self._overview.current()
-        return pb.OverviewResponse(
-            at=found.at,
-            by=found.by,
-            complete=found.complete,
-            frontends=[one.message() for one in found.frontends],
-            flights=map(_message, found.flights),
-        )
-
-
-def _message(flight: Flight) -> pb.Flight:
-    return pb.Flight(
-        digest=str(flight.digest),
-        leader=flight.leader,
-        offset=flight.offset,
-        total=flight.total,
-        waiting=flight.waiting,
-        waiters=flight.waiters,
-    )
+        return await self._overview.answer()

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from holdfast.cli.app import app
 from holdfast.cli.screen import screen
 from holdfast.cli.top import PLAIN
-from holdfast.overview import Overview
+from holdfast.overview import Overview, flight_message
 from holdfast.protos import fleet_pb2
 from tests.holdfast.fake_store import FakeFrontend, State
 from tests.holdfast.test_screen import FLEET, SCREEN, hostile
@@ -40,17 +40,7 @@ def answer(overview: Overview = FLEET) -> fleet_pb2.OverviewResponse:
         by=overview.by,
         complete=overview.complete,
         frontends=[one.message() for one in overview.frontends],
-        flights=[
-            fleet_pb2.Flight(
-                digest=str(one.digest),
-                leader=one.leader,
-                offset=one.offset,
-                total=one.total,
-                waiting=one.waiting,
-                waiters=one.waiters,
-            )
-            for one in overview.flights
-        ],
+        flights=map(flight_message, overview.flights),
     )
 
 

@@ -99,7 +99,8 @@ async def test_an_operator_is_no_tenant(door: Trusting, fill: Fill, unique: str)
             text = await refused(DENIED, asked(operator, rpc, sha256(data), "r"))
             assert "gives this client the role operator" in text
         stub = operator.fleet
-        assert (await stub.Flights(fleet_pb2.FlightsRequest())).flights == []
+        flights = (await stub.Flights(fleet_pb2.FlightsRequest())).flights
+        assert [one for one in flights if unique in one.leader] == []
         reply = await stub.Warm(fleet_pb2.WarmRequest(digest=sha256(data)))
         assert reply.size == 1000
         assert (await stub.Overview(fleet_pb2.OverviewRequest())).frontends
@@ -109,7 +110,8 @@ async def test_a_reader_warms_nothing(door: Trusting, unique: str) -> None:
     """A reader may see what the fleet is writing, and has nothing retained."""
     async with door.client(f"reader:{unique}") as reader:
         stub = reader.fleet
-        assert (await stub.Flights(fleet_pb2.FlightsRequest())).flights == []
+        flights = (await stub.Flights(fleet_pb2.FlightsRequest())).flights
+        assert [one for one in flights if unique in one.leader] == []
         warm = stub.Warm(fleet_pb2.WarmRequest(digest=sha256(b"")))
         assert "Warm needs the role node or operator" in await refused(DENIED, warm)
 

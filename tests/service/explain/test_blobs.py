@@ -222,6 +222,14 @@ async def test_facts(world: World, explain: Explain) -> None:
     assert second.updated_at == LATER_NS / 1e9
 
 
+async def test_a_hold_that_is_being_deleted(world: World, explain: Explain) -> None:
+    """A hold with a mark beside it, and the mark, don't count for their tenant, and are told."""
+    delete_broke_off(world)
+    holders = (await explain(DIGEST)).holders
+    assert (holders.tenants, holders.holds, holders.deleting) == (1, 0, 2)
+    assert holders.named[0].error == "all are being deleted"
+
+
 async def test_retention_is_told(world: World, explain: Explain) -> None:
     """A marker says since when nobody holds a blob, and until when it is retained."""
     retained(world)
@@ -236,6 +244,7 @@ async def test_a_bound_is_said(world: World, explain: Explain) -> None:
     found = await explain(DIGEST, retain_bytes=2**20)
     assert ("records", "bounded") in fates(found)
     assert ("records", "bounded") not in fates(await explain(DIGEST))
+    assert ("records", "condemned") in fates(await explain(DIGEST, retain_bytes=len(BODY) - 1))
 
 
 async def test_doom_is_told(world: World, explain: Explain) -> None:

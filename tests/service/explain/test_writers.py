@@ -180,7 +180,8 @@ async def test_an_ingest_that_was_left(
     await stream.send(pb.WRITE, data=b"x")
     await stream.half_close()
     await moved(folder_fleet, unique, "old")
-    assert (await ref(explainer, unique, "old")).gc.startswith("would drop it")
+    for _ in range(2):  # it only says so
+        assert (await ref(explainer, unique, "old")).gc.startswith("would drop it")
 
 
 async def test_a_stuck_lease(folder_fleet: Fleet, explainer: Explainer, unique: str) -> None:
