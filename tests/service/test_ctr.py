@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +9,9 @@ import pytest
 
 from holdfast.protos import content_pb2 as pb
 from tests.service.conftest import Fill
+from tests.service.ctr import ctr, node_socket, run_ctr
 from tests.service.fleet import sha256
-from tests.service.processes import connected, serving
+from tests.service.processes import connected
 
 MIB = 2**20
 
@@ -22,29 +21,8 @@ pytestmark = pytest.mark.containerd
 @pytest.fixture
 def node(tmp_path: Path, socket_folder: Path, redis_url: str, tenant: str) -> Iterator[Path]:
     """The socket of one node, which two frontends' folder and Redis stand behind."""
-    if shutil.which("ctr") is None:
-        pytest.skip("ctr isn't installed here (Debian's package containerd)")
-    path = socket_folder / "node.sock"
-    with serving(
-        tmp_path / "log",
-        data_dir=tmp_path / "data",
-        redis_url=redis_url,
-        listen=f"unix://{path}?tenant={tenant}",
-    ):
+    with node_socket(tmp_path, socket_folder, redis_url, tenant) as path:
         yield path
-
-
-def ctr(node: Path, *arguments: str, stdin: bytes = b"") -> bytes:
-    """Runs `ctr content …`; returns what it prints."""
-    done = subprocess.run(
-        ["ctr", "--address", str(node), "--timeout", "30s", "content", *arguments],
-        input=stdin,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
 
 
 def test_ingest_list_get_remove(node: Path, fill: Fill) -> None:
@@ -86,10 +64,7 @@ async def test_active(node: Path, tenant: str, fill: Fill) -> None:
 
 def test_wrong_digest(node: Path) -> None:
     """`ctr content ingest` of other bytes than announced fails, naming the digest."""
-    done = subprocess.run(
-        ["ctr", "--address", str(node), "content", "ingest", "ref",
-         "--expected-digest", sha256(b"other")],
-        input=b"bytes", capture_output=True, timeout=60, check=False,
-    )  # fmt: skip
+    wrong = ("--expected-digest", sha256(b"other"))
+    done = run_ctr(node, "ingest", "ref", *wrong, stdin=b"bytes")
     assert done.returncode != 0
     assert "unexpected commit digest" in done.stderr.decode()

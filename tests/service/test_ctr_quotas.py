@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.service.conftest import Fill
+from tests.service.ctr import ctr, node_socket, run_ctr
 from tests.service.fleet import sha256
-from tests.service.processes import serving
-from tests.service.test_ctr import ctr
 
 MIB = 2**20
 
@@ -22,16 +19,8 @@ pytestmark = pytest.mark.containerd
 @pytest.fixture
 def node(tmp_path: Path, socket_folder: Path, redis_url: str, tenant: str) -> Iterator[Path]:
     """The socket of a node that may hold 3 MiB."""
-    if shutil.which("ctr") is None:
-        pytest.skip("ctr isn't installed here (Debian's package containerd)")
-    path = socket_folder / "node.sock"
-    with serving(
-        tmp_path / "log",
-        data_dir=tmp_path / "data",
-        redis_url=redis_url,
-        listen=f"unix://{path}?tenant={tenant}",
-        tenant_bytes=3 * MIB,
-    ):
+    bound = 3 * MIB
+    with node_socket(tmp_path, socket_folder, redis_url, tenant, tenant_bytes=bound) as path:
         yield path
 
 
@@ -44,13 +33,7 @@ def test_a_refused_ingest(node: Path, fill: Fill, declared: bool) -> None:
     ingest = ["ingest", "ref", *(sizes if declared else [])]
     # Without a size, some bytes were kept, behind which `ctr` can't continue from a pipe.
     again = ["ingest", "again", *ingest[2:]]
-    done = subprocess.run(
-        ["ctr", "--address", str(node), "--timeout", "30s", "content", *ingest],
-        input=data,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_ctr(node, *ingest, stdin=data)
     assert done.returncode != 0
     assert f"holds {2 * MIB} bytes, of {3 * MIB} that it may" in done.stderr.decode()
     assert ctr(node, "get", sha256(held)) == held
