@@ -77,6 +77,34 @@ async def test_as_many_bytes_as_allowed(one: Frontend) -> None:
     assert (await begin("three")).open_bytes == 8
 
 
+async def test_the_bytes_of_all_ingests(one: Frontend) -> None:
+    """Whatever changes or ends an ingest changes the sum by as much, and leaves others' bytes."""
+
+    async def counted() -> int:
+        return int(await one.client.get(one.keys.open_bytes) or 0)
+
+    other, _ = await one.open("other", "n0", "z")
+    await one.checkpoint(other, "z", 1, 100)
+    lease, _ = await one.open("ref", "n1", "a")
+    await one.checkpoint(lease, "a", 1, 8)
+    await one.ingests.save(lease, "a", SPILLED, NOW)
+    assert await counted() == 110
+    await one.ingests.rewind(lease, "a", 1, 8)
+    assert await counted() == 108
+    await one.ingests.restart(lease, "a", "b", NOW)
+    assert await counted() == 100
+    await one.checkpoint(lease, "b", 1, 8)
+    await one.ingests.drop(lease, "b")
+    assert await counted() == 100
+    await one.ingests.release(one.tenant, "ref", "n1")
+    lease, _ = await one.open("ref", "n2", "c")
+    await one.checkpoint(lease, "c", 1, 8)
+    await one.ingests.abort(one.tenant, "ref")
+    assert await counted() == 100
+    await one.ingests.drop(other, "z")
+    assert await one.client.exists(one.keys.open_bytes) == 0
+
+
 @pytest.mark.parametrize("offset", ["", "x", "-5", "1e300", "9" * 40])
 async def test_a_damaged_offset_is_in_no_way(one: Frontend, offset: str) -> None:
     """An ingest whose offset can't be read can be aborted, and nothing of it stays counted."""
