@@ -22,6 +22,8 @@ from holdfast.service.agent.content import AgentParts
 from holdfast.service.agent.memory import NodeMemory
 from holdfast.service.agent.notes import NoteFiles
 from holdfast.service.agent.passage import RelayPath
+from holdfast.service.agent.proofs import Proofs
+from holdfast.service.agent.proven_blocks import ProvenBlocks
 from holdfast.service.agent.reads import RefusedBlocks
 from holdfast.service.agent.room import ReplayRoom
 from holdfast.service.agent.upstream import Upstream
@@ -92,14 +94,15 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
         )
         refused = RefusedBlocks()
         disk = await stack.enter_async_context(disk_cache(settings, metrics))
-        source = BlockSource(upstreams, settings.call_deadline, refused.refuse)
-        cache = BlockCache(source, settings.cache_budget, FETCHES, disk)
+        proofs = Proofs()
+        source = BlockSource(upstreams, settings.call_deadline, refused.refuse, proofs.check)
+        cache = BlockCache(source, settings.cache_budget, FETCHES, disk, proofs.check)
         stack.push_async_callback(cache.close)
         outflow = Outflow()
         parts = AgentParts(
             upstreams=upstreams,
             memory=memory,
-            cache=cache,
+            blocks=ProvenBlocks(cache, proofs),
             damage=refused,
             writes=Writes(path, background, metrics.bytes_written),
             outflow=outflow,
@@ -111,6 +114,7 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
             call_deadline=settings.call_deadline,
         )
         _gauges(parts, room)
+        _block_gauges(metrics, cache, refused, proofs)
 
         def taken() -> int:
             return room.size - room.free + outflow.handed
@@ -198,7 +202,7 @@ def _overload(settings: Settings, metrics: Metrics) -> Overload:
 
 
 def _gauges(parts: AgentParts, room: ReplayRoom) -> None:
-    metrics, cache = parts.metrics, parts.cache
+    metrics = parts.metrics
     metrics.gauge(
         "holdfast_identities_current",
         "1 while the rules in force are those of the file IDENTITIES, 0 while it is wrong.",
@@ -227,13 +231,23 @@ def _gauges(parts: AgentParts, room: ReplayRoom) -> None:
         "Write streams that wait for such bytes.",
         lambda: room.waiting,
     )
+    metrics.gauge(
+        "holdfast_agent_remembered", "Blobs that are remembered.", lambda: len(parts.memory)
+    )
+
+
+def _block_gauges(
+    metrics: Metrics, cache: BlockCache, blocks: RefusedBlocks, proofs: Proofs
+) -> None:
     metrics.counter(
         "holdfast_agent_refused_blocks",
         "Blocks that a frontend sent with wrong bytes.",
-        lambda: parts.damage.refused,
+        lambda: blocks.refused,
     )
-    metrics.gauge(
-        "holdfast_agent_remembered", "Blobs that are remembered.", lambda: len(parts.memory)
+    metrics.counter(
+        "holdfast_agent_refuted_blobs",
+        "Blobs of which frontends sent other bytes with sums that fit.",
+        lambda: proofs.refuted,
     )
     metrics.gauge("holdfast_cache_bytes", "Bytes of blocks in memory.", lambda: cache.size)
     metrics.counter("holdfast_cache_hits", "Blocks found in memory.", lambda: cache.hits)

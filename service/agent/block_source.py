@@ -2,6 +2,7 @@
 
     a block ──▶ its checksum, as a frontend has described the blob
     a blob of a single block ──▶ its digest, too: manifests, configurations, small layers
+    a block that was hashed before ──▶ the same bytes (`proofs.py`)
 
 A reader whose frontend is lost in mid-block has the rest from another one. Bytes that fail their
 check are fetched once more, from whichever frontend is next.
@@ -22,8 +23,8 @@ from holdfast.service.agent.described import DescribedBlob, check_whole
 from holdfast.service.agent.outcomes import FrontendLost, error_of, passes
 from holdfast.service.agent.upstream import Upstream
 from holdfast.service.agent.upstreams import Attempts, Upstreams
+from holdfast.service.reading.block_cache import Check
 from holdfast.storage import blocks
-from holdfast.storage.blocks import Span
 from holdfast.storage.records import BLOCK_SIZE, Record
 from holdfast.transport.status import Status
 
@@ -39,11 +40,12 @@ READINGS: Final = 2
 class _Fetch:
     """A block on its way."""
 
-    __slots__ = ("body", "readings", "record", "span")
+    __slots__ = ("body", "index", "readings", "record", "span")
 
-    def __init__(self, record: Record, span: Span) -> None:
+    def __init__(self, record: Record, index: int) -> None:
         self.record = record
-        self.span = span
+        self.index = index
+        self.span = blocks.span(record, index)
         self.body = bytearray()
         self.readings = 0
 
@@ -87,17 +89,25 @@ class _Fetch:
 class BlockSource:
     """Fetches blocks for the block cache."""
 
-    def __init__(self, upstreams: Upstreams, patience: float, refused: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        patience: float,
+        refused: Callable[[], None],
+        check: Check | None = None,
+    ) -> None:
         """Fetches nothing yet.
 
         Args:
             upstreams: the frontends.
             patience: seconds without a byte for which frontends are tried.
             refused: counts blocks whose bytes weren't those that were committed.
+            check: raises DataLoss if a block isn't what it was before.
         """
         self._upstreams = upstreams
         self._patience = patience
         self._refused = refused
+        self._check = check
 
     async def block(self, record: Record, index: int) -> bytes:
         """Fetches a block, and checks it.
@@ -107,7 +117,7 @@ class BlockSource:
             NotFound: no frontend has the blob.
             Unavailable: no frontend has sent the block.
         """
-        fetch = _Fetch(record, blocks.span(record, index))
+        fetch = _Fetch(record, index)
         attempts = self._upstreams.attempts(self._patience)
         try:
             async for upstream in attempts:
@@ -136,7 +146,10 @@ class BlockSource:
                 f"frontend {upstream.target} sent {len(fetch.body)} of {fetch.span.length} bytes "
                 f"of a block of {fetch.record.digest}"
             )
-        return await asyncio.to_thread(fetch.check)
+        body = await asyncio.to_thread(fetch.check)
+        if self._check is not None:
+            await self._check(fetch.record, fetch.index, body)
+        return body
 
     async def _fetch(self, upstream: Upstream, fetch: _Fetch, attempts: Attempts) -> None:
         record = fetch.record

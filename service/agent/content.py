@@ -15,12 +15,12 @@ from holdfast.protos import content_pb2 as pb
 from holdfast.service.agent.listing import list_holds
 from holdfast.service.agent.memory import NodeMemory
 from holdfast.service.agent.outcomes import FrontendLost, passes
+from holdfast.service.agent.proven_blocks import ProvenBlocks
 from holdfast.service.agent.reads import DescribedOnly, RefusedBlocks, TenantBlobs
 from holdfast.service.agent.upstreams import Upstreams
 from holdfast.service.agent.writes import Writes
 from holdfast.service.process.metrics import Metrics
 from holdfast.service.process.rpc_figures import RpcWatch
-from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.reader import Reader
 from holdfast.service.rpc import fleet, messages, wire
 from holdfast.service.rpc.accounts import Accounts
@@ -52,7 +52,7 @@ class AgentParts:
 
     upstreams: Upstreams
     memory: NodeMemory
-    cache: BlockCache
+    blocks: ProvenBlocks
     damage: RefusedBlocks
     writes: Writes
     outflow: Outflow
@@ -248,7 +248,7 @@ class AgentContent:
         parts = self._parts
         blobs = TenantBlobs(parts.memory, parts.upstreams, tenant, parts.call_deadline)
         return Reader(
-            blobs, parts.cache, DescribedOnly(parts.memory), parts.damage, parts.outflow.message
+            blobs, parts.blocks, DescribedOnly(parts.memory), parts.damage, parts.outflow.message
         )
 
     async def _write(self, call: Call) -> None:

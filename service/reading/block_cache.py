@@ -2,7 +2,7 @@
 
 This is a cache in memory with a byte budget, which evicts the least recently used block first.
 Below it there may be a cache on disk. Blocks are immutable (a data key is never reused), so
-nothing is ever invalidated. A block that doesn't match its sum is fetched once more before it
+nothing becomes invalid. A block that doesn't match its sum is fetched once more before it
 counts as damaged. If a fetch fails that was begun by another record of the same bytes, a reader
 begins its own: an agent's tenants have different rights.
 """
@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from holdfast.deadlines import unbounded
-from holdfast.errors import HoldfastError
+from holdfast.errors import DataLoss, HoldfastError
 from holdfast.service.reading.disk_cache import DiskCache
 from holdfast.service.reading.pace import ReaderPace
 from holdfast.storage.records import BLOCK_SIZE, Record, block_count
@@ -28,6 +29,7 @@ TRACKED: Final = 4096
 """Blobs that are tracked to detect sequential reading."""
 
 BlockId = tuple[str, int]
+Check = Callable[[Record, int, bytes], Awaitable[None]]
 
 
 class Blocks(Protocol):
@@ -68,6 +70,7 @@ class BlockCache:
         budget: int,
         fetches: int,
         disk: DiskCache | None = None,
+        check: Check | None = None,
     ) -> None:
         """Makes an empty cache.
 
@@ -76,10 +79,12 @@ class BlockCache:
             budget: bytes of blocks that may be kept.
             fetches: how many blocks are fetched concurrently.
             disk: is asked for a block before the block is fetched.
+            check: raises DataLoss if a block from the disk isn't what it was before.
         """
         self._store = store
         self._budget = budget
         self._disk = disk
+        self._check = check
         self._slots = asyncio.Semaphore(fetches)
         self._blocks: OrderedDict[BlockId, bytes] = OrderedDict()
         self._size = 0
@@ -136,13 +141,31 @@ class BlockCache:
 
     async def _load(self, record: Record, index: int) -> bytes:
         async with self._slots:
-            found = await self._disk.read(record, index) if self._disk else None
+            found = await self._on_disk(record, index)
             if found is not None:
                 return found
             body = await self._store.block(record, index)
             if self._disk:
                 self._disk.write(record, index, body)
             return body
+
+    async def _on_disk(self, record: Record, index: int) -> bytes | None:
+        found = await self._disk.read(record, index) if self._disk else None
+        if found is not None and self._check is not None:
+            try:
+                await self._check(record, index, found)
+            except DataLoss:
+                self.forget(record)
+                return None
+        return found
+
+    def forget(self, record: Record) -> None:
+        """Drops a blob's blocks from memory and from the disk: they may be wrong."""
+        for index in range(block_count(record.size)):
+            dropped = self._blocks.pop((record.data_key, index), None)
+            self._size -= len(dropped or b"")
+        if self._disk:
+            self._disk.remove(record)
 
     def _fetched(self, key: BlockId, task: asyncio.Task[bytes]) -> None:
         del self._fetching[key]

@@ -26,7 +26,7 @@ from typing import Final
 
 from holdfast.errors import DataLoss
 from holdfast.storage import blocks
-from holdfast.storage.records import BLOCK_SIZE, Record
+from holdfast.storage.records import BLOCK_SIZE, Record, block_count
 
 LAYOUT: Final = "v1"
 FOLDER_MODE: Final = 0o700
@@ -163,6 +163,16 @@ class BlockFiles:
         finally:
             os.close(descriptor)
         return True
+
+    def remove(self, record: Record) -> None:
+        """Removes all blocks of a blob.
+
+        Raises:
+            OSError: the disk fails.
+        """
+        for index in range(block_count(record.size)):
+            self.path(record, index).unlink(missing_ok=True)
+        self._counted = False
 
     def _holds(self, path: Path, length: int) -> bool:
         try:

@@ -165,6 +165,11 @@ class DiskCache:
             self._files.prepare()  # somebody may have removed the folder
         return self._files.write(record, index, body)
 
+    def remove(self, record: Record) -> None:
+        """Begins to remove all blocks of a blob."""
+        if not self._closed:
+            self._begin(self._files.remove, record)
+
     def _begin(self, call: Callable[..., bool | None], *args: object) -> None:
         writing = begin(self._in_its_turn(call, *args))
         self._pending.add(writing)

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss, NotFound, OutOfRange, Unavailable
-from holdfast.service.reading.block_cache import BlockCache
+from holdfast.service.reading.pace import ReaderPace
 from holdfast.service.store.records import AsyncRecords
 from holdfast.storage.port import NoSuchKey
 from holdfast.storage.records import BLOCK_SIZE, Record, State
@@ -35,6 +35,27 @@ class RecordSource(Protocol):
 
     def forget(self, digest: Digest) -> None:
         """Drops what is known of a digest."""
+        ...
+
+
+class VerifiedBlocks(Protocol):
+    """Where a reader finds bytes: see `BlockCache`."""
+
+    @property
+    def pace(self) -> ReaderPace:
+        """The pace of the readers."""
+        ...
+
+    def cached(self, record: Record, index: int) -> bytes | None:
+        """Returns a block if it is in memory, without waiting; None if it isn't."""
+        ...
+
+    async def get(self, record: Record, index: int) -> bytes:
+        """Returns a verified block."""
+        ...
+
+    def read(self, record: Record, start: int, stop: int) -> None:
+        """Notes that bytes are being read."""
         ...
 
 
@@ -115,7 +136,7 @@ class Reader:
     def __init__(
         self,
         records: RecordSource,
-        cache: BlockCache,
+        cache: VerifiedBlocks,
         catalogue: Readable,
         quarantine: DamageReport,
         message_size: Callable[[], int],

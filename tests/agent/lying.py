@@ -61,7 +61,7 @@ async def lying_frontend(
         async def on_read(raw: bytes, call: Call) -> None:
             liar.reads += 1
             request = pb.ReadContentRequest.FromString(bytes(raw))
-            body = change(await whole(request.digest))[request.offset :][: request.size]
+            body = liar.change(await whole(request.digest))[request.offset :][: request.size]
             for start in range(0, len(body), 2**20):
                 piece = pb.ReadContentResponse(offset=start, data=body[start : start + 2**20])
                 await call.send(piece.SerializeToString())
@@ -70,7 +70,7 @@ async def lying_frontend(
             answer: bytes = await ask(bytes(raw), metadata=metadata)
             if not consistent:
                 return answer
-            body = change(await whole(fleet_pb2.BlocksRequest.FromString(bytes(raw)).digest))
+            body = liar.change(await whole(fleet_pb2.BlocksRequest.FromString(bytes(raw)).digest))
             found = fleet_pb2.BlocksResponse.FromString(answer)
             found.sums = blocks.sums_of(body)
             found.inline = body if found.inline else b""

@@ -14,9 +14,11 @@ from google.protobuf.message import Message as Protobuf
 from holdfast.errors import HoldfastError
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.frontend import Running, run_frontend
+from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.rpc.authority import Authority
 from holdfast.service.rpc.call import UNTOLD, Buffer, Metadata, OnMessage
 from holdfast.service.rpc.content import SERVICE, Content
+from holdfast.service.rpc.parts import Frontend
 from holdfast.service.settings import Settings
 from holdfast.service.trust.identity import Role
 from holdfast.service.trust.recognition import FixedTenant
@@ -48,6 +50,7 @@ class Call:
     peer: Peer = field(default_factory=lambda: Peer("unix:"))
     on_message: OnMessage | None = None
     arrived: int = 0
+    attachment: Any = None
 
     def takes(self, _: int) -> bool:
         return False
@@ -68,6 +71,11 @@ class Call:
 
     async def send(self, *_: Buffer) -> None:
         await asyncio.sleep(0)
+
+
+def blocks_of(frontend: Frontend) -> BlockCache:
+    """The blocks in memory."""
+    return cast("BlockCache", frontend.reader._cache)
 
 
 class Ground:
@@ -103,7 +111,7 @@ class Ground:
     def held(self) -> dict[str, int]:
         """All that is held, each by its name."""
         frontend = self.running.frontend
-        path, cache = frontend.sessions._path, frontend.reader._cache
+        path, cache = frontend.sessions._path, blocks_of(frontend)
         budget, slots, workers = path.budget, slots_of(path), workers_of(path)
         intake = frontend.intake
         redis: Any = self.running.redis
@@ -135,7 +143,7 @@ class Ground:
         """Remembers how many there are of what tells only how many are left."""
         frontend = self.running.frontend
         self._bulk = workers_of(frontend.sessions._path)._bulk._value
-        self._fetches = frontend.reader._cache._slots._value
+        self._fetches = blocks_of(frontend)._slots._value
 
 
 @pytest.fixture
