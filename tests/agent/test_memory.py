@@ -10,7 +10,7 @@ from holdfast.digests import Digest
 from holdfast.errors import Unavailable
 from holdfast.protos import fleet_pb2
 from holdfast.service.agent.described import DescribedBlob
-from holdfast.service.agent.memory import NOTHING, NodeMemory
+from holdfast.service.agent.memory import NOTHING, OVERHEAD, NodeMemory
 from holdfast.storage import blocks
 
 BODY = b"body"
@@ -103,3 +103,32 @@ def test_a_description_outlives_an_update(memory: NodeMemory) -> None:
     with memory.update("tenant", DIGEST):
         pass
     assert memory.recall("tenant", DIGEST).described is described
+
+
+def test_how_much_is_remembered(notes: Notes) -> None:
+    """Of too much, what was used longest ago is forgotten, and its note; forgetting makes room."""
+    memory = NodeMemory(notes, budget=4 * OVERHEAD)
+    digests = [Digest.of(bytes([number])) for number in range(5)]
+    for digest in digests[:3]:
+        memory.answer("tenant", digest, b"info", memory.now)
+    memory.recall("tenant", digests[0])
+    memory.forget("tenant", digests[2])
+    for digest in digests[3:]:
+        memory.answer("tenant", digest, b"info", memory.now)
+    assert {digest for _, digest in notes.entries} == {digests[0], *digests[3:]}
+    assert len(memory) == 3
+
+
+def test_more_changes_than_are_remembered(
+    memory: NodeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that may be older than a change that isn't remembered isn't remembered either."""
+    monkeypatch.setattr("holdfast.service.agent.memory.CHANGES", 2)
+    before = memory.now
+    memory.forget("tenant", DIGEST)
+    for number in range(3):
+        memory.forget("tenant", Digest.of(bytes([number])))
+    memory.answer("tenant", DIGEST, b"deleted", before)
+    assert memory.recall("tenant", DIGEST) is NOTHING
+    memory.answer("tenant", DIGEST, b"held again", memory.now)
+    assert info_of(memory) == b"held again"

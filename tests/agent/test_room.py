@@ -9,7 +9,7 @@ import pytest
 from holdfast.errors import ResourceExhausted
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.agent.replay import PIECE, Replay
-from holdfast.service.agent.room import EXCESS, FEW, ReplayRoom
+from holdfast.service.agent.room import FEW, ReplayRoom
 from holdfast.service.process.background import Background
 from tests.agent.stage import agent_of
 from tests.service.conftest import Fill
@@ -54,9 +54,15 @@ async def test_a_few_bytes_never_wait() -> None:
     room = room_of(100_000)
     share = room.join(Nobody())
     await share.take(100_000)
-    for _ in range(100_000 // EXCESS // FEW):
-        await asyncio.wait_for(share.take(FEW), 5)
-    assert -100_000 // EXCESS <= room.free < 0
+    granted = [await asyncio.wait_for(share.take(FEW), 5) for _ in range(25_000 // FEW + 1)]
+    assert len(granted) == -room.free // FEW == 7
+    waits = asyncio.ensure_future(share.take(FEW))
+    await asyncio.sleep(0)
+    assert not waits.done()
+    share.give_back(2 * FEW)
+    share.close()
+    await waits
+    assert room.free == 100_000
 
 
 async def test_who_leaves_while_waiting_takes_nothing() -> None:
@@ -72,6 +78,53 @@ async def test_who_leaves_while_waiting_takes_nothing() -> None:
     first.close()
     second.close()
     assert room.free == 100_000
+
+
+async def test_who_leaves_leaves_others_in_their_places() -> None:
+    """A request that is cancelled behind another one makes no room for that."""
+    room = room_of(100_000)
+    full, first, second = (room.join(Nobody()) for _ in range(3))
+    await full.take(90_000)
+    waits = asyncio.ensure_future(first.take(50_000))
+    leaves = asyncio.ensure_future(second.take(80_000))
+    await asyncio.sleep(0)
+    leaves.cancel()
+    await asyncio.gather(leaves, return_exceptions=True)
+    assert (room.waiting, room.free, waits.done()) == (1, 10_000, False)
+    full.close()
+    await waits
+    assert room.free == 50_000
+
+
+@pytest.mark.parametrize("leaves_first", [True, False])
+async def test_who_leaves_as_its_turn_comes(*, leaves_first: bool) -> None:
+    """Bytes that are granted to somebody who leaves at that moment are free again."""
+    room = room_of(100_000)
+    full, second = room.join(Nobody()), room.join(Nobody())
+    await full.take(90_000)
+    waits = asyncio.ensure_future(second.take(50_000))
+    await asyncio.sleep(0)
+    if leaves_first:
+        waits.cancel()
+        full.close()
+    else:
+        full.close()
+        waits.cancel()
+    await asyncio.gather(waits, return_exceptions=True)
+    assert (room.waiting, room.free, second.kept) == (0, 100_000, 0)
+
+
+async def test_a_share_that_is_closed_while_it_waits() -> None:
+    """What is granted to a stream that has ended is free again."""
+    room = room_of(100_000)
+    full, second = room.join(Nobody()), room.join(Nobody())
+    await full.take(90_000)
+    waits = asyncio.ensure_future(second.take(50_000))
+    await asyncio.sleep(0)
+    second.close()
+    full.close()
+    await waits
+    assert (room.free, second.kept) == (100_000, 0)
 
 
 async def test_more_than_all_of_it() -> None:
