@@ -176,7 +176,7 @@ class Proofs:
         if self._known.get(record.data_key) is not proof:
             return
         self.refuted += 1
-        log.error("blob refuted; its bytes don't have its digest", digest=str(record.digest))
+        log.error("blob refuted; its bytes have another digest", digest=str(record.digest))
         self._drop(record.data_key)
         self._refuted[record.data_key] = None
         if len(self._refuted) > TRACKED:
