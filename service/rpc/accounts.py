@@ -154,9 +154,9 @@ class Told(Protocol):
     """Is told of each RPC that has ended."""
 
     def __call__(
-        self, account: RpcAccount, call: FollowedCall, status: Status | None, seconds: float
+        self, account: RpcAccount, call: FollowedCall, status: Status | None, now: float
     ) -> None:
-        """An RPC has ended, with OK if there is no status, so many seconds after it began."""
+        """An RPC has ended, with OK if there is no status; `now` is by the accounts' clock."""
         ...
 
 
@@ -202,9 +202,9 @@ class Accounts:
         account: RpcAccount | None = call.attachment
         if account is None:
             return ()
-        seconds = self._clock() - account.began
+        now = self._clock()
         for tell in self._told:
-            tell(account, call, status, seconds)
+            tell(account, call, status, now)
         if account.recorded is not None:
             _end(account, account.recorded, call, status)
         failed = status is not None and status.code is not Code.OK

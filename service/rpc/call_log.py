@@ -42,19 +42,25 @@ class CallLog:
         """
         self._rate = per_second
         self._most = max(per_second * BURST, 2.0)
-        self._clock = clock
+        self._kept = self._most / 2  # for failures
         self._left, self._at = self._most, clock()
         self._omitted = 0
 
     def __call__(
-        self, account: RpcAccount, call: FollowedCall, status: Status | None, seconds: float
+        self, account: RpcAccount, call: FollowedCall, status: Status | None, now: float
     ) -> None:
         """Writes the line of an RPC, or counts it as omitted; see `Told`."""
-        if not self._rate or not shown("info"):
-            return
         expected = status is None or status.code in EXPECTED
-        if not self._take(self._most / 2 if expected else 0.0):
+        left = self._left + (now - self._at) * self._rate
+        if left > self._most:  # noqa: PLR1730 -- `min` would take longer than all of the rest
+            left = self._most
+        self._at = now
+        if left < (self._kept + 1 if expected else 1):
+            self._left = left
             self._omitted += 1
+            return
+        self._left = left - 1
+        if not self._rate or not shown("info"):
             return
         omitted, self._omitted = self._omitted, 0
         who = account.who
@@ -65,7 +71,7 @@ class CallLog:
             rpc=account.rpc,
             code=Code.OK.name if status is None else status.code.name,
             reason=None if expected or status is None else status.message,
-            seconds=round(seconds, 6),
+            seconds=round(now - account.began, 6),
             peer=call.peer.address,
             tenant=who.tenant if who else None,
             role=who.role.value if who else None,
@@ -76,13 +82,3 @@ class CallLog:
             trace_id=account.trace_id or None,
             omitted=omitted or None,
         )
-
-    def _take(self, kept: float) -> bool:
-        """Uses one line, if more than `kept` are left."""
-        now = self._clock()
-        self._left = min(self._most, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < kept + 1:
-            return False
-        self._left -= 1
-        return True
