@@ -15,6 +15,7 @@ from hypothesis import settings
 import tests.conformance.summary as conformance
 import tests.faults.summary as faults
 import tests.traced_threads  # noqa: F401 -- for all threads that any test starts
+from tests import scratch
 from tests.hangs import (  # noqa: F401 -- hooks
     pytest_exception_interact,
     pytest_runtest_protocol,
@@ -92,6 +93,14 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def unique() -> str:
     """A name that no other test uses: for prefixes, tenants and refs."""
     return secrets.token_hex(6)
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A folder in memory, if there is enough: for many stores in folders, each for a moment."""
+    where = scratch.choose(os.environ) or None
+    with tempfile.TemporaryDirectory(prefix="hf-", dir=where, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

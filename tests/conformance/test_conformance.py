@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.conformance.stage import on_s3, two_agents, two_frontends
 from tests.conformance.suite import command, outcomes, program
@@ -22,14 +23,10 @@ SUITES = ("TestSuiteDirect/Writer", "TestSuiteMetadata/CrossNamespaceShare")
 """Tests of containerd's, one of each suite, that must be among those that ran."""
 
 
-@pytest.fixture(params=["folder", "moto", pytest.param("minio", marks=pytest.mark.minio)])
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=["own", "grpcio"])
-def transport(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def on(backend: str, transport: str, *marks: pytest.MarkDecorator) -> ParameterSet:
+    """Frontends on a backend, with a transport."""
+    also = (pytest.mark.minio,) if backend == "minio" else ()
+    return pytest.param(backend, transport, marks=[*also, *marks])
 
 
 @pytest.fixture
@@ -59,6 +56,18 @@ def suite() -> str:
 
 
 @pytest.mark.timeout(2 * PATIENCE)
+@pytest.mark.parametrize(
+    ("backend", "transport"),
+    [
+        on("folder", "own"),
+        on("moto", "own"),
+        on("minio", "own"),
+        on("folder", "grpcio"),
+        # A backend doesn't change what a transport does.
+        on("moto", "grpcio", pytest.mark.slow),
+        on("minio", "grpcio", pytest.mark.slow),
+    ],
+)
 def test_conformance(
     suite: str,
     frontends: list[Served],
@@ -77,7 +86,7 @@ def test_conformance(
 @pytest.mark.timeout(2 * PATIENCE)
 @pytest.mark.parametrize(
     ("backend", "transport"),
-    [("folder", "own"), pytest.param("minio", "own", marks=[pytest.mark.minio, pytest.mark.slow])],
+    [on("folder", "own"), on("minio", "own", pytest.mark.slow)],
 )
 def test_through_agents(suite: str, frontends: list[Served], tmp_path: Path) -> None:
     """The same suites pass on two agents, each of which uses both frontends."""

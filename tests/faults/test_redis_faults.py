@@ -21,10 +21,10 @@ ABREAST = 10
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("flow", often(SMALL))
 async def test_redis_faults(
-    flow: Flow, redis_url: str, tmp_path: Path, record_property: Record
+    flow: Flow, redis_url: str, in_memory: Path, record_property: Record
 ) -> None:
     """Whatever happens to a request to Redis, the flow ends well and nothing is lost."""
-    ground = RedisWire(tmp_path / "stores", redis_url)
-    count = await enumerate_faults(flow, ground, tmp_path, abreast=ABREAST)
+    ground = RedisWire(in_memory / "stores", redis_url)
+    count = await enumerate_faults(flow, ground, in_memory, abreast=ABREAST)
     record_property(*counts_of("on the way to Redis", count.points, count.codes))
     assert count.missed == []

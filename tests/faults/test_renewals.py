@@ -202,14 +202,14 @@ async def starve(stage: Stage) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_a_writer_without_renewals(redis_url: str, tmp_path: Path, unique: str) -> None:
+async def test_a_writer_without_renewals(redis_url: str, in_memory: Path, unique: str) -> None:
     """Whatever happens to its renewals, a writer notices the loss first and damages nothing."""
-    ground = RedisWire(tmp_path / "stores", redis_url, renewals_of)
+    ground = RedisWire(in_memory / "stores", redis_url, renewals_of)
 
     async def one(number: int, fault: str) -> None:
         strike = Strike(Point("renew ref", 1), fault, FOR_GOOD)
         try:
-            async with staged(ground, f"{unique}-{number}", strike, tmp_path) as stage:
+            async with staged(ground, f"{unique}-{number}", strike, in_memory) as stage:
                 await starve(stage)
         except BaseException as error:
             error.add_note(f"with {strike}")

@@ -18,9 +18,9 @@ Record = Callable[[str, object], None]
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("flow", often(SMALL | {"commit, parts", "resume, parts and tail"}))
 async def test_store_faults(
-    flow: Flow, redis_url: str, tmp_path: Path, record_property: Record
+    flow: Flow, redis_url: str, in_memory: Path, record_property: Record
 ) -> None:
     """Whatever the store does to a request, the flow ends well and nothing is lost."""
-    count = await enumerate_faults(flow, StorePort(tmp_path / "stores", redis_url), tmp_path)
+    count = await enumerate_faults(flow, StorePort(in_memory / "stores", redis_url), in_memory)
     record_property(*counts_of("at the store's port", count.points, count.codes))
     assert count.missed == []

@@ -86,8 +86,8 @@ def way(request: pytest.FixtureRequest) -> Way:
 
 
 @pytest.fixture
-def folder_store(tmp_path: Path) -> FolderStore:
-    store = FolderStore(tmp_path / "store")
+def folder_store(in_memory: Path) -> FolderStore:
+    store = FolderStore(in_memory / "store")
     store.check_access()
     return store
 
