@@ -104,6 +104,16 @@ def in_memory() -> Iterator[Path]:
 
 
 @pytest.fixture
+def store_folder(tmp_path: Path, in_memory: Path) -> Path:
+    """A folder for a store; its 256 locks, which are empty and never synced, are in memory."""
+    folder, locks = tmp_path / "store", in_memory / "locks"
+    folder.mkdir(0o700)
+    locks.mkdir(0o700)
+    (folder / "locks").symlink_to(locks)
+    return folder
+
+
+@pytest.fixture
 def socket_folder() -> Iterator[Path]:
     """A folder whose path is short enough for unix sockets."""
     with tempfile.TemporaryDirectory(prefix="hf-", dir="/tmp") as folder:

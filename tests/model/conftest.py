@@ -15,9 +15,9 @@ from tests.service.fleet import Fleet
 
 
 @pytest.fixture
-async def fleet(redis_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
+async def fleet(redis_url: str, tmp_path: Path, store_folder: Path) -> AsyncIterator[Fleet]:
     """Frontends that share a folder."""
-    store = FolderStore(tmp_path / "store")
+    store = FolderStore(store_folder)
     store.check_access()
     fleet = Fleet(store, redis_url, {"data_dir": tmp_path, "suspend_grace": 20.0})
     async with fleet.stack:
@@ -25,9 +25,9 @@ async def fleet(redis_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
 
 
 @pytest.fixture
-def fleet_store(tmp_path: Path) -> FolderStore:
+def fleet_store(store_folder: Path) -> FolderStore:
     """A folder that no frontend uses."""
-    store = FolderStore(tmp_path / "store")
+    store = FolderStore(store_folder)
     store.check_access()
     return store
 

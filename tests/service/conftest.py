@@ -20,11 +20,11 @@ Fill = Callable[[int], bytes]
 
 
 @pytest.fixture(params=["folder", "moto", pytest.param("minio", marks=pytest.mark.minio)])
-def store(request: pytest.FixtureRequest, tmp_path: Path, unique: str) -> Iterator[ObjectStore]:
+def store(request: pytest.FixtureRequest, unique: str) -> Iterator[ObjectStore]:
     """An object store of the test's own, on every backend."""
     opened: ObjectStore
     if request.param == "folder":
-        opened = FolderStore(tmp_path / "store")
+        opened = FolderStore(request.getfixturevalue("store_folder"))
     else:
         server = request.getfixturevalue(request.param)
         settings = S3Settings(
@@ -55,9 +55,9 @@ async def fleet(store: ObjectStore, redis_url: str, tmp_path: Path) -> AsyncIter
 
 
 @pytest.fixture
-def folder_store(tmp_path: Path) -> ObjectStore:
+def folder_store(store_folder: Path) -> ObjectStore:
     """A store in a folder, where the backend makes no difference."""
-    store = FolderStore(tmp_path / "store")
+    store = FolderStore(store_folder)
     store.check_access()
     return store
 
