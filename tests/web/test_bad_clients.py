@@ -103,6 +103,19 @@ async def test_a_byte_from_time_to_time() -> None:
             assert await ended(client)
 
 
+async def test_a_second_request_that_is_slow() -> None:
+    """On a kept connection, a request that has begun must come as quickly as the first."""
+    async with opened() as port:
+        with port.socket() as client:
+            client.sendall(GET)
+            assert (await answered(client)).startswith(b"HTTP/1.1 200")
+            assert (await port.get("/livez")).status == 200
+            client.sendall(b"GET")
+            assert (await port.get("/livez")).status == 200
+            port.clock.now += HEAD
+            assert await ended(client)
+
+
 async def test_a_connection_is_kept() -> None:
     """A scraper may use its connection again after a minute less a second, and no later."""
     async with opened() as port:
