@@ -24,7 +24,7 @@ from holdfast.service.trust.identity import Role
 from holdfast.service.trust.recognition import FixedTenant
 from holdfast.storage.port import ObjectStore
 from holdfast.transport.peers import Peer
-from holdfast.transport.status import Status
+from holdfast.transport.status import Code, Status
 from tests.service.cancelling import Steps
 from tests.service.conftest import Fill
 from tests.service.fleet import eventually, sha256
@@ -51,6 +51,7 @@ class Call:
     on_message: OnMessage | None = None
     arrived: int = 0
     attachment: Any = None
+    ended: Code | None = None
 
     def takes(self, _: int) -> bool:
         return False
