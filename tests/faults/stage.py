@@ -226,7 +226,7 @@ async def settle(frontend: Frontend) -> None:
 async def check_end(stage: Stage, *, swept: bool) -> None:
     """Checks everything that must be true once the client has finished."""
     await persist(lambda: check_books(stage, stage.faulty, stage.held))
-    found = cast("Iterable[pb.Status]", await stage.clean.statuses())
+    found = cast("Iterable[pb.Status]", await persist(stage.clean.statuses))
     assert {status.ref for status in found} == stage.leftover
     for frontend in (stage.struck, stage.sound):
         await check_idle(frontend)
@@ -236,14 +236,14 @@ async def check_end(stage: Stage, *, swept: bool) -> None:
             if inspect.isawaitable(landed):
                 await landed
     if swept:
-        await check_books(stage, stage.clean, stage.held)
+        await persist(lambda: check_books(stage, stage.clean, stage.held))
         # What a first pass removes, such as a late mark, frees more for the next pass.
         # The next one buries the record, another dooms its data, and the last deletes it.
         for _ in range(4):
             await asyncio.to_thread(collect, stage.backends.clean)
         await asyncio.to_thread(check_no_garbage, stage)
-    await check_books(stage, stage.clean, stage.held)
-    await check_books(stage, stage.other, stage.other_held)
+    await persist(lambda: check_books(stage, stage.clean, stage.held))
+    await persist(lambda: check_books(stage, stage.other, stage.other_held))
 
 
 def collect(store: ObjectStore) -> None:
