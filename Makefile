@@ -110,6 +110,10 @@ protos-check: $(READY) ## Fails where *_pb2* isn't what `make protos` would make
 settings: $(READY) ## Writes the table in docs/settings.md again.
 	$(RUN)/python -m scripts.settings_page
 
+.PHONY: dashboards
+dashboards: $(READY) ## Writes the chart's dashboards again.
+	$(RUN)/python -m scripts.dashboards
+
 .PHONY: lock
 lock: ## Makes the lock files again; UPGRADE=--upgrade for newer versions.
 	test -x $(LOCK_VENV)/bin/pip-compile || { $(PYTHON) -m venv $(LOCK_VENV) && \

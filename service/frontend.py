@@ -363,6 +363,11 @@ def _gauges(
         lambda: intake.waiting,
     )
     metrics.gauge("holdfast_streams", "Open write streams.", lambda: len(sessions))
+    metrics.gauge(
+        "holdfast_stream_silence_seconds",
+        "Time since the write stream that has been silent for longest sent bytes.",
+        lambda: sessions.silence,
+    )
     _buffer_gauges(core, path.budget)
     metrics.gauge("holdfast_cache_bytes", "Bytes of blocks in memory.", lambda: cache.size)
     metrics.counter("holdfast_cache_hits", "Blocks found in memory.", lambda: cache.hits)

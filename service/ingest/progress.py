@@ -16,13 +16,19 @@ MOVING: Final = frozenset({Phase.OPEN, Phase.SEALED})
 
 
 class ProgressReport:
-    """What has changed in one ingest since the last report."""
+    """What has changed in one ingest since the last report.
+
+    Attributes:
+        due: whether there is anything to report.
+        heard_at: when the client last sent bytes, or opened the ref; in s, never set back.
+    """
 
     def __init__(self, ingest: OpenIngest) -> None:
         self._ingest = ingest
         self._reporting = asyncio.Lock()
         self._wrote = False
         self.due = False
+        self.heard_at = ingest.path.budget.clock()
 
     def declared(self) -> None:
         """Records that the client has declared something, or has begun anew."""
@@ -31,6 +37,7 @@ class ProgressReport:
     def moved(self) -> None:
         """Records that bytes were received."""
         self._ingest.updated_at_ns = self._ingest.path.now_ns()
+        self.heard_at = self._ingest.path.budget.clock()
         self.due = self._wrote = True
 
     def latest(self, ingest: Ingest) -> Ingest:

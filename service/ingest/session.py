@@ -110,6 +110,11 @@ class Session:
         """Whether it has progress that wasn't reported to other frontends yet."""
         return self._progress.due
 
+    @property
+    def heard_at(self) -> float:
+        """When the client last sent bytes, or opened the ref; in s, never set back."""
+        return self._progress.heard_at
+
     def latest(self, ingest: Ingest) -> Ingest:
         """The ingest with what this stream has received, declared and answered so far.
 

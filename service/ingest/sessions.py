@@ -65,6 +65,16 @@ class Sessions:
         """The streams that are open."""
         return list(self._open)
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the stream that has been silent for longest sent bytes; 0 without streams.
+
+        Its ref is locked all the time, and nobody else can write it.
+        """
+        if not self._open:
+            return 0.0
+        return self._path.budget.clock() - min(session.heard_at for session in self._open)
+
     async def open(self, tenant: str, ref: str) -> Session:
         """Acquires a ref for a new stream.
 

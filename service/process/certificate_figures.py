@@ -25,6 +25,11 @@ class CertificateFigures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Returns the figures of all listeners."""
+        start = GaugeMetricFamily(
+            "holdfast_certificate_start_timestamp_seconds",
+            "Since when the certificate in use is valid.",
+            labels=LABELS,
+        )
         expiry = GaugeMetricFamily(
             "holdfast_certificate_expiry_timestamp_seconds",
             "When the certificate in use expires.",
@@ -41,7 +46,8 @@ class CertificateFigures(Collector):
             labels=LABELS,
         )
         for one in self._rotations:
+            start.add_metric([one.listener], one.current.not_before)
             expiry.add_metric([one.listener], one.current.not_after)
             loaded.add_metric([one.listener], one.loaded)
             failures.add_metric([one.listener], one.failures)
-        yield from (expiry, loaded, failures)
+        yield from (start, expiry, loaded, failures)

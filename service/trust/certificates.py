@@ -59,6 +59,7 @@ def load(files: TlsFiles, now: float) -> LoadedCertificate:
         _check_time(files.client_ca, _certificates(files.client_ca, client_ca), now)
     return LoadedCertificate(
         context=_context(files, client_ca),
+        not_before=leaf.not_valid_before_utc.timestamp(),
         not_after=leaf.not_valid_after_utc.timestamp(),
         exposed_key=bool(Path(files.key).stat().st_mode & stat.S_IROTH),
         chain=chain,

@@ -30,6 +30,8 @@ class LoadedCertificate:
     """What a listener shows its clients, and what it asks of them."""
 
     context: ssl.SSLContext
+    not_before: float
+    """Since when it is valid, in Unix seconds."""
     not_after: float
     """When it expires, in Unix seconds."""
     exposed_key: bool

@@ -16,7 +16,7 @@ import yaml
 from tests.project import pages
 from tests.project.repository import ROOT
 
-RULES: Final = ROOT / "docs" / "alerts" / "holdfast.rules.yaml"
+RULES: Final = ROOT / "helm/holdfast/monitoring/rules.yaml"
 RUNBOOKS: Final = "docs/alerts.md"
 PROMTOOL: Final = shutil.which("promtool")
 SERIES: Final = ("_bucket", "_sum", "_count")
@@ -88,6 +88,7 @@ CASES: Final[Mapping[str, Case]] = {
         backend="redis",
     ),
     "HoldfastStoreThrottles": share("holdfast_store_requests_total", 'outcome="throttled"', 8),
+    "HoldfastStoreFails": share("holdfast_store_requests_total", 'outcome="unanswered"', 12),
     "HoldfastStoreSlow": slow("holdfast_store_request_seconds", "0.5", 'operation="get"', 15),
     "HoldfastRedisSlow": slow("holdfast_redis_request_seconds", "0.1", "", 8),
     "HoldfastRedisUnanswered": share("holdfast_redis_requests_total", 'outcome="unanswered"', 5),
@@ -108,6 +109,9 @@ CASES: Final[Mapping[str, Case]] = {
         40,
         {"instance": "a"},
     ),
+    "HoldfastStreamSilent": Case(
+        {f"holdfast_stream_silence_seconds{{{A}}}": "0+60x60 5x20"}, 50, 70, {"instance": "a"}
+    ),
     "HoldfastLeasesLost": counted("holdfast_leases_lost_total", "", 5),
     "HoldfastBuffersFull": gauge("holdfast_buffer_waiting", "3", "0", 15),
     "HoldfastDamage": Case(
@@ -116,21 +120,39 @@ CASES: Final[Mapping[str, Case]] = {
         100,
         {"instance": "a", "outcome": "marked"},
     ),
+    "HoldfastMisreads": Case(
+        {f"holdfast_misreads_total{{{A}}}": "0x5 5x120"}, 20, 100, {"instance": "a"}
+    ),
     "HoldfastScrubFoundDamage": Case(
         {f'holdfast_run_errors{{{A},program="scrub"}}': "2x10 0x10"}, 5, 15, {"program": "scrub"}
     ),
     "HoldfastCollectorLate": Case(
         {f"{REPORTED[:-1]},{A}}}": "0x3000 180000x100"}, 2950, 3010, {"program": "collector"}
     ),
+    "HoldfastScrubLate": Case(
+        {f'holdfast_run_succeeded_timestamp_seconds{{program="scrub",{A}}}': "-3100000x1500 0x100"},
+        1460,
+        1550,
+        {"program": "scrub"},
+    ),
+    "HoldfastFleetNearBound": Case(
+        {
+            f"holdfast_fleet_room_bytes{{{A}}}": "20x40 500x20",
+            f"holdfast_fleet_held_bytes{{{A}}}": "1000x60",
+        },
+        20,
+        50,
+        {},
+    ),
     "HoldfastReportsUnread": gauge("holdfast_reports_read_timestamp_seconds", "0", "3000", 35),
     "HoldfastCertificateExpires": Case(
         {
-            f"holdfast_certificate_expiry_timestamp_seconds{{{A}}}": "3000x55 9000x40",
-            f"holdfast_certificate_loaded_timestamp_seconds{{{A}}}": "0x55 3360x40",
+            f"holdfast_certificate_expiry_timestamp_seconds{{{A}}}": "6000x110 18000x40",
+            f"holdfast_certificate_start_timestamp_seconds{{{A}}}": "0x110 6000x40",
         },
-        # Two thirds of 3,000 s are over after 33 minutes.
-        52,
-        80,
+        # Four fifths of 6,000 s are over after 80 minutes.
+        97,
+        130,
         {"instance": "a"},
     ),
     "HoldfastCertificateRefused": counted("holdfast_certificate_reload_failures_total", "", 8),

@@ -10,7 +10,8 @@ corrupt  a bit of the reply's body is flipped
 spoiled  a bit of the request's body is flipped before the server gets it
 hung     the connection stays open, and the request is never answered
 emptied, halved, shuffled   a listing has no entries, only the first half, or another order
-slow-down, error, full   answered with 503, 500 or 507, and not performed
+slow-down, error, full, denied   answered with 503, 500, 507 or 403, and not performed
+slow     performed, and answered two seconds later
 page, absent, redirect, packed   something else answers: with a page that has an ETag, with
          a page that says 404, with a redirect to a login, or with a compressed body
 failed   performed, and answered with 500
@@ -28,6 +29,8 @@ from tests.servers.fault_proxy import LOSES, FaultProxy, Plan, fault_of, listeni
 from tests.servers.s3_message import LISTINGS, Message, read_message
 
 LIMIT = 2**20
+SLOW = 2.0
+"""Seconds by which a slow reply is late."""
 
 
 def refusal(status: int, code: str) -> bytes:
@@ -57,6 +60,7 @@ REFUSALS = {
     "slow-down": refusal(503, "SlowDown"),
     "error": refusal(500, "InternalError"),
     "full": refusal(507, "XMinioStorageFull"),
+    "denied": refusal(403, "AccessDenied"),
     **STRANGERS,
 }
 ANSWERS = {"failed": refusal(500, "InternalError"), "inside": refusal(200, "InternalError")}
@@ -119,6 +123,8 @@ class S3Proxy(FaultProxy):
             await writer.drain()
             return True
         reply = await self._carry_out(fault, request)
+        if fault == "slow":
+            await asyncio.sleep(SLOW)
         if fault == "unheard":
             return False
         if fault == "cut":

@@ -51,6 +51,20 @@ async def test_progress_is_told(desk: Bench) -> None:
     await eventually(told)
 
 
+async def test_the_longest_silence_is_known(desk: Bench) -> None:
+    """The silence of streams counts from what their clients sent last, or from their opening."""
+    now, sessions = 100.0, desk.frontend.sessions
+    desk.path.budget.clock = lambda: now
+    assert sessions.silence == 0.0
+    speaking, silent = await desk.open(), await desk.open("other")
+    now = 700.0
+    assert sessions.silence == 600.0
+    await write(speaking, b"hello")
+    assert sessions.silence == 600.0
+    await sessions.close(silent)
+    assert sessions.silence == 0.0
+
+
 async def test_an_end_under_way_is_waited_for(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever opens a ref whose last stream is just ending here waits for that, and is let in."""
     monkeypatch.setattr("holdfast.service.ingest.sessions.NOTICED", 0.0)

@@ -1,0 +1,46 @@
+"""Alert rules and dashboards that the chart installs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from scripts.dashboards.all import DASHBOARDS, text
+from tests.helm.chart import Helm
+from tests.project.test_alerts import RULES
+
+pytestmark = pytest.mark.helm
+
+RUNBOOKS = "https://wiki.example/holdfast/alerts"
+
+
+def test_nothing_by_itself(helm: Helm) -> None:
+    """Rules must be asked for: only Prometheus's operator knows their kind."""
+    rendered = helm.render()
+    assert rendered.all_of("PrometheusRule") == []
+    assert len(rendered.all_of("ConfigMap")) == 1
+
+
+def test_the_rules_are_installed(helm: Helm) -> None:
+    """The operator finds the file's rules by labels, and their links lead to the runbooks."""
+    values = {"rules": {"enabled": True, "labels": {"release": "p"}, "runbooks": RUNBOOKS}}
+    [found] = helm.render(monitoring=values).all_of("PrometheusRule")
+    assert found["metadata"]["labels"]["release"] == "p"
+    written = RULES.read_text("utf-8").replace("docs/alerts.md", RUNBOOKS)
+    assert found["spec"] == yaml.safe_load(written)
+    assert f"{RUNBOOKS}#holdfastbackendlost" in written
+
+
+def test_dashboards_are_installed(helm: Helm) -> None:
+    """Grafana's sidecar finds each dashboard by its label."""
+    rendered = helm.render(monitoring={"dashboards": {"enabled": True}})
+    found = [
+        item
+        for item in rendered.all_of("ConfigMap")
+        if item["metadata"]["labels"].get("grafana_dashboard") == "1"
+    ]
+    shown = [value for item in found for value in item["data"].values()]
+    assert sorted(shown) == sorted(text(dashboard) for dashboard in DASHBOARDS)
+    assert all(json.loads(value)["panels"] for value in shown)
