@@ -16,7 +16,10 @@ from structlog.typing import EventDict, WrappedLogger
 
 from holdfast import origins
 from holdfast.clocks import uptime
+from holdfast.service.process.log_lines import LogLines
 from holdfast.service.process.repetitions import Repetitions
+
+log = structlog.get_logger(__name__)
 
 GRPC: Final = "grpc._cython.cygrpc"
 """The logger of gRPC's server for asyncio."""
@@ -71,6 +74,7 @@ def configure(
         structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
     )
     log_from(level)
+    lines = LogLines(sys.stderr, tell_lost)
     structlog.configure(
         processors=[
             drop_below,
@@ -84,13 +88,18 @@ def configure(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS["debug"]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     # Warnings of libraries go to the same stream.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
     logging.getLogger("botocore").setLevel(logging.ERROR)
     logging.getLogger(GRPC).addFilter(worth_telling)
+
+
+def tell_lost(lines: int) -> None:
+    """Logs that so many lines of the log are missing."""
+    log.warning("log not written for a while; lines are lost", omitted=lines)
 
 
 def drop_below(_: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
+import structlog
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Protobuf
 
@@ -25,6 +26,8 @@ from holdfast.service.process.logs import cut, printable
 from holdfast.service.trust.identity import ClientIdentity
 from holdfast.transport.following import FollowedCall
 from holdfast.transport.status import Code, Metadata, Status
+
+log = structlog.get_logger(__name__)
 
 WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
 """A name of a request that clients may choose: that of a UUID, a ULID, a trace, a proxy's."""
@@ -191,7 +194,10 @@ class Accounts:
             call.attachment = account = RpcAccount(rpc, call.metadata, self._clock())
             if self._recorder is not None:
                 account.traced = True
-                account.recorded = self._recorder.begin(call.path, call.metadata)
+                try:
+                    account.recorded = self._recorder.begin(call.path, call.metadata)
+                except Exception as error:  # noqa: BLE001 -- see `_untold`
+                    _untold(rpc, error)
 
     def enters(self, call: FollowedCall) -> None:
         """See `Follower`."""
@@ -202,13 +208,24 @@ class Accounts:
         account: RpcAccount | None = call.attachment
         if account is None:
             return ()
-        now = self._clock()
-        for tell in self._told:
-            tell(account, call, status, now)
-        if account.recorded is not None:
-            _end(account, account.recorded, call, status)
+        try:
+            now = self._clock()
+            for tell in self._told:
+                tell(account, call, status, now)
+            if account.recorded is not None:
+                _end(account, account.recorded, call, status)
+        except Exception as error:  # noqa: BLE001 -- see `_untold`
+            _untold(account.rpc, error)
         failed = status is not None and status.code is not Code.OK
         return ((REQUEST_ID, account.request_id),) if failed else ()
+
+
+def _untold(rpc: str, error: Exception) -> None:
+    """Logs that nobody was told of an RPC.
+
+    Its client is answered all the same: if a follower raised, the call would stay without an end.
+    """
+    log.error("RPC not accounted for", rpc=rpc, exc_info=error)
 
 
 def _end(

@@ -295,3 +295,20 @@ def test_a_level_can_be_changed(level: str) -> None:
                 getattr(log, method)("something happened")
         levels = list(LEVELS)
         assert [line["log_level"] for line in lines] == levels[levels.index(now) :]
+
+
+async def test_an_account_that_fails_ends_no_rpc(
+    frontend: Frontend, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients are answered although nobody can be told of their RPCs, and the log says so."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with logged() as lines:
+        monkeypatch.setattr(frontend.running.frontend.accounts, "_told", (fail,))
+        await refused(StatusCode.NOT_FOUND, frontend.tenant(tenant).info(sha256(b"nothing")))
+        await frontend.tenant(tenant).commit("ref", b"hello")
+    told_of = [line["rpc"] for line in lines if line["event"] == "RPC not accounted for"]
+    assert told_of[0] == "Info"
+    assert "Write" in told_of

@@ -104,9 +104,9 @@ def test_nothing_is_imported_for_traces_that_nobody_wants(module: str, packages:
 
 
 WRITES: Final = """
-import sys, structlog
+import io, sys, structlog
 from holdfast.service.process import logs
-class Recorder:
+class Recorder(io.TextIOBase):
     written = []
     write = written.append
     def flush(self): pass
