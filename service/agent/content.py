@@ -152,6 +152,7 @@ class AgentContent:
             elif error.code in {Code.NOT_FOUND, Code.DATA_LOSS, Code.PERMISSION_DENIED}:
                 memory.forget(tenant, digest)
             raise
+        memory.tell(tenant, digest, pb.InfoResponse.FromString(answer).info.size)
         memory.answer(tenant, digest, answer, since)
         return answer
 

@@ -18,8 +18,9 @@ from holdfast.storage.records import Record, State, block_count
 class DescribedBlob(Record):
     """A record that a frontend has described to a tenant.
 
-    Its data key is made of its digest: an agent's blocks are those of the content, whichever
-    object has them.
+    Its data key is made of its digest and size: an agent's blocks are those of the content,
+    whichever object has them. Of descriptions with different sizes at most one is true, so none of
+    them gets blocks of another, nor what is known of these.
     """
 
     tenant: str = ""
@@ -36,7 +37,7 @@ class DescribedBlob(Record):
             state=State.LIVE,
             size=answer.size,
             created_at_ns=0,
-            data_key=f"{DATA}{digest.algorithm}.{digest.hex}",
+            data_key=f"{DATA}{digest.algorithm}.{digest.hex}.{answer.size}",
             block_sums=answer.sums,
             nonce="",
             inline=answer.inline if answer.inline or not answer.size else None,

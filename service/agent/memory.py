@@ -25,6 +25,7 @@ from typing import Final, Protocol
 
 from holdfast.digests import Digest
 from holdfast.service.agent.described import DescribedBlob
+from holdfast.service.agent.sizes import Sizes
 
 BUDGET: Final = 16 * 2**20
 """Bytes remembered: a description has 4 bytes for every 4 MiB of its blob, or an inline blob."""
@@ -71,7 +72,11 @@ class Notes(Protocol):
 
 
 class NodeMemory:
-    """Entries in memory, and what is noted of them elsewhere."""
+    """Entries in memory, and what is noted of them elsewhere.
+
+    Attributes:
+        sizes: what clients were told of sizes.
+    """
 
     def __init__(self, notes: Notes | None = None, budget: int = BUDGET) -> None:
         """Begins with nothing; `restore` adds what was noted before.
@@ -80,6 +85,7 @@ class NodeMemory:
             notes: outlive the process; None: nothing does.
             budget: bytes in memory.
         """
+        self.sizes = Sizes()
         self._notes = notes
         self._budget = budget
         self._entries: OrderedDict[Key, Remembered] = OrderedDict()
@@ -118,6 +124,17 @@ class NodeMemory:
         known = self.recall(tenant, digest)
         if known.info != info:
             self._note(tenant, digest, replace(known, info=info), since)
+
+    def tell(self, tenant: str, digest: Digest, size: int) -> None:
+        """Forgets a description that doesn't have the size which a client is told.
+
+        Raises:
+            DataLoss: clients were told another one before.
+        """
+        described = self.recall(tenant, digest).described
+        if described is not None and described.size != size:
+            self._drop((tenant, digest))
+        self.sizes.tell(digest, size)
 
     @contextmanager
     def update(self, tenant: str, digest: Digest) -> Iterator[Callable[[bytes], None]]:

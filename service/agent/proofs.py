@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 TRACKED: Final = 65_536
-"""Blocks of all blobs whose hash states are kept: of 256 GiB, in some 40 MiB."""
+"""Hash states that are kept, of all blobs: those after 256 GiB of blocks, in some 40 MiB."""
 BACKLOG: Final = 2
 """Blocks of one blob that wait to be hashed: more would exceed the memory for blocks."""
 
@@ -128,12 +128,22 @@ class Proofs:
         proof = self._known.get(record.data_key)
         if proof is None:
             self._known[record.data_key] = proof = Proof(record)
-            self._tracked += proof.blocks
-            while self._tracked > TRACKED and len(self._known) > 1:
-                self._drop(next(iter(self._known)))
+            self._track(1)
         else:
             self._known.move_to_end(record.data_key)
         return proof
+
+    def add(self, record: Record, proof: Proof, body: bytes) -> None:
+        """Has the next block of a blob hashed."""
+        proof.add(body)
+        if self._known.get(record.data_key) is proof:
+            self._track(1)
+
+    def _track(self, states: int) -> None:
+        """Counts further states; a blob costs what was hashed of it, not what is said of it."""
+        self._tracked += states
+        while self._tracked > TRACKED and len(self._known) > 1:
+            self._drop(next(iter(self._known)))
 
     def suspect(self, record: Record) -> bool:
         """Whether a blob was refuted, and not proven since."""
@@ -185,4 +195,4 @@ class Proofs:
 
     def _drop(self, data_key: str) -> None:
         proof = self._known.pop(data_key)
-        self._tracked -= proof.blocks
+        self._tracked -= 1 + proof.next

@@ -41,7 +41,7 @@ class ProvenBlocks:
         if index == proof.next:
             if proof.busy:
                 return None
-            proof.add(body)
+            self._proofs.add(record, proof, body)
         return None if self._withheld(record, proof, index) else body
 
     async def get(self, record: Record, index: int) -> bytes:
@@ -59,7 +59,7 @@ class ProvenBlocks:
             # What is hashed must be what others find in the cache from now on.
             body = await self._cache.get(record, index)
         if index == proof.next:
-            proof.add(body)
+            self._proofs.add(record, proof, body)
         if self._withheld(record, proof, index):
             if not proof.complete:
                 raise DataLoss(

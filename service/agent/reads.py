@@ -49,7 +49,8 @@ class TenantBlobs:
 
         Raises:
             NotFound: the tenant has no such blob.
-            DataLoss: its bytes are damaged, or the description is.
+            DataLoss: its bytes are damaged, or the description is, or has another size than clients
+                were told.
             Unavailable: no frontend answers, or none that is as new as this agent.
         """
         found = None if fresh else self.cached(digest)
@@ -69,6 +70,7 @@ class TenantBlobs:
         described = DescribedBlob.of(
             self._tenant, digest, fleet_pb2.BlocksResponse.FromString(answer)
         )
+        self._memory.sizes.check(digest, described.size)
         self._memory.describe(self._tenant, digest, described, since)
         return described
 

@@ -31,7 +31,7 @@ class Liar:
 
     Attributes:
         change: what becomes of the bytes of a blob.
-        consistent: whether block sums are those of the changed bytes.
+        consistent: whether size and block sums are those of the changed bytes.
         reads: how many Reads it has answered.
         port: where it listens.
     """
@@ -52,6 +52,7 @@ async def lying_frontend(
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         read: Any = channel.unary_stream(f"{CONTENT}/Read")
         ask: Any = channel.unary_unary(BLOCKS)
+        info: Any = channel.unary_unary(f"{CONTENT}/Info")
 
         async def whole(digest: str) -> bytes:
             request = pb.ReadContentRequest(digest=digest).SerializeToString()
@@ -72,11 +73,16 @@ async def lying_frontend(
                 return answer
             body = liar.change(await whole(fleet_pb2.BlocksRequest.FromString(bytes(raw)).digest))
             found = fleet_pb2.BlocksResponse.FromString(answer)
-            found.sums = blocks.sums_of(body)
+            found.size, found.sums = len(body), blocks.sums_of(body)
             found.inline = body if found.inline else b""
             return found.SerializeToString()
 
+        async def on_info(raw: bytes, _: Call) -> bytes:
+            answer: bytes = await info(bytes(raw), metadata=metadata)
+            return answer
+
         handlers: dict[str, Handler] = {
+            f"{CONTENT}/Info": Unary(on_info),
             f"{CONTENT}/Read": ServerStream(on_read),
             BLOCKS: Unary(on_blocks),
         }

@@ -209,14 +209,31 @@ async def test_how_much_is_remembered(fill: Fill, monkeypatch: pytest.MonkeyPatc
     first = proofs.of(records[0])
     assert first is not None
     for body_of in (body[:BLOCK_SIZE], body[BLOCK_SIZE:]):
-        first.add(body_of)
+        proofs.add(records[0], first, body_of)
     await proofs.settle(records[0], first)
     for record in records[1:]:
         proofs.of(record)
-    assert list(proofs._known) == [record.data_key for record in records[1:]]
+    assert len(proofs._known) == 3
+    second = proofs.of(records[1])
+    assert second is not None
+    proofs.add(records[1], second, body[:BLOCK_SIZE])
+    assert list(proofs._known) == [record.data_key for record in (records[2], records[1])]
     await proofs.check(records[0], 0, bytes(BLOCK_SIZE))
     assert proofs.refuted == 0
     assert proofs.of(records[0]) is not first
+
+
+async def test_what_is_only_said_to_be_large(fill: Fill) -> None:
+    """A blob that a frontend describes as huge doesn't have others' proofs forgotten."""
+    proofs, body = Proofs(), fill(2 * BLOCK_SIZE)
+    record = record_of(body, "data/real")
+    proof = proofs.of(record)
+    assert proof is not None
+    proofs.add(record, proof, body[:BLOCK_SIZE])
+    size = (proofs_module.TRACKED + 1) * BLOCK_SIZE
+    sums = bytes((proofs_module.TRACKED + 1) * blocks.SUM_SIZE)
+    proofs.of(Record(Digest.of(b""), State.LIVE, size, 0, "data/huge", sums, ""))
+    assert proofs.of(record) is proof
 
 
 async def test_a_wrong_last_block(fill: Fill) -> None:
