@@ -24,7 +24,7 @@ FLEET: Final = Dashboard(
     help="Begin here: does the fleet serve, what is slow, and where do errors come from?",
     labels='job=~"$job"',
     variables=("job",),
-    seen_by="holdfast_build_info",
+    seen_by="holdfast_leases",
     rows=(
         Row(
             "Does it serve?",
@@ -43,8 +43,10 @@ FLEET: Final = Dashboard(
                     "ALREADY_EXISTS are answers.",
                     (
                         Query(
-                            'sum(rate(holdfast_rpcs_total{$at,code=~"UNAVAILABLE|RESOURCE_EXHAUSTED|'
-                            f'DEADLINE_EXCEEDED|INTERNAL|UNKNOWN|DATA_LOSS"}}{RATE}))'
+                            # A code has no series before its first call.
+                            "(sum(rate("
+                            'holdfast_rpcs_total{$at,code=~"UNAVAILABLE|RESOURCE_EXHAUSTED|'
+                            f'DEADLINE_EXCEEDED|INTERNAL|UNKNOWN|DATA_LOSS"}}{RATE})) or vector(0))'
                             f" / sum(rate(holdfast_rpcs_total{{$at}}{RATE}))",
                             "of calls",
                         ),
@@ -128,12 +130,8 @@ FLEET: Final = Dashboard(
                 ),
                 Panel(
                     "Redis: 99 of 100 requests take less than",
-                    "By what they are about. More than a few ms: a slow Redis, or a busy frontend.",
-                    (
-                        Query(
-                            slowest("holdfast_redis_request_seconds", "operation"), "{{operation}}"
-                        ),
-                    ),
+                    "By frontend. If all are slow, it is Redis; if one is, it is that frontend.",
+                    (Query(slowest("holdfast_redis_request_seconds", "instance"), "{{instance}}"),),
                     unit="s",
                 ),
                 Panel(

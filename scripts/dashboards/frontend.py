@@ -13,7 +13,7 @@ FRONTEND: Final = Dashboard(
     help="One frontend beside the others: who is slow, full, or treated badly?",
     labels='job=~"$job",instance=~"$instance"',
     variables=("job", "instance"),
-    seen_by="holdfast_streams",
+    seen_by="holdfast_leases",
     rows=(
         Row(
             "Process",

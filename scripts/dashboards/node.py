@@ -7,6 +7,8 @@ from typing import Final
 from scripts.dashboards.fleet import RATE, slowest
 from scripts.dashboards.panels import Dashboard, Panel, Query, Row
 
+MISSED: Final = f"sum by (instance) (rate(holdfast_{{}}_misses_total{{{{$at}}}}{RATE}))"
+
 NODE: Final = Dashboard(
     name="node",
     title="Node agent",
@@ -64,9 +66,11 @@ NODE: Final = Dashboard(
                     "The part of blocks that no frontend was asked for.",
                     (
                         Query(
-                            "1 - sum by (instance) (rate(holdfast_disk_cache_misses_total"
-                            f"{{$at}}{RATE})) / sum by (instance) (rate(holdfast_cache_hits_total"
-                            f"{{$at}}{RATE}) + rate(holdfast_cache_misses_total{{$at}}{RATE}))",
+                            # Without a disk, what isn't in memory is asked for.
+                            f"1 - ({MISSED.format('disk_cache')} or {MISSED.format('cache')})"
+                            " / sum by (instance) "
+                            f"(rate(holdfast_cache_hits_total{{$at}}{RATE})"
+                            f" + rate(holdfast_cache_misses_total{{$at}}{RATE}))",
                             "{{instance}}",
                         ),
                     ),
@@ -94,13 +98,19 @@ NODE: Final = Dashboard(
                     (Query("holdfast_agent_replay_waiting{$at}", "{{instance}}"),),
                 ),
                 Panel(
-                    "Wrong blocks from frontends",
-                    "Anything here is worth a look; an alert fires.",
+                    "Wrong bytes from frontends",
+                    "Blocks that don't match their sums, and blobs that don't match their digests. "
+                    "Anything here is worth a look: an alert fires.",
                     (
                         Query(
                             "sum by (instance) (increase(holdfast_agent_refused_blocks_total"
                             f"{{$at}}{RATE}))",
-                            "{{instance}}",
+                            "{{instance}}: blocks",
+                        ),
+                        Query(
+                            "sum by (instance) (increase(holdfast_agent_refuted_blobs_total"
+                            f"{{$at}}{RATE}))",
+                            "{{instance}}: blobs",
                         ),
                     ),
                 ),

@@ -139,8 +139,8 @@ def _variables(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
             "datasource": SOURCE,
             "query": {"query": query, "refId": name},
             "definition": query,
+            # "All" is all of these, and not all that Prometheus scrapes.
             "includeAll": True,
-            "allValue": ".*",
             "multi": True,
             "refresh": 2,
             "sort": 1,

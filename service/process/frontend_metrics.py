@@ -7,7 +7,7 @@ from typing import Final
 from holdfast.service.process.metrics import Metrics
 from holdfast.service.process.report_figures import ReportFigures
 
-BOUNDS: Final = ("bytes", "holds", "ingests", "fleet", "call_rate")
+BOUNDS: Final = ("bytes", "holds", "ingests", "ingest_bytes", "fleet", "call_rate")
 """The bounds that a tenant may reach."""
 DAMAGE: Final = ("marked", "marked_before", "changed", "held_back", "failed")
 """What becomes of damage that a Read finds."""

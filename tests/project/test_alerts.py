@@ -123,6 +123,9 @@ CASES: Final[Mapping[str, Case]] = {
     "HoldfastMisreads": Case(
         {f"holdfast_misreads_total{{{A}}}": "0x5 5x120"}, 20, 100, {"instance": "a"}
     ),
+    "HoldfastWrongBytes": Case(
+        {f"holdfast_agent_refuted_blobs_total{{{A}}}": "0x5 1x120"}, 10, 100, {"instance": "a"}
+    ),
     "HoldfastScrubFoundDamage": Case(
         {f'holdfast_run_errors{{{A},program="scrub"}}': "2x10 0x10"}, 5, 15, {"program": "scrub"}
     ),
