@@ -17,6 +17,9 @@ from holdfast.errors import shorten
 LAPSE_MS: Final = 15_000
 """How long an announcement counts, in ms: three times as long as until the next one, so that two
 may be lost."""
+LARGEST: Final = 128 * 1024
+"""The most bytes of a frontend's figures; the largest that a frontend of ours takes have some 100
+KiB, with the longest names. Larger ones aren't read, so that nothing in Redis fills memory."""
 KEYS: Final = (FRONTENDS, FRONTEND_FIGURES)
 
 
@@ -55,7 +58,7 @@ class Announcements:
         Raises:
             Unavailable: Redis can't be reached.
         """
-        reply = await self._scripts.run("frontend_list", KEYS, [most])
+        reply = await self._scripts.run("frontend_list", KEYS, [most, LARGEST])
         with understood():
             return [_figures(announced) for announced in reply]
 

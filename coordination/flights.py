@@ -12,13 +12,15 @@ All flights are in one slot of a cluster, so that they can be listed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from holdfast.coordination.keys import FLIGHTS, flight, flight_waiting
 from holdfast.coordination.scripts import Scripts, text, understood
 from holdfast.digests import Digest
+from holdfast.errors import InvalidArgument
 from holdfast.values import Flight
 
 WAITING_MS: Final = 10_000
@@ -105,8 +107,8 @@ class Flights:
         """
         digests = await self._scripts.run("flight_list", [FLIGHTS], [most])
         with understood():
-            digests = list(map(text, digests))
-        found = [await self.show(Digest.parse(digest)) for digest in digests]
+            names = list(map(text, digests))
+        found = [await self.show(digest) for digest in _parsed(names)]
         return [one for one in found if one is not None]
 
     async def show(self, digest: Digest) -> Flight | None:
@@ -127,3 +129,10 @@ class Flights:
 
     def _times(self) -> tuple[int, int]:
         return self._patience_ms, self._wait_ms
+
+
+def _parsed(names: Iterable[str]) -> Iterator[Digest]:
+    """Yields the digests among the names of flights; others aren't ours, and hide none of ours."""
+    for name in names:
+        with suppress(InvalidArgument):
+            yield Digest.parse(name)

@@ -2,7 +2,8 @@
 
 Each frontend takes figures of itself every few seconds, and announces them to the others. All
 names in them that clients choose (tenants, refs) are text of bounded length, as it was sent: a
-program that shows them must escape it.
+program that shows them must escape it. What is read is within bounds whatever was announced, so
+that one frontend, ill or broken into, can't keep operators from seeing the others.
 
 `fleet.proto` has the same fields, and is how figures travel.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from math import isfinite
 from typing import Any, Final, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from google.protobuf.message import DecodeError, Message
@@ -33,6 +35,12 @@ CODES: Final = 16
 """Most codes of errors: gRPC has 17, one of which is OK."""
 FRONTENDS: Final = 500
 """Most frontends of a fleet that are named."""
+LISTED: Final = 64
+"""Most of anything that is read of a frontend's figures: more than any frontend announces."""
+GREATEST: Final = 2.0**60
+"""The greatest rate or time that is read: sums of thousands can still be shown."""
+LATEST: Final = 253_402_300_799.0
+"""The last second of the year 9999: later ones are no dates."""
 
 Value = TypeVar("Value")
 
@@ -271,7 +279,7 @@ class Overview:
     def of(cls, message: pb.OverviewResponse) -> Self:
         """Returns what a message says."""
         return cls(
-            at=message.at,
+            at=_bounded("at", message.at),
             by=message.by,
             complete=message.complete,
             frontends=tuple(map(FrontendFigures.of, message.frontends)),
@@ -316,9 +324,9 @@ def flight_of(message: pb.Flight) -> Flight:
     return Flight(
         Digest.parse(message.digest),
         message.leader,
-        message.offset,
-        message.total,
-        message.waiting,
+        max(0, message.offset),
+        max(0, message.total),
+        max(0, message.waiting),
         tuple(message.waiters),
     )
 
@@ -332,14 +340,25 @@ def _kinds(kind: Hashable) -> dict[str, Any]:
 def _value(kind: Any, message: Message) -> Any:  # noqa: ANN401 -- a dataclass, and one of these
     """Returns the value of a class whose fields a message has."""
 
-    def read(wanted: Any, found: Any) -> Any:  # noqa: ANN401 -- a field's
+    def read(name: str, wanted: Any, found: Any) -> Any:  # noqa: ANN401 -- a field's
         if get_origin(wanted) is tuple:
-            return tuple(read(get_args(wanted)[0], one) for one in found)
-        return _value(wanted, found) if wanted in _NESTED else found
+            return tuple(read(name, get_args(wanted)[0], one) for one in found[:LISTED])
+        return _value(wanted, found) if wanted in _NESTED else _bounded(name, found)
 
     return kind(
-        **{name: read(wanted, getattr(message, name)) for name, wanted in _kinds(kind).items()}
+        **{
+            name: read(name, wanted, getattr(message, name))
+            for name, wanted in _kinds(kind).items()
+        }
     )
+
+
+def _bounded(name: str, found: Any) -> Any:  # noqa: ANN401 -- a field's
+    """Returns a figure that can be added up and shown: neither negative, nor without end."""
+    if isinstance(found, float):
+        most = LATEST if name in {"at", "started_at"} else GREATEST
+        return min(max(0.0, found), most) if isfinite(found) else 0.0
+    return max(0, found) if isinstance(found, int) and found < 0 else found
 
 
 def _message(kind: type[Value], value: Any) -> Value:  # noqa: ANN401 -- a dataclass

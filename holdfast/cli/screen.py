@@ -328,7 +328,7 @@ def _number(count: float) -> str:
 
 def _age(seconds: float) -> str:
     """Returns a time of about so many seconds, in at most six characters."""
-    passed = timedelta(seconds=max(0, min(round(seconds), 9999 * 86400)))
+    passed = timedelta(seconds=max(0, round(min(seconds, 9999 * 86400))))
     hours, rest = divmod(passed.seconds, 3600)
     if passed.days:
         return f"{passed.days}d{hours:02}h"

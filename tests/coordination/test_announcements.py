@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.coordination.announcements import Announcements
+from holdfast.coordination.announcements import LARGEST, Announcements
 from holdfast.coordination.keys import FRONTEND_FIGURES, FRONTENDS
 from tests.coordination.fleet import Frontend
 
@@ -39,6 +39,16 @@ async def test_an_announcement_lapses(alone: Frontend, unique: str) -> None:
     assert await alone.client.zscore(FRONTENDS, dead) is None
 
 
+async def test_an_announcement_of_the_future(alone: Frontend, unique: str) -> None:
+    """One that would count for longer than any does, after the clock was set back, is forgotten."""
+    announcements, dead = Announcements(alone.scripts), f"dead-{unique}"
+    await announcements.announce(dead, b"ahead")
+    await alone.client.zadd(FRONTENDS, {dead: 10**14})
+    await announcements.announce(f"living-{unique}", b"living")
+    assert b"ahead" not in await announcements.listed(ALL)
+    assert not await alone.client.hexists(FRONTEND_FIGURES, dead)
+
+
 async def test_all_lapse_with_the_last(alone: Frontend, unique: str) -> None:
     """Nothing of frontends stays in Redis for longer than the last one's announcement counts."""
     await Announcements(alone.scripts).announce(f"a-{unique}", b"x")
@@ -52,3 +62,14 @@ async def test_a_list_is_bounded(alone: Frontend, unique: str) -> None:
     for number in range(3):
         await announcements.announce(f"{number}-{unique}", b"x")
     assert len(await announcements.listed(2)) == 2
+
+
+async def test_figures_too_large_are_not_read(alone: Frontend, unique: str) -> None:
+    """What no frontend of ours can have announced isn't sent to those who ask."""
+    announcements = Announcements(alone.scripts)
+    most = bytes(LARGEST)
+    await announcements.announce(f"a-{unique}", most)
+    await announcements.announce(f"b-{unique}", most + b"x")
+    found = await announcements.listed(ALL)
+    assert most in found
+    assert most + b"x" not in found

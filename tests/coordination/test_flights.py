@@ -142,6 +142,19 @@ async def test_flights_are_listed(redis: Any, digest: Digest) -> None:
     assert digest not in {one.digest for one in await found.listed(1000)}
 
 
+async def test_a_strange_flight_hides_no_other(redis: Any, digest: Digest) -> None:
+    """What isn't a digest is left out of the list, and a figure that isn't a number is 0."""
+    found = flights(redis)
+    await found.ask(digest, "first", TOTAL)
+    await redis.hset(flight(digest), "offset", "many")
+    await redis.zadd(FLIGHTS, {"sha256:none": 10**14})
+    try:
+        listed = {one.digest: one for one in await found.listed(1000)}
+    finally:
+        await redis.zrem(FLIGHTS, "sha256:none")
+    assert (listed[digest].offset, listed[digest].total) == (0, TOTAL)
+
+
 async def test_who_was_admitted_waits_no_longer(redis: Any, digest: Digest) -> None:
     """A tenant that is admitted at last isn't listed as waiting."""
     found = flights(redis)

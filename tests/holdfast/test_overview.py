@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
+from holdfast.cli.screen import screen
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
 from holdfast.overview import (
+    LISTED,
     BackendFigures,
     CacheFigures,
     CodeRate,
@@ -20,6 +23,8 @@ from holdfast.overview import (
     TenantFigures,
 )
 from holdfast.protos import fleet_pb2 as pb
+from holdfast.service.web.history import History
+from holdfast.service.web.page import rendered
 from holdfast.values import Flight
 
 FIGURES = FrontendFigures(
@@ -79,6 +84,46 @@ def test_other_bytes_are_no_figures() -> None:
     """What isn't an announcement is refused as such."""
     with pytest.raises(DataLoss):
         FrontendFigures.decode(b"\xff\xff\xff")
+
+
+NAN, INF = float("nan"), float("inf")
+ANNOUNCED: list[dict[str, Any]] = [
+    *({name: wrong} for name in ("rpcs", "read", "at", "started_at") for wrong in (NAN, INF, -INF)),
+    {"read": 1e308, "written": 1e308},
+    {"streams": -3, "buffered": -5, "waiting": -(2**63)},
+    {"errors": [pb.CodeRate(code="INTERNAL", rate=NAN)]},
+    {"backends": [pb.BackendFigures(name="redis", up=True, requests=1, seconds=NAN)]},
+    {"ingests": [pb.IngestFigures(offset=2**62, total=-1)]},
+    {"ingests": [pb.IngestFigures(offset=1, total=2**63 - 1, rate=5e-324)]},
+    {"problems": [pb.Problem(at=1e300), pb.Problem(at=NAN)]},
+    {"tenants": [pb.TenantFigures(tenant="a", calls=INF, read=NAN, written=-1)]},
+    {"memory": pb.CacheFigures(size=-1, hits=NAN, misses=INF)},
+]
+
+
+@pytest.mark.parametrize("announced", ANNOUNCED)
+def test_whatever_is_announced_can_be_shown(announced: dict[str, Any]) -> None:
+    """No frontend's figures keep operators from seeing the others, in a terminal or on the page."""
+    found = Overview.of(
+        pb.OverviewResponse(
+            at=announced.get("at", 1.0),
+            by="ill",
+            complete=True,
+            frontends=[FIGURES.message(), pb.FrontendFigures(name="ill", **announced)],
+            flights=[pb.Flight(digest=str(Digest.of(b"x")), offset=2**62, total=-1, waiting=-1)],
+        )
+    )
+    assert found.frontends[0] == FIGURES
+    assert any(FIGURES.name in line.plain for line in screen(found, 120, None))
+    shown = rendered(found, History(lambda: None), "nonce")
+    assert FIGURES.name in shown
+    json.dumps(found.as_json(), allow_nan=False)
+
+
+def test_lists_are_bounded() -> None:
+    """However many streams a frontend names, only so many are made values of."""
+    many = pb.FrontendFigures(ingests=[pb.IngestFigures()] * 1000)
+    assert len(FrontendFigures.of(many).ingests) == LISTED
 
 
 def test_tenants_are_those_of_all_frontends() -> None:
