@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from holdfast.coordination.growth import Growth, GrowthMark
 from holdfast.coordination.keys import GROWTH, reported
 from tests.coordination.fleet import Frontend
@@ -30,12 +32,24 @@ async def test_reports(one: Frontend) -> None:
 
 
 async def test_a_report_that_comes_late(one: Frontend) -> None:
-    """A report whose first sending arrives after the next one takes nothing away."""
+    """A report whose first sending arrives after the next one changes nothing, now or later."""
     book = growth(one)
     before = await book.mark()
     await book.report(12, 0)
     await book.report(10, 0)
     assert since(before, await book.mark()) == 12
+    assert since(before, await book.report(15, 12)) == 15
+    assert await one.client.pttl(reported(f"{one.tenant}-1")) > 0
+
+
+@pytest.mark.parametrize("written", [str(2**63 - 1), "-5", "1e9", "many"])
+async def test_what_is_no_sum_of_reports(alone: Frontend, written: str) -> None:
+    """A sum that something else has written can't stop frontends from reporting for good."""
+    book = growth(alone)
+    await book.report(10, 0)
+    await alone.client.hset(GROWTH, "bytes", written)
+    assert (await book.report(12, 10)).bytes == 2
+    assert (await growth(alone, "2").mark()).bytes == 2
 
 
 async def test_a_forgotten_report(one: Frontend) -> None:
