@@ -128,6 +128,15 @@ class ScrubReport:
         """Whether nothing is wrong with anything that was looked at."""
         return not self.brake and not self.found.keys() - {DamageKind.RESTORED}
 
+    @property
+    def told(self) -> bool:
+        """Whether the store keeps a report of it.
+
+        A shallow pass that has found nothing doesn't take the place of one that has read the data:
+        it knows nothing of the damage that this has found, and doesn't do its work.
+        """
+        return not self.dry_run and not (self.shallow and self.well)
+
     def run_report(self) -> RunReport:
         """Returns what is kept in the store of this pass; it counts records."""
         wrong = sum(count for kind, count in self.found.items() if kind != DamageKind.RESTORED)

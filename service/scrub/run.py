@@ -97,7 +97,7 @@ def scrub(
                 if report.brake:
                     log.error("too much damage found; the scrub stopped", reason=report.brake)
                 well = well and report.well
-                if not report.dry_run:
+                if report.told:
                     tell(store, Reporter.SCRUB, report.run_report(), settings.call_deadline)
                 ended(report)
             if pause is None or stop.wait(pause):

@@ -22,7 +22,7 @@ from holdfast.storage.sightings import Sightings
 from tests.service.figures import samples
 from tests.service.processes import run
 from tests.service.scrubbing import commit, delete_data
-from tests.storage.test_run_reports import DONE
+from tests.storage.test_run_reports import DONE, FAILED
 
 BLOB = bytes(100_000)
 NOW = 1_795_000_000.0
@@ -112,6 +112,18 @@ async def test_a_scrub_and_an_expiry(stored: FolderStore, shown: Shown, tmp_path
     assert scrub["errors"] >= 1
     assert scrub["succeeded_timestamp_seconds"] == 0
     assert scrub["ended_timestamp_seconds"] > 0
+
+
+async def test_a_shallow_scrub(stored: FolderStore, shown: Shown, tmp_path: Path) -> None:
+    """A scrub that reads no data, and finds nothing, takes back no other's findings."""
+    FAILED.write(stored, Reporter.SCRUB)
+    assert run("scrub", "--shallow", data_dir=tmp_path).returncode == 0
+    scrub = await shown.of("scrub")
+    assert (scrub["errors"], scrub["succeeded_timestamp_seconds"]) == (FAILED.errors, 0)
+    delete_data(stored, Digest.of(BLOB))
+    assert run("scrub", "--shallow", data_dir=tmp_path).returncode == 1
+    scrub = await shown.of("scrub")
+    assert (scrub["errors"], scrub["succeeded_timestamp_seconds"]) == (1, 0)
 
 
 async def test_a_damaged_report_hides_no_other(stored: FolderStore, shown: Shown) -> None:
