@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench import (
+    dashboards,
     idle_connections,
     idle_streams,
     large_blob,
@@ -109,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     fleet_pull.add_argument("--nodes", type=int, default=4, help="that pull together")
     fleet_pull.add_argument("--mib", type=int, default=256, help="size of the largest layer")
     fleet_pull.set_defaults(run=lambda chosen: together.run(chosen.nodes, chosen.mib * 2**20))
+
+    shown = parts.add_parser("dashboards", help="pictures of the dashboards, from a real run")
+    shown.set_defaults(run=lambda _: dashboards.run())
 
     many = parts.add_parser("many-holds", help="List of a tenant with very many holds")
     many.add_argument("--holds", type=int, default=many_holds.HOLDS, help="how many")
