@@ -88,7 +88,7 @@ def run() -> Result:
 @contextmanager
 def _agent(folder: Path, rolling: Rolling) -> Iterator[Served]:
     """An agent before all frontends, which tell its tenant by its header."""
-    settings = {
+    settings: dict[str, Any] = {
         "agent_frontends": ",".join(rolling.addresses),
         "agent_tenant_header": HEADER,
         "data_dir": folder / "agent",

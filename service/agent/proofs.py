@@ -29,7 +29,7 @@ import structlog
 
 from holdfast.errors import DataLoss
 from holdfast.storage.records import BLOCK_SIZE, Record, block_count
-from holdfast.tasks import begin
+from holdfast.tasks import begin, wait_for_end
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -91,7 +91,7 @@ class Proof:
     async def settle(self) -> None:
         """Waits until what was added is hashed."""
         if self._hashing is not None:
-            await asyncio.shield(self._hashing)
+            await wait_for_end(self._hashing)
 
     def same(self, index: int, body: bytes) -> bool:
         """Whether a block that was hashed is the same as then; it hashes, and so it blocks."""
