@@ -5,7 +5,8 @@
 Such a program is often a job that nobody scrapes. It writes a report at the end of each run,
 without a condition; frontends read the reports and show them as metrics. Nothing is decided by
 them, and a report that is absent or damaged is written anew by the next run. Each report repeats
-when a run succeeded last, and what a run has counted last, if this one hasn't.
+when a run succeeded last, and what a run has counted last, if this one hasn't. A run that was
+stopped before it found anything wrong repeats what was found before: it hasn't looked at all.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class RunReport:
         freed: how many of them it removed …
         freed_bytes: … and their bytes.
         kept: how many of them it left, and found in order.
-        errors: what went wrong, or was found to be wrong.
+        errors: what went wrong, or was found to be wrong; none if the run was stopped before that.
         ended_at: when it ended, in s since 1970, by the store's clock; `write` sets it.
         succeeded_at: when a run was last `ok`, 0.0 for never; `write` sets it, too.
         census: what this run or an earlier one has counted; None: nothing.
@@ -133,6 +134,7 @@ class RunReport:
         succeeded = before.succeeded_at if before else 0.0
         return replace(
             self,
+            errors=self.errors or (before.errors if before and not self.ok else 0),
             ended_at=now,
             succeeded_at=now if self.ok else succeeded,
             census=self.census or (before.census if before else None),

@@ -46,9 +46,11 @@ async def test_a_report_that_comes_late(one: Frontend) -> None:
 async def test_what_is_no_sum_of_reports(alone: Frontend, written: str) -> None:
     """A sum that something else has written can't stop frontends from reporting for good."""
     book = growth(alone)
-    await book.report(10, 0)
+    before = await book.report(10, 0)
     await alone.client.hset(GROWTH, "bytes", written)
-    assert (await book.report(12, 10)).bytes == 2
+    after = await book.report(12, 10)
+    assert after.bytes == 2
+    assert after.name != before.name
     assert (await growth(alone, "2").mark()).bytes == 2
 
 

@@ -49,6 +49,19 @@ def test_a_failure_carries_on_what_was_known() -> None:
     assert read(store).census == CENSUS
 
 
+def test_a_stopped_run_is_no_verdict() -> None:
+    """What was found wrong stays until a run has come to its end without finding it again."""
+    store, stopped = MemoryStore(), replace(DONE, ok=False, errors=0)
+    stopped.write(store, Reporter.COLLECTOR)
+    assert read(store).errors == 0
+    FAILED.write(store, Reporter.COLLECTOR)
+    for _ in range(2):
+        stopped.write(store, Reporter.COLLECTOR)
+        assert read(store).errors == FAILED.errors
+    DONE.write(store, Reporter.COLLECTOR)
+    assert read(store).errors == 0
+
+
 @pytest.mark.parametrize(
     ("sound", "broken"), [(b'"found":10', b'"found":11'), (b'"ok":true', b'"ok":1   ')]
 )
