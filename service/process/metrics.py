@@ -27,6 +27,16 @@ from holdfast.transport.counts import Counts
 REFUSED: Final = ("streams", "reads", "calls")
 """The kinds of RPCs that are refused together. All labels of rare events are shown from the start:
 Prometheus sees no increase in a series that appears with its first event."""
+OPEN_METRICS: Final = "application/openmetrics-text"
+
+
+def format_of(accept: str) -> str:
+    """Returns OpenMetrics's type if an `Accept` header names it; else "", Prometheus's text format.
+
+    What else it says doesn't count: a version may be anything, or no number at all.
+    """
+    kinds = (one.partition(";")[0].strip() for one in accept.split(","))
+    return OPEN_METRICS if OPEN_METRICS in kinds else ""
 
 
 class Metrics:
@@ -117,5 +127,5 @@ class Metrics:
         Args:
             accept: what the scraper's header `Accept` asks for; "": Prometheus's text format.
         """
-        encode, kind = choose_encoder(accept)
+        encode, kind = choose_encoder(format_of(accept))
         return encode(self.registry), kind

@@ -7,6 +7,7 @@ import socket
 from contextlib import suppress
 from typing import Final
 
+from holdfast.service.web.cpu_share import CpuShare
 from holdfast.service.web.visitors import Visitors
 from holdfast.transport.tls import TlsContext
 
@@ -21,17 +22,21 @@ PAUSE: Final = 0.5
 class Accepting:
     """One socket that listens."""
 
-    def __init__(self, sock: socket.socket, tls: TlsContext | None, visitors: Visitors) -> None:
+    def __init__(
+        self, sock: socket.socket, tls: TlsContext | None, visitors: Visitors, share: CpuShare
+    ) -> None:
         """Begins to accept; call it in the loop that serves.
 
         Args:
             sock: a bound socket, which belongs to this object now.
             tls: how connections are encrypted; they aren't if it is None.
             visitors: admit those who come.
+            share: of the CPU, for all that this thread does.
         """
         self._sock = sock
         self._tls = tls
         self._visitors = visitors
+        self._share = share
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         sock.setblocking(False)
@@ -43,6 +48,7 @@ class Accepting:
         self._loop.add_reader(self._sock, self._accept)
 
     def _accept(self) -> None:
+        self._share.rest()
         for _ in range(AT_ONCE):
             try:
                 client, _ = self._sock.accept()

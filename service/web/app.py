@@ -34,6 +34,7 @@ from holdfast.service.web.guard import OperatorGuard, Unproven
 from holdfast.service.web.main_loop import MainLoop
 from holdfast.service.web.page import Page
 from holdfast.service.web.readiness import Readiness, alive
+from holdfast.service.web.scrapes import Exposition, Scrapes
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +62,6 @@ POLICY: Final = (
 )
 """What a browser may do with a page that doesn't say: an SVG has its style in itself."""
 Handler = Callable[[Request], Awaitable[Response]]
-Exposition = Callable[[str], tuple[bytes, str]]
-"""Returns all figures in the best format that an `Accept` header names, and that format's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +85,7 @@ class Site:
 
 def application(site: Site, guard: OperatorGuard) -> ASGIApp:
     """Returns the application."""
+    scrapes = Scrapes(site.exposition)
 
     async def livez(_: Request) -> Response:
         return _verdict(*alive(site.loop.standing))
@@ -94,7 +94,7 @@ def application(site: Site, guard: OperatorGuard) -> ASGIApp:
         return _verdict(*site.readiness.verdict(site.loop.standing))
 
     async def metrics(request: Request) -> Response:
-        body, form = site.exposition(request.headers.get("accept", ""))
+        body, form = await scrapes.figures(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": form})
 
     def guarded(handler: Handler) -> Handler:

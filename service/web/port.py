@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from holdfast.service.trust.rotation import PERIOD, Rotation
 from holdfast.service.web.accepting import Accepting
 from holdfast.service.web.app import Site, application
 from holdfast.service.web.connection import HttpConnection
+from holdfast.service.web.cpu_share import CpuShare
 from holdfast.service.web.guard import OperatorGuard
 from holdfast.service.web.visitors import Visitors
 from holdfast.transport.peers import Peer
@@ -109,21 +110,24 @@ class HttpPort:
         config.load()
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         clock = self._clock
-        make = partial(HttpConnection, config, state, loop, clock)
+        share = CpuShare()
+        make = partial(HttpConnection, config, state, loop, clock, share)
         self._visitors = visitors = Visitors(make, clock)
         contexts = self._rotation.contexts if self._rotation else None
-        accepting = [Accepting(sock, contexts, visitors) for sock in self._sockets]
+        accepting = [Accepting(sock, contexts, visitors, share) for sock in self._sockets]
         loops = [loop_of("reading identities for the HTTP port", self._keys.keep())]
         if self._rotation is not None:
             loops.append(loop_of("watching a certificate", self._rotation.keep()))
         self._closing = loop, stop
         started.set_result(None)
-        while not stop.is_set():
-            state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
-            visitors.sweep()
-            await _wait(stop, TICK)
-        for one in accepting:
-            one.close()
+        try:
+            while not stop.is_set():
+                state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+                visitors.sweep()
+                await _wait(stop, TICK)
+        finally:  # if this fails, too: clients are refused at once, instead of waiting in vain
+            for one in accepting:
+                one.close()
         if state.tasks:
             await asyncio.wait(set(state.tasks), timeout=FAREWELL)
         visitors.leave()
@@ -140,7 +144,8 @@ class HttpPort:
             Path(self._path).unlink(missing_ok=True)
         if self._closing is not None:
             loop, stop = self._closing
-            loop.call_soon_threadsafe(stop.set)
+            with suppress(RuntimeError):  # the loop has failed, and is closed
+                loop.call_soon_threadsafe(stop.set)
         self._thread.join()
 
 

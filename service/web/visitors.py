@@ -1,7 +1,8 @@
 """The connections of the HTTP port: no more than a few, and always room for a probe.
 
-If there are too many, the one that has been silent for longest makes room. So connections that are
-opened and left alone cost nobody anything: not the probe that comes after a thousand of them.
+If there are too many, the one that has been silent for longest makes room, or has sent requests for
+longest without waiting for answers. So neither connections that are opened and left alone cost
+anybody anything, nor those that are never done: not the probe that comes after a thousand of them.
 """
 
 from __future__ import annotations
@@ -53,30 +54,30 @@ class Visitors:
         return len(self._here)
 
     def admit(self, client: socket.socket, context: ssl.SSLContext | None) -> None:
-        """Lets a client in; if there are too many, another one goes, or it is refused.
+        """Lets a client in; if there are too many, another one goes.
 
         Args:
             client: its socket, which now belongs to the connection.
             context: how the connection is encrypted; it isn't if it is None.
         """
-        if len(self._here) >= MOST and not self._make_room():
-            client.close()
-            return
+        if len(self._here) >= MOST:
+            self._make_room()
         visitor = Visitor(self._make())
         visitor.connection.gone = lambda: self._here.pop(visitor, None)
         self._here[visitor] = None
         visitor.welcome = begin(self._welcome(visitor, client, context))
         visitor.welcome.add_done_callback(lambda _: self._welcomed(visitor))
 
-    def _make_room(self) -> bool:
-        """Has the client leave that has been silent for longest; False if all get answers."""
-        silent = [one for one in self._here if one.connection.waiting]
-        if not silent:
-            return False
-        oldest = min(silent, key=lambda one: one.connection.since)
+    def _make_room(self) -> None:
+        """Has the client leave that was served longest ago; one that waits for an answer last."""
+
+        def order(one: Visitor) -> tuple[bool, float]:
+            connection = one.connection
+            return not (connection.waiting or connection.hurried), connection.since
+
+        oldest = min(self._here, key=order)
         del self._here[oldest]
         oldest.leave()
-        return True
 
     async def _welcome(
         self, visitor: Visitor, client: socket.socket, context: ssl.SSLContext | None

@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from structlog.testing import capture_logs
 
+from holdfast.overview import Overview
 from holdfast.service.web.connection import ANSWER, HEAD, KEPT
+from holdfast.service.web.page import Page
 from holdfast.service.web.visitors import MOST
 from tests.service.fleet import eventually
+from tests.web.fleets import fleet, hour
 from tests.web.stage import Opened, opened
 
 GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def ended(client: socket.socket) -> bool:
@@ -75,6 +80,40 @@ async def test_one_that_asks_keeps_its_place() -> None:
             assert (await port.get("/livez")).status == 200
             scraper.sendall(GET)
             assert (await answered(scraper)).startswith(b"HTTP/1.1 200")
+
+
+async def test_those_who_ask_without_end() -> None:
+    """Clients that fill all places with requests, and read no answer, keep no probe away."""
+    async with opened() as port:
+        with ExitStack() as stack:
+            for _ in range(MOST):
+                stack.enter_context(port.socket()).sendall(METRICS * 200)
+            await eventually(lambda: port.port.connections == MOST)
+            for _ in range(3):
+                assert (await port.get("/livez")).status == 200
+
+
+async def test_all_places_taken_by_those_who_wait() -> None:
+    """If all clients wait for answers, the one that came first makes room for a probe."""
+    held, asked = asyncio.Event(), 0
+
+    async def current() -> Overview:
+        nonlocal asked
+        asked += 1
+        await held.wait()
+        return fleet(1)
+
+    async with opened(page=lambda loop: Page(loop, current, hour())) as port:
+        with ExitStack() as stack:
+            waiting = [stack.enter_context(port.socket()) for _ in range(MOST)]
+            for one in waiting:
+                one.sendall(GET.replace(b"/livez", b"/"))
+                port.clock.now += 0.001
+            await eventually(lambda: asked == MOST)
+            assert (await port.get("/livez")).status == 200
+            assert await ended(waiting[0])
+            held.set()
+            assert (await answered(waiting[-1], b"</html>")).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +239,18 @@ async def test_another_protocol(said: bytes) -> None:
             client.sendall(said + b"\r\n\r\n")
             assert (await answered(client, b"\r\n")).startswith(b"HTTP/1.1 4")
         assert (await port.get("/livez")).status == 200
+
+
+async def test_a_body_that_is_no_http() -> None:
+    """A body that isn't what its head says is refused, and costs no lines of the log."""
+    rude = b"POST /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n"
+    async with opened() as port:
+        with capture_logs() as said, port.socket() as client:
+            client.sendall(rude)
+            assert (await answered(client, b"request")).startswith(b"HTTP/1.1 400")
+            assert await ended(client)
+            assert (await port.get("/livez")).status == 200
+    assert not [line for line in said if line["log_level"] in ("warning", "error")]
 
 
 def left(port: Opened) -> socket.socket:

@@ -10,6 +10,9 @@ from structlog.testing import capture_logs
 
 from holdfast.errors import ConfigurationError
 from holdfast.service.web.readiness import DEAD, STANDING, Stage
+from holdfast.service.web.scrapes import Scrapes
+from holdfast.service.web.visitors import Visitors
+from tests.service.fleet import eventually
 from tests.web.stage import Opened, opened
 
 
@@ -72,6 +75,47 @@ async def test_open_metrics() -> None:
         found = await port.get("/metrics", accept="application/openmetrics-text; version=1.0.0")
     assert found.headers["content-type"].startswith("application/openmetrics-text")
     assert found.body.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["application/openmetrics-text; version=x", "text/plain;version=1.x", "*/*;q=x", ";,="],
+)
+async def test_formats_that_nobody_knows(accept: str) -> None:
+    """Whatever a scraper asks for, it gets figures, and nothing is logged."""
+    async with opened() as port:
+        with capture_logs() as said:
+            found = await port.get("/metrics", accept=accept)
+    assert (found.status, said) == (200, [])
+
+
+async def test_many_scrapers() -> None:
+    """Figures are put together once for all who ask at the same time, and anew for the next."""
+    made: list[str] = []
+
+    def exposition(accept: str) -> tuple[bytes, str]:
+        made.append(accept)
+        return str(len(made)).encode(), "text/plain"
+
+    scrapes = Scrapes(exposition)
+    open_metrics = "application/openmetrics-text; version=1.0.0, */*"
+    asked = ("", open_metrics, "text/plain;version=0.0.4", open_metrics, "*/*")
+    found = await asyncio.gather(*map(scrapes.figures, asked))
+    assert [body for body, _ in found] == [b"1", b"2", b"1", b"2", b"1"]
+    assert (await scrapes.figures(""))[0] == b"3"
+
+
+async def test_figures_that_fail() -> None:
+    """If figures can't be put together, all who asked learn it, and the next try again."""
+
+    def exposition(accept: str) -> tuple[bytes, str]:
+        raise KeyError(accept)
+
+    scrapes = Scrapes(exposition)
+    found = await asyncio.gather(*(scrapes.figures("") for _ in range(2)), return_exceptions=True)
+    assert [type(one) for one in found] == [KeyError, KeyError]
+    with pytest.raises(KeyError):
+        await scrapes.figures("")
 
 
 async def test_elsewhere() -> None:
@@ -159,3 +203,17 @@ async def test_the_port_closes() -> None:
         assert silent.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):
         port.ask("/livez")
+
+
+async def test_a_port_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the port's loop fails, that is logged, probes are refused at once, and it still closes."""
+
+    def broken(_: Visitors) -> None:
+        raise RuntimeError("broken")
+
+    with capture_logs() as said:
+        async with opened() as port:
+            monkeypatch.setattr(Visitors, "sweep", broken)
+            await eventually(lambda: any(line["event"] == "HTTP port failed" for line in said))
+            with pytest.raises(ConnectionRefusedError):
+                await port.get("/livez")
