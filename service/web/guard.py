@@ -5,8 +5,8 @@
     neither                              nobody: the pages aren't there
 
 A browser shows pages of other sites, too, and these can have it ask an address of this machine: by
-a name of theirs that leads there, or by a form. So such requests must name this machine, and what
-changes anything must come from a page of ours.
+a name of theirs that leads there, by a form, or by a picture. So such requests must name this
+machine, and come from a page of ours; only links may lead here from anywhere.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class OperatorGuard:
                     f"client the role {who.role}"
                 )
         except HoldfastError as error:
-            self._refused(who, peer, f"{request.method} {request.url.path}", because(error))
+            self._refused(who, peer, f"{request.method} {request.scope['path']}", because(error))
             raise
 
     async def _recognize(
@@ -110,18 +110,27 @@ class OperatorGuard:
     def _check_host(self, request: Request) -> None:
         if self._listener.listener.scheme == "unix":
             return
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        if not is_loopback(host):
+        if not is_loopback(_host(request.headers.get("host", ""))):
             raise PermissionDenied(
                 "the request doesn't name this machine as its host: use localhost, or 127.0.0.1"
             )
 
 
+def _host(named: str) -> str:
+    try:
+        return urlsplit(f"//{named}").hostname or ""
+    except ValueError:  # it has a bracket too many, say
+        return ""
+
+
 def _check_origin(request: Request) -> None:
+    site = request.headers.get("sec-fetch-site", "none")
     if request.method in READING:
+        # They couldn't see what comes, but have the user make profiles all day.
+        if site not in OUR_OWN and request.headers.get("sec-fetch-dest") != "document":
+            raise PermissionDenied("another site's page has asked for this; follow a link instead")
         return
     origin = request.headers.get("origin")
-    site = request.headers.get("sec-fetch-site", "none")
     if site not in OUR_OWN or (
         origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     ):

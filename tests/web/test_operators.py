@@ -61,7 +61,9 @@ async def test_neighbours() -> None:
         assert (await port.get(PAGE)).status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "169.254.169.254", "", "localhost.evil.example"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "169.254.169.254", "", "localhost.evil.example", "["]
+)
 async def test_a_name_that_leads_here(host: str) -> None:
     """A page of another site can't ask loopback by a name of its own (DNS rebinding)."""
     async with opened() as port:
@@ -70,6 +72,20 @@ async def test_a_name_that_leads_here(host: str) -> None:
         await eventually(lambda: len(port.lines) == 1)
     assert port.lines[0]["action"] == "refuse"
     assert port.lines[0]["rpc"] == f"GET {PAGE}"
+
+
+async def test_what_other_pages_load() -> None:
+    """A page of another site can't have its user make profiles by a picture; its links work."""
+    async with opened() as port:
+        for site, what, status in (
+            ("cross-site", "image", 403),
+            ("same-site", "iframe", 403),
+            ("cross-site", "document", 200),
+            ("same-origin", "empty", 200),
+            ("none", "document", 200),
+        ):
+            found = await port.get(PAGE, sec_fetch_site=site, sec_fetch_dest=what)
+            assert found.status == status, (site, what)
 
 
 async def test_a_plain_port_for_all() -> None:
