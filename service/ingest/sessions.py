@@ -71,9 +71,10 @@ class Sessions:
 
         Its ref is locked all the time, and nobody else can write it.
         """
-        if not self._open:
+        streams = self.streams()  # scrapes come from another thread, while streams come and go
+        if not streams:
             return 0.0
-        return self._path.budget.clock() - min(session.heard_at for session in self._open)
+        return self._path.budget.clock() - min(session.heard_at for session in streams)
 
     async def open(self, tenant: str, ref: str) -> Session:
         """Acquires a ref for a new stream.

@@ -120,8 +120,10 @@ class Debug:
         found: dict[Stack, int] = {}
 
         def sample() -> None:
-            found.update(profile(seconds, self._stop))
-            self._call(loop, done.set)
+            try:
+                found.update(profile(seconds, self._stop))
+            finally:  # whoever waits must get an answer, and others their turn
+                self._call(loop, done.set)
 
         threading.Thread(target=sample, name=SAMPLER, daemon=True).start()
         await done.wait()

@@ -129,12 +129,20 @@ class Readiness:
         """
         self.stage = Stage.STARTING
         self._watched = [Watched(one, clock) for one in dependencies]
+        self._well = True
 
     async def keep(self) -> None:
         """Watches the backends for as long as the process serves."""
         while True:
             await asyncio.sleep(PERIOD)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # a frontend that has left service must be able to return
+                if self._well:
+                    log.exception("backends not looked at; what was last known counts")
+                self._well = False
+            else:
+                self._well = True
 
     async def look(self) -> None:
         """Looks at all backends once."""

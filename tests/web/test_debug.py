@@ -125,6 +125,20 @@ async def test_one_profile_at_a_time() -> None:
     assert (await first).status == 200
 
 
+async def test_a_profile_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a profile that failed, another one can be made."""
+
+    def broken(_: StackSampler) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    async with opened() as port:
+        with monkeypatch.context() as patch:
+            patch.setattr(StackSampler, "look", broken)
+            assert (await port.get("/debug/profile?seconds=60")).status == 200
+        assert (await port.get("/debug/profile?seconds=0.01")).status == 200
+
+
 @pytest.mark.parametrize(
     "query", ["seconds=0", "seconds=61", "seconds=nan", "seconds=x", "seconds=-1", "format=png"]
 )

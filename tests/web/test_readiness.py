@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
+
+import pytest
+from structlog.testing import capture_logs
 
 from holdfast.errors import Unavailable
 from holdfast.service.web.readiness import BACK, EVIDENCE, LOST, TRIAL, Dependency, Readiness, Stage
+from tests.service.fleet import eventually
 from tests.web.stage import Clock
 
 
@@ -128,3 +133,26 @@ async def test_a_lost_backend_is_asked() -> None:
     backend.up = False
     await passing(readiness, backend.clock, 10 * TRIAL)
     assert backend.asked == 10
+
+
+async def test_looks_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that fails for an unknown reason is logged once, and isn't the last one."""
+    monkeypatch.setattr("holdfast.service.web.readiness.PERIOD", 0.0)
+    backend, looks = Backend(), 0
+
+    def up() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks < 3:
+            raise KeyError("unknown")
+        return True
+
+    watched = Dependency("redis", up, backend.ask, backend.reached_by_others)
+    readiness = Readiness([watched], backend.clock)
+    with capture_logs() as said:
+        keeping = asyncio.create_task(readiness.keep())
+        await eventually(lambda: looks > 3)
+        keeping.cancel()
+    assert [line["event"] for line in said] == [
+        "backends not looked at; what was last known counts"
+    ]
