@@ -43,7 +43,7 @@ from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.disk_cache import disk_cache
 from holdfast.service.reading.quarantine import Quarantine
 from holdfast.service.reading.reader import Reader, RecordCache
-from holdfast.service.rpc.accounts import Accounts
+from holdfast.service.rpc.accounts import Accounts, Unwatched
 from holdfast.service.rpc.call_log import CallLog
 from holdfast.service.rpc.outflow import Outflow
 from holdfast.service.rpc.overload import Most, Overload, RpcKind
@@ -140,7 +140,11 @@ async def run_frontend(
             metrics=metrics,
             recognizers=recognizers,
             audit=audit,
-            accounts=Accounts(uptime, [CallLog(settings.log_rpcs, uptime)], traces),
+            accounts=Accounts(
+                uptime,
+                [Unwatched(metrics.rpcs.unwatched), CallLog(settings.log_rpcs, uptime)],
+                traces,
+            ),
             call_deadline=settings.call_deadline,
         )
         reporting = [loop_of("reporting flights", flights.keep())] if flights else []

@@ -39,7 +39,7 @@ from holdfast.service.process.trace_export import traces_of
 from holdfast.service.process.trimming import Trimming
 from holdfast.service.reading.block_cache import BlockCache
 from holdfast.service.reading.disk_cache import disk_cache
-from holdfast.service.rpc.accounts import Accounts
+from holdfast.service.rpc.accounts import Accounts, Unwatched
 from holdfast.service.rpc.call_log import CallLog
 from holdfast.service.rpc.outflow import Outflow
 from holdfast.service.rpc.overload import Most, Overload
@@ -110,7 +110,11 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
             metrics=metrics,
             recognizers=Recognizers(settings.identities, uptime, time.time),
             audit=audit_log(stack, settings, metrics),
-            accounts=Accounts(uptime, [CallLog(settings.log_rpcs, uptime)], traces),
+            accounts=Accounts(
+                uptime,
+                [Unwatched(metrics.rpcs.unwatched), CallLog(settings.log_rpcs, uptime)],
+                traces,
+            ),
             call_deadline=settings.call_deadline,
         )
         _gauges(parts, room)

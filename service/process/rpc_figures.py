@@ -8,7 +8,7 @@ plain arithmetic; a scrape, in whichever thread, copies it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -30,7 +30,13 @@ No more than 128 characters in all, as OpenMetrics demands."""
 
 
 class Ending(Protocol):
-    """A call, as far as its end is concerned."""
+    """A call, as far as its end is concerned.
+
+    Attributes:
+        attachment: what is known of the call, whose `watched` says whether it is counted here.
+    """
+
+    attachment: Any
 
     @property
     def ended(self) -> Code | None:
@@ -47,6 +53,11 @@ class _Rpc:
         self.under_way = 0
         self.ended: dict[tuple[Code, str], int] = {}
         self.buckets = Buckets(BOUNDS)
+
+    def count(self, code: Code, role: str) -> None:
+        """Counts an RPC that has ended."""
+        ending = (code, role)
+        self.ended[ending] = self.ended.get(ending, 0) + 1
 
 
 class RpcWatch:
@@ -69,6 +80,8 @@ class RpcWatch:
 
     def __enter__(self) -> Self:
         """Begins to count and to time."""
+        if self._call.attachment is not None:
+            self._call.attachment.watched = True
         self._rpc.under_way += 1
         self._began = self._figures.clock()
         return self
@@ -78,12 +91,13 @@ class RpcWatch:
         rpc, figures = self._rpc, self._figures
         rpc.under_way -= 1
         if not self.counts:
+            if self._call.attachment is not None:
+                self._call.attachment.watched = False
             return
         code = self._call.ended
         if code is None:
             code = Code.OK if error is None else _code_of(error)
-        ending = (code, self.role)
-        rpc.ended[ending] = rpc.ended.get(ending, 0) + 1
+        rpc.count(code, self.role)
         rpc.buckets.note(figures.clock() - self._began, figures.exemplar())
 
 
@@ -114,10 +128,16 @@ class RpcFigures(Collector):
 
     def watch(self, rpc: str, call: Ending) -> RpcWatch:
         """Returns what counts and times one call of an RPC."""
-        found = self._rpcs.get(rpc)
-        if found is None:
-            found = self._rpcs[rpc] = _Rpc()
-        return RpcWatch(self, found, call)
+        return RpcWatch(self, self._rpcs.get(rpc) or self._of(rpc), call)
+
+    def unwatched(self, rpc: str, code: Code, seconds: float) -> None:
+        """Counts an RPC that has ended before a handler watched it: its request didn't come."""
+        found = self._of(rpc)
+        found.count(code, UNKNOWN)
+        found.buckets.note(seconds, None)
+
+    def _of(self, rpc: str) -> _Rpc:
+        return self._rpcs.setdefault(rpc, _Rpc())
 
     def collect(self) -> Iterator[Metric]:
         """Returns what has been counted so far."""

@@ -101,9 +101,12 @@ class RpcAccount:
         ref: what a Write writes, once that is known.
         recorded: its trace; None if it isn't recorded.
         traced: whether any RPC is.
+        watched: whether the metrics' own watch counts it.
     """
 
-    __slots__ = ("_metadata", "_name", "began", "recorded", "ref", "rpc", "traced", "who")
+    __slots__ = (
+        *("_metadata", "_name", "began", "recorded", "ref", "rpc", "traced", "watched", "who"),
+    )
 
     def __init__(self, rpc: str, metadata: Metadata, began: float) -> None:
         self.rpc = rpc
@@ -112,6 +115,7 @@ class RpcAccount:
         self.ref = ""
         self.recorded: Recorded | None = None
         self.traced = False
+        self.watched = False
         self._metadata = metadata
         self._name = ""
 
@@ -161,6 +165,23 @@ class Told(Protocol):
     ) -> None:
         """An RPC has ended, with OK if there is no status; `now` is by the accounts' clock."""
         ...
+
+
+class Unwatched:
+    """Counts the RPCs that no handler was begun for: their request didn't come, or not whole."""
+
+    def __init__(self, count: Callable[[str, Code, float], None]) -> None:
+        """Counts by `count`: an RPC's name, how it ended, and the seconds that it took."""
+        self._count = count
+
+    def __call__(
+        self, account: RpcAccount, call: FollowedCall, status: Status | None, now: float
+    ) -> None:
+        """See `Told`."""
+        del call
+        if not account.watched:
+            code = Code.OK if status is None else status.code
+            self._count(account.rpc, code, now - account.began)
 
 
 class Accounts:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from holdfast.service.process.frontend_metrics import BOUNDS, DAMAGE
 from holdfast.service.process.metrics import REFUSED
 from holdfast.service.process.rpc_figures import RpcFigures
 from holdfast.service.reading.quarantine import QuarantineOutcome
+from holdfast.service.rpc.content import SERVICE
 from holdfast.service.rpc.overload import RpcKind
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.run_reports import Reporter
@@ -31,7 +33,7 @@ from tests.project import pages
 from tests.servers.process import free_port
 from tests.service.conftest import Fill
 from tests.service.figures import check_rpcs, ended, samples, shapes
-from tests.service.fleet import Fleet, Frontend, Tenant, refused, sha256
+from tests.service.fleet import Fleet, Frontend, Tenant, eventually, refused, sha256
 from tests.service.transports import TRANSPORTS
 from tests.service.trusting import Trusting, trusting
 from tests.storage.test_run_reports import DONE
@@ -212,6 +214,7 @@ class Call:
     """A call that has ended as its transport says, if it says anything."""
 
     ended: Code | None = None
+    attachment: None = None
 
 
 @pytest.mark.parametrize(
@@ -243,6 +246,34 @@ def test_the_code_is_the_one_that_the_client_was_told(
     registry = CollectorRegistry()
     registry.register(figures)
     assert ended(registry, "Info") == {code.name: 1}
+
+
+def all_ended(registry: CollectorRegistry, rpc: str, count: int) -> bool:
+    """Whether so many calls of an RPC have ended."""
+    return ended(registry, rpc).total() == count
+
+
+async def test_rpcs_count_whose_request_does_not_come(folder_fleet: Fleet) -> None:
+    """No handler begins for them: they count as their clients learn how they ended."""
+    frontend = await folder_fleet.frontend(transport="own")
+    registry = registry_of(frontend)
+    for rpc in ("Info", "Read"):
+        call: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = frontend.channel.stream_unary(
+            f"/{SERVICE}/{rpc}"
+        )
+        await refused(StatusCode.UNIMPLEMENTED, call(iter(())))
+        silent = call(timeout=0.2)
+        await refused(StatusCode.DEADLINE_EXCEEDED, silent)
+        left = call()
+        await left.write(b"\x0a")
+        left.cancel()
+    for rpc in ("Info", "Read"):
+        await eventually(partial(all_ended, registry, rpc, 3))
+        found = ended(registry, rpc)
+        # A client leaves at its deadline, and what comes first is a matter of chance.
+        late = found.pop("CANCELLED unknown") + found.pop("DEADLINE_EXCEEDED unknown", 0)
+        assert (late, found) == (2, {"UNIMPLEMENTED unknown": 1})
+    await check_rpcs(registry)
 
 
 async def test_reads_that_need_no_task_count_too(folder_fleet: Fleet, tenant: str) -> None:
