@@ -90,6 +90,7 @@ class _Turn:
     share: RoomShare
     amount: int
     granted: asyncio.Future[None]
+    taken: bool = False
 
 
 class ReplayRoom:
@@ -155,7 +156,7 @@ class ReplayRoom:
             if turn in self._waiting:
                 self._waiting.remove(turn)
                 self._hand_out()
-            else:
+            elif turn.taken:  # not if it was refused just now
                 self.release(amount)
             raise
 
@@ -181,6 +182,7 @@ class ReplayRoom:
         while self._waiting and self._waiting[0].amount <= self.free:
             turn = self._waiting.popleft()
             self.free -= turn.amount
+            turn.taken = True
             if not turn.granted.done():  # whoever leaves just now gives it back
                 turn.granted.set_result(None)
 

@@ -66,6 +66,19 @@ async def test_a_few_bytes_never_wait() -> None:
     assert room.free == 100_000
 
 
+async def test_who_is_refused_and_leaves_gives_nothing_back() -> None:
+    """A request that is refused, and cancelled in the same moment, has no bytes to return."""
+    room = room_of(100_000)
+    first, second = (room.join(Nobody()) for _ in range(2))
+    await first.take(90_000)
+    waits = asyncio.ensure_future(second.take(50_000))
+    await asyncio.sleep(0)
+    second.refuse(ResourceExhausted("ended"))
+    waits.cancel()
+    await asyncio.gather(waits, return_exceptions=True)
+    assert room.free == 10_000
+
+
 async def test_who_leaves_while_waiting_takes_nothing() -> None:
     """A request that is cancelled, or whose share is closed, leaves the room as it was."""
     room = room_of(100_000)
