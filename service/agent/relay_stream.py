@@ -13,12 +13,14 @@ from holdfast.errors import KEPT
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.agent.outcomes import FrontendLost
 from holdfast.service.agent.upstream import Upstream
+from holdfast.service.ingest.arrival import SLOWEST
 from holdfast.tasks import begin
 from holdfast.transport.status import Metadata, Status
 
 PATH: Final = "/containerd.services.content.v1.Content/Write"
 SILENCE: Final = 120.0
-"""Seconds that a reply may take: a frontend that is short of buffers delays its streams."""
+"""Seconds that a reply may take once a message has had the time that it needs on a slow link: a
+frontend that is short of buffers delays its streams."""
 COMMIT_SILENCE: Final = 600.0
 """Seconds that the reply to COMMIT may take, for which everything may be read again."""
 
@@ -57,7 +59,7 @@ class RelayStream:
             FrontendLost: there is none; the message may have been carried out.
             Status: the frontend's error, which has ended the stream.
         """
-        silence = COMMIT_SILENCE if commits else SILENCE
+        silence = (COMMIT_SILENCE if commits else SILENCE) + len(raw) / SLOWEST
         self._asking = True
         try:
             async with asyncio.timeout(silence):
