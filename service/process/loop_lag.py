@@ -24,12 +24,18 @@ class LoopLag:
         self._clock = clock
         self._since = clock()
         self._now = self._before = 0.0
+        self._due = float("inf")
 
     @property
     def seconds(self) -> float:
-        """The longest wait within the last 15 s at least, and the last 30 s at most."""
-        self._move_on()
-        return max(self._now, self._before)
+        """The longest wait within the last 15 s at least, and the last 30 s at most.
+
+        It may be asked for in any thread: a loop that stands still can't note that itself.
+        """
+        now = self._clock()
+        windows = (now - self._since) // WINDOW
+        noted = max(self._now, self._before) if windows < 1 else self._now if windows < 2 else 0.0  # noqa: PLR2004 -- a wait is remembered for two
+        return max(noted, now - self._due)
 
     def late(self, seconds: float) -> None:
         """Notes a wait."""
@@ -45,9 +51,9 @@ class LoopLag:
     async def keep(self) -> None:
         """Looks at the clock until it is cancelled."""
         while True:
-            due = self._clock() + PERIOD
+            self._due = self._clock() + PERIOD
             await asyncio.sleep(PERIOD)
-            self.late(max(0.0, self._clock() - due))
+            self.late(max(0.0, self._clock() - self._due))
 
 
 def loop_lag(metrics: Metrics) -> LoopLag:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from holdfast.service.process.loop_lag import WINDOW, LoopLag
+import asyncio
+
+from holdfast.service.process.loop_lag import PERIOD, WINDOW, LoopLag
 from tests.coordination.fleet import Clock
 
 
@@ -21,3 +23,19 @@ def test_a_wait_is_remembered_until_scrapers_have_seen_it() -> None:
     assert lag.seconds == 0.1
     clock.now += 10 * WINDOW
     assert lag.seconds == 0.0
+
+
+async def test_a_wait_that_lasts() -> None:
+    """A loop that stands still is seen while it does, however long, by whoever asks elsewhere."""
+    clock = Clock()
+    lag = LoopLag(clock)
+    keeping = asyncio.create_task(lag.keep())
+    await asyncio.sleep(0)
+    clock.now += PERIOD / 2
+    assert lag.seconds == 0.0
+    clock.now += PERIOD / 2
+    for _ in range(5):
+        clock.now += WINDOW
+        assert lag.seconds >= WINDOW
+    assert lag.seconds == 5 * WINDOW
+    keeping.cancel()
