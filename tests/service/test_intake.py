@@ -16,7 +16,7 @@ from holdfast.protos import content_pb2 as pb
 from holdfast.protos import content_pb2_grpc
 from holdfast.service import frontend as wiring
 from holdfast.service.ingest import intake as intake_module
-from holdfast.service.ingest.arrival import PATIENCE, SLOWEST
+from holdfast.service.ingest.arrival import MOMENT, PATIENCE, SLOWEST
 from holdfast.service.ingest.intake import (
     LANE,
     SILENCE,
@@ -486,6 +486,29 @@ async def test_a_message_that_nobody_waits_for(intake: Intake, clock: Clock) -> 
     assert await other == MIB
     intake.lend()
     assert not sender.errors
+
+
+async def test_a_machine_that_was_suspended(intake: Intake, clock: Clock) -> None:
+    """Clients aren't given up for the time in which this process couldn't read what they sent."""
+    senders = honest, stopped = Sender(), Sender()
+    for sender in senders:
+        _, granted = told(intake, 2 * MIB, sender)
+        await granted
+        sender.arrived = 1000
+    _, waiting = told(intake, MIB)
+    await asyncio.sleep(0)
+    clock.at += 3600
+    intake.lend()
+    assert not honest.errors
+    assert not stopped.errors
+    clock.at += MOMENT / 2
+    honest.arrived += MIB
+    intake.lend()
+    clock.at += MOMENT / 2
+    intake.lend()
+    assert not honest.errors
+    assert [type(error) for error in stopped.errors] == [Unavailable]
+    waiting.cancel()
 
 
 async def test_a_slow_client_that_moves(intake: Intake, clock: Clock) -> None:
