@@ -13,7 +13,7 @@ from structlog import DropEvent
 from holdfast.backend import Change
 from holdfast.service.agent.upstream import Upstream
 from holdfast.service.process.logs import GRPC, LONGEST_TRACE, clean, worth_telling
-from holdfast.service.process.repetitions import Repetitions
+from holdfast.service.process.repetitions import MOST, Repetitions
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ class Written:
         self.now = 0.0
         self._bound = Repetitions(lambda: self.now)
 
-    def __call__(self, event: str) -> dict[str, Any] | None:
+    def __call__(self, event: str, **fields: Any) -> dict[str, Any] | None:
         """Logs an event; returns what is written, or None."""
         try:
-            return dict(self._bound(None, "warning", {"event": event}))
+            return dict(self._bound(None, "warning", {"event": event, **fields}))
         except DropEvent:
             return None
 
@@ -53,6 +53,41 @@ def test_a_problem_is_not_a_line_for_each_try() -> None:
     log.now = 10.0
     assert log("background task failed") == {"event": "background task failed", "omitted": 980}
     assert log("background task failed") is None
+
+
+@pytest.mark.parametrize(
+    ("event", "often", "other"),
+    [
+        ("backend lost", {"backend": "Redis"}, {"backend": "S3"}),
+        ("background task failed", {"error": "TimeoutError"}, {"error": "KeyError"}),
+        ("RPC failed with an unexpected error", {"rpc": "Info"}, {"rpc": "Write"}),
+        ("writer failed", {"exc_info": KeyError("a")}, {"exc_info": ValueError("a")}),
+    ],
+)
+def test_a_problem_does_not_hide_another_one(
+    event: str, often: dict[str, Any], other: dict[str, Any]
+) -> None:
+    """However often an event is about one thing, it is written when it is about another."""
+    log = Written()
+    assert sum(log(event, **often) is not None for _ in range(1000)) == 20
+    assert log(event, **other) == {"event": event, **other}
+
+
+def test_an_event_about_whom_clients_choose_is_bounded() -> None:
+    """A thousand tenants, refs or reasons have the lines of one event together."""
+    log = Written()
+    lines = [
+        log("sighting not noted", tenant=str(i), ref=str(i), reason=str(i)) for i in range(1000)
+    ]
+    assert sum(line is not None for line in lines) == 20
+
+
+def test_allowances_are_bounded() -> None:
+    """Events about too many things are bounded by their text alone."""
+    log = Written()
+    assert sum(log("backend lost", backend=str(i)) is not None for i in range(2000)) == MOST + 20
+    log.now = 1000.0
+    assert sum(log("backend lost", backend=f"new {i}") is not None for i in range(100)) == 100
 
 
 def test_each_finding_is_a_line() -> None:
