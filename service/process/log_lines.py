@@ -69,6 +69,10 @@ class LogLines:
         if lost:
             self._report(lost)
 
+    def write(self, text: str) -> None:
+        """Has a text written, as a handler of the standard library asks for it."""
+        self.msg(text.removesuffix("\n"))
+
     log = debug = info = warn = warning = error = critical = exception = fatal = failure = msg
 
     def close(self) -> None:

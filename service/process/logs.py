@@ -92,7 +92,7 @@ def configure(
         cache_logger_on_first_use=True,
     )
     # Warnings of libraries go to the same stream.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, stream=lines, format="%(name)s: %(message)s")
     logging.getLogger("botocore").setLevel(logging.ERROR)
     logging.getLogger(GRPC).addFilter(worth_telling)
 

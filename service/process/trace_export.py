@@ -66,17 +66,24 @@ class TracedOutages:
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Sends some spans."""
         began = self._clock()
-        result = self._inner.export(spans)
+        try:
+            result = self._inner.export(spans)
+        except Exception:  # the SDK continues with the next spans, and its own log is off
+            self._lose(len(spans), began)
+            raise
         if result.name != "SUCCESS":
-            self._lost += len(spans)
-            if self._since is None:
-                self._since = began
-                log.warning("traces not exported; they are lost", url=self._url)
+            self._lose(len(spans), began)
         elif self._since is not None:
             seconds = round(self._clock() - self._since, 1)
             log.warning("traces exported again", url=self._url, seconds=seconds, omitted=self._lost)
             self._since, self._lost = None, 0
         return result
+
+    def _lose(self, spans: int, began: float) -> None:
+        self._lost += spans
+        if self._since is None:
+            self._since = began
+            log.warning("traces not exported; they are lost", url=self._url)
 
     def shutdown(self) -> None:
         """Ends what is under way, and sends nothing more."""

@@ -32,6 +32,7 @@ from opentelemetry.trace import (
 
 from holdfast.errors import NotFound, because
 from holdfast.origins import NOTHING
+from holdfast.service.process.logs import cut, printable
 from holdfast.storage.port import ConditionFailed
 from holdfast.transport.status import Code, Metadata
 
@@ -95,7 +96,7 @@ class RpcSpan:
             raise
         except BaseException as error:
             span.set_attribute("error.type", type(error).__name__)
-            span.set_status(StatusCode.ERROR, because(error))
+            span.set_status(StatusCode.ERROR, cut(printable(because(error))))
             raise
         finally:
             span.end()
@@ -109,7 +110,7 @@ class RpcSpan:
             span.set_attribute("holdfast.omitted_steps", -self._left)
         if code in FAILURES:
             span.set_attribute("error.type", code.name)
-            span.set_status(StatusCode.ERROR, message)
+            span.set_status(StatusCode.ERROR, cut(printable(message)))
         span.end()
 
 

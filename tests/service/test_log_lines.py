@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -71,6 +72,14 @@ def test_nobody_waits_for_a_reader_that_stands_still(log: Log) -> None:
     assert kept == sorted(kept)
     assert kept[:FEWEST] == list(range(FEWEST))
     assert sum(log.lost) == most - len(kept)
+
+
+def test_lines_of_libraries_wait_for_nobody_either(log: Log) -> None:
+    """A handler of the standard library writes whole lines, in order with ours."""
+    record = logging.LogRecord("asyncio", logging.ERROR, "", 0, "lost %s", ("a task",), None)
+    log.lines.info("before")
+    logging.StreamHandler(log.lines).emit(record)
+    assert log.read(2) == ["before", "lost a task"]
 
 
 def test_long_lines_come_whole(log: Log) -> None:

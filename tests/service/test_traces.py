@@ -134,9 +134,12 @@ class Collector:
 
     def __init__(self) -> None:
         self.up = True
+        self.broken = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         del spans
+        if self.broken:
+            raise ValueError("a span that can't be encoded")
         return SpanExportResult.SUCCESS if self.up else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
@@ -157,6 +160,34 @@ def test_an_outage_is_two_lines() -> None:
         ("traces not exported; they are lost", None, None),
         ("traces exported again", 21, 30.0),
     ]
+
+
+def test_spans_that_cannot_be_encoded_are_lost_not_unnoticed() -> None:
+    """The log says that spans are lost, whatever has become of them."""
+    collector = Collector()
+    outages = TracedOutages(cast("SpanExporter", collector), "http://c:4317", lambda: 0.0)
+    span = cast("ReadableSpan", None)
+    collector.broken = True
+    with logged() as lines:
+        with pytest.raises(ValueError, match="encoded"):
+            outages.export([span] * 7)
+        collector.broken = False
+        outages.export([span])
+    assert [line.get("omitted") for line in lines] == [None, 7]
+
+
+def test_whatever_an_error_says_can_be_sent() -> None:
+    """The text of a failure is escaped and cut, so that its batch can be encoded."""
+    traces, exporter = recorded()
+    span = traces.begin("/x/Y", [])
+    assert span is not None
+    with pytest.raises(OSError, match="name"), span.step("folder", "GetObject", "key"):
+        raise OSError("name \udc80\x1b[2J" + "x" * 2000)
+    span.end(Code.INTERNAL, "\udc80\n", {})
+    texts = [one.status.description or "" for one in exporter.get_finished_spans()]
+    assert texts[0].startswith("name \\udc80\\x1b[2Jxxx")
+    assert len(texts[0]) < 1100
+    assert texts[1] == "\\udc80\\n"
 
 
 def recorded(share: float = 1.0) -> tuple[Traces, InMemorySpanExporter]:
