@@ -50,6 +50,8 @@ TICK: Final = 0.5
 """Seconds between two looks at who is late."""
 FAREWELL: Final = 1.0
 """Seconds for answers under way when the port closes."""
+PATIENCE: Final = 5.0
+"""Seconds for all of its end: leases are released only after it."""
 
 
 class HttpPort:
@@ -139,14 +141,16 @@ class HttpPort:
         return len(self._visitors or ())
 
     def close(self) -> None:
-        """Stops listening, and ends all connections."""
+        """Stops listening, and ends all connections; a thread that is stuck is left behind."""
         if self._path:
             Path(self._path).unlink(missing_ok=True)
         if self._closing is not None:
             loop, stop = self._closing
             with suppress(RuntimeError):  # the loop has failed, and is closed
                 loop.call_soon_threadsafe(stop.set)
-        self._thread.join()
+        self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            log.warning("HTTP port still open; it is left behind", seconds=PATIENCE)
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 
 import pytest
 from structlog.testing import capture_logs
@@ -203,6 +204,24 @@ async def test_the_port_closes() -> None:
         assert silent.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):
         port.ask("/livez")
+
+
+async def test_a_port_that_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port whose thread is stuck doesn't keep the process from ending."""
+    stuck, free = threading.Event(), threading.Event()
+
+    def hang(_: Visitors) -> None:
+        stuck.set()
+        free.wait()
+
+    monkeypatch.setattr("holdfast.service.web.port.PATIENCE", 0.01)
+    with capture_logs() as said:
+        async with opened():
+            monkeypatch.setattr(Visitors, "sweep", hang)
+            await eventually(stuck.is_set)
+    free.set()
+    assert [line["event"] for line in said][1:] == ["HTTP port still open; it is left behind"]
+    await eventually(lambda: all(one.name != "http" for one in threading.enumerate()))
 
 
 async def test_a_port_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
