@@ -4,8 +4,8 @@
     a blob of a single block ──▶ its digest, too: manifests, configurations, small layers
     a block that was hashed before ──▶ the same bytes (`proofs.py`)
 
-A reader whose frontend is lost in mid-block has the rest from another one. Bytes that fail their
-check are fetched once more, from whichever frontend is next.
+A reader whose frontend is lost in mid-block, or sends next to nothing, has the rest from another
+one. Bytes that fail their check are fetched once more, from whichever frontend is next.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ log = structlog.get_logger(__name__)
 PATH: Final = "/containerd.services.content.v1.Content/Read"
 SILENCE: Final = 15.0
 """Seconds that the next bytes of a block may take: a frontend waits so long for a slow store."""
+SLOWEST: Final = 64 * 2**10
+"""Bytes per second of a block that a frontend must send, beyond `SILENCE`; then another one sends
+the rest. Nothing is lost by that on a slow link, and a frontend that sends a byte now and then
+doesn't occupy one of the few fetches for ever."""
 READINGS: Final = 2
 """How often a block is fetched before its bytes count as damaged."""
 
@@ -55,8 +59,13 @@ class _Fetch:
         return pb.ReadContentRequest(
             digest=str(self.record.digest),
             offset=self.span.offset + len(self.body),
-            size=self.span.length - len(self.body),
+            size=self.missing,
         ).SerializeToString()
+
+    @property
+    def missing(self) -> int:
+        """Bytes that haven't come."""
+        return self.span.length - len(self.body)
 
     @property
     def complete(self) -> bool:
@@ -155,13 +164,21 @@ class BlockSource:
         record = fetch.record
         tenant = record.tenant if isinstance(record, DescribedBlob) else ""
         metadata = self._upstreams.metadata(tenant)
-        async with aclosing(upstream.stream(PATH, fetch.request, metadata, SILENCE)) as messages:
-            async for message in messages:
-                self._upstreams.answered()
-                if fetch.add(message):
-                    attempts.progress()
-                if fetch.excessive:
-                    return
+        seconds = SILENCE + fetch.missing / SLOWEST
+        messages = upstream.stream(PATH, fetch.request, metadata, SILENCE)
+        try:
+            async with asyncio.timeout(seconds), aclosing(messages):
+                async for message in messages:
+                    self._upstreams.answered()
+                    if fetch.add(message):
+                        attempts.progress()
+                    if fetch.excessive:
+                        return
+        except TimeoutError as error:
+            upstream.distrust()
+            raise FrontendLost(
+                f"frontend {upstream.target} hasn't sent a block in {seconds:.0f} s"
+            ) from error
 
     def _refuse(self, upstream: Upstream, fetch: _Fetch, loss: DataLoss) -> None:
         """Drops bytes that failed their check.

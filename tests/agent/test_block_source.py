@@ -11,6 +11,7 @@ from holdfast.digests import Digest
 from holdfast.errors import DataLoss, NotFound, Unavailable
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import fleet_pb2
+from holdfast.service.agent import block_source
 from holdfast.service.agent.block_source import BlockSource
 from holdfast.service.agent.described import DescribedBlob
 from holdfast.service.agent.memory import NodeMemory
@@ -70,6 +71,27 @@ async def test_only_the_status_is_lost(fill: Fill, end: Exception) -> None:
     assert await source_of(frontend).block(described(body), 1) == body[BLOCK_SIZE : 2 * BLOCK_SIZE]
     assert len(frontend.asked) == 1
     assert not frontend.distrusted
+
+
+@pytest.mark.parametrize("sent", [b"", b"x"])
+async def test_next_to_nothing(fill: Fill, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    """A frontend that sends a byte now and then, or none, keeps no block from its readers."""
+    monkeypatch.setattr(block_source, "SILENCE", 0.05)
+    monkeypatch.setattr(block_source, "SLOWEST", 2**40)
+    body = sent + fill(BLOCK_SIZE - len(sent))
+    left = [sent]
+
+    async def trickle(_raw: bytes, _: Metadata) -> AsyncIterator[bytes]:
+        while True:
+            data = left.pop() if left else b""
+            yield pb.ReadContentResponse(data=data).SerializeToString()
+            await asyncio.sleep(0)
+
+    slow = Scripted(trickle)
+    fetching = asyncio.ensure_future(source_of(slow).block(described(body), 0))
+    await eventually(lambda: slow.distrusted)
+    slow.replies = serving(body)
+    assert await fetching == body
 
 
 async def test_more_than_was_asked_for(fill: Fill) -> None:
