@@ -40,7 +40,9 @@ async def answered(client: socket.socket, until: bytes = b"\nok\n") -> bytes:
     client.settimeout(20)
     received = b""
     while until not in received:
-        received += await asyncio.to_thread(client.recv, 4096)
+        found = await asyncio.to_thread(client.recv, 4096)
+        assert found, received
+        received += found
     return received
 
 
@@ -91,6 +93,35 @@ async def test_those_who_ask_without_end() -> None:
             await eventually(lambda: port.port.connections == MOST)
             for _ in range(3):
                 assert (await port.get("/livez")).status == 200
+
+
+async def test_who_makes_room_first() -> None:
+    """Those who don't wait for answers leave before one that waits, and one that has just come."""
+    held, asked = asyncio.Event(), asyncio.Event()
+
+    async def current() -> Overview:
+        asked.set()
+        await held.wait()
+        return fleet(1)
+
+    async with opened(page=lambda loop: Page(loop, current, hour())) as port:
+        with ExitStack() as stack:
+            operator = stack.enter_context(port.socket())
+            operator.sendall(GET.replace(b"/livez", b"/"))
+            await asked.wait()
+            port.clock.now += 1
+            for _ in range(MOST - 2):
+                stack.enter_context(port.socket()).sendall(METRICS * 200)
+            await eventually(lambda: port.port.connections == MOST - 1)
+            port.clock.now += 1
+            fresh = stack.enter_context(port.socket())
+            await eventually(lambda: port.port.connections == MOST)
+            for _ in range(5):
+                assert (await port.get("/livez")).status == 200
+            fresh.sendall(GET)
+            assert (await answered(fresh)).startswith(b"HTTP/1.1 200")
+            held.set()
+            assert (await answered(operator, b"</html>")).startswith(b"HTTP/1.1 200")
 
 
 async def test_all_places_taken_by_those_who_wait() -> None:
