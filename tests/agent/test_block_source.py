@@ -92,6 +92,8 @@ async def test_next_to_nothing(fill: Fill, monkeypatch: pytest.MonkeyPatch, sent
     await eventually(lambda: slow.distrusted)
     slow.replies = serving(body)
     assert await fetching == body
+    last = pb.ReadContentRequest.FromString(slow.asked[-1])
+    assert (last.offset, last.size) == (len(sent), BLOCK_SIZE - len(sent))
 
 
 async def test_more_than_was_asked_for(fill: Fill) -> None:
@@ -104,9 +106,11 @@ async def test_more_than_was_asked_for(fill: Fill) -> None:
             sent += 1
             yield pb.ReadContentResponse(data=body[:MIB]).SerializeToString()
 
+    frontend = Scripted(replies)
     with pytest.raises(DataLoss):
-        await source_of(Scripted(replies)).block(described(body), 0)
+        await source_of(frontend).block(described(body), 0)
     assert sent == 2 * (BLOCK_SIZE // MIB + 1)
+    assert frontend.distrusted == 1  # so that the second reading is from another one
 
 
 async def test_nothing_but_empty_messages(fill: Fill) -> None:
