@@ -56,6 +56,8 @@ UPLOAD: Final[Actions] = (S3Action.GET, S3Action.PUT, S3Action.ABORT, S3Action.P
 SEEN: Final = f"{TENANTS}*/seen"
 MISSING: Final = f"{TENANTS}*/missing"
 CURSOR: Final = "scrub/cursor"
+FLEET: Final = "fleet/*"
+"""What the fleet says of itself; where all of it may be read, one pattern is shorter."""
 
 OBJECTS: Final[Mapping[Program, Mapping[str, Actions]]] = {
     Program.FRONTEND: {
@@ -110,9 +112,7 @@ OBJECTS: Final[Mapping[Program, Mapping[str, Actions]]] = {
         f"{RETAINED}*{DROPPED}": (S3Action.PUT,),
         f"{COLLECTOR}*": READ,
         key_of(Reporter.EXPIRY): WRITE,
-        LIFETIME: READ,
-        HELD: READ,
-        PAIRED: READ,
+        FLEET: READ,
         f"{RESERVE}*": (S3Action.PUT, S3Action.DELETE),
         f"{PROBE}*": (*CHANGE, S3Action.ABORT, S3Action.PARTS),
     },
@@ -172,4 +172,13 @@ def _grouped(rights: Mapping[str, Actions]) -> dict[Actions, list[str]]:
 
 
 def _statement(effect: str, actions: Actions, resources: list[str]) -> dict[str, Any]:
-    return {"Effect": effect, "Action": list(map(str, actions)), "Resource": resources}
+    return {
+        "Effect": effect,
+        "Action": _shortest([str(action) for action in actions]),
+        "Resource": _shortest(resources),
+    }
+
+
+def _shortest(values: list[str]) -> str | list[str]:
+    """A list, or its only value: both are allowed, and space is scarce."""
+    return values[0] if len(values) == 1 else values

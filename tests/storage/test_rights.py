@@ -92,7 +92,7 @@ def test_a_prefix_restricts_listings() -> None:
     """Only names below the prefix are listed; for AWS, requests without a prefix pass."""
     for if_exists, like in ((True, "StringLikeIfExists"), (False, "StringLike")):
         document = policy(Program.SCRUB, "b", "/p/", if_exists=if_exists)
-        [listing] = [s for s in document["Statement"] if s["Action"] == ["s3:ListBucket"]]
+        [listing] = [s for s in document["Statement"] if s["Action"] == "s3:ListBucket"]
         assert listing["Condition"] == {like: {"s3:prefix": ["p/*"]}}
         assert "arn:aws:s3:::b/p/data/*" in document["Statement"][0]["Resource"]
     plain = policy(Program.SCRUB, "b", if_exists=True)
