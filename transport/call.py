@@ -163,9 +163,15 @@ class Call(Reception):
         return True
 
     def finish(self, status: Status | None = None) -> None:
-        """Ends the call with a status, which is OK if none is given, unless it has ended."""
+        """Ends the call with a status, which is OK if none is given, unless it has ended.
+
+        Raises:
+            ValueError: the status has trailers that can't be sent; the call hasn't ended then.
+        """
         if self.over:
             return
+        if status is not None:
+            encode_metadata(status.trailers)
         self.ended = Code.OK if status is None else status.code
         added = self._end(status)
         stream = self._stream

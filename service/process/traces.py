@@ -53,8 +53,9 @@ FAILURES: Final = frozenset(
 """Codes that are a server's failure, by the semantic conventions for gRPC."""
 
 
-ANSWERS: Final = (NotFound, ConditionFailed)
-"""What a step may raise that is an answer, and no failure: it has asked what is there."""
+ANSWERS: Final = (NotFound, ConditionFailed, GeneratorExit)
+"""What a step may raise that is an answer, and no failure: it has asked what is there, or needed
+no more of a listing."""
 
 
 class RpcSpan:

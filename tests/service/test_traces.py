@@ -176,6 +176,21 @@ def test_spans_that_cannot_be_encoded_are_lost_not_unnoticed() -> None:
     assert [line.get("omitted") for line in lines] == [None, 7]
 
 
+def test_a_listing_that_is_left_early_is_no_failure() -> None:
+    """Who looks for the first entry alone has found it."""
+    traces, exporter = recorded()
+    span = traces.begin("/x/Y", [])
+    assert span is not None
+
+    def entries() -> Iterator[int]:
+        with span.step("S3", "ListObjectsV2", "key"):
+            yield from range(10)
+
+    assert next(entries()) == 0
+    [listing] = exporter.get_finished_spans()
+    assert listing.status.status_code is trace.StatusCode.UNSET
+
+
 def test_whatever_an_error_says_can_be_sent() -> None:
     """The text of a failure is escaped and cut, so that its batch can be encoded."""
     traces, exporter = recorded()

@@ -45,6 +45,10 @@ async def refuse(*_: object) -> bytes:
     raise Status(Code.NOT_FOUND, "no")
 
 
+async def missay(*_: object) -> bytes:
+    raise Status(Code.NOT_FOUND, "no", (("grpc-ours", "no name of ours"),))
+
+
 async def fail(*_: object) -> bytes:
     raise ZeroDivisionError
 
@@ -74,6 +78,7 @@ HANDLERS: dict[str, tuple[Any, bytes, tuple[Code, int, int]]] = {
     ),
     "refused": (Unary(refuse), b"abc", (Code.NOT_FOUND, 3, 0)),
     "failed": (Unary(fail), b"abc", (Code.INTERNAL, 3, 0)),
+    "trailers that can't be sent": (Unary(missay), b"abc", (Code.INTERNAL, 3, 0)),
     "too large": (Unary(echo), bytes(LIMIT + 1), (Code.RESOURCE_EXHAUSTED, 0, 0)),
     "both ways": (Bidirectional(receive), b"abc", (Code.OK, 3, 0)),
 }
