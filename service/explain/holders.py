@@ -23,6 +23,9 @@ from holdfast.storage.tenants import holding_tenants, is_tenant
 
 BATCH: Final = 64
 """Tenants that are looked at together."""
+MOST_READ: Final = 1000
+"""Holds of one tenant on one blob that are read, one after another: some ten seconds. A frontend
+that finds more than four joins them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,9 @@ class Holders:
     def _read(self, tenant: str, found: list[Entry]) -> HolderFacts:
         marked = _deleting(found)
         facts = HolderFacts(tenant, len(found) - marked, marked)
+        if len(found) > MOST_READ:
+            why = f"{facts.holds:,} holds and {marked:,} being deleted are too many to be read"
+            return HolderFacts(tenant, facts.holds, marked, error=why)
         try:
             loaded = self._holds.load(found)
         except HoldfastError as error:

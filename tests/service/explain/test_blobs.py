@@ -11,6 +11,7 @@ from holdfast.digests import Digest
 from holdfast.errors import PermissionDenied
 from holdfast.service.collector.ages import Ages
 from holdfast.service.collector.report import CollectionReport
+from holdfast.service.explain import holders
 from holdfast.service.explain.facts import BlobExplanation
 from holdfast.service.explain.rehearsal import SAYS
 from holdfast.service.explain.run import Question, explainer_of
@@ -275,6 +276,22 @@ async def test_many_holders_are_counted(world: World, explain: Explain) -> None:
     counted = CountingStore(world.memory)
     await explain(DIGEST, store=counted, most=3)
     assert counted.operations(HOLDS).count("get") == 3
+
+
+async def test_many_holds_of_one_tenant(
+    world: World, explain: Explain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any number of one tenant's holds is counted, and not read one by one."""
+    monkeypatch.setattr(holders, "MOST_READ", 2)
+    world.commit("node-1", BODY)
+    for _ in range(2):
+        world.adopt("node-1", DIGEST)
+    counted = CountingStore(world.memory)
+    found = await explain(DIGEST, store=counted)
+    [holder] = found.holders.named
+    assert (holder.holds, holder.labels) == (3, None)
+    assert "too many" in holder.error
+    assert "get" not in counted.operations(HOLDS)
 
 
 async def test_one_tenant_is_asked_about(world: World, explain: Explain) -> None:
