@@ -147,8 +147,9 @@ def test_hostile_text_controls_no_terminal(state: State, fake: FakeFrontend) -> 
 
 
 def run(fake: FakeFrontend, *words: str) -> tuple[int, str]:
-    """Runs `top` without a terminal."""
-    done = CliRunner().invoke(app, ["--address", fake.target, "top", *words])
+    """Runs `top` without a terminal, and without a width that this one's has exported."""
+    line = ["--address", fake.target, "top", *words]
+    done = CliRunner().invoke(app, line, env={"COLUMNS": None})
     return done.exit_code, done.output
 
 

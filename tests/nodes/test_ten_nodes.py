@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.service.backends import open_store
 from holdfast.service.settings import DOOM_MINIMUM, Settings
-from holdfast.storage.keys import COLLECTOR, RECORDS, TENANTS, record_digest
+from holdfast.storage.keys import COLLECTOR, RECORDS, REPORTS, TENANTS, record_digest
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.records import Records, State
 from tests.nodes.images import ARCHITECTURE, Image
@@ -95,7 +95,7 @@ def left(ten: Site) -> list[str]:
         buried = {key for key, seen in found.items() if seen and seen.record.state is GONE}
         assert len(buried) > 0
         uploads = [f"upload of {upload.key}" for upload in store.list_uploads("")]
-        own = ("fleet/", TENANTS, COLLECTOR)
+        own = ("fleet/", TENANTS, COLLECTOR, REPORTS)
         return uploads + sorted(k for k in keys(store) - buried if not k.startswith(own))
 
 

@@ -460,7 +460,7 @@ async def test_small_writes(folder_fleet: Fleet, fill: Fill, tenant: str) -> Non
 
 async def test_blob_too_large_for_its_parts(folder_fleet: Fleet, tenant: str) -> None:
     """A declared total that no part size within the budget can hold names the setting."""
-    client = (await folder_fleet.frontend()).tenant(tenant)
+    client = (await folder_fleet.frontend(tenant_ingest_bytes=2**45)).tenant(tenant)
     stream = client.write("ref")
     await stream.send(pb.STAT, total=2**44)
     text = await refused(StatusCode.FAILED_PRECONDITION, stream.send(pb.WRITE, data=b"x"))
