@@ -699,6 +699,7 @@ def test_the_frontends_commands_have_joined() -> None:
     assert set(entry_points(group=command_line.JOINING).names) == {
         "agent",
         "doctor",
+        "explain",
         "gc",
         "policy",
         "retained",
