@@ -137,7 +137,7 @@ async def test_a_certificate_expires(moto: S3Server, tmp_path: Path, unique: str
 
 async def test_no_collection_succeeds(moto: S3Server, tmp_path: Path, unique: str) -> None:
     """No collection has ever run, and then one does."""
-    async with site(moto, tmp_path, unique, {"for: 1h": "for: 1m"}) as watched:
+    async with site(moto, tmp_path, unique, {"for: 12h": "for: 1m"}) as watched:
         await watched.fires("HoldfastCollectorLate")
         assert await asyncio.to_thread(watched.run_runbook, "HoldfastCollectorLate") == [0]
         done = await asyncio.to_thread(run, "gc", **watched.settings)
