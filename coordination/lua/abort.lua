@@ -15,10 +15,11 @@ end
 local ingest = redis.call('HGETALL', KEYS[2])
 -- Whatever a damaged one says, it can be dropped.
 local offset = string.match(redis.call('HGET', KEYS[2], 'offset') or '', '^%d+$')
+-- What is deleted comes first: a Redis that is full refuses a counter until a script has written.
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[5])
 if offset and #offset < 16 then
   redis.call('DECRBY', KEYS[6], offset)
 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[5])
 redis.call('ZREM', KEYS[4], ARGV[1])
 if redis.call('EXISTS', KEYS[4]) == 0 then
   redis.call('DEL', KEYS[6])

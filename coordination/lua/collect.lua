@@ -21,10 +21,11 @@ end
 if not dry then
   -- Whatever a damaged one says, it can be dropped.
   local offset = string.match(redis.call('HGET', KEYS[2], 'offset') or '', '^%d+$')
+  -- What is deleted comes first: a Redis that is full refuses a counter until a script has written.
+  redis.call('DEL', KEYS[2], KEYS[3])
   if offset and #offset < 16 then
     redis.call('DECRBY', KEYS[5], offset)
   end
-  redis.call('DEL', KEYS[2], KEYS[3])
   redis.call('ZREM', KEYS[4], ARGV[1])
   if redis.call('EXISTS', KEYS[4]) == 0 then
     redis.call('DEL', KEYS[5])

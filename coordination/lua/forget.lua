@@ -25,10 +25,11 @@ if ARGV[1] == '' and redis.call('HEXISTS', KEYS[2], 'frozen') == 0 then
 end
 -- Whatever a damaged one says, it can be dropped.
 local offset = string.match(redis.call('HGET', KEYS[2], 'offset') or '', '^%d+$')
+-- What is deleted comes first: a Redis that is full refuses a counter until a script has written.
+redis.call('DEL', KEYS[2], KEYS[3])
 if offset and #offset < 16 then
   redis.call('DECRBY', KEYS[6], offset)
 end
-redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('ZREM', KEYS[4], ARGV[3])
 if redis.call('EXISTS', KEYS[4]) == 0 then
   redis.call('DEL', KEYS[6])

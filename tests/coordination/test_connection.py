@@ -28,13 +28,14 @@ from holdfast.coordination.connection import (
 from holdfast.coordination.keys import Keys
 from holdfast.coordination.probe import probe
 from holdfast.coordination.scripts import Scripts
+from holdfast.coordination.stale import StaleIngests
 from holdfast.errors import (
     HoldfastError,
     PermissionDenied,
     ResourceExhausted,
     Unavailable,
 )
-from tests.coordination.fleet import DIGEST, Frontend, frontend
+from tests.coordination.fleet import DIGEST, NOW, Frontend, frontend
 from tests.servers.process import free_port
 from tests.servers.redis import RedisServer
 from tests.servers.redis_topologies import Cluster, port_of
@@ -128,6 +129,27 @@ async def test_out_of_memory(old_and_new: Frontend) -> None:
     await old_and_new.leases.renew(lease)
     await old_and_new.ingests.abort("a", "ref")
     assert await old_and_new.ingests.find("a", "ref") is None
+
+
+@pytest.mark.parametrize("ends", ["abort", "drop", "collect"])
+async def test_what_has_parts_can_be_dropped_from_a_full_redis(
+    old_and_new: Frontend, ends: str
+) -> None:
+    """However an ingest with parts ends, it makes room in a full Redis, and is counted no more."""
+    lease, _ = await old_and_new.open("ref", "n", "a")
+    await old_and_new.open("other", "m", "b")
+    assert await old_and_new.checkpoint(lease, "a", 1, 8) == 8
+    await old_and_new.client.config_set("maxmemory", 1)
+    if ends == "abort":
+        await old_and_new.ingests.abort("a", "ref")
+    elif ends == "drop":
+        await old_and_new.ingests.drop(lease, "a")
+    else:
+        await old_and_new.ingests.release("a", "ref", lease.nonce)
+        stale = StaleIngests(old_and_new.client, old_and_new.scripts)
+        await stale.judge("a", "ref", frozen_ms=NOW, stale_ms=NOW, change=True)
+    assert await old_and_new.ingests.find("a", "ref") is None
+    assert int(await old_and_new.client.get(old_and_new.keys.open_bytes)) == 0
 
 
 async def test_not_a_master(old_and_new: Frontend) -> None:

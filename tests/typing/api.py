@@ -32,6 +32,7 @@ from holdfast import (
     Info,
     InvalidArgument,
     Labels,
+    LeaseExpired,
     NotFound,
     OutcomeUnknown,
     OutOfRange,
@@ -234,6 +235,7 @@ PERHAPS: type[Unavailable] = OutcomeUnknown
 SOMEBODY_ELSE: type[Unavailable] = BeingWritten
 BUSY: type[ResourceExhausted] = Overloaded
 GONE: type[Aborted] = BytesGone
+LATE: type[Aborted] = LeaseExpired
 STRANGER: type[HoldfastError] = OSError  # type: ignore[assignment]
 
 
