@@ -66,6 +66,11 @@ def scripted(*replies: Reply) -> Iterator[Script]:
         protocol_version = "HTTP/1.1"
         wbufsize = 2**16  # a head and its body in one piece, or the body waits for a late ACK
 
+        def handle_expect_100(self) -> bool:
+            asked = super().handle_expect_100()
+            self.wfile.flush()  # or clients wait for it for a second
+            return asked
+
         def _answer(self) -> None:
             script.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
             reply = script.replies[min(len(script.requests), len(script.replies) - 1)]
