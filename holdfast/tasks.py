@@ -27,8 +27,8 @@ def failure(task: asyncio.Task[Any]) -> BaseException | None:
     return None if task.cancelled() else task.exception()
 
 
-def wait_for_end(task: asyncio.Task[Result]) -> Awaitable[Result]:
-    """Waits for a task, which continues even if the caller is cancelled.
+def wait_for_end(task: asyncio.Future[Result]) -> Awaitable[Result]:
+    """Waits for a task, or a future, which continues even if the caller is cancelled.
 
     Raises:
         whatever the task raises.

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from holdfast.service.process.metrics import format_of
+from holdfast.tasks import wait_for_end
 
 Exposition = Callable[[str], tuple[bytes, str]]
 """Returns all figures in the best format that an `Accept` header names, and that format's name."""
@@ -40,7 +41,7 @@ class Scrapes:
             loop = asyncio.get_running_loop()
             found = self._next[form] = loop.create_future()
             loop.call_soon(self._make, form, found)
-        return await asyncio.shield(found)
+        return await wait_for_end(found)
 
     def _make(self, form: str, found: Figures) -> None:
         del self._next[form]
