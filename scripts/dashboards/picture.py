@@ -44,6 +44,13 @@ def picture(dashboard: Dashboard, ask: Ask) -> str:
     places = grafana(dashboard)["panels"]
     rows = max(one["gridPos"]["y"] + one["gridPos"]["h"] for one in places)
     width, height = WIDTH * CELL[0], rows * CELL[1]
+    chosen = dashboard.labels
+    for name in dashboard.variables:
+        chosen = chosen.replace(f"${name}", ".+")
+
+    def asked(expr: str) -> Sequence[Line]:
+        return ask(expr.replace("$at", chosen).replace("$__rate_interval", "20s"))
+
     panels = iter([panel for row in dashboard.rows for panel in row.panels])
     parts = []
     for place in places:
@@ -54,7 +61,7 @@ def picture(dashboard: Dashboard, ask: Ask) -> str:
             parts.append(f'<text class="row" x="{left + 6}" y="{top + 24}">{text}</text>')
             continue
         size = spot["w"] * CELL[0] - 6, spot["h"] * CELL[1] - 6
-        drawn = "".join(_panel(next(panels), size, ask))
+        drawn = "".join(_panel(next(panels), size, asked))
         parts.append(f'<g transform="translate({left + 3},{top + 3})">{drawn}</g>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}">'
@@ -70,7 +77,7 @@ def _panel(panel: Panel, size: tuple[int, int], ask: Ask) -> Iterator[str]:
     named = [
         (_name(query.legend, line.labels), line)
         for query in panel.queries
-        for line in ask(query.expr.replace("$at", "").replace("$__rate_interval", "20s"))
+        for line in ask(query.expr)
     ]
     if panel.kind == "stat":
         shown = _amount(named[0][1].points[-1][1], panel.unit) if named else "no data"
