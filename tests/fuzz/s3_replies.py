@@ -200,7 +200,10 @@ LISTS: Final = (
     *(b"<Key>", b"<Contents/>", b"<IsTruncated>true</IsTruncated>", b"&#x1F;", b"&lol;"),
     b"<!DOCTYPE",
 )
-FRAMING: Final = (b"\r\n\r\n", b"Content-Length: ", b"0\r\n\r\n", b"1\r\n!\r\n")
+FRAMING: Final = (
+    *(b"\r\n\r\n", b"Content-Length: ", b"0\r\n\r\n", b"1\r\n!\r\n"),
+    b"\r\nX:" + b" " * 60_000 + b"\0\r\n\r\n",
+)
 FAILING: Final = tuple(
     of_s3(name, status, ERROR) for name in S3_CALLS for status in (404, 403, 503)
 )
