@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Never
 
 from holdfast.errors import PermissionDenied
-from holdfast.request_counts import RequestCounts
-from holdfast.storage.port import (
-    Body,
-    Condition,
-    Entry,
-    Fetched,
-    ObjectStore,
-    Part,
-    PendingUpload,
-    Upload,
-    Written,
-)
+from holdfast.storage.passed_on import PassedOnReads
+from holdfast.storage.port import Body, Condition, Part, Upload, Written
 
 
-class ReadOnlyStore:
+class ReadOnlyStore(PassedOnReads):
     """An `ObjectStore` that passes on what reads, and refuses what writes."""
-
-    def __init__(self, inner: ObjectStore) -> None:
-        """Makes no requests yet; `inner` is the store."""
-        self._inner = inner
-
-    # -- refused
 
     def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
         """Refused."""
@@ -67,63 +51,6 @@ class ReadOnlyStore:
     def refuses_changed(self, key: str) -> bool | None:
         """Refused: it writes."""
         _refuse("try", key)
-
-    # -- passed on
-
-    def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
-        """See `ObjectStore`."""
-        return self._inner.get(key, offset, length)
-
-    def head(self, key: str) -> Entry:
-        """See `ObjectStore`."""
-        return self._inner.head(key)
-
-    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
-        """See `ObjectStore`."""
-        return self._inner.list(prefix, start_after)
-
-    def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        """See `ObjectStore`."""
-        return self._inner.list_parts(key, upload_id)
-
-    def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
-        """See `ObjectStore`."""
-        return self._inner.list_uploads(prefix)
-
-    def throttled(self) -> int:
-        """See `ObjectStore`."""
-        return self._inner.throttled()
-
-    def composite_etag(self, parts: Sequence[Part]) -> str | None:
-        """See `ObjectStore`."""
-        return self._inner.composite_etag(parts)
-
-    @property
-    def request_counts(self) -> RequestCounts:
-        """See `ObjectStore`."""
-        return self._inner.request_counts
-
-    @property
-    def switches(self) -> bool:
-        """See `ObjectStore`."""
-        return self._inner.switches
-
-    @property
-    def up(self) -> bool:
-        """See `ObjectStore`."""
-        return self._inner.up
-
-    def now(self) -> float:
-        """See `ObjectStore`."""
-        return self._inner.now()
-
-    def check_access(self) -> None:
-        """See `ObjectStore`."""
-        self._inner.check_access()
-
-    def close(self) -> None:
-        """See `ObjectStore`."""
-        self._inner.close()
 
 
 def _refuse(what: str, key: str) -> Never:

@@ -14,21 +14,18 @@ several pieces, because other processes notice only after a while that one is go
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from holdfast.errors import ResourceExhausted
-from holdfast.request_counts import RequestCounts
 from holdfast.storage.keys import DATA, FLEET, HOLDS, RECORDS, RETAINED, SNAPSHOTS, TAILS
+from holdfast.storage.passed_on import PassedOnReads
 from holdfast.storage.port import (
     Body,
     Condition,
-    Entry,
-    Fetched,
     IfAbsent,
     ObjectStore,
     Part,
-    PendingUpload,
     Upload,
     Written,
 )
@@ -129,7 +126,7 @@ class Reserve:
             )
 
 
-class ReservedStore:
+class ReservedStore(PassedOnReads):
     """An `ObjectStore` with a reserve: small writes may use it, new bytes may not.
 
     Attributes:
@@ -145,7 +142,7 @@ class ReservedStore:
             tending: whether the caller is there to free space: then everything that it writes
                 counts as small, except data.
         """
-        self._inner = inner
+        super().__init__(inner)
         self._tending = tending
         self.reserve = reserve
 
@@ -192,65 +189,10 @@ class ReservedStore:
 
     # -- passed on unchanged
 
-    def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
-        """See `ObjectStore`."""
-        return self._inner.get(key, offset, length)
-
-    def head(self, key: str) -> Entry:
-        """See `ObjectStore`."""
-        return self._inner.head(key)
-
-    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
-        """See `ObjectStore`."""
-        return self._inner.list(prefix, start_after)
-
-    def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
-        """See `ObjectStore`."""
-        return self._inner.list_parts(key, upload_id)
-
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> Written:
         """See `ObjectStore`."""
         return self._inner.complete_upload(key, upload_id, parts)
 
-    def list_uploads(self, prefix: str) -> Iterator[PendingUpload]:
-        """See `ObjectStore`."""
-        return self._inner.list_uploads(prefix)
-
-    def throttled(self) -> int:
-        """See `ObjectStore`."""
-        return self._inner.throttled()
-
-    def composite_etag(self, parts: Sequence[Part]) -> str | None:
-        """See `ObjectStore`."""
-        return self._inner.composite_etag(parts)
-
-    @property
-    def request_counts(self) -> RequestCounts:
-        """See `ObjectStore`."""
-        return self._inner.request_counts
-
-    @property
-    def switches(self) -> bool:
-        """See `ObjectStore`."""
-        return self._inner.switches
-
-    @property
-    def up(self) -> bool:
-        """See `ObjectStore`."""
-        return self._inner.up
-
     def refuses_changed(self, key: str) -> bool | None:
         """See `ObjectStore`."""
         return self._inner.refuses_changed(key)
-
-    def now(self) -> float:
-        """See `ObjectStore`."""
-        return self._inner.now()
-
-    def check_access(self) -> None:
-        """See `ObjectStore`."""
-        self._inner.check_access()
-
-    def close(self) -> None:
-        """See `ObjectStore`."""
-        self._inner.close()
