@@ -6,8 +6,7 @@ isn't in force, or the ref already has another ingest, the change does nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Final
 
 from holdfast.coordination.changes import Checkpoint, Progress, SavedTail, Sealed
@@ -16,6 +15,8 @@ from holdfast.coordination.connection import is_cluster, translated
 from holdfast.coordination.ingest import Done, Dropped, Ingest, Opened, StoredPart, Turn
 from holdfast.coordination.keys import LOST, TENANTS, Keys
 from holdfast.coordination.leases import Lease, lost
+from holdfast.coordination.lost_nonces import LostNonces
+from holdfast.coordination.read_ingests import ReadIngests
 from holdfast.coordination.scripts import Scripts, pairs, text, understood
 from holdfast.coordination.subscription import Subscription
 from holdfast.digests import Digest
@@ -31,10 +32,6 @@ ENDED_TTL_MS: Final = 60 * 60 * 1000
 tenant doesn't hold a digest counts as recent."""
 FULL_PAUSE: Final = 5.0
 """Seconds after which a tenant with too many ingests should try again."""
-REFS: Final = 10_000
-"""Refs whose names are read by one request: 10 MB if all are as long as allowed."""
-STATUS_BATCH: Final = 200
-"""Refs whose ingests are read by one request when all are listed."""
 
 
 class Locked(Unavailable):
@@ -68,12 +65,11 @@ def crowded(tenant: str, has: int, most: int) -> TooManyIngests:
     )
 
 
-class Ingests:
+class Ingests(ReadIngests):
     """The ingests and leases of all tenants in one Redis."""
 
     def __init__(self, client: Client, scripts: Scripts, owner: str) -> None:
-        self._client = client
-        self._scripts = scripts
+        super().__init__(client, scripts)
         self._owner = owner
 
     async def open(
@@ -391,46 +387,6 @@ class Ingests:
             parts = [text(part) for part in reply[2]] if len(reply) > 2 else []  # noqa: PLR2004
         return Dropped(Ingest.decode(ref, stored, parts), frozen=reply[0] == b"frozen")
 
-    async def find(self, tenant: str, ref: str) -> Ingest | None:
-        """An ingest as it is now, or None; `live` is as its writer reported it, if it has one."""
-        found = await self._read(tenant, [ref])
-        return found[0] if found else None
-
-    async def find_all(self, tenant: str) -> list[Ingest]:
-        """All ingests of a tenant, the least recently updated first."""
-        return [ingest async for batch in self.each(tenant) for ingest in batch]
-
-    async def each(self, tenant: str) -> AsyncIterator[list[Ingest]]:
-        """All ingests of a tenant, in batches, the least recently updated first.
-
-        If there are more than 10,000, one that is updated meanwhile may be missing, or come twice.
-
-        Raises:
-            Unavailable: Redis can't be reached.
-        """
-        rank = 0
-        while True:
-            with self._scripts.recorded("ingest"), step("Redis", "ZRANGE"):
-                async with translated():
-                    index = self._client.zrange(Keys(tenant).index, rank, rank + REFS - 1)
-                    refs = [text(ref) for ref in await index]
-            for start in range(0, len(refs), STATUS_BATCH):
-                yield await self._read(tenant, refs[start : start + STATUS_BATCH])
-            if len(refs) < REFS:
-                return
-            rank += REFS
-
-    async def _read(self, tenant: str, refs: Sequence[str]) -> list[Ingest]:
-        keys = Keys(tenant)
-        names = [name for ref in refs for name in (keys.ingest(ref), keys.lease(ref))]
-        replies = await self._scripts.run("find", names, [])
-        with understood():
-            return [
-                _written_by(text(nonce), Ingest.decode(ref, pairs(stored)))
-                for ref, stored, nonce in zip(refs, replies[::2], replies[1::2], strict=True)
-                if stored
-            ]
-
     async def watch_lost(self) -> LostNonces:
         """Subscribes to the nonces of leases that are revoked.
 
@@ -440,39 +396,9 @@ class Ingests:
         return LostNonces(await Subscription.open(self._client, LOST))
 
 
-class LostNonces:
-    """A subscription to the nonces of leases that were revoked."""
-
-    def __init__(self, subscription: Subscription) -> None:
-        self._subscription = subscription
-
-    async def next(self, wait: float) -> str | None:
-        """The next nonce, or None if none came within `wait` seconds.
-
-        Raises:
-            Unavailable: the subscription broke; nonces may have been missed.
-        """
-        message = await self._subscription.next(wait)
-        return text(message) if message else None
-
-    async def close(self) -> None:
-        """Ends the subscription."""
-        await self._subscription.close()
-
-
 def _ingest(keys: Keys, ref: str) -> list[str]:
     return [keys.lease(ref), keys.ingest(ref), keys.parts(ref)]
 
 
 def _turn(reply: bytes | int) -> Turn | None:
     return None if isinstance(reply, int) else Turn(text(reply))
-
-
-def _written_by(nonce: str, ingest: Ingest) -> Ingest:
-    """The ingest as the stream with that lease writes it.
-
-    If there is none, it is without bytes that its last writer received but didn't make durable.
-    """
-    if nonce or ingest.live == ingest.offset:
-        return replace(ingest, nonce=nonce)
-    return replace(ingest, live=ingest.offset)

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from holdfast.coordination.ingest import Ingest
-from holdfast.coordination.ingests import LostNonces
+from holdfast.coordination.lost_nonces import LostNonces
 from holdfast.errors import HoldfastError, Unavailable, because
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.ingest.commit import Commits

@@ -558,7 +558,7 @@ async def test_listing(alone: Frontend) -> None:
 
 async def test_listing_in_pieces(alone: Frontend, monkeypatch: pytest.MonkeyPatch) -> None:
     """More refs than are read at once are listed all the same, each once."""
-    monkeypatch.setattr("holdfast.coordination.ingests.REFS", 2)
+    monkeypatch.setattr("holdfast.coordination.read_ingests.REFS", 2)
     refs = [f"ref-{number}" for number in range(5)]
     for ref in refs:
         await alone.open(ref, ref, ref)

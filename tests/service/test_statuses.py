@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.coordination import ingests as coordination_ingests
+from holdfast.coordination import read_ingests
 from holdfast.coordination.connection import open_client
 from holdfast.coordination.keys import Keys
 from holdfast.filters import Filter
@@ -69,7 +69,7 @@ async def test_more_refs_than_are_read_at_once(
     folder_fleet: Fleet, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of many ingests come, each once, in their order."""
-    monkeypatch.setattr(coordination_ingests, "REFS", 300)
+    monkeypatch.setattr(read_ingests, "REFS", 300)
     refs = [f"ref {number:04}" for number in range(900)]
     await put_ingests(folder_fleet.redis_url, tenant, refs)
     client = (await folder_fleet.frontend()).tenant(tenant)
