@@ -110,6 +110,10 @@ protos-check: $(READY) ## Fails where *_pb2* isn't what `make protos` would make
 settings: $(READY) ## Writes the table in docs/settings.md again.
 	$(RUN)/python -m scripts.settings_page
 
+.PHONY: values
+values: $(READY) ## Writes the table of values in the chart's README again.
+	$(RUN)/python -m scripts.values_page
+
 .PHONY: dashboards
 dashboards: $(READY) ## Writes the chart's dashboards again.
 	$(RUN)/python -m scripts.dashboards

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import kubernetes_validate
@@ -273,27 +272,3 @@ def test_there_is_a_service_with_one_address_per_pod(helm: Helm) -> None:
         for item in helm.render().all_of("Service")
     }
     assert addresses == {"store-holdfast": None, "store-holdfast-headless": "None"}
-
-
-def test_the_readme_has_every_value() -> None:
-    """The table in the chart's README names each value, with the default that it has."""
-    import yaml  # noqa: PLC0415 -- this test alone reads the file itself
-
-    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
-    rows = re.findall(
-        r"^\| `([\w.]+)` \| `(.*?)` \|", (CHART / "README.md").read_text("utf-8"), re.MULTILINE
-    )
-    shown = {name: yaml.safe_load(value) for name, value in rows}
-    assert len(shown) == len(rows)
-    assert shown == dict(leaves(values))
-
-
-def leaves(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Each value that isn't a mapping of named values, with its path."""
-    found: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        if isinstance(value, dict) and value and name != "resources":
-            found += leaves(value, f"{prefix}{name}.")
-        else:
-            found.append((prefix + name, value))
-    return found
