@@ -119,7 +119,9 @@ class Inbox:
 
     def _check(self, flag: int, length: int) -> None:
         if flag > COMPRESSED or (flag and self._encoding == "identity"):
-            raise Status(Code.INTERNAL, "a message is marked as compressed, but none may be")
+            raise Status(
+                Code.INVALID_ARGUMENT, "a message is marked as compressed, but none may be"
+            )
         if flag:
             raise CompressionRefusedError(
                 Code.UNIMPLEMENTED,

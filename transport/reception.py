@@ -97,7 +97,7 @@ class Reception:
         if not self._inbox.ended:
             return False
         if self._inbox.cut:
-            raise Status(Code.INTERNAL, "the client's last message is incomplete")
+            raise Status(Code.INVALID_ARGUMENT, "the client's last message is incomplete")
         return True
 
     def _check_over(self) -> None:

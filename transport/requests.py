@@ -180,7 +180,7 @@ def _request(
         metadata = tuple(_metadata(others))
         seconds = timeout(known["grpc-timeout"]) if "grpc-timeout" in known else None
     except ValueError as error:
-        return Request(path, length=size, status=Status(Code.INTERNAL, error.args[0]))
+        return Request(path, length=size, status=Status(Code.INVALID_ARGUMENT, error.args[0]))
     return Request(path, metadata, seconds, known.get("grpc-encoding", "identity"), size)
 
 

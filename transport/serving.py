@@ -22,7 +22,7 @@ from holdfast.transport.status import Code, Status
 from holdfast.transport.stream import Stream
 
 ONE_MESSAGE: Final = Status(Code.UNIMPLEMENTED, "this RPC's request is exactly one message")
-CUT: Final = Status(Code.INTERNAL, "the request is incomplete")
+CUT: Final = Status(Code.INVALID_ARGUMENT, "the request is incomplete")
 INTERNAL: Final = Status(Code.INTERNAL, "internal error; the server's log has more")
 CANCELLED: Final = Status(Code.CANCELLED, "the server has cancelled the call")
 

@@ -18,7 +18,7 @@ from .raw_client import call, connected, data, headers, message, request_fields
 
 KIB = 2**10
 MIB = 2**20
-OK, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = "0", "8", "12", "13"
+OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = "0", "3", "8", "12"
 CALLS = 5_000
 HINTED = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
 """What a call that isn't served now may end with: clients know to come again."""
@@ -95,9 +95,9 @@ async def test_first_windows_of_requests_are_counted() -> None:
     ("flag", "encoding", "status"),
     [
         (1, "gzip", UNIMPLEMENTED),
-        (1, "identity", INTERNAL),
-        (2, "gzip", INTERNAL),
-        (255, "identity", INTERNAL),
+        (1, "identity", INVALID_ARGUMENT),
+        (2, "gzip", INVALID_ARGUMENT),
+        (255, "identity", INVALID_ARGUMENT),
     ],
 )
 async def test_a_compressed_message(path: str, flag: int, encoding: str, status: str) -> None:
@@ -117,8 +117,8 @@ async def test_a_compressed_message(path: str, flag: int, encoding: str, status:
     [
         (b"", UNIMPLEMENTED),
         (message(b"one") + message(b"two"), UNIMPLEMENTED),
-        (message(b"cut", size=4), INTERNAL),
-        (message(b"")[:3], INTERNAL),
+        (message(b"cut", size=4), INVALID_ARGUMENT),
+        (message(b"")[:3], INVALID_ARGUMENT),
     ],
     ids=["none", "two", "cut", "cut prefix"],
 )
@@ -133,14 +133,14 @@ async def test_a_unary_request_is_one_message(body: bytes, status: str) -> None:
 
 
 async def test_a_stream_that_stops_within_a_message() -> None:
-    """A stream of messages whose last one is cut is answered, and then ends with INTERNAL."""
+    """A stream of messages whose last one is cut is answered, and ends as its client's fault."""
     async with serving() as local, connected(local.port) as client:
         await client.greet()
         body = message(b"whole") + message(b"cut", size=4)
         await client.send(headers(1, request_fields(CHAT)), data(1, body, end=True))
         assert await client.expect_message(1) == message(b"whole")
         found, _ = await client.status(1)
-        assert found == INTERNAL
+        assert found == INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("connections", [1, 20])

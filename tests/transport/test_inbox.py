@@ -128,8 +128,8 @@ def test_a_whole_message_counts_until_it_is_taken() -> None:
         ("identity", PREFIX.pack(0, LIMIT + 1), Code.RESOURCE_EXHAUSTED),
         ("identity", framed(bytes(LIMIT + 1)), Code.RESOURCE_EXHAUSTED),
         ("gzip", framed(b"x", 1), Code.UNIMPLEMENTED),
-        ("identity", framed(b"x", 1), Code.INTERNAL),
-        ("gzip", framed(b"x", 2), Code.INTERNAL),
+        ("identity", framed(b"x", 1), Code.INVALID_ARGUMENT),
+        ("gzip", framed(b"x", 2), Code.INVALID_ARGUMENT),
     ],
 )
 def test_a_message_that_cannot_be_accepted_is_refused(
