@@ -10,20 +10,38 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from holdfast.service.process.guarded_figures import GuardedFigures
+
 CREATED: Final = "_created"
 """When a counter began: a series for each of ours, and nobody uses it. The time at which the
 process started says the same."""
 
 
 class LeanRegistry(CollectorRegistry):
-    """A registry without series that only say when others began.
+    """A registry without series that only say when others began, whose figures don't raise.
 
     It knows the names of all of its metrics, so that some of them can be read apart.
     """
 
     def __init__(self) -> None:
-        """Begins empty."""
+        """Begins with nothing but the number of its own failures."""
         super().__init__(auto_describe=True)
+        self._failures = 0
+        super().register(
+            Figure(
+                CounterMetricFamily,
+                "holdfast_figure_failures",
+                "Scrapes that a figure was missing from, because it couldn't be read.",
+                lambda: [("", self._failures)],
+            )
+        )
+
+    def register(self, collector: Collector) -> None:
+        """Adds a collector, which hides no other one if it raises."""
+        super().register(GuardedFigures(collector, self._failed))
+
+    def _failed(self) -> None:
+        self._failures += 1
 
     def collect(self) -> Iterator[Metric]:
         """Returns all metrics."""
@@ -58,10 +76,16 @@ class Figure(Collector):
         self._values = values
         self._label = label
 
+    def describe(self) -> list[Metric]:
+        """Returns the metric without values, so that none is read before the first scrape."""
+        return [self._family()]
+
     def collect(self) -> Iterator[Metric]:
         """Returns the figures of now."""
-        labels = [self._label] if self._label else []
-        family = self._kind(self._name, self._text, labels=labels)
+        family = self._family()
         for value, figure in self._values():
-            family.add_metric([value] if labels else [], figure)
+            family.add_metric([value] if self._label else [], figure)
         yield family
+
+    def _family(self) -> GaugeMetricFamily | CounterMetricFamily:
+        return self._kind(self._name, self._text, labels=[self._label] if self._label else [])

@@ -99,6 +99,7 @@ CASES: Final[Mapping[str, Case]] = {
         {"instance": "a", "code": "DATA_LOSS", "rpc": "Read"},
     ),
     "HoldfastUnavailable": share("holdfast_rpcs_total", 'code="UNAVAILABLE",rpc="Info"', 8),
+    "HoldfastFiguresMissing": counted("holdfast_figure_failures_total", "", 8),
     "HoldfastRefuses": counted("holdfast_refused_total", 'kind="calls"', 8, kind="calls"),
     "HoldfastTenantAtBound": counted(
         "holdfast_quota_refusals_total", 'bound="call_rate"', 15, bound="call_rate"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import pytest
+from h2.errors import ErrorCodes
 from prometheus_client import CollectorRegistry
 
 from holdfast.protos import content_pb2 as pb
@@ -16,7 +17,6 @@ from tests.agent.stage import agent_of
 from tests.service.figures import check_rpcs, ended
 from tests.service.fleet import HEADER, Fleet, Tenant
 from tests.transport.raw_client import (
-    ErrorCodes,
     RawClient,
     connected,
     data,
