@@ -127,6 +127,7 @@ lock: ## Makes the lock files again; UPGRADE=--upgrade for newer versions.
 	sed -E 's/^([A-Za-z0-9._-]+)\[[^]]*\]==/\1==/' requirements-dev.lock >build/constraints.txt
 	$(COMPILE) --extra server --extra tracing --constraint build/constraints.txt \
 	  --output-file requirements.lock pyproject.toml requirements.in
+	scripts/build-lock requirements-dev.lock >requirements-build.lock
 
 .PHONY: changelog
 changelog: ## Puts changes/ into CHANGELOG.md under a heading: VERSION=0.2.0.
@@ -164,6 +165,10 @@ tools-bench: ## Builds ghz and the peers with Go, for the benchmarks.
 	scripts/go-tool $(TOOLS) github.com/distribution/distribution/v3/cmd/registry $(REGISTRY_VERSION)
 	cd bench/peers && CGO_ENABLED=0 go build -o $(TOOLS)/peers .
 
+.PHONY: image
+image: ## Builds the image without an engine: build/image/holdfast.tar; see docs/image.md.
+	scripts/image build/image/holdfast.tar
+
 .PHONY: bundle
 bundle: $(READY) ## Makes a program for nodes that needs nothing else: dist/holdfast-*.tar.gz.
 	$(RUN)/python -m scripts.bundle dist --archive
@@ -200,7 +205,7 @@ test -x $(RUN)/pip || $(PYTHON) -m venv $(VENV)
 endef
 
 # All of it is more than what Holdfast runs on, and never older.
-$(RUNNING): requirements.lock pyproject.toml
+$(RUNNING): requirements.lock requirements-build.lock pyproject.toml
 	$(make_venv)
 	@scripts/light-environment $(VENV)
 	@touch $@

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import tarfile
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions, version
@@ -19,12 +18,11 @@ from typing import Final
 import PyInstaller.__main__
 
 from holdfast.service.commands.serve import serve  # noqa: F401 -- fails early where the environment isn't whole
+from scripts.trim_environment import trim_services
 
 ROOT: Final = Path(__file__).parent.parent
 NAME: Final = "holdfast"
 OWN: Final = ("holdfast",)
-SERVICES: Final = {"s3", "sso", "sso-oidc", "signin", "sts"}
-"""What botocore must know: S3, and where credentials come from. It knows some 400."""
 
 
 def main() -> None:
@@ -63,9 +61,7 @@ def make(folder: Path, work: Path) -> Path:
         ]
     )
     made = folder / NAME
-    for service in (made / "_internal" / "botocore" / "data").iterdir():
-        if service.is_dir() and service.name not in SERVICES:
-            shutil.rmtree(service)
+    trim_services(made / "_internal")
     return made
 
 

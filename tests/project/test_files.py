@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 from tests.project.repository import ROOT, files, required_text, version
 
-LOCKS = ["requirements.lock", "requirements-dev.lock"]
+LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-build.lock"]
 MIB = 2**20
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[([a-z0-9,_-]+)\])?==\S+", re.MULTILINE)
 
@@ -89,6 +89,7 @@ def test_the_locks_agree() -> None:
     """What runs in production is pinned to the very versions that are tested."""
     production, tested = pins("requirements.lock"), pins("requirements-dev.lock")
     assert production.items() <= tested.items()
+    assert pins("requirements-build.lock").items() <= tested.items()
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -148,6 +149,7 @@ def test_the_generated_code_runs_on_what_is_asked_for() -> None:
 
 def test_an_editable_install_needs_no_download() -> None:
     """The development lock holds the build backend, as no isolated build fetches one."""
+    assert pins("requirements-build.lock").keys() == {"setuptools"}
     assert "setuptools" in pins("requirements-dev.lock")
 
 

@@ -14,7 +14,12 @@ from tests.project.repository import ROOT
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the project's Makefile in a folder of its own."""
-    for name in ("requirements-dev.lock", "requirements.lock", "pyproject.toml"):
+    for name in (
+        "requirements-dev.lock",
+        "requirements.lock",
+        "requirements-build.lock",
+        "pyproject.toml",
+    ):
         (folder / name).touch()
         os.utime(folder / name, (0, 0))  # older than all that is made of it
     return subprocess.run(
