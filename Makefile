@@ -150,6 +150,10 @@ tools: ## Builds MinIO, helm, containerd and h2spec with Go, for the tests that 
 tools-conformance: ## Builds containerd's test suite with Go; see CONTRIBUTING.md.
 	scripts/go-conformance $(TOOLS)
 
+.PHONY: tools-kubernetes
+tools-kubernetes: ## Builds Kubernetes with Go, for the tests on a real cluster.
+	scripts/go-kubernetes $(TOOLS)
+
 .PHONY: tools-clients
 tools-clients: ## Builds clients by grpc-js and grpc-java, for slow tests of the transport.
 	scripts/transport-peers js $(TOOLS)
