@@ -45,6 +45,7 @@ PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 LOAD_ARGS ?=
+BASELINE_ARGS ?=
 
 .PHONY: help
 help:
@@ -135,6 +136,10 @@ changelog: ## Puts changes/ into CHANGELOG.md under a heading: VERSION=0.2.0.
 	test -x $(CHANGELOG_VENV)/bin/towncrier || { $(PYTHON) -m venv $(CHANGELOG_VENV) && \
 	  $(CHANGELOG_VENV)/bin/pip install --quiet $(TOWNCRIER); }
 	$(CHANGELOG_VENV)/bin/towncrier build --yes --version $(VERSION)
+
+.PHONY: baseline
+baseline: $(READY) ## Keeps HEAD, or a release (BASELINE_ARGS), for the tests of upgrades.
+	$(RUN)/python -m scripts.baseline $(BASELINE_ARGS)
 
 ##@ Programs that tests and benchmarks take
 
