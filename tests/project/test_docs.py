@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import json
 import re
@@ -179,14 +180,15 @@ def test_error_texts() -> None:
     assert [quote for quote in quoted if not any(quote in text for text in known)] == []
 
 
-def functions(path: Path) -> set[str]:
-    """The names of a test file's functions."""
+@functools.cache
+def functions(path: Path) -> frozenset[str]:
+    """The names of a test file's functions; each file is parsed once, not once for each page."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return {
+    return frozenset(
         node.name
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, kinds)
-    }
+    )
 
 
 @pytest.mark.parametrize(
