@@ -18,6 +18,7 @@ CLIENT: Final = frozenset(
         "HOLDFAST_KEY",
         "HOLDFAST_SERVER_NAME",
         "HOLDFAST_TENANT",
+        "HOLDFAST_TENANT_HEADER",
         "HOLDFAST_TLS",
         "HOLDFAST_TOKEN_FILE",
     }

@@ -11,7 +11,7 @@ import typer
 import typer.core
 import typer.main
 
-from holdfast.cli import content, demo, ingests, node, top, transfers, warming
+from holdfast.cli import checking, content, demo, ingests, node, top, transfers, warming
 from holdfast.cli.exit_codes import ERROR, INTERRUPTED, exit_code
 from holdfast.cli.options import (
     Address,
@@ -22,6 +22,7 @@ from holdfast.cli.options import (
     ServerName,
     Target,
     Tenant,
+    TenantHeader,
     TokenPath,
     UseTls,
 )
@@ -128,6 +129,7 @@ def settings(
     key: Key = None,
     server_name: ServerName = None,
     token_file: TokenPath = None,
+    tenant_header: TenantHeader = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")
     ] = False,
@@ -137,7 +139,9 @@ def settings(
 ) -> None:
     """Takes the options that come before the command."""
     del verbose  # Commands.invoke reads it
-    context.obj = Target(address, tenant, retry_for, tls, ca, cert, key, server_name, token_file)
+    context.obj = Target(
+        address, tenant, retry_for, tls, ca, cert, key, server_name, token_file, tenant_header
+    )
 
 
 app.command("push")(transfers.push)
@@ -147,6 +151,7 @@ app.command("info")(content.info)
 app.command("label")(content.label)
 app.command("rm")(content.rm)
 app.command("warm")(warming.warm)
+app.command("check")(checking.check)
 app.command("active")(ingests.active)
 app.command("status")(ingests.status)
 app.command("abort")(ingests.abort)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from holdfast.client import ClientOptions, ContentStore, Tls
+from holdfast.client.store import TENANT_HEADER
 from holdfast.environment import CLIENT, advice, misspelt_of_client
 from holdfast.errors import BeingWritten, ConfigurationError, InvalidArgument, because, shorten
 
@@ -62,6 +63,12 @@ _TOKEN_FILE: Final[dict[str, Any]] = {
     "rich_help_panel": _PANEL,
     "show_default": False,
 }
+_TENANT_HEADER: Final[dict[str, Any]] = {
+    "help": f"The header that names the tenant; by default {TENANT_HEADER!r}.",
+    "rich_help_panel": _PANEL,
+    "show_default": False,
+    "metavar": "NAME",
+}
 _SERVER_NAME: Final = _tls_option("The frontends' name, if it isn't the address's host.")
 # These options come before the command and also read the environment. An option after the
 # command doesn't read it, so that the environment can't override one before the command.
@@ -84,6 +91,10 @@ TokenPath = Annotated[
     str | None,
     typer.Option("--token-file", envvar="HOLDFAST_TOKEN_FILE", metavar="FILE", **_TOKEN_FILE),
 ]
+TenantHeader = Annotated[
+    str | None,
+    typer.Option("--tenant-header", envvar="HOLDFAST_TENANT_HEADER", **_TENANT_HEADER),
+]
 _AFTER: Final = {
     "address": Annotated[str | None, typer.Option("--address", "-a", **_ADDRESS)],
     "tenant": Annotated[str | None, typer.Option("--tenant", "-t", **_TENANT)],
@@ -98,6 +109,7 @@ _AFTER: Final = {
     "token_file": Annotated[
         str | None, typer.Option("--token-file", metavar="FILE", **_TOKEN_FILE)
     ],
+    "tenant_header": Annotated[str | None, typer.Option("--tenant-header", **_TENANT_HEADER)],
 }
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -115,6 +127,7 @@ class Target:
     key: str | None = None
     server_name: str | None = None
     token_file: str | None = None
+    tenant_header: str | None = None
 
     def over(self, later: Target) -> Target:
         """Returns what `later` says and, where it says nothing, what this does."""
@@ -139,6 +152,7 @@ class Target:
             return ContentStore(
                 self.address or DEFAULT_ADDRESS,
                 tenant=self.tenant or tenant,
+                tenant_header=self.tenant_header or TENANT_HEADER,
                 tls=self._tls(),
                 token_file=self.token_file or None,
                 options=options,

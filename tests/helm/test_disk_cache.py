@@ -50,7 +50,11 @@ def test_its_limit_is_above_the_budget(helm: Helm, budget: str, size: int) -> No
 def test_a_volume_of_ones_own(helm: Helm) -> None:
     """Another source of the volume takes the place of the emptyDir."""
     source = {"hostPath": {"path": "/var/cache/blocks", "type": "Directory"}}
-    rendered = helm.render(settings={"diskCacheBudget": "1GiB"}, diskCache={"volume": source})
+    rendered = helm.render(
+        settings={"diskCacheBudget": "1GiB"},
+        diskCache={"volume": source},
+        podSecurity="privileged",
+    )
     assert volume(rendered) == source
 
 

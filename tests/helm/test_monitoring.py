@@ -44,3 +44,37 @@ def test_dashboards_are_installed(helm: Helm) -> None:
     shown = [value for item in found for value in item["data"].values()]
     assert sorted(shown) == sorted(text(dashboard) for dashboard in DASHBOARDS)
     assert all(json.loads(value)["panels"] for value in shown)
+
+
+def test_each_frontend_is_a_target_once(helm: Helm) -> None:
+    """A PodMonitor finds the frontends' pods; a ServiceMonitor finds one Service of the two."""
+    rendered = helm.render(
+        monitoring={"podMonitor": {"enabled": True, "labels": {"release": "p"}, "interval": "15s"}}
+    )
+    found = rendered.one("PodMonitor")
+    assert found["metadata"]["labels"]["release"] == "p"
+    assert rendered.all_of("ServiceMonitor") == []
+    selector = found["spec"]["selector"]["matchLabels"].items()
+    pods = rendered.pods()
+    assert [
+        name for name, pod in pods.items() if selector <= pod["metadata"]["labels"].items()
+    ] == ["frontend"]
+    [endpoint] = found["spec"]["podMetricsEndpoints"]
+    assert endpoint == {"port": "http", "path": "/metrics", "scheme": "http", "interval": "15s"}
+
+    rendered = helm.render(monitoring={"serviceMonitor": {"enabled": True}})
+    spec = rendered.one("ServiceMonitor")["spec"]
+    selector = spec["selector"]["matchLabels"].items()
+    services = [
+        item
+        for item in rendered.all_of("Service")
+        if selector <= item["metadata"]["labels"].items()
+    ]
+    [service] = services
+    assert spec["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+
+
+def test_both_monitors_are_refused(helm: Helm) -> None:
+    """With both, each frontend would be scraped twice."""
+    both = {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}
+    assert "only one of monitoring.podMonitor.enabled" in helm.refusal(monitoring=both)

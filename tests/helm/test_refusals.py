@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.helm.chart import Helm
+from tests.helm.cases import REFUSED, REFUSED_RELEASES
+from tests.helm.chart import CHART, KUBERNETES, NEEDED, Helm
 
 pytestmark = pytest.mark.helm
 
@@ -46,8 +47,8 @@ def test_a_port_that_nobody_guards_is_refused(helm: Helm, host: str, who: dict[s
 
 def test_by_default_nobody_may_connect(helm: Helm) -> None:
     """Without named peers the policy lets nobody in: an empty rule would let in everybody."""
-    policy = helm.render().one("NetworkPolicy")["spec"]
-    assert policy["policyTypes"] == ["Ingress"]
+    policy = helm.render().policy("frontend")
+    assert "Ingress" in policy["policyTypes"]
     assert policy["ingress"] == []
 
 
@@ -55,11 +56,11 @@ def test_peers_reach_only_their_port(helm: Helm) -> None:
     """Clients reach the gRPC port and scrapers the HTTP port, and neither the other's."""
     client, scraper = ({"podSelector": {"matchLabels": {"app": name}}} for name in ("a", "b"))
     rules = helm.render(networkPolicy={"clients": [client], "scrapers": [scraper]})
-    assert rules.one("NetworkPolicy")["spec"]["ingress"] == [
+    assert rules.policy("frontend")["ingress"] == [
         {"from": [client], "ports": [{"port": "grpc", "protocol": "TCP"}]},
         {"from": [scraper], "ports": [{"port": "http", "protocol": "TCP"}]},
     ]
-    alone = helm.render(networkPolicy={"scrapers": [scraper]}).one("NetworkPolicy")["spec"]
+    alone = helm.render(networkPolicy={"scrapers": [scraper]}).policy("frontend")
     assert [rule["from"] for rule in alone["ingress"]] == [[scraper]]
 
 
@@ -90,6 +91,25 @@ def test_peers_reach_only_their_port(helm: Helm) -> None:
 def test_a_misspelt_or_impossible_value_is_refused(helm: Helm, values: dict[str, Any]) -> None:
     """A value that the schema doesn't know, or that can't be, is refused."""
     assert "values don't meet the specifications of the schema" in helm.refusal(**values)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_could_never_run_is_refused_by_its_name(helm: Helm, what: str) -> None:
+    """What an API server would refuse, or could never run, is refused with the value's name."""
+    values, reason = REFUSED[what]
+    assert reason in helm.refusal(**values)
+
+
+@pytest.mark.parametrize("name", REFUSED_RELEASES)
+def test_a_release_that_no_service_can_have_the_name_of(helm: Helm, name: str) -> None:
+    """A release's name that no Service may have is refused, and another full name helps."""
+
+    def refused(**values: str) -> str:
+        arguments = ("template", name, str(CHART), "--kube-version", KUBERNETES)
+        return helm.run(*arguments, values={**NEEDED, **values}).stderr
+
+    assert f'the release "{name}"' in refused()
+    assert refused(fullnameOverride="store") == ""
 
 
 def test_older_kubernetes_is_refused(helm: Helm) -> None:

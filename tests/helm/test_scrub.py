@@ -55,7 +55,7 @@ def test_it_is_a_frontend_by_settings_and_rights(helm: Helm) -> None:
     [container] = template["spec"]["containers"]
     for field in ("image", "imagePullPolicy", "envFrom", "env", "securityContext"):
         assert container[field] == rendered.frontend[field], field
-    for field in ("securityContext", "serviceAccountName", "automountServiceAccountToken"):
+    for field in ("securityContext", "automountServiceAccountToken"):
         assert template["spec"][field] == rendered.pod[field], field
     selector = rendered.one("Deployment")["spec"]["selector"]["matchLabels"]
     assert not selector.items() <= template["metadata"]["labels"].items()

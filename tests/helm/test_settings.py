@@ -9,13 +9,16 @@ import pytest
 
 from holdfast.service.listeners import parse
 from holdfast.service.settings import Settings, load
+from tests.helm.cases import ACCEPTED
 from tests.helm.chart import CHART, Helm
-from tests.helm.test_objects import SETS, VALUE_SETS
+from tests.helm.test_objects import SETS
 
 pytestmark = pytest.mark.helm
 
 SECRETS = {
     "holdfast-redis/url": "redis://:secret-of-redis@redis:6379/0",
+    "frontend-s3/access-key-id": "id-of-frontends",
+    "frontend-s3/secret-access-key": "secret-of-frontends",
     "s3/access-key-id": "id-of-s3",
     "s3/secret-access-key": "secret-of-s3",
 }
@@ -29,7 +32,7 @@ NAMES = {
 @SETS
 def test_every_variable_is_a_setting(helm: Helm, name: str) -> None:
     """Each HOLDFAST_ variable that the chart sets is one that a frontend reads."""
-    found = helm.render(**VALUE_SETS[name]).environment(SECRETS)
+    found = helm.render(**ACCEPTED[name]).environment(SECRETS)
     given = {variable for variable in found if variable.startswith("HOLDFAST_")}
     assert given <= NAMES
     # A setting that the chart leaves out can't be reached by its user.
@@ -39,7 +42,7 @@ def test_every_variable_is_a_setting(helm: Helm, name: str) -> None:
 @SETS
 def test_a_frontend_starts_with_it(helm: Helm, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frontend accepts the environment as a whole: listeners, sizes, times, words."""
-    for variable, value in helm.render(**VALUE_SETS[name]).environment(SECRETS).items():
+    for variable, value in helm.render(**ACCEPTED[name]).environment(SECRETS).items():
         monkeypatch.setenv(variable, value)
     settings = load()
     assert settings.s3_bucket == "content"
@@ -53,7 +56,7 @@ def test_large_and_broken_numbers_arrive_as_given(
     helm: Helm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A million seconds and two and a half arrive as such, not as 1e+06 or 2."""
-    rendered = helm.render(**VALUE_SETS["everything"])
+    rendered = helm.render(**ACCEPTED["everything"])
     for variable, value in rendered.environment(SECRETS).items():
         monkeypatch.setenv(variable, value)
     settings = load()
@@ -65,7 +68,7 @@ def test_large_and_broken_numbers_arrive_as_given(
 @SETS
 def test_no_secret_passes_through_the_chart(helm: Helm, name: str) -> None:
     """Credentials are references to Secrets that exist, and the chart makes no Secret."""
-    rendered = helm.render(**VALUE_SETS[name])
+    rendered = helm.render(**ACCEPTED[name])
     assert rendered.all_of("Secret") == []
     variables = {item["name"]: item for item in rendered.frontend["env"]}
     for variable in {"HOLDFAST_REDIS_URL", "AWS_SECRET_ACCESS_KEY"} & variables.keys():

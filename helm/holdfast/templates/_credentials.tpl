@@ -1,32 +1,80 @@
-{{/* Credentials, as references to existing Secrets: the chart never sees their values. */}}
+{{/*
+Credentials, as references to existing Secrets: the chart never sees their values. Jobs may have
+credentials of their own; what they don't name is the frontends'.
+*/}}
+
+{{/* The Secret of "s3" or "redis" that a component uses, as JSON, from (list . COMPONENT KIND). */}}
+{{- define "holdfast.secretOf" -}}
+{{- $root := index . 0 -}}
+{{- $kind := index . 2 -}}
+{{- $own := get (get $root.Values (index . 1) | default dict) $kind | default dict -}}
+{{- $secret := (get $root.Values $kind).existingSecret -}}
+{{- if and $own.existingSecret $own.existingSecret.name -}}
+{{- $secret = $own.existingSecret -}}
+{{- end -}}
+{{- toJson $secret -}}
+{{- end -}}
+
+{{/* From (list . COMPONENT). */}}
 {{- define "holdfast.credentials" -}}
+{{- $redis := include "holdfast.secretOf" (append . "redis") | fromJson -}}
+{{- $s3 := include "holdfast.secretOf" (append . "s3") | fromJson -}}
 - name: HOLDFAST_REDIS_URL
   valueFrom:
     secretKeyRef:
-      name: {{ required "redis.existingSecret.name is required: the frontends of one bucket share a Redis, and its URL is read from a Secret" .Values.redis.existingSecret.name }}
-      key: {{ .Values.redis.existingSecret.key }}
-{{- with .Values.s3.existingSecret }}
-{{- if and .name .credentialsKey }}
+      name: {{ required "redis.existingSecret.name is required: the frontends of one bucket share a Redis, and its URL is read from a Secret" $redis.name }}
+      key: {{ $redis.key }}
+{{- if and $s3.name $s3.credentialsKey }}
 - name: AWS_SHARED_CREDENTIALS_FILE
   value: /s3/credentials
-{{- else if .name }}
+{{- else if $s3.name }}
 - name: AWS_ACCESS_KEY_ID
   valueFrom:
     secretKeyRef:
-      name: {{ .name }}
-      key: {{ .accessKeyIdKey }}
+      name: {{ $s3.name }}
+      key: {{ $s3.accessKeyIdKey }}
 - name: AWS_SECRET_ACCESS_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ .name }}
-      key: {{ .secretAccessKeyKey }}
-{{- end }}
+      name: {{ $s3.name }}
+      key: {{ $s3.secretAccessKeyKey }}
 {{- end }}
 {{- end -}}
 
-{{/* "true" if the credentials for S3 are a file, which may be replaced while the pod runs. */}}
-{{- define "holdfast.hasS3File" -}}
-{{- with .Values.s3.existingSecret -}}
-{{- and (not (empty .name)) (not (empty .credentialsKey)) -}}
+{{/* All variables of a container that runs a program of ours, from (list . COMPONENT). */}}
+{{- define "holdfast.environment" -}}
+{{- $root := index . 0 -}}
+# If a name occurs in several sources, the later one counts: the chart's settings override envFrom.
+envFrom:
+  {{- with $root.Values.envFrom }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  - configMapRef:
+      name: {{ include "holdfast.fullname" $root }}
+env:
+  {{- include "holdfast.credentials" . | nindent 2 }}
+  {{- if eq (include "holdfast.hasAuthorities" $root) "true" }}
+  # The variables of S3's clients, of OpenSSL (for Redis) and of the exporter of traces.
+  {{- range list "AWS_CA_BUNDLE" "SSL_CERT_FILE" "OTEL_EXPORTER_OTLP_CERTIFICATE" }}
+  - name: {{ . }}
+    value: /authorities/ca.crt
+  {{- end }}
+  {{- end }}
+  {{- if not (has "HOME" (include "holdfast.extraNames" $root | fromJsonArray)) }}
+  # The user has no home, and the root file system is read-only.
+  - name: HOME
+    value: /tmp
+  {{- end }}
+  {{- with $root.Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
+
+{{/* The names in extraEnv, as JSON. */}}
+{{- define "holdfast.extraNames" -}}
+{{- $names := list -}}
+{{- range .Values.extraEnv -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- toJson $names -}}
 {{- end -}}

@@ -50,46 +50,64 @@ that exists, and not both.
 {{- include "holdfast.fullname" . | trunc 52 | trimSuffix "-" }}-identities
 {{- end -}}
 
-{{/* What frontends and jobs read. */}}
+{{/* "true" if there are authorities of our own for the backends' certificates. */}}
+{{- define "holdfast.hasAuthorities" -}}
+{{- with .Values.extraCAs -}}
+{{- if and .configMap .secret -}}
+{{- fail "set only one of extraCAs.configMap and extraCAs.secret" -}}
+{{- end -}}
+{{- not (and (empty .configMap) (empty .secret)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+What frontends and jobs read: volumes, as a list in JSON of (dict "mount" PATH "volume" VOLUME),
+from (list . COMPONENT).
+*/}}
+{{- define "holdfast.sharedFiles" -}}
+{{- $root := index . 0 -}}
+{{- $redis := include "holdfast.secretOf" (append . "redis") | fromJson -}}
+{{- $s3 := include "holdfast.secretOf" (append . "s3") | fromJson -}}
+{{- $found := list -}}
+{{- if eq (include "holdfast.hasQuotas" $root) "true" -}}
+{{- $from := $root.Values.existingQuotas -}}
+{{- if $root.Values.quotas -}}
+{{- $from = dict "configMap" (printf "%s-quotas" (include "holdfast.fullname" $root)) "key" "quotas.toml" -}}
+{{- end -}}
+{{- $found = append $found (dict "name" "quotas" "mount" "/quotas" "from" $from "items" (dict $from.key "quotas.toml")) -}}
+{{- end -}}
+{{- if $redis.passwordKey -}}
+{{- $found = append $found (dict "name" "redis" "mount" "/redis" "from" (dict "secret" $redis.name) "items" (dict $redis.passwordKey "password")) -}}
+{{- end -}}
+{{- if and $s3.name $s3.credentialsKey -}}
+{{- $found = append $found (dict "name" "s3" "mount" "/s3" "from" (dict "secret" $s3.name) "items" (dict $s3.credentialsKey "credentials")) -}}
+{{- end -}}
+{{- if eq (include "holdfast.hasAuthorities" $root) "true" -}}
+{{- $from := $root.Values.extraCAs -}}
+{{- $found = append $found (dict "name" "authorities" "mount" "/authorities" "from" $from "items" (dict $from.key "ca.crt")) -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
+{{/* From (list . COMPONENT). */}}
 {{- define "holdfast.mounts" -}}
-{{- if eq (include "holdfast.hasQuotas" .) "true" }}
-- name: quotas
-  mountPath: /quotas
+{{- range include "holdfast.sharedFiles" . | fromJsonArray }}
+- name: {{ .name }}
+  mountPath: {{ .mount }}
   readOnly: true
 {{- end }}
-{{- if .Values.redis.existingSecret.passwordKey }}
-- name: redis
-  mountPath: /redis
-  readOnly: true
-{{- end }}
-{{- if eq (include "holdfast.hasS3File" .) "true" }}
-- name: s3
-  mountPath: /s3
-  readOnly: true
+{{- with (index . 0).Values.extraVolumeMounts }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}
 
 {{- define "holdfast.volumes" -}}
-{{- if eq (include "holdfast.hasQuotas" .) "true" }}
-- name: quotas
-  {{- if .Values.quotas }}
-  configMap:
-    name: {{ include "holdfast.fullname" . }}-quotas
-  {{- else }}
-  {{- include "holdfast.source" (dict "from" .Values.existingQuotas "items" (dict .Values.existingQuotas.key "quotas.toml")) | nindent 2 }}
-  {{- end }}
+{{- range include "holdfast.sharedFiles" . | fromJsonArray }}
+- name: {{ .name }}
+  {{- include "holdfast.source" (dict "from" .from "items" .items) | nindent 2 }}
 {{- end }}
-{{- with .Values.redis.existingSecret }}
-{{- if .passwordKey }}
-- name: redis
-  {{- include "holdfast.source" (dict "from" (dict "secret" .name) "items" (dict .passwordKey "password")) | nindent 2 }}
-{{- end }}
-{{- end }}
-{{- if eq (include "holdfast.hasS3File" .) "true" }}
-- name: s3
-  {{- with .Values.s3.existingSecret }}
-  {{- include "holdfast.source" (dict "from" (dict "secret" .name) "items" (dict .credentialsKey "credentials")) | nindent 2 }}
-  {{- end }}
+{{- with (index . 0).Values.extraVolumes }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}
 
@@ -105,7 +123,7 @@ that exists, and not both.
   mountPath: /token-keys/{{ .name }}
   readOnly: true
 {{- end }}
-{{- if .Values.listener.tls.existingSecret.name }}
+{{- if include "holdfast.tlsSecret" . }}
 - name: tls
   mountPath: /tls
   readOnly: true
@@ -126,7 +144,7 @@ that exists, and not both.
 - name: token-keys-{{ .name }}
   {{- include "holdfast.source" (dict "from" .) | nindent 2 }}
 {{- end }}
-{{- with .Values.listener.tls.existingSecret.name }}
+{{- with include "holdfast.tlsSecret" . }}
 - name: tls
   {{- include "holdfast.source" (dict "from" (dict "secret" .)) | nindent 2 }}
 {{- end }}

@@ -4,10 +4,18 @@
 {{- or (eq $host "localhost") (eq $host "::1") (hasPrefix "127." $host) -}}
 {{- end -}}
 
+{{/* The Secret with the listener's certificate; empty if it speaks no TLS. */}}
+{{- define "holdfast.tlsSecret" -}}
+{{- $name := .Values.listener.tls.existingSecret.name -}}
+{{- if and .Values.certificates.enabled (not $name) -}}
+{{- $name = include "holdfast.componentName" (list . "tls" 63) -}}
+{{- end -}}
+{{- $name -}}
+{{- end -}}
+
 {{/* "true" if clients must show a certificate. */}}
 {{- define "holdfast.clientCertificates" -}}
-{{- $secret := .Values.listener.tls.existingSecret -}}
-{{- and (not (empty $secret.name)) (not (empty $secret.clientCaKey)) -}}
+{{- and (not (empty (include "holdfast.tlsSecret" .))) (not (empty .Values.listener.tls.existingSecret.clientCaKey)) -}}
 {{- end -}}
 
 {{/*
@@ -44,7 +52,7 @@ strangers out.
 {{- end -}}
 {{- $scheme := "tcp" -}}
 {{- $secret := $listener.tls.existingSecret -}}
-{{- if $secret.name -}}
+{{- if include "holdfast.tlsSecret" . -}}
 {{- $scheme = "tls" -}}
 {{- $who = printf "%s&cert=/tls/%s&key=/tls/%s" $who $secret.certKey $secret.keyKey -}}
 {{- if $secret.clientCaKey -}}
@@ -57,5 +65,9 @@ strangers out.
 {{/* Seconds from the request to stop a pod to SIGKILL: the sum of a frontend's steps. */}}
 {{- define "holdfast.terminationSeconds" -}}
 {{- $settings := .Values.settings -}}
-{{- addf .Values.shutdown.preStopSeconds $settings.drainGrace (mulf 2 $settings.suspendGrace) .Values.shutdown.slackSeconds | ceil | int -}}
+{{- $sum := addf .Values.shutdown.preStopSeconds $settings.drainGrace (mulf 2 $settings.suspendGrace) .Values.shutdown.slackSeconds | ceil -}}
+{{- if gt $sum 86400.0 -}}
+{{- fail (printf "shutdown.preStopSeconds, settings.drainGrace, twice settings.suspendGrace and shutdown.slackSeconds are %.0f seconds in all: a pod that takes more than a day (86400) to end would keep its node from being drained" $sum) -}}
+{{- end -}}
+{{- int $sum -}}
 {{- end -}}
