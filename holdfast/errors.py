@@ -26,6 +26,8 @@ are translated where they enter: in `storage.s3`, `storage.folder` and
 
 from __future__ import annotations
 
+import re
+
 MAX_MESSAGE = 1024
 """The most characters of an error text on the wire: it is sent in HTTP/2 trailers."""
 PUSHBACK = "grpc-retry-pushback-ms"
@@ -39,6 +41,8 @@ breaks, or is refused, ends calls with UNAVAILABLE too, and without this. An ABO
 stream's lease has expired, and not if its ref was aborted."""
 REQUEST_ID = "x-request-id"
 """The metadata by which a client names its request, and the trailer that names one that failed."""
+WELL_FORMED = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
+"""A name of a request that clients may choose: that of a UUID, a ULID, a trace, a proxy's."""
 KEPT = "holdfast-kept"
 """The metadata by which a writer asks for `kept` in the replies of its stream."""
 _SILENT = {
@@ -55,7 +59,14 @@ installed."""
 
 
 class HoldfastError(Exception):
-    """The base of every error that Holdfast raises deliberately."""
+    """The base of every error that Holdfast raises deliberately.
+
+    Attributes:
+        request_id: the name by which the frontend's log has the request that failed; "" if no
+            frontend has said it.
+    """
+
+    request_id: str = ""
 
 
 class InvalidArgument(HoldfastError):  # noqa: N818 -- gRPC's own term
@@ -166,6 +177,22 @@ def because(error: BaseException) -> str:
         return text
     named = (kind.__name__ for kind in type(error).__mro__)
     return next((_SILENT[name] for name in named if name in _SILENT), type(error).__name__)
+
+
+def request_of(error: BaseException) -> str:
+    """Returns the name of the request that an error, or what caused it, is about; "" if none is."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, HoldfastError) and at.request_id:
+            return at.request_id
+        at = at.__cause__
+    return ""
+
+
+def reported(error: BaseException) -> str:
+    """Describes an exception for people, who may have to find its request in a frontend's log."""
+    name = request_of(error)
+    return f"{because(error)} (request {name})" if name else because(error)
 
 
 def shorten(text: object, limit: int = 96) -> str:

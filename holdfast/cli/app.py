@@ -26,7 +26,7 @@ from holdfast.cli.options import (
     TokenPath,
     UseTls,
 )
-from holdfast.errors import ConfigurationError, HoldfastError, because
+from holdfast.errors import ConfigurationError, HoldfastError, because, reported
 
 JOINING: Final = "holdfast.commands"
 """Entry points of commands that need more than the client."""
@@ -89,7 +89,7 @@ def _loaded(joining: EntryPoint) -> Any:  # noqa: ANN401 -- a function, or an ap
 def _line(error: Exception) -> str:
     """The line that reports an error; an unexpected error is named as such."""
     if isinstance(error, HoldfastError):
-        return because(error)
+        return reported(error)
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError):

@@ -15,7 +15,14 @@ import typer
 from holdfast.client import ClientOptions, ContentStore, Tls
 from holdfast.client.store import TENANT_HEADER
 from holdfast.environment import CLIENT, advice, misspelt_of_client
-from holdfast.errors import BeingWritten, ConfigurationError, InvalidArgument, because, shorten
+from holdfast.errors import (
+    BeingWritten,
+    ConfigurationError,
+    InvalidArgument,
+    because,
+    request_of,
+    shorten,
+)
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:9000"
 DEFAULT_TENANT: Final = "default"
@@ -191,6 +198,8 @@ class Notices:
             if text in self._said:
                 return
             self._said.add(text)
+        if name := request_of(error):
+            text = f"{text} (request {name})"
         typer.echo(f"holdfast: {text} (trying again for {self._retry_for:g} s)", err=True)
 
 

@@ -27,7 +27,7 @@ from holdfast.errors import (
     PermissionDenied,
     ResourceExhausted,
     Unavailable,
-    because,
+    reported,
 )
 
 AHEAD: Final = 4
@@ -260,4 +260,4 @@ def _waits_for_nobody(ahead: BeingWritten) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return because(error)
+    return reported(error)

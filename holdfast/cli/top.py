@@ -16,7 +16,7 @@ from holdfast.cli.options import QUICK, Json, with_store
 from holdfast.cli.output import console, print_json
 from holdfast.cli.screen import screen
 from holdfast.client import ContentStore
-from holdfast.errors import Overloaded, Unavailable, because
+from holdfast.errors import Overloaded, Unavailable, reported
 from holdfast.overview import Overview
 
 PLAIN: Final = 120
@@ -72,6 +72,6 @@ def watch(ask: Callable[[], Overview], every: float, sleep: Callable[[float], No
                 try:
                     last, trouble = ask(), ""
                 except (Unavailable, Overloaded) as error:
-                    trouble = because(error)
+                    trouble = reported(error)
         except KeyboardInterrupt:
             return

@@ -16,7 +16,7 @@ from holdfast.cli.options import PATIENT, Json, Target, with_store
 from holdfast.cli.sources import STDIN
 from holdfast.client import ContentStore
 from holdfast.digests import Digest
-from holdfast.errors import BeingWritten, HoldfastError, NotFound, because
+from holdfast.errors import BeingWritten, HoldfastError, NotFound, reported
 
 TENANT: Final = "warm"
 """The tenant that holds what is copied until it is complete; no node should have this name."""
@@ -145,7 +145,7 @@ def _all(
                     _report(future, bars, json=json)
                 except HoldfastError as error:
                     failed.append(error)
-                    bars.say(f"holdfast: {digest}: {because(error)}")
+                    bars.say(f"holdfast: {digest}: {reported(error)}")
         except BaseException:
             pool.shutdown(cancel_futures=True, wait=False)
             raise

@@ -171,7 +171,9 @@ class Frontends:
             self.failed(target)
         trouble = self._token.trouble if self._token is not None else ""
         if trouble and isinstance(translated, PermissionDenied):
-            return PermissionDenied(f"{translated}; the token is old: {trouble}")
+            old = PermissionDenied(f"{translated}; the token is old: {trouble}")
+            old.request_id = translated.request_id
+            return old
         return translated
 
     def patience(self) -> Patience:

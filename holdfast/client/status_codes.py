@@ -81,7 +81,19 @@ class Status(Protocol):
 
 
 def error_of(status: Status, target: str) -> errors.HoldfastError:
-    """The error for a call that ended with this status."""
+    """The error for a call that ended with this status; it has the request's name.
+
+    Python shows the name below a traceback, too: whoever sees that may need the frontend's log.
+    """
+    error = _error(status, target)
+    name = _trailer(status, errors.REQUEST_ID)
+    if errors.WELL_FORMED.fullmatch(name):
+        error.request_id = name
+        error.add_note(f"the frontend's log has it as request {name}")
+    return error
+
+
+def _error(status: Status, target: str) -> errors.HoldfastError:
     code, details = status.code(), status.details() or ""
     kind = ERRORS.get(code) if code else None
     if kind is None:

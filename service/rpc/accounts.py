@@ -7,7 +7,6 @@ An account costs about a microsecond, so whatever takes longer is found out only
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,7 +17,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Protobuf
 
 from holdfast import origins
-from holdfast.errors import REQUEST_ID
+from holdfast.errors import REQUEST_ID, WELL_FORMED
 from holdfast.origins import NOTHING
 from holdfast.protos import content_pb2 as content
 from holdfast.protos import fleet_pb2 as fleet
@@ -29,8 +28,6 @@ from holdfast.transport.status import Code, Metadata, Status
 
 log = structlog.get_logger(__name__)
 
-WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
-"""A name of a request that clients may choose: that of a UUID, a ULID, a trace, a proxy's."""
 NAME_BYTES: Final = 8
 """Random bytes of a name that is made here: among a million RPCs no two have the same."""
 CONTEXT: Final = frozenset({"traceparent", "tracestate"})

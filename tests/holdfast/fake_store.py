@@ -161,8 +161,8 @@ class FakeFrontend(content_pb2_grpc.ContentServicer):
                 pass  # once the test gives it back
         if self.call_faults:
             fault = self.call_faults.popleft()
-            if fault.pushback:
-                context.set_trailing_metadata(((PUSHBACK, fault.pushback),))
+            pushback = ((PUSHBACK, fault.pushback),) if fault.pushback else ()
+            context.set_trailing_metadata((*pushback, *fault.trailers))
             context.abort(fault.code, fault.details)
         return _tenant(context)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from rich.console import Console
@@ -233,6 +233,34 @@ def test_errors_are_one_line_and_an_exit_code(
     assert text in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+NAMED: Final = ((errors.REQUEST_ID, "3f0cb9bf209a61f4"),)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["info", str(DIGEST)], ["rm", str(DIGEST)], ["push", "FILE"]]
+)
+def test_errors_name_their_requests(
+    run: Run, frontend: FakeFrontend, tmp_path: Path, arguments: list[str]
+) -> None:
+    """Whoever runs the frontend can find what it logged of a request that failed."""
+    (tmp_path / "FILE").write_bytes(b"pushed")
+    frontend.call_faults.append(Fault(1, Code.PERMISSION_DENIED, trailers=NAMED))
+    result = run(*(str(tmp_path / one) if one == "FILE" else one for one in arguments))
+    assert result.exit_code != 0
+    assert "made to fail (request 3f0cb9bf209a61f4)" in result.stderr
+
+
+def test_what_is_tried_again_names_its_request(run: Run, frontend: FakeFrontend) -> None:
+    """A refusal that is tried again is said once, with the name of the first request."""
+    for name in ("first", "second"):
+        fault = Fault(1, Code.UNAVAILABLE, trailers=((errors.REQUEST_ID, name),))
+        frontend.call_faults.append(fault)
+    result = run("ls", "--retry-for", "20")
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert "made to fail (request first) (trying again for 20 s)" in line
 
 
 # -- pull

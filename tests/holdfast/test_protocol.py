@@ -269,6 +269,35 @@ def test_who_is_told_when_to_come_back_comes_back(values: list[str], pause: floa
         assert str(error) == "h:1: full"
 
 
+@pytest.mark.parametrize("code", list(ERRORS))
+def test_an_error_names_its_request(code: grpc.StatusCode) -> None:
+    """What a frontend calls the request stands in the error, and below its traceback."""
+    error = error_of(Ended(code, trailers=[(errors.REQUEST_ID, "3f0c/b9")]), "host:1")
+    assert error.request_id == errors.request_of(error) == "3f0c/b9"
+    assert error.__notes__ == ["the frontend's log has it as request 3f0c/b9"]
+    assert errors.reported(error) == f"{error} (request 3f0c/b9)"
+
+
+@pytest.mark.parametrize("values", [[], [""], ["\x1b[2J"], ["a" * 65], ["a", "b"], [b"a"]])
+def test_what_is_no_name_of_a_request_is_not_shown(values: list[str | bytes]) -> None:
+    """A name that no frontend of ours gives is left out: a terminal might obey it."""
+    trailers = [(errors.REQUEST_ID, value) for value in values]
+    error = error_of(Ended(grpc.StatusCode.INTERNAL, trailers=trailers), "host:1")
+    assert error.request_id == ""
+    assert not hasattr(error, "__notes__")
+    assert errors.reported(error) == str(error)
+
+
+def test_the_cause_of_an_error_names_its_request() -> None:
+    """An error that another one caused is about the same request."""
+    cause = error_of(Ended(grpc.StatusCode.NOT_FOUND, trailers=[(errors.REQUEST_ID, "x")]), "h:1")
+    error = errors.DataLoss("gone")
+    error.__cause__ = ValueError()
+    error.__cause__.__cause__ = cause
+    assert errors.reported(error) == "gone (request x)"
+    assert errors.request_of(ValueError()) == ""
+
+
 def test_a_broken_connection_is_transient_whatever_its_code() -> None:
     """GRPC reports some broken connections as INTERNAL or UNKNOWN."""
     broken = error_of(Ended(grpc.StatusCode.INTERNAL, "Received RST_STREAM with code 2"), "h:1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ import structlog
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from holdfast.client import ContentStore
+from holdfast.errors import InvalidArgument, NotFound
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.process.logs import LEVELS
 from holdfast.service.rpc.accounts import Accounts
@@ -23,7 +26,7 @@ from holdfast.transport.status import Code, Status
 from tests.agent.stage import agent_of
 from tests.servers.process import wait_until
 from tests.service.conftest import Fill
-from tests.service.fleet import Fleet, Frontend, eventually, refused, sha256
+from tests.service.fleet import HEADER, Fleet, Frontend, eventually, refused, sha256
 from tests.service.log_lines import ended, logged
 from tests.service.processes import Served, connected, serving
 
@@ -131,6 +134,24 @@ async def test_a_failure_names_its_request(frontend: Frontend, tenant: str) -> N
     assert line["code"] == "INVALID_ARGUMENT"
     assert line["reason"] == caught.value.details()
     assert dict(caught.value.trailing_metadata())["x-request-id"] == line["request_id"]
+
+
+async def test_the_clients_error_has_the_name(frontend: Frontend, tenant: str) -> None:
+    """An exception of the client has the name under which the log has more: of calls and reads."""
+
+    def fail(store: ContentStore) -> list[str]:
+        names = []
+        for call in (store.info, store.get, lambda _: list(store.list("a=b"))):
+            with pytest.raises((NotFound, InvalidArgument)) as caught:
+                call(sha256(b"nothing"))
+            names.append(caught.value.request_id)
+        return names
+
+    address = f"127.0.0.1:{frontend.port}"
+    with logged() as lines, ContentStore(address, tenant=tenant, tenant_header=HEADER) as store:
+        names = await asyncio.to_thread(fail, store)
+        await eventually(lambda: len(ended(lines)) == 3)
+    assert names == [line["request_id"] for line in ended(lines)]
 
 
 async def test_a_client_names_its_request(frontend: Frontend, tenant: str) -> None:
