@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 import crc32c
 
 from holdfast.errors import DataLoss, UnsupportedFormat, because, shorten
-from holdfast.storage.port import Entry, ObjectStore
+from holdfast.storage.port import Entry, ObjectStore, TooLarge
 from holdfast.switching import apart
 
 Document = Mapping[str, Any]
@@ -83,6 +83,8 @@ def _read_once(store: ObjectStore, key: str, decode: Decode[Decoded]) -> tuple[D
         entry = fetched.entry
         large = len(fetched.body) > LARGE
         return apart(decode, key, fetched.body) if large else decode(key, fetched.body), entry
+    except TooLarge as error:
+        raise Damaged(because(error), error.entry) from error
     except DataLoss as error:
         raise Damaged(because(error), entry) from error
 

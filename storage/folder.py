@@ -122,7 +122,7 @@ class FolderStore:
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
         """See `ObjectStore`. An object that was read as a whole is durable."""
         entry, body = self._settled(key, lambda: self._objects.read(key, offset, length))
-        if length is None:
+        if len(body) == entry.size:
             self._make_sure(entry)
         return Fetched(entry, body, self._clock())
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from holdfast.errors import DataLoss
 from holdfast.storage.folder_files import lock_folder
-from holdfast.storage.port import Entry, NoSuchKey
+from holdfast.storage.port import LARGEST_WHOLE, Entry, NoSuchKey, TooLarge
 
 HEADER: Final = b"holdfast1 %s\n"
 MAGIC: Final = b"holdfast1 "
@@ -163,6 +163,8 @@ def _header(key: str, descriptor: int) -> Entry:
 
 def _range(entry: Entry, offset: int, length: int | None) -> int:
     wanted = entry.size - offset if length is None else length
+    if length is None and wanted > LARGEST_WHOLE:
+        raise TooLarge(entry)
     if offset + wanted > entry.size or wanted < 0:
         raise DataLoss(
             f"object {entry.key} has {entry.size} bytes; expected bytes {offset} to "

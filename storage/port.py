@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from holdfast.errors import HoldfastError, NotFound
+from holdfast.errors import DataLoss, HoldfastError, NotFound
 from holdfast.request_counts import RequestCounts
 
 MIN_PART_SIZE: Final = 5 * 2**20
@@ -29,6 +29,13 @@ MIN_PART_SIZE: Final = 5 * 2**20
 MAX_PARTS: Final = 10_000
 """The most parts that S3 allows in one upload."""
 
+
+LARGEST_WHOLE: Final = 64 * 2**20
+"""Most bytes of an object that is read without saying how many bytes are wanted.
+
+The largest of ours are a hold with all the labels that it may have, each character escaped
+(25 MiB), and the record of 5 TiB (8 MiB). Without a bound, whoever may write to the bucket could
+fill the memory of all frontends by one object."""
 
 Buffer = bytes | bytearray | memoryview
 Body = bytes | Sequence[Buffer]
@@ -132,6 +139,18 @@ class PendingUpload:
     initiated: float
 
 
+class TooLarge(DataLoss):
+    """An object that is none of ours, since it has more than `LARGEST_WHOLE` bytes."""
+
+    def __init__(self, entry: Entry) -> None:
+        """Says which object it is; its bytes weren't read."""
+        super().__init__(
+            f"object {entry.key} is damaged: it has {entry.size} bytes, "
+            f"and none that is read at once has more than {LARGEST_WHOLE}"
+        )
+        self.entry = entry
+
+
 class ObjectStore(Protocol):
     """An object store: strongly consistent, with atomic conditional puts."""
 
@@ -149,6 +168,7 @@ class ObjectStore(Protocol):
 
         Raises:
             NoSuchKey: no object has that name.
+            TooLarge: no length is given, and more than `LARGEST_WHOLE` bytes would be read.
             DataLoss: the object ends before the range does.
         """
         ...

@@ -15,6 +15,7 @@ from botocore import exceptions as boto
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable, because
 from holdfast.request_counts import RetryCause
 from holdfast.storage.port import (
+    LARGEST_WHOLE,
     Condition,
     ConditionFailed,
     Entry,
@@ -23,7 +24,7 @@ from holdfast.storage.port import (
     NoSuchKey,
     Written,
 )
-from holdfast.storage.s3_bodies import Described, complete, ends_early
+from holdfast.storage.s3_bodies import Described, complete, ends_early, refuse_too_large
 from holdfast.storage.s3_checksums import BodySum
 from holdfast.storage.s3_client import bare, foreign, quoted
 from holdfast.storage.s3_errors import ChangedOnTheWay, status_of, translated
@@ -182,16 +183,17 @@ class S3Store(S3Pages, S3Uploads):
                 if status_of(error.__cause__) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return self._empty(key, offset, length)
                 raise
+            headers = reply["ResponseMetadata"]["HTTPHeaders"]
             try:
+                with understood(f"reading {key}"):
+                    refuse_too_large(key, length, self._described(headers, 0, offset))
                 body = reply["Body"].read()
             except (boto.HTTPClientError, boto.IncompleteReadError):
                 continue
             finally:
                 reply["Body"].close()
             with understood(f"reading {key}"):
-                described = self._described(
-                    reply["ResponseMetadata"]["HTTPHeaders"], len(body), offset
-                )
+                described = self._described(headers, len(body), offset)
             if fetched := complete(key, offset, length, described, body):
                 return fetched
         raise Unavailable(f"reading {key}: the body broke off {BODY_ATTEMPTS} times; try again")
@@ -199,7 +201,7 @@ class S3Store(S3Pages, S3Uploads):
     def _get_plainly(
         self, key: str, offset: int, length: int | None, wanted: Mapping[str, str]
     ) -> Fetched | None:
-        answer = self._plainly("GET", key, wanted)
+        answer = self._plainly("GET", key, wanted, most=LARGEST_WHOLE if length is None else None)
         if answer is None:
             return None
         if answer.status == HTTPStatus.NOT_FOUND:
@@ -207,6 +209,7 @@ class S3Store(S3Pages, S3Uploads):
                 raise answer.error("GetObject")
         with understood(f"reading {key}"):
             described = self._described(answer.headers, len(answer.body), offset)
+        refuse_too_large(key, length, described)
         return complete(key, offset, length, described, answer.body)
 
     def _described(self, headers: Mapping[str, str], received: int, offset: int) -> Described:

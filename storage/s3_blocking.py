@@ -56,7 +56,7 @@ class BlockingConnections:
         try:
             connection.request(request.method, request.target, body=content, headers=headers)
             reply = connection.getresponse()
-            received = reply.read()
+            received = received_of(reply, request.most)
             _refuse_interim(reply.status)
         except BaseException:
             connection.close()
@@ -111,6 +111,22 @@ class BlockingConnections:
         with suppress(IndexError):
             while True:
                 self._idle.pop()[0].close()
+
+
+def received_of(reply: http.client.HTTPResponse, most: int | None) -> bytes:
+    """Returns the body of a reply; of one with more than `most` bytes, none or some."""
+    if most is None:
+        return reply.read()
+    if reply.length is None:  # it has chunks, or ends with the connection
+        found = reply.read(most + 1)
+        if len(found) <= most:
+            return found + reply.read()  # the end of the last chunk
+    elif reply.length <= most:
+        return reply.read()
+    else:
+        found = b""
+    reply.will_close = True
+    return found
 
 
 def _refuse_interim(status: int) -> None:

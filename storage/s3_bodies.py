@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from holdfast.errors import DataLoss, shorten
-from holdfast.storage.port import Entry, Fetched
+from holdfast.storage.port import LARGEST_WHOLE, Entry, Fetched, TooLarge
 from holdfast.storage.s3_client import bare
 from holdfast.storage.s3_clock import ServerClock
 from holdfast.storage.s3_strangers import NotS3, natural
@@ -82,6 +82,22 @@ def complete(
     if offset + wanted > size or wanted < 0:
         raise ends_early(entry, offset, wanted)
     return Fetched(entry, body, described.date) if len(body) == wanted else None
+
+
+def refuse_too_large(key: str, length: int | None, described: Described) -> None:
+    """Refuses a reply that would fill the memory: see `LARGEST_WHOLE`.
+
+    Args:
+        key: of the object.
+        length: bytes that were asked for; None: all.
+        described: what the reply says of its body.
+
+    Raises:
+        TooLarge: its body has too many bytes, and nobody has said how many are wanted.
+    """
+    if length is None and described.size > LARGEST_WHOLE:
+        size = described.size if described.whole is None else described.whole
+        raise TooLarge(Entry(key, size, described.etag, described.last_modified))
 
 
 def _size_of_whole(content_range: str, offset: int) -> int | None:

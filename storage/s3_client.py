@@ -23,7 +23,7 @@ from holdfast.backend import Backend, Change
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError, because
 from holdfast.request_counts import Outcome, RequestCounts, RetryCause
-from holdfast.storage.port import Body
+from holdfast.storage.port import LARGEST_WHOLE, Body
 from holdfast.storage.s3_bounds import ASKS_FOR_LESS, bound
 from holdfast.storage.s3_checksums import SEND_ATTEMPTS
 from holdfast.storage.s3_circuit import Circuit, NotSent
@@ -187,6 +187,7 @@ class Bucket:
         *,
         query: Mapping[str, str] = NOTHING,
         operation: str = "",
+        most: int | None = LARGEST_WHOLE,
     ) -> Answer | None:
         """The reply to a request that can be repeated; None: boto3 has to send it.
 
@@ -197,12 +198,13 @@ class Bucket:
             body: what is sent.
             query: of the request.
             operation: its name in S3's API, unless the method tells it.
+            most: bytes of the reply's body that are received; None: all.
         """
         if not self._direct.usable:
             return None
         name = "" if key is None else self._prefix + key
         try:
-            answer = self._direct.send(method, name, headers, body, query)
+            answer = self._direct.send(method, name, headers, body, query, most=most)
         except NotSent:
             return None
         except (boto.BotoCoreError, boto.ClientError):  # the connection, or the credentials' source

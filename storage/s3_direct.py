@@ -27,7 +27,7 @@ from botocore.exceptions import (
 from botocore.utils import get_environ_proxies
 
 from holdfast import switching
-from holdfast.storage.port import Body
+from holdfast.storage.port import LARGEST_WHOLE, Body
 from holdfast.storage.s3_blocking import BlockingConnections
 from holdfast.storage.s3_circuit import Circuit
 from holdfast.storage.s3_looped import SMALL, LoopConnections
@@ -84,8 +84,12 @@ class DirectRequests:
         headers: Mapping[str, str],
         body: Body = b"",
         query: Mapping[str, str] = NOTHING,
+        *,
+        most: int | None = LARGEST_WHOLE,
     ) -> Answer:
         """Sends one request and returns its reply, whatever the status.
+
+        Of a body that has more than `most` bytes, none or some are returned; None: all.
 
         Raises:
             NotSent: its deadline has passed, or the store is known not to answer.
@@ -99,7 +103,7 @@ class DirectRequests:
         signed = self._signer.signed(method, target, headers, self._frozen(), self._time())
         began = self._circuit.enter()
         try:
-            answer = self._ask(Request(method, target, signed), body)
+            answer = self._ask(Request(method, target, signed, most), body)
         except BotoCoreError as error:
             self._observer.ended(operation_of(method, query), None, began)
             self._circuit.failed(began, error)

@@ -55,8 +55,10 @@ class LoopConnection(asyncio.Protocol):
     def _closing(self) -> bool:
         return self._transport is None or self._transport.is_closing()
 
-    def ask(self, request: bytes, method: str, silence: float) -> asyncio.Future[Answer]:
-        """Sends a request; what is returned becomes its answer.
+    def ask(
+        self, request: bytes, method: str, silence: float, most: int | None = None
+    ) -> asyncio.Future[Answer]:
+        """Sends a request; what is returned becomes its answer. `most`: see `Request`.
 
         It fails with TimeoutError if not a byte moves for `silence` seconds, and with
         ConnectionError or Malformed if the connection breaks or what arrives is no reply.
@@ -65,7 +67,7 @@ class LoopConnection(asyncio.Protocol):
         if self._transport is None or self._closing:
             raise ConnectionResetError("the connection was closed")
         self._answer = loop.create_future()
-        self._reader = ReplyReader(method)
+        self._reader = ReplyReader(method, most)
         self._transport.write(request)
         self._heard, self._unsent = loop.time(), self._transport.get_write_buffer_size()
         self._timer = loop.call_later(silence, self._look, loop, silence)
@@ -179,7 +181,7 @@ class LoopConnections:
         connection = self._kept(idle) or self._connected()
         try:
             silence = patience(self._settings.read_timeout)
-            answer = switching.wait(connection.ask(whole, request.method, silence))
+            answer = switching.wait(connection.ask(whole, request.method, silence, request.most))
         except BaseException:
             connection.close()
             raise

@@ -41,6 +41,8 @@ class Request:
     method: str
     target: str
     headers: Mapping[str, str]
+    most: int | None = None
+    """Bytes of a reply's body that are received; of a longer one, none or some. None: all."""
 
     def head(self, host: str, length: int) -> bytes:
         """The bytes before the body, which has `length` bytes.
@@ -87,8 +89,15 @@ class ReplyReader:
         keeps: whether the connection can carry another request, once the reply is complete.
     """
 
-    def __init__(self, method: str) -> None:
-        """Begins before the first byte of a reply to a request of that method."""
+    def __init__(self, method: str, most: int | None = None) -> None:
+        """Begins before the first byte of a reply.
+
+        Args:
+            method: of the request.
+            most: bytes of the body that are received; see `Request`.
+        """
+        self._most = most
+        self._size = 0
         self.complete = False
         self.keeps = False
         self._method = method
@@ -121,6 +130,8 @@ class ReplyReader:
             self._chunked(self._chunks, data)
         elif self._missing is None:
             self._body.append(data)
+            self._size += len(data)
+            self._bound(self._size)
         else:
             self._known(data)
 
@@ -196,10 +207,16 @@ class ReplyReader:
             if not _LENGTH.fullmatch(length):
                 raise Malformed("its length is no number")
             self._missing = int(length)
+            self._bound(self._missing)
         else:
             self.keeps = False
 
     # -- the body
+
+    def _bound(self, size: int) -> None:
+        """Ends the reply, and its connection, if it has more bytes than are wanted."""
+        if self._most is not None and size > self._most:
+            self.complete, self.keeps = True, False
 
     def _known(self, data: bytes) -> None:
         missing = self._missing or 0
@@ -211,9 +228,12 @@ class ReplyReader:
         self.complete = not self._missing
 
     def _chunked(self, chunks: _Chunks, data: bytes) -> None:
-        self._body += chunks.feed(data)
+        pieces = chunks.feed(data)
+        self._body += pieces
+        self._size += sum(map(len, pieces))
         self.complete = chunks.complete
         self.keeps &= not (chunks.complete and chunks.rest)
+        self._bound(self._size)
 
 
 class _Chunks:

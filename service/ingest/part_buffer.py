@@ -162,10 +162,10 @@ class Tails:
         """
         path = self._writing.path
         try:
-            body = (await path.store.get(buffer.tail)).body
+            body = (await path.store.get(buffer.tail, buffer.size)).body
             self._compare(buffer, body)
         except DataLoss:
-            body = (await path.store.get(buffer.tail)).body
+            body = (await path.store.get(buffer.tail, buffer.size)).body
             self._compare(buffer, body)
         return body
 

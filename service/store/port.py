@@ -59,12 +59,12 @@ class Sender(Protocol):
 class AsyncStore(Protocol):
     """The other requests to a store, and what it knows without one."""
 
-    async def get(self, key: str) -> Fetched:
-        """Reads an object.
+    async def get(self, key: str, length: int) -> Fetched:
+        """Reads the first `length` bytes of an object.
 
         Raises:
             NoSuchKey: no object has that name.
-            DataLoss: the object ends early.
+            DataLoss: the object has fewer bytes, or ends early.
         """
         ...
 

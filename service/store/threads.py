@@ -64,9 +64,9 @@ class Threads:
         send = self._store.put_part
         return self._workers.send(held, send, key, upload_id, number, body(), sums)
 
-    def get(self, key: str) -> Reply[Fetched]:
-        """Reads an object."""
-        return self._workers.bulk(self._store.get, key)
+    def get(self, key: str, length: int) -> Reply[Fetched]:
+        """Reads the first bytes of an object."""
+        return self._workers.bulk(self._store.get, key, 0, length)
 
     def block(self, record: Record, index: int) -> Reply[bytes]:
         """Reads a block, again if it doesn't match its sum."""

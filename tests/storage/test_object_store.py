@@ -12,8 +12,10 @@ from functools import partial
 import pytest
 
 from holdfast.errors import DataLoss
+from holdfast.storage import documents
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import (
+    LARGEST_WHOLE,
     MIN_PART_SIZE,
     Buffer,
     Condition,
@@ -25,6 +27,7 @@ from holdfast.storage.port import (
     NoSuchUpload,
     ObjectStore,
     Part,
+    TooLarge,
 )
 from holdfast.storage.probe import deletes_conditionally
 
@@ -44,6 +47,21 @@ def parts_of(store: ObjectStore, key: str, *bodies: bytes) -> tuple[str, list[Pa
 
 
 # -- whole objects
+
+
+def test_what_is_too_large_is_not_read(object_store: ObjectStore) -> None:
+    """An object that is none of ours is refused before its bytes fill the memory; a part isn't."""
+    upload, parts = parts_of(object_store, "data/large", bytes(LARGEST_WHOLE + 1))
+    object_store.complete_upload("data/large", upload, parts)
+    for _ in range(2):
+        with pytest.raises(TooLarge, match="67108865 bytes") as caught:
+            object_store.get("data/large")
+        assert caught.value.entry == object_store.head("data/large")
+        assert object_store.get("data/large", 1).entry == caught.value.entry
+    assert object_store.get("data/large", LARGEST_WHOLE, 1).body == b"\0"
+    with pytest.raises(documents.Damaged) as damaged:
+        documents.read(object_store, "data/large", lambda _, body: body)
+    assert damaged.value.entry == caught.value.entry
 
 
 @pytest.mark.parametrize("body", [b"", b"x", bytes(range(256)) * 1000])

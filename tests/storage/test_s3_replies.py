@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.storage.s3_blocking import received_of
 from holdfast.storage.s3_replies import HEAD_LIMIT, Answer, Malformed, ReplyReader, Request
 
 NAMES = st.sampled_from(["ETag", "Date", "x-amz-id", "Last-Modified", "Content-Type"])
@@ -105,6 +106,50 @@ def test_a_connection_is_kept(reply: bytes, keeps: bool) -> None:
     reader.feed(reply)
     assert reader.answer().body == b"hello"
     assert reader.keeps == keeps
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 30\r\n\r\n",
+        b"\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+def test_a_body_that_is_too_long(framing: bytes) -> None:
+    """A body of more bytes than are wanted isn't collected, and ends the use of the connection."""
+    piece = b"a\r\n0123456789\r\n" if b"chunked" in framing else b"0123456789"
+    for most in (10, 20, 29):
+        reader = ReplyReader("GET", most)
+        reader.feed(b"HTTP/1.1 200 OK\r\n" + framing)
+        for _ in range(3):
+            reader.feed(piece)
+        assert (reader.complete, reader.keeps) == (True, False)
+        assert len(reader.answer().body) <= most + 10
+    reader = ReplyReader("GET", 30)
+    reader.feed(b"HTTP/1.1 200 OK\r\n" + framing)
+    for _ in range(3):
+        reader.feed(piece)
+    reader.feed(b"0\r\n\r\n" if b"chunked" in framing else b"")
+    reader.end()
+    assert reader.answer().body == b"0123456789" * 3
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_thread_does_not_collect_it_either(chunked: bool) -> None:
+    """The same of replies that the standard library reads, whole ones included."""
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 30"
+    body = b"1e\r\n" + b"x" * 30 + b"\r\n0\r\n\r\n" if chunked else b"x" * 30
+    found = {}
+    for most in (None, 30, 29):
+        reply = http.client.HTTPResponse(
+            _Socket(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n" + body)  # type: ignore[arg-type]
+        )
+        reply.begin()
+        received = received_of(reply, most)
+        found[most] = len(received), reply.will_close
+    assert found[None] == found[30] == (30, False)
+    assert found[29] == (30 if chunked else 0, True)
 
 
 def test_bytes_behind_a_head() -> None:

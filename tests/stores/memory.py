@@ -13,6 +13,7 @@ from typing import NoReturn
 from holdfast.errors import DataLoss
 from holdfast.request_counts import RequestCounts
 from holdfast.storage.port import (
+    LARGEST_WHOLE,
     Body,
     Condition,
     ConditionFailed,
@@ -26,6 +27,7 @@ from holdfast.storage.port import (
     ObjectStore,
     Part,
     PendingUpload,
+    TooLarge,
     Upload,
     Written,
     pieces,
@@ -78,6 +80,8 @@ class MemoryStore(ObjectStore):
         """See `ObjectStore`."""
         entry, body = self._objects.get(key) or _absent(key)
         wanted = len(body) - offset if length is None else length
+        if length is None and wanted > LARGEST_WHOLE:
+            raise TooLarge(entry)
         found = body[offset : offset + wanted]
         if offset > len(body) or len(found) < wanted:
             raise DataLoss(f"{key} has {len(body)} bytes, and ends before the range does")
@@ -85,7 +89,7 @@ class MemoryStore(ObjectStore):
 
     def head(self, key: str) -> Entry:
         """See `ObjectStore`."""
-        return self.get(key).entry
+        return self.get(key, 0, 0).entry
 
     def delete(self, key: str) -> None:
         """See `ObjectStore`."""
