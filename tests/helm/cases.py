@@ -126,6 +126,13 @@ ACCEPTED: Final[dict[str, Values]] = {
         "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 1},
         "extraContainers": [{**PROXY, "securityContext": {"runAsUser": 101}}],
     },
+    "operators with a certificate": {
+        "http": {
+            "tls": {"existingSecret": {"name": "frontends"}},
+            "operators": {"commonName": "ops@site"},
+        },
+        "monitoring": {"podMonitor": {"enabled": True}},
+    },
     "operators of others": {
         "certificates": {"enabled": True, "issuerRef": {"name": "content"}},
         "monitoring": {
@@ -181,6 +188,41 @@ LEAST: Final = "specifications of the schema"
 REFUSED: Final[dict[str, tuple[Values, str]]] = {
     "service.port that is http.port": ({"service": {"port": 9090}}, "service.port and http.port"),
     "listener.port that is http.port": ({"listener": {"port": 9090}}, "listener.port and http.por"),
+    "operators on a plain port": (
+        {"http": {"operators": {"commonName": "ops"}}},
+        "http.operators needs http.tls.existingSecret.name",
+    ),
+    "operators without issuers": (
+        {
+            "http": {
+                "tls": {"existingSecret": {"name": "t", "clientCaKey": ""}},
+                "operators": {"commonName": "ops"},
+            }
+        },
+        "needs http.tls.existingSecret.clientCaKey",
+    ),
+    "operators by rules that aren't there": (
+        {
+            "http": {
+                "tls": {"existingSecret": {"name": "t"}},
+                "operators": {"identities": True},
+            }
+        },
+        "http.operators.identities needs rules",
+    ),
+    "operators by two ways": (
+        {
+            "http": {
+                "tls": {"existingSecret": {"name": "t"}},
+                "operators": {"identities": True, "commonName": "ops"},
+            }
+        },
+        "set one of http.operators.commonName and http.operators.identities",
+    ),
+    "an operator's name that ends its option": (
+        {"http": {"operators": {"commonName": "ops&insecure=1"}}},
+        "/http/operators/commonName",
+    ),
     "a targetPort of digits": ({"service": {"targetPort": "9000"}}, "/service/targetPort"),
     "a targetPort with two hyphens": ({"service": {"targetPort": "a--b"}}, "/service/targetPort"),
     "a targetPort that isn't there": ({"service": {"targetPort": "proxy"}}, "service.targetPort"),

@@ -7,6 +7,7 @@ What can be said of one value alone is in values.schema.json.
 {{- include "holdfast.checkNames" . -}}
 {{- include "holdfast.checkPeers" . -}}
 {{- include "holdfast.checkPorts" . -}}
+{{- include "holdfast.checkHttp" . -}}
 {{- include "holdfast.checkVolumes" . -}}
 {{- include "holdfast.checkPodSecurity" . -}}
 {{- include "holdfast.checkEnvironment" . -}}

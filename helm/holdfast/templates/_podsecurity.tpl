@@ -64,7 +64,7 @@ Source: "Pod Security Standards" of Kubernetes.
 
 {{/* Volumes and mounts that the values bring along are none of the chart's, and each is there once. */}}
 {{- define "holdfast.checkVolumes" -}}
-{{- $names := list "scratch" "spool" "blocks" "quotas" "redis" "s3" "authorities" "identities" "tls" "token" -}}
+{{- $names := list "scratch" "spool" "blocks" "quotas" "redis" "s3" "authorities" "identities" "tls" "http-tls" "token" -}}
 {{- range .Values.tokenKeys -}}
 {{- $name := printf "token-keys-%s" .name -}}
 {{- if has $name $names -}}
@@ -86,7 +86,7 @@ Source: "Pod Security Standards" of Kubernetes.
 {{- fail (printf "extraVolumeMounts: there is no volume %s in extraVolumes" .name) -}}
 {{- end -}}
 {{- $path := trimSuffix "/" .mountPath -}}
-{{- if or (has $path (list "" "/tmp" "/spool" "/cache" "/quotas" "/redis" "/s3" "/authorities" "/etc/holdfast" "/tls")) (hasPrefix "/token-keys/" $path) -}}
+{{- if or (has $path (list "" "/tmp" "/spool" "/cache" "/quotas" "/redis" "/s3" "/authorities" "/etc/holdfast" "/tls" "/http-tls")) (hasPrefix "/token-keys/" $path) -}}
 {{- fail (printf "extraVolumeMounts: %s is a path of the chart's own" .mountPath) -}}
 {{- end -}}
 {{- if has $path $paths -}}
