@@ -95,7 +95,7 @@ PROTOC = $(WITH_PATH) $(RUN)/python -m grpc_tools.protoc -I. --python_out=$(OUT)
 
 .PHONY: protos
 protos: $(READY) ## Generates *_pb2* again.
-	$(PROTOC) --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) holdfast/protos/content.proto holdfast/protos/fleet.proto
+	$(PROTOC) --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) holdfast/protos/content.proto holdfast/protos/fleet.proto holdfast/protos/node.proto
 	$(PROTOC) tests/transport/interop.proto
 
 .PHONY: protos-check

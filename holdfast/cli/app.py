@@ -11,7 +11,17 @@ import typer
 import typer.core
 import typer.main
 
-from holdfast.cli import checking, content, demo, ingests, node, top, transfers, warming
+from holdfast.cli import (
+    checking,
+    content,
+    demo,
+    ingests,
+    node,
+    rollout,
+    top,
+    transfers,
+    warming,
+)
 from holdfast.cli.exit_codes import ERROR, INTERRUPTED, exit_code
 from holdfast.cli.options import (
     Address,
@@ -158,6 +168,7 @@ app.command("abort")(ingests.abort)
 app.command("demo")(demo.demo)
 app.command("top")(top.top)
 app.command("node-config")(node.node_config)
+app.add_typer(rollout.app, name="node")
 
 
 def main() -> None:
