@@ -1,0 +1,222 @@
+"""The DaemonSet that sets hosts up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from typer.main import get_command
+
+from holdfast.cli.app import app
+from holdfast.node.rollout import layout
+from holdfast.node.rollout.generation import Plan
+from tests.helm.chart import CHART, Helm, Rendered, merged
+from tests.helm.test_objects import VERSIONS
+
+pytestmark = pytest.mark.helm
+
+NODES: dict[str, Any] = {
+    "enabled": True,
+    "image": {"repository": "example.invalid/holdfast-node"},
+    "frontends": ["frontend-1.example:9443", "frontend-2.example:9443"],
+}
+CANARY = {"nodeSelector": {"example/canary": "yes"}, "image": {"tag": "next"}}
+
+
+def rendered(helm: Helm, **nodes: Any) -> Rendered:
+    """The chart with nodes."""
+    return helm.render(nodes=merged(NODES, nodes))
+
+
+def named(found: Rendered, ending: str) -> dict[str, Any]:
+    """The DaemonSet whose name ends so."""
+    [one] = [d for d in found.all_of("DaemonSet") if d["metadata"]["name"].endswith(ending)]
+    return one
+
+
+def pod_of(daemon_set: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = daemon_set["spec"]["template"]["spec"]
+    return spec
+
+
+def test_it_is_asked_for(helm: Helm) -> None:
+    """By itself the chart touches no host."""
+    assert helm.render().all_of("DaemonSet") == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "nodes",
+    [{}, {"canary": CANARY}, {"state": "absent"}, {"certificate": {"issuers": {"secret": "ca"}}}],
+)
+def test_objects_fit_the_schemas(helm: Helm, nodes: dict[str, Any], version: str) -> None:
+    """What it renders has only fields that this version of Kubernetes knows, and lints."""
+    for item in rendered(helm, **nodes).objects:
+        kubernetes_validate.validate(item, version, strict=True)
+    values = {"nodes": merged(NODES, nodes)}
+    done = helm.run("lint", "--strict", str(CHART), values=values)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_the_commands_are_ours(helm: Helm, state: str) -> None:
+    """What the pods run are commands that the program has, with options that they take."""
+    secret = {"certificate": {"issuers": {"secret": "ca"}}}
+    pod = pod_of(named(rendered(helm, state=state, **secret), "-nodes"))
+    group: Any = get_command(app)
+    commands = group.get_command(None, "node").commands
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        program, word, name, *options = container["command"]
+        assert (program, word) == ("/opt/bundle/holdfast", "node")
+        known = {option for one in commands[name].params for option in one.opts}
+        assert {option.partition("=")[0] for option in options} <= known
+    assert [one["name"] for one in pod["initContainers"]] == [
+        {"present": "install", "absent": "remove"}[state]
+    ]
+
+
+def test_the_defaults_are_those_of_the_program(helm: Helm) -> None:
+    """Paths that the chart names by default are the program's defaults."""
+    [install] = pod_of(named(rendered(helm), "-nodes"))["initContainers"]
+    given = dict(option.split("=", 1) for option in install["command"] if "=" in option)
+    assert given["--containerd-unit"] == layout.UNIT
+    assert given["--containerd-config"] == layout.CONFIG
+    assert given["--containerd-root"] == layout.ROOT
+    assert given["--containerd-socket"] == layout.SOCKET
+    assert given["--programs"] == layout.PROGRAMS
+    assert "--certificate" not in given
+
+
+def test_the_settings_are_the_agents(helm: Helm) -> None:
+    """The settings become lines that a plan takes, and a change of them rolls the pods."""
+    more = {"settings": {"HOLDFAST_DISK_CACHE_BUDGET": "50GiB"}}
+    found = rendered(helm, **more)
+    [text] = [m["data"]["node.env"] for m in found.all_of("ConfigMap") if "node.env" in m["data"]]
+    lines = dict(line.split("=", 1) for line in text.splitlines())
+    assert lines == {
+        "HOLDFAST_AGENT_FRONTENDS": "frontend-1.example:9443,frontend-2.example:9443",
+        "HOLDFAST_DISK_CACHE_BUDGET": "50GiB",
+    }
+    Plan(CHART, "1", "node-a", lines)
+    sums = {
+        named(one, "-nodes")["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
+        for one in (found, rendered(helm))
+    }
+    assert len(sums) == 2
+
+
+def matches(daemon_set: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a node with these labels gets its pod."""
+    affinity = pod_of(daemon_set)["affinity"]["nodeAffinity"]
+    terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+
+    def holds(rule: dict[str, Any]) -> bool:
+        return (labels.get(rule["key"]) in rule["values"]) == (rule["operator"] == "In")
+
+    return any(all(holds(rule) for rule in term["matchExpressions"]) for term in terms)
+
+
+@pytest.mark.parametrize("pool", ["a", "b"])
+@pytest.mark.parametrize("first", [None, "yes", "no"])
+@pytest.mark.parametrize("second", [None, "yes"])
+def test_a_node_is_in_one_set(helm: Helm, pool: str, first: str | None, second: str | None) -> None:
+    """A node is a canary if it has all of the canaries' labels, and one of the others if not."""
+    canary = {"nodeSelector": {"one": "yes", "two": "yes"}}
+    found = rendered(helm, canary=canary, nodeSelector={"pool": "a"})
+    given = {"kubernetes.io/os": "linux", "pool": pool, "one": first, "two": second}
+    labels = {name: value for name, value in given.items() if value is not None}
+    in_canary = matches(named(found, "-canary"), labels)
+    in_others = matches(named(found, "-nodes"), labels)
+    is_canary = first == second == "yes"
+    assert (in_canary, in_others) == ((is_canary, not is_canary) if pool == "a" else (False, False))
+
+
+def test_canaries_go_first(helm: Helm) -> None:
+    """Canaries have an image of their own, and with `only` nobody else is touched."""
+    found = rendered(helm, canary=CANARY)
+    images = {
+        ending: pod_of(named(found, ending))["containers"][0]["image"].rpartition(":")[2]
+        for ending in ("-canary", "-nodes")
+    }
+    assert images["-canary"] == "next"
+    assert images["-nodes"] != "next"
+    selectors = [d["spec"]["selector"]["matchLabels"] for d in found.all_of("DaemonSet")]
+    assert selectors[0] != selectors[1]
+    only = rendered(helm, canary={**CANARY, "only": True})
+    assert [d["metadata"]["name"][-7:] for d in only.all_of("DaemonSet")] == ["-canary"]
+
+
+def test_a_failing_node_stops_it(helm: Helm) -> None:
+    """A pod counts once its node was verified for some time, and only so many may lack that."""
+    spec = named(rendered(helm, maxUnavailable="10%"), "-nodes")["spec"]
+    assert spec["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": "10%"}
+    assert spec["minReadySeconds"] > 0
+
+
+def test_deleting_it_removes_no_agent(helm: Helm) -> None:
+    """Nothing happens on the host when a pod or the DaemonSet is deleted."""
+    pod = pod_of(named(rendered(helm), "-nodes"))
+    assert all("lifecycle" not in one for one in (*pod["initContainers"], *pod["containers"]))
+    assert [
+        item["kind"] for item in rendered(helm).objects if "hook" in str(item["metadata"])
+    ] == []
+
+
+def test_it_has_no_more_rights_than_it_needs(helm: Helm) -> None:
+    """The pods are root with four capabilities, and have no privileges, token or host namespace."""
+    found = rendered(helm)
+    pod = pod_of(named(found, "-nodes"))
+    assert {"hostNetwork", "hostPID", "hostIPC"} & pod.keys() == set()
+    assert pod["automountServiceAccountToken"] is False
+    [account] = [
+        a
+        for a in found.all_of("ServiceAccount")
+        if a["metadata"]["name"] == pod["serviceAccountName"]
+    ]
+    assert account["automountServiceAccountToken"] is False
+    for container in (*pod["initContainers"], *pod["containers"]):
+        context = container["securityContext"]
+        assert context["privileged"] is False
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"]["drop"] == ["ALL"]
+        assert len(context["capabilities"]["add"]) == 4
+
+
+def test_no_client_ends_up_there(helm: Helm) -> None:
+    """The labels of its pods aren't those that Services, policy and budget select."""
+    found = rendered(helm, canary=CANARY)
+    selector = found.one("Deployment")["spec"]["selector"]["matchLabels"]
+    for one in found.all_of("DaemonSet"):
+        labels = one["spec"]["template"]["metadata"]["labels"]
+        assert not selector.items() <= labels.items()
+        assert one["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_long_names(helm: Helm) -> None:
+    """However long the release's name, that of a DaemonSet leaves room for its pods' hash."""
+    found = helm.render(nodes=merged(NODES, {"canary": CANARY}), fullnameOverride="a" * 54)
+    assert all(len(d["metadata"]["name"]) <= 57 for d in found.all_of("DaemonSet"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ({"image": {"repository": ""}}, "nodes.image.repository is required"),
+        ({"frontends": []}, "nodes.frontends is required"),
+        ({"canary": {"only": True}}, "nodes.canary.nodeSelector"),
+        ({"canary": {"image": {"tag": "2"}}}, "nodes.canary.nodeSelector"),
+        ({"certificate": {"issuers": {"secret": "a", "configMap": "b"}}}, "only one of"),
+        ({"state": "gone"}, "specifications"),
+        ({"settings": {"AGENT": "1"}}, "specifications"),
+        ({"settings": {"HOLDFAST_A": "'"}}, "specifications"),
+        ({"maxUnavailable": "200%"}, "specifications"),
+        ({"maxUnavailable": 0}, "specifications"),
+        ({"containerd": {"config": "etc/config.toml"}}, "specifications"),
+        ({"frontends": ["frontend"]}, "specifications"),
+    ],
+)
+def test_what_is_refused(helm: Helm, nodes: dict[str, Any], reason: str) -> None:
+    """Values that say nothing, too much, or can't be, are refused."""
+    assert reason in helm.refusal(nodes=merged(NODES, nodes))
