@@ -33,6 +33,13 @@ RUN pip/bin/pip wheel -q --no-deps --no-build-isolation --no-index -w wheel ./so
       wheel/*.whl \
  && python3 trim_environment.py own --layer-of /opt/holdfast
 
+# What sets hosts up (docs/nodes.md): the bundle that hosts get, which is the program here, too.
+# --build-context bundle=dist/holdfast names the folder that `make bundle` makes.
+FROM ${BASE} AS node
+COPY --from=bundle . /opt/bundle
+ENTRYPOINT ["/opt/bundle/holdfast", "node"]
+CMD ["--help"]
+
 FROM ${BASE} AS holdfast
 ARG VERSION=0.1.0
 ARG REVISION=""
