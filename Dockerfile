@@ -43,11 +43,13 @@ CMD ["--help"]
 FROM ${BASE} AS holdfast
 ARG VERSION=0.1.0
 ARG REVISION=""
+ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="holdfast" \
       org.opencontainers.image.description="A distributed content store for Kubernetes fleets" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
 COPY --from=builder /opt/holdfast /opt/holdfast
 COPY --from=project /build/own /opt/holdfast
 # Nothing may write next to the modules; all of them are compiled.

@@ -46,6 +46,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 LOAD_ARGS ?=
 BASELINE_ARGS ?=
+RELEASE_ARGS ?=
 
 .PHONY: help
 help:
@@ -130,12 +131,21 @@ lock: ## Makes the lock files again; UPGRADE=--upgrade for newer versions.
 	  --output-file requirements.lock pyproject.toml requirements.in
 	scripts/build-lock requirements-dev.lock >requirements-build.lock
 
+.PHONY: version
+version: ## States a version in all places: VERSION=0.2.0.
+	$(PYTHON) scripts/set_version.py $(VERSION)
+
+.PHONY: release
+release: $(READY) ## Makes all parts of a release in dist/VERSION: VERSION=0.2.0; see docs/releases.md.
+	PATH="$(TOOLS):$$PATH" $(RUN)/python -m scripts.release "$(VERSION)" "dist/$(VERSION)" $(RELEASE_ARGS)
+
 .PHONY: changelog
 changelog: ## Puts changes/ into CHANGELOG.md under a heading: VERSION=0.2.0.
 	test -n "$(VERSION)" || { echo "say which: make changelog VERSION=0.2.0" >&2; exit 1; }
 	test -x $(CHANGELOG_VENV)/bin/towncrier || { $(PYTHON) -m venv $(CHANGELOG_VENV) && \
 	  $(CHANGELOG_VENV)/bin/pip install --quiet $(TOWNCRIER); }
 	$(CHANGELOG_VENV)/bin/towncrier build --yes --version $(VERSION)
+	$(PYTHON) scripts/join_unreleased.py CHANGELOG.md
 
 .PHONY: baseline
 baseline: $(READY) ## Keeps HEAD, or a release (BASELINE_ARGS), for the tests of upgrades.

@@ -29,6 +29,7 @@ from holdfast.client import ContentStore
 from holdfast.digests import Digest
 from holdfast.protos import fleet_pb2
 from tests.holdfast.fake_store import Code, FakeFrontend, Fault, Ingest, State
+from tests.project.repository import version
 from tests.servers.process import wait_until
 
 DATA = os.urandom(200_000)
@@ -739,7 +740,7 @@ def test_the_frontends_commands_have_joined() -> None:
 
 def test_the_version_is_printed(run: Run) -> None:
     """--version prints the version and nothing else."""
-    assert run("--version").stdout == "0.1.0\n"
+    assert run("--version").stdout == f"{version()}\n"
 
 
 def test_the_client_s_commands_load_no_frontend() -> None:
