@@ -14,18 +14,19 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent
 PLACES: Final = {
     "pyproject.toml": r'^version = "(.+)"$',
-    "helm/holdfast/Chart.yaml": r'^(?:version: |appVersion: ")([0-9a-z.]+)"?$',
+    "helm/holdfast/Chart.yaml": r'^(?:version: |appVersion: ")([0-9.]+)"?$',
     "Dockerfile": r"^ARG VERSION=(.+)$",
 }
 """Files, and the lines in them that state the version, which is the pattern's group."""
-VERSION: Final = re.compile(r"\d+\.\d+\.\d+((a|b|rc)\d+)?")
+VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
+"""What Python's packages and Helm's charts spell alike: candidates they don't."""
 
 
 def main() -> None:
     """Writes the version that is given into each of the places."""
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     if not VERSION.fullmatch(wanted):
-        sys.exit("say which: make version VERSION=0.2.0, or 0.2.0rc1")
+        sys.exit("say which: make version VERSION=0.2.0")
     for name, pattern in PLACES.items():
         path = ROOT / name
         path.write_text(stated(path.read_text("utf-8"), pattern, wanted), "utf-8")

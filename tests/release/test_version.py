@@ -37,10 +37,10 @@ def test_another_one_changes_all_places_and_nothing_else(tmp_path: Path) -> None
     for name in (*set_version.PLACES, "scripts/set_version.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    command = [sys.executable, "scripts/set_version.py", "7.8.9rc1"]
+    command = [sys.executable, "scripts/set_version.py", "7.8.9"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     found = set_version.found(tmp_path)
-    assert {one for stated in found.values() for one in stated} == {"7.8.9rc1"}
+    assert {one for stated in found.values() for one in stated} == {"7.8.9"}
     changed = [
         (old, new)
         for name in set_version.PLACES
@@ -51,11 +51,11 @@ def test_another_one_changes_all_places_and_nothing_else(tmp_path: Path) -> None
         )
         if old != new
     ]
-    assert [new.replace("7.8.9rc1", version()) for _, new in changed] == [old for old, _ in changed]
+    assert [new.replace("7.8.9", version()) for _, new in changed] == [old for old, _ in changed]
     assert len(changed) == 4
 
 
-@pytest.mark.parametrize("wrong", [[], ["v1.2.3"], ["1.2"], ["1.2.3-rc1"]])
+@pytest.mark.parametrize("wrong", [[], ["v1.2.3"], ["1.2"], ["1.2.3rc1"]])
 def test_what_is_no_version_is_refused(wrong: list[str]) -> None:
     """A version is three numbers; Python's packages and Helm's charts both take it."""
     command = [sys.executable, str(ROOT / "scripts" / "set_version.py"), *wrong]
