@@ -148,7 +148,5 @@ def test_all_parts(repository: Repository, tmp_path: Path) -> None:
     with tarfile.open(out / BUNDLE) as bundle:
         bundle.extractall(tmp_path / "bundle", filter="data")
     program = str(tmp_path / "bundle" / "holdfast" / "holdfast")
-    told = subprocess.run(
-        [program, "--version"], env={}, capture_output=True, text=True, check=True
-    )
+    told = subprocess.run([program, "--version"], env={}, capture_output=True, check=True)
     assert told.stdout.decode() == f"{version()}\n"
