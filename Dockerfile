@@ -59,3 +59,16 @@ WORKDIR /
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["holdfast"]
 CMD ["serve"]
+
+# What the chart's loads run. ghz comes as a build context: --build-context ghz=FOLDER.
+FROM holdfast AS load
+LABEL org.opencontainers.image.title="holdfast-load" \
+      org.opencontainers.image.description="Loads for measuring Holdfast from inside a cluster"
+COPY --from=ghz ghz /opt/holdfast/bin/ghz
+COPY bench /opt/load/bench
+ENV PYTHONPATH=/opt/load
+ENTRYPOINT ["python3", "-m", "bench.inside"]
+CMD ["--help"]
+
+# Without a target, the image is the frontends'.
+FROM holdfast

@@ -178,15 +178,23 @@ tools-clients: ## Builds clients by grpc-js and grpc-java, for slow tests of the
 tools-buildkit: ## Builds BuildKit with Go, for a slow test of nodes.
 	scripts/go-buildkit $(TOOLS) $(BUILDKIT_VERSION)
 
-.PHONY: tools-bench
-tools-bench: ## Builds ghz and the peers with Go, for the benchmarks.
+.PHONY: tools-ghz
+tools-ghz: ## Builds ghz with Go, for loads.
 	scripts/go-tool $(TOOLS) github.com/bojand/ghz/cmd/ghz $(GHZ_VERSION)
+
+.PHONY: tools-bench
+tools-bench: tools-ghz ## Builds ghz and the peers with Go, for the benchmarks.
 	scripts/go-tool $(TOOLS) github.com/distribution/distribution/v3/cmd/registry $(REGISTRY_VERSION)
 	cd bench/peers && CGO_ENABLED=0 go build -o $(TOOLS)/peers .
 
 .PHONY: image
 image: ## Builds the image without an engine: build/image/holdfast.tar; see docs/image.md.
 	scripts/image build/image/holdfast.tar
+
+.PHONY: image-load
+image-load: tools-ghz ## Builds the image of the chart's loads: build/image/load.tar.
+	install -D $(TOOLS)/ghz build/ghz/ghz
+	scripts/image --target load --build-context ghz=build/ghz build/image/load.tar localhost/local/holdfast-load:test
 
 .PHONY: bundle
 bundle: $(READY) ## Makes a program for nodes that needs nothing else: dist/holdfast-*.tar.gz.

@@ -15,6 +15,7 @@ from bench import (
     idle_streams,
     large_blob,
     load,
+    load_here,
     many_holds,
     restarts,
     scarce_buffers,
@@ -26,6 +27,8 @@ from bench.calls import run as calls
 from bench.capacity import run as capacity
 from bench.capacity.fleet import Fleet
 from bench.compare import run as compare
+from bench.fleet import here as fleet_here
+from bench.fleet.spec import LAYERS, size_of
 from bench.profile import run as profile
 from bench.profile.sampling import Sampling
 from bench.soak import run as soak
@@ -119,12 +122,38 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--folder", type=Path, default=None, help="where the store goes")
     many.set_defaults(run=lambda chosen: many_holds.run(chosen.holds, chosen.folder))
 
+    _from_nodes(parts)
+    return parser
+
+
+def _from_nodes(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The parts that the chart's Jobs run, too: `bench.inside`."""
     rpcs = parts.add_parser("load", help="ghz on every RPC; see bench/ghz")
     rpcs.add_argument("profiles", nargs="*", choices=[*load.profiles(), []], help="by default all")
     rpcs.add_argument("--address", default="", help="of a frontend; by default one of its own")
-    rpcs.add_argument("--tenant", default="bench", help="sent in x-holdfast-tenant")
-    rpcs.set_defaults(run=lambda chosen: load.run(chosen.profiles, chosen.address, chosen.tenant))
-    return parser
+    rpcs.add_argument("--tenant", default=load.TENANT, help="is emptied; sent in x-holdfast-tenant")
+    rpcs.add_argument("--seconds", type=float, default=0, help="of each profile, if not its calls")
+    rpcs.set_defaults(
+        run=lambda chosen: load_here.run(
+            chosen.profiles, chosen.address, chosen.tenant, chosen.seconds
+        )
+    )
+
+    pulling = parts.add_parser("fleet", help="agents that pull one image at once")
+    pulling.add_argument("--nodes", type=int, default=50, help="how many")
+    pulling.add_argument("--layers", type=size_of, nargs="+", default=LAYERS, help="sizes")
+    pulling.add_argument("--rate", type=float, default=30.0, help="MB/s of the image's source")
+    pulling.add_argument("--processes", type=int, default=2, help="that have the nodes")
+    pulling.add_argument("--spread", type=float, default=5.0, help="s within which all begin")
+    pulling.set_defaults(
+        run=lambda chosen: fleet_here.run(
+            chosen.nodes,
+            tuple(chosen.layers),
+            chosen.rate * 1e6,
+            chosen.processes,
+            chosen.spread,
+        )
+    )
 
 
 def _about_connections(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -21,6 +21,7 @@ CLIENT: Final = "client"
 ROLES: Final = {
     "holdfast.cli serve": "frontend",
     "holdfast.cli agent": "agent",
+    "bench.fleet.worker": "simulated nodes",
     "bench.empty_server": "empty server",
     "content-server": "containerd's server",
     "registry serve": "registry",

@@ -1,11 +1,14 @@
 """ghz against a frontend, one profile for every RPC: `bench/ghz/*.json`.
 
-Against a frontend of its own, or, with an address, against a cluster's. It puts one
-blob and one ingest there, under names of its own, and takes them away again.
+It puts one blob and one ingest there, as a tenant of its own, and gives up afterwards all that this
+tenant holds: what the profiles have written, too. This is in the image that the chart's Job runs,
+and imports nothing of the tests; `load_here` runs it against a frontend of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import json
 import secrets
 import tempfile
@@ -13,14 +16,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from bench.compare.peers import Peers, answer, tool
 from bench.cpu import Cpu
-from holdfast import ContentStore
+from bench.programs import answer, tool
+from bench.tables import table
+from bench.tenants import HEADER, check_apart, check_prefix, emptied
+from holdfast import ContentStore, Tls, protos
+from holdfast.protos import content_pb2_grpc
+from holdfast.service.agent.channels import channels_of
+from holdfast.service.settings import Settings
 
-PROFILES = Path(__file__).parent / "ghz"
-BLOB = 2**20
+PROFILES: Final = Path(__file__).parent / "ghz"
+PROTO: Final = Path(protos.__file__).parent / "content.proto"
+BLOB: Final = 2**20
+TENANT: Final = "holdfast-load-ghz"
+AT_ONCE: Final = 16
+"""Deletes under way at the end."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +71,17 @@ class Result:
 
     def text(self) -> str:
         """For people."""
-        lines = [f"{'profile':16}{'calls/s':>10}{'p50 ms':>10}{'p99 ms':>10}  codes"]
-        lines += [
-            f"{load.profile:16}{load.rate:10.0f}{load.p50:10.2f}{load.p99:10.2f}  {load.codes}"
+        rows = [
+            (
+                load.profile,
+                f"{load.rate:.0f}",
+                f"{load.p50:.2f}",
+                f"{load.p99:.2f}",
+                ", ".join(f"{number} {code}" for code, number in load.codes.items()),
+            )
             for load in self.loads
         ]
-        return "\n".join(lines)
+        return table(("profile", "calls/s", "p50, ms", "p99, ms", "ended with"), rows)
 
 
 def vars_of(load: Load) -> dict[str, Any]:
@@ -77,24 +94,93 @@ def profiles() -> list[str]:
     return sorted(path.stem for path in PROFILES.glob("*.json"))
 
 
-def run(names: Sequence[str], address: str, tenant: str) -> Result:
-    """Runs profiles against `address`, or against a frontend of its own if that is empty."""
+def run(
+    names: Sequence[str],
+    address: str,
+    tenant: str = TENANT,
+    seconds: float = 0,
+    header: str = HEADER,
+) -> Result:
+    """Runs profiles against the frontends at an address, over TLS if the agent's settings say so.
+
+    Args:
+        names: of the profiles; none: all.
+        address: `host:port`; all addresses of a host take turns.
+        tenant: its name must be reserved: all that it holds is given up.
+        seconds: how long each profile lasts; 0: as many calls as it says.
+        header: names the tenant.
+
+    Raises:
+        ConfigurationError: the tenant's name isn't reserved, or the frontend doesn't believe it.
+    """
+    check_prefix(tenant)
+    settings = Settings()
+    channels = channels_of(settings)
+    asyncio.run(check_apart(channels, [address], tenant, header))
+    changes: dict[str, object] = {**options_of(settings), "metadata": {header: tenant}}
+    if not _is_numeric(address):
+        # Names stand for several frontends, which take turns.
+        changes |= {"host": f"dns:///{address}", "lb-strategy": "round_robin"}
+    if seconds:
+        changes |= {"duration": f"{seconds:g}s", "total": None}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hf-load-")))
-        if not address:
-            address = stack.enter_context(Peers(folder)).frontend().address
-        store = stack.enter_context(ContentStore(address, tenant=tenant))
+        # At first: what was here before, of a run that was killed.
+        asyncio.run(_emptied(settings, address, (header, tenant)))
+        stack.callback(lambda: asyncio.run(_emptied(settings, address, (header, tenant))))
+        store = stack.enter_context(
+            ContentStore(
+                address,
+                tenant=tenant,
+                tenant_header=header,
+                tls=_tls(settings) if channels.private else None,
+            )
+        )
         ref = f"load-{secrets.token_hex(8)}"
         with store.writer(f"{ref}-blob") as writer:
             writer.write(secrets.token_bytes(BLOB))
             digest = writer.commit().digest
-        stack.callback(store.delete, digest)
         open_ingest = stack.enter_context(store.writer(ref, total=BLOB))
         open_ingest.write(b"load")
         open_ingest.flush()
-        stack.callback(store.abort, ref)
         filled = {"@DIGEST@": str(digest), "@REF@": ref, "@TENANT@": tenant}
-        return Result([ghz(name, address, filled) for name in names or profiles()])
+        return Result([ghz(name, address, filled, **changes) for name in names or profiles()])
+
+
+def _is_numeric(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _emptied(settings: Settings, address: str, named: tuple[str, str]) -> None:
+    async with channels_of(settings).open(address) as channel:
+        stub = content_pb2_grpc.ContentStub(channel)
+        await emptied(stub, (named,), AT_ONCE)
+
+
+def _tls(settings: Settings) -> Tls:
+    return Tls(
+        ca=settings.agent_tls_ca or None,
+        cert=settings.agent_tls_cert or None,
+        key=settings.agent_tls_key or None,
+        server_name=settings.agent_tls_server_name or None,
+    )
+
+
+def options_of(settings: Settings) -> dict[str, object]:
+    """How ghz reaches frontends: as an agent with these settings does."""
+    if not channels_of(settings).private:
+        return {}
+    return {
+        "insecure": None,
+        "cacert": settings.agent_tls_ca or None,
+        "cert": settings.agent_tls_cert or None,
+        "key": settings.agent_tls_key or None,
+        "cname": settings.agent_tls_server_name or None,
+    }
 
 
 def ghz(name: str, address: str, filled: Mapping[str, str], **changes: object) -> Load:
@@ -109,7 +195,7 @@ def ghz(name: str, address: str, filled: Mapping[str, str], **changes: object) -
     text = (PROFILES / f"{name}.json").read_text("utf-8")
     for placeholder, value in filled.items():
         text = text.replace(placeholder, value)
-    options = {**json.loads(text), "host": address, **changes}
+    options = {**json.loads(text), "proto": str(PROTO), "host": address, **changes}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as profile:
         json.dump({key: value for key, value in options.items() if value is not None}, profile)
         profile.flush()

@@ -17,7 +17,8 @@ from functools import partial
 from typing import Final
 
 from bench.compare.pairs import Measured, Ran, Run, Target, compare, interleave
-from bench.compare.peers import Frontend, Peers, drive, flags, tool
+from bench.compare.peers import Frontend, Peers, drive, flags
+from bench.programs import tool
 
 MIB = 2**20
 SMALL = 4096

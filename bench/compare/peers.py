@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
 import sys
 import time
 import urllib.request
@@ -15,42 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from bench.cpu import Meter
+from bench.programs import answer, tool
 from tests.servers.process import free_port, listens, started
 from tests.servers.redis import RedisServer
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server, minio_server
 
 TENANT = "bench"
-TIMEOUT = 600.0
 SETTLED = 12.0
 """Seconds without a change: longer than MinIO keeps its figures."""
-
-
-def tool(name: str) -> str:
-    """A program that `make tools-bench` has built."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "holdfast" / "bin"
-    if not (cache / name).exists():
-        raise SystemExit(f"{name} isn't built; `make tools tools-bench` does it")
-    return str(cache / name)
-
-
-def answer(command: Sequence[str], environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """Runs a measuring program to its end; its last line is JSON.
-
-    What CPU it took, and whose, is added as `cpu`.
-    """
-    meter = Meter()
-    done = subprocess.run(
-        command,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command[:3])} failed: {done.stderr[-2000:]}")
-    return {**json.loads(done.stdout.splitlines()[-1]), "cpu": meter.used()}
 
 
 @contextmanager

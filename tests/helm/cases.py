@@ -103,6 +103,15 @@ ACCEPTED: Final[dict[str, Values]] = {
             "s3": {"existingSecret": {"name": "expire-s3"}},
         },
     },
+    "loads from inside": {
+        "networkPolicy": {"clients": [PEER]},
+        "load": {
+            "image": {"repository": "example.invalid/holdfast-load"},
+            "fleet": {"enabled": True, "nodes": 500, "layers": ["16MiB"] * 8, "spread": 60},
+            "ghz": {"enabled": True, "profiles": ["info", "write"], "seconds": 2.5},
+            "nodeSelector": {"load": "yes"},
+        },
+    },
     "a proxy in the pod": {
         "listener": {"host": "127.0.0.1"},
         "identities": "# by the proxy's certificate",
