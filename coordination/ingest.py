@@ -10,6 +10,9 @@ from typing import Final
 from holdfast.errors import DataLoss, because, shorten
 from holdfast.values import Status
 
+LAYOUT: Final = 1
+"""The newest version of an ingest's fields that is known here. One that states none has the first.
+Another one is shown, and Abort ends it, but it isn't continued."""
 LARGEST: Final = 2**63 - 1
 """Clients are told numbers as an int64."""
 

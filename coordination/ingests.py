@@ -12,7 +12,7 @@ from typing import Final
 from holdfast.coordination.changes import Checkpoint, Progress, SavedTail, Sealed
 from holdfast.coordination.client import Client
 from holdfast.coordination.connection import is_cluster, translated
-from holdfast.coordination.ingest import Done, Dropped, Ingest, Opened, StoredPart, Turn
+from holdfast.coordination.ingest import LAYOUT, Done, Dropped, Ingest, Opened, StoredPart, Turn
 from holdfast.coordination.keys import LOST, TENANTS, Keys
 from holdfast.coordination.leases import Lease, lost
 from holdfast.coordination.lost_nonces import LostNonces
@@ -20,7 +20,7 @@ from holdfast.coordination.read_ingests import ReadIngests
 from holdfast.coordination.scripts import Scripts, pairs, text, understood
 from holdfast.coordination.subscription import Subscription
 from holdfast.digests import Digest
-from holdfast.errors import Overloaded, Unavailable, shorten
+from holdfast.errors import Overloaded, Unavailable, UnsupportedFormat, shorten
 from holdfast.origins import step
 
 DONE_TTL_MS: Final = 10 * 60 * 1000
@@ -102,6 +102,7 @@ class Ingests(ReadIngests):
                 them, as it may.
             Unavailable: Redis can't be reached.
             Aborted: the ingest ended before the reply came.
+            UnsupportedFormat: a newer version has begun the ingest.
         """
         keys = Keys(tenant)
         names = [*_ingest(keys, ref), keys.index, keys.done(ref), keys.open_bytes]
@@ -119,6 +120,7 @@ class Ingests(ReadIngests):
                 *(nonce, self._owner, ttl_ms, now_ns, data_key, ref, tenant),
                 "" if most is None else most,
                 "" if most_bytes is None else most_bytes,
+                LAYOUT,
             ],
         )
         with understood():
@@ -127,6 +129,11 @@ class Ingests(ReadIngests):
                     f"tenant {tenant} has {reply[1]} ingests, of {most} that it may; try again "
                     "when some are committed, or abort those that it doesn't need",
                     bound="ingests",
+                )
+            if reply[0] == b"newer":
+                raise UnsupportedFormat(
+                    f"ref {shorten(ref)} has an ingest of layout {text(reply[1])}; this frontend "
+                    f"knows up to {LAYOUT}: write through a newer one, or Abort it"
                 )
             if reply[0] == b"crowded":
                 raise crowded(tenant, int(reply[1]), most_bytes or 0)

@@ -1,10 +1,12 @@
 -- Acquires the lease on a ref and returns its ingest, which is created if there is none.
 -- KEYS: lease, ingest, parts, index, done, open bytes, index of tenants (or none)
 -- ARGV: nonce, owner, ttl (ms), now (ns), data key of a new ingest, ref, tenant, most ingests
---       that the tenant may have, or ""; most bytes that all of them may have, or ""
+--       that the tenant may have, or ""; most bytes that all of them may have, or ""; the newest
+--       layout of an ingest that the caller knows
 -- Returns: {"held", owner, since (ns), remaining ttl (ms)}
 --      or: {"full", ingests}, if the ref has none and the tenant has that many
 --      or: {"crowded", bytes}, if the ref has none and the tenant's have that many bytes
+--      or: {"newer", layout}, if the ref has an ingest of a layout that the caller doesn't know
 --      or: {"open", {field, value, …}, {part, …}, done mark or "", bytes of all its ingests}
 -- Run twice: the nonce is known, so that the second run changes nothing but the ttl and the
 -- tenant's score, no matter what the writer has done since.
@@ -19,6 +21,10 @@ if holder and holder ~= ARGV[1] then
   return {'held', lease[1] or '', lease[2] or '', redis.call('PTTL', KEYS[1])}
 end
 if not holder then
+  local layout = redis.call('HGET', KEYS[2], 'layout')
+  if layout and (tonumber(layout) or 0) > tonumber(ARGV[10]) then
+    return {'newer', layout}
+  end
   if redis.call('EXISTS', KEYS[2]) == 0 then
     local ingests = redis.call('ZCARD', KEYS[4])
     if ARGV[8] ~= '' and ingests >= tonumber(ARGV[8]) then

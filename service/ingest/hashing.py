@@ -25,6 +25,8 @@ from holdfast.service.ingest.write_messages import Received
 
 FORMAT: Final = "1"
 SONAME: Final = "libcrypto.so.3"
+LONGEST_VERSION: Final = 4
+"""Characters that a format version has at most; what is longer is no version."""
 MAX_HASHED: Final = 2**61
 """SHA-256 hashes fewer bytes than this: it counts bits in 64 bits (FIPS 180-4, 5.1.1)."""
 
@@ -145,13 +147,21 @@ def new_hash(algorithm: str) -> ContentHash:
 
 
 def load_hash(state: str) -> ContentHash | None:
-    """A hash with a saved state, or None if this machine can't resume it.
+    """A hash with a saved state, or None if it can't be resumed here.
+
+    This machine may be unable to, or a newer version has saved it. Then the commit of the ingest
+    reads the bytes again.
 
     Raises:
         DataLoss: `state` isn't in the form that `save` writes.
     """
     library = _library()
-    return None if library is None else _load(state, library)
+    return None if library is None or _is_newer(state) else _load(state, library)
+
+
+def _is_newer(state: str) -> bool:
+    version = state.partition(":")[0]
+    return len(version) < LONGEST_VERSION and version.isdecimal() and int(version) > int(FORMAT)
 
 
 def _load(state: str, library: ctypes.CDLL) -> _OpenSSLHash:

@@ -14,6 +14,7 @@ from holdfast.coordination.ingest import Opened
 from holdfast.coordination.ingests import Ingests, Locked, TooManyIngests
 from holdfast.coordination.leases import Lease, Leases
 from holdfast.coordination.releases import Releases
+from holdfast.errors import UnsupportedFormat
 from holdfast.storage.keys import NewName, data_key
 
 
@@ -65,6 +66,7 @@ class Refs:
 
         Raises:
             TooManyIngests: it has that many, or as many bytes, and the ref would be another.
+            UnsupportedFormat: a newer version has begun the ingest.
             Unavailable: another stream writes it, or Redis can't be reached.
         """
         leases, nonce = self.leases, self._new_nonce()
@@ -80,7 +82,7 @@ class Refs:
                 most=most,
                 most_bytes=most_bytes,
             )
-        except (Locked, TooManyIngests):
+        except (Locked, TooManyIngests, UnsupportedFormat):
             raise
         except BaseException:
             # The lease may be ours all the same: perhaps only the reply was lost.

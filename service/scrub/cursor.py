@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from holdfast.digests import Digest
-from holdfast.errors import DataLoss, InvalidArgument, because
+from holdfast.errors import DataLoss, InvalidArgument, UnsupportedFormat, because
 from holdfast.storage import documents
 from holdfast.storage.port import NoSuchKey, ObjectStore
 
@@ -91,14 +91,14 @@ class Cursor:
 
 
 def load(store: ObjectStore) -> Cursor | None:
-    """Reads where the last run stopped; None if it ended its pass, or the cursor is damaged.
+    """Reads where the last run stopped; None if it ended its pass, or the cursor can't be read.
 
-    Raises:
-        UnsupportedFormat: the cursor has a newer format version.
+    A cursor that a newer version has left costs a second reading, and must not keep those from
+    scrubbing who went back to this version.
     """
     try:
         return documents.read(store, CURSOR, Cursor.decode)[0]
-    except (NoSuchKey, DataLoss):
+    except (NoSuchKey, DataLoss, UnsupportedFormat):
         return None
 
 

@@ -89,7 +89,6 @@ class Pass:
         """Reads the cursor.
 
         Raises:
-            UnsupportedFormat: the cursor has a newer format version.
             HoldfastError: the store fails.
         """
         self._orders = orders

@@ -13,7 +13,7 @@ from holdfast.coordination.ingest import Done, Dropped, Opened
 from holdfast.coordination.ingests import Locked, TooManyIngests
 from holdfast.coordination.keys import TENANTS
 from holdfast.coordination.leases import Lease
-from holdfast.errors import Aborted, DataLoss, Unavailable
+from holdfast.errors import Aborted, DataLoss, Unavailable, UnsupportedFormat
 from tests.coordination.fleet import DIGEST, NOW, PART, SPILLED, STORED, Frontend, frontend
 
 Write = Callable[[Frontend, Lease], Awaitable[object]]
@@ -176,6 +176,20 @@ async def test_a_part_that_cannot_be_read(one: Frontend) -> None:
     await one.ingests.release(one.tenant, "ref", "n1")
     with pytest.raises(DataLoss):
         await one.open("ref", "n2", "b")
+
+
+async def test_a_newer_layout(one: Frontend) -> None:
+    """An ingest of a newer version is shown, not continued; Abort, or that version, ends it."""
+    await one.open("ref", "n1", "a")
+    await one.client.hset(one.keys.ingest("ref"), "layout", "2")
+    await one.ingests.release(one.tenant, "ref", "n1")
+    with pytest.raises(UnsupportedFormat, match="ref 'ref' has an ingest of layout 2"):
+        await one.open("ref", "n2", "b")
+    found = await one.ingests.find(one.tenant, "ref")
+    assert found is not None
+    assert found.data_key == "a"
+    await one.ingests.abort(one.tenant, "ref")
+    await one.open("ref", "n3", "c")
 
 
 async def test_the_next_data_key(one: Frontend) -> None:
