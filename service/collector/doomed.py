@@ -125,6 +125,14 @@ class Doomed:
             return Newest(dooms, objects, damaged)
         raise AssertionError("unreachable")
 
+    def replaced(self, landing: float) -> tuple[str, ...]:
+        """Returns the keys of all lists that the next list replaces, whether they can be read or not.
+
+        Args:
+            landing: age in s from which an incomplete list must be a dead run's.
+        """
+        return self._listed(landing)[1]
+
     def _listed(self, landing: float) -> tuple[Entry | None, tuple[str, ...]]:
         newest: Entry | None = None
         objects: list[str] = []

@@ -150,11 +150,13 @@ def begin(run: CollectorRun) -> Survey:
 
 
 def _doomed(run: CollectorRun) -> Newest:
+    doomed = Doomed(run.store, run.spools.new)
     try:
-        newest = Doomed(run.store, run.spools.new).newest(run.ages.landing)
+        newest = doomed.newest(run.ages.landing)
     except (DataLoss, UnsupportedFormat) as error:
         run.report.error("reading what is doomed; its wait begins again", error)
-        return Newest(run.spools.new())
+        # This run's list replaces it, and is none if nothing waits: the next run must not meet it.
+        return Newest(run.spools.new(), doomed.replaced(run.ages.landing))
     if newest.damaged:
         run.report.error(
             "reading what is doomed; their wait begins again",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,9 +15,10 @@ from tests.servers.hanging_proxy import ALL, Hanging
 from tests.servers.process import free_port
 from tests.servers.s3_proxy import s3_proxy
 from tests.service.fleet import HEADER, eventually, sha256
-from tests.service.processes import Served, connected
+from tests.service.processes import connected
 from tests.upgrades.client import CONTENT, HALF
 from tests.upgrades.conftest import Pair
+from tests.upgrades.replacing import beside
 
 BOTH_WAYS: Final = (("old", "new"), ("new", "old"))
 LEASE_TTL: Final = 3
@@ -33,16 +33,6 @@ class Incomplete(Hanging):
         completes = kind.startswith("POST ") and "uploadId=" in kind
         self.asked += [kind] * completes
         return "late" if completes else ""
-
-
-@asynccontextmanager
-async def beside(running: AbstractContextManager[Served]) -> AsyncIterator[Served]:
-    """Runs a program while this loop, on which it may depend, continues."""
-    served = await asyncio.to_thread(running.__enter__)
-    try:
-        yield served
-    finally:
-        await asyncio.to_thread(running.__exit__, None, None, None)
 
 
 @pytest.mark.parametrize(("before", "after"), BOTH_WAYS)

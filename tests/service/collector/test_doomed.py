@@ -18,6 +18,7 @@ from holdfast.storage.port import Entry, Fetched
 from holdfast.storage.records import Record
 from holdfast.storage.spool import Spool
 from tests.service.collector.world import APART, OLD, Later, World, counts, memory_world
+from tests.storage.edited import newer
 from tests.stores.memory import MemoryStore, SteppingStore
 
 DAY = 24 * 3600.0
@@ -234,6 +235,15 @@ def test_a_damaged_list_dooms_nothing(damage: Callable[[World], None], left: int
         report = world.collect()
     assert report.ok, report.errors
     assert world.keys(DATA) == world.keys(LISTS) == []
+
+
+@pytest.mark.parametrize("body", [b"{}", newer()])
+def test_an_unreadable_list_is_met_once(world: World, body: bytes) -> None:
+    """A list that can't be read, damaged or a newer version's, goes even if nothing is doomed."""
+    world.store.put(f"{LISTS}{uuid7()}/complete", body)
+    assert len(world.collect().errors) == 1
+    assert world.keys(LISTS) == []
+    assert world.collect().ok
 
 
 def test_the_newest_list_counts() -> None:
