@@ -126,7 +126,7 @@ class Doomed:
         raise AssertionError("unreachable")
 
     def replaced(self, landing: float) -> tuple[str, ...]:
-        """Returns the keys of all lists that the next list replaces, whether they can be read or not.
+        """Returns the keys of all lists that the next one replaces, readable or not.
 
         Args:
             landing: age in s from which an incomplete list must be a dead run's.
