@@ -8,9 +8,9 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from tests.helm.cases import ACCEPTED
 from tests.helm.chart import KUBERNETES, NEEDED, Helm, Values, merged
 from tests.helm.conftest import helm
-from tests.helm.test_objects import VALUE_SETS
 from tests.upgrades.versions import Version
 
 __all__ = ["helm"]
@@ -71,8 +71,8 @@ def fixed(objects: dict[Identity, dict[str, Any]]) -> Iterator[tuple[Identity, s
 
 def accepted(helm: Helm, version: Version) -> dict[str, Values]:
     """The sets of values that a version's chart accepts; a later one has values of its own."""
-    found = {}
-    for name, values in VALUE_SETS.items():
+    found: dict[str, Values] = {}
+    for name, values in ACCEPTED.items():
         done = helm.run(
             "template", "store", str(version.chart), "--kube-version", KUBERNETES,
             values=merged(NEEDED, values),
