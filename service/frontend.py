@@ -146,6 +146,7 @@ async def run_frontend(
                 traces,
             ),
             call_deadline=settings.call_deadline,
+            connection_age=settings.connection_age,
         )
         reporting = [loop_of("reporting flights", flights.keep())] if flights else []
         reports = ReportWatch(store, core.workers, metrics.reports(), time.time)

@@ -326,6 +326,14 @@ class Settings(BaseSettings):
     drain_grace: float = Field(
         default=20.0, ge=0, description="Seconds that running streams get to finish after SIGTERM."
     )
+    connection_age: float = Field(
+        default=300.0,
+        ge=0,
+        description="Seconds after which a client that is connected over TCP is asked to connect "
+        "again, a tenth more or less, so that clients spread over frontends that were added. "
+        "Streams end on the connection where they began. 0 asks nobody. The default spreads a "
+        "fleet within minutes, and costs a handshake each time.",
+    )
     call_deadline: float = Field(
         default=10.0,
         ge=1,

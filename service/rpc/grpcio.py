@@ -54,11 +54,9 @@ OPTIONS: Final = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
-AGE: Final = (
-    ("grpc.max_connection_age_ms", 3_600_000),
-    ("grpc.max_connection_age_grace_ms", 600_000),
-)
-"""When clients must show their certificates again: see `own.AGE`."""
+AGE: Final = 3600.0
+GRACE: Final = 600.0
+"""Seconds after which clients must show their certificates again: see `own.AGE`."""
 CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -259,6 +257,7 @@ async def serve(
     handlers: Mapping[str, Handler],
     rotation: Rotation | None = None,
     follower: Follower = UNFOLLOWED,
+    connection_age: float = 0.0,
 ) -> tuple[GrpcioServer, int]:
     """Begins to serve; returns the server, and its TCP port, or 0 for a unix socket.
 
@@ -267,16 +266,30 @@ async def serve(
         handlers: by path.
         rotation: the listener's certificate, if it has one.
         follower: is told of each call.
+        connection_age: seconds after which clients connect again over TCP; 0: never.
 
     Raises:
         ConfigurationError: the address can't be bound, or clients may come without a certificate.
     """
     verified = rotation is not None and bool(rotation.files.client_ca)
-    server = grpc.aio.server(options=(*OPTIONS, *(AGE if verified else ())))
+    spreads = connection_age if listener.scheme != "unix" else 0.0
+    server = grpc.aio.server(options=(*OPTIONS, *_ages(spreads, verified=verified)))
     server.add_generic_rpc_handlers((_Handlers(handlers, follower),))
     port = _bind(server, listener, rotation)
     await server.start()
     return GrpcioServer(server), port
+
+
+def _ages(connection_age: float, *, verified: bool) -> tuple[tuple[str, int], ...]:
+    """Returns when connections end, and how long their streams have then: see `own.limits_of`."""
+    age = connection_age or float("inf")
+    if not verified:
+        return () if age == float("inf") else (("grpc.max_connection_age_ms", int(age * 1000)),)
+    age = min(age, AGE)
+    return (
+        ("grpc.max_connection_age_ms", int(age * 1000)),
+        ("grpc.max_connection_age_grace_ms", int((AGE + GRACE - age) * 1000)),
+    )
 
 
 def _bind(server: grpc.aio.Server, listener: Listener, rotation: Rotation | None) -> int:

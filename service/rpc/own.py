@@ -30,6 +30,8 @@ AGE: Final = 3600.0
 """Seconds after which a client that has shown a certificate must show it again, so that one whose
 issuer isn't trusted any more is gone. The new connection costs a handshake, a few ms. Where tokens
 count, it bounds by how much a stream may outlive the token by which it was opened."""
+GRACE: Final = 600.0
+"""Seconds that such a client's streams have then."""
 
 
 class OwnServer:
@@ -55,16 +57,28 @@ class OwnServer:
             Path(self._path).unlink(missing_ok=True)
 
 
-def limits_of(overload: Overload, listener: Listener) -> Limits:
+def limits_of(overload: Overload, listener: Listener, connection_age: float = 0.0) -> Limits:
     """Returns what clients may cost.
 
     A single connection may carry all that a frontend admits, because containerd has only one: at a
     limit below that, a client would wait where it should be refused, with everything that it does.
+
+    Args:
+        overload: how many RPCs are admitted.
+        listener: where the clients connect.
+        connection_age: seconds after which those connected over TCP connect again; 0: never.
     """
     admitted = sum(gate.limit for gate in overload.gates.values())
     verified = listener.tls is not None and bool(listener.tls.client_ca)
     bounded = verified or listener.identity.by_token
-    return Limits(max_streams=admitted + BESIDE, age=AGE if bounded else float("inf"))
+    spreads = connection_age > 0 and listener.scheme != "unix"
+    age = connection_age if spreads else float("inf")
+    # To spread clients, no stream needs to end; to be rid of a client, all have to, and as late.
+    grace = float("inf")
+    if bounded:
+        age = min(age, AGE)
+        grace = AGE + GRACE - age
+    return Limits(max_streams=admitted + BESIDE, age=age, age_grace=grace)
 
 
 async def serve(

@@ -52,3 +52,4 @@ class Frontend:
     audit: AuditLog
     accounts: Accounts
     call_deadline: float
+    connection_age: float

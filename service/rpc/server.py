@@ -136,12 +136,14 @@ class Servers:
             return await own.serve(
                 listener,
                 handlers,
-                own.limits_of(frontend.overload, listener),
+                own.limits_of(frontend.overload, listener, frontend.connection_age),
                 frontend.metrics,
                 tls=rotation.contexts if rotation else None,
                 follower=frontend.accounts,
             )
-        return await grpcio.serve(listener, handlers, rotation, frontend.accounts)
+        return await grpcio.serve(
+            listener, handlers, rotation, frontend.accounts, frontend.connection_age
+        )
 
     def connections(self) -> list[OpenConnection]:
         """The connections that are open, as far as the transport tells."""
