@@ -60,12 +60,16 @@ demo: $(RUNNING) ## Two frontends, one dies in mid-stream, nothing is lost: abou
 	@$(WITH_PATH) $(RUN)/holdfast demo $(DEMO_ARGS)
 
 .PHONY: test
-test: $(READY) ## All tests but the slow ones; skips what this machine can't run.
-	$(WITH_PATH) $(RUN)/python -m pytest -m 'not slow' $(PYTEST_ARGS) $(TESTS)
+test: $(READY) ## All tests but slow ones and a cluster's; skips what this machine can't run.
+	$(WITH_PATH) $(RUN)/python -m pytest -m 'not slow and not cluster' $(PYTEST_ARGS) $(TESTS)
 
 .PHONY: test-long
 test-long: $(READY) ## All tests, the slow ones too.
 	$(WITH_PATH) $(RUN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+
+.PHONY: test-cluster
+test-cluster: $(READY) ## Tests on a real Kubernetes cluster, one after another; needs root.
+	$(WITH_PATH) $(RUN)/python -m pytest -n 0 -m 'cluster and not slow' $(PYTEST_ARGS) tests/kubernetes
 
 .PHONY: test-grpcio
 test-grpcio: $(READY) ## The service's tests on grpcio's server, which 0.2 removes.

@@ -28,7 +28,7 @@ from tests.servers.s3 import minio_server
 from tests.service.fleet import HEADER
 from tests.service.processes import Served, connected, serving
 from tests.service.processes import run as run_command
-from tests.service.rolling import READ, Load, Rolling
+from tests.service.rolling import READ, Load, Rolling, on_loopback
 
 DOCS: Final = Path(__file__).parent.parent / "docs" / "dashboards"
 FRONTENDS: Final = 3
@@ -109,8 +109,8 @@ async def _use(
     async with connected(rolling.addresses[0], TENANT) as client:
         await client.commit("read", READ)
     loads = [
-        Load(rolling.ports, TENANT, clients=1, callers=3),
-        Load([agent.port], TENANT, clients=1, callers=2),
+        Load(on_loopback(rolling.ports), TENANT, clients=1, callers=3),
+        Load(on_loopback([agent.port]), TENANT, clients=1, callers=2),
     ]
     await asyncio.sleep(CALM)
     collected = await asyncio.to_thread(run_command, "gc", **settings)

@@ -25,7 +25,7 @@ from tests.conformance.stage import on_s3
 from tests.servers.redis import redis_server
 from tests.servers.s3 import minio_server
 from tests.service.processes import Served, connected
-from tests.service.rolling import READ, Load, Rolling
+from tests.service.rolling import READ, Load, Rolling, on_loopback
 
 FRONTENDS: Final = 3
 ROUNDS: Final = 10
@@ -109,7 +109,7 @@ async def _restarts(rolling: Rolling, rounds: int, transport: str) -> Result:
             asyncio.create_task(_ghz(name, concurrency, address, filled, over))
             for name, concurrency in PROFILES.items()
         ]
-        ours = Load(rolling.ports, TENANT, clients=CLIENTS, callers=CALLERS)
+        ours = Load(on_loopback(rolling.ports), TENANT, clients=CLIENTS, callers=CALLERS)
         for index in list(range(FRONTENDS)) * rounds:
             await ours.more(UNTIL_NEXT)
             began = time.monotonic()

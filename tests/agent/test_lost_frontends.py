@@ -19,7 +19,7 @@ from tests.servers.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, refused, sha256
 from tests.service.processes import Served
-from tests.service.rolling import READ, Load, Rolling
+from tests.service.rolling import READ, Load, Rolling, on_loopback
 
 MIB = 2**20
 SIZE = 21 * MIB + 5
@@ -129,7 +129,7 @@ async def test_killed_in_mid_read(rolling: Rolling, agent: Agent, fill: Fill) ->
 async def test_restarted_one_after_another(rolling: Rolling, agent: Agent, tenant: str) -> None:
     """While all frontends are replaced, each Info, Read and Write through an agent ends with OK."""
     await agent.tenant.commit("read", READ)
-    load = Load([agent.port], tenant, clients=2, callers=3)
+    load = Load(on_loopback([agent.port]), tenant, clients=2, callers=3)
     for index in range(3):
         await load.more(100)
         await asyncio.to_thread(rolling.replace, index, lambda _: True)

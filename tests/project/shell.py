@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,24 +87,32 @@ class Shell:
 
 
 @contextmanager
-def shell(folder: Path, settings: Mapping[str, str]) -> Iterator[Shell]:
+def shell(
+    folder: Path,
+    settings: Mapping[str, str],
+    *,
+    programs: Mapping[str, str] = PROGRAMS,
+    prefix: Sequence[str] = (),
+) -> Iterator[Shell]:
     """Opens a shell in `folder`, where `holdfast` and `python` are this tree's.
 
     Args:
         folder: where it begins, with a path that is short enough for sockets.
         settings: its environment, beside this process's.
+        programs: scripts for `sh` by the names under which they are found.
+        prefix: a command that starts it.
     """
-    programs = folder / ".venv" / "bin"
-    programs.mkdir(parents=True)
-    for name, program in PROGRAMS.items():
-        (programs / name).write_text(f"#!/bin/sh\n{program}\n")
-        (programs / name).chmod(0o755)
-    activate = f"PATH={shlex.quote(str(programs))}:$PATH\n"
-    (programs / "activate").write_text(activate)
+    found = folder / ".venv" / "bin"
+    found.mkdir(parents=True)
+    for name, program in programs.items():
+        (found / name).write_text(f"#!/bin/sh\n{program}\n")
+        (found / name).chmod(0o755)
+    activate = f"PATH={shlex.quote(str(found))}:$PATH\n"
+    (found / "activate").write_text(activate)
     errors = folder / ".errors"
     with errors.open("wb") as said:
         bash = subprocess.Popen(
-            ["bash", "--norc", "-c", f"exec 3<&0 </dev/null; {activate}{LOOP}"],
+            [*prefix, "bash", "--norc", "-c", f"exec 3<&0 </dev/null; {activate}{LOOP}"],
             cwd=folder,
             env={**os.environ, "HOME": str(folder / ".home"), **settings},
             stdin=subprocess.PIPE,

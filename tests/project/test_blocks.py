@@ -96,6 +96,10 @@ EXPLAINED = {
     ("README.md", 5): "run by test_a_fleet_is_set_up_as_the_readme_says",
     ("docs/client.md", 2): "tests/service/test_tls_clients.py does it, with files that are there",
     ("docs/containerd.md", 1): "tests/bundle builds it",
+    **{
+        ("docs/kubernetes.md", number): "tests/kubernetes/test_newcomer.py runs all, on a cluster"
+        for number in range(1, 11)
+    },
 }
 NOT_HERE = {
     "systemctl": "there is no systemd where tests run",

@@ -100,24 +100,44 @@ class Rolling:
         wait_until(lambda: clients_are_back(new), "clients that come back")
 
 
+def on_loopback(ports: Sequence[int]) -> str:
+    """Returns what a channel connects to, to reach frontends at all of these ports."""
+    return "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+
+
 class Load:
     """Clients that call all the time without retries, and what their calls ended with."""
 
-    def __init__(self, ports: Sequence[int], tenant: str, *, clients: int, callers: int) -> None:
+    def __init__(
+        self,
+        target: str,
+        tenant: str,
+        *,
+        clients: int,
+        callers: int,
+        options: Sequence[tuple[str, str | int]] = OPTIONS,
+        pause: float = 0.0,
+        refs: str = "ref",
+    ) -> None:
         """Begins to call.
 
         Args:
-            ports: the frontends' on loopback; each channel has all of them.
+            target: what each channel connects to.
             tenant: the callers'; it holds the blob `READ`.
             clients: channels.
             callers: of each channel and each kind of call, one call at a time.
+            options: of the channels.
+            pause: seconds between two calls of a caller, where the machine has more to do.
+            refs: what refs begin with; other loads of the tenant have other ones.
         """
-        target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
-        self._channels = [grpc.aio.insecure_channel(target, OPTIONS) for _ in range(clients)]
-        self._refs = (f"ref-{number}" for number in itertools.count())
+        self._channels = [grpc.aio.insecure_channel(target, options) for _ in range(clients)]
+        self._pause = pause
+        self._refs = (f"{refs}-{number}" for number in itertools.count())
         self._over = False
         self.codes: Counter[tuple[str, str, str]] = Counter()
         """Calls by RPC, status and text."""
+        self.written: list[str] = []
+        """Digests of `WRITTEN` bytes each whose commits were acknowledged."""
         kinds = {"Info": self._info, "Read": self._read, "Write": self._write}
         self._tasks = [
             asyncio.create_task(self._calls(kind, act, self._tenant(channel, tenant)))
@@ -140,6 +160,8 @@ class Load:
                 self.codes[kind, error.code().name, error.details() or ""] += 1
             else:
                 self.codes[kind, "OK", ""] += 1
+            if self._pause:
+                await asyncio.sleep(self._pause)
 
     async def _info(self, client: Tenant) -> None:
         assert (await client.info(sha256(READ))).size == len(READ)
@@ -155,6 +177,7 @@ class Load:
         await stream.write_all(data[:WRITTEN], size=MESSAGE)
         reply = await stream.send(pb.COMMIT, offset=WRITTEN, expected=sha256(data[:WRITTEN]))
         assert reply.digest == sha256(data[:WRITTEN])
+        self.written.append(reply.digest)
         assert await stream.ended()
 
     async def more(self, number: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.conformance.stage import on_s3
 from tests.servers.s3 import S3Server
 from tests.service.processes import Served, connected
-from tests.service.rolling import READ, Load, Rolling
+from tests.service.rolling import READ, Load, Rolling, on_loopback
 
 FRONTENDS = 3
 CLIENTS = 2
@@ -44,7 +44,7 @@ async def test_rolling_restarts(
     with rolling.running():
         async with connected(rolling.served[0].address, tenant) as client:
             await client.commit("read", READ)
-        load = Load(rolling.ports, tenant, clients=CLIENTS, callers=CALLERS)
+        load = Load(on_loopback(rolling.ports), tenant, clients=CLIENTS, callers=CALLERS)
         for index in list(range(FRONTENDS)) * rounds:
             await load.more(UNTIL_NEXT)
             await asyncio.to_thread(rolling.replace, index, have_connected)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 CONTROL_PLANE: Final = ("unshare", "nsenter", "setpriv", "ip")
-NODE: Final = ("containerd", "ctr", "runc", "iptables", "conntrack", "redis-server", "skopeo")
+NODE: Final = ("containerd", "ctr", "runc", "iptables", "conntrack", "redis-server")
 CNI: Final = Path("/usr/lib/cni")
 """Where Debian's package containernetworking-plugins has them."""
 

@@ -46,7 +46,9 @@ class Outside:
 
 def redis(host: Machine) -> Outside:
     """A Redis that keeps nothing on disk."""
-    command = [binary(), "--bind", ADDRESS, "--protected-mode", "no", "--save", ""]
+    command = [
+        binary(), "--bind", ADDRESS, "--protected-mode", "no", "--save", "", "--databases", "1000",
+    ]  # fmt: skip
     return Outside(lambda: host.serving(*command, ready=lambda: _listens(host, 6379)))
 
 
