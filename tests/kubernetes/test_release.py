@@ -27,6 +27,7 @@ def test_a_release(cluster: Cluster, unique: str) -> None:
         with made.calls(cluster.nodes[0], "tenant") as calls:
             calls.more(100)
             report = calls.report()
+        cluster.plane.helm("test", NAME, f"--namespace={made.namespace}", "--timeout=120s")
         for job in ("gc", "scrub", "expire"):
             made.run_job(job)
         assert {pod["status"]["containerStatuses"][0]["restartCount"] for pod in made.pods()} == {0}

@@ -55,7 +55,9 @@ def script(block: str) -> Iterator[Step]:
     for line in block.splitlines():
         command += f"{line}\n"
         whole = subprocess.run(["bash", "-n", "-c", command], check=False, capture_output=True)
-        if whole.returncode == 0:
+        # bash is content with a document that doesn't end, but for a warning, and with a backslash
+        # that nothing follows.
+        if whole.returncode == 0 and not whole.stderr and not line.endswith("\\"):
             if command.strip():
                 yield Step(command.strip())
             command = ""

@@ -39,7 +39,7 @@ async def test_an_old_connection_is_replaced(frontend: Frontend, tenant: str) ->
 
 
 async def test_a_stream_outlives_its_connections_age(frontend: Frontend, tenant: str) -> None:
-    """A WRITE goes on for as long as it likes on a connection that takes no new calls."""
+    """A WRITE continues for as long as it likes on a connection that takes no new calls."""
     client = frontend.tenant(tenant)
     stream = client.write("ref")
     await stream.send(pb.STAT)
