@@ -91,15 +91,24 @@ PLAYS = (
         f'holdfast serve --listen "unix://$PWD{SOCKET}?tenant=node-a" &',
     )),
 )  # fmt: skip
+
+
+def _pages(*those: tuple[str, int, str]) -> dict[tuple[str, int], str]:
+    """Pages none of whose blocks are run: name, number of blocks, reason."""
+    return {(name, at): why for name, number, why in those for at in range(1, number + 1)}
+
+
 EXPLAINED = {
     ("README.md", 1): "they are what runs this test, and what tests/holdfast/test_demo.py runs",
     ("README.md", 5): "run by test_a_fleet_is_set_up_as_the_readme_says",
     ("docs/client.md", 2): "tests/service/test_tls_clients.py does it, with files that are there",
     ("docs/containerd.md", 1): "tests/bundle builds it",
-    **{
-        ("docs/kubernetes.md", number): "tests/kubernetes/test_newcomer.py runs all, on a cluster"
-        for number in range(1, 12)
-    },
+    ("docs/nodes.md", 1): "tests/rollout does it, in a root of its own",
+    **_pages(
+        ("docs/image.md", 5, "engines and registries aren't here; tests/image runs what is built"),
+        ("docs/kubernetes.md", 11, "tests/kubernetes/test_newcomer.py runs all, on a cluster"),
+        ("docs/releases.md", 4, "it publishes; tests/release makes and checks the parts"),
+    ),
 }
 NOT_HERE = {
     "systemctl": "there is no systemd where tests run",
