@@ -5,8 +5,9 @@
 Such a program is often a job that nobody scrapes. It writes a report at the end of each run,
 without a condition; frontends read the reports and show them as metrics. Nothing is decided by
 them, and a report that is absent or damaged is written anew by the next run. Each report repeats
-when a run succeeded last, and what a run has counted last, if this one hasn't. A run that was
-stopped before it found anything wrong repeats what was found before: it hasn't looked at all.
+when a run succeeded last, when the first one ended, and what a run has counted last, if this one
+hasn't. A run that was stopped before it found anything wrong repeats what was found before: it
+hasn't looked at all.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class FleetCensus:
         holds: of all tenants.
         blobs: that anybody holds, each counted once …
         size: … and their bytes.
+        tenant_size: the same bytes, counted for each tenant that holds them; None: not counted.
         retained: blobs that nobody holds and that are retained …
         retained_size: … and their bytes.
     """
@@ -54,6 +56,7 @@ class FleetCensus:
     size: int
     retained: int
     retained_size: int
+    tenant_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class RunReport:
         errors: what went wrong, or was found to be wrong; none if the run was stopped before that.
         ended_at: when it ended, in s since 1970, by the store's clock; `write` sets it.
         succeeded_at: when a run was last `ok`, 0.0 for never; `write` sets it, too.
+        first_at: when the first run ended of which is known; `write` sets it, too.
         census: what this run or an earlier one has counted; None: nothing.
     """
 
@@ -82,6 +86,7 @@ class RunReport:
     errors: int
     ended_at: float = 0.0
     succeeded_at: float = 0.0
+    first_at: float = 0.0
     census: FleetCensus | None = None
 
     @classmethod
@@ -104,6 +109,9 @@ class RunReport:
         def whole(name: str) -> int:
             return documents.whole(key, document, name)
 
+        ended_at = documents.field(key, document, "ended_at", float)
+        # Earlier versions didn't write it.
+        first = document.get("first_at")
         return cls(
             seconds=documents.field(key, document, "seconds", float),
             ok=documents.field(key, document, "ok", bool),
@@ -112,8 +120,11 @@ class RunReport:
             freed_bytes=whole("freed_bytes"),
             kept=whole("kept"),
             errors=whole("errors"),
-            ended_at=documents.field(key, document, "ended_at", float),
+            ended_at=ended_at,
             succeeded_at=documents.field(key, document, "succeeded_at", float),
+            first_at=ended_at
+            if first is None
+            else documents.field(key, document, "first_at", float),
             census=_census(key, document.get("census")),
         )
 
@@ -137,6 +148,7 @@ class RunReport:
             errors=self.errors or (before.errors if before and not self.ok else 0),
             ended_at=now,
             succeeded_at=now if self.ok else succeeded,
+            first_at=before.first_at if before else now,
             census=self.census or (before.census if before else None),
         )
 
@@ -148,7 +160,11 @@ def _census(key: str, document: Any) -> FleetCensus | None:  # noqa: ANN401 -- o
         raise DataLoss(f"object {key} is damaged: its field 'census' is no object")
     names = ("tenants", "holds", "blobs", "size", "retained", "retained_size")
     at = documents.field(key, document, "at", float)
-    return FleetCensus(at, *(documents.whole(key, document, name) for name in names))
+    counted = [documents.whole(key, document, name) for name in names]
+    # Earlier versions didn't count it.
+    if document.get("tenant_size") is not None:
+        counted.append(documents.whole(key, document, "tenant_size"))
+    return FleetCensus(at, *counted)
 
 
 def key_of(reporter: Reporter) -> str:

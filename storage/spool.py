@@ -11,6 +11,8 @@ import heapq
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -72,6 +74,12 @@ class Spools:
         self._open.callback(spool.close)
         return spool
 
+    def tallies(self) -> TallySpool:
+        """An empty one that counts its lines, and lasts until the block ends."""
+        spool = TallySpool(self._folder, self._limit)
+        self._open.callback(spool.close)
+        return spool
+
 
 class Spool:
     """Lines, sorted by their bytes, each once. For one thread."""
@@ -108,8 +116,15 @@ class Spool:
 
     def sorted(self) -> Iterator[bytes]:
         """All lines so far, in order; nothing may be added while they are read."""
+        return self._merged(sorted(self._lines))
+
+    def _merged(self, in_memory: Iterable[bytes]) -> Iterator[bytes]:
         runs: list[Iterable[bytes]] = [_read(file) for level in self._levels for file in level]
-        return _distinct(heapq.merge(*runs, sorted(self._lines)))
+        return self._reduced(heapq.merge(*runs, in_memory))
+
+    def _reduced(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """Joins lines of several files that are about the same, and follow each other."""
+        return _distinct(lines)
 
     def close(self) -> None:
         """Frees the disk space."""
@@ -136,9 +151,58 @@ class Spool:
 
     def _merge(self, level: int) -> None:
         files, self._levels[level] = self._levels[level], []
-        self._store(level + 1, _distinct(heapq.merge(*map(_read, files))))
+        self._store(level + 1, self._reduced(heapq.merge(*map(_read, files))))
         for file in files:
             file.close()
+
+
+class TallySpool(Spool):
+    """Lines, each once and with how often it was added; they have no byte up to a space.
+
+    On disk, a line is followed by a space and its number, so that files sort by their lines.
+    """
+
+    def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
+        """Begins empty; see `Spool`."""
+        super().__init__(folder, limit)
+        self._tallies: dict[bytes, int] = {}
+
+    def add(self, line: bytes) -> None:
+        """Adds a line once more.
+
+        Raises:
+            ResourceExhausted: the disk is full.
+        """
+        if any(byte <= 0x20 for byte in line):  # noqa: PLR2004 -- the space
+            raise ValueError(f"not a line without spaces: {line!r}")
+        self._tallies[line] = self._tallies.get(line, 0) + 1
+        if len(self._tallies) >= self._limit:
+            self._store(0, self._in_memory())
+            self._tallies = {}
+
+    def sorted(self) -> Iterator[bytes]:
+        """All lines so far, in order; nothing may be added while they are read."""
+        return (line for line, _ in self.tallied())
+
+    def tallied(self) -> Iterator[tuple[bytes, int]]:
+        """The same, each with how often it was added."""
+        return map(_tally_of, self._merged(self._in_memory()))
+
+    def _in_memory(self) -> list[bytes]:
+        return [_tallied(line, self._tallies[line]) for line in sorted(self._tallies)]
+
+    def _reduced(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        for line, same in groupby(map(_tally_of, lines), itemgetter(0)):
+            yield _tallied(line, sum(times for _, times in same))
+
+
+def _tallied(line: bytes, times: int) -> bytes:
+    return b"%b %d" % (line, times)
+
+
+def _tally_of(tallied: bytes) -> tuple[bytes, int]:
+    line, _, times = tallied.partition(b" ")
+    return line, int(times)
 
 
 def _read(file: IO[bytes]) -> Iterator[bytes]:

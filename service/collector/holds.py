@@ -9,7 +9,7 @@ from holdfast.errors import DataLoss
 from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.service.collector.run import CollectorRun
 from holdfast.storage.keys import DELETING, HOLDS, hold_digest, proper, record_key
-from holdfast.storage.spool import Spool
+from holdfast.storage.spool import Spool, TallySpool
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,12 @@ class ListedHolds:
     """What a listing of all holds has found.
 
     Attributes:
-        names: keys of the records that holds name.
+        names: keys of the records that holds name, each with how many tenants hold it.
         listed: how many holds and marks there are.
         tenants: how many tenants they are of.
     """
 
-    names: Spool
+    names: TallySpool
     listed: int
     tenants: int
 
@@ -37,8 +37,8 @@ def list_holds(run: CollectorRun, marks: Spool | None = None, *, count: bool) ->
         marks: receives the marks that are older than `Ages.landing`.
         count: whether the report counts what is listed.
     """
-    names, listed = run.spools.new(), 0
-    tenants, last = 0, ""
+    names, listed = run.spools.tallies(), 0
+    tenants, last, held = 0, "", ""
     for entry in run.listed(HOLDS):
         digest = _digest_of(entry.key)
         if digest is None:
@@ -48,7 +48,11 @@ def list_holds(run: CollectorRun, marks: Spool | None = None, *, count: bool) ->
         listed += 1
         tenant = entry.key.split("/", 2)[1]
         tenants, last = tenants + (tenant != last), tenant
-        names.add(record_key(digest).encode())
+        # All that a tenant has of a digest, several holds or a mark, is listed together.
+        claim = entry.key.rpartition("/")[0]
+        if claim != held:
+            names.add(record_key(digest).encode())
+        held = claim
         marked = entry.key.endswith(DELETING)
         if count:
             run.report.note(CollectedKind.HOLDS, Fate.MARKED if marked else Fate.SEEN)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Final
 
 from holdfast.errors import DataLoss, HoldfastError, UnsupportedFormat
@@ -28,18 +29,25 @@ PLAIN: Final = "n"
 READ_GRACE: Final = "r"
 """… or by a tombstone that is too young."""
 
-ListedRecord = tuple[Entry | None, bytes | None]
-"""A record's entry in the listing, and its key if a hold names it; not both are None."""
+Name = tuple[bytes, int]
+"""The key of a record that holds name, and how many tenants' they are."""
+ListedRecord = tuple[Entry | None, Name | None]
+"""A record's entry in the listing, and its name if a hold names it; not both are None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A listed record, whether a hold names it, its markers, and what is known of its ETag."""
+    """A listed record, how many tenants hold it, its markers, and what is known of its ETag."""
 
     entry: Entry
-    held: bool
+    holders: int
     known: Known | None
     markers: tuple[RetentionMarker, ...] = ()
+
+    @property
+    def held(self) -> bool:
+        """Whether any hold names it."""
+        return self.holders > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +98,12 @@ class RecordsPass:
                 run.report.note(CollectedKind.RECORDS, Fate.HELD)
             known = self._pages.find(entry.key)
             fits = known is not None and known.etag == entry.etag
-            yield Asked(entry, name is not None, known if fits else None, markers)
+            yield Asked(entry, name[1] if name else 0, known if fits else None, markers)
 
     def _joined(self) -> Iterator[tuple[ListedRecord, tuple[RetentionMarker, ...]]]:
         """Yields each record or held name, and its markers; the markers of neither, too."""
-        entries, names = self._run.listed(RECORDS), self._survey.held.names.sorted()
-        records = joined(entries, names, _key_of, bytes)
+        entries, names = self._run.listed(RECORDS), self._survey.held.names.tallied()
+        records = joined(entries, names, _key_of, itemgetter(0))
         for record, marked in joined(records, list_markers(self._run), _key_or_name, _marked_key):
             yield record or (None, None), marked.markers if marked else ()
 
@@ -131,7 +139,7 @@ class RecordsPass:
             self._learnt.add(known)
         if found.asked.held:
             self._retention.outlived(found.asked.markers)
-            self._count(known)
+            self._count(known, found.asked.holders)
         if found.read:
             self._protect(known, found.modified)
             if found.asked.held:
@@ -139,9 +147,10 @@ class RecordsPass:
             else:
                 self._unheld(found, known)
 
-    def _count(self, held: Known) -> None:
+    def _count(self, held: Known, holders: int) -> None:
         if held.state in {State.LIVE, State.CONDEMNED}:
             self._survey.held_bytes += held.size
+            self._survey.tenant_bytes += held.size * holders
             self._survey.held_blobs += 1
 
     def _refused(self, error: HoldfastError) -> None:
@@ -213,7 +222,7 @@ class RecordsPass:
 
 def _key_or_name(record: ListedRecord) -> bytes:
     entry, name = record
-    return entry.key.encode() if entry else name or b""
+    return entry.key.encode() if entry else name[0] if name else b""
 
 
 def _marked_key(marked: MarkedRecord) -> bytes:

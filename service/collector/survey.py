@@ -68,6 +68,7 @@ class Survey:
         waiting: data that this run only lists as doomed.
         held_bytes: bytes of the blobs that holds name, each once …
         held_blobs: … and how many these are.
+        tenant_bytes: the same bytes, counted for each tenant that holds them.
         strangers: how many objects among the records aren't records, and may name any data.
     """
 
@@ -93,6 +94,7 @@ class Survey:
     unreadable: int = 0
     held_bytes: int = 0
     held_blobs: int = 0
+    tenant_bytes: int = 0
     strangers: int = 0
     taken: int = 0
     due_count: int = 0

@@ -95,6 +95,7 @@ def _fleet(run: CollectorRun, survey: Survey) -> FleetCensus:
         holds=survey.held.listed,
         blobs=survey.held_blobs,
         size=survey.held_bytes,
+        tenant_size=survey.tenant_bytes,
         retained=retained.count,
         retained_size=retained.bytes,
     )

@@ -18,6 +18,11 @@ RUNS: Final[tuple[tuple[str, str, Callable[[RunReport], float]], ...]] = (
         "When a run last did everything and found nothing wrong; 0: never.",
         lambda run: run.succeeded_at,
     ),
+    (
+        "first_timestamp_seconds",
+        "When the first run ended of which is known.",
+        lambda run: run.first_at,
+    ),
     ("seconds", "Duration of the last run.", lambda run: run.seconds),
     ("found", "Things that the last run looked at.", lambda run: run.found),
     ("freed", "Things that it removed.", lambda run: run.freed),
@@ -25,7 +30,7 @@ RUNS: Final[tuple[tuple[str, str, Callable[[RunReport], float]], ...]] = (
     ("kept", "Things that it left, and found in order.", lambda run: run.kept),
     ("errors", "What went wrong, or was found to be wrong.", lambda run: run.errors),
 )
-FLEET: Final[tuple[tuple[str, str, Callable[[FleetCensus], float]], ...]] = (
+FLEET: Final[tuple[tuple[str, str, Callable[[FleetCensus], float | None]], ...]] = (
     (
         "counted_timestamp_seconds",
         "When the collection began that has counted the fleet.",
@@ -35,6 +40,11 @@ FLEET: Final[tuple[tuple[str, str, Callable[[FleetCensus], float]], ...]] = (
     ("holds", "Holds of all tenants.", lambda fleet: fleet.holds),
     ("blobs", "Blobs that anybody holds, each counted once.", lambda fleet: fleet.blobs),
     ("held_bytes", "Bytes of these blobs.", lambda fleet: fleet.size),
+    (
+        "tenant_bytes",
+        "The same bytes, counted for each tenant that holds them.",
+        lambda fleet: fleet.tenant_size,
+    ),
     (
         "retained_blobs",
         "Blobs that nobody holds, and that are retained.",
@@ -72,6 +82,7 @@ class ReportFigures(Collector):
         census = collection.census if collection else None
         for name, text, counted in FLEET:
             fleet = GaugeMetricFamily(f"holdfast_fleet_{name}", text, labels=[])
-            if census:
-                fleet.add_metric([], counted(census))
+            value = counted(census) if census else None
+            if value is not None:
+                fleet.add_metric([], value)
             yield fleet

@@ -15,7 +15,7 @@ from holdfast.service.process.report_figures import ReportFigures
 from holdfast.service.process.workers import Workers
 from holdfast.service.store.run_reports import ReportWatch
 from holdfast.storage.folder import FolderStore
-from holdfast.storage.keys import DATA, record_key
+from holdfast.storage.keys import DATA, DELETING, hold_prefix, record_key
 from holdfast.storage.records import new_nonce
 from holdfast.storage.run_reports import Reporter, key_of
 from holdfast.storage.sightings import Sightings
@@ -78,6 +78,7 @@ async def test_a_collection(stored: FolderStore, shown: Shown, tmp_path: Path) -
     last = await shown.of("collector")
     assert began - 2 <= last["ended_timestamp_seconds"] <= time.time() + 2
     assert last["succeeded_timestamp_seconds"] == last["ended_timestamp_seconds"]
+    assert last["first_timestamp_seconds"] == last["ended_timestamp_seconds"]
     assert last["seconds"] > 0
     assert (last["found"], last["kept"], last["freed"], last["errors"]) == (data, data, 0, 0)
     fleet = await shown.of()
@@ -87,6 +88,7 @@ async def test_a_collection(stored: FolderStore, shown: Shown, tmp_path: Path) -
         "holds": 3,
         "blobs": 2,
         "held_bytes": len(BLOB) + len(b"small"),
+        "tenant_bytes": 2 * len(BLOB) + len(b"small"),
         "retained_blobs": 0,
         "retained_bytes": 0,
     }
@@ -96,7 +98,19 @@ async def test_a_collection(stored: FolderStore, shown: Shown, tmp_path: Path) -
     assert failed["errors"] > 0
     assert failed["ended_timestamp_seconds"] > last["ended_timestamp_seconds"]
     assert failed["succeeded_timestamp_seconds"] == last["succeeded_timestamp_seconds"]
+    assert failed["first_timestamp_seconds"] == last["first_timestamp_seconds"]
     assert (await shown.of())["tenants"] == 2
+
+
+async def test_a_tenant_counts_once(stored: FolderStore, shown: Shown, tmp_path: Path) -> None:
+    """However often a tenant holds a blob, and with a Delete under way, it needs it once."""
+    commit(stored, BLOB, "a")
+    for held in list(stored.list(hold_prefix("a", Digest.of(BLOB)))):
+        stored.put(held.key + DELETING, b"")
+    assert run("gc", data_dir=tmp_path).returncode == 0
+    fleet = await shown.of()
+    assert fleet["holds"] == 6
+    assert fleet["tenant_bytes"] == 2 * len(BLOB) + len(b"small")
 
 
 async def test_a_scrub_and_an_expiry(stored: FolderStore, shown: Shown, tmp_path: Path) -> None:

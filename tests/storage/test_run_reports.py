@@ -7,10 +7,20 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import DataLoss
-from holdfast.storage.run_reports import FleetCensus, Reporter, RunReport, key_of
+from holdfast.storage import documents
+from holdfast.storage.run_reports import FORMAT, FleetCensus, Reporter, RunReport, key_of
 from tests.stores.memory import MemoryStore
 
-CENSUS = FleetCensus(at=5.0, tenants=2, holds=7, blobs=3, size=100, retained=1, retained_size=9)
+CENSUS = FleetCensus(
+    at=5.0,
+    tenants=2,
+    holds=7,
+    blobs=3,
+    size=100,
+    retained=1,
+    retained_size=9,
+    tenant_size=230,
+)
 DONE = RunReport(
     seconds=1.5, ok=True, found=10, freed=2, freed_bytes=20, kept=8, errors=0, census=CENSUS
 )
@@ -31,8 +41,8 @@ def test_what_is_written_is_read() -> None:
     DONE.write(store, Reporter.SCRUB)
     found = RunReport.read(store, Reporter.SCRUB)
     assert found is not None
-    assert found.ended_at == found.succeeded_at > 0.0
-    assert replace(found, ended_at=0.0, succeeded_at=0.0) == DONE
+    assert found.ended_at == found.succeeded_at == found.first_at > 0.0
+    assert replace(found, ended_at=0.0, succeeded_at=0.0, first_at=0.0) == DONE
     assert RunReport.read(store, Reporter.COLLECTOR) is None
 
 
@@ -41,12 +51,29 @@ def test_a_failure_carries_on_what_was_known() -> None:
     store = MemoryStore()
     FAILED.write(store, Reporter.COLLECTOR)
     assert read(store).succeeded_at == 0.0
+    first = read(store).first_at
+    assert first == read(store).ended_at
     DONE.write(store, Reporter.COLLECTOR)
     succeeded = read(store).succeeded_at
     FAILED.write(store, Reporter.COLLECTOR)
     assert read(store).errors == 3
     assert read(store).succeeded_at == succeeded <= read(store).ended_at
     assert read(store).census == CENSUS
+    assert read(store).first_at == first
+
+
+def test_an_earlier_versions_report_is_read() -> None:
+    """What it doesn't say isn't made up: its run is the first that is known."""
+    store, key = MemoryStore(), key_of(Reporter.COLLECTOR)
+    DONE.write(store, Reporter.COLLECTOR)
+    document = documents.decode(key, store.get(key).body, FORMAT)
+    del document["first_at"], document["census"]["tenant_size"]
+    store.put(key, documents.encode(document))
+    found = read(store)
+    assert found.census == replace(CENSUS, tenant_size=None)
+    assert found.first_at == found.ended_at
+    FAILED.write(store, Reporter.COLLECTOR)
+    assert read(store).first_at == found.ended_at
 
 
 def test_a_stopped_run_is_no_verdict() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import ConfigurationError, ResourceExhausted
-from holdfast.storage.spool import FAN_IN, Spool, Spools, joined
+from holdfast.storage.spool import FAN_IN, Spool, Spools, TallySpool, joined
 
+SPACES = bytes(range(0x21))
 LINES = st.lists(st.binary(max_size=4).filter(lambda line: b"\n" not in line), max_size=60)
 
 
@@ -34,6 +36,38 @@ def test_more_files_than_are_merged_at_once() -> None:
     assert list(spool.sorted()) == sorted(set(lines))
     assert 0 < spool.files < 2 * FAN_IN
     spool.close()
+
+
+@given(
+    lines=st.lists(st.binary(max_size=3).map(lambda line: line.translate(None, SPACES))),
+    limit=st.integers(1, 7),
+)
+def test_a_tally_counts_each_line(lines: list[bytes], limit: int) -> None:
+    """Whatever is added comes back in order, once and with how often it was added."""
+    with Spools(limit=limit) as spools:
+        spool = spools.tallies()
+        for line in lines:
+            spool.add(line)
+        assert list(spool.tallied()) == sorted(Counter(lines).items())
+        assert list(spool.sorted()) == sorted(set(lines))
+
+
+def test_a_tally_of_many_files() -> None:
+    """Numbers are added up when files are merged, more than once."""
+    spool = TallySpool(limit=2)
+    for number in range(2 * FAN_IN * (FAN_IN + 3)):
+        spool.add(b"%d" % (number % 5))
+    assert sum(times for _, times in spool.tallied()) == 2 * FAN_IN * (FAN_IN + 3)
+    assert [line for line, _ in spool.tallied()] == [b"0", b"1", b"2", b"3", b"4"]
+    assert 0 < spool.files < 2 * FAN_IN
+    spool.close()
+
+
+@pytest.mark.parametrize("line", [b"a b", b"a\nb", b"\0"])
+def test_a_tally_refuses_what_would_not_sort(line: bytes) -> None:
+    """A space ends a line in its file, and bytes below it would sort before that."""
+    with pytest.raises(ValueError, match="without spaces"):
+        TallySpool().add(line)
 
 
 def test_it_can_be_read_twice_at_once() -> None:
