@@ -56,7 +56,9 @@ S3_ADVICE: Final = {
 S3_OTHERWISE: Final = "correct HOLDFAST_S3_ENDPOINT, HOLDFAST_S3_REGION and HOLDFAST_S3_BUCKET"
 
 
-async def examine(settings: Settings, say: Callable[[str], None] = lambda _: None) -> list[Check]:
+async def examine(
+    settings: Settings, say: Callable[[str], None] = lambda _: None, *, running: bool = False
+) -> list[Check]:
     """Checks everything that `settings` name; a check that can't be made is a finding, too.
 
     All checks run concurrently, and each within its deadline.
@@ -64,11 +66,12 @@ async def examine(settings: Settings, say: Callable[[str], None] = lambda _: Non
     Args:
         settings: the settings that `serve` would run with.
         say: called with the name of each check as it begins.
+        running: whether `serve` runs with them already.
     """
     store = begin(_store(settings, say))
     redis = begin(_redis(settings, say))
     say("the disk cache and the listeners")
-    near = [*look(settings)], [*listener_checks(settings)]
+    near = [*look(settings)], [*listener_checks(settings, running=running)]
     return [*await store, *near[0], *await redis, *near[1]]
 
 

@@ -55,12 +55,15 @@ WELL: Final = frozenset({Code.NOT_FOUND, Code.OK})
 REFUSED: Final = frozenset({Code.PERMISSION_DENIED, Code.UNAUTHENTICATED, Code.INVALID_ARGUMENT})
 
 
-async def examine(settings: Settings, say: Callable[[str], None] = lambda _: None) -> list[Check]:
+async def examine(
+    settings: Settings, say: Callable[[str], None] = lambda _: None, *, running: bool = False
+) -> list[Check]:
     """Checks everything that an agent's settings name; what can't be checked is a finding, too.
 
     Args:
         settings: the settings that `agent` would run with.
         say: called with the name of each check as it begins.
+        running: whether `agent` runs with them already.
     """
     try:
         check(settings)
@@ -68,7 +71,8 @@ async def examine(settings: Settings, say: Callable[[str], None] = lambda _: Non
         todo = "correct it; `agent` would refuse it, too"
         return [_failed("settings", because(error), todo)]
     say("the node's certificate, the disk cache and the listeners")
-    near = [*_certificate(settings), *look(settings), *listener_checks(settings)]
+    listeners = listener_checks(settings, running=running)
+    near = [*_certificate(settings), *look(settings), *listeners]
     try:
         channels = channels_of(settings)
     except ConfigurationError:

@@ -49,6 +49,14 @@ def doctor(
             "certificate or its token, - for stdin, or uid:NUMBER.",
         ),
     ] = "",
+    running: Annotated[
+        bool,
+        typer.Option(
+            "--running",
+            help="A frontend or an agent runs with these settings, so its listeners must be in use "
+            "instead of free.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check the store, Redis and the listeners, or what an agent needs, and say what to do."""
@@ -59,7 +67,7 @@ def doctor(
         _print(asyncio.run(examination.explain(settings, text)), as_json=as_json)
         return
     examine = agent_examination.examine if settings.agent_frontends else examination.examine
-    checks = asyncio.run(examine(settings, _say))
+    checks = asyncio.run(examine(settings, _say, running=running))
     _print(checks, as_json=as_json)
     if any(check.essential and not check.ok for check in checks):
         raise typer.Exit(1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 from holdfast.checks import Check
 from holdfast.errors import ConfigurationError, because
@@ -16,14 +17,25 @@ from holdfast.service.trust.certificate_check import certificate_check
 from holdfast.service.trust.identity_checks import identity_checks
 from holdfast.service.trust.url_identity import UrlIdentity
 
+Look = Callable[[Listener], str]
+"""Looks at an address, and returns what was found; it raises what is wrong."""
+PATIENCE: Final = 2.0
+"""Seconds in which a server on this machine must accept a connection."""
 
-def listener_checks(settings: Settings) -> Iterator[Check]:
-    """Checks all listeners, and leaves nothing listening."""
+
+def listener_checks(settings: Settings, *, running: bool = False) -> Iterator[Check]:
+    """Checks all listeners, and leaves nothing listening.
+
+    Args:
+        settings: they name the listeners.
+        running: whether a server should be there already; else the addresses must be free.
+    """
     yield from identity_checks(named(settings), settings.identities)
+    look = _connect if running else _bind
     for url in settings.listen:
-        yield from _checks(f"listener {url}", parse(url))
+        yield from _checks(f"listener {url}", parse(url), look)
     if settings.http:
-        yield from _checks("HTTP port", parse_http(settings.http).listener)
+        yield from _checks("HTTP port", parse_http(settings.http).listener, look)
 
 
 def named(settings: Settings) -> list[tuple[str, UrlIdentity]]:
@@ -36,23 +48,42 @@ def named(settings: Settings) -> list[tuple[str, UrlIdentity]]:
     return found
 
 
-def _checks(name: str, listener: Listener) -> Iterator[Check]:
+def _checks(name: str, listener: Listener, look: Look) -> Iterator[Check]:
     if listener.tls is not None:
         yield certificate_check(listener.name, listener.tls, time.time())
     try:
-        _bind(listener)
+        found = look(listener)
     except (ConfigurationError, OSError) as error:
-        todo = "end the other server, or listen elsewhere"
-        yield Check(name, ok=False, essential=True, found=because(error), advice=todo)
+        yield Check(name, ok=False, essential=True, found=because(error), advice=ADVICE[look])
     else:
-        yield Check(name, ok=True, essential=True, found="free")
+        yield Check(name, ok=True, essential=True, found=found)
 
 
-def _bind(listener: Listener) -> None:
+def _bind(listener: Listener) -> str:
     if listener.scheme == "unix":
         free_socket(listener)
-        return
+        return "free"
     family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((listener.host, listener.port))
+    return "free"
+
+
+def _connect(listener: Listener) -> str:
+    if listener.scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(PATIENCE)
+            probe.connect(listener.path)
+    elif listener.port == 0:
+        return "any free port, so it can't be looked at"
+    else:
+        # Whatever address a server has, 0.0.0.0 and :: among them, it can be connected to.
+        socket.create_connection((listener.host, listener.port), PATIENCE).close()
+    return "a server accepts connections"
+
+
+ADVICE: Final[Mapping[Look, str]] = {
+    _bind: "end the other server, listen elsewhere, or say --running if it is this one",
+    _connect: "start the server, or find out in its log why it doesn't listen",
+}

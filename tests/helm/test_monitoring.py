@@ -33,6 +33,23 @@ def test_the_rules_are_installed(helm: Helm) -> None:
     assert f"{RUNBOOKS}#holdfastbackendlost" in written
 
 
+def test_an_expiry_that_never_runs_is_late(helm: Helm) -> None:
+    """Where the chart runs expiries, their time counts since the fleet's first run."""
+    first = "holdfast_run_first_timestamp_seconds"
+    found = {}
+    for enabled in (False, True):
+        rendered = helm.render(monitoring={"rules": {"enabled": True}}, expire={"enabled": enabled})
+        [rules] = rendered.all_of("PrometheusRule")
+        [expr] = [
+            rule["expr"]
+            for rule in rules["spec"]["groups"][0]["rules"]
+            if rule["alert"] == "HoldfastExpiryLate"
+        ]
+        found[enabled] = expr
+    assert f'min({first}{{program="expiry"}})' in found[False]
+    assert found[True] == found[False].replace(f'{first}{{program="expiry"}}', first)
+
+
 def test_dashboards_are_installed(helm: Helm) -> None:
     """Grafana's sidecar finds each dashboard by its label."""
     rendered = helm.render(monitoring={"dashboards": {"enabled": True}})

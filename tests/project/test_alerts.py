@@ -69,7 +69,11 @@ def gauge(name: str, ill: str, well: str, fires: int, labels: str = "", **found:
     return Case({full: f"{ill}x40 {well}x20"}, fires, 50, {"instance": "a", **found})
 
 
-REPORTED: Final = 'holdfast_run_succeeded_timestamp_seconds{program="collector"}'
+def reported(program: str, what: str = "succeeded") -> str:
+    """When a program's run succeeded, or when its first one ended."""
+    return f'holdfast_run_{what}_timestamp_seconds{{{A},program="{program}"}}'
+
+
 CASES: Final[Mapping[str, Case]] = {
     "HoldfastAbsent": Case({"holdfast_build_info": "_x10 1x30"}, 6, 20, {}),
     "HoldfastBackendLost": gauge(
@@ -130,15 +134,9 @@ CASES: Final[Mapping[str, Case]] = {
     "HoldfastScrubFoundDamage": Case(
         {f'holdfast_run_errors{{{A},program="scrub"}}': "2x10 0x10"}, 5, 15, {"program": "scrub"}
     ),
-    "HoldfastCollectorLate": Case(
-        {f"{REPORTED[:-1]},{A}}}": "0x3700 222000x100"}, 3650, 3710, {"program": "collector"}
-    ),
-    "HoldfastScrubLate": Case(
-        {f'holdfast_run_succeeded_timestamp_seconds{{program="scrub",{A}}}': "-3100000x1500 0x100"},
-        1460,
-        1550,
-        {"program": "scrub"},
-    ),
+    "HoldfastCollectorLate": Case({reported("collector"): "60x3700 222000x100"}, 3650, 3710, {}),
+    "HoldfastScrubLate": Case({reported("scrub"): "60x51900 3114000x100"}, 51880, 51950, {}),
+    "HoldfastExpiryLate": Case({reported("expiry"): "60x6600 396000x100"}, 6500, 6650, {}),
     "HoldfastFleetNearBound": Case(
         {
             f"holdfast_fleet_room_bytes{{{A}}}": "20x40 500x20",
@@ -232,6 +230,43 @@ def test_nodes_that_wait_for_each_other_wake_nobody(tmp_path: Path) -> None:
     case = share("holdfast_rpcs_total", 'code="UNAVAILABLE",rpc="Write"', 8)
     test = unit_test("HoldfastUnavailable", rules()["HoldfastUnavailable"], case)
     test["alert_rule_test"] = [expected("HoldfastUnavailable", minute) for minute in (8, 15)]
+    promtool(tmp_path, [test])
+
+
+FIRST: Final = {reported("collector", "first"): "60x60000"}
+"""A fleet since whose first collection a long time passes."""
+NEVER: Final[Sequence[tuple[str, Mapping[str, str], int, int]]] = (
+    ("HoldfastCollectorLate", {reported("collector"): "0x60000"}, 3590, 3610),
+    ("HoldfastScrubLate", {reported("scrub"): "0x60000"}, 51830, 51850),
+    ("HoldfastScrubLate", {}, 51830, 51850),
+    (
+        "HoldfastExpiryLate",
+        {reported("expiry"): "0x60000", reported("expiry", "first"): "60x60000"},
+        6470,
+        6490,
+    ),
+)
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="needs Debian's package prometheus")
+def test_what_never_succeeded_is_late(tmp_path: Path) -> None:
+    """A program that never succeeded, or never ran, raises its alert in its time, not before."""
+    tests = []
+    for name, series, before, fires in NEVER:
+        rule = rules()[name]
+        test = unit_test(name, rule, Case({**FIRST, **series}, fires, fires, {}))
+        [firing, _] = test["alert_rule_test"]
+        test["alert_rule_test"] = [expected(name, before), firing]
+        tests.append(test)
+    promtool(tmp_path, tests)
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="needs Debian's package prometheus")
+def test_a_fleet_without_expiries_is_not_late(tmp_path: Path) -> None:
+    """Whoever doesn't expire tenants isn't told to."""
+    name = "HoldfastExpiryLate"
+    test = unit_test(name, rules()[name], Case(FIRST, 50_000, 50_000, {}))
+    test["alert_rule_test"] = [expected(name, 50_000)]
     promtool(tmp_path, [test])
 
 

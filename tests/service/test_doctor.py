@@ -126,3 +126,27 @@ async def test_the_http_port(silent: socket.socket, redis_url: str, tmp_path: Pa
     assert not checks["HTTP port"].ok
     assert "in use" in checks["HTTP port"].found
     assert any(check.ok for name, check in checks.items() if name.startswith("certificate of tls"))
+
+
+async def test_beside_a_running_frontend(
+    silent: socket.socket, redis_url: str, tmp_path: Path
+) -> None:
+    """Where a frontend should run already, its listeners are well if somebody serves there."""
+    with socket.socket(socket.AF_UNIX) as local:
+        path = tmp_path / "s"
+        local.bind(str(path))
+        local.listen()
+        listen = [f"unix://{path}?tenant=a", f"tcp://127.0.0.1:{silent.getsockname()[1]}?tenant=a"]
+        chosen = Settings(redis_url=redis_url, data_dir=tmp_path, listen=listen)
+        names = {f"listener {url}" for url in listen}
+
+        async def found(*, running: bool) -> list[Check]:
+            return [one for one in await examine(chosen, running=running) if one.name in names]
+
+        assert [one.ok for one in await found(running=True)] == [True, True]
+        assert [one.ok for one in await found(running=False)] == [False, False]
+    silent.close()
+    for check in await found(running=True):
+        assert "start the server" in check.advice
+        assert not check.ok
+        assert check.essential
