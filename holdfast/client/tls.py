@@ -50,7 +50,13 @@ class Tls:
 
 
 class Credentials:
-    """What channels are made with, as long as the files stay the same."""
+    """What channels are made with, as long as the files stay the same.
+
+    Attributes:
+        current: what new channels are made with.
+        cert: the certificate that is shown, in PEM, with those that follow it; None: none is.
+        failures: how often files that had changed couldn't be used.
+    """
 
     def __init__(self, tls: Tls) -> None:
         """Reads the files.
@@ -60,7 +66,8 @@ class Credentials:
         """
         self._tls = tls
         self._tried: FileStates = ()
-        self._states, self.current = _settled(tls)
+        self.failures = 0
+        self._states, self.current, self.cert = _settled(tls)
 
     @property
     def options(self) -> list[tuple[str, str]]:
@@ -77,14 +84,15 @@ class Credentials:
         if states in {self._states, self._tried}:
             return False
         try:
-            self._states, self.current = _settled(self._tls)
+            self._states, self.current, self.cert = _settled(self._tls)
         except ConfigurationError:
             self._tried = states
+            self.failures += 1
             return False
         return True
 
 
-def _settled(tls: Tls) -> tuple[FileStates, grpc.ChannelCredentials]:
+def _settled(tls: Tls) -> tuple[FileStates, grpc.ChannelCredentials, bytes | None]:
     """Reads files that stay the same meanwhile: they are replaced one after the other.
 
     gRPC takes a certificate with another one's key, and fails at each handshake.
@@ -98,14 +106,14 @@ def _settled(tls: Tls) -> tuple[FileStates, grpc.ChannelCredentials]:
                 raise
         else:
             if states_of(tls.names) == states:
-                return states, loaded
+                return states, *loaded
     raise ConfigurationError(f"{', '.join(tls.names)} changed each time they were read")
 
 
-def _loaded(tls: Tls) -> grpc.ChannelCredentials:
+def _loaded(tls: Tls) -> tuple[grpc.ChannelCredentials, bytes | None]:
     ca, cert, key = (_read(one) for one in (tls.ca, tls.cert, tls.key))
     _check(tls, ca)
-    return grpc.ssl_channel_credentials(ca, key, cert)
+    return grpc.ssl_channel_credentials(ca, key, cert), cert
 
 
 def _read(name: str | os.PathLike[str] | None) -> bytes | None:

@@ -97,11 +97,31 @@ COLLECTOR: Final = Dashboard(
                     unit="bytes",
                 ),
                 Panel(
+                    "Held, of what is stored for it",
+                    "Bytes that tenants hold, by those that are stored for them: 50 says that each "
+                    "byte is stored once in place of 50 times.",
+                    (
+                        Query(
+                            "max(holdfast_fleet_tenant_bytes{$at})"
+                            " / max(holdfast_fleet_held_bytes{$at})",
+                            "times",
+                        ),
+                    ),
+                    width=12,
+                ),
+                Panel(
                     "Age of these figures",
-                    "Since the collection began that has counted.",
-                    (Query("time() - max(holdfast_fleet_counted_timestamp_seconds{$at})", "age"),),
+                    "Since the collection began that has counted; and since a frontend has read "
+                    "the reports, which it does about once a minute.",
+                    (
+                        Query("time() - max(holdfast_fleet_counted_timestamp_seconds{$at})", "age"),
+                        Query(
+                            "time() - holdfast_reports_read_timestamp_seconds{$at}",
+                            "read by {{instance}}",
+                        ),
+                    ),
                     unit="s",
-                    width=24,
+                    width=12,
                 ),
             ),
         ),

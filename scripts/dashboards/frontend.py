@@ -242,7 +242,27 @@ FRONTEND: Final = Dashboard(
                         ),
                     ),
                     unit="s",
-                    width=12,
+                ),
+                Panel(
+                    "Files and disks that can't be used",
+                    "Rules, quotas and certificates that were changed for the worse, lines of the "
+                    "audit log that were lost, and failures of the cache's disk: 0 if all is well.",
+                    (
+                        Query("1 - holdfast_identities_current{$at}", "{{instance}}: identities"),
+                        Query("holdfast_quotas_refused{$at}", "{{instance}}: quotas"),
+                        Query(
+                            f"increase(holdfast_certificate_reload_failures_total{{$at}}{RATE})",
+                            "{{instance}}: certificate",
+                        ),
+                        Query(
+                            f"increase(holdfast_audit_lost_total{{$at}}{RATE})",
+                            "{{instance}}: audit log",
+                        ),
+                        Query(
+                            f"increase(holdfast_disk_cache_errors_total{{$at}}{RATE})",
+                            "{{instance}}: disk cache",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Calls: 99 of 100 take less than",
@@ -254,7 +274,6 @@ FRONTEND: Final = Dashboard(
                         ),
                     ),
                     unit="s",
-                    width=12,
                 ),
             ),
         ),

@@ -144,6 +144,18 @@ NODE: Final = Dashboard(
                     ),
                     unit="Bps",
                 ),
+                Panel(
+                    "Certificates end in",
+                    "Of the one that a node shows to frontends. An alert fires in the last fifth "
+                    "of its time.",
+                    (
+                        Query(
+                            "holdfast_certificate_expiry_timestamp_seconds{$at} - time()",
+                            "{{instance}} {{listener}}",
+                        ),
+                    ),
+                    unit="s",
+                ),
             ),
         ),
     ),

@@ -118,6 +118,8 @@ async def run_agent(settings: Settings) -> AsyncIterator[RunningAgent]:
             call_deadline=settings.call_deadline,
         )
         _gauges(parts, room)
+        if channels.certificate is not None:
+            metrics.certificate(channels.certificate)
         _block_gauges(metrics, cache, refused, proofs)
 
         def taken() -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 import grpc
 
 from holdfast.client.tls import Credentials, Tls
+from holdfast.service.agent.node_certificate import NodeCertificate
 from holdfast.service.settings import Settings
 
 MAX_MESSAGE: Final = 16 * 2**20
@@ -30,7 +32,11 @@ OPTIONS: Final = (
 
 
 class Channels:
-    """Makes channels to frontends, with the node's certificate as it is now."""
+    """Makes channels to frontends, with the node's certificate as it is now.
+
+    Attributes:
+        certificate: the node's, for metrics; None: it shows none.
+    """
 
     def __init__(self, credentials: Credentials | None) -> None:
         """Makes none yet.
@@ -39,6 +45,9 @@ class Channels:
             credentials: what the node shows and trusts; None: connections are plain.
         """
         self._credentials = credentials
+        self.certificate: NodeCertificate | None = None
+        if credentials is not None and credentials.cert is not None:
+            self.certificate = NodeCertificate(credentials, time.time)
 
     @property
     def private(self) -> bool:
@@ -51,7 +60,10 @@ class Channels:
         Returns:
             Whether new channels are needed.
         """
-        return self._credentials is not None and self._credentials.renew()
+        renewed = self._credentials is not None and self._credentials.renew()
+        if renewed and self.certificate is not None:
+            self.certificate.look()
+        return renewed
 
     def open(self, target: str) -> grpc.aio.Channel:
         """Makes a channel to a frontend, which connects when it is first used.

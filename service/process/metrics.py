@@ -15,13 +15,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder, generate_latest
 
 from holdfast.request_counts import RequestCounts
-from holdfast.service.process.certificate_figures import CertificateFigures
+from holdfast.service.process.certificate_figures import CertificateFigures, ShownCertificate
 from holdfast.service.process.process_figures import register
 from holdfast.service.process.registry import Figure, LeanRegistry
 from holdfast.service.process.request_figures import RequestFigures
 from holdfast.service.process.rpc_figures import RpcFigures
 from holdfast.service.process.transport_figures import TransportFigures
-from holdfast.service.trust.rotation import Rotation
 from holdfast.transport.counts import Counts
 
 REFUSED: Final = ("streams", "reads", "calls")
@@ -100,12 +99,12 @@ class Metrics:
             self.registry.register(self._transport)
         self._transport.add(counts)
 
-    def certificate(self, rotation: Rotation) -> None:
-        """Adds a listener's certificate."""
+    def certificate(self, shown: ShownCertificate) -> None:
+        """Adds a certificate that this process shows."""
         if self._certificates is None:
             self._certificates = CertificateFigures()
             self.registry.register(self._certificates)
-        self._certificates.add(rotation)
+        self._certificates.add(shown)
 
     def backend(self, name: str, up: Callable[[], bool]) -> None:
         """Adds the gauge of a backend; `up` says at each scrape whether it is known to answer."""

@@ -17,9 +17,13 @@ from prometheus_client.registry import Collector
 from holdfast.service.process.buckets import Buckets, shown
 from holdfast.transport.status import Code, Status
 
-BOUNDS: Final = (0.002, 0.01, 0.1, 1.0, 10.0)
-"""Seconds. A hot Info takes about 1 ms; a Write lasts as long as its stream. They are few, since
-each is a series for each RPC."""
+BOUNDS: Final = (0.002, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0)
+"""Seconds. A hot Info takes about 1 ms. They are few, since each is a series for each RPC."""
+STREAMS: Final = (0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 2.5, 10.0, 60.0)
+"""Seconds, of what lasts as long as its stream. Prometheus believes that what is in a bucket is
+spread evenly in it: if all Writes took 0.2 s, a bucket from 0.1 to 1 s would make a 99th percentile
+of 0.99 s of them."""
+BOUNDS_OF: Final[Mapping[str, tuple[float, ...]]] = {"Write": STREAMS, "Read": STREAMS}
 UNKNOWN: Final = "unknown"
 """The role of a client that nobody vouches for."""
 NAMES: Final[Mapping[Code, str]] = {code: code.name for code in Code}
@@ -49,10 +53,10 @@ class _Rpc:
 
     __slots__ = ("buckets", "ended", "under_way")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.under_way = 0
         self.ended: dict[tuple[Code, str], int] = {}
-        self.buckets = Buckets(BOUNDS)
+        self.buckets = Buckets(BOUNDS_OF.get(name, BOUNDS))
 
     def count(self, code: Code, role: str) -> None:
         """Counts an RPC that has ended."""
@@ -137,7 +141,7 @@ class RpcFigures(Collector):
         found.buckets.note(seconds, None)
 
     def _of(self, rpc: str) -> _Rpc:
-        return self._rpcs.setdefault(rpc, _Rpc())
+        return self._rpcs.setdefault(rpc, _Rpc(rpc))
 
     def collect(self) -> Iterator[Metric]:
         """Returns what has been counted so far."""

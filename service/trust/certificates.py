@@ -68,6 +68,16 @@ def load(files: TlsFiles, now: float) -> LoadedCertificate:
     )
 
 
+def validity_of_pem(pem: bytes) -> tuple[float, float]:
+    """Returns since when and until when a certificate is valid, in Unix seconds.
+
+    Raises:
+        ValueError: it isn't a certificate.
+    """
+    found = x509.load_pem_x509_certificate(pem)
+    return found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp()
+
+
 def certificate_of_pem(pem: bytes) -> Certificate:
     """Returns what a client's certificate says of it, if another library has verified it.
 

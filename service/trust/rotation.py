@@ -68,6 +68,16 @@ class Rotation:
         if self.current.exposed_key:
             log.warning("certificate key readable by everyone", url=listener, file=files.key)
 
+    @property
+    def not_before(self) -> float:
+        """Since when the certificate is valid, in Unix seconds."""
+        return self.current.not_before
+
+    @property
+    def not_after(self) -> float:
+        """When it expires, in Unix seconds."""
+        return self.current.not_after
+
     def _load(self) -> LoadedCertificate:
         from holdfast.service.trust.certificates import load  # noqa: PLC0415 -- 10 MiB for TLS alone
 

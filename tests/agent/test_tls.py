@@ -10,7 +10,7 @@ from grpc import StatusCode
 
 from holdfast.service.listeners import parse
 from tests.agent.stage import agent_of
-from tests.servers.authority import Authority
+from tests.servers.authority import DAY, Authority, Issued
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, eventually, refused, sha256
 
@@ -67,6 +67,39 @@ async def test_without_a_certificate(
         async with agent_of([address], tenant, **settings) as agent:
             agent.tenant.deadline = 8.0
             await refused(StatusCode.UNAVAILABLE, agent.tenant.info(sha256(b"")))
+
+
+async def test_metrics_of_the_certificate(
+    folder_fleet: Fleet, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since and until when the node's certificate is valid, and files that couldn't be used."""
+    monkeypatch.setattr("holdfast.service.agent.upstreams.LOOK", 0.05)
+    address = await tls_address(folder_fleet, authority, tmp_path)
+    certificate = shown(authority, tmp_path, "node-a")
+
+    def times() -> list[float]:
+        names = ("start_timestamp_seconds", "expiry_timestamp_seconds", "reload_failures_total")
+        registry = agent.running.parts.metrics.registry
+        found = [
+            registry.get_sample_value(f"holdfast_certificate_{name}", {"listener": "frontends"})
+            for name in names
+        ]
+        return [value for value in found if value is not None]
+
+    def expected(issued: Issued, failures: int) -> list[float]:
+        found = issued.parsed()
+        begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
+        return [begins.timestamp(), ends.timestamp(), failures]
+
+    first = authority.client("node-a", begins=-3 * DAY, ends=5 * DAY)
+    first.write(tmp_path, "node")
+    async with agent_of([address], "any", **certificate) as agent:
+        assert times() == expected(first, 0)
+        (tmp_path / "node.crt").write_text("no certificate")
+        await eventually(lambda: times() == expected(first, 1))
+        second = authority.client("node-a", begins=-1 * DAY, ends=9 * DAY)
+        second.write(tmp_path, "node")
+        await eventually(lambda: times()[:2] == expected(second, 1)[:2])
 
 
 async def test_a_new_certificate_is_shown(

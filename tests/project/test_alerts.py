@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from tests.alerts import runbook
 from tests.project import pages
 from tests.project.repository import ROOT
 
@@ -20,7 +21,10 @@ RULES: Final = ROOT / "helm/holdfast/monitoring/rules.yaml"
 RUNBOOKS: Final = "docs/alerts.md"
 PROMTOOL: Final = shutil.which("promtool")
 SERIES: Final = ("_bucket", "_sum", "_count")
+METRIC: Final = re.compile(r"\b(?:holdfast|process)_[a-z_]+?(?=_bucket|_count\b|_sum\b|\b)")
 A: Final = 'instance="a"'
+HOUR: Final = 60
+"""Minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +32,18 @@ class Case:
     """A fault in a series, and its end.
 
     Attributes:
-        series: with their values, in promtool's notation: one a minute.
-        fires: the minute in which the alert fires …
-        over: … and one in which it doesn't any more.
+        series: with their values, in promtool's notation: one at each step.
+        fires: the step at which the alert fires …
+        over: … and one at which it doesn't any more.
         labels: of the alert, besides its severity.
+        step: minutes.
     """
 
     series: Mapping[str, str]
     fires: int
     over: int
     labels: Mapping[str, str]
+    step: int = 1
 
 
 def counted(name: str, labels: str, fires: int, *, over: int = 40, **found: str) -> Case:
@@ -67,6 +73,12 @@ def gauge(name: str, ill: str, well: str, fires: int, labels: str = "", **found:
     """A gauge that is ill for 40 minutes."""
     full = f"{name}{{{A},{labels}}}" if labels else f"{name}{{{A}}}"
     return Case({full: f"{ill}x40 {well}x20"}, fires, 50, {"instance": "a", **found})
+
+
+def late(program: str, hours: int) -> Case:
+    """A program that succeeds at the beginning, and again when its alert has fired."""
+    series = {reported(program): f"3600x{hours + 3} {3600 * (hours + 4)}x30"}
+    return Case(series, hours + 2, hours + 6, {}, HOUR)
 
 
 def reported(program: str, what: str = "succeeded") -> str:
@@ -134,9 +146,9 @@ CASES: Final[Mapping[str, Case]] = {
     "HoldfastScrubFoundDamage": Case(
         {f'holdfast_run_errors{{{A},program="scrub"}}': "2x10 0x10"}, 5, 15, {"program": "scrub"}
     ),
-    "HoldfastCollectorLate": Case({reported("collector"): "60x3700 222000x100"}, 3650, 3710, {}),
-    "HoldfastScrubLate": Case({reported("scrub"): "60x51900 3114000x100"}, 51880, 51950, {}),
-    "HoldfastExpiryLate": Case({reported("expiry"): "60x6600 396000x100"}, 6500, 6650, {}),
+    "HoldfastCollectorLate": late("collector", 2 * 24 + 12),
+    "HoldfastScrubLate": late("scrub", 35 * 24 + 24),
+    "HoldfastExpiryLate": late("expiry", 4 * 24 + 12),
     "HoldfastFleetNearBound": Case(
         {
             f"holdfast_fleet_room_bytes{{{A}}}": "20x40 500x20",
@@ -187,9 +199,9 @@ def rules() -> dict[str, Any]:
     return found
 
 
-def expected(name: str, minute: int, *alerts: Mapping[str, Any]) -> dict[str, Any]:
-    """What promtool must find in a minute."""
-    return {"eval_time": f"{minute}m", "alertname": name, "exp_alerts": list(alerts)}
+def expected(name: str, at: int, *alerts: Mapping[str, Any], step: int = 1) -> dict[str, Any]:
+    """What promtool must find at a step."""
+    return {"eval_time": f"{at * step}m", "alertname": name, "exp_alerts": list(alerts)}
 
 
 def unit_test(name: str, rule: Mapping[str, Any], case: Case) -> dict[str, Any]:
@@ -199,9 +211,12 @@ def unit_test(name: str, rule: Mapping[str, Any], case: Case) -> dict[str, Any]:
         "exp_annotations": rule["annotations"],
     }
     return {
-        "interval": "1m",
+        "interval": f"{case.step}m",
         "input_series": [{"series": one, "values": values} for one, values in case.series.items()],
-        "alert_rule_test": [expected(name, case.fires, firing), expected(name, case.over)],
+        "alert_rule_test": [
+            expected(name, case.fires, firing, step=case.step),
+            expected(name, case.over, step=case.step),
+        ],
     }
 
 
@@ -210,13 +225,16 @@ def test_each_alert_fires_and_is_over(tmp_path: Path) -> None:
     """Each rule fires during the fault that it is for, and not after it."""
     found = rules()
     assert set(found) == set(CASES)
-    promtool(tmp_path, [unit_test(name, rule, CASES[name]) for name, rule in found.items()])
+    for step in (1, HOUR):
+        cases = {name: case for name, case in CASES.items() if case.step == step}
+        promtool(tmp_path, [unit_test(name, found[name], cases[name]) for name in cases], step)
 
 
-def promtool(folder: Path, tests: Sequence[Mapping[str, Any]]) -> None:
-    """Runs tests of the rules."""
+def promtool(folder: Path, tests: Sequence[Mapping[str, Any]], step: int = 1) -> None:
+    """Runs tests of the rules, which are evaluated once in `step` minutes."""
     file = folder / "tests.yaml"
-    document = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": list(tests)}
+    every = f"{step}m"
+    document = {"rule_files": [str(RULES)], "evaluation_interval": every, "tests": list(tests)}
     file.write_text(yaml.safe_dump(document))
     done = subprocess.run(
         [str(PROMTOOL), "test", "rules", str(file)], capture_output=True, text=True, check=False
@@ -233,41 +251,57 @@ def test_nodes_that_wait_for_each_other_wake_nobody(tmp_path: Path) -> None:
     promtool(tmp_path, [test])
 
 
-FIRST: Final = {reported("collector", "first"): "60x60000"}
+AT_ONCE: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
+    "HoldfastDamage": ("holdfast_damage_total", {"outcome": "marked"}),
+    "HoldfastWrongBytes": ("holdfast_agent_refused_blocks_total", {}),
+    "HoldfastAuditLost": ("holdfast_audit_lost_total", {}),
+}
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="needs Debian's package prometheus")
+def test_what_happens_before_the_first_scrape(tmp_path: Path) -> None:
+    """A first event isn't missed because its counter had counted it when it was first scraped."""
+    tests = []
+    for name, (metric, labels) in AT_ONCE.items():
+        selector = ",".join([A, *(f'{key}="{value}"' for key, value in labels.items())])
+        case = Case({f"{metric}{{{selector}}}": "_x5 1x120"}, 6, 100, {"instance": "a", **labels})
+        tests.append(unit_test(name, rules()[name], case))
+    promtool(tmp_path, tests)
+
+
+FIRST: Final = {reported("collector", "first"): "3600x1000"}
 """A fleet since whose first collection a long time passes."""
-NEVER: Final[Sequence[tuple[str, Mapping[str, str], int, int]]] = (
-    ("HoldfastCollectorLate", {reported("collector"): "0x60000"}, 3590, 3610),
-    ("HoldfastScrubLate", {reported("scrub"): "0x60000"}, 51830, 51850),
-    ("HoldfastScrubLate", {}, 51830, 51850),
+NEVER: Final[Sequence[tuple[str, Mapping[str, str], int]]] = (
+    ("HoldfastCollectorLate", {reported("collector"): "0x1000"}, 2 * 24 + 12),
+    ("HoldfastScrubLate", {reported("scrub"): "0x1000"}, 35 * 24 + 24),
+    ("HoldfastScrubLate", {}, 35 * 24 + 24),
     (
         "HoldfastExpiryLate",
-        {reported("expiry"): "0x60000", reported("expiry", "first"): "60x60000"},
-        6470,
-        6490,
+        {reported("expiry"): "0x1000", reported("expiry", "first"): "3600x1000"},
+        4 * 24 + 12,
     ),
 )
+"""Alerts, what is reported, and the hours after which they fire."""
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="needs Debian's package prometheus")
 def test_what_never_succeeded_is_late(tmp_path: Path) -> None:
     """A program that never succeeded, or never ran, raises its alert in its time, not before."""
     tests = []
-    for name, series, before, fires in NEVER:
-        rule = rules()[name]
-        test = unit_test(name, rule, Case({**FIRST, **series}, fires, fires, {}))
-        [firing, _] = test["alert_rule_test"]
-        test["alert_rule_test"] = [expected(name, before), firing]
-        tests.append(test)
-    promtool(tmp_path, tests)
+    for name, series, hours in NEVER:
+        # Its time is over an hour after so many hours, and not yet at the last of them.
+        case = Case({**FIRST, **series}, hours + 2, hours, {}, HOUR)
+        tests.append(unit_test(name, rules()[name], case))
+    promtool(tmp_path, tests, HOUR)
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="needs Debian's package prometheus")
 def test_a_fleet_without_expiries_is_not_late(tmp_path: Path) -> None:
     """Whoever doesn't expire tenants isn't told to."""
     name = "HoldfastExpiryLate"
-    test = unit_test(name, rules()[name], Case(FIRST, 50_000, 50_000, {}))
-    test["alert_rule_test"] = [expected(name, 50_000)]
-    promtool(tmp_path, [test])
+    test = unit_test(name, rules()[name], Case(FIRST, 1, 900, {}, HOUR))
+    test["alert_rule_test"] = test["alert_rule_test"][1:]
+    promtool(tmp_path, [test], HOUR)
 
 
 def test_rules_name_metrics_that_are_there() -> None:
@@ -275,7 +309,11 @@ def test_rules_name_metrics_that_are_there() -> None:
     table = pages.text("docs/operations.md")
     listed = set(re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram)", table, re.MULTILINE))
     assert len(listed) > 80
-    text = "\n".join(rule["expr"] for rule in rules().values()) + pages.text(RUNBOOKS)
+    page = pages.text(RUNBOOKS)
+    # Commands look for what begins with a name.
+    asked = set(re.findall(r"\^(holdfast_[a-z_]+)", page))
+    assert {name for name in asked if not any(one.startswith(name) for one in listed)} == set()
+    text = "\n".join(rule["expr"] for rule in rules().values()) + re.sub(r"\^holdfast\w+", "", page)
     named = set(re.findall(r"\b(?:holdfast|process)_[a-z_]+", text))
     wrong = {
         name
@@ -297,7 +335,39 @@ def test_each_alert_has_a_runbook() -> None:
         parts = re.findall(r"^- \*\*(.+?):\*\* \S", section, re.MULTILINE)
         assert parts == [
             "What it means",
+            "Where to see it",
             "How to confirm",
             "What to do",
             "How to know that it is over",
         ]
+
+
+def test_each_alert_is_seen_on_a_dashboard() -> None:
+    """The panel that a runbook names is there, has that line, and shows what the rule looks at."""
+    for name, rule in rules().items():
+        place = runbook.place(name)
+        queries = [query for _, panel in place.panels for query in panel.queries]
+        assert set(METRIC.findall(rule["expr"])) & set(
+            METRIC.findall(" ".join(query.expr for query in queries))
+        ) or name in {"HoldfastAbsent", "HoldfastUnavailable"}, name
+        legends = [re.sub(r"\{\{\w+\}\}", ".+", query.legend) for query in queries]
+        for line in place.lines:
+            assert any(re.fullmatch(legend, line) for legend in legends), (name, line)
+
+
+OF_REDIS: Final = {"INFO", "SLOWLOG", "GET", "LATENCY", "DOCTOR"}
+
+
+def test_commands_can_be_filled_in() -> None:
+    """Each command of a runbook is one that a shell reads, and its words in capitals are known."""
+    words = {"FRONTEND": "h:1", "REDIS": "redis://h", "DIGEST": "d", "REF": "r", "TENANT": "t"}
+    words |= {"FILE": "f", "FOLDER": "g"}
+    seen = 0
+    for name in rules():
+        for part in (runbook.CONFIRM, runbook.DO, runbook.OVER):
+            for command in runbook.commands(name, part):
+                text = command.filled(words)
+                subprocess.run(["sh", "-n", "-c", text], check=True)
+                assert set(re.findall(r"\b[A-Z]{3,}\b", text)) <= OF_REDIS, text
+                seen += 1
+    assert seen > 30

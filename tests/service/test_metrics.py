@@ -29,7 +29,9 @@ from holdfast.storage.port import ObjectStore
 from holdfast.storage.run_reports import Reporter
 from holdfast.transport.status import Code, Status
 from tests.agent.stage import agent_of
+from tests.agent.test_tls import shown, tls_address
 from tests.project import pages
+from tests.servers.authority import Authority
 from tests.servers.process import free_port
 from tests.service.conftest import Fill
 from tests.service.figures import check_rpcs, ended, samples, shapes
@@ -129,9 +131,11 @@ async def test_the_table_is_what_an_agent_has(
     folder_fleet: Fleet, tenant: str, fill: Fill, tmp_path: Path
 ) -> None:
     """An agent has the metrics of the table that are its own, and no others."""
-    frontend = await folder_fleet.frontend()
+    authority = Authority()
+    address = await tls_address(folder_fleet, authority, tmp_path)
     cache = {"data_dir": tmp_path / "agent", "disk_cache_budget": 64 * MIB}
-    async with agent_of([f"127.0.0.1:{frontend.port}"], tenant, **cache) as agent:
+    certificate = shown(authority, tmp_path, f"node-{tenant}")
+    async with agent_of([address], tenant, **certificate, **cache) as agent:
         await use(agent.tenant, fill)
         registry = agent.running.parts.metrics.registry
         assert shapes(registry) == table("agent")

@@ -16,7 +16,7 @@ from holdfast.service.process.metrics import Metrics
 from holdfast.service.trust import certificates
 from holdfast.service.trust.rotation import Rotation
 from holdfast.service.trust.tls_files import TlsFiles
-from tests.servers.authority import Authority, Issued
+from tests.servers.authority import DAY, Authority, Issued
 
 Begin = Callable[[Path], Rotation]
 
@@ -237,8 +237,9 @@ def test_an_exposed_key(begin: Begin, authority: Authority, tmp_path: Path) -> N
 def test_what_metrics_show(
     begin: Begin, authority: Authority, tmp_path: Path, now: list[float]
 ) -> None:
-    """Metrics show when a listener's certificate expires, when it was loaded, and failures."""
-    fill(tmp_path, authority.server(), authority)
+    """Metrics show from when to when a certificate is valid, when it was loaded, and failures."""
+    issued = authority.server(begins=-3 * DAY, ends=5 * DAY)
+    fill(tmp_path, issued, authority)
     rotation, metrics = begin(tmp_path), Metrics()
     metrics.certificate(rotation)
     os.truncate(tmp_path / "tls.crt", 10)
@@ -248,9 +249,16 @@ def test_what_metrics_show(
             f"holdfast_certificate_{name}", {"listener": "tls://127.0.0.1:1"}
         )
         for name in (
+            "start_timestamp_seconds",
             "expiry_timestamp_seconds",
             "loaded_timestamp_seconds",
             "reload_failures_total",
         )
     }
-    assert list(figures.values()) == [rotation.current.not_after, now[0], 1.0]
+    parsed = issued.parsed()
+    assert list(figures.values()) == [
+        parsed.not_valid_before_utc.timestamp(),
+        parsed.not_valid_after_utc.timestamp(),
+        now[0],
+        1.0,
+    ]
