@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -24,23 +25,29 @@ import yaml
 from grpc.aio import AioRpcError
 from redis.asyncio import Redis
 
-from tests.project import pages
-from tests.project.test_alerts import RULES, RUNBOOKS
+from tests.alerts.runbook import CONFIRM, Command, Place, commands, place
+from tests.project.test_alerts import RULES
 from tests.servers.process import free_port, wait_until
-from tests.servers.prometheus import Prometheus, hastened, prometheus
+from tests.servers.prometheus import SHORTEST, Prometheus, hastened, prometheus
 from tests.servers.redis import RedisServer
 from tests.servers.s3 import S3Server
 from tests.servers.s3_proxy import s3_proxy
-from tests.service.fleet import Tenant, sha256
+from tests.service.fleet import HEADER, Tenant, sha256
 from tests.service.processes import Served, connected, environment, serving
 
-FASTER: Final = 75.0
-"""How much shorter the rules' ranges and waits are: 5 minutes become 4 s."""
+FASTER: Final = 150.0
+"""How much shorter the rules' ranges and waits are: 10 minutes become 4 s."""
 PATIENCE: Final = 90.0
 """Seconds until an alert must have fired or cleared."""
 PAUSE: Final = 0.05
 ALL: Final = "all"
+JOB: Final = "holdfast"
+PROGRAM: Final = (sys.executable, "-m", "tests.alerts.hastened")
+CLEARLY: Final = 2.0
+"""How many times as much, or as little, a panel must show during a fault."""
 Program = TypeVar("Program")
+Lines = Mapping[str, float]
+"""What panels show, by their lines' names."""
 
 
 @dataclass
@@ -59,7 +66,11 @@ class Answering:
 
 @dataclass
 class Site:
-    """What a test can break, and what it can look at."""
+    """What a test can break, and what it can look at.
+
+    Attributes:
+        words: what stands in place of the words in capitals in runbooks' commands.
+    """
 
     served: Served
     watch: Prometheus
@@ -67,19 +78,84 @@ class Site:
     store: Answering
     client: Tenant
     settings: dict[str, Any]
+    words: dict[str, str]
     folder: Path
+    calm: dict[str, Lines] = field(default_factory=dict)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Waits for what Prometheus sees, while the proxy before the store serves on."""
         await asyncio.to_thread(wait_until, condition, what, PATIENCE)
 
+    async def rest(self, alert: str) -> None:
+        """Waits until no alert fires, and notes what the alert's panels show then."""
+
+        def calm() -> bool:
+            self.calm[alert] = self.lines(place(alert))
+            scraped = bool(self.watch.value("holdfast_streams"))
+            seen = place(alert).rises or bool(self.calm[alert])
+            return scraped and seen and alert not in self.watch.firing()
+
+        await self.until(calm, f"a calm without {alert}")
+
     async def fires(self, alert: str) -> None:
-        """Waits until an alert fires."""
-        await self.until(lambda: alert in self.watch.firing(), f"{alert} fires")
+        """Waits until an alert fires, and its panels have told of the fault meanwhile."""
+        told = False
+
+        def fired() -> bool:
+            nonlocal told
+            told = told or tells(place(alert), self.lines(place(alert)), self.calm[alert])
+            return told and alert in self.watch.firing()
+
+        await self.until(fired, f"{alert} fires, and is seen on its panel")
 
     async def rests(self, alert: str) -> None:
-        """Waits until it doesn't."""
+        """Waits until it doesn't fire; then its runbook confirms that, too."""
         await self.until(lambda: alert not in self.watch.firing(), f"{alert} rests")
+        for command in commands(alert, CONFIRM):
+            if command.ill:
+                assert await self.run(command) == 0, command.text
+
+    def lines(self, where: Place) -> dict[str, float]:
+        """What panels show now."""
+        shown = {}
+        for _, panel in where.panels:
+            for query in panel.queries:
+                expr = query.expr.replace("$at", f'job="{JOB}"')
+                expr = expr.replace("$__rate_interval", f"{SHORTEST:.0f}s")
+                for found in self.watch.ask("query", query=expr)["result"]:
+                    labels, value = found["metric"], float(found["value"][1])
+                    legend = _named(query.legend, labels)
+                    if where.has(legend) and not math.isnan(value):
+                        shown[f"{panel.title}: {legend}"] = value
+        return shown
+
+    async def confirm(self, alert: str) -> None:
+        """Runs the commands by which a runbook confirms an alert, which ends as it says."""
+        assert commands(alert, CONFIRM)
+        for command in commands(alert, CONFIRM):
+            assert await self.run(command) == command.ill, command.text
+
+    async def follow(self, alert: str, part: str) -> None:
+        """Runs the commands under another point of a runbook, which must succeed."""
+        assert commands(alert, part)
+        for command in commands(alert, part):
+            assert await self.run(command) == 0, command.text
+
+    async def run(self, command: Command) -> int:
+        """Runs a command as it is written; returns its exit code."""
+        environ = environment({**self.settings, "address": self.served.address})
+        environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["sh", "-eu", "-c", command.filled(self.words)],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode
 
     async def configure_redis(self, name: str, value: str) -> None:
         """Changes a setting of Redis."""
@@ -108,31 +184,18 @@ class Site:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    def run_runbook(self, alert: str) -> list[int]:
-        """Runs the commands under an alert's heading as they are written; returns exit codes."""
-        codes = []
-        for command in commands(alert):
-            environ = environment({**self.settings, "address": self.served.address, "tenant": "t"})
-            environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
-            done = subprocess.run(
-                ["sh", "-eu", "-c", command],
-                env=environ,
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-                check=False,
-            )
-            assert "Traceback" not in done.stderr, done.stderr
-            assert "No such" not in done.stderr, done.stderr
-            codes.append(done.returncode)
-        return codes
+
+def _named(legend: str, labels: Mapping[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: labels.get(name[1], ""), legend)
 
 
-def commands(alert: str) -> list[str]:
-    """The commands of ours by which an alert's runbook confirms it, and which change nothing."""
-    section = pages.section(pages.text(RUNBOOKS), alert)
-    [confirm] = re.findall(r"^- \*\*How to confirm:\*\* (.*)$", section, re.MULTILINE)
-    return re.findall(r"`(holdfast [a-z][^`]*)`", confirm)
+def tells(where: Place, ill: Lines, calm: Lines) -> bool:
+    """Whether panels show clearly more, or less, than without the fault, as the runbook says."""
+    if where.missing and not ill:
+        return True
+    if where.rises:
+        return any(value > CLEARLY * calm.get(line, 0.0) for line, value in ill.items())
+    return any(ill.get(line, 0.0) * CLEARLY < value for line, value in calm.items())
 
 
 @asynccontextmanager
@@ -158,21 +221,24 @@ async def site(
     async with s3_proxy(port, lambda _: (ALL, ALL)) as proxy:
         plan = proxy.plans[ALL] = Answering()
         with RedisServer(folder / "redis") as redis:
-            http = free_port()
+            http, tenant = free_port(), f"t-{prefix}"
             chosen = {
                 "s3_endpoint": f"http://127.0.0.1:{proxy.port}",
                 "s3_bucket": server.bucket,
                 "s3_prefix": prefix,
                 "redis_url": redis.url,
+                "listen": f"tcp://127.0.0.1:{free_port()}?tenant-header={HEADER}",
                 "http": f"127.0.0.1:{http}",
                 "data_dir": folder / "data",
                 **settings,
             }
+            words = {"FRONTEND": chosen["http"], "REDIS": redis.url, "TENANT": tenant}
             async with AsyncExitStack() as stack:
-                served = await _entered(stack, serving(folder / "log", **chosen))
+                frontend = serving(folder / "log", program=PROGRAM, **chosen)
+                served = await _entered(stack, frontend)
                 watch = await _entered(stack, _watching(folder, http, thresholds or {}))
-                client = await stack.enter_async_context(connected(served.address, f"t-{prefix}"))
-                yield Site(served, watch, redis, plan, client, chosen, folder)
+                client = await stack.enter_async_context(connected(served.address, tenant))
+                yield Site(served, watch, redis, plan, client, chosen, words, folder)
                 plan.fault = ""
 
 
@@ -194,5 +260,5 @@ def _watching(folder: Path, port: int, thresholds: Mapping[str, str]) -> Iterato
         assert usual in text
         text = text.replace(usual, short)
     rules = hastened(yaml.safe_load(text), FASTER)
-    with prometheus(folder / "prometheus", {"holdfast": [port]}, rules) as watch:
+    with prometheus(folder / "prometheus", {JOB: [port]}, rules) as watch:
         yield watch

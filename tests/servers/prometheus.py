@@ -41,6 +41,7 @@ def hastened(rules: Mapping[str, Any], factor: float) -> dict[str, Any]:
 
     def rule_of(rule: Mapping[str, Any]) -> dict[str, Any]:
         expr = re.sub(r"\[(\w+)\]", lambda found: f"[{short(found[1])}]", rule["expr"])
+        expr = re.sub(r"\boffset (\w+)", lambda found: f"offset {short(found[1])}", expr)
         waits = {key: short(rule[key]) for key in ("for", "keep_firing_for") if key in rule}
         return {**rule, **waits, "expr": expr}
 

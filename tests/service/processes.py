@@ -126,6 +126,7 @@ def serving(
     command: str = "serve",
     arguments: Sequence[str] = (),
     prefix: Sequence[str] = (),
+    program: Sequence[str] = COMMAND,
     **settings: Any,
 ) -> Iterator[Served]:
     """Runs `holdfast serve`, or an agent, until the block is left, which kills it if it still runs.
@@ -135,12 +136,13 @@ def serving(
         command: what runs: `serve` or `agent`.
         arguments: of the command.
         prefix: a command that starts it.
+        program: what is started in place of `holdfast`.
         settings: by their names without `HOLDFAST_`.
     """
     chosen = {"listen": LISTEN, "http": "127.0.0.1:0", "log_format": "json", **settings}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*prefix, *COMMAND, command, *arguments],
+            [*prefix, *program, command, *arguments],
             env=environment(chosen),
             stdout=output,
             stderr=output,
