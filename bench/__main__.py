@@ -28,7 +28,7 @@ from bench.capacity import run as capacity
 from bench.capacity.fleet import Fleet
 from bench.compare import run as compare
 from bench.fleet import here as fleet_here
-from bench.fleet.spec import LAYERS, size_of
+from bench.fleet.spec import LAYERS, READ, size_of
 from bench.profile import run as profile
 from bench.profile.sampling import Sampling
 from bench.soak import run as soak
@@ -144,6 +144,7 @@ def _from_nodes(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     pulling.add_argument("--layers", type=size_of, nargs="+", default=LAYERS, help="sizes")
     pulling.add_argument("--rate", type=float, default=30.0, help="MB/s of the image's source")
     pulling.add_argument("--processes", type=int, default=2, help="that have the nodes")
+    pulling.add_argument("--read-size", type=size_of, default=READ, help="of a Read, unpacking")
     pulling.add_argument("--spread", type=float, default=5.0, help="s within which all begin")
     pulling.set_defaults(
         run=lambda chosen: fleet_here.run(
@@ -151,7 +152,8 @@ def _from_nodes(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
             tuple(chosen.layers),
             chosen.rate * 1e6,
             chosen.processes,
-            chosen.spread,
+            spread=chosen.spread,
+            read=chosen.read_size,
         )
     )
 

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn, Protocol
 from bench import load
 from bench.fleet.crew import CrewError
 from bench.fleet.run import pulled_by
-from bench.fleet.spec import LAYERS, FleetSpec, size_of
+from bench.fleet.spec import LAYERS, READ, FleetSpec, size_of
 from bench.tenants import HEADER
 from holdfast.errors import ConfigurationError, HoldfastError, because
 
@@ -91,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     fleet.add_argument("--layers", type=size_of, nargs="+", default=LAYERS, help="sizes")
     fleet.add_argument("--rate", type=float, default=30.0, help="MB/s of the image's source")
     fleet.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    fleet.add_argument("--read-size", type=size_of, default=READ, help="of a Read, unpacking")
     fleet.add_argument("--spread", type=float, default=5.0, help="s within which all begin")
     fleet.add_argument("--patience", type=float, default=600.0, help="seconds for a node's pull")
     fleet.set_defaults(run=lambda chosen: asyncio.run(pulled_by(spec_of(chosen))))
@@ -113,6 +114,7 @@ def spec_of(chosen: argparse.Namespace) -> FleetSpec:
         processes=chosen.processes,
         header=chosen.header,
         spread=chosen.spread,
+        read=chosen.read_size,
         patience=chosen.patience,
     )
 

@@ -14,7 +14,7 @@ from bench.compare.peers import Peers
 from bench.cpu import Cpu, Meter
 from bench.fleet.report import FleetResult
 from bench.fleet.run import pulled_by
-from bench.fleet.spec import FleetSpec
+from bench.fleet.spec import READ, FleetSpec
 from bench.tables import table
 
 FRONTENDS: Final = 3
@@ -53,7 +53,15 @@ class Local:
         return "\n\n".join(parts)
 
 
-def run(nodes: int, layers: tuple[int, ...], rate: float, processes: int, spread: float) -> Local:
+def run(
+    nodes: int,
+    layers: tuple[int, ...],
+    rate: float,
+    processes: int,
+    *,
+    spread: float,
+    read: int = READ,
+) -> Local:
     """Starts everything, has the fleet pull, and ends everything."""
     folder = tempfile.TemporaryDirectory(prefix="hf-fleet-")
     with folder as path, Peers(Path(path)) as peers:
@@ -67,6 +75,7 @@ def run(nodes: int, layers: tuple[int, ...], rate: float, processes: int, spread
             rate=rate,
             processes=processes,
             spread=spread,
+            read=read,
         )
         # Each frontend has made the connections that it keeps when the first nodes have pulled.
         asyncio.run(pulled_by(replace(spec, nodes=FRONTENDS)))

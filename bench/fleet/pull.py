@@ -19,6 +19,7 @@ import grpc
 
 from bench.fleet.image import Described, named_by
 from bench.fleet.source import Line
+from bench.fleet.spec import READ
 from bench.fleet.tally import Tally
 from holdfast.digests import Digest
 from holdfast.protos import content_pb2 as pb
@@ -27,8 +28,6 @@ from holdfast.protos import content_pb2_grpc
 MIB: Final = 2**20
 WRITTEN: Final = MIB
 """Bytes of a WRITE."""
-READ: Final = 32 * 1024
-"""Bytes of a Read while a layer is unpacked."""
 ABREAST: Final = 3
 """Blobs that are fetched at once."""
 FIRST_PAUSE: Final = 0.016
@@ -51,17 +50,21 @@ class WrongBytesError(Exception):
 class NodePull:
     """One node's containerd."""
 
-    def __init__(self, stub: content_pb2_grpc.ContentAsyncStub, line: Line, tally: Tally) -> None:
+    def __init__(
+        self, stub: content_pb2_grpc.ContentAsyncStub, line: Line, tally: Tally, read: int = READ
+    ) -> None:
         """Asks nothing yet.
 
         Args:
             stub: the content store of the node: its agent's socket.
             line: where images are fetched.
             tally: counts the calls.
+            read: bytes of a Read while a layer is unpacked.
         """
         self._stub = stub
         self._line = line
         self._tally = tally
+        self._piece_size = read
         self._fetched: set[str] = set()
 
     async def pull(self) -> None:
@@ -83,7 +86,7 @@ class NodePull:
         await asyncio.gather(*map(one, (config, *layers)))
         await self._read(config, config.size)
         for layer in layers:
-            await self._read(layer, READ)
+            await self._read(layer, self._piece_size)
 
     async def _fetch(self, blob: Described) -> None:
         """Has the store get a blob: from another node, or else from the source."""

@@ -127,6 +127,7 @@ class FleetResult:
                     "… of the layer (≥ 1 MiB) that was fetched most",
                     f"{self.source.most_fetched:.2f}",
                 ),
+                ("bytes of a Read", self.spec.read),
                 ("nodes begin within, s", f"{self.spec.spread:g}"),
                 ("seconds to the first node, the median, the last", _seconds(ready)),
                 ("seconds of a node's pull: least, median, most", _seconds(self.pulled.took)),

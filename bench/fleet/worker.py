@@ -74,7 +74,7 @@ class Share:
         asked = time.monotonic()
         try:
             async with asyncio.timeout(self._spec.patience):
-                await self._kubelet(NodePull(stub, self._line, self._tally))
+                await self._kubelet(NodePull(stub, self._line, self._tally, self._spec.read))
         except (WrongBytesError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             self._failures.append(f"{type(error).__name__}: {error}")
         else:

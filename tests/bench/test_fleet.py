@@ -81,7 +81,7 @@ def ran(command: list[str]) -> subprocess.CompletedProcess[str]:
 @pytest.mark.timeout(240)
 def test_a_fleet_costs_its_backends_no_connections() -> None:
     """Ten agents on three frontends fetch each layer once, and Redis sees no more clients."""
-    found = here.run(10, (1024 * KIB, 2048 * KIB), 20e6, 2, 0.0)
+    found = here.run(10, (1024 * KIB, 2048 * KIB), 20e6, 2, spread=0.0)
     fleet = found.fleet
     assert fleet.within_limits, fleet.text()
     assert len(fleet.pulled.ready) == 10
@@ -174,6 +174,8 @@ def test_a_frontend_that_decides_who_asks(tmp_path: Path) -> None:
         ({"layers": (2**30, 1)}, "1073741824 bytes at most"),
         ({"rate": 0.0}, "must be positive"),
         ({"processes": 0}, "must be positive"),
+        ({"read": 0}, "up to 1 MiB"),
+        ({"read": 2**20 + 1}, "up to 1 MiB"),
         ({"spread": -1.0}, "not negative"),
         ({"frontends": ()}, "at least one frontend"),
         ({"metrics": ()}, "one HTTP port"),
