@@ -89,6 +89,18 @@ class RunReport:
     first_at: float = 0.0
     census: FleetCensus | None = None
 
+    @property
+    def outcome(self) -> dict[str, int | bool]:
+        """What the run did, by name, for what tells of it besides metrics."""
+        return {
+            "ok": self.ok,
+            "found": self.found,
+            "freed": self.freed,
+            "freed_bytes": self.freed_bytes,
+            "kept": self.kept,
+            "errors": self.errors,
+        }
+
     @classmethod
     def read(cls, store: ObjectStore, reporter: Reporter) -> Self | None:
         """Reads what a program's last run has written; None if there is nothing.

@@ -15,6 +15,7 @@ from holdfast.service.backends import running_redis, tended_store
 from holdfast.service.collector.ages import Ages
 from holdfast.service.collector.assembly import CollectorOptions, tools
 from holdfast.service.collector.report import CollectionReport
+from holdfast.service.process.runs import traced_runs
 from holdfast.service.process.signals import follow_log_level, stop_signal
 from holdfast.service.settings import Settings
 from holdfast.service.store.run_reports import tell
@@ -52,14 +53,21 @@ async def collect(
     """
     stop, halt = stop_signal(), threading.Event()
     follow_log_level(settings.log_level if every else "warning")
-    with running_redis(settings) as url, tended_store(settings, dry_run=orders.dry_run) as store:
+    with (
+        traced_runs(settings, "collector") as runs,
+        running_redis(settings) as url,
+        tended_store(settings, dry_run=orders.dry_run) as tended,
+    ):
+        store = runs.seen(tended)
         watch = begin(_pass_on(stop, halt))
         try:
             while True:
                 report = CollectionReport(orders.dry_run)
                 began(report)
                 begun = uptime()
-                await _once(settings, store, url, orders=orders, report=report, halt=halt)
+                with runs.run() as found:
+                    await _once(settings, store, url, orders=orders, report=report, halt=halt)
+                    found.update(report.run_report(uptime() - begun).outcome)
                 if not orders.dry_run:
                     done = report.run_report(uptime() - begun)
                     await asyncio.to_thread(

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ from holdfast.service.collector.brakes import (
     Tripped,
 )
 from holdfast.service.collector.report import CollectionReport
+from holdfast.service.process.runs import phase
 from holdfast.storage.keys import NewName
 from holdfast.storage.port import Entry, ObjectStore
 from holdfast.storage.records import Records
@@ -135,7 +137,7 @@ class CollectorRun:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in self.watched(items):
-                waiting.append(self.pool.submit(call, item))
+                waiting.append(self.pool.submit(copy_context().run, call, item))
                 if len(waiting) >= 2 * self.abreast:
                     yield waiting.popleft().result()
             while waiting:
@@ -150,7 +152,8 @@ class CollectorRun:
         self.report.doing = what
         log.info("collector pass started", doing=what)
         try:
-            yield
+            with phase(what):
+                yield
         except (CollectionStopped, CollectionBraked):
             raise
         except HoldfastError as error:

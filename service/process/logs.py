@@ -116,7 +116,7 @@ def drop_below(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
 def name_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Adds the name of the request that the event has come about for."""
     origin = origins.current()
-    if origin is not None and "request_id" not in event:
+    if origin is not None and origin.request_id and "request_id" not in event:
         event["request_id"] = origin.request_id
     return event
 

@@ -16,8 +16,8 @@ import os
 import random
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -29,11 +29,15 @@ from holdfast.service.settings import Settings
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+    from opentelemetry.trace import Tracer
 
     from holdfast.service.process.traces import Traces
 
 log = structlog.get_logger(__name__)
 
+MISSING: Final = (
+    "HOLDFAST_TRACES needs packages that aren't installed: pip install 'holdfast[server,tracing]'"
+)
 QUEUE: Final = 2048
 """Spans that wait to be sent, some 2 KiB each."""
 BATCH: Final = 128
@@ -113,10 +117,7 @@ async def traces_of(settings: Settings, program: str) -> AsyncIterator[Traces | 
 
         provider, exporter = await asyncio.to_thread(_provider, settings, program)
     except ImportError as error:
-        raise ConfigurationError(
-            "HOLDFAST_TRACES needs packages that aren't installed: pip install "
-            "'holdfast[server,tracing]'"
-        ) from error
+        raise ConfigurationError(MISSING) from error
     try:
         yield Traces(
             provider.get_tracer("holdfast"),
@@ -164,15 +165,44 @@ def _provider(settings: Settings, program: str) -> tuple[TracerProvider, TracedO
 async def _close(provider: TracerProvider, exporter: TracedOutages) -> None:
     """Sends the last spans, for `FLUSH` seconds at most."""
     loop, sent = asyncio.get_running_loop(), asyncio.Event()
-
-    def shut_down() -> None:
-        provider.shutdown()
-        loop.call_soon_threadsafe(sent.set)
-
-    # No thread of a pool: the program's end would wait for it.
-    threading.Thread(target=shut_down, name="traces-close", daemon=True).start()
+    _shut_down(provider, lambda: loop.call_soon_threadsafe(sent.set))
     try:
         async with asyncio.timeout(FLUSH):
             await sent.wait()
     except TimeoutError:
         exporter.shutdown()
+
+
+def _shut_down(provider: TracerProvider, told: Callable[[], object]) -> None:
+    """Sends the last spans in a thread; `told` is called when that is done."""
+
+    def shut_down() -> None:
+        provider.shutdown()
+        told()
+
+    # No thread of a pool: the program's end would wait for it.
+    threading.Thread(target=shut_down, name="traces-close", daemon=True).start()
+
+
+@contextmanager
+def opened(settings: Settings, program: str) -> Iterator[Tracer]:
+    """Yields what records spans for a program that blocks; at the end, the last ones are sent.
+
+    Args:
+        settings: say where to.
+        program: what runs.
+
+    Raises:
+        ConfigurationError: the packages aren't installed.
+    """
+    try:
+        provider, exporter = _provider(settings, program)
+    except ImportError as error:
+        raise ConfigurationError(MISSING) from error
+    try:
+        yield provider.get_tracer("holdfast")
+    finally:
+        sent = threading.Event()
+        _shut_down(provider, sent.set)
+        if not sent.wait(FLUSH):
+            exporter.shutdown()

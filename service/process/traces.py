@@ -96,23 +96,32 @@ class RpcSpan:
         except ANSWERS:
             raise
         except BaseException as error:
-            span.set_attribute("error.type", type(error).__name__)
-            span.set_status(StatusCode.ERROR, cut(printable(because(error))))
+            note_failure(span, error)
             raise
         finally:
             span.end()
 
     def end(self, code: Code, message: str, attributes: Mapping[str, str | int]) -> None:
         """Ends the RPC's span."""
-        self._ended = True
         span = self._span
         span.set_attributes({**attributes, "rpc.response.status_code": code.name})
-        if self._left < 0:
-            span.set_attribute("holdfast.omitted_steps", -self._left)
         if code in FAILURES:
             span.set_attribute("error.type", code.name)
             span.set_status(StatusCode.ERROR, cut(printable(message)))
-        span.end()
+        self.finish()
+
+    def finish(self) -> None:
+        """Ends the span; later steps aren't recorded."""
+        self._ended = True
+        if self._left < 0:
+            self._span.set_attribute("holdfast.omitted_steps", -self._left)
+        self._span.end()
+
+
+def note_failure(span: Span, error: BaseException) -> None:
+    """Notes what has made a span fail."""
+    span.set_attribute("error.type", type(error).__name__)
+    span.set_status(StatusCode.ERROR, cut(printable(because(error))))
 
 
 class Traces:

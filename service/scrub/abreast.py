@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from holdfast.errors import HoldfastError
@@ -45,7 +46,7 @@ class Abreast:
         try:
             for item in items:
                 self.check()
-                waiting.append(pool.submit(call, item))
+                waiting.append(pool.submit(copy_context().run, call, item))
                 if len(waiting) >= 2 * self._workers:
                     yield waiting.popleft().result()
             while waiting:

@@ -11,6 +11,7 @@ from typing import Final
 
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError
+from holdfast.service.process.runs import phase
 from holdfast.service.scrub.abreast import Abreast, ScrubStopped
 from holdfast.service.scrub.brake import MarkBrake
 from holdfast.service.scrub.caches import Caches
@@ -147,10 +148,11 @@ class Pass:
         abreast = Abreast(orders.workers, means.stop)
         records = Records(means.store, misread=lambda _: self.report.add(misreads=1))
         if self._phase is ScrubPhase.RECORDS:
-            self._walk_records(abreast, records)
+            with phase("records"):
+                self._walk_records(abreast, records)
             self._phase, self._counted = ScrubPhase.HOLDS, self._cursor()
             self._save()
-        with Spools(orders.spool_dir) as spools:
+        with phase("holds"), Spools(orders.spool_dir) as spools:
             HoldsWalk(
                 store=means.store,
                 records=records,

@@ -15,6 +15,7 @@ import structlog
 from holdfast.coordination.embedded import EmbeddedRedis, socket_url
 from holdfast.errors import Unavailable, because
 from holdfast.service.backends import open_store
+from holdfast.service.process.runs import traced_runs
 from holdfast.service.scrub.caches import forget_holds
 from holdfast.service.scrub.passes import Means, Pass, ScrubOptions
 from holdfast.service.scrub.report import ScrubReport
@@ -72,7 +73,12 @@ def scrub(
         ConfigurationError: the store isn't there.
         HoldfastError: the store fails; a loop raises it only if a retry is useless.
     """
-    with closing(open_store(settings)) as store, stopping() as stop:
+    with (
+        traced_runs(settings, "scrub") as runs,
+        closing(open_store(settings)) as plain,
+        stopping() as stop,
+    ):
+        store = runs.seen(plain)
         store.check_access()
         means = Means(
             store=store,
@@ -88,7 +94,9 @@ def scrub(
         log.info("scrub started", loop=pause is not None)
         while True:
             try:
-                report = Pass(ordered(hold_age(settings, store)), means).run()
+                with runs.run() as found:
+                    report = Pass(ordered(hold_age(settings, store)), means).run()
+                    found.update(report.run_report().outcome)
             except Unavailable as error:
                 if pause is None:
                     raise

@@ -13,6 +13,7 @@ from holdfast.service.collector.ages import Ages
 from holdfast.service.collector.assembly import CollectorOptions, tools
 from holdfast.service.collector.ingests import give_up
 from holdfast.service.collector.report import CollectionReport
+from holdfast.service.process.runs import phase, traced_runs
 from holdfast.service.settings import Settings
 from holdfast.service.store.run_reports import tell as report_run
 from holdfast.service.tenants.expiry import Expiry, ExpiryOutcome, GiveUp, Rules
@@ -75,7 +76,12 @@ async def expire(
         Unavailable: the store can't be reached.
         Braked: too many tenants seem to be gone, and nothing was done.
     """
-    with tended_store(settings, dry_run=not apply) as store:
+    with (
+        traced_runs(settings, "expiry") as runs,
+        tended_store(settings, dry_run=not apply) as tended,
+        runs.run() as found,
+    ):
+        store = runs.seen(tended)
         if not apply:
             sightings = Sightings(store, new_nonce)
             async for outcome in Expiry(store, sightings, rules, None, accept=accept).look():
@@ -86,8 +92,10 @@ async def expire(
             await _expire(settings, store, rules, done.counting(tell), accept=accept)
             done.finished = True
         finally:
+            report = done.run_report()
+            found.update(report.outcome)
             await asyncio.to_thread(
-                report_run, store, Reporter.EXPIRY, done.run_report(), settings.call_deadline
+                report_run, store, Reporter.EXPIRY, report, settings.call_deadline
             )
 
 
@@ -133,6 +141,7 @@ async def _giving_up(
         with opened.run(ages, report, CollectorOptions()) as run:
 
             async def give(tenant: str, gone: Gone) -> bool:
-                return await give_up(run, opened.knowledge, tenant, gone)
+                with phase("tenant", tenant=tenant):
+                    return await give_up(run, opened.knowledge, tenant, gone)
 
             yield give
