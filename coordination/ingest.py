@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from holdfast import formats
 from holdfast.errors import DataLoss, because, shorten
 from holdfast.values import Status
 
-LAYOUT: Final = 1
+LAYOUT: Final = formats.INGEST
 """The newest version of an ingest's fields that is known here. One that states none has the first.
 Another one is shown, and Abort ends it, but it isn't continued."""
 LARGEST: Final = 2**63 - 1

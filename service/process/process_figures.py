@@ -12,19 +12,22 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from holdfast import formats
+
 
 class ProcessFigures(Collector):
     """What Holdfast is, and how many threads it has."""
 
     def __init__(self) -> None:
-        self._build = [version("holdfast"), platform.python_version()]
+        shared = (formats.STORAGE, formats.INGEST, formats.PROTOCOL)
+        self._build = [version("holdfast"), platform.python_version(), *map(str, shared)]
 
     def collect(self) -> Iterator[Metric]:
         """Returns the figures of now."""
         build = GaugeMetricFamily(
             "holdfast_build_info",
-            "1; the labels say which version this is, on which Python.",
-            labels=["version", "python"],
+            "1; the labels say which version this is, on which Python, and what it shares.",
+            labels=["version", "python", "storage_format", "ingest_layout", "protocol"],
         )
         build.add_metric(self._build, 1)
         yield build
