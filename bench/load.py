@@ -122,7 +122,7 @@ def run(
         # Names stand for several frontends, which take turns.
         changes |= {"host": f"dns:///{address}", "lb-strategy": "round_robin"}
     if seconds:
-        changes |= {"duration": f"{seconds:g}s", "total": None}
+        changes |= {"duration": f"{seconds:g}s", "duration-stop": "wait", "total": None}
     with ExitStack() as stack:
         # At first: what was here before, of a run that was killed.
         asyncio.run(_emptied(settings, address, (header, tenant)))
