@@ -172,6 +172,7 @@ tools-conformance: ## Builds containerd's test suite with Go; see CONTRIBUTING.m
 .PHONY: tools-kubernetes
 tools-kubernetes: ## Builds Kubernetes with Go, for the tests on a real cluster.
 	scripts/go-kubernetes $(TOOLS)
+	scripts/go-definitions $(TOOLS)
 
 .PHONY: tools-clients
 tools-clients: ## Builds clients by grpc-js and grpc-java, for slow tests of the transport.

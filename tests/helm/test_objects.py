@@ -89,6 +89,21 @@ def test_a_roll_out_never_takes_a_frontend_away_first(helm: Helm) -> None:
     assert keys == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
 
 
+def test_constraints_of_ones_own_are_about_the_frontends(helm: Helm) -> None:
+    """A constraint that doesn't say which pods it counts, and so counted none, counts these."""
+    mine = {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
+    other = {**mine, "labelSelector": {"matchLabels": {"a": "b"}}}
+    rendered = helm.render(topologySpreadConstraints=[mine, other])
+    first, second = rendered.pod["topologySpreadConstraints"]
+    selector = rendered.one("Deployment")["spec"]["selector"]
+    assert first == {
+        **mine,
+        "labelSelector": selector,
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+    assert second == other
+
+
 @pytest.mark.parametrize(
     ("drain", "suspend", "pre_stop", "slack"),
     [(20, 10, 5, 15), (0, 0.5, 0, 5), (600, 30, 10, 15), (7.5, 2.2, 1, 5)],
