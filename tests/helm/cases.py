@@ -173,6 +173,29 @@ ACCEPTED: Final[dict[str, Values]] = {
             },
         },
     },
+    "a load from inside": {
+        "load": {
+            "image": {"repository": "example.invalid/load"},
+            "fleet": {"enabled": True},
+            "ghz": {"enabled": True},
+        }
+    },
+    "agents on nodes": {
+        "podSecurity": "privileged",
+        "nodes": {
+            "enabled": True,
+            "image": {"repository": "example.invalid/node"},
+            "frontends": ["frontend.example:9443"],
+            "canary": {"nodeSelector": {"example/canary": "yes"}},
+        },
+    },
+    "pages for operators": {
+        "http": {
+            "tls": {"existingSecret": {"name": "pages"}},
+            "operators": {"commonName": "ops"},
+        },
+        "monitoring": {"podMonitor": {"enabled": True}},
+    },
     "hostPath for blocks": {
         "podSecurity": "privileged",
         "settings": BLOCKS,

@@ -17,8 +17,9 @@ from tests.servers.kubernetes.control_plane import ControlPlane
 
 RELEASE = "store"
 KINDS = (
-    "certificates", "configmaps", "cronjobs", "deployments", "horizontalpodautoscalers",
-    "networkpolicies", "poddisruptionbudgets", "podmonitors", "prometheusrules",
+    "certificates", "configmaps", "cronjobs", "daemonsets", "deployments",
+    "horizontalpodautoscalers", "jobs", "networkpolicies", "poddisruptionbudgets", "podmonitors",
+    "prometheusrules",
     "serviceaccounts", "servicemonitors", "services",
 )  # fmt: skip
 """What the chart makes in its namespace."""
@@ -141,3 +142,20 @@ def test_the_autoscaler_keeps_its_number(plane: ControlPlane, unique: str) -> No
             values=merged(NEEDED, merged(values, {"settings": {"threads": 64}})),
         )  # fmt: skip
         assert plane.get(*deployment)["spec"]["replicas"] == 7
+
+
+def test_the_autoscaler_takes_over(plane: ControlPlane, unique: str) -> None:
+    """Switched on in a release with a number of pods, it has its least number soon after."""
+    with plane.namespace(f"t-{unique}") as namespace:
+        for command, values in (
+            ("install", {"replicaCount": 5}),
+            ("upgrade", {"autoscaling": {"enabled": True, "minReplicas": 3}}),
+        ):
+            plane.helm(
+                command, RELEASE, str(CHART), f"--namespace={namespace}",
+                values=merged(NEEDED, values),
+            )  # fmt: skip
+        plane.kubectl(
+            "wait", "--for=jsonpath={.spec.replicas}=3", "deployment/store-holdfast",
+            f"--namespace={namespace}", "--timeout=120s",
+        )  # fmt: skip
