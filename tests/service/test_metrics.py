@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +17,13 @@ import pytest
 from grpc import StatusCode
 from prometheus_client import CollectorRegistry
 
+from holdfast import request_counts
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import content_pb2_grpc, fleet_pb2
 from holdfast.service.holdings.quotas import Quota
 from holdfast.service.process.frontend_metrics import BOUNDS, DAMAGE
 from holdfast.service.process.metrics import REFUSED
-from holdfast.service.process.rpc_figures import RpcFigures
+from holdfast.service.process.rpc_figures import BOUNDS_OF, RpcFigures
 from holdfast.service.reading.quarantine import QuarantineOutcome
 from holdfast.service.rpc.content import SERVICE
 from holdfast.service.rpc.overload import RpcKind
@@ -322,3 +324,17 @@ def test_rare_events_are_shown_from_the_start() -> None:
     assert set(REFUSED) == set(RpcKind)
     assert set(BOUNDS) <= {*Quota.__slots__, "fleet"}
     assert set(DAMAGE) == set(QuarantineOutcome)
+
+
+def percentile(bounds: Sequence[float], seconds: float) -> float:
+    """What Prometheus makes of the 99th percentile if all calls last so long."""
+    upper = next(bound for bound in bounds if bound >= seconds)
+    lower = max((bound for bound in bounds if bound < seconds), default=0.0)
+    return lower + 0.99 * (upper - lower)
+
+
+@pytest.mark.parametrize("bounds", [BOUNDS_OF["Write"], BOUNDS_OF["Read"], request_counts.BOUNDS])
+def test_a_percentile_is_near_the_truth(bounds: Sequence[float]) -> None:
+    """No bucket is so wide that calls of the usual durations look three times as long."""
+    for seconds in (0.025, 0.06, 0.11, 0.15, 0.21, 0.3, 0.5):
+        assert percentile(bounds, seconds) < 3 * seconds, seconds
