@@ -109,8 +109,16 @@ class Site:
         await self.until(fired, f"{alert} fires, and is seen on its panel")
 
     async def rests(self, alert: str) -> None:
-        """Waits until it doesn't fire; then its runbook confirms that, too."""
-        await self.until(lambda: alert not in self.watch.firing(), f"{alert} rests")
+        """Waits until it doesn't fire; then its runbook confirms that, too.
+
+        After a scrape that failed, on a busy machine, an alert has no figures, and begins anew.
+        """
+
+        def rested() -> bool:
+            seen = self.watch.value(f'min_over_time(up{{job="{JOB}"}}[2s])')
+            return seen == [1.0] and alert not in self.watch.active()
+
+        await self.until(rested, f"{alert} rests")
         for command in commands(alert, CONFIRM):
             if command.ill:
                 assert await self.run(command) == 0, command.text

@@ -173,7 +173,7 @@ async def test_a_certificate_expires(moto: S3Server, tmp_path: Path, unique: str
         authority.server(ends=30 * DAY).write(tmp_path)
         await watched.rests(alert)
         await watched.follow(alert, OVER)
-        assert tells(place(alert), ill, watched.lines(place(alert)))
+        assert tells(place(alert), ill, calm := watched.lines(place(alert))), calm
 
 
 async def test_no_collection_succeeds(moto: S3Server, tmp_path: Path, unique: str) -> None:

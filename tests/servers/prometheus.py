@@ -7,7 +7,7 @@ import re
 import shutil
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -71,8 +71,15 @@ class Prometheus:
 
     def firing(self) -> set[str]:
         """Returns the names of alerts that fire."""
+        return self._alerts({"firing"})
+
+    def active(self) -> set[str]:
+        """Returns the names of alerts that fire, or will if their reason lasts."""
+        return self._alerts({"firing", "pending"})
+
+    def _alerts(self, states: Collection[str]) -> set[str]:
         found = self.ask("alerts")["alerts"]
-        return {one["labels"]["alertname"] for one in found if one["state"] == "firing"}
+        return {one["labels"]["alertname"] for one in found if one["state"] in states}
 
 
 def _is_ready(port: int) -> bool:
