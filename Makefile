@@ -154,6 +154,7 @@ changelog: ## Puts changes/ into CHANGELOG.md under a heading: VERSION=0.2.0.
 .PHONY: baseline
 baseline: $(READY) ## Keeps HEAD, or a release (BASELINE_ARGS), for the tests of upgrades.
 	$(RUN)/python -m scripts.baseline $(BASELINE_ARGS)
+	$(WITH_PATH) $(RUN)/python -m tests.upgrades.record
 
 ##@ Programs that tests and benchmarks take
 
