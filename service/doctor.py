@@ -28,6 +28,7 @@ from holdfast.errors import (
     because,
 )
 from holdfast.service.backends import PROBE_DEADLINE, STORE_FOLDER, open_store
+from holdfast.service.holdings.bound_checks import bound_checks, fleet_check
 from holdfast.service.holdings.nearness import nearness
 from holdfast.service.mispaired import PLANS
 from holdfast.service.pairing import pairing_of
@@ -71,7 +72,8 @@ async def examine(
     store = begin(_store(settings, say))
     redis = begin(_redis(settings, say))
     say("the disk cache and the listeners")
-    near = [*look(settings)], [*listener_checks(settings, running=running)]
+    listeners = listener_checks(settings, running=running)
+    near = [*look(settings)], [*bound_checks(settings), *listeners]
     return [*await store, *near[0], *await redis, *near[1]]
 
 
@@ -88,6 +90,8 @@ async def _store(settings: Settings, say: Callable[[str], None]) -> list[Check]:
             with within(PROBE_DEADLINE):
                 report = await asyncio.to_thread(probe_store, store, essential_only=False)
             checks += report.checks
+            with within(settings.call_deadline):
+                checks += await asyncio.to_thread(lambda: [*fleet_check(settings, store)])
     except HoldfastError as error:
         found = f"{_store_place(settings)}: {because(error)}"
         checks.append(_failed(f"{where}: access", found, _store_advice(settings, error)))

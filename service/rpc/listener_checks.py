@@ -9,8 +9,8 @@ from typing import Final
 
 from holdfast.checks import Check
 from holdfast.errors import ConfigurationError, because
-from holdfast.service.http_listener import Operators, parse_http
-from holdfast.service.listeners import Listener, parse
+from holdfast.service.http_listener import HttpListener, Operators, parse_http
+from holdfast.service.listeners import Listener, is_loopback, parse
 from holdfast.service.process.sockets import free_socket
 from holdfast.service.settings import Settings
 from holdfast.service.trust.certificate_check import certificate_check
@@ -19,6 +19,14 @@ from holdfast.service.trust.url_identity import UrlIdentity
 
 Look = Callable[[Listener], str]
 """Looks at an address, and returns what was found; it raises what is wrong."""
+EVERYBODY: Final = 0o006
+"""The bits of a mode by which users that are neither owner nor group may read or write."""
+SEEN: Final[Mapping[Operators, str]] = {
+    Operators.NOBODY: "nobody is one: whoever reaches the port has probes and metrics alone",
+    Operators.NEIGHBOURS: "whoever reaches it on this machine",
+    Operators.PROVEN: "whoever proves to be one",
+}
+"""Who sees the pages for operators."""
 PATIENCE: Final = 2.0
 """Seconds in which a server on this machine must accept a connection."""
 
@@ -35,7 +43,9 @@ def listener_checks(settings: Settings, *, running: bool = False) -> Iterator[Ch
     for url in settings.listen:
         yield from _checks(f"listener {url}", parse(url), look)
     if settings.http:
-        yield from _checks("HTTP port", parse_http(settings.http).listener, look)
+        http = parse_http(settings.http)
+        yield from _checks("HTTP port", http.listener, look)
+        yield _operators(http)
 
 
 def named(settings: Settings) -> list[tuple[str, UrlIdentity]]:
@@ -46,6 +56,23 @@ def named(settings: Settings) -> list[tuple[str, UrlIdentity]]:
         if http.operators is Operators.PROVEN:
             found.append((f"HTTP port {http.listener.name}", http.listener.identity))
     return found
+
+
+def _operators(http: HttpListener) -> Check:
+    """Says who sees the pages for operators, and whether strangers may become one."""
+    where, name = http.listener, "HTTP port: operators"
+    found = SEEN[http.operators]
+    if where.scheme == "unix":
+        if where.mode & EVERYBODY and http.operators is Operators.NEIGHBOURS:
+            todo = "leave out mode=, or give it a group's: mode=0660"
+            found = f"the mode {where.mode:04o} lets every user of this machine see the pages"
+            return Check(name, ok=False, essential=False, found=found, advice=todo)
+        found = f"{found} (mode {where.mode:04o})"
+    elif where.tls is None and where.identity.by_token and not is_loopback(where.host):
+        todo = "use tls://, unless a network policy guards the port"
+        found = f"their tokens cross the network to {where.host} in the clear (insecure=1)"
+        return Check(name, ok=False, essential=False, found=found, advice=todo)
+    return Check(name, ok=True, essential=False, found=found)
 
 
 def _checks(name: str, listener: Listener, look: Look) -> Iterator[Check]:
