@@ -126,7 +126,7 @@ def _main(overview: Overview, history: History) -> str:
 def _parts(overview: Overview, history: History) -> Iterator[tuple[str, str]]:
     """Yields the title and the content of each section."""
     yield "The fleet", _sums(overview)
-    yield "The last hour of this frontend", _curves(history)
+    yield f"The last hour of {text(overview.by)}", _curves(overview, history)
     yield "Frontends", _frontends(overview)
     yield "Backends", _backends(overview)
     yield "Ingests", _ingests(overview)
@@ -163,15 +163,17 @@ def _sums(overview: Overview) -> str:
     )
 
 
-def _curves(history: History) -> str:
+def _curves(overview: Overview, history: History) -> str:
     samples = history.samples
+    alone = len(overview.frontends) < 2  # noqa: PLR2004 -- itself and another one
+    whose = "" if alone else '<p class="quiet">Other frontends show theirs on their own pages.</p>'
     if not samples:
         return "<p>There is no sample yet.</p>"
     drawn = []
     for title, figure, words in CURVES:
         values = [figure(one) for one in samples]
         drawn.append(curve(title, values, (words(values[-1]), words(max(values)))))
-    return f'<div class="curves">{"".join(drawn)}</div>'
+    return f'{whose}<div class="curves">{"".join(drawn)}</div>'
 
 
 def _frontends(overview: Overview) -> str:

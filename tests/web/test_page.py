@@ -182,6 +182,14 @@ async def test_a_large_fleet_stays_readable() -> None:
     assert len(body) < 2**19
 
 
+async def test_whose_hour_it_is() -> None:
+    """The curves name the frontend whose they are, and say that all others have their own."""
+    body = rendered(replace(fleet(3), by="frontend-2"), hour(), "nonce")
+    assert ">The last hour of frontend-2</h2>" in body
+    assert "Other frontends show theirs" in body
+    assert "Other frontends show theirs" not in rendered(fleet(1), hour(), "nonce")
+
+
 async def test_hostile_names_are_text() -> None:
     """No name that a client chooses is anything but text, wherever it stands."""
     hostile = frontend(0, name=HOSTILE, version=HOSTILE)
