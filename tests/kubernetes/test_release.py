@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+import shlex
 
 import pytest
 
+from tests.helm.chart import helm_binary
 from tests.kubernetes.release import FULL, NAME, Release, release
 from tests.servers.kubernetes.cluster import Cluster
 
@@ -41,6 +44,20 @@ def test_a_release(cluster: Cluster, unique: str) -> None:
         assert [one for one in roles if FULL in one["metadata"]["name"]] == []
         made.helm("install")
     assert (report.failures, report.lost) == ([], [])
+
+
+def test_the_notes_are_right(store: Release) -> None:
+    """Each command that helm shows after an installation succeeds."""
+    plane = store.cluster.plane
+    notes = plane.helm("get", "notes", NAME, f"--namespace={store.namespace}")
+    commands = re.findall(r"^    ((?:kubectl|helm) (?:.*\\\n)*.*)$", notes, re.MULTILINE)
+    assert [words.split()[0] for words in commands] == ["kubectl", "kubectl", "helm", "kubectl"]
+    helm = shlex.quote(helm_binary() or "")
+    for command in commands:
+        done = plane.ask("bash", "-c", re.sub("^helm", helm, command))
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    store.kubectl("wait", "job/gc-now", "--for=condition=Complete", "--timeout=120s")
+    store.kubectl("delete", "job/gc-now")
 
 
 def test_redis_is_killed_and_comes_back(store: Release, unique: str) -> None:

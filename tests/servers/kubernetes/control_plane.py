@@ -9,6 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from tests.helm.chart import helm_binary
 from tests.servers.kubernetes.access import ADMIN, CONTROLLERS, SCHEDULER, Access
 from tests.servers.kubernetes.machine import PATH, Machine, machine
@@ -158,7 +161,11 @@ def _etcd(stack: ExitStack, plane: ControlPlane) -> None:
 def _api_server(stack: ExitStack, plane: ControlPlane, access: Access) -> None:
     folder = plane.host.folder
     key = folder / "service-accounts.key"
-    plane.host.run("openssl", "genrsa", "-out", str(key), "2048")
+    key.write_bytes(
+        rsa.generate_private_key(65537, 2048).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+    )
     command = [
         plane.programs / "kube-apiserver", f"--etcd-servers={_ETCD}", "--bind-address=0.0.0.0",
         f"--advertise-address={ADDRESS}", f"--cert-dir={folder / 'certificates'}",

@@ -14,7 +14,7 @@ from tests.servers.redis import binary
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, minio_binary
 
 REDIS_URL: Final = f"redis://{ADDRESS}:6379/0"
-S3_ENDPOINT: Final = f"http://{ADDRESS}:9000"
+S3_ENDPOINT: Final = f"http://{ADDRESS}:9100"
 BUCKET: Final = "content"
 _MAKE_BUCKET: Final = f"""
 import boto3
@@ -56,7 +56,7 @@ def minio(host: Machine) -> Outside:
     """A MinIO with a bucket."""
     program = minio_binary()
     assert program, "minio isn't built; `make tools` does it"
-    command = [program, "server", "--quiet", f"--address={ADDRESS}:9000"]
+    command = [program, "server", "--quiet", f"--address={ADDRESS}:9100"]
     data = str(host.folder / "disk" / "minio")
     environment = {
         "MINIO_ROOT_USER": ACCESS_KEY,
@@ -67,7 +67,7 @@ def minio(host: Machine) -> Outside:
     }
 
     def ready() -> bool:
-        return _listens(host, 9000) and _succeeds(host, sys.executable, "-c", _MAKE_BUCKET)
+        return _listens(host, 9100) and _succeeds(host, sys.executable, "-c", _MAKE_BUCKET)
 
     return Outside(lambda: host.serving(*command, data, ready=ready, **environment))
 
