@@ -1,7 +1,7 @@
 """Who holds a blob: two short listings for each tenant, since holds are kept by tenant.
 
-All holds that name the blob are listed, because the collector's rehearsal needs them; only those of
-the first tenants are read.
+All holds that name the blob are listed and counted. The collector's rehearsal is given the first of
+them, and only those of the first tenants are read.
 """
 
 from __future__ import annotations
@@ -28,9 +28,17 @@ MOST_READ: Final = 1000
 that finds more than four joins them."""
 
 
+KEPT: Final = 50_000
+"""Holds and marks that the collector's rehearsal is given, some 20 MB. It asks whether anybody
+holds the blob, for which one hold is as good as a million."""
+
+
 @dataclass(frozen=True, slots=True)
 class BlobHolders:
-    """Who holds a blob, and what is listed of all its holds and marks."""
+    """Who holds a blob, and what is listed of its holds and marks: of a tenant all, or nothing.
+
+    If somebody holds it, there is a hold among the entries.
+    """
 
     facts: HoldersFacts
     entries: tuple[Entry, ...]
@@ -72,8 +80,10 @@ class Holders:
         entries: list[Entry] = []
         holders = holds = deleting = 0
         for tenant, found in self._groups(digest, tenants, looked):
-            entries += found
             marked = _deleting(found)
+            first = len(found) > marked and not holds
+            if first or len(entries) < KEPT:
+                entries += found
             holders, deleting = holders + 1, deleting + marked
             holds += len(found) - marked
             if len(named) < most:
