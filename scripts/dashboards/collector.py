@@ -116,7 +116,7 @@ COLLECTOR: Final = Dashboard(
                     (
                         Query("time() - max(holdfast_fleet_counted_timestamp_seconds{$at})", "age"),
                         Query(
-                            "time() - holdfast_reports_read_timestamp_seconds{$at}",
+                            "time() - (holdfast_reports_read_timestamp_seconds{$at} > 0)",
                             "read by {{instance}}",
                         ),
                     ),

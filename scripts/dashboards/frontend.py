@@ -244,9 +244,10 @@ FRONTEND: Final = Dashboard(
                     unit="s",
                 ),
                 Panel(
-                    "Files and disks that can't be used",
+                    "Files, disks and figures that can't be used",
                     "Rules, quotas and certificates that were changed for the worse, lines of the "
-                    "audit log that were lost, and failures of the cache's disk: 0 if all is well.",
+                    "audit log that were lost, failures of the cache's disk, and figures that "
+                    "can't be read: 0 if all is well.",
                     (
                         Query("1 - holdfast_identities_current{$at}", "{{instance}}: identities"),
                         Query("holdfast_quotas_refused{$at}", "{{instance}}: quotas"),
@@ -261,6 +262,10 @@ FRONTEND: Final = Dashboard(
                         Query(
                             f"increase(holdfast_disk_cache_errors_total{{$at}}{RATE})",
                             "{{instance}}: disk cache",
+                        ),
+                        Query(
+                            f"increase(holdfast_figure_failures_total{{$at}}{RATE})",
+                            "{{instance}}: figures",
                         ),
                     ),
                 ),
