@@ -102,21 +102,3 @@ def test_values_are_still_accepted(helm: Helm, old: Version, new: Version) -> No
     """All values of the last release, as `--reuse-values` gives them, are accepted."""
     values = yaml.safe_load((old.chart / "values.yaml").read_text("utf-8"))
     assert rendered(helm, new, merged(values, NEEDED))
-
-
-def test_a_pod_that_restarts_in_between(helm: Helm, old: Version, new: Version) -> None:
-    """A frontend of the last release starts with the ConfigMaps that the new chart has replaced."""
-    before, after = rendered(helm, old, {}), rendered(helm, new, {})
-    [deployment] = [item for (kind, _), item in before.items() if kind == "Deployment"]
-    [container] = [
-        one
-        for one in deployment["spec"]["template"]["spec"]["containers"]
-        if one["name"] == "frontend"
-    ]
-    names = [one["configMapRef"]["name"] for one in container["envFrom"] if "configMapRef" in one]
-    environment = {"HOLDFAST_REDIS_URL": "redis://redis:6379/0"}
-    for name in names:
-        environment |= after["ConfigMap", name]["data"]
-    code = f"import os; os.environ.update({environment!r})\n"
-    code += "from holdfast.service.settings import load; print(load().s3_bucket)"
-    assert old.python(code) == "content"
