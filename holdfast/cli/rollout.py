@@ -98,6 +98,14 @@ def install(
     containerd_socket: Annotated[
         str, typer.Option(metavar="PATH", help="containerd's socket.")
     ] = SOCKET,
+    containerd_part: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="A file that containerd imports already: Holdfast's part is written there, and "
+            "its first file stays as it is.",
+        ),
+    ] = "",
 ) -> None:
     """Install the agent on a host, or upgrade it, and have containerd use it."""
     plan = Plan(
@@ -116,6 +124,7 @@ def install(
             config=containerd_config,
             root=containerd_root,
             socket=containerd_socket,
+            part=containerd_part,
         ),
     )
     Rollout(host_of(layout, _say), plan)(again=again)

@@ -108,6 +108,9 @@ spec:
             - --containerd-config={{ $nodes.containerd.config }}
             - --containerd-root={{ $nodes.containerd.root }}
             - --containerd-socket={{ $nodes.containerd.socket }}
+            {{- with $nodes.containerd.part }}
+            - --containerd-part={{ . }}
+            {{- end }}
             {{- if $issuers }}
             - --certificate={{ $nodes.certificate.path }}
             - --key={{ default $nodes.certificate.path $nodes.certificate.keyPath }}

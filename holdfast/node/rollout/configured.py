@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from holdfast.errors import FailedPrecondition
@@ -16,6 +17,7 @@ from holdfast.node.rollout.disk import Disk
 from holdfast.node.rollout.layout import Layout
 
 MADE: Final = "# Written by `holdfast node`, where there was no file; removed with it.\n"
+_LINE: Final = "imports = [{}]  # added by `holdfast node`\n"
 _IMPORTS: Final = re.compile(r"(?m)^[ \t]*imports[ \t]*=[ \t]*\[")
 
 
@@ -32,6 +34,10 @@ def check(layout: Layout, version: str) -> None:
         if found:
             raise FailedPrecondition(f"{layout.containerd.config}: " + "; ".join(found))
         with_import(text, layout.imported)
+    if layout.containerd.part and not _imports_part(layout, text):
+        raise FailedPrecondition(
+            f"{layout.containerd.config} doesn't import {layout.containerd.part}"
+        )
     _part(layout, version)
 
 
@@ -46,6 +52,8 @@ def configure(layout: Layout, disk: Disk, version: str) -> bool:
     text = _text(layout)
     # The import names a pattern, so the order is of no matter to a containerd that starts between.
     changed = disk.write(layout.part, part)
+    if layout.containerd.part:
+        return changed
     wanted = (
         MADE + f"version = {parse(part)['version']}\nimports = [{json.dumps(layout.imported)}]\n"
         if text is None
@@ -62,6 +70,8 @@ def restore(layout: Layout, disk: Disk) -> bool:
         InvalidArgument: the file isn't TOML.
     """
     changed = disk.remove(layout.part)
+    if layout.containerd.part:
+        return changed
     disk.remove_empty(layout.part.parent)
     text = _text(layout)
     if text is None:
@@ -74,7 +84,16 @@ def restore(layout: Layout, disk: Disk) -> bool:
 def configured(layout: Layout) -> bool:
     """Whether containerd would start with Holdfast."""
     text = _text(layout)
-    return text is not None and layout.imported in _imports(text) and layout.part.is_file()
+    imported = bool(layout.containerd.part) or (
+        text is not None and layout.imported in _imports(text)
+    )
+    return imported and layout.part.is_file()
+
+
+def _imports_part(layout: Layout, text: str | None) -> bool:
+    """Whether containerd reads the file that was named for Holdfast's part."""
+    found = [] if text is None else _imports(text)
+    return any(fnmatchcase(layout.containerd.part, str(pattern)) for pattern in found)
 
 
 def with_import(text: str, pattern: str) -> str:
@@ -92,7 +111,7 @@ def with_import(text: str, pattern: str) -> str:
         comma = ", " if before else ""
         edited = _IMPORTS.sub(lambda found: f"{found[0]}{quoted}{comma}", text, count=1)
     else:
-        edited = f"imports = [{quoted}]\n{text}"
+        edited = _LINE.format(quoted) + text
     return _checked(edited, {**parse(text), "imports": [pattern, *before]})
 
 
@@ -108,7 +127,7 @@ def without_import(text: str, pattern: str) -> str:
         return text
     quoted = json.dumps(pattern)
     left = [name for name in before if name != pattern]
-    edited = text.removeprefix(f"imports = [{quoted}]\n")
+    edited = text.removeprefix(_LINE.format(quoted))
     wanted: dict[str, Any] = {
         name: value for name, value in parse(text).items() if name != "imports"
     }

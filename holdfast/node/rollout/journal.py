@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from holdfast.errors import UnsupportedFormat, shorten
 from holdfast.node.containerd import DEFAULT_SOCKET
@@ -14,7 +14,11 @@ from holdfast.node.rollout.disk import Disk
 from holdfast.node.rollout.layout import PROGRAMS, Containerd, Layout
 
 FORMAT: Final = 1
-"""Another one is another release's; this one can't know what it decided."""
+"""Another one is another release's; this one can't know what it decided.
+
+Fields may come without another format: during an upgrade the earlier release's hook reads what
+the later one's rollout has written, and must leave out what it doesn't know.
+"""
 
 
 class Phase(StrEnum):
@@ -81,13 +85,18 @@ def load(layout: Layout) -> Journal | None:
         found = json.loads(text)
         if found.pop("format") != FORMAT:
             raise ValueError("format")  # noqa: TRY301 -- one reason for all that can't be read
-        known = {one.name for one in dataclasses.fields(Journal)}
-        kept = {name: value for name, value in found.items() if name in known}
+        kept = _known(Journal, found)
         kept["phase"] = Phase(kept["phase"])
-        kept["containerd"] = Containerd(**kept["containerd"])
+        kept["containerd"] = Containerd(**_known(Containerd, kept["containerd"]))
         return Journal(**kept)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UnsupportedFormat(
             f"{layout.journal} can't be read by this release: {shorten(text)}; use the release "
             "that wrote it"
         ) from None
+
+
+def _known(kind: type, found: dict[str, Any]) -> dict[str, Any]:
+    """Of what was read, the fields that this release knows."""
+    names = {one.name for one in dataclasses.fields(kind)}
+    return {name: value for name, value in found.items() if name in names}

@@ -33,12 +33,15 @@ class Containerd:
         config: the file that it reads first.
         root: where it keeps what outlives it.
         socket: where it is served.
+        part: a file that is imported already, if Holdfast's part is to be there: then `config`
+            isn't changed.
     """
 
     unit: str = UNIT
     config: str = CONFIG
     root: str = ROOT
     socket: str = SOCKET
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +109,5 @@ class Layout:
     @property
     def part(self) -> Path:
         """Our part of containerd's configuration."""
-        return self.seen(self.imported).with_name("holdfast.toml")
+        given = self.containerd.part
+        return self.seen(given) if given else self.seen(self.imported).with_name("holdfast.toml")

@@ -1,0 +1,100 @@
+"""`holdfast node`: what it takes, prints and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from holdfast.cli.app import app
+from holdfast.node.rollout.disk import Disk
+from holdfast.node.rollout.journal import Journal, Phase, load
+from holdfast.node.rollout.layout import Containerd, Layout
+
+
+def node(*arguments: object) -> Result:
+    """Runs `holdfast node`."""
+    return CliRunner().invoke(app, ["node", *map(str, arguments)])
+
+
+def test_a_host_without_an_agent(tmp_path: Path) -> None:
+    """The status of a host without an agent is an error that says so."""
+    done = node("status", "--host", tmp_path)
+    assert (done.exit_code, json.loads(done.stdout)) == (1, {})
+    assert "no agent" in done.stderr
+
+
+def test_a_host_that_was_given_up(tmp_path: Path) -> None:
+    """The status of a host names its phase, and the reason."""
+    layout = Layout(host=tmp_path)
+    Journal(phase=Phase.OWN, failed="1-a", reason="no frontend").store(Disk(), layout)
+    done = node("status", "--host", tmp_path)
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["failed"] == "1-a"
+    assert "own: no frontend" in done.stderr
+
+
+def test_a_host_without_systemd(tmp_path: Path) -> None:
+    """Without systemd nothing is begun."""
+    settings = tmp_path / "node.env"
+    settings.write_text("# a comment\n\nHOLDFAST_AGENT_FRONTENDS=f:1\n")
+    done = node(
+        "install", "--host", tmp_path, "--node", "a", "--bundle", tmp_path, "--settings", settings
+    )
+    assert done.exit_code == 1
+    assert "systemd" in done.stderr
+    assert not (tmp_path / "var").exists()
+    assert "systemd" in node("remove", "--host", tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "reason"),
+    [
+        ("HOLDFAST_A\n", (), "without '='"),
+        ("", ("--certificate", "/a"), "belong together"),
+        ("HOLDFAST_LISTEN=x\n", (), "leave it out"),
+    ],
+)
+def test_wrong_usage(tmp_path: Path, text: str, more: tuple[str, ...], reason: str) -> None:
+    """Settings that are none, and half a certificate, are wrong usage."""
+    settings = tmp_path / "node.env"
+    settings.write_text(text)
+    done = node("install", "--node", "a", "--bundle", tmp_path, "--settings", settings, *more)
+    assert done.exit_code == 2
+    assert reason in done.stderr
+
+
+def test_a_journal_is_read_as_written(tmp_path: Path) -> None:
+    """A journal says what was written, and only root may read it."""
+    layout = Layout(host=tmp_path)
+    written = Journal(
+        phase=Phase.MOVING, current="1-a", wanted="1-b", containerd=Containerd(unit="k3s.service")
+    )
+    written.store(Disk(), layout)
+    assert load(layout) == written
+    assert layout.journal.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_journal_of_a_later_release(tmp_path: Path) -> None:
+    """What a later release has added is left out: an earlier hook reads its journal."""
+    layout = Layout(host=tmp_path)
+    written = Journal(phase=Phase.HOLDFAST, current="1-a", wanted="1-b")
+    written.store(Disk(), layout)
+    more = json.loads(layout.journal.read_text())
+    more |= {"later": 1}
+    more["containerd"] |= {"later": 1}
+    layout.journal.write_text(json.dumps(more))
+    assert load(layout) == written
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 2}', '{"format": 1, "phase": "?"}', "[]"])
+def test_a_journal_of_another_release(tmp_path: Path, text: str) -> None:
+    """A journal that can't be read is an error, and not the same as none."""
+    layout = Layout(host=tmp_path)
+    layout.journal.parent.mkdir(parents=True)
+    layout.journal.write_text(text)
+    done = node("status", "--host", tmp_path)
+    assert done.exit_code == 1
+    assert "release" in done.stderr
