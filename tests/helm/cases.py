@@ -277,10 +277,6 @@ REFUSED: Final[dict[str, tuple[Values, str]]] = {
         "podLabels has app.kubernetes.io/name",
     ),
     "a label with a space": ({"podLabels": {"a": "b c"}}, "/podLabels/a"),
-    "the chart's annotation": (
-        {"podAnnotations": {"checksum/settings": "x"}},
-        "podAnnotations has checksum/settings",
-    ),
     "an annotation with a space": (
         {"service": {"annotations": {"a b": "c"}}},
         'service.annotations has the name "a b"',

@@ -166,19 +166,19 @@ class Rendered:
         container: dict[str, Any] = found
         return container
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """The frontend's variables whose values the chart says."""
+        env = self.frontend["env"]
+        return {item["name"]: item["value"] for item in env if "value" in item}
+
     def environment(self, secrets: Mapping[str, str]) -> dict[str, str]:
         """What the frontend finds in its environment.
 
         Args:
             secrets: the values of the Secrets' keys, by "name/key".
         """
-        [source] = [entry for entry in self.frontend["envFrom"] if "configMapRef" in entry]
-        [settings] = [
-            item
-            for item in self.all_of("ConfigMap")
-            if item["metadata"]["name"] == source["configMapRef"]["name"]
-        ]
-        found: dict[str, str] = dict(settings["data"])
+        found: dict[str, str] = {}
         for item in self.frontend["env"]:
             if "value" in item:
                 found[item["name"]] = item["value"]

@@ -31,7 +31,7 @@ def test_the_listener_has_what_cert_manager_makes(helm: Helm) -> None:
     rendered = helm.render(certificates=ON)
     spec, _ = certificates(rendered)
     assert secret_of(rendered.pods()["frontend"]) == spec["secretName"] == "store-holdfast-tls"
-    url = rendered.one("ConfigMap")["data"]["HOLDFAST_LISTEN"]
+    url = rendered.settings["HOLDFAST_LISTEN"]
     assert parse(url).tls is not None
     assert "client-ca=/tls/ca.crt" in url
     assert spec["issuerRef"] == {

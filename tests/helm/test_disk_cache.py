@@ -13,7 +13,7 @@ pytestmark = pytest.mark.helm
 
 def volume(rendered: Rendered) -> dict[str, Any] | None:
     """The volume that is mounted where blocks are kept; None if there is none."""
-    folder = rendered.one("ConfigMap")["data"]["HOLDFAST_DISK_CACHE_DIR"]
+    folder = rendered.settings["HOLDFAST_DISK_CACHE_DIR"]
     mounts = {item["mountPath"]: item["name"] for item in rendered.frontend["volumeMounts"]}
     if folder not in mounts:
         return None
@@ -43,7 +43,7 @@ def test_none_by_itself(helm: Helm) -> None:
 def test_its_limit_is_above_the_budget(helm: Helm, budget: str, size: int) -> None:
     """The volume's limit is an eighth above the budget: a pod that exceeds it is evicted."""
     rendered = helm.render(settings={"diskCacheBudget": budget})
-    assert rendered.one("ConfigMap")["data"]["HOLDFAST_DISK_CACHE_BUDGET"] == budget
+    assert rendered.settings["HOLDFAST_DISK_CACHE_BUDGET"] == budget
     assert volume(rendered) == {"emptyDir": {"sizeLimit": str(size * 9 // 8)}}
 
 

@@ -73,7 +73,7 @@ def test_a_frontend_finds_its_files(helm: Helm) -> None:
 def test_nothing_is_copied(helm: Helm) -> None:
     """The chart makes no object of its own for what exists already."""
     rendered = helm.render(**FILES)
-    assert [one["metadata"]["name"] for one in rendered.all_of("ConfigMap")] == ["store-holdfast"]
+    assert rendered.all_of("ConfigMap") == []
     assert rendered.all_of("Secret") == []
 
 

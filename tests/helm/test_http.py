@@ -22,12 +22,7 @@ def over_tls(**operators: Any) -> dict[str, Any]:
 
 def port(rendered: Rendered) -> HttpListener:
     """The port, as a frontend understands its URL."""
-    [url] = [
-        found["data"]["HOLDFAST_HTTP"]
-        for found in rendered.all_of("ConfigMap")
-        if "HOLDFAST_HTTP" in found["data"]
-    ]
-    return parse_http(url)
+    return parse_http(rendered.settings["HOLDFAST_HTTP"])
 
 
 def schemes(rendered: Rendered) -> set[str]:

@@ -136,14 +136,13 @@ def test_the_default_graces_are_those_of_the_code(helm: Helm) -> None:
 
 
 def test_a_change_of_settings_rolls_the_pods(helm: Helm) -> None:
-    """The pods carry a checksum of their settings."""
-    sums = [
-        helm.render(settings={"threads": threads}).one("Deployment")["spec"]["template"][
-            "metadata"
-        ]["annotations"]["checksum/settings"]
+    """Settings are part of the pods, which nothing but their template decides."""
+    templates = [
+        helm.render(settings={"threads": threads}).one("Deployment")["spec"]["template"]
         for threads in (32, 32, 33)
     ]
-    assert sums[0] == sums[1] != sums[2]
+    assert templates[0] == templates[1] != templates[2]
+    assert [one for one in helm.render().all_of("ConfigMap") if "HOLDFAST" in str(one)] == []
 
 
 MEMORY: list[tuple[dict[str, object], int, int]] = [
@@ -162,7 +161,7 @@ def test_memory_follows_from_the_settings(
     """The memory asked for holds all budgets, the reads let in and 250 MiB for the rest."""
     rendered = helm.render(settings=settings)
     size = TypeAdapter(ByteSize)
-    given = rendered.one("ConfigMap")["data"]
+    given = rendered.settings
     budgets = sum(
         size.validate_python(given[f"HOLDFAST_{name}_BUDGET"])
         for name in ("BUFFER", "CACHE", "LIST")
@@ -195,7 +194,7 @@ def test_probes_ask_what_the_frontend_answers(helm: Helm) -> None:
     assert frontend["startupProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
     assert frontend["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
     ports = {port["name"]: port["containerPort"] for port in frontend["ports"]}
-    assert rendered.one("ConfigMap")["data"]["HOLDFAST_HTTP"] == f"0.0.0.0:{ports['http']}"
+    assert rendered.settings["HOLDFAST_HTTP"] == f"0.0.0.0:{ports['http']}"
 
 
 def test_a_frontend_is_not_killed_while_it_waits(helm: Helm) -> None:

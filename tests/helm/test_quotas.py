@@ -20,7 +20,7 @@ def test_none_by_itself(helm: Helm) -> None:
     """Without quotas there is no file, and no frontend looks for one."""
     rendered = helm.render()
     assert rendered.environment(SECRETS)["HOLDFAST_QUOTAS"] == ""
-    assert len(rendered.all_of("ConfigMap")) == 1
+    assert rendered.all_of("ConfigMap") == []
     assert "quotas" not in {item["name"] for item in rendered.pod["volumes"]}
 
 

@@ -62,7 +62,7 @@ def test_large_and_broken_numbers_arrive_as_given(
     settings = load()
     assert settings.ingest_lifetime == 1_000_000
     assert settings.suspend_grace == 2.5
-    assert rendered.one("ConfigMap")["data"]["HOLDFAST_INGEST_LIFETIME"] == "1000000"
+    assert rendered.settings["HOLDFAST_INGEST_LIFETIME"] == "1000000"
 
 
 @SETS
@@ -77,9 +77,11 @@ def test_no_secret_passes_through_the_chart(helm: Helm, name: str) -> None:
 
 
 def test_the_chart_overrules_borrowed_environment(helm: Helm) -> None:
-    """Of the sources of environment the chart's own comes last, and so it counts."""
-    sources = helm.render(envFrom=[{"configMapRef": {"name": "mine"}}]).frontend["envFrom"]
-    assert [source["configMapRef"]["name"] for source in sources] == ["mine", "store-holdfast"]
+    """The chart's own settings are variables of the pod, which override borrowed sources."""
+    rendered = helm.render(envFrom=[{"configMapRef": {"name": "mine"}}])
+    assert rendered.frontend["envFrom"] == [{"configMapRef": {"name": "mine"}}]
+    assert rendered.settings["HOLDFAST_S3_BUCKET"] == "content"
+    assert "envFrom" not in helm.render().frontend
 
 
 def test_values_are_bounded_like_the_settings() -> None:

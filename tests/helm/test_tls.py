@@ -22,7 +22,7 @@ def with_secret(**keys: str) -> dict[str, Any]:
 
 def listen(rendered: Rendered) -> str:
     """The listener's URL."""
-    return str(rendered.one("ConfigMap")["data"]["HOLDFAST_LISTEN"])
+    return str(rendered.settings["HOLDFAST_LISTEN"])
 
 
 def test_the_secret_is_where_the_listener_looks(helm: Helm) -> None:

@@ -50,8 +50,9 @@ def test_an_upgrade_and_its_rollback(store: Release, unique: str) -> None:
         store.helm("upgrade", "--set=settings.maxReads=500")
         here = f"--namespace={store.namespace}"
         store.cluster.plane.helm("rollback", "store", here, "--wait", "--timeout=4m")
-    settings = store.cluster.plane.get("configmap", FULL, here)
-    assert settings["data"]["HOLDFAST_MAX_READS"] == "512"
+    pods = store.cluster.plane.get("deployment", FULL, here)["spec"]["template"]["spec"]
+    settings = {one["name"]: one.get("value") for one in pods["containers"][0]["env"]}
+    assert settings["HOLDFAST_MAX_READS"] == "512"
 
 
 def test_scaling(store: Release, unique: str) -> None:

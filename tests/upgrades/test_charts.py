@@ -102,3 +102,21 @@ def test_values_are_still_accepted(helm: Helm, old: Version, new: Version) -> No
     """All values of the last release, as `--reuse-values` gives them, are accepted."""
     values = yaml.safe_load((old.chart / "values.yaml").read_text("utf-8"))
     assert rendered(helm, new, merged(values, NEEDED))
+
+
+def test_a_pod_that_restarts_in_between(helm: Helm, old: Version, new: Version) -> None:
+    """A frontend of the last release that restarts after the upgrade finds what it found before."""
+    before, after = rendered(helm, old, {}), rendered(helm, new, {})
+    [deployment] = [item for (kind, _), item in before.items() if kind == "Deployment"]
+    [container] = [
+        one
+        for one in deployment["spec"]["template"]["spec"]["containers"]
+        if one["name"] == "frontend"
+    ]
+    environment = {"HOLDFAST_REDIS_URL": "redis://redis:6379/0"}
+    for source in container.get("envFrom", []):
+        environment |= after["ConfigMap", source["configMapRef"]["name"]]["data"]
+    environment |= {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    code = f"import os; os.environ.update({environment!r})\n"
+    code += "from holdfast.service.settings import load; print(load().s3_bucket)"
+    assert old.python(code) == "content"

@@ -71,9 +71,6 @@ What can be said of one value alone is in values.schema.json.
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if hasKey .Values.podAnnotations "checksum/settings" -}}
-{{- fail "podAnnotations has checksum/settings, by which the chart rolls the pods when settings change" -}}
-{{- end -}}
 {{- end -}}
 
 {{- define "holdfast.checkPorts" -}}

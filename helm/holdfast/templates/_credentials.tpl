@@ -44,14 +44,13 @@ credentials of their own; what they don't name is the frontends'.
 {{/* All variables of a container that runs a program of ours, from (list . COMPONENT). */}}
 {{- define "holdfast.environment" -}}
 {{- $root := index . 0 -}}
-# If a name occurs in several sources, the later one counts: the chart's settings override envFrom.
+{{- with $root.Values.envFrom }}
+# The chart's own settings are in env, which overrides this.
 envFrom:
-  {{- with $root.Values.envFrom }}
   {{- toYaml . | nindent 2 }}
-  {{- end }}
-  - configMapRef:
-      name: {{ include "holdfast.fullname" $root }}
+{{- end }}
 env:
+  {{- include "holdfast.settings" $root | nindent 2 }}
   {{- include "holdfast.credentials" . | nindent 2 }}
   {{- if eq (include "holdfast.hasAuthorities" $root) "true" }}
   # The variables of S3's clients, of OpenSSL (for Redis) and of the exporter of traces.
