@@ -36,6 +36,9 @@ RUN pip/bin/pip wheel -q --no-deps --no-build-isolation --no-index -w wheel ./so
 # What sets hosts up (docs/nodes.md): the bundle that hosts get, which is the program here, too.
 # --build-context bundle=dist/holdfast names the folder that `make bundle` makes.
 FROM ${BASE} AS node
+LABEL org.opencontainers.image.title="holdfast-node" \
+      org.opencontainers.image.description="Sets Kubernetes hosts up as Holdfast's nodes" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=bundle . /opt/bundle
 ENTRYPOINT ["/opt/bundle/holdfast", "node"]
 CMD ["--help"]

@@ -197,6 +197,11 @@ tools-bench: tools-ghz ## Builds ghz and the peers with Go, for the benchmarks.
 image: ## Builds the image without an engine: build/image/holdfast.tar; see docs/image.md.
 	scripts/image build/image/holdfast.tar
 
+.PHONY: image-node
+image-node: $(READY) ## Builds the image that sets hosts up as nodes: build/image/node.tar.
+	$(RUN)/python -m scripts.bundle build/node
+	scripts/image --target node --build-context bundle=build/node/holdfast build/image/node.tar localhost/local/holdfast-node:test
+
 .PHONY: image-load
 image-load: tools-ghz ## Builds the image of the chart's loads: build/image/load.tar.
 	install -D $(TOOLS)/ghz build/ghz/ghz

@@ -76,6 +76,8 @@ spec:
       serviceAccountName: {{ include "holdfast.nodesName" $root }}
       automountServiceAccountToken: false
       enableServiceLinks: false
+      # systemctl speaks with process 1 only if it can see it.
+      hostPID: true
       terminationGracePeriodSeconds: 10
       priorityClassName: {{ $nodes.priorityClassName }}
       {{- include "holdfast.pullSecrets" $root | nindent 6 }}
@@ -190,8 +192,8 @@ env:
 resources:
   {{- toYaml .Values.nodes.resources | nindent 2 }}
 securityContext:
-  # Not privileged, and in none of the host's namespaces: it changes files that others own, and
-  # starts the host's systemctl in the host's root folder. README.md says what that amounts to.
+  # Not privileged: it changes files that others own, and starts the host's systemctl in the host's
+  # root folder. docs/nodes.md says what that amounts to.
   privileged: false
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
