@@ -329,10 +329,9 @@ class Settings(BaseSettings):
     connection_age: float = Field(
         default=300.0,
         ge=0,
-        description="Seconds after which a client that is connected over TCP is asked to connect "
-        "again, a tenth more or less, so that clients spread over frontends that were added. "
-        "Streams end on the connection where they began. 0 asks nobody. The default spreads a "
-        "fleet within minutes, and costs a handshake each time.",
+        description="Seconds after which a client is asked to connect over TCP again, a tenth "
+        "more or less, so that clients spread over frontends that were added; 0: never. Streams "
+        "end where they began. The default spreads a fleet within minutes.",
     )
     call_deadline: float = Field(
         default=10.0,
