@@ -446,19 +446,19 @@ def test_all_folders_above_are_synced(root: Path) -> None:
 
 def test_reading_syncs_what_is_new(root: Path) -> None:
     """Who reads what another process has just put syncs it, once; what is old needs it no more."""
-    opened(root).put("data/a", b"x")
+    opened(root).put("data/a", b"xy")
     files = Syncs(root)
     store = FolderStore(root, files=files)
     store.get("data/a", 0, 1)
     assert files.synced == []
-    store.get("data/a")
+    store.get("data/a", 0, 2)
     assert files.synced == [root / "objects" / "data", root / "objects", root]
     store.head("data/a")
     store.put("data/b", b"x")
     files.synced.clear()
     store.head("data/b")
     later = FolderStore(root, clock=lambda: time.time() + DAY, files=files)
-    assert later.get("data/a").body == b"x"
+    assert later.get("data/a").body == b"xy"
     assert files.synced == []
 
 
