@@ -7,13 +7,22 @@ import socket
 import ssl
 import stat
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
+from holdfast.errors import PermissionDenied
+from holdfast.overview import Overview
+from holdfast.service.http_listener import parse_http
+from holdfast.service.web.guard import OperatorGuard
+from holdfast.service.web.page import Page
+from holdfast.transport.peers import Peer
 from tests.servers.authority import Authority, Issued
 from tests.service.fleet import eventually
 from tests.trust.issuing import AUDIENCE, ISSUER, Signer
+from tests.web.fleets import fleet, hour
 from tests.web.stage import Opened, opened, written
 
 PAGE = "/debug/loop"
@@ -74,6 +83,47 @@ async def test_a_name_that_leads_here(host: str) -> None:
     assert port.lines[0]["rpc"] == f"GET {PAGE}"
 
 
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),
+        ({"origin": "http://localhost:9090"}, True),
+        ({"origin": "http://localhost:9090", "sec-fetch-site": "same-origin"}, True),
+        ({"origin": "http://evil.example"}, False),
+        ({"origin": "null"}, False),
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site", "sec-fetch-dest": "document"}, False),
+    ],
+)
+async def test_what_other_pages_send(headers: dict[str, str], allowed: bool) -> None:
+    """Should a page ever take a form, it takes none of another site's."""
+    refused: list[str] = []
+    guard = OperatorGuard(
+        parse_http("127.0.0.1:9090"), None, lambda _, __, what, ___: refused.append(what)
+    )
+    given = {"host": "localhost:9090", **headers}
+    scope = {
+        "type": "http", "method": "POST", "path": PAGE, "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+        "state": {"peer": Peer("127.0.0.1")},
+    }  # fmt: skip
+    with nullcontext() if allowed else pytest.raises(PermissionDenied, match="another site"):
+        await guard.check(Request(scope))
+    assert refused == ([] if allowed else [f"POST {PAGE}"])
+
+
+async def test_the_page_of_the_fleet() -> None:
+    """The page and its figures are for operators, as all others are."""
+
+    async def current() -> Overview:
+        return fleet(1)
+
+    async with opened(page=lambda loop: Page(loop, current, hour())) as port:
+        for path in ("/", "/figures"):
+            assert (await port.get(path)).status == 200
+            assert (await port.get(path, host="evil.example")).status == 403
+
+
 async def test_what_other_pages_load() -> None:
     """A page of another site can't have its user make profiles by a picture; its links work."""
     async with opened() as port:
@@ -128,6 +178,18 @@ async def test_an_operators_certificate(tmp_path: Path) -> None:
         assert (await port.get(PAGE)).status == 200
         addressed(port, issuer, tmp_path, issuer.client("operator2"))
         assert (await port.get(PAGE)).status == 401
+
+
+async def test_a_handshake_that_fails(tmp_path: Path) -> None:
+    """A client that doesn't speak TLS is gone, and isn't counted among those that are there."""
+    issuer = Authority()
+    async with opened(by_certificate(issuer, tmp_path)) as port:
+        with port.socket() as client:
+            client.sendall(b"GET /livez HTTP/1.1\r\n\r\n")
+            await asyncio.to_thread(client.recv, 4096)
+        addressed(port, issuer, tmp_path)
+        assert (await port.get("/livez")).status == 200
+        await eventually(lambda: port.port.connections == 0)
 
 
 async def test_another_role(tmp_path: Path) -> None:

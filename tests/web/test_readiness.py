@@ -80,7 +80,9 @@ async def test_an_outage_for_all() -> None:
     """If no other frontend is known to reach the backend either, nobody leaves service."""
     backend = Backend(up=False)
     readiness = backend.readiness()
-    await passing(readiness, backend.clock, 10 * LOST)
+    for _ in range(round(10 * LOST)):
+        await passing(readiness, backend.clock, 1)
+        assert ready(readiness)
     found, text = readiness.verdict(0.0)
     assert found
     assert "no other frontend is known to do better" in text
@@ -96,6 +98,30 @@ async def test_others_that_lose_it_too() -> None:
     assert not ready(readiness)
     await passing(readiness, backend.clock, TRIAL)
     assert ready(readiness)
+
+
+async def test_an_early_sign_of_others() -> None:
+    """A sign of others counts only if it comes after the backend has been lost for long."""
+    backend = Backend(up=False, others=True)
+    readiness = backend.readiness()
+    await passing(readiness, backend.clock, LOST - TRIAL)
+    backend.others = False
+    for _ in range(round(LOST)):
+        await passing(readiness, backend.clock, 1)
+        assert ready(readiness)
+
+
+async def test_a_blip_after_an_outage() -> None:
+    """A backend that is lost again after its return takes nobody out of service before its time."""
+    backend = Backend(up=False, others=True)
+    readiness = backend.readiness()
+    await passing(readiness, backend.clock, 2 * LOST)
+    backend.up = True
+    await passing(readiness, backend.clock, BACK + 1)
+    backend.up = False
+    for _ in range(round(LOST)):
+        assert ready(readiness)
+        await passing(readiness, backend.clock, 1)
 
 
 async def test_its_return() -> None:
