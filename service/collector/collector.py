@@ -32,7 +32,7 @@ async def collect_once(
     """
     try:
         for tenant in tenants_gone:
-            with run.guarded(f"giving up what {tenant} has"):
+            with run.guarded(f"giving up what {tenant} has", "giving up what a tenant has"):
                 await give_up(run, knowledge, tenant)
         with run.guarded("ingests"):
             await IngestSweep(run, knowledge)()

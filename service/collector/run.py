@@ -147,12 +147,17 @@ class CollectorRun:
                 future.cancel()
 
     @contextmanager
-    def guarded(self, what: str) -> Iterator[None]:
-        """Surrounds a pass, and records its error, so that the next pass can run."""
+    def guarded(self, what: str, phase_name: str = "") -> Iterator[None]:
+        """Surrounds a pass, and records its error, so that the next pass can run.
+
+        Args:
+            what: the pass, for people.
+            phase_name: as traces call it, where `what` names a tenant: there must be few names.
+        """
         self.report.doing = what
         log.info("collector pass started", doing=what)
         try:
-            with phase(what):
+            with phase(phase_name or what):
                 yield
         except (CollectionStopped, CollectionBraked):
             raise
