@@ -109,9 +109,10 @@ class Site:
         await self.until(fired, f"{alert} fires, and is seen on its panel")
 
     async def rests(self, alert: str) -> None:
-        """Waits until it doesn't fire; then its runbook confirms that, too.
+        """Waits until it doesn't fire; before long its runbook confirms that, too.
 
-        After a scrape that failed, on a busy machine, an alert has no figures, and begins anew.
+        After a scrape that failed, on a busy machine, an alert has no figures, and begins anew. A
+        Redis that comes back empty isn't known as the fleet's before a frontend makes it so.
         """
 
         def rested() -> bool:
@@ -121,7 +122,11 @@ class Site:
         await self.until(rested, f"{alert} rests")
         for command in commands(alert, CONFIRM):
             if command.ill:
-                assert await self.run(command) == 0, command.text
+                async with asyncio.timeout(2 * PATIENCE):
+                    code = 1
+                    while code:
+                        code, _ = await self.run(command)
+                        await asyncio.sleep(PAUSE)
 
     def lines(self, where: Place) -> dict[str, float]:
         """What panels show now."""
@@ -141,16 +146,21 @@ class Site:
         """Runs the commands by which a runbook confirms an alert, which ends as it says."""
         assert commands(alert, CONFIRM)
         for command in commands(alert, CONFIRM):
-            assert await self.run(command) == command.ill, command.text
+            await self.ends(command, command.ill)
 
     async def follow(self, alert: str, part: str) -> None:
         """Runs the commands under another point of a runbook, which must succeed."""
         assert commands(alert, part)
         for command in commands(alert, part):
-            assert await self.run(command) == 0, command.text
+            await self.ends(command, 0)
 
-    async def run(self, command: Command) -> int:
-        """Runs a command as it is written; returns its exit code."""
+    async def ends(self, command: Command, code: int) -> None:
+        """Runs a command as it is written, which must end with an exit code."""
+        found, printed = await self.run(command)
+        assert found == code, f"{command.text}\n{printed}"
+
+    async def run(self, command: Command) -> tuple[int, str]:
+        """Runs a command as it is written; returns its exit code, and what it prints."""
         environ = environment({**self.settings, "address": self.served.address})
         environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
         done = await asyncio.to_thread(
@@ -163,7 +173,7 @@ class Site:
             check=False,
         )
         assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode
+        return done.returncode, f"{done.stdout}{done.stderr}"
 
     async def configure_redis(self, name: str, value: str) -> None:
         """Changes a setting of Redis."""

@@ -104,7 +104,13 @@ EXPLAINED = {
     ("docs/client.md", 2): "tests/service/test_tls_clients.py does it, with files that are there",
     ("docs/containerd.md", 1): "tests/bundle builds it",
     ("docs/nodes.md", 1): "tests/rollout does it, in a root of its own",
+    ("docs/upgrades.md", 1): "helm does it in tests/kubernetes/test_changes.py, on a cluster",
     **_pages(
+        (
+            "docs/alerts.md",
+            31,
+            "tests/alerts runs them with the fault, where it can be made",
+        ),
         ("docs/image.md", 5, "engines and registries aren't here; tests/image runs what is built"),
         ("docs/kubernetes.md", 11, "tests/kubernetes/test_newcomer.py runs all, on a cluster"),
         ("docs/releases.md", 4, "it publishes; tests/release makes and checks the parts"),
