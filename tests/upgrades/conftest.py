@@ -52,7 +52,7 @@ class Pair:
         return self.frontends[name].address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pair(
     old: Version,
     new: Version,
@@ -60,7 +60,10 @@ def pair(
     redis_url: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
-    """A fleet in the middle of an upgrade, for this worker's session; tests take tenants in it."""
+    """A fleet in the middle of an upgrade; tests take tenants in it.
+
+    It ends with a module's tests: it asks moto, in this process, whose memory other tests measure.
+    """
     logs = tmp_path_factory.mktemp("pair")
     settings = {
         **on_s3(moto, f"upgrade-{secrets.token_hex(4)}"),
