@@ -38,7 +38,7 @@ def test_by_last_seen(helm: Helm) -> None:
     assert "--keep=builder" in container["command"]
     assert "--existing=kubernetes" not in container["command"]
     assert pod["automountServiceAccountToken"] is False
-    for field in ("image", "imagePullPolicy", "envFrom", "env", "securityContext"):
+    for field in ("image", "imagePullPolicy", "env", "securityContext"):
         assert container[field] == rendered.frontend[field], field
     assert pod["securityContext"] == rendered.pod["securityContext"]
     assert rendered.all_of("ClusterRole") == []

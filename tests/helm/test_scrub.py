@@ -53,7 +53,7 @@ def test_it_is_a_frontend_by_settings_and_rights(helm: Helm) -> None:
     rendered = helm.render()
     template = rendered.cronjob("scrub")["jobTemplate"]["spec"]["template"]
     [container] = template["spec"]["containers"]
-    for field in ("image", "imagePullPolicy", "envFrom", "env", "securityContext"):
+    for field in ("image", "imagePullPolicy", "env", "securityContext"):
         assert container[field] == rendered.frontend[field], field
     for field in ("securityContext", "automountServiceAccountToken"):
         assert template["spec"][field] == rendered.pod[field], field

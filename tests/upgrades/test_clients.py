@@ -41,13 +41,13 @@ def answers(pair: Pair, client: str, address: str) -> Answers:
     return {part: run(part, address, secrets.token_hex(6)) for part in PARTS}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def before(pair: Pair) -> Answers:
     """What an old client gets from an old frontend."""
     return answers(pair, "old", pair.address("old"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def agents(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[Way, str]]:
     """Where agents listen, by their version and that of the only frontend that each uses."""
     folder, found = tmp_path_factory.mktemp("agents"), {}
