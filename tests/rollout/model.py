@@ -21,6 +21,7 @@ from holdfast.node.rollout.generation import Plan
 from holdfast.node.rollout.journal import load
 from holdfast.node.rollout.layout import AGENT_UNIT, GUARD_UNIT, Layout
 from holdfast.node.rollout.ports import Host, KnownImage
+from holdfast.node.rollout.runtime import MANIFEST
 
 PAUSE = "registry.example/pause:1"
 CONFIG = 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "pause"\n'
@@ -199,10 +200,10 @@ class Model:
 
     # -- what it is for
 
-    def pull(self, name: str) -> None:
-        """A kubelet pulls an image."""
+    def pull(self, name: str, content: dict[str, bytes] | None = None) -> None:
+        """A kubelet pulls an image, of a layer by itself."""
         assert self.running
-        self.images[name] = image(name)
+        self.images[name] = content or image(name)
         for digest, body in self.images[name].items():
             if self._store == OWN:
                 (self.layout.blobs / digest.removeprefix("sha256:")).write_bytes(body)
@@ -327,6 +328,8 @@ class FakeRuntime:
         body = self._model.reads(digest)
         if body is None:
             raise NotFound(digest)
+        if len(body) > MANIFEST:
+            raise ValueError(digest)
         return body
 
     def listed(self) -> set[str]:

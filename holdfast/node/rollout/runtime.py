@@ -14,7 +14,7 @@ import grpc
 from google.protobuf import empty_pb2
 from google.protobuf.message import Message
 
-from holdfast.errors import NotFound, Unavailable
+from holdfast.errors import FailedPrecondition, NotFound, Unavailable
 from holdfast.node.rollout.ports import KnownImage
 from holdfast.protos import content_pb2, node_pb2
 
@@ -28,6 +28,10 @@ LONGEST: Final = 64 * 2**20
 MANIFEST: Final = 8 * 2**20
 """Bytes of the longest manifest or configuration."""
 _T = TypeVar("_T", bound=Message)
+
+
+class ServiceMissing(FailedPrecondition):
+    """This containerd has no such service: it is too old, or a plugin is off."""
 
 
 class ContainerdRuntime:
@@ -119,7 +123,7 @@ class ContainerdRuntime:
                 node_pb2.KubernetesListImagesRequest(),
                 node_pb2.KubernetesListImagesResponse,
             )
-        except NotImplementedError:
+        except ServiceMissing:
             return None
         names: set[str] = set()
         for image in found.images:
@@ -152,7 +156,7 @@ class ContainerdRuntime:
 
         Raises:
             NotFound: what was asked for isn't there.
-            NotImplementedError: this containerd has no such service.
+            ServiceMissing: this containerd has no such service.
             Unavailable: anything else.
         """
         options = [("grpc.max_receive_message_length", LONGEST)]
@@ -164,5 +168,7 @@ class ContainerdRuntime:
                 if code is grpc.StatusCode.NOT_FOUND:
                     raise NotFound(details) from None
                 if code is grpc.StatusCode.UNIMPLEMENTED:
-                    raise NotImplementedError(details) from None
+                    raise ServiceMissing(
+                        f"containerd at {self._socket} lacks a service: {details}"
+                    ) from None
                 raise Unavailable(f"containerd at {self._socket}: {details}") from None

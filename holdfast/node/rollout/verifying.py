@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from typing import Any, Final
 
 from holdfast.errors import NotFound
@@ -19,6 +20,8 @@ from holdfast.node.rollout.ports import Host, KnownImage
 
 KUBERNETES: Final = "k8s.io"
 """The namespace whose images the kubelet finds."""
+ODD: Final = (ValueError, KeyError, TypeError, RecursionError)
+"""How a manifest differs from what is one: an image may have an older form, or be anything."""
 
 
 def lost(host: Host) -> list[str]:
@@ -64,7 +67,7 @@ def _whole(host: Host, image: KnownImage, there: AbstractSet[str]) -> bool:
             all(digest in there for digest in (config, *layers))
             for config, layers in _manifests(host, image.namespace, image.digest)
         )
-    except (NotFound, ValueError, KeyError, TypeError):
+    except (NotFound, *ODD):
         return False
 
 
@@ -89,18 +92,20 @@ def _parsed(host: Host, namespace: str, digest: str) -> Mapping[str, Any]:
 
 
 def _unread(host: Host, image: KnownImage) -> Iterator[str]:
-    """The manifest and the configuration that can't be read through containerd as they should."""
+    """The manifest and the configuration that can't be read through containerd as they should.
+
+    What an image is of is read even if it is no manifest; what is longer than any is not.
+    """
     digests = [image.digest]
-    try:
+    with suppress(NotFound, *ODD):
         digests += [config for config, _ in _manifests(host, image.namespace, image.digest)]
-    except (NotFound, ValueError, KeyError, TypeError):
-        yield image.digest
-        return
     for digest in digests:
         try:
             body = host.runtime.read(image.namespace, digest)
         except NotFound:
             yield digest
+            continue
+        except ValueError:
             continue
         if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
             yield digest
