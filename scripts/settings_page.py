@@ -10,6 +10,7 @@ from typing import Final
 
 from holdfast.service.commands.setting_texts import default, kind
 from holdfast.service.settings import Settings
+from scripts import page_tables
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "settings.md"
 HEADER: Final = "| name | value | default | what it does |"
@@ -22,8 +23,7 @@ def main() -> None:
     Raises:
         ValueError: the page has no table, or more than one.
     """
-    before, after = prose(PAGE.read_text("utf-8"))
-    PAGE.write_text("\n".join([*before, *table(), *after]) + "\n", "utf-8")
+    page_tables.write(PAGE, table())
 
 
 def table() -> list[str]:
@@ -34,32 +34,6 @@ def table() -> list[str]:
         for name, field in Settings.model_fields.items()
     ]
     return [HEADER, RULE, *("| " + " | ".join(row) + " |" for row in rows)]
-
-
-def prose(text: str) -> tuple[list[str], list[str]]:
-    """The lines before and after the table.
-
-    Raises:
-        ValueError: there is no table, or more than one.
-    """
-    lines = text.splitlines()
-    if lines.count(HEADER) != 1:
-        raise ValueError(f"{PAGE} must have exactly one line {HEADER!r}")
-    first = lines.index(HEADER)
-    rest = lines[first:]
-    length = next((at for at, line in enumerate(rest) if not line.startswith("|")), len(rest))
-    return lines[:first], rest[length:]
-
-
-def shown(text: str) -> list[str]:
-    """The table's lines as they stand in the page.
-
-    Raises:
-        ValueError: there is no table, or more than one.
-    """
-    before, after = prose(text)
-    lines = text.splitlines()
-    return lines[len(before) : len(lines) - len(after)]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import yaml
 
+from scripts import page_tables
+
 CHART: Final = Path(__file__).parent.parent / "helm" / "holdfast"
 PAGE: Final = CHART / "README.md"
 HEADER: Final = "| value | default | what it does |"
@@ -30,8 +32,7 @@ def main() -> None:
     Raises:
         ValueError: the page has no table or more than one, or a value has no description.
     """
-    before, after = prose(PAGE.read_text("utf-8"))
-    PAGE.write_text("\n".join([*before, *table(), *after]) + "\n", "utf-8")
+    page_tables.write(PAGE, table())
 
 
 def table() -> list[str]:
@@ -96,21 +97,6 @@ def shown(value: Any) -> str:  # noqa: ANN401 -- whatever a value can be
         plain = _PLAIN.fullmatch(value) and yaml.safe_load(value) == value
         return value if plain else json.dumps(value)
     return json.dumps(value)
-
-
-def prose(text: str) -> tuple[list[str], list[str]]:
-    """The lines before and after the table.
-
-    Raises:
-        ValueError: there is no table, or more than one.
-    """
-    lines = text.splitlines()
-    if lines.count(HEADER) != 1:
-        raise ValueError(f"{PAGE} must have exactly one line {HEADER!r}")
-    first = lines.index(HEADER)
-    rest = lines[first:]
-    length = next((at for at, line in enumerate(rest) if not line.startswith("|")), len(rest))
-    return lines[:first], rest[length:]
 
 
 if __name__ == "__main__":

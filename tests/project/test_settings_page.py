@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from holdfast.service.settings import Settings
-from scripts import settings_page
+from scripts import page_tables, settings_page
 
 
 def test_the_table_is_that_of_the_code() -> None:
     """The page's table has each setting with its value, default and description."""
-    text = settings_page.PAGE.read_text("utf-8")
-    assert settings_page.shown(text) == settings_page.table(), "run `make settings`"
+    found = page_tables.shown(settings_page.PAGE, settings_page.HEADER)
+    assert found == settings_page.table(), "run `make settings`"
 
 
 def test_every_setting_says_what_it_does() -> None:
