@@ -102,11 +102,20 @@ class RecordCache:
         return entry[1]
 
     async def get(self, digest: Digest, *, fresh: bool = False) -> Record | None:
-        """Returns the record of a digest; None if there is none. `fresh` bypasses the cache."""
+        """Returns the record of a digest; None if there is none. `fresh` bypasses the cache.
+
+        While the store can't be asked, an older record counts: the bytes that it names never
+        change, and blocks that are at hand are served.
+        """
         found = None if fresh else self.cached(digest)
         if found is not None:
             return found
-        seen = await self._records.read(digest)
+        try:
+            seen = await self._records.read(digest)
+        except Unavailable:
+            if fresh or digest not in self._kept:
+                raise
+            return self._kept[digest][1]
         self._drop(digest)
         if seen is None or not seen.record.readable:
             # A commit may heal it at any moment, so it isn't cached.

@@ -187,6 +187,21 @@ async def test_what_is_cached_goes_on(site: Site, tenant: str, fill: Fill) -> No
     assert site.plan.asked == []
 
 
+async def test_blocks_outlast_what_is_believed(
+    site: Site, tenant: str, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks in memory are served however long the store hangs, by the record that was read last."""
+    monkeypatch.setattr("holdfast.service.reading.reader.RECORD_TTL", 0.0)
+    data = fill(200_000)
+    client = (await site.frontend()).tenant(tenant)
+    await client.commit("ref", data)
+    await client.read(sha256(data))
+    site.plan.hung = True
+    assert await client.read(sha256(data)) == data
+    assert site.plan.asked
+    await refused(StatusCode.UNAVAILABLE, client.read(sha256(b"unknown")))
+
+
 @pytest.mark.parametrize("call", [unknown, read, listed])
 async def test_an_impatient_client(site: Site, tenant: str, call: Call) -> None:
     """A client's own shorter deadline frees the thread, too."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from holdfast.digests import Digest
+from holdfast.errors import Unavailable
 from holdfast.service.process.workers import Workers
 from holdfast.service.reading.reader import RECORD_OVERHEAD, RECORD_TTL, RecordCache
 from holdfast.service.store.records import AsyncRecords
@@ -81,6 +82,30 @@ async def test_what_cant_be_read_by_isnt_kept(desk: Desk, state: State | None) -
         found = await desk.cache.get(DIGEST)
         assert (found.state if found else None) == state
         assert desk.asked == number
+
+
+async def test_a_store_that_cant_be_asked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old record counts while nobody can read a newer one, unless a fresh one is wanted."""
+    seen = desk.records.write(live(), None)
+    await desk.cache.get(DIGEST)
+    desk.now += RECORD_TTL
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.store, "get", unavailable)
+        assert await desk.cache.get(DIGEST) == seen.record
+        assert desk.cache.cached(DIGEST) is None
+        with pytest.raises(Unavailable):
+            await desk.cache.get(DIGEST, fresh=True)
+        with pytest.raises(Unavailable):
+            await desk.cache.get(Digest.of(b"unknown"))
+    desk.records.mark_corrupt(seen, new_nonce())
+    found = await desk.cache.get(DIGEST)
+    assert found is not None
+    assert found.state is State.CORRUPT
+
+
+def unavailable(*_: object) -> None:
+    """A store that is away."""
+    raise Unavailable("the store is away")
 
 
 async def test_records_take_bounded_memory(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
