@@ -18,7 +18,7 @@ from holdfast.coordination.client import Client
 from holdfast.coordination.embedded import EmbeddedRedis
 from holdfast.coordination.probe import probe
 from holdfast.deadlines import within
-from holdfast.errors import Unavailable, because
+from holdfast.errors import DataLoss, Unavailable, because
 from holdfast.service.backends import checked_store, embedded_redis
 from holdfast.service.frontend import Running, run_frontend
 from holdfast.service.listeners import parse
@@ -38,7 +38,7 @@ from holdfast.service.web.main_loop import MainLoop
 from holdfast.service.web.page import Page
 from holdfast.service.web.port import HttpPort, http_port
 from holdfast.service.web.readiness import Readiness, Stage
-from holdfast.storage.fleet import declare_lifetime
+from holdfast.storage.fleet import LONGEST, declare_lifetime
 from holdfast.storage.reserve import ReservedStore
 from holdfast.tasks import begin
 
@@ -114,7 +114,9 @@ async def _serve(
         stack.push_async_callback(servers.drain, settings.drain_grace)
         # Before the first write, collectors must know how long an ingest may live.
         with within(settings.call_deadline):
-            await asyncio.to_thread(declare_lifetime, store, settings.ingest_lifetime)
+            await asyncio.to_thread(
+                declare_lifetime, store, settings.ingest_lifetime, _tell_of_a_lost_lifetime
+            )
         listeners = [parse(listen) for listen in settings.listen]
         for listener in listeners:
             await servers.listen(listener)
@@ -133,6 +135,14 @@ async def _serve(
         readiness.stage = Stage.DRAINING
         notify(STOPPING)
         log.info("draining", streams=len(running.frontend.sessions))
+
+
+def _tell_of_a_lost_lifetime(damage: DataLoss) -> None:
+    log.error(
+        "longest life of ingests was damaged; it is replaced",
+        seconds=LONGEST,
+        reason=because(damage),
+    )
 
 
 def _http(

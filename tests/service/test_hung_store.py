@@ -190,7 +190,7 @@ async def test_what_is_cached_goes_on(site: Site, tenant: str, fill: Fill) -> No
 async def test_blocks_outlast_what_is_believed(
     site: Site, tenant: str, fill: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Blocks in memory are served however long the store hangs, by the record that was read last."""
+    """Blocks in memory are served however long the store hangs, by the last record."""
     monkeypatch.setattr("holdfast.service.reading.reader.RECORD_TTL", 0.0)
     data = fill(200_000)
     client = (await site.frontend()).tenant(tenant)

@@ -20,6 +20,9 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.protos import content_pb2 as pb
+from holdfast.storage import documents
+from holdfast.storage.fleet import LIFETIME, LONGEST
+from holdfast.storage.folder import FolderStore
 from tests.servers.process import free_port, listens, wait_until
 from tests.servers.redis import redis_server
 from tests.servers.s3 import S3Server
@@ -101,6 +104,19 @@ def test_data_of_a_newer_version(tmp_path: Path, redis_url: str) -> None:
     said = refusal(data_dir=tmp_path, redis_url=redis_url, listen=LISTEN)
     assert "holdfast-folder 9" in said
     assert "holdfast-folder 1" in said
+
+
+def test_a_damaged_lifetime(tmp_path: Path, redis_url: str) -> None:
+    """A flipped bit in what the fleet has declared keeps no frontend from starting, and is told."""
+    settings: dict[str, Any] = {"data_dir": tmp_path / "data", "redis_url": redis_url}
+    store = FolderStore(tmp_path / "data" / "store")
+    store.check_access()
+    store.put(LIFETIME, documents.encode({"format": 2, "seconds": 7200.0})[:-3] + b'7"}')
+    with serving(tmp_path / "log", **settings) as served:
+        told = served.event("longest life of ingests was damaged; it is replaced")
+    assert told is not None
+    assert (told["level"], told["seconds"]) == ("error", LONGEST)
+    assert LIFETIME in told["reason"]
 
 
 @pytest.fixture

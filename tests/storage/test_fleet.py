@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +97,49 @@ def test_what_is_no_life(folder_store: ObjectStore, seconds: float) -> None:
     folder_store.put(LIFETIME, documents.encode(document))
     with pytest.raises(DataLoss):
         longest_lifetime(folder_store)
+
+
+def flip(store: ObjectStore) -> None:
+    """Changes a bit of what is declared, where it is stored."""
+    body = bytearray(store.get(LIFETIME).body)
+    body[len(body) // 2] ^= 4
+    store.put(LIFETIME, bytes(body))
+
+
+def test_what_is_damaged_is_replaced(object_store: ObjectStore) -> None:
+    """A damaged value may have been any: nobody goes by it, and a frontend makes it the longest."""
+    told: list[DataLoss] = []
+    declare_lifetime(object_store, 7200.0, told.append)
+    flip(object_store)
+    with pytest.raises(DataLoss, match="start a frontend again"):
+        longest_lifetime(object_store)
+    assert declare_lifetime(object_store, 3600.0, told.append) == LONGEST
+    assert longest_lifetime(object_store) == LONGEST
+    [damage] = told
+    assert LIFETIME in str(damage)
+
+
+def test_what_is_torn_is_replaced(tmp_path: Path) -> None:
+    """An object that a disk has torn is replaced like one with a flipped bit."""
+    store = FolderStore(tmp_path / "store")
+    store.check_access()
+    declare_lifetime(store, 7200.0)
+    [path] = (tmp_path / "store").rglob("ingest-lifetime")
+    path.write_bytes(path.read_bytes()[:20])
+    assert declare_lifetime(store, 3600.0) == LONGEST
+    assert longest_lifetime(store) == LONGEST
+
+
+def test_what_was_replaced_meanwhile(folder_store: FolderStore) -> None:
+    """Of frontends that find the same damage one replaces it; nobody lowers the value."""
+    declare_lifetime(folder_store, 7200.0)
+    flip(folder_store)
+    store, others = CountingStore(folder_store), iter([True])
+
+    def replace(operation: str, key: str) -> None:
+        if (operation, key) == ("put", LIFETIME) and next(others, False):
+            declare_lifetime(folder_store, 10.0)
+
+    store.before = replace
+    assert declare_lifetime(store, 3600.0) == LONGEST
+    assert longest_lifetime(folder_store) == LONGEST
