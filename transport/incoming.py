@@ -1,7 +1,7 @@
 """What a connection receives: bytes become frames, whose form is checked here.
 
 Frames are read in place. DATA is handed on in the pieces in which it arrives; other frames are read
-once they have arrived as a whole. What a frame means is for its `Receiver`.
+once they have arrived as a whole. What a frame means is for its `FrameReceiver`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PING_SIZE: Final = 8
 GOAWAY_SIZE: Final = 8
 
 
-class Receiver(Protocol):
+class FrameReceiver(Protocol):
     """What is done about frames; each method may raise the errors of `transport/errors.py`."""
 
     def data_begins(self, stream: int, size: int) -> None:
@@ -102,7 +102,7 @@ class FrameReader:
         "yielded",
     )
 
-    def __init__(self, receiver: Receiver, block_limit: int) -> None:
+    def __init__(self, receiver: FrameReceiver, block_limit: int) -> None:
         """Begins before the first frame.
 
         Args:

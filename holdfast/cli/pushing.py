@@ -16,7 +16,7 @@ import typer
 
 from holdfast.cli import output
 from holdfast.cli.exit_codes import ERROR, exit_code
-from holdfast.cli.sources import STDIN, Source
+from holdfast.cli.sources import STDIN, PushedFile
 from holdfast.client import Committed, ContentStore
 from holdfast.client.upload import Progress, Waits
 from holdfast.digests import Digest
@@ -48,7 +48,7 @@ class Wanted:
     digest: Digest | None = None
     label_path: str = ""
 
-    def labels_of(self, source: Source) -> dict[str, str]:
+    def labels_of(self, source: PushedFile) -> dict[str, str]:
         """The labels of one file."""
         named = {self.label_path: source.name} if self.label_path else {}
         return {**self.labels, **named}
@@ -129,7 +129,7 @@ class Pushing:
             output.print_json({"source": name, "error": _reason(error), "code": exit_code(error)})
         self._bars.say(f"holdfast: {reason}")
 
-    def __call__(self, sources: list[Source]) -> None:
+    def __call__(self, sources: list[PushedFile]) -> None:
         """Pushes files, several at once; results are reported in the order of the files.
 
         Raises:
@@ -150,9 +150,9 @@ class Pushing:
         total.end()
 
     def _results(
-        self, sources: list[Source], total: output.Bar
-    ) -> Iterator[tuple[Source, Callable[[], Committed]]]:
-        waiting: deque[tuple[Source, Future[Committed]]] = deque()
+        self, sources: list[PushedFile], total: output.Bar
+    ) -> Iterator[tuple[PushedFile, Callable[[], Committed]]]:
+        waiting: deque[tuple[PushedFile, Future[Committed]]] = deque()
         with ThreadPoolExecutor(self._jobs, "push") as pool, self._given_up(waiting):
             for source in sources:
                 waiting.append((source, pool.submit(self._push, source, total)))
@@ -164,7 +164,7 @@ class Pushing:
                 yield first, future.result
 
     @contextmanager
-    def _given_up(self, waiting: deque[tuple[Source, Future[Committed]]]) -> Iterator[None]:
+    def _given_up(self, waiting: deque[tuple[PushedFile, Future[Committed]]]) -> Iterator[None]:
         """Stops all running pushes if the block fails; the store keeps interrupted streams."""
         try:
             yield
@@ -174,7 +174,7 @@ class Pushing:
             self._store.close()
             raise
 
-    def _push(self, source: Source, total: output.Bar | None) -> Committed:
+    def _push(self, source: PushedFile, total: output.Bar | None) -> Committed:
         wanted, labels = self._wanted, self._wanted.labels_of(source)
         if source.name == STDIN:
             tell = self._bars.bar("stdin", 0)
@@ -221,7 +221,7 @@ class Pushing:
                 self._told += size
                 total.tell(self._told, 0)
 
-    def _print(self, source: Source, committed: Committed) -> None:
+    def _print(self, source: PushedFile, committed: Committed) -> None:
         self.summary.note(committed)
         if self._json:
             output.print_json(output.committed_object(committed, source.name))

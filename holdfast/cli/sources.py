@@ -27,14 +27,14 @@ _KINDS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PushedFile:
     """A file, or standard input; size in bytes, 0 if unknown."""
 
     name: str
     size: int
 
 
-def find(sources: list[str], skipped: Skipped, unread: Unread) -> Iterator[Source]:
+def find(sources: list[str], skipped: Skipped, unread: Unread) -> Iterator[PushedFile]:
     """All files to push; the content of folders is in a stable order.
 
     Args:
@@ -48,13 +48,13 @@ def find(sources: list[str], skipped: Skipped, unread: Unread) -> Iterator[Sourc
     """
     for name in sources:
         if name == STDIN:
-            yield Source(name, 0)
+            yield PushedFile(name, 0)
             continue
         found = Path(name).stat()
         if stat.S_ISDIR(found.st_mode):
             yield from _walk(name, skipped, unread)
         elif stat.S_ISREG(found.st_mode):
-            yield Source(name, found.st_size)
+            yield PushedFile(name, found.st_size)
         else:
             raise FailedPrecondition(
                 f"{name} is neither a file nor a folder; to push a pipe, connect it to stdin and "
@@ -62,7 +62,7 @@ def find(sources: list[str], skipped: Skipped, unread: Unread) -> Iterator[Sourc
             )
 
 
-def _walk(folder: str, skipped: Skipped, unread: Unread) -> Iterator[Source]:
+def _walk(folder: str, skipped: Skipped, unread: Unread) -> Iterator[PushedFile]:
     def report(error: OSError) -> None:
         unread(str(error.filename or folder), error)
 
@@ -80,7 +80,7 @@ def _walk(folder: str, skipped: Skipped, unread: Unread) -> Iterator[Source]:
                 unread(str(path), error)
             else:
                 if stat.S_ISREG(found.st_mode):
-                    yield Source(str(path), found.st_size)
+                    yield PushedFile(str(path), found.st_size)
                 else:
                     skipped(str(path), _kind(found.st_mode))
 

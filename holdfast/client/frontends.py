@@ -15,7 +15,7 @@ from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exceptio
 
 from holdfast.client.protocol import MAX_MESSAGE, ClientOptions, Patience
 from holdfast.client.spans import traced
-from holdfast.client.status_codes import Status, error_of
+from holdfast.client.status_codes import CallStatus, error_of
 from holdfast.client.tls import Credentials, Tls
 from holdfast.client.token_file import TokenFile, check_private
 from holdfast.errors import (
@@ -166,7 +166,7 @@ class Frontends:
         # The error that a call raises is also the call itself.
         proxy = _proxy_of_environment() if self.options.http_proxy else ""
         through = f"{target}, through the proxy {proxy}" if proxy else target
-        translated = error_of(cast("Status", error), through)
+        translated = error_of(cast("CallStatus", error), through)
         if retryable(translated):
             self.failed(target)
         trouble = self._token.trouble if self._token is not None else ""

@@ -67,7 +67,7 @@ _CLOSED: Final = re.compile("failed to connect .*(Socket closed|Connection reset
 """How gRPC reports a server that closes each connection at once."""
 
 
-class Status(Protocol):
+class CallStatus(Protocol):
     """What a finished call reports."""
 
     def code(self) -> grpc.StatusCode | None:
@@ -80,7 +80,7 @@ class Status(Protocol):
         """The trailers."""
 
 
-def error_of(status: Status, target: str) -> errors.HoldfastError:
+def error_of(status: CallStatus, target: str) -> errors.HoldfastError:
     """The error for a call that ended with this status; it has the request's name.
 
     Python shows the name below a traceback, too: whoever sees that may need the frontend's log.
@@ -93,7 +93,7 @@ def error_of(status: Status, target: str) -> errors.HoldfastError:
     return error
 
 
-def _error(status: Status, target: str) -> errors.HoldfastError:
+def _error(status: CallStatus, target: str) -> errors.HoldfastError:
     code, details = status.code(), status.details() or ""
     kind = ERRORS.get(code) if code else None
     if kind is None:
@@ -120,19 +120,19 @@ def _meaning(details: str) -> str:
     return next((text for sign, text in _NO_CONNECTION if sign in details), details)
 
 
-def _pause(status: Status) -> float | None:
+def _pause(status: CallStatus) -> float | None:
     """Seconds after which the frontend wants a retry; None if it doesn't say."""
     # A value that is negative, malformed or repeated means: don't retry.
     text = _trailer(status, errors.PUSHBACK)
     return int(text) / 1000 if PAUSE.fullmatch(text) else None
 
 
-def _ahead(status: Status) -> re.Match[str] | None:
+def _ahead(status: CallStatus) -> re.Match[str] | None:
     """For whom the frontend wants this client to wait; None if it doesn't say."""
     return AHEAD.fullmatch(_trailer(status, errors.FLIGHT))
 
 
-def _trailer(status: Status, wanted: str) -> str:
+def _trailer(status: CallStatus, wanted: str) -> str:
     """A trailer's value; "" if it is missing or repeated."""
     found = [value for name, value in status.trailing_metadata() or () if name == wanted]
     return str(found[0]) if len(found) == 1 else ""
