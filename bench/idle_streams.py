@@ -1,7 +1,7 @@
 """Write streams that are open and silent: what they cost one frontend.
 
-Each sends a few bytes, and then nothing. What is left to do for it is to renew its
-lease, three times in `HOLDFAST_LEASE_TTL` (15 s); everything else should be nothing.
+Each sends a few bytes, and then nothing. The frontend should only renew its lease from then on,
+three times in `HOLDFAST_LEASE_TTL` (15 s).
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class FrontendFigures:
         version: of Holdfast.
         started_at: when the process began, in s since 1970.
         at: when these figures were taken, in s since 1970 by its own clock.
-        period: seconds of which the rates are; 0 if there were none yet.
+        period: seconds over which the rates were measured; 0 if there are none yet.
         draining: whether it is about to end, and accepts no new streams.
         streams: write streams under way.
         reads: Reads under way.

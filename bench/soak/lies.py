@@ -1,4 +1,4 @@
-"""One lie at a time: no two that collectors are told come one right after the other.
+"""Lies that collectors are told: one at a time, and with honest runs between two of them.
 
 The guarantee is for single failures: what one run was made to believe, the next honest one takes
 back, and two runs in a row that are both lied to may delete. So a lie begins only when each

@@ -131,10 +131,10 @@ class Disk:
 
     @contextmanager
     def alone(self, path: Path) -> Iterator[None]:
-        """Lets one process of the machine in at a time.
+        """Holds a lock that only one process of the machine can have at a time.
 
         Raises:
-            FailedPrecondition: another process is in.
+            FailedPrecondition: another process has it.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
