@@ -45,6 +45,8 @@ WELL_FORMED = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
 """A name of a request that clients may choose: that of a UUID, a ULID, a trace, a proxy's."""
 KEPT = "holdfast-kept"
 """The metadata by which a writer asks for `kept` in the replies of its stream."""
+CONTINUED = "continued"
+"""The value of `KEPT` for a stream that continues one which a frontend has lost; else any other."""
 _SILENT = {
     "BrokenPipeError": "the connection was closed",
     "CancelledError": "it was cancelled",

@@ -26,6 +26,7 @@ from holdfast.service.holdings.warming import Warming
 from holdfast.service.ingest.budget import BufferBudget
 from holdfast.service.ingest.flights import FlightGate
 from holdfast.service.ingest.intake import SIZE, Intake
+from holdfast.service.ingest.offers import Offers
 from holdfast.service.ingest.refs import Refs
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.ingest.write_path import Limits, WritePath
@@ -148,22 +149,11 @@ async def run_frontend(
             call_deadline=settings.call_deadline,
             connection_age=settings.connection_age,
         )
-        reporting = [loop_of("reporting flights", flights.keep())] if flights else []
         reports = ReportWatch(store, core.workers, metrics.reports(), time.time)
+        trimming = _trimming(path, intake, outflow)
         loops = (
-            *reporting,
-            *_watching_quotas(settings, core),
-            *_watching_the_fleet(settings, core),
-            loop_of("renewing leases", refs.leases.keep()),
-            loop_of("releasing leases", refs.releases.keep()),
-            loop_of("publishing progress", sessions.publish()),
-            loop_of("listening for lost leases", sessions.watch_lost()),
-            loop_of("reading identities", recognizers.keep()),
-            loop_of("counting omitted lines", audit.keep()),
-            loop_of("giving memory back", _trimming(path, intake, outflow).keep()),
-            loop_of("announcing figures", frontend.overview.keep()),
-            loop_of("reading run reports", reports.keep()),
-            loop_of("measuring the loop", loop_lag(metrics).keep()),
+            *_loops(settings, core, refs, frontend, reports),
+            loop_of("giving memory back", trimming.keep()),
         )
         try:
             pairing = pairing_of(core.store.paired, core.redis, core.scripts, redis_url)
@@ -185,6 +175,31 @@ async def run_frontend(
             await refs.releases.finish()
             await end(loops)
             await frontend.overview.leave()
+
+
+def _loops(
+    settings: Settings,
+    core: Core,
+    refs: Refs,
+    frontend: Frontend,
+    reports: ReportWatch,
+) -> tuple[asyncio.Task[None], ...]:
+    """Starts what runs as long as the frontend does."""
+    flights, sessions = frontend.flights, frontend.sessions
+    return (
+        *([loop_of("reporting flights", flights.keep())] if flights else []),
+        *_watching_quotas(settings, core),
+        *_watching_the_fleet(settings, core),
+        loop_of("renewing leases", refs.leases.keep()),
+        loop_of("releasing leases", refs.releases.keep()),
+        loop_of("publishing progress", sessions.publish()),
+        loop_of("listening for lost leases", sessions.watch_lost()),
+        loop_of("reading identities", frontend.recognizers.keep()),
+        loop_of("counting omitted lines", frontend.audit.keep()),
+        loop_of("announcing figures", frontend.overview.keep()),
+        loop_of("reading run reports", reports.keep()),
+        loop_of("measuring the loop", loop_lag(core.metrics).keep()),
+    )
 
 
 def _under_way(overload: Overload, budget: BufferBudget) -> Callable[[], UnderWay]:
@@ -260,10 +275,19 @@ def _refs(settings: Settings, core: Core, renewals: Client) -> Refs:
 def _flights(settings: Settings, core: Core) -> FlightGate | None:
     if not settings.flight or not core.catalogue.shared:
         return None
-    patience = settings.flight_patience
+    patience, wait = settings.flight_patience, settings.flight_wait
+    absent = core.catalogue.absences.recent
     return FlightGate(
-        Flights(core.scripts, patience=patience, wait=settings.flight_wait),
-        absent=core.catalogue.absences.recent,
+        Flights(core.scripts, patience=patience, wait=wait),
+        # A flight outlives its commit by more than half of the patience.
+        Offers(
+            absent=absent,
+            offers=core.catalogue.offers,
+            fresh=patience / 2,
+            wait=wait,
+            clock=uptime,
+        ),
+        absent=absent,
         least=settings.flight_size,
         patience=patience,
         clock=uptime,

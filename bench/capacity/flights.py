@@ -2,14 +2,15 @@
 
 Each node asks for its layers as containerd does: Info, and where that finds nothing a STAT; told
 to wait, it asks both again, after a pause that grows from 16 ms to 2 s. `Rules` is what the
-scripts in Redis do, and a test holds the two against each other.
+scripts in Redis do, and a test holds the two against each other. If frontends are overloaded, Infos
+end without an answer, which containerd takes for a no; then a STAT looks at the store.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +20,8 @@ LONGEST_PAUSE: Final = 2.048
 """Seconds: its longest pause, before chance halves it on average."""
 REPORT: Final = 1.0
 """Seconds between two reports of a leader's progress."""
+DEADLINE: Final = 10.0
+"""Seconds after which an Info that gets no answer ends."""
 RESTART: Final = 60.0
 """Seconds after which a node that died asks again."""
 
@@ -91,6 +94,8 @@ class Start:
         dying: the share of writes that die on their way.
         abreast: layers that a node fetches at once.
         seed: of the chance.
+        unanswered: the share of Infos that end without an answer.
+        looks: whether a STAT that no flight stops looks at the store after such an Info.
     """
 
     tenants: int = 500
@@ -100,6 +105,8 @@ class Start:
     dying: float = 0.1
     abreast: int = 3
     seed: int = 1
+    unanswered: float = 0.0
+    looks: bool = True
 
 
 @dataclass(slots=True)
@@ -112,7 +119,8 @@ class Outcome:
         waited: STATs that were told to wait.
         asked: scripts that asked.
         moved: scripts that reported progress.
-        infos: Infos that found nothing.
+        infos: Infos that found nothing, or got no answer.
+        looks: STATs that looked at the store.
         took: until the last node had everything.
     """
 
@@ -122,10 +130,11 @@ class Outcome:
     asked: int = 0
     moved: int = 0
     infos: int = 0
+    looks: int = 0
     took: float = 0.0
 
 
-Step = Iterator[float]
+Step = Generator[float, None, None]
 """What one client does: it yields the seconds that it waits."""
 
 
@@ -163,15 +172,29 @@ class Simulation:
         for layer in layers:
             size = self._start.layers[int(layer.rpartition("-")[2])]
             pause = FIRST_PAUSE
-            while layer not in self._there:
+            while not (found := (yield from self._ask(layer))):
                 self.outcome.infos += 1
-                if self._admitted(layer, tenant):
+                if self._admitted(layer, tenant) and not self._offered(layer, found):
                     yield from self._write(tenant, layer, size)
                     pause = FIRST_PAUSE
                 else:
                     self.outcome.waited += 1
                     yield self._chance.uniform(0, pause)
                     pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _ask(self, layer: str) -> Generator[float, None, bool | None]:
+        """Makes an Info; returns whether the layer is there, None without an answer."""
+        if self._start.unanswered and self._chance.random() < self._start.unanswered:
+            yield DEADLINE
+            return None
+        return layer in self._there
+
+    def _offered(self, layer: str, found: bool | None) -> bool:
+        """Whether a STAT that no flight stops is told that the layer is there."""
+        if self._rules is None or not self._start.looks or found is not None:
+            return False
+        self.outcome.looks += 1
+        return layer in self._there
 
     def _admitted(self, layer: str, tenant: str) -> bool:
         if self._rules is None:

@@ -151,6 +151,37 @@ def flights() -> str:
     return _table(head, (row(nodes, how) for nodes in (50, 500) for how in (None, rules)))
 
 
+def unanswered() -> str:
+    """What such a fleet fetches if Infos get no answer, with the look at the store and without."""
+
+    def row(share: float, *, looks: bool) -> tuple[str, ...]:
+        start = Start(unanswered=share, looks=looks)
+        found = simulated(start, partial(Rules, patience=5.0, wait=30.0))
+        each = start.tenants * len(start.layers)
+        return (
+            f"{share:.0%}",
+            "yes" if looks else "no",
+            f"{found.fetched / sum(start.layers):.2f}",
+            str(max(found.fetches.values())),
+            f"{found.asked / each:.1f}",
+            f"{found.looks / each:.3f}",
+            f"{found.took:.0f}",
+        )
+
+    head = (
+        "Infos without an answer",
+        "a STAT looks",
+        "bytes fetched, of all layers",
+        "most fetches of one layer",
+        "asked Redis",
+        "looked at the store",
+        "seconds",
+    )
+    return _table(
+        head, (row(share, looks=looks) for share in (0.1, 0.5) for looks in (False, True))
+    )
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "calls": calls,
     "passes": passes,
@@ -158,6 +189,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "loads": loads,
     "costs": costs,
     "flights": flights,
+    "unanswered": unanswered,
 }
 
 

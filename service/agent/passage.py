@@ -207,7 +207,7 @@ class Passage:
     async def _begin(self, upstream: Upstream) -> RelayStream:
         await upstream.connect()
         metadata = self._path.upstreams.metadata(self._tenant)
-        stream = RelayStream(upstream, metadata, self.ended)
+        stream = RelayStream(upstream, metadata, self.ended, continues=self.begun)
         self.stream, self.upstream = stream, upstream
         return stream
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import grpc
 
-from holdfast.errors import KEPT
+from holdfast.errors import CONTINUED, KEPT
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.agent.outcomes import FrontendLost
 from holdfast.service.agent.upstream import Upstream
@@ -29,7 +29,12 @@ class RelayStream:
     """A write stream to one frontend. Its calls come one at a time."""
 
     def __init__(
-        self, upstream: Upstream, metadata: Metadata, interrupt: Callable[[Status], None]
+        self,
+        upstream: Upstream,
+        metadata: Metadata,
+        interrupt: Callable[[Status], None],
+        *,
+        continues: bool = False,
     ) -> None:
         """Begins the stream; the frontend is connected.
 
@@ -37,12 +42,13 @@ class RelayStream:
             upstream: the frontend.
             metadata: for the frontend.
             interrupt: called with the frontend's status if it ends the stream between two messages.
+            continues: whether an earlier stream has begun what this one writes.
         """
         self.upstream = upstream
         self._interrupt = interrupt
         self._stack = ExitStack()
         self._call: Any = self._stack.enter_context(
-            upstream.converse(PATH, (*metadata, (KEPT, "1")))
+            upstream.converse(PATH, (*metadata, (KEPT, CONTINUED if continues else "1")))
         )
         self._asking = False
         self._closed = False

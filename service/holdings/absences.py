@@ -40,20 +40,30 @@ class Absences:
         self._lock = threading.Lock()
         self._seen: OrderedDict[Digest, float] = OrderedDict()
 
-    def note(self, digest: Digest, *, absent: bool) -> None:
-        """Remembers whether a digest was absent, as its record said."""
+    def now(self) -> float:
+        """The time, in s, at which a look begins."""
+        return self._clock()
+
+    def note(self, digest: Digest, *, absent: bool, since: float | None = None) -> None:
+        """Remembers whether a digest was absent, as its record said.
+
+        Args:
+            digest: which.
+            absent: whether it was.
+            since: when the look began, by `now`; None: just now.
+        """
         with self._lock:
             self._seen.pop(digest, None)
             if absent:
-                self._seen[digest] = self._clock()
+                self._seen[digest] = self._clock() if since is None else since
                 if len(self._seen) > REMEMBERED:
                     self._seen.popitem(last=False)
 
-    def recent(self, digest: Digest) -> bool:
-        """Returns whether a digest was absent less than 30 minutes ago."""
+    def recent(self, digest: Digest, within: float = ABSENCE_TTL) -> bool:
+        """Returns whether a look that began less than `within` seconds ago found it absent."""
         with self._lock:
             seen = self._seen.get(digest)
-        return seen is not None and self._clock() - seen < ABSENCE_TTL
+        return seen is not None and self._clock() - seen < within
 
     async def likely(self, digest: Digest) -> bool:
         """Returns whether a digest was absent, and no commit of parts was announced since."""

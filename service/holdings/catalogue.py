@@ -19,6 +19,7 @@ from holdfast.service.holdings.charges import Charges
 from holdfast.service.store.blobs import AsyncBlobs
 from holdfast.service.store.hold_reading import HoldReading
 from holdfast.service.store.holds import AsyncHolds
+from holdfast.storage.blobs import Holding
 from holdfast.storage.damage import KnownDamage
 from holdfast.storage.holds import Relabel
 from holdfast.storage.records import Record
@@ -139,6 +140,22 @@ class Catalogue:
         """Returns whether this tenant has a hold on a digest, whatever caches say."""
         return await self._blobs.claimed(tenant, digest)
 
+    async def offers(self, tenant: str, digest: Digest) -> bool:
+        """Returns whether an Info of this tenant would find a digest, if all is shared.
+
+        Redis is asked only if the tenant is bounded and the digest is there.
+
+        Raises:
+            ResourceExhausted: only others hold it, and this tenant may hold no more.
+        """
+        found = await self._look_for(tenant, digest)
+        if found.info is not None:
+            return True
+        if found.size is None or not await self._blobs.whole(digest):
+            return False
+        await self.charges.fits(tenant, digest, found.size)
+        return True
+
     async def _find_and_fill(self, tenant: str, digest: Digest, ticket: Ticket | None) -> bool:
         info = await self._find(tenant, digest)
         if info is not None:
@@ -154,15 +171,20 @@ class Catalogue:
     async def _find(
         self, tenant: str, digest: Digest, adopt_at_ns: int | None = None
     ) -> Info | None:
+        return (await self._look_for(tenant, digest, adopt_at_ns)).info
+
+    async def _look_for(
+        self, tenant: str, digest: Digest, adopt_at_ns: int | None = None
+    ) -> Holding:
+        since = self.absences.now()
         found = await self._blobs.find(tenant, digest, adopt_at_ns)
-        self.absences.note(digest, absent=not found.known)
-        return found.info
+        self.absences.note(digest, absent=not found.known, since=since)
+        return found
 
     async def _adopt(self, tenant: str, digest: Digest) -> Info | None:
         if not self.charges.bounded(tenant):
             return await self._find(tenant, digest, self._now_ns())
-        found = await self._blobs.find(tenant, digest)
-        self.absences.note(digest, absent=not found.known)
+        found = await self._look_for(tenant, digest)
         if found.info is not None or found.size is None:
             return found.info
         async with self.charges.gaining(tenant, digest, found.size, needs_redis=False):

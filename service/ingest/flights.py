@@ -4,6 +4,8 @@ The first message of a stream asks. A client that is told to wait gets UNAVAILAB
 it may have a transaction of its node's database open, and asks again: containerd, BuildKit and our
 client do so with growing pauses, and ask Info first, which finds the content once it is committed.
 
+A client whose Info failed may ask after the flight has ended: `offers` says what it is told then.
+
 It is advice (`coordination.flights`): if Redis can't be asked, every writer is admitted.
 """
 
@@ -21,6 +23,7 @@ import structlog
 from holdfast.coordination.flights import Flights
 from holdfast.digests import Digest
 from holdfast.errors import BeingWritten, HoldfastError, InvalidArgument, because
+from holdfast.service.ingest.offers import Offers
 from holdfast.service.ingest.phases import Phase
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.write_messages import Action, Message
@@ -36,6 +39,8 @@ REMEMBERED: Final = 16_384
 """Most waits whose ends are counted: some 4 MiB."""
 LISTED: Final = 100
 """Most flights that are listed."""
+COMMITTED: Final = "the-fleet"
+"""The leader that is named if the digest was committed already, by whomever."""
 UNDER_WAY: Final = frozenset({Phase.OPEN, Phase.SEALED, Phase.FROZEN})
 """Phases in which others may wait for a stream."""
 _ENDS_IN_DIGEST: Final = re.compile(r"(?:^|[-@])([a-z0-9]+:[0-9a-f]{64,128})$")
@@ -78,6 +83,7 @@ class FlightGate:
     def __init__(
         self,
         flights: Flights,
+        offers: Offers,
         *,
         absent: Callable[[Digest], bool],
         least: int,
@@ -89,6 +95,7 @@ class FlightGate:
 
         Args:
             flights: of the fleet.
+            offers: says who should ask Info, because the store has the digest already.
             absent: says whether a digest was looked for lately, and wasn't there.
             least: bytes from which a blob is large.
             patience: seconds without progress after which others wait no longer.
@@ -96,6 +103,7 @@ class FlightGate:
             counts: counts writes and waits.
         """
         self._flights = flights
+        self._offers = offers
         self._absent = absent
         self._least = least
         self._pause = patience / REPORTS
@@ -104,15 +112,21 @@ class FlightGate:
         self._writing: dict[Session, Flying] = {}
         self._waits: OrderedDict[tuple[str, Digest], Wait] = OrderedDict()
 
-    async def admit(self, tenant: str, message: Message) -> Digest | None:
+    async def admit(
+        self, tenant: str, message: Message, *, continues: bool = False
+    ) -> Digest | None:
         """Lets a stream begin; returns the digest that others wait for because of it, if any.
 
         Args:
             tenant: who writes.
             message: the first one of its stream.
+            continues: whether it continues a stream that was lost; then it needn't wait, because
+                its client has sent bytes, and perhaps a COMMIT whose reply was lost.
 
         Raises:
-            BeingWritten: another tenant is writing the digest.
+            BeingWritten: another tenant is writing the digest, or has written it.
+            ResourceExhausted: another one has written it, and this one may hold no more.
+            Unavailable: the store can't be reached.
         """
         if message.action is not Action.STAT or message.total < self._least:
             return None
@@ -124,7 +138,9 @@ class FlightGate:
         except HoldfastError as error:
             log.debug("flight not asked for", reason=because(error))
             return None
-        if ahead is None:
+        if ahead is None and not continues:
+            await self._offer(tenant, digest, message.total)
+        if ahead is None or continues:
             self._waited(tenant, digest, adopted=False)
             self._counts.flight()
             return digest
@@ -138,12 +154,27 @@ class FlightGate:
             ahead.total,
         )
 
+    async def _offer(self, tenant: str, digest: Digest, total: int) -> None:
+        """Tells a tenant to wait if its Info would find the digest."""
+        left = await self._offers.left(tenant, digest)
+        if not left:
+            return
+        self._wait(tenant, digest, total)
+        raise BeingWritten(
+            f"{digest} is in the store already: ask Info for it again soon, instead of sending it; "
+            f"you may write it yourself in {left:.0f} s at the latest",
+            COMMITTED,
+            total,
+            total,
+        )
+
     def follow(self, session: Session, digest: Digest) -> None:
         """Reports a stream's progress from now on."""
         self._writing[session] = Flying(digest)
 
     def found(self, tenant: str, digest: Digest) -> None:
         """Notes that a tenant holds a digest now: if it has waited for it, the wait is over."""
+        self._offers.found(tenant, digest)
         if self._waits:
             self._waited(tenant, digest, adopted=True)
 

@@ -38,7 +38,8 @@ class FrontendMetrics(Metrics):
             "holdfast_flights", "Large writes that other tenants may be told to wait for."
         )
         self._flight_waits = self.new_counter(
-            "holdfast_flight_waits", "Waits of a tenant for a blob that another one is writing."
+            "holdfast_flight_waits",
+            "Waits of a tenant for a blob that another one is writing, or has written.",
         )
         self._flight_seconds = self.new_counter(
             "holdfast_flight_waited_seconds",

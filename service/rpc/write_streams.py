@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Final
 
-from holdfast.errors import KEPT, InvalidArgument, Overloaded
+from holdfast.errors import CONTINUED, KEPT, InvalidArgument, Overloaded
 from holdfast.service.ingest.intake import Admission
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.write_messages import Action, Message, Reply
@@ -56,7 +56,8 @@ class WriteStreams:
                     if session is None:
                         self._frontend.traffic.called(who.tenant)
                         self._frontend.rates.call(who.tenant)
-                        session = await self._begin(who.tenant, message)
+                        continues = (KEPT, CONTINUED) in call.metadata
+                        session = await self._begin(who.tenant, message, continues=continues)
                         call.on_message = partial(self._answer_at_once, session, who.tenant, kept)
                     reply = session.handle_at_once(message)
                     if reply is None:
@@ -141,12 +142,14 @@ class WriteStreams:
                 await self._frontend.rates.turn(session.name[0])
         return message
 
-    async def _begin(self, tenant: str, message: Message) -> Session:
+    async def _begin(self, tenant: str, message: Message, *, continues: bool) -> Session:
         if not message.ref:
             raise InvalidArgument("first message must have a reference")
         message.check()
         flights = self._frontend.flights
-        digest = await flights.admit(tenant, message) if flights else None
+        digest = None
+        if flights:
+            digest = await flights.admit(tenant, message, continues=continues)
         session = await self._open(tenant, message.ref)
         if flights and digest:
             flights.follow(session, digest)

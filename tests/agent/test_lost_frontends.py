@@ -174,6 +174,21 @@ async def test_lost_reply_to_a_commit(
     assert list(await node.statuses()) == []
 
 
+async def test_lost_reply_to_a_commit_of_a_layer(
+    cut: tuple[Agent, CuttingProxy, Fleet], fill: Fill
+) -> None:
+    """A stream that is continued isn't told that the store has the layer: it has committed it."""
+    agent, proxy, _ = cut
+    body = fill(2 * MIB)
+    stream = agent.tenant.write(f"default/1/layer-{sha256(body)}")
+    await stream.send(pb.STAT, total=len(body))
+    await stream.write_all(body)
+    proxy.lose_reply_to(b"a-label-of-the-commit")
+    reply = await stream.send(pb.COMMIT, offset=len(body), labels={"a-label-of-the-commit": "x"})
+    assert proxy.cuts == 1
+    assert (reply.action, reply.digest) == (pb.COMMIT, sha256(body))
+
+
 async def test_held_before(cut: tuple[Agent, CuttingProxy, Fleet], fill: Fill) -> None:
     """A COMMIT of what the tenant held before is ALREADY_EXISTS, also if its reply was lost."""
     agent, proxy, _ = cut

@@ -11,6 +11,7 @@ from holdfast.coordination.flights import Ahead
 from holdfast.digests import Digest
 from holdfast.errors import BeingWritten
 from holdfast.service.ingest.flights import FlightGate
+from holdfast.service.ingest.offers import Offers
 from holdfast.service.ingest.phases import Phase
 from holdfast.service.ingest.write_messages import Action, Message
 from holdfast.service.process.frontend_metrics import FrontendMetrics
@@ -66,8 +67,13 @@ def metrics() -> FrontendMetrics:
 def gate(told: Told, metrics: FrontendMetrics) -> FlightGate:
     """A gate whose clock stands still."""
     flights: Any = told
+
+    async def never(_: str, __: Digest) -> bool:
+        return False
+
     return FlightGate(
         flights,
+        Offers(absent=lambda _, __: False, offers=never, fresh=1.0, wait=1.0, clock=lambda: 0.0),
         absent=lambda _: True,
         least=MIB,
         patience=5.0,
@@ -137,6 +143,12 @@ async def test_a_stream_that_ended(
     writer.offset += 1
     await gate.report()
     assert told.calls == []
+
+
+async def test_a_stream_that_is_continued(gate: FlightGate, told: Told) -> None:
+    """A stream that goes on after a loss waits for nobody, and others wait for it as before."""
+    told.ahead = Ahead("b", 1, MIB, 3.0)
+    assert await gate.admit("a", stat(), continues=True) == DIGEST
 
 
 @pytest.mark.parametrize("adopted", [True, False])
