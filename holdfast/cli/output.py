@@ -40,6 +40,11 @@ def console(*, stderr: bool = False) -> Console:
     )
 
 
+def printable(text: str) -> str:
+    r"""Returns a text that UTF-8 has: bytes of a file's name that aren't UTF-8 become `\xff`."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def print_json(value: Mapping[str, Any]) -> None:
     """Prints one JSON object on a line."""
     typer.echo(json.dumps(value, ensure_ascii=False))
@@ -172,16 +177,16 @@ class Bars:
     def say(self, text: str) -> None:
         """Prints a line on standard error, above the bars."""
         if self._progress is None:
-            typer.echo(text, err=True)
+            typer.echo(printable(text), err=True)
         else:
-            self._progress.console.print(Text(text), soft_wrap=True)
+            self._progress.console.print(Text(printable(text)), soft_wrap=True)
 
     def result(self, text: str) -> None:
         """Prints a line on standard output; on a terminal it is above the bars."""
         if self._progress is not None and sys.stdout.isatty():
-            self._progress.console.print(Text(text), soft_wrap=True)
+            self._progress.console.print(Text(printable(text)), soft_wrap=True)
         else:
-            typer.echo(text)
+            typer.echo(printable(text))
 
 
 class Bar:

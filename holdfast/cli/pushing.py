@@ -50,7 +50,7 @@ class Wanted:
 
     def labels_of(self, source: PushedFile) -> dict[str, str]:
         """The labels of one file."""
-        named = {self.label_path: source.name} if self.label_path else {}
+        named = {self.label_path: output.printable(source.name)} if self.label_path else {}
         return {**self.labels, **named}
 
 
@@ -126,6 +126,7 @@ class Pushing:
         self.summary.errors.append(error)
         reason = f"{name}: {_reason(error)}"
         if self._json:
+            name = output.printable(name)
             output.print_json({"source": name, "error": _reason(error), "code": exit_code(error)})
         self._bars.say(f"holdfast: {reason}")
 
@@ -202,14 +203,15 @@ class Pushing:
         if total is not None and size < SHOWN:
             yield _told_nobody, _told_nobody, _waits_for_nobody
         else:
-            bar = self._bars.begin(f"{path.name}: hashing", size)
+            name = output.printable(path.name)
+            bar = self._bars.begin(f"{name}: hashing", size)
 
             def sent(at: int, whole: int) -> None:
-                bar.describe(path.name)
+                bar.describe(name)
                 bar.tell(at, whole)
 
             def waits(ahead: BeingWritten) -> None:
-                bar.describe(f"{path.name}: waiting for {ahead.leader}: {ahead.percent} %")
+                bar.describe(f"{name}: waiting for {ahead.leader}: {ahead.percent} %")
                 bar.tell(ahead.offset, ahead.total)
 
             try:
@@ -224,7 +226,7 @@ class Pushing:
     def _print(self, source: PushedFile, committed: Committed) -> None:
         self.summary.note(committed)
         if self._json:
-            output.print_json(output.committed_object(committed, source.name))
+            output.print_json(output.committed_object(committed, output.printable(source.name)))
             return
         notes = []
         if committed.already_there:

@@ -119,4 +119,4 @@ def pull(
                 size = pull_to_stream(store, wanted, stream, tell)
         else:
             size = pull_to_file(store, wanted, file, tell)
-    typer.echo(f"{wanted}  {output.size(size)}  {path}")
+    typer.echo(output.printable(f"{wanted}  {output.size(size)}  {path}"))

@@ -174,6 +174,10 @@ class BytesGone(Aborted):
         super().__init__(message)
         self.offset = offset
 
+    def __reduce__(self) -> tuple[type[BytesGone], tuple[str, int]]:
+        """Lets it be pickled and copied: not all of its arguments are in its text."""
+        return type(self), (str(self), self.offset)
+
 
 class Recovery:
     """Decides what to do after each error of one write."""

@@ -87,6 +87,22 @@ def test_push_brings_files_and_folders_in(run: Run, state: State, tmp_path: Path
     assert state.holds["a", pushed[3]["digest"]] == {"k": "v", "e": "a=b"}
 
 
+def test_push_takes_names_that_are_no_text(run: Run, state: State, tmp_path: Path) -> None:
+    """A name that isn't UTF-8 is shown, and made a label, with its bytes spelled out."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/folder/\xff-odd"))
+    odd.parent.mkdir()
+    odd.write_bytes(b"odd")
+    (odd.parent / "z").write_bytes(b"z")
+    shown = f"{odd.parent}/\\xff-odd"
+    assert f"  {shown}" in run("push", odd.parent).stdout
+    pushed = lines(run("push", "--json", odd.parent, "--label-path", "path"))
+    assert [line["source"] for line in pushed] == [str(odd.parent / "z"), shown]
+    assert state.blobs[pushed[1]["digest"]] == b"odd"
+    alone = run("push", odd, "--label-path", "path")
+    assert alone.exit_code == 0
+    assert f"  {shown}" in alone.stdout
+
+
 def test_push_says_what_it_leaves_out(run: Run, state: State, tmp_path: Path) -> None:
     """What a folder holds and isn't a file is named, with what it is; the rest is pushed."""
     (tmp_path / "file").write_bytes(b"x")

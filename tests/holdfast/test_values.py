@@ -7,14 +7,15 @@ import dataclasses
 import datetime as dt
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast import BytesGone
 from holdfast.digests import HEX_LENGTHS, Digest
-from holdfast.errors import InvalidArgument, shorten
+from holdfast.errors import HoldfastError, InvalidArgument, shorten
 from holdfast.values import (
     MAX_LABEL_BYTES,
     MAX_LABELS,
@@ -120,6 +121,23 @@ def test_values_are_plain_values() -> None:
         assert len({made, info}) == 1
     assert dataclasses.asdict(info)["labels"] == {"a": "1", "b": "2"}
     assert json.loads(json.dumps(info.labels)) == {"a": "1", "b": "2"}
+
+
+def test_errors_are_plain_values() -> None:
+    """Each error is copied and pickled with its text and all that it says, for other processes."""
+    errors = [*_errors(HoldfastError), BytesGone]
+    for error in errors:
+        made = error("text", 7) if error is BytesGone else error("text")
+        for same in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):  # noqa: S301 -- our own
+            assert (type(same), str(same), vars(same)) == (type(made), str(made), vars(made))
+
+
+def _errors(above: type[HoldfastError]) -> Iterator[type[HoldfastError]]:
+    """The errors below one that the package has for all, and those below them."""
+    for error in above.__subclasses__():
+        if error.__module__ == "holdfast.errors":
+            yield error
+            yield from _errors(error)
 
 
 @pytest.mark.parametrize(
