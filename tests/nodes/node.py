@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import socket
@@ -39,6 +40,8 @@ PATIENCE = 90.0
 """Seconds for what a node is told to do, on a loaded machine."""
 
 
+COMPLAINT: Final = re.compile(r"^.*(?:level=(?:warning|error|fatal)|panic).*$", re.MULTILINE)
+"""A line of containerd's log."""
 OTHER_SNAPSHOTTER = "native"
 """Not the one that a pull unpacks to."""
 
@@ -78,6 +81,10 @@ class Node:
     def log(self) -> str:
         """What containerd has said."""
         return (self.folder / "containerd.log").read_text("utf-8", "replace")
+
+    def complaints(self, start: int = 0) -> str:
+        """Whole lines of what containerd has said since its log had a length: those of trouble."""
+        return "\n".join(COMPLAINT.findall(self.log[start:]))
 
     # -- its life
 

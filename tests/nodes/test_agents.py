@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import signal
 import subprocess
@@ -42,7 +41,6 @@ NAMESPACE = (("containerd-namespace", "default"),)
 UNPACKED = "overlayfs"
 """The snapshotter to which a pull unpacks."""
 Pull = subprocess.Popen[str]
-COMPLAINT = re.compile(r"level=(?:warning|error|fatal)|panic")
 
 
 def disturbances(agents: Agents) -> Iterator[Callable[[], object]]:
@@ -136,7 +134,8 @@ def test_frontends_come_and_go(
             for digest in image.blobs:
                 assert digest_of(node, digest) == digest
     for node, image, reference, start in zip(agents.nodes, images, references, begun, strict=True):
-        assert COMPLAINT.findall(node.log[start:]) == []
+        complaints = node.complaints(start)
+        assert not complaints, complaints
         assert node.complete(reference)
         assert node.run(reference, snapshotter=UNPACKED) == image.greeting
     for agent, disk in zip(agents.agents, disks, strict=True):

@@ -94,7 +94,8 @@ class Rolling:
         """
         old = self.served[index]
         assert old.terminate() == 0
-        assert [event for event in old.events() if event.get("level") == "error"] == []
+        errors = [event for event in old.events() if event.get("level") == "error"]
+        assert not errors, errors
         self._stacks[index].pop_all().close()
         new = self.served[index] = self._start(index)
         wait_until(lambda: clients_are_back(new), "clients that come back")
