@@ -48,9 +48,10 @@ OPTIONS: Final = (
 )
 
 
-_CONNECTED: Final[weakref.WeakSet[Frontends]] = weakref.WeakSet()
-"""Those with connections in this process or, in a fork, in its parent. gRPC has one state for a
-whole process, and a fork copies that state without the threads that work on it."""
+_CONNECTED: Final[set[int]] = set()
+"""Ids of processes in which a store was connected: this one or, in a fork, its parents. gRPC has
+one state for a whole process, and a fork copies that state without the threads that work on it.
+These threads run for a moment after the last connection was closed, and nothing says how long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class Frontends:
             target = self._targets[self._index]
             if target not in self._connections:
                 self._connections[target] = self._connect(target)
-                _CONNECTED.add(self)
+                _CONNECTED.add(self._process)
             return self._connections[target]
 
     def _leave_channels(self) -> None:
@@ -231,14 +232,13 @@ class Frontends:
             self._leave_channels()
             for channel in list(self._left):
                 channel.close()
-            _CONNECTED.discard(self)
 
     def _refuse_forks(self) -> None:
-        if self.forked or (not self._connections and any(other.forked for other in _CONNECTED)):
+        if self.forked or _CONNECTED - {self._process}:
             raise FailedPrecondition(
                 f"process {os.getpid()} is a fork of one in which a ContentStore was connected, "
-                "and gRPC can hang or crash in it: close every store before the fork, or start the "
-                "process by multiprocessing's 'spawn' or 'forkserver'"
+                "and gRPC can hang or crash in it, though the store was closed: connect after the "
+                "fork only, or start the process by multiprocessing's 'spawn' or 'forkserver'"
             )
 
 

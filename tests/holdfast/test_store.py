@@ -308,19 +308,34 @@ print(ContentStore(sys.argv[1], tenant="a").info(sys.argv[2]).size)
 """
 
 
-@pytest.mark.parametrize(
-    ("before", "said"), [("", "'spawn'"), ("writer.close(); store.close()", "3")]
-)
-def test_a_fork_works_or_is_refused(
-    frontend: FakeFrontend, state: State, before: str, said: str
-) -> None:
-    """A child of a connected process is told what to do, at once; the parent goes on."""
+@pytest.mark.parametrize("before", ["", "writer.close(); store.close()"])
+def test_a_fork_is_refused(frontend: FakeFrontend, state: State, before: str) -> None:
+    """A child of a process that was connected is told what to do, at once; the parent goes on."""
     digest = state.hold("a", b"abc")
     command = [sys.executable, "-c", FORK.format(before=before), frontend.target, str(digest)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     child, parent = done.stdout.splitlines()
-    assert said in child
+    assert "'spawn'" in child
     assert parent == "3"
+
+
+FORK_FIRST = """
+import os, sys
+from holdfast import ContentStore
+child = os.fork()
+size = ContentStore(sys.argv[1], tenant="a").info(sys.argv[2]).size
+if child:
+    os.waitpid(child, 0)
+print(size)
+"""
+
+
+def test_a_fork_before_the_first_connection(frontend: FakeFrontend, state: State) -> None:
+    """A parent and its child both connect after the fork."""
+    digest = state.hold("a", b"abc")
+    command = [sys.executable, "-c", FORK_FIRST, frontend.target, str(digest)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["3", "3"]
 
 
 def test_a_proxy_is_used_and_named_where_it_is_asked_for(
