@@ -20,7 +20,7 @@ from holdfast.coordination.read_ingests import ReadIngests
 from holdfast.coordination.scripts import Scripts, pairs, text, understood
 from holdfast.coordination.subscription import Subscription
 from holdfast.digests import Digest
-from holdfast.errors import Overloaded, Unavailable, UnsupportedFormat, shorten
+from holdfast.errors import Locked, Overloaded, UnsupportedFormat, shorten
 from holdfast.origins import step
 
 DONE_TTL_MS: Final = 10 * 60 * 1000
@@ -32,10 +32,6 @@ ENDED_TTL_MS: Final = 60 * 60 * 1000
 tenant doesn't hold a digest counts as recent."""
 FULL_PAUSE: Final = 5.0
 """Seconds after which a tenant with too many ingests should try again."""
-
-
-class Locked(Unavailable):
-    """Another stream holds the lease on a ref."""
 
 
 class TooManyIngests(Overloaded):

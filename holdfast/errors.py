@@ -9,6 +9,7 @@
     ├── Aborted                 the ingest was lost; start over
     │   └── LeaseExpired        the ref was given up; its ingest may be as it was
     ├── Unavailable             try again later: locked ref, backend down, draining
+    │   ├── Locked              another stream writes the ref
     │   ├── OutcomeUnknown      a request may or may not have taken effect
     │   └── BeingWritten        another tenant writes these bytes: wait, and adopt them
     ├── ResourceExhausted       full, over quota, too large
@@ -104,6 +105,10 @@ class LeaseExpired(Aborted):
 
 class Unavailable(HoldfastError):  # noqa: N818
     """It isn't possible now: the same request may succeed later."""
+
+
+class Locked(Unavailable):
+    """Another stream holds the lease on a ref."""
 
 
 class OutcomeUnknown(Unavailable):

@@ -18,6 +18,7 @@ from holdfast.errors import (
     PUSHBACK,
     HoldfastError,
     LeaseExpired,
+    Locked,
     Unavailable,
     because,
 )
@@ -65,6 +66,11 @@ def refuses(status: Status) -> bool:
 def expired(status: Status) -> bool:
     """Whether a stream has ended only because its frontend couldn't renew its lease in time."""
     return status.code is Code.ABORTED and (KIND, LeaseExpired.__name__) in status.trailers
+
+
+def is_locked(status: Status) -> bool:
+    """Whether a frontend refused a stream because another one has its ref."""
+    return status.code is Code.UNAVAILABLE and (KIND, Locked.__name__) in status.trailers
 
 
 def passes(status: Status) -> bool:

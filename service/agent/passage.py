@@ -20,7 +20,13 @@ import structlog
 from holdfast.protos import content_pb2 as pb
 from holdfast.service.agent.continuation import Continuation
 from holdfast.service.agent.lost_commits import committed, digest_of, encoded, is_made_by
-from holdfast.service.agent.outcomes import FrontendLost, expired, reason_of, refuses
+from holdfast.service.agent.outcomes import (
+    FrontendLost,
+    expired,
+    is_locked,
+    reason_of,
+    refuses,
+)
 from holdfast.service.agent.relay_stream import RelayStream
 from holdfast.service.agent.replay import Replay
 from holdfast.service.agent.room import ReplayRoom
@@ -72,6 +78,7 @@ class Passage:
         tenant: str,
         replay: Replay,
         interrupted: Callable[[Status], None],
+        alone: Callable[[], bool],
     ) -> None:
         """Asks no frontend yet.
 
@@ -81,6 +88,7 @@ class Passage:
             replay: the bytes that a frontend may lack.
             interrupted: called with a frontend's status if that has ended the stream, between two
                 messages, for good.
+            alone: whether no other stream of this agent writes the ref.
         """
         self.upstream: Upstream | None = None
         self.stream: RelayStream | None = None
@@ -89,6 +97,8 @@ class Passage:
         self._tenant = tenant
         self._replay = replay
         self._interrupted = interrupted
+        self._alone = alone
+        self._first_lost = False
 
     @property
     def begun(self) -> bool:
@@ -162,6 +172,8 @@ class Passage:
                 self.leave(status)
                 if not self.passing(status):
                     raise
+                if is_locked(status):  # for as long as a dead frontend's lease lasts
+                    attempts.extend(self._path.patience)
                 attempts.failed(status)
         raise AssertionError
 
@@ -169,9 +181,10 @@ class Passage:
         """Whether an error may pass: another frontend, or the same one soon, can continue.
 
         A stream that hasn't begun is refused at once: its client knows when to ask again, and a
-        node's database waits for it.
+        node's database waits for it. If its first message was lost with a frontend, that may have
+        locked the ref, and no client knows of it.
         """
-        if refuses(status):
+        if refuses(status) or (is_locked(status) and self._first_lost and self._alone()):
             return True
         return self.begun and (status.code is Code.UNAVAILABLE or expired(status))
 
@@ -224,6 +237,7 @@ class Passage:
                 or expired(error)  # perhaps after it was frozen
             )
             self.known.commit_lost |= commits and unknown
+            self._first_lost |= isinstance(error, FrontendLost) and not self.begun
             raise
         self._path.upstreams.answered()
         self.known.note(reply)

@@ -7,6 +7,8 @@ replies). `passage.py` carries the messages out, through as many frontends as it
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -37,13 +39,20 @@ class WriteRelay:
         tenant: whose stream it is.
     """
 
-    def __init__(self, path: RelayPath, tenant: str, client: MessageSource) -> None:
+    def __init__(
+        self,
+        path: RelayPath,
+        tenant: str,
+        client: MessageSource,
+        alone: Callable[[WriteRelay], bool],
+    ) -> None:
         """Asks no frontend yet.
 
         Args:
             path: what it shares with other streams.
             tenant: the client's.
             client: gets the status of a stream that ends while it is silent.
+            alone: says whether no other stream of this agent writes a stream's ref.
         """
         self.tenant = tenant
         self._path = path
@@ -51,7 +60,7 @@ class WriteRelay:
         self._turn = asyncio.Lock()
         self._share = path.room.join(self)
         self._replay = Replay(self._share)
-        self._passage = Passage(path, tenant, self._replay, self._fail)
+        self._passage = Passage(path, tenant, self._replay, self._fail, partial(alone, self))
         self._admitted = 0  # bytes that have room, and haven't come yet
         self._arrival: Arrival | None = None
         self._silent_since = path.clock()

@@ -196,7 +196,8 @@ class Attempts:
         self._clock = clock
         self._spread = spread
         self._sleep = sleep
-        self._until = clock() + seconds
+        self._began = clock()
+        self._until = self._began + seconds
         self._round: list[Upstream] = []
         self._rounds = 0
         self._error: Status | Unavailable | None = None
@@ -218,6 +219,10 @@ class Attempts:
     def progress(self) -> None:
         """Begins the time anew: something has been achieved."""
         self._until, self._rounds = self._clock() + self._seconds, 0
+
+    def extend(self, seconds: float) -> None:
+        """Has the patience last for so many seconds from the beginning, unless it lasts longer."""
+        self._until = max(self._until, self._began + seconds)
 
     def __aiter__(self) -> Attempts:
         return self

@@ -70,7 +70,7 @@ class Writes:
                 announced = await call.announced()
             while announced is not None:
                 if relay is None:
-                    relay = WriteRelay(self._path, tenant, call)
+                    relay = WriteRelay(self._path, tenant, call, self._alone)
                     self._relays.add(relay)
                 await relay.admit(announced)
                 if await self._answer(call, relay):
@@ -103,6 +103,11 @@ class Writes:
         self._received(message.size)
         await call.send(reply.SerializeToString())
         return message.action in ENDING
+
+    def _alone(self, relay: WriteRelay) -> bool:
+        """Whether no other stream of this agent writes a stream's ref."""
+        others = self._relays - {relay}
+        return all((one.tenant, one.ref) != (relay.tenant, relay.ref) for one in others)
 
     def _forget(self, relay: WriteRelay) -> None:
         name = relay.tenant, relay.ref

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from holdfast.coordination.ingest import Opened
-from holdfast.coordination.ingests import Ingests, Locked, TooManyIngests
+from holdfast.coordination.ingests import Ingests, TooManyIngests
 from holdfast.coordination.leases import Lease, Leases
 from holdfast.coordination.releases import Releases
-from holdfast.errors import UnsupportedFormat
+from holdfast.errors import Locked, UnsupportedFormat
 from holdfast.storage.keys import NewName, data_key
 
 

@@ -219,7 +219,7 @@ async def test_relief_before_the_first_message(cut: Cut, tenant: str) -> None:
     """A stream whose first message is still coming isn't asked for anything."""
     agent, _, _ = cut
     client = Sender()
-    relay = WriteRelay(agent.running.parts.writes._path, tenant, client)
+    relay = WriteRelay(agent.running.parts.writes._path, tenant, client, lambda _: True)
     await relay.admit(MIB)
     await silent(relay).relieve()
     assert client.errors == []

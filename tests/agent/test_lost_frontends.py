@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,59 @@ async def test_killed_in_mid_write(
     assert (reply.offset, reply.digest, reply.started_at) == (SIZE, sha256(body), began)
     assert dict((await node.info(sha256(body))).labels) == {"a": "b"}
     assert await node.read(sha256(body)) == body
+
+
+@pytest.fixture
+async def proxied(rolling: Rolling, tenant: str) -> AsyncIterator[tuple[Agent, list[CuttingProxy]]]:
+    """An agent that reaches each of these frontends through a proxy."""
+    async with AsyncExitStack() as stack:
+        proxies = [
+            await stack.enter_async_context(cutting_proxy(one.port)) for one in rolling.served
+        ]
+        addresses = [f"127.0.0.1:{proxy.port}" for proxy in proxies]
+        yield await stack.enter_async_context(agent_of(addresses, tenant)), proxies
+
+
+def kill_with_the_reply_to(rolling: Rolling, proxies: list[CuttingProxy], ref: str) -> None:
+    """Has that frontend be killed which acquires a ref, before the client learns of it."""
+
+    def kill(number: int) -> None:
+        for proxy in proxies:
+            proxy.lose_reply_to(None)
+        rolling.served[number].kill()
+
+    for number, proxy in enumerate(proxies):
+        proxy.lose_reply_to(ref.encode(), b"sha256:", partial(kill, number))
+
+
+async def test_killed_with_the_first_reply(
+    rolling: Rolling, proxied: tuple[Agent, list[CuttingProxy]], fill: Fill
+) -> None:
+    """A client doesn't notice that the frontend is killed which has just locked its ref."""
+    agent, proxies = proxied
+    body, node, ref = fill(MIB), agent.tenant, "a-ref-that-stays-locked"
+    kill_with_the_reply_to(rolling, proxies, ref)
+    stream = node.write(ref)
+    await stream.send(pb.STAT, total=MIB)
+    assert [one.process.poll() is None for one in rolling.served].count(False) == 1
+    await stream.write_all(body)
+    assert (await stream.send(pb.COMMIT, offset=MIB)).digest == sha256(body)
+
+
+async def test_a_ref_of_another_stream_is_not_waited_for(
+    proxied: tuple[Agent, list[CuttingProxy]], tenant: str
+) -> None:
+    """A ref that another stream of the node writes is refused, though a frontend was lost."""
+    agent, proxies = proxied
+    node, ref = agent.tenant, "a-ref-that-is-being-written"
+    await node.write(ref).send(pb.STAT)
+    target = carrier(agent, tenant, ref).target
+    for proxy in proxies:
+        if target != f"127.0.0.1:{proxy.port}":
+            proxy.lose_reply_to(ref.encode())
+    text = await refused(StatusCode.UNAVAILABLE, node.write(ref).send(pb.STAT))
+    assert "is being written by another stream" in text
+    assert sum(proxy.cuts for proxy in proxies) > 0
 
 
 @pytest.mark.parametrize("size", [240, 3 * MIB])

@@ -10,10 +10,10 @@ import pytest
 
 from holdfast.coordination.changes import Progress, Sealed
 from holdfast.coordination.ingest import Done, Dropped, Opened
-from holdfast.coordination.ingests import Locked, TooManyIngests
+from holdfast.coordination.ingests import TooManyIngests
 from holdfast.coordination.keys import TENANTS
 from holdfast.coordination.leases import Lease
-from holdfast.errors import Aborted, DataLoss, Unavailable, UnsupportedFormat
+from holdfast.errors import Aborted, DataLoss, Locked, Unavailable, UnsupportedFormat
 from tests.coordination.fleet import DIGEST, NOW, PART, SPILLED, STORED, Frontend, frontend
 
 Write = Callable[[Frontend, Lease], Awaitable[object]]

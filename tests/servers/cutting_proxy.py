@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 
@@ -13,13 +13,26 @@ class CuttingProxy:
     def __init__(self, port: int) -> None:
         self._target = port
         self._marker: bytes | None = None
+        self._reply = b""
+        self._then: Callable[[], object] = bool
         self._writers: set[asyncio.StreamWriter] = set()
         self.cuts = 0
         self.port = 0
 
-    def lose_reply_to(self, marker: bytes) -> None:
-        """Forwards the next request that contains `marker`, and loses its reply."""
-        self._marker = marker
+    def lose_reply_to(
+        self,
+        marker: bytes | None,
+        reply: bytes = b"",
+        then: Callable[[], object] = bool,
+    ) -> None:
+        """Forwards the next request that contains `marker`, and loses its reply.
+
+        Args:
+            marker: what the request contains; None: no reply is lost any more.
+            reply: what the reply contains; what comes before it is forwarded.
+            then: called once the reply has come, before its connections are closed.
+        """
+        self._marker, self._reply, self._then = marker, reply, then
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forwards one connection."""
@@ -37,9 +50,10 @@ class CuttingProxy:
 
         async def replies() -> None:
             while data := await upstream.read(65536):
-                if cut.is_set():
+                if cut.is_set() and self._reply in data:
                     # The reply has arrived, so the request has taken effect.
                     self.cuts += 1
+                    self._then()
                     break
                 writer.write(data)
             writer.close()

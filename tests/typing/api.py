@@ -33,6 +33,7 @@ from holdfast import (
     InvalidArgument,
     Labels,
     LeaseExpired,
+    Locked,
     NotFound,
     OutcomeUnknown,
     OutOfRange,
@@ -232,6 +233,7 @@ NO_RANGE: type[InvalidArgument] = OutOfRange
 ABSENT: type[NotFound] = ContentNotFound
 NO_FILE: type[FileNotFoundError] = ContentNotFound
 PERHAPS: type[Unavailable] = OutcomeUnknown
+TAKEN: type[Unavailable] = Locked
 SOMEBODY_ELSE: type[Unavailable] = BeingWritten
 BUSY: type[ResourceExhausted] = Overloaded
 GONE: type[Aborted] = BytesGone
