@@ -189,6 +189,18 @@ ACCEPTED: Final[dict[str, Values]] = {
             "canary": {"nodeSelector": {"example/canary": "yes"}},
         },
     },
+    "a release of its own for agents": {
+        "podSecurity": "privileged",
+        "replicaCount": 0,
+        "gc": {"enabled": False},
+        "scrub": {"enabled": False},
+        "test": {"enabled": False},
+        "nodes": {
+            "enabled": True,
+            "image": {"repository": "example.invalid/node"},
+            "frontends": ["frontend.example:9443"],
+        },
+    },
     "pages for operators": {
         "http": {
             "tls": {"existingSecret": {"name": "pages"}},
@@ -321,6 +333,7 @@ REFUSED: Final[dict[str, tuple[Values, str]]] = {
     ),
     "a quantity that is none": ({"resources": {"limits": {"cpu": "two"}}}, "/resources/limits/cpu"),
     "a user beyond the range": ({"runAsUser": 4294967296}, "/runAsUser"),
+    "a release of nothing": ({"replicaCount": 0}, "replicaCount is 0, and nodes.enabled is false"),
     "more replicas than there can be": ({"replicaCount": 3_000_000_000}, "/replicaCount"),
     "capitals in the name": ({"fullnameOverride": "Store"}, "/fullnameOverride"),
     "a dot in the name": ({"fullnameOverride": "a.b"}, "/fullnameOverride"),

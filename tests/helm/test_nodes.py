@@ -24,9 +24,14 @@ NODES: dict[str, Any] = {
 CANARY = {"nodeSelector": {"example/canary": "yes"}, "image": {"tag": "next"}}
 
 
+def with_nodes(**nodes: Any) -> dict[str, Any]:
+    """Values for a release that may have such pods, with these of `nodes`."""
+    return {"podSecurity": "privileged", "nodes": merged(NODES, nodes)}
+
+
 def rendered(helm: Helm, **nodes: Any) -> Rendered:
     """The chart with nodes."""
-    return helm.render(nodes=merged(NODES, nodes))
+    return helm.render(**with_nodes(**nodes))
 
 
 def named(found: Rendered, ending: str) -> dict[str, Any]:
@@ -54,8 +59,7 @@ def test_objects_fit_the_schemas(helm: Helm, nodes: dict[str, Any], version: str
     """What it renders has only fields that this version of Kubernetes knows, and lints."""
     for item in rendered(helm, **nodes).objects:
         kubernetes_validate.validate(item, version, strict=True)
-    values = {"nodes": merged(NODES, nodes)}
-    done = helm.run("lint", "--strict", str(CHART), values=values)
+    done = helm.run("lint", "--strict", str(CHART), values=with_nodes(**nodes))
     assert done.returncode == 0, done.stdout
 
 
@@ -201,7 +205,7 @@ def test_no_client_ends_up_there(helm: Helm) -> None:
 
 def test_long_names(helm: Helm) -> None:
     """However long the release's name, that of a DaemonSet leaves room for its pods' hash."""
-    found = helm.render(nodes=merged(NODES, {"canary": CANARY}), fullnameOverride="a" * 54)
+    found = helm.render(**with_nodes(canary=CANARY), fullnameOverride="a" * 54)
     assert all(len(d["metadata"]["name"]) <= 57 for d in found.all_of("DaemonSet"))
 
 
@@ -224,4 +228,26 @@ def test_long_names(helm: Helm) -> None:
 )
 def test_what_is_refused(helm: Helm, nodes: dict[str, Any], reason: str) -> None:
     """Values that say nothing, too much, or can't be, are refused."""
-    assert reason in helm.refusal(nodes=merged(NODES, nodes))
+    assert reason in helm.refusal(**with_nodes(**nodes))
+
+
+@pytest.mark.parametrize("level", ["restricted", "baseline"])
+def test_a_namespace_that_allows_no_such_pods(helm: Helm, level: str) -> None:
+    """Unless it is said that the namespace allows them, they are refused, with what to do."""
+    refusal = helm.refusal(podSecurity=level, nodes=NODES)
+    assert "nodes.enabled" in refusal
+    assert f"at the level {level} of Pod Security" in refusal
+    assert "pod-security.kubernetes.io/enforce=privileged" in refusal
+    assert "podSecurity=privileged" in refusal
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_the_notes_name_the_namespaces_label(helm: Helm, state: str) -> None:
+    """After an installation it is said which label the namespace needs, and how to watch nodes."""
+    notes = helm.notes(**with_nodes(state=state, canary=CANARY))
+    label = "kubectl label namespace content pod-security.kubernetes.io/enforce=privileged"
+    assert label in notes
+    for one in rendered(helm, canary=CANARY).all_of("DaemonSet"):
+        assert f"rollout status daemonset/{one['metadata']['name']}\n" in notes
+    assert ("nodes.state=absent" in notes) == (state == "present")
+    assert "pod-security" not in helm.notes()

@@ -75,7 +75,7 @@ def test_peers_reach_only_their_port(helm: Helm) -> None:
         {"diskCache": {"volume": {"name": "a", "emptyDir": {}}}},
         {"settings": {"sharing": "everyone"}},
         {"settings": {"leaseTtl": 1}},
-        {"replicaCount": 0},
+        {"replicaCount": -1},
         {"runAsUser": 0},
         {"listener": {"port": 80}},
         {"listener": {"host": "0.0.0.0?tenant=b"}},

@@ -12,6 +12,9 @@ What can be said of one value alone is in values.schema.json.
 {{- include "holdfast.checkPodSecurity" . -}}
 {{- include "holdfast.checkEnvironment" . -}}
 {{- include "holdfast.checkResources" (list "resources" (include "holdfast.resources" . | fromYaml)) -}}
+{{- if not (or (int $values.replicaCount) $values.autoscaling.enabled $values.nodes.enabled) -}}
+{{- fail "replicaCount is 0, and nodes.enabled is false: the release would do nothing" -}}
+{{- end -}}
 {{- with $values.rollingUpdate -}}
 {{- if and (has (toString .maxSurge) (list "0" "0%")) (has (toString .maxUnavailable) (list "0" "0%")) -}}
 {{- fail "rollingUpdate.maxSurge and rollingUpdate.maxUnavailable are both 0: no roll-out could begin" -}}

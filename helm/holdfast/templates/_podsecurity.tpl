@@ -6,6 +6,9 @@ Source: "Pod Security Standards" of Kubernetes.
 {{- define "holdfast.checkPodSecurity" -}}
 {{- $level := .Values.podSecurity -}}
 {{- if ne $level "privileged" -}}
+{{- if .Values.nodes.enabled -}}
+{{- fail (printf "nodes.enabled: its pods see the host's processes and files, which a namespace at the level %s of Pod Security doesn't allow: they would never be made. Give them a release of their own (replicaCount=0, gc.enabled=false, scrub.enabled=false, test.enabled=false) in a namespace of its own, with the label pod-security.kubernetes.io/enforce=privileged, and set podSecurity=privileged there" $level) -}}
+{{- end -}}
 {{- $sources := list (list "diskCache.volume" .Values.diskCache.volume) -}}
 {{- range .Values.extraVolumes -}}
 {{- $sources = append $sources (list (printf "extraVolumes: %s" .name) (omit . "name")) -}}
