@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ import typer
 
 from holdfast.errors import FailedPrecondition, HoldfastError, InvalidArgument, because
 from holdfast.node.rollout import hooks, moves
+from holdfast.node.rollout.cluster import ApiServer
 from holdfast.node.rollout.generation import Certificate, Plan
 from holdfast.node.rollout.hosts import host_of, known_layout
 from holdfast.node.rollout.journal import Journal, Phase
@@ -29,9 +31,10 @@ from holdfast.node.rollout.layout import (
     Containerd,
     Layout,
 )
-from holdfast.node.rollout.ports import Host
+from holdfast.node.rollout.ports import AnyTime, Host, Turn
 from holdfast.node.rollout.removal import remove as remove_all
 from holdfast.node.rollout.rollout import Rollout
+from holdfast.node.rollout.turns import ClusterTurn, Place
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +48,17 @@ _MENDED: Final = Path("/run/holdfast-mended")
 HostRoot = Annotated[
     Path, typer.Option("--host", metavar="PATH", help="Where the host's root folder is mounted.")
 ]
+
+
+Turns = Annotated[
+    str,
+    typer.Option(
+        "--turns",
+        metavar="NAMESPACE/NAME",
+        help="In a pod: the objects by which the cluster's nodes take turns.",
+    ),
+]
+Canary = Annotated[bool, typer.Option("--canary", help="This node is one of those that go first.")]
 
 
 class State(StrEnum):
@@ -106,6 +120,8 @@ def install(
             "its first file stays as it is.",
         ),
     ] = "",
+    turns: Turns = "",
+    canary: Canary = False,
 ) -> None:
     """Install the agent on a host, or upgrade it, and have containerd use it."""
     plan = Plan(
@@ -127,14 +143,22 @@ def install(
             part=containerd_part,
         ),
     )
-    Rollout(host_of(layout, _say), plan)(again=again)
+    Rollout(host_of(layout, _say, _turn(turns, node, canary=canary)), plan)(again=again)
 
 
 @app.command()
-def remove(*, host: HostRoot = Path("/")) -> None:
+def remove(
+    *,
+    host: HostRoot = Path("/"),
+    node: Annotated[
+        str, typer.Option(metavar="NAME", help="The node's name, if nodes take turns.")
+    ] = "",
+    turns: Turns = "",
+    canary: Canary = False,
+) -> None:
     """Have containerd use its own store again, and remove the agent."""
     layout, _ = known_layout(host)
-    remove_all(host_of(layout, _say))
+    remove_all(host_of(layout, _say, _turn(turns, node, canary=canary)))
 
 
 @app.command()
@@ -243,6 +267,22 @@ def _settings(text: str) -> dict[str, str]:
             raise InvalidArgument(f"the settings have a line without '=': {line!r}")
         found[name.strip()] = value.strip()
     return found
+
+
+def _turn(turns: str, node: str, *, canary: bool) -> Turn:
+    """The node's turn; any time if it depends on no others.
+
+    Raises:
+        ConfigurationError: this isn't a pod that may ask.
+        InvalidArgument: the objects, or the node, aren't named.
+    """
+    if not turns:
+        return AnyTime()
+    namespace, slash, name = turns.partition("/")
+    if not (namespace and slash and name and node):
+        raise InvalidArgument(f"--turns {turns}: give NAMESPACE/NAME, and --node")
+    place = Place(namespace, name, canary=canary)
+    return ClusterTurn(ApiServer.around(os.environ), place, node, _say)
 
 
 def _certificate(

@@ -11,6 +11,7 @@ from typer.main import get_command
 from holdfast.cli.app import app
 from holdfast.node.rollout import layout
 from holdfast.node.rollout.generation import Plan
+from holdfast.node.rollout.turns import SPEC
 from tests.helm.chart import CHART, Helm, Rendered, merged
 from tests.helm.test_objects import VERSIONS
 
@@ -176,6 +177,7 @@ def test_it_has_no_more_rights_than_it_needs(helm: Helm) -> None:
     """The pods are root with four capabilities, see the host's processes, and have nothing else."""
     found = rendered(helm)
     pod = pod_of(named(found, "-nodes"))
+    assert tokens(pod) == ["install"]
     assert {"hostNetwork", "hostPID", "hostIPC"} & pod.keys() == {"hostPID"}
     assert pod["automountServiceAccountToken"] is False
     [account] = [
@@ -191,6 +193,100 @@ def test_it_has_no_more_rights_than_it_needs(helm: Helm) -> None:
         assert context["readOnlyRootFilesystem"] is True
         assert context["capabilities"]["drop"] == ["ALL"]
         assert len(context["capabilities"]["add"]) == 4
+
+
+def tokens(pod: dict[str, Any]) -> list[str]:
+    """The containers that have a token of the API server."""
+    with_token = {
+        volume["name"]
+        for volume in pod["volumes"]
+        if any(
+            "serviceAccountToken" in one for one in volume.get("projected", {}).get("sources", [])
+        )
+    }
+    containers = (*pod["initContainers"], *pod["containers"])
+    return [
+        one["name"] for one in containers if with_token & {m["name"] for m in one["volumeMounts"]}
+    ]
+
+
+def allowed(found: Rendered) -> set[tuple[str, str, str]]:
+    """What the pods' account may, as verb, kind and name."""
+    [account] = {pod_of(one)["serviceAccountName"] for one in found.all_of("DaemonSet")}
+    [binding] = [
+        one for one in found.all_of("RoleBinding") if one["subjects"][0]["name"] == account
+    ]
+    assert binding["subjects"][0]["namespace"] == "content"
+    [role] = [
+        r for r in found.all_of("Role") if r["metadata"]["name"] == binding["roleRef"]["name"]
+    ]
+    return {
+        (verb, kind, name)
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for kind in rule["resources"]
+        for name in rule["resourceNames"]
+    }
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+@pytest.mark.parametrize("canary", [{}, CANARY, {**CANARY, "only": True}])
+def test_nodes_take_turns(helm: Helm, canary: dict[str, Any], state: str) -> None:
+    """Pods may read and write what they take turns by, which the chart makes, and nothing else."""
+    found = rendered(helm, atOnce=2, canary=canary, state=state)
+    made = {("leases", one["metadata"]["name"]) for one in found.all_of("Lease")}
+    sets = {one["metadata"]["name"]: one for one in found.all_of("DaemonSet")}
+    assert made == {("leases", f"{name}-{number}") for name in sets for number in range(2)}
+    assert all("spec" not in one for one in found.all_of("Lease"))
+
+    read: set[tuple[str, str]] = {("configmaps", "store-holdfast-nodes")}
+    if canary:
+        read |= {("daemonsets", "store-holdfast-nodes-canary")}
+    verbs = {("get", *one) for one in read | made} | {("update", *one) for one in made}
+    assert allowed(found) == verbs
+    assert not found.all_of("ClusterRole")
+
+    [settings] = [one["data"] for one in found.all_of("ConfigMap") if "atOnce" in one["data"]]
+    label = sets.get("store-holdfast-nodes-canary", {"metadata": {"labels": {SPEC: ""}}})
+    assert settings["atOnce"] == "2"
+    assert settings["canaries"] == (label["metadata"]["labels"][SPEC] if canary else "")
+    for name, one in sets.items():
+        command = pod_of(one)["initContainers"][0]["command"]
+        assert "--turns=content/store-holdfast-nodes" in command
+        assert "--node=$(NODE_NAME)" in command
+        assert ("--canary" in command) == name.endswith("-canary")
+
+
+def test_another_version_is_another_specification(helm: Helm) -> None:
+    """What the canaries are to be changes with all that changes their pods."""
+    changes: list[dict[str, Any]] = [
+        {}, {"image": {"tag": "3"}}, {"settings": {"HOLDFAST_HTTP": "127.0.0.1:1"}}, {"attempt": 1},
+        {"state": "absent"}, {"canary": {"image": {"tag": "4"}}},
+    ]  # fmt: skip
+    selector = {"canary": {"nodeSelector": {"example/canary": "yes"}}}
+    sums = {
+        named(rendered(helm, **merged(selector, change)), "-canary")["metadata"]["labels"][SPEC]
+        for change in changes
+    }
+    assert len(sums) == len(changes)
+    # Others' pods stay as they are while canaries try something.
+    others = [
+        named(rendered(helm, **merged(selector, change)), "-nodes")
+        for change in ({}, {"canary": {"image": {"tag": "4"}}}, {"atOnce": 5})
+    ]
+    assert others[0] == others[1] == others[2]
+
+
+def test_all_at_once(helm: Helm) -> None:
+    """If nodes take no turns, the pods have no token, no right, and nothing to wait for."""
+    found = rendered(helm, atOnce=0, canary=CANARY)
+    for one in found.all_of("DaemonSet"):
+        pod = pod_of(one)
+        assert tokens(pod) == []
+        command = " ".join(pod["initContainers"][0]["command"])
+        assert "--turns" not in command
+        assert "--canary" not in command
+    assert {"Role", "RoleBinding", "Lease"}.isdisjoint(one["kind"] for one in found.objects)
 
 
 def test_no_client_ends_up_there(helm: Helm) -> None:
@@ -222,6 +318,7 @@ def test_long_names(helm: Helm) -> None:
         ({"settings": {"HOLDFAST_A": "'"}}, "specifications"),
         ({"maxUnavailable": "200%"}, "specifications"),
         ({"maxUnavailable": 0}, "specifications"),
+        ({"atOnce": -1}, "specifications"),
         ({"containerd": {"config": "etc/config.toml"}}, "specifications"),
         ({"frontends": ["frontend"]}, "specifications"),
     ],

@@ -20,7 +20,7 @@ from holdfast.node.rollout.disk import Disk
 from holdfast.node.rollout.generation import Plan
 from holdfast.node.rollout.journal import load
 from holdfast.node.rollout.layout import AGENT_UNIT, GUARD_UNIT, Layout
-from holdfast.node.rollout.ports import Host, KnownImage
+from holdfast.node.rollout.ports import AnyTime, Host, KnownImage, Turn
 from holdfast.node.rollout.runtime import MANIFEST
 
 PAUSE = "registry.example/pause:1"
@@ -94,6 +94,7 @@ class Model:
         running: whether containerd runs.
         serving: the generation whose agent runs.
         guarded: whether an upgrade is watched.
+        turn: its turn among others.
     """
 
     root: Path
@@ -109,6 +110,7 @@ class Model:
     running: bool = False
     serving: str = ""
     budget: Budget = field(default_factory=Budget)
+    turn: Turn = field(default_factory=AnyTime)
     said: list[str] = field(default_factory=list)
     _store: str = OWN
     _listed: set[str] = field(default_factory=set)
@@ -241,7 +243,7 @@ class Model:
         return Host(
             self.layout, CountedDisk(step), FakeServices(self, step), FakeRuntime(self),
             FakeAgent(self, step), self.said.append, lambda _program: None,
-            lambda condition, _seconds: condition(),
+            lambda condition, _seconds: condition(), self.turn,
         )  # fmt: skip
 
     def leftovers(self) -> list[str]:

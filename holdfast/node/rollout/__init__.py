@@ -10,6 +10,8 @@
     carrying    content between containerd's own store and Holdfast
     verifying   whether containerd can use what it knows
     hooks       what the host does by itself when containerd starts
+    turns       which nodes go first, and how many are changed at once
+    cluster     the API server, by which they know
     rollout     install, upgrade, roll back
     removal     the way back
 

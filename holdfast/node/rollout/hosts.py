@@ -10,12 +10,12 @@ from holdfast.node.rollout.agent import SocketAgent
 from holdfast.node.rollout.disk import Disk
 from holdfast.node.rollout.journal import Journal, load
 from holdfast.node.rollout.layout import Layout
-from holdfast.node.rollout.ports import Host
+from holdfast.node.rollout.ports import AnyTime, Host, Turn
 from holdfast.node.rollout.runtime import ContainerdRuntime
 from holdfast.node.rollout.systemd import Systemd
 
 
-def host_of(layout: Layout, say: Callable[[str], None]) -> Host:
+def host_of(layout: Layout, say: Callable[[str], None], turn: Turn | None = None) -> Host:
     """A host with these paths."""
     disk, systemd = Disk(), Systemd(layout.host)
     return Host(
@@ -26,6 +26,7 @@ def host_of(layout: Layout, say: Callable[[str], None]) -> Host:
         agent=SocketAgent(layout.seen(layout.socket), disk),
         say=say,
         runs=systemd.runs,
+        turn=turn or AnyTime(),
     )
 
 

@@ -94,6 +94,39 @@ class Agent(Protocol):
         """Writes the verified bytes of some content into a file."""
 
 
+class Turn(Protocol):
+    """This node's turn to be changed, among those of its cluster."""
+
+    def mine(self) -> bool:
+        """Whether this process has it."""
+
+    def wait(self) -> None:
+        """Waits until it is this node's turn, which it is then until `end`."""
+
+    def keep(self) -> None:
+        """Keeps a turn that this node has had: it has failed, and others must not follow."""
+
+    def end(self) -> None:
+        """Has the next node's turn begin."""
+
+
+class AnyTime:
+    """The turn of a node that depends on no others."""
+
+    def mine(self) -> bool:
+        """Always."""
+        return True
+
+    def wait(self) -> None:
+        """There is nothing to wait for."""
+
+    def keep(self) -> None:
+        """Nobody waits."""
+
+    def end(self) -> None:
+        """Nobody waits."""
+
+
 def wait(condition: Callable[[], bool], seconds: float) -> bool:
     """Waits until a condition holds, for so long at most; returns whether it does."""
     until = time.monotonic() + seconds
@@ -117,6 +150,7 @@ class Host:
         say: reports what is done, in a line.
         waits: waits for a condition, for some seconds at most.
         runs: tries whether the host can run a program; raises FailedPrecondition if it can't.
+        turn: its turn to be changed.
     """
 
     layout: Layout
@@ -127,3 +161,4 @@ class Host:
     say: Callable[[str], None]
     runs: Callable[[str], None]
     waits: Callable[[Callable[[], bool], float], bool] = field(default=wait)
+    turn: Turn = field(default_factory=AnyTime)

@@ -23,16 +23,28 @@ def remove(host: Host) -> None:
     host.services.check()
     if not layout.journal.parent.is_dir():
         host.say("there is nothing to remove")
+        host.turn.end()
         return
+    while not _try(host):
+        host.turn.wait()
+    host.turn.end()
+    host.say("this node is as it was before")
+
+
+def _try(host: Host) -> bool:
+    """Removes all of it; False if containerd must be restarted, and it isn't this node's turn."""
+    layout = host.layout
     with host.disk.alone(layout.journal.with_name("lock")):
         journal = load(layout)
         if journal is not None:
             moves.same(layout, journal)
             if journal.phase is not Phase.OWN:
+                if journal.phase is not Phase.RETURNING and not host.turn.mine():
+                    return False
                 _return(host, journal)
         configured.restore(layout, host.disk)
         _take_down(host)
-    host.say("this node is as it was before")
+    return True
 
 
 def _return(host: Host, journal: Journal) -> None:

@@ -46,6 +46,14 @@ class Rollout:
         host, layout = self._host, self._host.layout
         host.services.check()
         host.disk.folder(layout.journal.parent)
+        while not self._try(again=again):
+            # Without the lock: others may work on this host meanwhile; what is found then counts.
+            host.turn.wait()
+        host.turn.end()
+
+    def _try(self, *, again: bool) -> bool:
+        """Does all of it; False if it comes to a change, and it isn't this node's turn."""
+        host, layout = self._host, self._host.layout
         with host.disk.alone(layout.journal.with_name("lock")):
             self._journal = load(layout) or Journal(
                 containerd=layout.containerd, programs=layout.programs, socket=layout.socket
@@ -54,15 +62,20 @@ class Rollout:
             self._settle()
             generation = self._plan.generation(layout)
             if self._journal.failed == generation and not again:
+                host.turn.keep()
                 raise FailedPrecondition(
                     f"{generation} was given up on this node: {self._journal.reason}; it is tried "
                     "again with --again, and another program or other settings are tried at once"
                 )
-            self._serve(generation)
-            self._hook(generation)
+            configured.check(layout, host.runtime.version())
             if self._journal.phase is Phase.HOLDFAST and moves.has_own(host):
                 host.say("something else has given containerd its own store again")
                 self._note(phase=Phase.OWN)
+            changes = self._journal.current != generation or self._journal.phase is Phase.OWN
+            if changes and not host.turn.mine():
+                return False
+            self._serve(generation)
+            self._hook(generation)
             if self._journal.phase is Phase.OWN:
                 self._decide_to_move()
             if self._journal.phase is Phase.MOVING:
@@ -70,6 +83,7 @@ class Rollout:
             moves.usable(host)
             serving.tidy(host, generation)
             host.say(f"{generation} serves this node")
+        return True
 
     def _note(self, **changes: object) -> None:
         self._journal = replace(self._journal, **changes)  # type: ignore[arg-type]
@@ -86,7 +100,6 @@ class Rollout:
     def _serve(self, generation: str) -> None:
         """Has the agent of the plan serve, or the earlier one if that fails."""
         host, layout, before = self._host, self._host.layout, self._journal.current
-        configured.check(layout, host.runtime.version())
         host.disk.adopt(
             self._plan.bundle,
             layout.seen(f"{layout.programs}/{generation}"),
