@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, Final
 
 from holdfast.errors import Aborted, NotFound, Unavailable
@@ -57,12 +58,12 @@ class Objects:
             raise NotFound(path)
         return copy.deepcopy(self.items[path])
 
-    def put(self, path: str, item: dict[str, Any]) -> dict[str, Any]:
+    def put(self, path: str, item: Mapping[str, Any]) -> dict[str, Any]:
         """Replaces one, if it is still the one that was read."""
         before = self.get(path)
         if item["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]:
             raise Aborted(path)
-        self._store(path, item)
+        self._store(path, dict(item))
         return self.get(path)
 
     def holders(self, place: Place = OTHERS) -> list[str]:

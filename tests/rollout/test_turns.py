@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from holdfast.errors import FailedPrecondition, HoldfastError, PermissionDenied, Unavailable
 from holdfast.node.rollout import turns
 from holdfast.node.rollout.journal import Phase, load
+from holdfast.node.rollout.ports import AnyTime
 from holdfast.node.rollout.removal import remove
 from tests.rollout.api_server import CANARIES, OTHERS, Objects, turn
 from tests.rollout.model import OURS, OWN, Killed, Model
@@ -62,6 +64,26 @@ def test_no_more_at_once(nodes: list[Model], at_once: int) -> None:
     turn(objects, "last", last)
     install(last)
     assert last.store == OURS
+    assert objects.holders() == [f"node-{number}" for number in range(1, at_once)]
+
+
+def test_a_node_that_lost_its_store_waits(nodes: list[Model]) -> None:
+    """A node that something else has given its own store again is moved in its turn."""
+    objects, model = Objects(), nodes[0]
+    install(model)
+    restarts = model.restarts
+    model.layout.drop_in.unlink()
+    model.layout.part.unlink()
+    model.boot()
+    assert model.store == OWN
+    turn(objects, "other").wait()
+    turn(objects, "node-0", model)
+    with pytest.raises(Unavailable, match="other come first"):
+        install(model)
+    assert (model.store, model.restarts) == (OWN, restarts)
+    model.turn = AnyTime()
+    install(model)
+    assert model.store == OURS
 
 
 def test_a_node_that_fails_stops_the_others(nodes: list[Model]) -> None:
@@ -315,7 +337,7 @@ def test_two_at_the_same_moment() -> None:
     first, second = turn(objects, "first"), turn(objects, "second")
     put = objects.put
 
-    def meanwhile(path: str, item: dict[str, object]) -> dict[str, object]:
+    def meanwhile(path: str, item: Mapping[str, Any]) -> dict[str, Any]:
         objects.put = put  # type: ignore[method-assign]
         second.wait()
         return put(path, item)
@@ -334,7 +356,7 @@ def test_without_rights(nodes: list[Model]) -> None:
     """A pod whose account lacks a right fails at once, with what the server says."""
     objects = Objects()
 
-    def get(path: str) -> dict[str, object]:
+    def get(path: str) -> dict[str, Any]:
         raise PermissionDenied(f"forbidden: {path}")
 
     objects.get = get  # type: ignore[method-assign]
