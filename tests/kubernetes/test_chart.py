@@ -18,8 +18,8 @@ from tests.servers.kubernetes.control_plane import ControlPlane
 RELEASE = "store"
 KINDS = (
     "certificates", "configmaps", "cronjobs", "daemonsets", "deployments",
-    "horizontalpodautoscalers", "jobs", "leases", "networkpolicies", "poddisruptionbudgets", "podmonitors",
-    "prometheusrules", "rolebindings", "roles",
+    "horizontalpodautoscalers", "jobs", "leases", "networkpolicies", "poddisruptionbudgets",
+    "podmonitors", "prometheusrules", "rolebindings", "roles",
     "serviceaccounts", "servicemonitors", "services",
 )  # fmt: skip
 """What the chart makes in its namespace."""

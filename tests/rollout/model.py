@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
 from holdfast.errors import FailedPrecondition, HoldfastError, NotFound, Unavailable
 from holdfast.node.rollout import hooks
-from holdfast.node.rollout.disk import Disk
+from holdfast.node.rollout.disk import NEW, Disk, leads
 from holdfast.node.rollout.generation import Plan
 from holdfast.node.rollout.journal import load
 from holdfast.node.rollout.layout import AGENT_UNIT, GUARD_UNIT, Layout
@@ -51,10 +52,11 @@ class Budget:
 
 
 class CountedDisk(Disk):
-    """Files whose changes are counted."""
+    """Files whose changes are counted, and fail while something is wrong with the disk."""
 
-    def __init__(self, step: Callable[[], None]) -> None:
+    def __init__(self, step: Callable[[], None], refuses: Callable[[Path], int]) -> None:
         self._step = step
+        self._refuses = refuses
 
     def sync(self, path: Path) -> None:
         """No power fails here."""
@@ -62,6 +64,40 @@ class CountedDisk(Disk):
     def step(self) -> None:
         """Counts."""
         self._step()
+
+    def _tried(self, path: Path) -> None:
+        if number := self._refuses(path):
+            raise OSError(number, os.strerror(number), str(path))
+
+    def write(self, path: Path, text: str, mode: int = 0o644) -> bool:
+        """Writes, if that is possible."""
+        if not path.is_file() or path.read_text() != text:
+            self._tried(path)
+        return super().write(path, text, mode)
+
+    def folder(self, path: Path) -> None:
+        """Makes a folder, if that is possible."""
+        if not path.is_dir():
+            self._tried(path)
+        super().folder(path)
+
+    def link(self, path: Path, target: str) -> None:
+        """Makes a link, if that is possible."""
+        staged = leads(path.with_name(f"{NEW}back-{path.name}"), target)
+        if not (staged or leads(path, target)):
+            self._tried(path)
+        super().link(path, target)
+
+    def stage(self, path: Path, target: str) -> None:
+        """Makes a link, if that is possible."""
+        self._tried(path)
+        super().stage(path, target)
+
+    def adopt(self, source: Path, target: Path, also: Mapping[str, str]) -> None:
+        """Copies, if that is possible."""
+        if not target.is_dir():
+            self._tried(target)
+        super().adopt(source, target, also)
 
 
 def blob(text: str) -> tuple[str, bytes]:
@@ -94,6 +130,9 @@ class Model:
         running: whether containerd runs.
         serving: the generation whose agent runs.
         guarded: whether an upgrade is watched.
+        refuses: the number of the error with which its disk refuses to be written to; 0: none.
+        refused: the folder in which it does.
+        refuses_from: after how many of the rollout's steps; None: it always does.
         turn: its turn among others.
     """
 
@@ -112,6 +151,9 @@ class Model:
     budget: Budget = field(default_factory=Budget)
     turn: Turn = field(default_factory=AnyTime)
     said: list[str] = field(default_factory=list)
+    refuses: int = 0
+    refused: str = "/"
+    refuses_from: int | None = None
     _store: str = OWN
     _listed: set[str] = field(default_factory=set)
     _units: dict[str, str] = field(default_factory=dict)
@@ -171,7 +213,7 @@ class Model:
             if journal is not None:
                 try:
                     hooks.prepare_containerd(self.host(Budget()), journal)
-                except HoldfastError as error:
+                except (HoldfastError, OSError) as error:  # systemd ignores how it ends
                     self.said.append(f"hook: {error!r}")
         self._store = self._configured()
         self.running = True
@@ -241,10 +283,15 @@ class Model:
         """The node as the rollout reaches it."""
         step = step or self.budget
         return Host(
-            self.layout, CountedDisk(step), FakeServices(self, step), FakeRuntime(self),
-            FakeAgent(self, step), self.said.append, lambda _program: None,
+            self.layout, CountedDisk(step, self._refused), FakeServices(self, step),
+            FakeRuntime(self), FakeAgent(self, step), self.said.append, lambda _program: None,
             lambda condition, _seconds: condition(), self.turn,
         )  # fmt: skip
+
+    def _refused(self, path: Path) -> int:
+        inside = f"/{path.relative_to(self.root)}"
+        late = self.refuses_from is None or self.budget.taken >= self.refuses_from
+        return self.refuses if late and inside.startswith(self.refused) else 0
 
     def leftovers(self) -> list[str]:
         """Files that weren't there before the rollout, and aren't content."""
@@ -366,6 +413,8 @@ class FakeAgent:
         """Writes bytes into a file."""
         self._step()
         self.held()
+        if number := self._model._refused(path):
+            raise OSError(number, os.strerror(number), str(path))
         path.write_bytes(self._model.fleet[digest])
 
 

@@ -70,7 +70,13 @@ class Disk:
 
     def link(self, path: Path, target: str) -> None:
         """Makes a link, or has it lead elsewhere at once."""
-        if path.is_symlink() and str(path.readlink()) == target:
+        if leads(path, target):
+            return
+        back = _back(path)
+        if leads(back, target):
+            self.step()
+            back.replace(path)
+            self.sync(path.parent)
             return
         new = path.with_name(f"{NEW}{path.name}")
         self.step()
@@ -79,6 +85,15 @@ class Disk:
         self.step()
         new.replace(path)
         self.sync(path.parent)
+
+    def stage(self, path: Path, target: str) -> None:
+        """Sees to it that a link can later lead there even if the disk is full by then."""
+        back = _back(path)
+        if not leads(back, target):
+            self.step()
+            back.unlink(missing_ok=True)
+            back.symlink_to(target)
+            self.sync(path.parent)
 
     def adopt(self, source: Path, target: Path, also: Mapping[str, str]) -> None:
         """Copies a folder unless it is there, with some more files; it appears with all of them."""
@@ -145,3 +160,12 @@ class Disk:
                     f"{path} is locked: another rollout works on this node"
                 ) from None
             yield
+
+
+def leads(path: Path, target: str) -> bool:
+    """Whether a path is a link that leads there."""
+    return path.is_symlink() and str(path.readlink()) == target
+
+
+def _back(path: Path) -> Path:
+    return path.with_name(f"{NEW}back-{path.name}")

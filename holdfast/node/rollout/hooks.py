@@ -39,7 +39,7 @@ def prepare_containerd(host: Host, journal: Journal) -> None:
         case Phase.ROLLBACK if moved:
             try:
                 carrying.to_own(host)
-            except HoldfastError as error:
+            except (HoldfastError, OSError) as error:
                 host.say(f"not all content could be copied back: {because(error)}")
     if journal.phase in {Phase.MOVING, Phase.HOLDFAST}:
         configured.configure(layout, disk, journal.release)

@@ -112,10 +112,17 @@ class Rollout:
             # If this process ends, and the new agent doesn't serve, no pod can be started, this one
             # included: the host must help itself.
             serving.watch(host, generation)
+        if before not in {"", generation}:
+            host.disk.stage(layout.seen(layout.current), before)
         try:
             serving.serve(host, generation, anew=before != generation)
         except HoldfastError as error:
             self._give_up_agent(generation, error)
+            raise
+        except OSError:
+            # Not given up: it isn't the agent that failed.
+            if before not in {"", generation}:
+                serving.fall_back(host, before)
             raise
         host.disk.link(layout.seen(layout.verified), generation)
         if before != generation or self._journal.failed:

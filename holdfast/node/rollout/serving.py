@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from holdfast.errors import FailedPrecondition, HoldfastError, Unavailable
@@ -80,6 +81,11 @@ def fall_back(host: Host, generation: str) -> None:
         serve(host, generation, anew=True)
     except HoldfastError as error:
         host.say(f"the earlier agent, {generation}, doesn't serve either: {error!r}")
+    except OSError as error:
+        # Its program with the later one's units is better than none.
+        host.say(f"the units of the earlier agent, {generation}, can't be written: {error!r}")
+        with suppress(HoldfastError):
+            host.services.restart(AGENT_UNIT)
 
 
 def withdraw(host: Host) -> None:
