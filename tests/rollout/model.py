@@ -400,7 +400,8 @@ class FakeAgent:
         """What the fleet has."""
         if not self.answers():
             raise Unavailable("no agent")
-        return {digest: len(body) for digest, body in self._model.fleet.items()}
+        # A copy: other threads push meanwhile.
+        return {digest: len(body) for digest, body in self._model.fleet.copy().items()}
 
     def push(self, path: Path, digest: str) -> None:
         """Takes a file's bytes."""
