@@ -41,6 +41,10 @@ FRONTENDS: Final = "holdfast:{frontends}"
 FRONTEND_FIGURES: Final = "holdfast:{frontends}:figures"
 """Hash with a TTL: what each of them has announced last."""
 
+FRONTEND_HOUR: Final = "holdfast:{frontends}:hour"
+"""Sorted set with a TTL: what all of them have done within the last hour, a member for each slot of
+some seconds, by the slot's number."""
+
 
 GROWTH: Final = "holdfast:{fleet}:growth"
 """Hash with a TTL: bytes that commits have added to the fleet, and the counter's name."""

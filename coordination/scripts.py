@@ -49,7 +49,9 @@ AREAS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("flight_ask", "flight_end", "flight_list", "flight_move", "flight_show"), "flight"
     ),
-    **dict.fromkeys(("frontend_announce", "frontend_leave", "frontend_list"), "overview"),
+    **dict.fromkeys(
+        ("frontend_announce", "frontend_hour", "frontend_leave", "frontend_list"), "overview"
+    ),
     "identify": "pairing",
 }
 """All scripts, each with what it is about: by this word, metrics count it."""

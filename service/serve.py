@@ -151,7 +151,7 @@ def _http(
     frontend, loop = running.frontend, MainLoop(uptime)
     inspections = of_frontend(frontend, running.budget, running.leases, servers.connections)
     overview = frontend.overview
-    page = Page(loop, overview.current, History(lambda: overview.own))
+    page = Page(loop, overview.current, History(lambda: overview.own), overview.hour)
     debug = Debug(loop, inspections)
     site = Site(loop, readiness, frontend.metrics.exposed, debug, page)
     return http_port(

@@ -17,6 +17,7 @@ from holdfast.overview import FRONTENDS, FrontendFigures, Overview, Problem, fli
 from holdfast.protos import fleet_pb2 as pb
 from holdfast.service.core import Core, owner
 from holdfast.service.ingest.sessions import Sessions
+from holdfast.service.overview.hour import Sample, in_order, in_words, rates_of
 from holdfast.service.overview.sampler import Sampler, UnderWay
 from holdfast.service.overview.traffic import Traffic
 from holdfast.values import Flight
@@ -28,6 +29,8 @@ INTERVAL: Final = 5.0
 FRESH: Final = 1.0
 """Seconds for which an overview is the answer to everybody who asks, so that many who watch cost
 Redis no more than one."""
+HOUR_FRESH: Final = 5.0
+"""The same of the last hour, in s: it changes every 10 s."""
 LEAVING: Final = 0.5
 """Seconds that withdrawing an announcement may take: otherwise it lapses."""
 
@@ -69,6 +72,8 @@ class FleetOverview:
         self._made: tuple[float, pb.OverviewResponse] | None = None
         self._shown: tuple[pb.OverviewResponse, Overview] | None = None
         self._making = asyncio.Lock()
+        self._hour: tuple[float, tuple[Sample, ...]] | None = None
+        self._reading = asyncio.Lock()
 
     # -- this frontend's own
 
@@ -93,7 +98,10 @@ class FleetOverview:
             HoldfastError: Redis can't be reached, or refuses.
         """
         self._own = self._sampler.sample()
-        await self._announcements.announce(self._own.name, self._own.encode())
+        rates = in_order(rates_of(self._own))
+        await self._announcements.announce(
+            self._own.name, self._own.encode(), rates, self._own.period
+        )
 
     async def drain(self) -> None:
         """Announces that this frontend is about to end."""
@@ -132,6 +140,23 @@ class FleetOverview:
             if self._made is None or now - self._made[0] >= FRESH:
                 self._made = now, await self._make()
             return self._made[1]
+
+    async def hour(self) -> tuple[Sample, ...]:
+        """Returns what all frontends have done within the last hour, the oldest first.
+
+        It is some seconds old, and empty if Redis can't be asked.
+        """
+        async with self._reading:
+            now = self._clock()
+            if self._hour is None or now - self._hour[0] >= HOUR_FRESH:
+                try:
+                    slots = await self._announcements.hour()
+                except HoldfastError as error:
+                    log.debug("hour not read", reason=because(error))
+                    return ()
+                samples = tuple(Sample(slot.end, in_words(slot.sums)) for slot in slots)
+                self._hour = now, samples
+            return self._hour[1]
 
     async def _make(self) -> pb.OverviewResponse:
         own = (self._own or self._sampler.sample()).message()

@@ -1,8 +1,6 @@
 """What this frontend has done within the last hour: a ring of samples, in memory alone.
 
-The samples are this frontend's own, which cost no request. Those of all others are in their memory,
-and on their pages: if each frontend asked for all figures all the time, Redis would have to send
-each frontend's to each other.
+It is shown while Redis, which adds up what the whole fleet has done, can't be asked.
 """
 
 from __future__ import annotations
@@ -10,42 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from holdfast.overview import CacheFigures, FrontendFigures
+from holdfast.overview import FrontendFigures
+from holdfast.service.overview.hour import Sample, rates_of
 
 PERIOD: Final = 10.0
-"""Seconds between two samples."""
+"""Seconds between two samples; those of the fleet are as long."""
 HOUR: Final = round(3600 / PERIOD)
-"""Samples that are kept; each takes some 200 bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The figures of one moment; rates are per second.
-
-    Attributes:
-        at: when, in s since 1970.
-        read: bytes sent to readers.
-        written: bytes received from writers.
-        rpcs: RPCs that ended.
-        errors: those among them that ended with an error.
-        streams: write streams that were open.
-        store: seconds of a request to the store, on average.
-        redis: the same of Redis.
-        hits: share of blocks that were found in the cache in memory.
-    """
-
-    at: float
-    read: float
-    written: float
-    rpcs: float
-    errors: float
-    streams: float
-    store: float
-    redis: float
-    hits: float
+"""Samples that are kept; each takes some 500 bytes."""
 
 
 class History:
@@ -76,23 +47,4 @@ class History:
         figures = self._own()
         if figures is None or (self._samples and figures.at <= self._samples[-1].at):
             return
-        seconds = {one.name: one.seconds for one in figures.backends}
-        self._samples.append(
-            Sample(
-                figures.at,
-                figures.read,
-                figures.written,
-                figures.rpcs,
-                sum(one.rate for one in figures.errors),
-                figures.streams,
-                seconds.get("store", 0.0),
-                seconds.get("redis", 0.0),
-                share_found(figures.memory),
-            )
-        )
-
-
-def share_found(cache: CacheFigures) -> float:
-    """Returns the share of blocks that were found in a cache; 0 if none was looked for."""
-    looked = cache.hits + cache.misses
-    return cache.hits / looked if looked else 0.0
+        self._samples.append(Sample(figures.at, rates_of(figures)))

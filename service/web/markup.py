@@ -89,25 +89,30 @@ def bar(at: float, whole: float, label: str) -> str:
     )
 
 
-def curve(title: str, values: Sequence[float], shown: Sequence[str]) -> str:
+def curve(
+    title: str, values: Sequence[float], pieces: Sequence[Sequence[float]], shown: Sequence[str]
+) -> str:
     """Returns a figure's course as a picture, with what it says in words.
 
     Args:
         title: of the figure.
         values: from the oldest on.
+        pieces: where each of them is, from 0 to 1, in pieces that aren't joined.
         shown: the latest and the greatest value, in words.
     """
     latest, most = shown
     top = max(values, default=0.0) or 1.0
-    across = max(len(values) - 1, 1)
-    points = " ".join(
-        f"{WIDE * place / across:.1f},{HIGH - 2 - (HIGH - 6) * value / top:.1f}"
-        for place, value in enumerate(values)
+    heights = (HIGH - 2 - (HIGH - 6) * value / top for value in values)
+    lines = "".join(
+        '<polyline points="'
+        + " ".join(f"{WIDE * at:.1f},{next(heights):.1f}" for at in piece)
+        + '"/>'
+        for piece in pieces
     )
     words = f"{title}: {latest} now, {most} at most"
     return (
         f"<figure><figcaption><span>{text(title)}</span> <b>{text(latest)}</b></figcaption>"
         f'<svg viewBox="0 0 {WIDE} {HIGH}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{text(words)}"><polyline points="{points}"/></svg>'
+        f'aria-label="{text(words)}">{lines}</svg>'
         f'<p class="quiet">at most {text(most)}</p></figure>'
     )

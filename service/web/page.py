@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from holdfast.overview import BackendFigures, FrontendFigures, Overview, total
+from holdfast.overview import BackendFigures, CacheFigures, FrontendFigures, Overview, total
+from holdfast.service.overview.hour import Sample
 from holdfast.service.web.appearance import SCRIPT, STYLE
-from holdfast.service.web.history import History, Sample, share_found
+from holdfast.service.web.history import PERIOD, History
 from holdfast.service.web.main_loop import MainLoop
 from holdfast.service.web.markup import (
     bar,
@@ -32,34 +34,66 @@ from holdfast.service.web.markup import (
 )
 
 Current = Callable[[], Coroutine[Any, Any, Overview]]
+FleetHour = Callable[[], Coroutine[Any, Any, Sequence[Sample]]]
 MOST: Final = 100
 """Rows of a table; the page says how many there are."""
+HOLE: Final = 2.5 * PERIOD
+"""Seconds without a sample that are a hole in a curve: nobody knows what was done then."""
 CURVES: Final[tuple[tuple[str, Callable[[Sample], float], Callable[[float], str]], ...]] = (
-    ("Read", lambda one: one.read, rate),
-    ("Written", lambda one: one.written, rate),
-    ("RPCs/s", lambda one: one.rpcs, count),
-    ("Errors/s", lambda one: one.errors, count),
-    ("Open streams", lambda one: one.streams, count),
+    ("Read", lambda one: one.rates.read, rate),
+    ("Written", lambda one: one.rates.written, rate),
+    ("Stored", lambda one: one.rates.stored, rate),
+    ("Found in memory", lambda one: one.hits, share),
+    ("RPCs/s", lambda one: one.rates.rpcs, count),
+    ("Errors/s", lambda one: one.rates.errors, count),
+    ("Open streams", lambda one: one.rates.streams, count),
+    ("Waiting streams", lambda one: one.rates.waiting, count),
+    ("Frontends", lambda one: round(one.rates.frontends, 1), count),
     ("Store", lambda one: one.store, milliseconds),
     ("Redis", lambda one: one.redis, milliseconds),
-    ("Found in memory", lambda one: one.hits, share),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """The last hour.
+
+    Attributes:
+        of: the frontend whose it is; "" if it is the fleet's.
+        samples: the oldest first.
+    """
+
+    of: str
+    samples: Sequence[Sample]
+
+
+async def _unknown() -> tuple[Sample, ...]:
+    return ()
 
 
 class Page:
     """The page of one frontend."""
 
-    def __init__(self, loop: MainLoop, current: Current, history: History) -> None:
+    def __init__(
+        self, loop: MainLoop, current: Current, history: History, hour: FleetHour = _unknown
+    ) -> None:
         """Shows nothing yet.
 
         Args:
             loop: the loop that serves RPCs.
             current: makes an overview of the fleet, in that loop.
             history: of this frontend.
+            hour: reads the last hour of the fleet, in that loop; nothing if it can't be read.
         """
         self._loop = loop
         self._current = current
+        self._hour = hour
         self.history = history
+
+    async def _looked(self) -> tuple[Overview, Hour]:
+        overview = await self._loop.consult(self._current)
+        fleet = await self._loop.consult(self._hour) if overview.complete else ()
+        return overview, Hour("", fleet) if fleet else Hour(overview.by, self.history.samples)
 
     async def whole(self, _: Request) -> Response:
         """Answers with the page.
@@ -67,13 +101,13 @@ class Page:
         Raises:
             Unavailable: the loop stands still.
         """
-        overview = await self._loop.consult(self._current)
+        overview, hour = await self._looked()
         nonce = secrets.token_urlsafe(16)
         policy = (
             f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "
             "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
-        body = rendered(overview, self.history, nonce)
+        body = rendered(overview, hour, nonce)
         return HTMLResponse(body, headers={"content-security-policy": policy})
 
     async def figures(self, _: Request) -> Response:
@@ -82,11 +116,11 @@ class Page:
         Raises:
             Unavailable: the loop stands still.
         """
-        overview = await self._loop.consult(self._current)
-        return HTMLResponse(f"{_summary(overview)}{_main(overview, self.history)}")
+        overview, hour = await self._looked()
+        return HTMLResponse(f"{_summary(overview)}{_main(overview, hour)}")
 
 
-def rendered(overview: Overview, history: History, nonce: str) -> str:
+def rendered(overview: Overview, hour: Hour, nonce: str) -> str:
     """Returns the page as HTML; its style and its script are allowed by `nonce`."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Holdfast</title>'
@@ -98,7 +132,7 @@ def rendered(overview: Overview, history: History, nonce: str) -> str:
         f"<header><h1>Holdfast</h1>{_summary(overview)}"
         '<p><button id="pause" type="button" aria-pressed="false" hidden>Pause</button> '
         '<a href="/debug">Debug pages</a></p></header>'
-        f"{_main(overview, history)}"
+        f"{_main(overview, hour)}"
         f'<script nonce="{nonce}">{SCRIPT}</script></body></html>\n'
     )
 
@@ -112,21 +146,21 @@ def _summary(overview: Overview) -> str:
     )
 
 
-def _main(overview: Overview, history: History) -> str:
+def _main(overview: Overview, hour: Hour) -> str:
     warning = (
         ""
         if overview.complete
         else '<p class="alarm">Redis gives no answer: this is what one frontend knows alone.</p>'
     )
-    parts = enumerate(_parts(overview, history))
+    parts = enumerate(_parts(overview, hour))
     sections = "".join(_section(place, title, body) for place, (title, body) in parts)
     return f'<main id="main" tabindex="-1">{warning}{sections}</main>'
 
 
-def _parts(overview: Overview, history: History) -> Iterator[tuple[str, str]]:
+def _parts(overview: Overview, hour: Hour) -> Iterator[tuple[str, str]]:
     """Yields the title and the content of each section."""
     yield "The fleet", _sums(overview)
-    yield f"The last hour of {text(overview.by)}", _curves(overview, history)
+    yield f"The last hour of {text(hour.of) or 'the fleet'}", _curves(overview, hour)
     yield "Frontends", _frontends(overview)
     yield "Backends", _backends(overview)
     yield "Ingests", _ingests(overview)
@@ -163,17 +197,32 @@ def _sums(overview: Overview) -> str:
     )
 
 
-def _curves(overview: Overview, history: History) -> str:
-    samples = history.samples
-    alone = len(overview.frontends) < 2  # noqa: PLR2004 -- itself and another one
-    whose = "" if alone else '<p class="quiet">Other frontends show theirs on their own pages.</p>'
+def _curves(overview: Overview, hour: Hour) -> str:
+    samples = hour.samples
     if not samples:
         return "<p>There is no sample yet.</p>"
+    alone = len(overview.frontends) < 2  # noqa: PLR2004 -- itself and another one
+    whose = "" if alone or not hour.of else "Other frontends show theirs on their own pages."
     drawn = []
     for title, figure, words in CURVES:
         values = [figure(one) for one in samples]
-        drawn.append(curve(title, values, (words(values[-1]), words(max(values)))))
-    return f'{whose}<div class="curves">{"".join(drawn)}</div>'
+        shown = (words(values[-1]), words(max(values)))
+        drawn.append(curve(title, values, _pieces(samples), shown))
+    said = f'<p class="quiet">{whose}</p>' if whose else ""
+    return f'{said}<div class="curves">{"".join(drawn)}</div>'
+
+
+def _pieces(samples: Sequence[Sample]) -> list[list[float]]:
+    """Returns where samples are between the first and the last, 0 to 1, in pieces without holes."""
+    begin, before = samples[0].at, samples[0].at
+    whole = samples[-1].at - begin or 1.0
+    pieces: list[list[float]] = [[]]
+    for one in samples:
+        if one.at - before > HOLE:
+            pieces.append([])
+        pieces[-1].append((one.at - begin) / whole)
+        before = one.at
+    return pieces
 
 
 def _frontends(overview: Overview) -> str:
@@ -188,8 +237,8 @@ def _frontends(overview: Overview) -> str:
             text(one.version),
             *(count(one.streams), count(one.reads), count(one.calls), count(one.rpcs)),
             *(rate(one.read), rate(one.written)),
-            share(share_found(one.memory)),
-            share(share_found(one.disk)) if one.disk.size else "–",  # noqa: RUF001 -- a dash
+            share(_found(one.memory)),
+            share(_found(one.disk)) if one.disk.size else "–",  # noqa: RUF001 -- a dash
         )
 
     rows = map(row, overview.frontends[:MOST])
@@ -293,6 +342,12 @@ def _problems(overview: Overview) -> str:
     )
     headings = ("Event", "Level", "When", "About", "Reason", "Frontend")
     return table("Problems", headings, rows, "No frontend has logged a problem.")
+
+
+def _found(cache: CacheFigures) -> float:
+    """Returns the share of blocks that were found in a cache; 0 if none was looked for."""
+    looked = cache.hits + cache.misses
+    return cache.hits / looked if looked else 0.0
 
 
 def _left_out(there: int, shown: int = MOST) -> str:

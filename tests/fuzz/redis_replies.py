@@ -94,6 +94,7 @@ CALLS: Final[dict[str, tuple[Reply, Callable[[], Coroutine[Any, Any, object]]]]]
     "flight": (["wait", "a", 1, 2, 3], lambda: FLIGHTS.ask(DIGEST, "b", 1)),
     "flights": ([str(DIGEST)], lambda: FLIGHTS.listed(10)),
     "frontends": ([b"figures"], lambda: Announcements(SCRIPTS).listed(10)),
+    "hour": ([b"1 2 0.5"], lambda: Announcements(SCRIPTS).hour()),
     "identify": ("name", lambda: Identity(CLIENT, SCRIPTS).ask("store")),  # type: ignore[arg-type]
 }
 

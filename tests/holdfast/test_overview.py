@@ -12,6 +12,7 @@ from holdfast.cli.screen import screen
 from holdfast.digests import Digest
 from holdfast.errors import DataLoss
 from holdfast.overview import (
+    GREATEST,
     LISTED,
     BackendFigures,
     CacheFigures,
@@ -23,8 +24,8 @@ from holdfast.overview import (
     TenantFigures,
 )
 from holdfast.protos import fleet_pb2 as pb
-from holdfast.service.web.history import History
-from holdfast.service.web.page import rendered
+from holdfast.service.overview.hour import Sample, in_order, in_words, rates_of
+from holdfast.service.web.page import Hour, rendered
 from holdfast.values import Flight
 
 FIGURES = FrontendFigures(
@@ -115,9 +116,36 @@ def test_whatever_is_announced_can_be_shown(announced: dict[str, Any]) -> None:
     )
     assert found.frontends[0] == FIGURES
     assert any(FIGURES.name in line.plain for line in screen(found, 120, None))
-    shown = rendered(found, History(lambda: None), "nonce")
+    shown = rendered(
+        found, Hour("ill", [Sample(1.0, rates_of(one)) for one in found.frontends]), "nonce"
+    )
     assert FIGURES.name in shown
     json.dumps(found.as_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("sums", [(), (1.0,), (-1.0, 1e300, 2.0), (1.0,) * 100])
+def test_whatever_was_added_up_can_be_shown(sums: tuple[float, ...]) -> None:
+    """The fleet's last hour is within bounds, whatever stands in Redis."""
+    rates = in_words(sums)
+    assert all(0 <= one <= GREATEST for one in in_order(rates))
+    assert in_order(rates)[: len(sums)] == tuple(
+        min(max(0.0, one), GREATEST) for one in sums[: len(in_order(rates))]
+    )
+    overview = Overview(2.0, "one", True, (FIGURES,))
+    shown = rendered(overview, Hour("", (Sample(1.0, rates), Sample(1.0, rates))), "nonce")
+    assert "The last hour of the fleet" in shown
+
+
+def test_rates_are_those_of_figures() -> None:
+    """What is added up over a fleet is what its frontends announce."""
+    rates = rates_of(FIGURES)
+    assert (rates.frontends, rates.read, rates.errors, rates.waiting) == (1.0, 1e6, 0.5, 1)
+    assert rates.redis_requests == 10.0
+    assert rates.redis_seconds == pytest.approx(0.01)
+    assert in_words(in_order(rates)) == rates
+    sample = Sample(1.0, in_words([2 * one for one in in_order(rates)]))
+    assert sample.redis == pytest.approx(0.001)
+    assert (sample.store, sample.hits) == (0.0, 0.8)
 
 
 def test_lists_are_bounded() -> None:

@@ -15,13 +15,13 @@ from prometheus_client import CollectorRegistry
 from holdfast.overview import FRONTENDS, TENANTS, FrontendFigures, Overview, TenantFigures
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import fleet_pb2
-from holdfast.service.overview.fleet import FleetOverview
+from holdfast.service.overview.fleet import HOUR_FRESH, FleetOverview
 from holdfast.service.overview.readings import DISK, NAMES, Readings
 from holdfast.service.overview.sampler import Sampler, UnderWay
 from holdfast.service.overview.traffic import COUNTED, OTHERS, TenantTraffic, Traffic
 from tests.coordination.fleet import Clock
 from tests.service.conftest import Fill
-from tests.service.fleet import Fleet, Frontend, refused, sha256
+from tests.service.fleet import Fleet, Frontend, eventually, refused, sha256
 from tests.service.trusting import trusting
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
@@ -125,6 +125,43 @@ async def test_many_who_watch_ask_redis_once(own_fleet: Fleet) -> None:
     assert await overview.current() is first
     clock.now += 0.2
     assert await overview.current() is not first
+
+
+async def test_any_frontend_shows_the_fleets_hour(own_fleet: Fleet, unique: str) -> None:
+    """What all frontends have done is shown by each, also by one that has begun since."""
+    slots = {"_slot_ms": 200, "_settled_ms": 0}
+    async with called(own_fleet, f"a-{unique}") as one, called(own_fleet, f"b-{unique}") as other:
+        busy = [one.running.frontend.overview, other.running.frontend.overview]
+        async with called(own_fleet, f"late-{unique}") as late:
+            overview, clock = late.running.frontend.overview, Clock()
+            overview._clock = clock
+            for each in (*busy, overview):
+                vars(each._announcements).update(slots)
+
+            async def shown() -> bool:
+                for frontend in (one, other):
+                    await frontend.tenant(unique).list()
+                    await frontend.running.frontend.overview.announce()
+                clock.now += HOUR_FRESH
+                return any(
+                    sample.rates.frontends > 1.5 and sample.rates.rpcs and sample.redis
+                    for sample in await overview.hour()
+                )
+
+            await eventually(shown)
+
+
+async def test_many_who_watch_read_the_hour_once(own_fleet: Fleet, redis: Any) -> None:
+    """For some seconds, everybody gets the same hour; without Redis there is none."""
+    frontend = await own_fleet.frontend()
+    overview, clock = frontend.running.frontend.overview, Clock()
+    overview._clock = clock
+    first = await overview.hour()
+    clock.now += HOUR_FRESH - 0.1
+    assert await overview.hour() is first
+    clock.now += 0.2
+    redis.stop()
+    assert await overview.hour() == ()
 
 
 async def test_without_redis_a_frontend_shows_itself(own_fleet: Fleet, redis: Any) -> None:

@@ -15,6 +15,7 @@ from holdfast.overview import (
     Problem,
     TenantFigures,
 )
+from holdfast.service.overview.hour import HourRates, Sample
 from holdfast.service.web.history import HOUR, PERIOD, History
 from holdfast.values import Flight
 
@@ -95,3 +96,23 @@ def hour() -> History:
     for at in range(HOUR + 10):  # noqa: B007 -- `own` uses it
         history.note()
     return history
+
+
+def fleets_hour(frontends: int = 3, *, away: range = range(0)) -> tuple[Sample, ...]:
+    """What all frontends have done in an hour, without the samples of `away`."""
+    return tuple(
+        Sample(
+            one.at,
+            HourRates(
+                frontends=frontends,
+                read=one.rates.read * frontends,
+                rpcs=one.rates.rpcs * frontends,
+                store_requests=10.0,
+                store_seconds=0.2,
+                found=3.0,
+                missed=1.0,
+            ),
+        )
+        for at, one in enumerate(hour().samples)
+        if at not in away
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 
 from holdfast.overview import Overview
+from holdfast.service.overview.hour import Sample
 from holdfast.service.web.history import HOUR, History
-from holdfast.service.web.page import MOST, Page, rendered
+from holdfast.service.web.page import MOST, Hour, Page, rendered
 from tests.web.browser import CHROMIUM, Tab, browser
-from tests.web.fleets import HOSTILE, fleet, frontend, hour
+from tests.web.fleets import HOSTILE, fleet, fleets_hour, frontend, hour
 from tests.web.stage import Opened, opened
 
 CONTRAST = """
@@ -44,17 +46,26 @@ class Fleet:
     """What the page is about; a test may change it."""
 
     overview: Overview
+    samples: Sequence[Sample] = ()
 
     async def current(self) -> Overview:
         """The overview."""
         return self.overview
+
+    async def hour(self) -> Sequence[Sample]:
+        """The fleet's last hour."""
+        return self.samples
+
+
+OWN = Hour(fleet().by, hour().samples)
+"""The hour of one frontend."""
 
 
 @asynccontextmanager
 async def shown(about: Fleet) -> AsyncIterator[Opened]:
     """A port with a page."""
     history = hour()
-    async with opened(page=lambda loop: Page(loop, about.current, history)) as port:
+    async with opened(page=lambda loop: Page(loop, about.current, history, about.hour)) as port:
         yield port
 
 
@@ -176,24 +187,60 @@ async def test_a_fleet_without_redis() -> None:
 
 async def test_a_large_fleet_stays_readable() -> None:
     """Of a fleet of 500 frontends, the first hundred rows of each table are shown, and how many."""
-    body = rendered(fleet(500), hour(), "nonce")
+    body = rendered(fleet(500), OWN, "nonce")
     assert body.count(f'<th scope="row">{frontend(0).name[:9]}') <= MOST
     assert "400 more not shown." in body
     assert len(body) < 2**19
 
 
-async def test_whose_hour_it_is() -> None:
-    """The curves name the frontend whose they are, and say that all others have their own."""
-    body = rendered(replace(fleet(3), by="frontend-2"), hour(), "nonce")
+def test_whose_hour_it_is() -> None:
+    """If the curves are one frontend's alone, they name it, and say that all others have theirs."""
+    body = rendered(replace(fleet(3), by="frontend-2"), replace(OWN, of="frontend-2"), "nonce")
     assert ">The last hour of frontend-2</h2>" in body
     assert "Other frontends show theirs" in body
-    assert "Other frontends show theirs" not in rendered(fleet(1), hour(), "nonce")
+    assert "Other frontends show theirs" not in rendered(fleet(1), OWN, "nonce")
+    whole = rendered(fleet(3), Hour("", fleets_hour()), "nonce")
+    assert ">The last hour of the fleet</h2>" in whole
+    assert "Other frontends show theirs" not in whole
+
+
+async def test_the_fleets_hour_is_shown_while_it_is_known() -> None:
+    """The curves are the fleet's, or the frontend's own while those can't be read."""
+    about = Fleet(fleet(), fleets_hour())
+    async with shown(about) as port:
+        found = await port.get("/")
+        assert ">The last hour of the fleet</h2>" in found.body
+        assert 'aria-label="Frontends: 3 now, 3 at most"' in found.body
+        assert 'aria-label="Store: 20.0 ms now, 20.0 ms at most"' in found.body
+        assert 'aria-label="Found in memory: 75 % now, 75 % at most"' in found.body
+        about.samples = ()
+        assert f">The last hour of {fleet().by}</h2>" in (await port.get("/figures")).body
+        about.samples, about.overview = fleets_hour(), replace(fleet(), complete=False)
+        assert f">The last hour of {fleet().by}</h2>" in (await port.get("/figures")).body
+
+
+def test_a_time_of_which_nothing_is_known() -> None:
+    """While no frontend has reached Redis, the curves have a hole, as wide as it took."""
+    away = range(HOUR // 4, HOUR // 2)
+    body = rendered(fleet(), Hour("", fleets_hour(away=away)), "nonce")
+    [picture] = re.findall(r'aria-label="Read:[^>]*>(.*?)</svg>', body)
+    lines = re.findall(r'<polyline points="([^"]*)"', picture)
+    ends = [[float(point.split(",")[0]) for point in line.split()] for line in lines]
+    assert [(min(line), max(line)) for line in ends] == [
+        (0.0, pytest.approx(60, abs=1)),
+        (pytest.approx(120, abs=1), 240.0),
+    ]
+    whole = rendered(fleet(), Hour("", fleets_hour()), "nonce")
+    [picture] = re.findall(r'aria-label="Read:[^>]*>(.*?)</svg>', whole)
+    assert picture.count("<polyline") == 1
 
 
 async def test_hostile_names_are_text() -> None:
     """No name that a client chooses is anything but text, wherever it stands."""
     hostile = frontend(0, name=HOSTILE, version=HOSTILE)
-    body = rendered(replace(fleet(1), by=HOSTILE, frontends=(hostile,)), hour(), "nonce")
+    body = rendered(
+        replace(fleet(1), by=HOSTILE, frontends=(hostile,)), replace(OWN, of=HOSTILE), "nonce"
+    )
     assert "<script>alert" not in body
     assert "\x1b" not in body
     assert "\u202e" not in body
