@@ -15,7 +15,6 @@ from botocore import exceptions as boto
 from holdfast.errors import HoldfastError, OutcomeUnknown, Unavailable, because
 from holdfast.request_counts import RetryCause
 from holdfast.storage.port import (
-    LARGEST_WHOLE,
     Condition,
     ConditionFailed,
     Entry,
@@ -24,7 +23,14 @@ from holdfast.storage.port import (
     NoSuchKey,
     Written,
 )
-from holdfast.storage.s3_bodies import Described, complete, ends_early, refuse_too_large
+from holdfast.storage.s3_bodies import (
+    Described,
+    complete,
+    ends_early,
+    most_of,
+    received,
+    refuse_too_large,
+)
 from holdfast.storage.s3_checksums import BodySum
 from holdfast.storage.s3_client import bare, foreign, quoted
 from holdfast.storage.s3_errors import ChangedOnTheWay, status_of, translated
@@ -186,14 +192,15 @@ class S3Store(S3Pages, S3Uploads):
             headers = reply["ResponseMetadata"]["HTTPHeaders"]
             try:
                 with understood(f"reading {key}"):
-                    refuse_too_large(key, length, self._described(headers, 0, offset))
-                body = reply["Body"].read()
+                    refuse_too_large(key, offset, length, self._described(headers, 0, offset))
+                body = received(reply["Body"], most_of(length))
             except (boto.HTTPClientError, boto.IncompleteReadError):
                 continue
             finally:
                 reply["Body"].close()
             with understood(f"reading {key}"):
                 described = self._described(headers, len(body), offset)
+                refuse_too_large(key, offset, length, described, len(body))
             if fetched := complete(key, offset, length, described, body):
                 return fetched
         raise Unavailable(f"reading {key}: the body broke off {BODY_ATTEMPTS} times; try again")
@@ -201,7 +208,7 @@ class S3Store(S3Pages, S3Uploads):
     def _get_plainly(
         self, key: str, offset: int, length: int | None, wanted: Mapping[str, str]
     ) -> Fetched | None:
-        answer = self._plainly("GET", key, wanted, most=LARGEST_WHOLE if length is None else None)
+        answer = self._plainly("GET", key, wanted, most=most_of(length))
         if answer is None:
             return None
         if answer.status == HTTPStatus.NOT_FOUND:
@@ -209,7 +216,7 @@ class S3Store(S3Pages, S3Uploads):
                 raise answer.error("GetObject")
         with understood(f"reading {key}"):
             described = self._described(answer.headers, len(answer.body), offset)
-        refuse_too_large(key, length, described)
+            refuse_too_large(key, offset, length, described, len(answer.body))
         return complete(key, offset, length, described, answer.body)
 
     def _described(self, headers: Mapping[str, str], received: int, offset: int) -> Described:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Protocol, Self
 
 from holdfast.errors import DataLoss, shorten
 from holdfast.storage.port import LARGEST_WHOLE, Entry, Fetched, TooLarge
 from holdfast.storage.s3_client import bare
 from holdfast.storage.s3_clock import ServerClock
 from holdfast.storage.s3_strangers import NotS3, natural
+
+PIECE: Final = 4 * 2**20
+"""Bytes of a body that are received at a time."""
+
+
+class ArrivingBody(Protocol):
+    """A body that arrives."""
+
+    def read(self, amt: int, /) -> bytes:
+        """Returns at most so many bytes; none at its end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +95,53 @@ def complete(
     return Fetched(entry, body, described.date) if len(body) == wanted else None
 
 
-def refuse_too_large(key: str, length: int | None, described: Described) -> None:
-    """Refuses a reply that would fill the memory: see `LARGEST_WHOLE`.
+def most_of(length: int | None) -> int:
+    """Returns how many bytes of a reply's body are received.
+
+    A server without ranges answers with the whole object, of which the range is cut out: that is
+    bearable up to `LARGEST_WHOLE`.
+
+    Args:
+        length: bytes that are asked for; None: all.
+    """
+    return max(length or 0, LARGEST_WHOLE)
+
+
+def received(stream: ArrivingBody, most: int) -> bytes:
+    """Returns the bytes of a body; of one that has more than `most`, some more than these."""
+    pieces, size = list[bytes](), 0
+    while size <= most and (piece := stream.read(PIECE)):
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
+
+
+def refuse_too_large(
+    key: str, offset: int, length: int | None, described: Described, received: int = 0
+) -> None:
+    """Refuses a reply that would fill the memory.
 
     Args:
         key: of the object.
+        offset: the first byte that was asked for.
         length: bytes that were asked for; None: all.
         described: what the reply says of its body.
+        received: bytes of it that have arrived.
 
     Raises:
         TooLarge: its body has too many bytes, and nobody has said how many are wanted.
+        NotS3: its body has more bytes than `most_of` what was asked for.
     """
-    if length is None and described.size > LARGEST_WHOLE:
-        size = described.size if described.whole is None else described.whole
-        raise TooLarge(Entry(key, size, described.etag, described.last_modified))
+    size = max(described.size, received)
+    if size <= most_of(length):
+        return
+    if length is None:
+        whole = size if described.whole is None else described.whole
+        raise TooLarge(Entry(key, whole, described.etag, described.last_modified))
+    raise NotS3(
+        reason=f"bytes {offset} to {offset + length} were asked for, and {size} bytes or more are "
+        "sent: the server, or a proxy before it, ignores the header Range"
+    )
 
 
 def _size_of_whole(content_range: str, offset: int) -> int | None:

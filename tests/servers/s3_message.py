@@ -36,6 +36,10 @@ class Message:
         byte = bytes([self.body[at] ^ 1 << bit % 8])
         return replace(self, body=self.body[:at] + byte + self.body[at + 1 :])
 
+    def without(self, name: bytes) -> Message:
+        """A copy without a header."""
+        return replace(self, head=re.sub(rb"(?im)^%b:.*\r\n" % re.escape(name), b"", self.head))
+
     def redated(self, seconds: float) -> Message:
         """A copy whose Date header is that much later; without a Date it stays as it is."""
 

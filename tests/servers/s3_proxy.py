@@ -9,6 +9,7 @@ cut      the connection breaks in the middle of the reply's body
 corrupt  a bit of the reply's body is flipped
 spoiled  a bit of the request's body is flipped before the server gets it
 hung     the connection stays open, and the request is never answered
+unranged the request loses its Range: the whole object is sent where a part was asked for
 emptied, halved, shuffled   a listing has no entries, only the first half, or another order
 slow-down, error, full, denied   answered with 503, 500, 507 or 403, and not performed
 slow     performed, and answered two seconds later
@@ -139,6 +140,8 @@ class S3Proxy(FaultProxy):
         """The server's reply to a request, or to what a fault makes of the request."""
         if fault == "spoiled" and request.body:
             request = request.flipped(self._bit(8 * len(request.body)))
+        if fault == "unranged":
+            request = request.without(b"range")
         reply = await self._forward(request)
         if fault == "twice":
             await self._forward(request)

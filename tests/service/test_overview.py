@@ -12,6 +12,7 @@ import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
+from holdfast.coordination.keys import FRONTEND_HOUR
 from holdfast.overview import FRONTENDS, TENANTS, FrontendFigures, Overview, TenantFigures
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import fleet_pb2
@@ -156,7 +157,11 @@ async def test_many_who_watch_read_the_hour_once(own_fleet: Fleet, redis: Any) -
     frontend = await own_fleet.frontend()
     overview, clock = frontend.running.frontend.overview, Clock()
     overview._clock = clock
+    client: Any = frontend.running.redis
+    seconds, _ = await client.time()
+    await client.zadd(FRONTEND_HOUR, {f"{seconds // 10 - 5} 1": seconds // 10 - 5})
     first = await overview.hour()
+    assert first[0].rates.frontends == 1.0
     clock.now += HOUR_FRESH - 0.1
     assert await overview.hour() is first
     clock.now += 0.2

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from grpc import StatusCode
 
+from holdfast.storage.port import LARGEST_WHOLE
 from holdfast.storage.s3 import S3Settings, S3Store
 from tests.servers.s3 import S3Server
 from tests.servers.s3_proxy import STRANGERS, s3_proxy
@@ -86,3 +87,18 @@ async def test_nothing_is_absent(site: Site, tenant: str, answer: str) -> None:
     assert await client.read(sha256(HELLO)) == HELLO
     assert [info.digest for info in await client.list()] == [sha256(HELLO)]
     await client.commit("other", b"other")
+
+
+async def test_a_proxy_that_drops_ranges(site: Site, tenant: str) -> None:
+    """If whole objects come in place of ranges, Reads get theirs, or an error that says so."""
+    client = (await site.fleet.frontend()).tenant(tenant)
+    small, large = bytes(range(256)) * 2**12, bytes(LARGEST_WHOLE + 2**20)
+    for ref, data in (("small", small), ("large", large)):
+        await client.commit(ref, data)
+    afresh = (await site.fleet.frontend()).tenant(tenant)
+    site.plan.fault = "unranged"
+    assert await afresh.read(sha256(small), 1000, 5000) == small[1000:6000]
+    said = await refused(StatusCode.UNAVAILABLE, afresh.read(sha256(large), 2**20, 5000))
+    assert "ignores the header Range" in said
+    site.plan.fault = ""
+    assert await afresh.read(sha256(large), 2**20, 5000) == bytes(5000)

@@ -20,6 +20,7 @@ from holdfast.errors import (
     Unavailable,
 )
 from holdfast.storage.port import (
+    LARGEST_WHOLE,
     ConditionFailed,
     IfAbsent,
     IfMatch,
@@ -373,6 +374,29 @@ def test_server_without_ranges() -> None:
         assert store.get("a", 7).body == b"789"
         with pytest.raises(DataLoss):
             store.get("a", 8, 3)
+        store.close()
+
+
+@pytest.mark.parametrize("through", ["", "http_proxy"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b"0123456789", MODIFIED, claimed=LARGEST_WHOLE + 1),
+        Reply(206, b"01", {**MODIFIED, "Content-Range": "bytes 2-9/10"}, claimed=2**40),
+        Reply(200, bytes(LARGEST_WHOLE + 2), MODIFIED | {"Connection": "close"}, unsized=True),
+    ],
+    ids=["declared", "part", "undeclared"],
+)
+def test_a_range_that_is_ignored(
+    reply: Reply, through: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body far larger than the range is refused, by name, and its bytes aren't received."""
+    with scripted(reply) as script:
+        if through:  # then boto3 reads it
+            monkeypatch.setenv(through, script.endpoint)
+        store = script.store()
+        with pytest.raises(Unavailable, match=r"bytes 2 to 5 were asked for.*ignores.*Range"):
+            store.get("a", 2, 3)
         store.close()
 
 
