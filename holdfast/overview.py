@@ -10,6 +10,7 @@ that one frontend, ill or broken into, can't keep operators from seeing the othe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -31,10 +32,26 @@ TENANTS: Final = 50
 """Most tenants of a frontend that are named."""
 PROBLEMS: Final = 10
 """Most lines of a frontend's log."""
+CLIENTS: Final = 8
+"""Most programs of a frontend's clients that are named."""
+AGENT: Final = "holdfast-agent/"
+"""What the name of an agent among these begins with; its version follows."""
+OTHER_CLIENTS: Final = ""
+"""The name of all others."""
 CODES: Final = 16
 """Most codes of errors: gRPC has 17, one of which is OK."""
 FRONTENDS: Final = 500
 """Most frontends of a fleet that are named."""
+VERSIONS: Final = (
+    ("version", "version"),
+    ("protocol", "protocol"),
+    ("storage format", "storage_format"),
+    ("ingest layout", "ingest_layout"),
+)
+"""What frontends of several releases may differ in, in words, and the figure that says it."""
+UNKNOWN: Final = "unknown"
+LONGEST_NUMBER: Final = 10
+"""Digits that a number in a version may have, to be compared as one."""
 LISTED: Final = 64
 """Most of anything that is read of a frontend's figures: more than any frontend announces."""
 GREATEST: Final = 2.0**60
@@ -154,6 +171,19 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientFigures:
+    """The connections of one program: its name and version, as it says; "" for all others."""
+
+    name: str
+    connections: int
+
+    @property
+    def is_agent(self) -> bool:
+        """Whether it says that it is an agent."""
+        return self.name.startswith(AGENT)
+
+
+@dataclass(frozen=True, slots=True)
 class FrontendFigures:
     """What one frontend is doing, and has done in a period. Rates are per second of that period.
 
@@ -181,6 +211,9 @@ class FrontendFigures:
         tenants: those that move most; the others are one, without a name.
         tenant_count: how many tenants have made calls.
         problems: the latest lines of its log, the latest first.
+        clients: its connections, by program; those that have most are named.
+        protocol: version of what frontends and agents say to each other; 0 if it isn't known.
+        storage_format: of documents in the store; so for `ingest_layout`, of ingests in Redis.
     """
 
     name: str
@@ -206,6 +239,20 @@ class FrontendFigures:
     tenants: tuple[TenantFigures, ...] = ()
     tenant_count: int = 0
     problems: tuple[Problem, ...] = ()
+    clients: tuple[ClientFigures, ...] = ()
+    protocol: int = 0
+    storage_format: int = 0
+    ingest_layout: int = 0
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected that have made a call."""
+        return sum(one.connections for one in self.clients)
+
+    @property
+    def agents(self) -> int:
+        """How many of these say that they are agents."""
+        return sum(one.connections for one in self.clients if one.is_agent)
 
     def encode(self) -> bytes:
         """Returns the form in which figures are announced."""
@@ -270,6 +317,33 @@ class Overview:
         return [*ordered, *([others] if others else [])]
 
     @property
+    def clients(self) -> list[tuple[ClientFigures, int]]:
+        """Programs of clients, with their connections and the number of frontends that have them.
+
+        The most frequent come first, and those without a name are last.
+        """
+        together: dict[str, tuple[int, int]] = {}
+        for one in (client for frontend in self.frontends for client in frontend.clients):
+            connections, frontends = together.get(one.name, (0, 0))
+            together[one.name] = connections + one.connections, frontends + 1
+        ordered = sorted(together, key=lambda name: (not name, -together[name][0], name))
+        return [(ClientFigures(name, together[name][0]), together[name][1]) for name in ordered]
+
+    @property
+    def mixed(self) -> list[tuple[str, list[tuple[str, int]]]]:
+        """In what frontends differ: of which version, and how many each; the newest first.
+
+        It is empty unless a fleet is being upgraded. What a frontend doesn't say is "unknown".
+        """
+        found = []
+        for name, attribute in VERSIONS:
+            counts = Counter(getattr(one, attribute) for one in self.frontends)
+            if len(counts) > 1:
+                ordered = sorted(counts.items(), key=lambda pair: _newest(pair[0]), reverse=True)
+                found.append((name, [(str(one or UNKNOWN), many) for one, many in ordered]))
+        return found
+
+    @property
     def problems(self) -> list[tuple[str, Problem]]:
         """The latest lines of all logs, each with its frontend, the latest first."""
         found = [(one.name, problem) for one in self.frontends for problem in one.problems]
@@ -294,13 +368,21 @@ class Overview:
 
 _NESTED: Final = (
     *(CodeRate, CacheFigures, BackendFigures),
-    *(IngestFigures, TenantFigures, Problem),
+    *(IngestFigures, TenantFigures, Problem, ClientFigures),
 )
 
 
 def total(frontends: Iterable[FrontendFigures], name: str) -> float:
     """Returns the sum of a figure over frontends."""
     return float(sum(getattr(one, name) for one in frontends))
+
+
+def _newest(version: str | int) -> tuple[tuple[int, ...], str]:
+    """By which versions are ordered: by their numbers, then as texts."""
+    words = str(version).split(".")
+    return tuple(
+        int(word) for word in words if word.isdecimal() and len(word) <= LONGEST_NUMBER
+    ), str(version)
 
 
 def flight_message(flight: Flight) -> pb.Flight:

@@ -266,6 +266,10 @@ class FrontendFigures(_message.Message):
     TENANTS_FIELD_NUMBER: _builtins.int
     TENANT_COUNT_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    CLIENTS_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    STORAGE_FORMAT_FIELD_NUMBER: _builtins.int
+    INGEST_LAYOUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Host and process id."""
     version: _builtins.str
@@ -293,6 +297,10 @@ class FrontendFigures(_message.Message):
     """Bytes of the buffer budget that are in use."""
     tenant_count: _builtins.int
     """How many tenants have made calls."""
+    protocol: _builtins.int
+    """What it shares with other versions (formats.py); 0 if it doesn't say."""
+    storage_format: _builtins.int
+    ingest_layout: _builtins.int
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___CodeRate]:
         """RPCs that ended with an error, by their status; at most 16."""
@@ -316,6 +324,12 @@ class FrontendFigures(_message.Message):
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___Problem]:
         """The latest lines of its log of level warning or error, the latest first; at most 10."""
+
+    @_builtins.property
+    def clients(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClientFigures]:
+        """Its connections, by the program at the other end; at most 8. The others are one, without a
+        name.
+        """
 
     def __init__(
         self,
@@ -343,14 +357,43 @@ class FrontendFigures(_message.Message):
         tenants: _abc.Iterable[Global___TenantFigures] | None = ...,
         tenant_count: _builtins.int = ...,
         problems: _abc.Iterable[Global___Problem] | None = ...,
+        clients: _abc.Iterable[Global___ClientFigures] | None = ...,
+        protocol: _builtins.int = ...,
+        storage_format: _builtins.int = ...,
+        ingest_layout: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["disk", b"disk", "memory", b"memory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "backends", b"backends", "buffered", b"buffered", "calls", b"calls", "disk", b"disk", "draining", b"draining", "errors", b"errors", "ingests", b"ingests", "memory", b"memory", "name", b"name", "period", b"period", "problems", b"problems", "read", b"read", "reads", b"reads", "rpcs", b"rpcs", "started_at", b"started_at", "stored", b"stored", "streams", b"streams", "tenant_count", b"tenant_count", "tenants", b"tenants", "version", b"version", "waiting", b"waiting", "written", b"written"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "backends", b"backends", "buffered", b"buffered", "calls", b"calls", "clients", b"clients", "disk", b"disk", "draining", b"draining", "errors", b"errors", "ingest_layout", b"ingest_layout", "ingests", b"ingests", "memory", b"memory", "name", b"name", "period", b"period", "problems", b"problems", "protocol", b"protocol", "read", b"read", "reads", b"reads", "rpcs", b"rpcs", "started_at", b"started_at", "storage_format", b"storage_format", "stored", b"stored", "streams", b"streams", "tenant_count", b"tenant_count", "tenants", b"tenants", "version", b"version", "waiting", b"waiting", "written", b"written"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FrontendFigures: _TypeAlias = FrontendFigures  # noqa: Y015
+
+@_typing.final
+class ClientFigures(_message.Message):
+    """A program that clients run, such as an agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name and version, as it says itself: `holdfast-agent/0.1.0`."""
+    connections: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        connections: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connections", b"connections", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientFigures: _TypeAlias = ClientFigures  # noqa: Y015
 
 @_typing.final
 class CodeRate(_message.Message):

@@ -27,6 +27,10 @@ STALLED: Final = Status(
 )
 KEEPALIVE: Final = b"keepaliv"
 """The PING that asks whether the client is there."""
+USER_AGENT: Final = "user-agent"
+"""The field in which clients say which program they are (gRPC over HTTP/2, "Requests")."""
+LONGEST_NAME: Final = 200
+"""Most characters of it that are kept."""
 DRAIN: Final = b"draining"
 """The PING whose answer shows that the client has seen the first GOAWAY."""
 
@@ -79,6 +83,8 @@ class Connection:
         """Whether the client was asked whether it is there, and hasn't answered."""
         self.idle_since = clock()
         """When the last stream ended, in s."""
+        self.user_agent: str | None = None
+        """Which program the client has said that it is, with its first call; "" if it hasn't."""
 
     @property
     def last(self) -> int:
@@ -271,6 +277,8 @@ class Connection:
 
     def _open(self, number: int, request: Request, *, end: bool) -> None:
         limits = self._limits
+        if self.user_agent is None:
+            self.user_agent = _user_agent(request)
         stream = Stream(
             number,
             self._out,
@@ -386,3 +394,8 @@ class Connection:
     def useless(self) -> None:
         """A frame that means nothing: a few are honest."""
         self._guard.useless.spend(self._clock())
+
+
+def _user_agent(request: Request) -> str:
+    found = (value for name, value in request.metadata if name == USER_AGENT)
+    return str(next(found, ""))[:LONGEST_NAME]

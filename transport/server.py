@@ -35,6 +35,7 @@ class OpenConnection:
         seconds: since it was made.
         silent: seconds since the last byte came from the client.
         draining: whether the client was told to open no more streams.
+        user_agent: which program the client says that it is; "" if it has said nothing.
     """
 
     peer: Peer
@@ -42,6 +43,7 @@ class OpenConnection:
     seconds: float
     silent: float
     draining: bool
+    user_agent: str
 
 
 class Server:
@@ -126,9 +128,19 @@ class Server:
                 seconds=now - one.since,
                 silent=now - one.heard,
                 draining=one.connection.draining,
+                user_agent=one.connection.user_agent or "",
             )
             for one in self._shared.connections
         ]
+
+    @property
+    def user_agents(self) -> list[str]:
+        """What the clients of open connections say that they are, of those that have made a call.
+
+        Unlike `connections`, this is quick enough to be looked at all the time.
+        """
+        said = (one.connection.user_agent for one in self._shared.connections)
+        return [name for name in said if name is not None]
 
     async def _wait_until_closed(self, patience: float) -> None:
         closed = [one.closed for one in self._shared.connections]

@@ -34,6 +34,8 @@ FRONTEND: Final = (
     Column("STREAMS", 7, 90),
     Column("READS", 5, 98),
     Column("CACHE", 5, 106),
+    Column("AGENTS", 6, 126),
+    Column("VERSION", 10, 138, right=False),
     Column("STORE", 8, 118),
     Column("REDIS", 8, 118),
 )
@@ -61,6 +63,11 @@ TENANT: Final = (
     Column("CALLS/S", 9),
     Column("READ/S", 12, 40),
     Column("WRITE/S", 12, 56),
+)
+CLIENT: Final = (
+    Column("CLIENT", 0, right=False),
+    Column("CONNECTIONS", 11),
+    Column("FRONTENDS", 9, 40),
 )
 PROBLEM: Final = (
     Column("LOG", 8, right=False),
@@ -144,6 +151,11 @@ def _head(overview: Overview, trouble: str) -> list[Text]:
         Text(moved),
         Text(f"{under_way}   buffered {size(int(total(frontends, 'buffered')))}"),
     ]
+    if connections := total(frontends, "connections"):
+        agents = total(frontends, "agents")
+        lines.append(Text(f"connections {connections:,.0f}, {agents:,.0f} of agents"))
+    for name, versions in overview.mixed:
+        lines.append(Text(f"several of {name}: {_counted(versions)}", style=BUSY))
     if failing := _errors(frontends):
         lines.append(Text(f"errors {failing}", style=BUSY))
     if not overview.complete:
@@ -151,6 +163,10 @@ def _head(overview: Overview, trouble: str) -> list[Text]:
     if trouble:
         lines.append(Text(f"nothing newer: {harmless(trouble)}", style=BAD))
     return lines
+
+
+def _counted(found: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{harmless(one, 20)} ×{many:,}" for one, many in found)  # noqa: RUF001 -- times
 
 
 def _errors(frontends: Sequence[FrontendFigures]) -> str:
@@ -167,6 +183,7 @@ def _sections(overview: Overview) -> list[Section]:
         _ingests(overview),
         _flights(overview),
         _tenants(overview),
+        _clients(overview),
         _problems(overview),
     ]
 
@@ -220,6 +237,8 @@ def _frontend(one: FrontendFigures) -> tuple[str, ...]:
         f"{one.streams:,}",
         f"{one.reads:,}",
         f"{100 * one.memory.hits / asked:.0f} %" if asked else "",
+        f"{one.agents:,}",
+        harmless(one.version),
         backend("store"),
         backend("redis"),
     )
@@ -289,6 +308,20 @@ def _tenants(overview: Overview) -> Section:
 
     rows = [row(harmless(one.tenant) or "all others", one) for one in found]
     return Section(TENANT, rows, [""] * len(rows), rest)
+
+
+def _clients(overview: Overview) -> Section:
+    found = overview.clients
+
+    def rest(at: int) -> tuple[str, ...]:
+        connections = sum(one.connections for one, _ in found[at:])
+        return (f"and {len(found) - at:,} more", f"{connections:,}", "")
+
+    rows = [
+        (harmless(one.name) or "all others", f"{one.connections:,}", f"{frontends:,}")
+        for one, frontends in found
+    ]
+    return Section(CLIENT, rows, [""] * len(rows), rest)
 
 
 def _problems(overview: Overview) -> Section:

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Final, TypeVar, cast
 
 import grpc
@@ -142,6 +143,7 @@ class Frontends:
     def _connect(self, target: str) -> Connection:
         options = list[tuple[str, str | int]](OPTIONS)
         options.append(("grpc.enable_http_proxy", int(self.options.http_proxy)))
+        options.append(("grpc.primary_user_agent", f"holdfast/{version('holdfast')}"))
         local = target.startswith("unix:")
         if local:
             # A socket's path isn't a valid host name.

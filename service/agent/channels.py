@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from importlib.metadata import version
 from typing import Final
 
 import grpc
 
 from holdfast.client.tls import Credentials, Tls
+from holdfast.overview import AGENT
 from holdfast.service.agent.node_certificate import NodeCertificate
 from holdfast.service.settings import Settings
 
 MAX_MESSAGE: Final = 16 * 2**20
 """Largest message, in bytes: containerd's own limit."""
 OPTIONS: Final = (
+    # It is sent with the first call of a connection, and takes a byte in each further one.
+    ("grpc.primary_user_agent", f"{AGENT}{version('holdfast')}"),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
     # The death of a frontend's machine is noticed within half a minute, also between two calls.

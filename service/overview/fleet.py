@@ -123,6 +123,10 @@ class FleetOverview:
         """From now on, shows what `latest` returns: lines of this frontend's log."""
         self._sampler.problems = latest
 
+    def show_clients(self, user_agents: Callable[[], list[str]]) -> None:
+        """From now on, counts what `user_agents` returns: one for each connection."""
+        self._sampler.user_agents = user_agents
+
     # -- of all
 
     async def current(self) -> Overview:

@@ -31,6 +31,7 @@ class HourRates:
         redis_requests: requests to Redis; so for `redis_seconds`.
         found: blocks that were found in the cache in memory.
         missed: blocks that weren't.
+        clients: connections of clients that have made a call.
     """
 
     frontends: float = 0.0
@@ -47,6 +48,7 @@ class HourRates:
     redis_seconds: float = 0.0
     found: float = 0.0
     missed: float = 0.0
+    clients: float = 0.0
 
 
 COUNT: Final = len(fields(HourRates))
@@ -99,6 +101,7 @@ def rates_of(figures: FrontendFigures) -> HourRates:
         redis_seconds=redis.requests * redis.seconds if redis else 0.0,
         found=figures.memory.hits,
         missed=figures.memory.misses,
+        clients=figures.connections,
     )
 
 

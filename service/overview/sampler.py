@@ -10,6 +10,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from holdfast import formats
 from holdfast.overview import (
     CODES,
     INGESTS,
@@ -27,6 +28,7 @@ from holdfast.request_counts import Outcome
 from holdfast.service.ingest.session import Session
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.overview import readings
+from holdfast.service.overview.clients import clients_of
 from holdfast.service.overview.readings import Readings
 from holdfast.service.overview.traffic import OTHERS, TenantTraffic, Traffic
 
@@ -61,6 +63,7 @@ class Sampler:
         name: of the frontend, host and process id.
         draining: whether it is about to end.
         problems: returns the latest lines of its log.
+        user_agents: returns what clients say that they are, one for each connection.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Sampler:
         self.name = name
         self.draining = False
         self.problems: Callable[[], tuple[Problem, ...]] = tuple
+        self.user_agents: Callable[[], list[str]] = list
         self._registry = registry
         self._sessions = sessions
         self._traffic = traffic
@@ -132,6 +136,10 @@ class Sampler:
             tenants=tuple(_tenants(asked.items(), rate)),
             tenant_count=len(asked.keys() - {OTHERS}),
             problems=self.problems(),
+            clients=clients_of(self.user_agents()),
+            protocol=formats.PROTOCOL,
+            storage_format=formats.STORAGE,
+            ingest_layout=formats.INGEST,
         )
 
     def _ingests(self, rate: _Rate) -> list[IngestFigures]:

@@ -246,6 +246,8 @@ class GrpcioServer:
         self._server = server
         self.connections: list[OpenConnection] = []
         """grpcio tells of none."""
+        self.user_agents: list[str] = []
+        """So for these."""
 
     async def stop(self, grace: float) -> None:
         """See `Server`."""

@@ -46,6 +46,11 @@ class OwnServer:
         """The connections that are open."""
         return self._server.connections
 
+    @property
+    def user_agents(self) -> list[str]:
+        """What their clients say that they are."""
+        return self._server.user_agents
+
     async def stop(self, grace: float) -> None:
         """See `Server`; a unix socket's file goes with it."""
         self._unlink()

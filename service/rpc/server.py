@@ -41,6 +41,11 @@ class Server(Protocol):
         """The connections that are open, as far as the transport tells."""
         ...
 
+    @property
+    def user_agents(self) -> list[str]:
+        """What their clients say that they are, as far as the transport tells."""
+        ...
+
     async def stop(self, grace: float) -> None:
         """Accepts no new calls, gives running ones `grace` seconds, then ends them."""
         ...
@@ -64,6 +69,7 @@ class Servers:
         self._rotations: list[asyncio.Task[None]] = []
         self._health = Health([SERVICE])
         self.ports: dict[str, int] = {}
+        frontend.overview.show_clients(self.user_agents)
 
     async def listen(self, listener: Listener) -> int:
         """Begins to serve on a listener; returns its TCP port, or 0 for a unix socket.
@@ -148,6 +154,10 @@ class Servers:
     def connections(self) -> list[OpenConnection]:
         """The connections that are open, as far as the transport tells."""
         return [connection for server in self._servers for connection in server.connections]
+
+    def user_agents(self) -> list[str]:
+        """What their clients say that they are, as far as the transport tells."""
+        return [name for server in self._servers for name in server.user_agents]
 
     async def ready(self) -> None:
         """Makes health checks report that requests are accepted."""

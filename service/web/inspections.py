@@ -81,6 +81,7 @@ def _connection(one: OpenConnection) -> object:
         "pid": one.peer.credentials[0] if one.peer.credentials else None,
         "uid": one.peer.credentials[1] if one.peer.credentials else None,
         "certificate": next(filter(None, names), None),
+        "user_agent": one.user_agent or None,
         "streams": one.streams,
         "seconds": round(one.seconds, 1),
         "seconds_silent": round(one.silent, 1),

@@ -48,6 +48,7 @@ CURVES: Final[tuple[tuple[str, Callable[[Sample], float], Callable[[float], str]
     ("Errors/s", lambda one: one.rates.errors, count),
     ("Open streams", lambda one: one.rates.streams, count),
     ("Waiting streams", lambda one: one.rates.waiting, count),
+    ("Clients", lambda one: round(one.rates.clients, 1), count),
     ("Frontends", lambda one: round(one.rates.frontends, 1), count),
     ("Store", lambda one: one.store, milliseconds),
     ("Redis", lambda one: one.redis, milliseconds),
@@ -166,6 +167,7 @@ def _parts(overview: Overview, hour: Hour) -> Iterator[tuple[str, str]]:
     yield "Ingests", _ingests(overview)
     yield "Flights", _flights(overview)
     yield "Tenants", _tenants(overview)
+    yield "Clients", _clients(overview)
     yield "Errors", _errors(overview)
     yield "Problems", _problems(overview)
 
@@ -189,6 +191,8 @@ def _sums(overview: Overview) -> str:
         ("Open streams", count(of("streams"))),
         ("Waiting streams", count(of("waiting"))),
         ("Buffered", size(of("buffered"))),
+        ("Agents", count(of("agents"))),
+        ("Other clients", count(of("connections") - of("agents"))),
     )
     return (
         "<dl>"
@@ -226,8 +230,9 @@ def _pieces(samples: Sequence[Sample]) -> list[list[float]]:
 
 
 def _frontends(overview: Overview) -> str:
-    headings = ("Name", "State", "Up for", "Version", "Streams", "Reads", "Calls")
+    headings = ("Name", "State", "Up for", "Version", "Agents", "Streams", "Reads", "Calls")
     more = ("RPCs/s", "Read", "Written", "Memory found", "Disk found")
+    formats = ("Protocol", "Storage format", "Ingest layout")
 
     def row(one: FrontendFigures) -> tuple[str, ...]:
         return (
@@ -235,15 +240,32 @@ def _frontends(overview: Overview) -> str:
             "draining" if one.draining else "serving",
             duration(overview.at - one.started_at),
             text(one.version),
+            count(one.agents),
             *(count(one.streams), count(one.reads), count(one.calls), count(one.rpcs)),
             *(rate(one.read), rate(one.written)),
             share(_found(one.memory)),
             share(_found(one.disk)) if one.disk.size else "–",  # noqa: RUF001 -- a dash
+            *(str(number or "–") for number in _formats(one)),  # noqa: RUF001 -- a dash
         )
 
     rows = map(row, overview.frontends[:MOST])
-    shown = table("Frontends", (*headings, *more), rows, "There is none.")
-    return shown + _left_out(len(overview.frontends))
+    shown = table("Frontends", (*headings, *more, *formats), rows, "There is none.")
+    return _mixed(overview) + shown + _left_out(len(overview.frontends))
+
+
+def _formats(one: FrontendFigures) -> tuple[int, int, int]:
+    return one.protocol, one.storage_format, one.ingest_layout
+
+
+def _mixed(overview: Overview) -> str:
+    """Returns in what frontends differ, a line for each; nothing unless a fleet is upgraded."""
+    lines = (
+        f"<p>Several of {text(name)}: "
+        + ", ".join(f"{text(one)} ({_numbered(many, 'frontend')})" for one, many in found[:MOST])
+        + "</p>"
+        for name, found in overview.mixed
+    )
+    return "".join(lines)
 
 
 def _backends(overview: Overview) -> str:
@@ -315,6 +337,20 @@ def _tenants(overview: Overview) -> str:
     )
     headings = ("Tenant", "Read", "Written", "Calls/s")
     return table("Tenants", headings, rows, "No tenant asks for anything.") + _left_out(len(found))
+
+
+def _clients(overview: Overview) -> str:
+    found = overview.clients
+    rows = (
+        (
+            text(one.name) if one.name else "<i>all others</i>",
+            count(one.connections),
+            count(frontends),
+        )
+        for one, frontends in [*found[: MOST - 1], *found[MOST - 1 :][-1:]]
+    )
+    headings = ("Program", "Connections", "Frontends")
+    return table("Clients", headings, rows, "No client has made a call.") + _left_out(len(found))
 
 
 def _errors(overview: Overview) -> str:

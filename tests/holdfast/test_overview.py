@@ -16,6 +16,7 @@ from holdfast.overview import (
     LISTED,
     BackendFigures,
     CacheFigures,
+    ClientFigures,
     CodeRate,
     FrontendFigures,
     IngestFigures,
@@ -52,6 +53,10 @@ FIGURES = FrontendFigures(
     tenants=(TenantFigures("node-1", 1.0, 2.0, 3.0), TenantFigures("", 1.0, 0.0, 0.0)),
     tenant_count=7,
     problems=(Problem(99.0, "error", "RPC failed", "node-1", "layer", "sha256:00", "why"),),
+    clients=(ClientFigures("holdfast-agent/0.1.0", 3), ClientFigures("", 1)),
+    protocol=1,
+    storage_format=2,
+    ingest_layout=3,
 )
 
 
@@ -62,6 +67,7 @@ def test_figures_travel() -> None:
 
 KINDS = (
     *(CodeRate, CacheFigures, BackendFigures, IngestFigures, TenantFigures, Problem),
+    ClientFigures,
     FrontendFigures,
 )
 
@@ -98,6 +104,9 @@ ANNOUNCED: list[dict[str, Any]] = [
     {"ingests": [pb.IngestFigures(offset=1, total=2**63 - 1, rate=5e-324)]},
     {"problems": [pb.Problem(at=1e300), pb.Problem(at=NAN)]},
     {"tenants": [pb.TenantFigures(tenant="a", calls=INF, read=NAN, written=-1)]},
+    {"clients": [pb.ClientFigures(name="x", connections=-(2**63))], "protocol": -1},
+    {"version": "\u0661.\u00b2.999999999999999999999999", "storage_format": 2**63 - 1},
+    {"version": "9" * 100_000},
     {"memory": pb.CacheFigures(size=-1, hits=NAN, misses=INF)},
 ]
 
@@ -170,6 +179,29 @@ def test_tenants_are_those_of_all_frontends() -> None:
         TenantFigures("b", 1, 4, 4),
         TenantFigures("a", 3, 5, 1),
         TenantFigures("", 10, 100, 1),
+    ]
+
+
+def test_clients_are_those_of_all_frontends() -> None:
+    """Connections of a program are added up, with the frontends that have them; others are last."""
+    other = ClientFigures("containerd/1.6.20", 5)
+    two = replace(FIGURES, name="host-2/7", clients=(other, FIGURES.clients[0]))
+    both = Overview(0.0, "x", True, (FIGURES, two))
+    assert both.clients == [
+        (ClientFigures("holdfast-agent/0.1.0", 6), 2),
+        (other, 1),
+        (ClientFigures("", 1), 1),
+    ]
+    assert [(one.connections, one.agents) for one in both.frontends] == [(4, 3), (8, 3)]
+
+
+def test_what_frontends_differ_in() -> None:
+    """Frontends of one release differ in nothing; during an upgrade it is said in what."""
+    newer = replace(FIGURES, name="b", version="0.10.0", protocol=2)
+    assert Overview(0.0, "x", True, (FIGURES, replace(FIGURES, name="b"))).mixed == []
+    assert Overview(0.0, "x", True, (FIGURES, newer)).mixed == [
+        ("version", [("0.10.0", 1), ("0.1.0", 1)]),
+        ("protocol", [("2", 1), ("1", 1)]),
     ]
 
 

@@ -15,6 +15,7 @@ from holdfast.digests import Digest
 from holdfast.overview import (
     BackendFigures,
     CacheFigures,
+    ClientFigures,
     CodeRate,
     FrontendFigures,
     IngestFigures,
@@ -72,6 +73,7 @@ FLEET = Overview(
                 TenantFigures("node-2", 3.5, 30 * MIB, 10 * MIB),
             ),
             problems=(Problem(NOW - 60, "warning", "backend lost", reason="Redis"),),
+            clients=(ClientFigures("holdfast-agent/0.1.0", 41), ClientFigures("", 2)),
         ),
         frontend("fe-2/9", draining=True),
     ),
@@ -83,6 +85,7 @@ SCREEN = """\
 holdfast   2 frontends, 1 draining   19:06:40 UTC   by fe-1/12
 read 120.0 MiB/s   written 30.0 MiB/s   stored 29.0 MiB/s   1,203 RPC/s
 streams 2   reads 3   calls 0   waiting 0   buffered 64.0 MiB
+connections 43, 41 of agents
 errors UNAVAILABLE 2.5/s
 
 FRONTEND                         UP    RPC/S   ERR/S        READ/S       WRITE/S
@@ -100,6 +103,10 @@ TENANT                                       CALLS/S        READ/S       WRITE/S
 node-1                                            12    90.0 MiB/s    20.0 MiB/s
 node-2                                           3.5    30.0 MiB/s    10.0 MiB/s
 
+CLIENT                                                    CONNECTIONS  FRONTENDS
+holdfast-agent/0.1.0                                               41          1
+all others                                                          2          1
+
 LOG
 19:05:40  backend lost: Redis
 """
@@ -112,7 +119,7 @@ def shown(overview: Overview, width: int, height: int | None = None) -> list[str
 
 def test_a_screen() -> None:
     """A usual terminal shows sums, frontends, streams, flights, tenants and logs."""
-    assert shown(FLEET, 80, 26) == SCREEN.splitlines()
+    assert shown(FLEET, 80, 31) == SCREEN.splitlines()
 
 
 def test_the_page_shows_this_screen() -> None:
@@ -132,6 +139,7 @@ def hostile() -> Overview:
     """A fleet in which all that clients can choose is hostile."""
     ingest = IngestFigures(HOSTILE, HOSTILE, 1, 2, 3.0, NOW)
     tenant = TenantFigures(HOSTILE, 1.0, 2.0, 3.0)
+    client = ClientFigures(HOSTILE, 3)
     problem = Problem(NOW, "error", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     one = frontend(
         HOSTILE,
@@ -140,9 +148,11 @@ def hostile() -> Overview:
         ingests=(ingest,),
         tenants=(tenant,),
         problems=(problem,),
+        version=HOSTILE,
+        clients=(client,),
     )
     flight = Flight(Digest.of(b"x"), HOSTILE, 1, 2, 3, (HOSTILE,))
-    return Overview(NOW, HOSTILE, complete=False, frontends=(one,), flights=(flight,))
+    return Overview(NOW, HOSTILE, complete=False, frontends=(one, frontend("b")), flights=(flight,))
 
 
 def test_hostile_text_is_escaped() -> None:
@@ -192,6 +202,27 @@ def test_a_frontend_in_trouble_comes_first() -> None:
     assert lines[at + 1].plain.startswith("z-last")
     assert " down" in lines[at + 1].plain
     assert lines[at + 1].style == "red"
+
+
+def test_a_fleet_in_mid_upgrade() -> None:
+    """While frontends differ, the screen says in what, and a wide one says of each which it is."""
+    before, after = ({"protocol": number, "storage_format": 2} for number in (1, 2))
+    fleet = replace(
+        FLEET,
+        frontends=(
+            frontend("a", version="0.9.0", **before),
+            frontend("b", version="0.10.0", **after),
+            frontend("c", version="0.9.0", **before),
+            frontend("old", version="0.1.0"),
+        ),
+    )
+    lines = shown(fleet, 160)
+    assert "several of version: 0.10.0 ×1, 0.9.0 ×2, 0.1.0 ×1" in lines  # noqa: RUF001 -- times
+    assert "several of protocol: 2 ×1, 1 ×2, unknown ×1" in lines  # noqa: RUF001 -- times
+    assert not any("ingest layout" in line for line in lines)
+    [row] = [line for line in lines if line.startswith("b ")]
+    assert "0.10.0" in row
+    assert not any("several" in line for line in shown(FLEET, 160))
 
 
 def test_what_is_missing_is_said() -> None:

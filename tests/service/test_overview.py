@@ -12,14 +12,25 @@ import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
+from holdfast import formats
 from holdfast.coordination.keys import FRONTEND_HOUR
-from holdfast.overview import FRONTENDS, TENANTS, FrontendFigures, Overview, TenantFigures
+from holdfast.overview import (
+    CLIENTS,
+    FRONTENDS,
+    TENANTS,
+    ClientFigures,
+    FrontendFigures,
+    Overview,
+    TenantFigures,
+)
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import fleet_pb2
+from holdfast.service.overview.clients import clients_of
 from holdfast.service.overview.fleet import HOUR_FRESH, FleetOverview
 from holdfast.service.overview.readings import DISK, NAMES, Readings
 from holdfast.service.overview.sampler import Sampler, UnderWay
 from holdfast.service.overview.traffic import COUNTED, OTHERS, TenantTraffic, Traffic
+from tests.agent.stage import agent_of
 from tests.coordination.fleet import Clock
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Frontend, eventually, refused, sha256
@@ -114,6 +125,34 @@ async def test_a_frontend_that_ends_is_not_shown_any_more(folder_fleet: Fleet, u
         names = {one.name for one in (await seen.current()).frontends}
         assert f"stays-{unique}" in names
         assert f"ends-{unique}" not in names
+
+
+async def test_clients_are_counted_by_what_they_are(own_fleet: Fleet, unique: str) -> None:
+    """An agent's connection is known as such, with its version, and others' by their programs."""
+    frontend = await own_fleet.frontend()
+    sampler = frontend.running.frontend.overview._sampler
+    assert sampler.sample().clients == ()
+    await frontend.tenant(unique).list()
+    named = [one.name.partition("/")[0] for one in sampler.sample().clients]
+    assert named == ["grpc-python-asyncio"]
+    async with agent_of([f"127.0.0.1:{frontend.port}"], unique) as agent:
+        await agent.tenant.list()
+        figures = sampler.sample()
+    assert figures.agents == 1
+    assert ClientFigures(f"holdfast-agent/{figures.version}", 1) in figures.clients
+    assert (figures.protocol, figures.storage_format) == (formats.PROTOCOL, formats.STORAGE)
+    assert figures.ingest_layout == formats.INGEST
+
+
+def test_programs_are_named_within_bounds() -> None:
+    """However many programs there are, and whatever they call themselves, figures are small."""
+    said = ["holdfast-agent/0.1.0 grpc-c/1"] * 9 + [f"p{n}/1 x" for n in range(50)] + ["", "  "]
+    found = clients_of([*said, *["x" * 200] * 3])
+    assert found[0] == ClientFigures("holdfast-agent/0.1.0", 9)
+    assert found[1] == ClientFigures("x" * 40, 3)
+    assert len(found) == CLIENTS + 1
+    assert found[-1] == ClientFigures("", 50 - (CLIENTS - 2) + 2)
+    assert sum(one.connections for one in found) == 64
 
 
 async def test_many_who_watch_ask_redis_once(own_fleet: Fleet) -> None:

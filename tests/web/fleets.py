@@ -8,6 +8,7 @@ from holdfast.digests import Digest
 from holdfast.overview import (
     BackendFigures,
     CacheFigures,
+    ClientFigures,
     CodeRate,
     FrontendFigures,
     IngestFigures,
@@ -60,6 +61,14 @@ def frontend(number: int, **given: object) -> FrontendFigures:
             for one in range(8)
         ),
         "tenant_count": 8,
+        "clients": (
+            ClientFigures("holdfast-agent/0.1.0", 96 + number),
+            ClientFigures("containerd/1.6.20", 3),
+            ClientFigures("", 2),
+        ),
+        "protocol": 1,
+        "storage_format": 2,
+        "ingest_layout": 1,
         "problems": (
             Problem(NOW - 40, "warning", "backend lost", reason="no answer within 20 s"),
             Problem(NOW - 90, "error", "lease not renewed", "node-1", HOSTILE),

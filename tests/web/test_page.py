@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.overview import Overview
+from holdfast.overview import ClientFigures, Overview
 from holdfast.service.overview.hour import Sample
 from holdfast.service.web.history import HOUR, History
 from holdfast.service.web.page import MOST, Hour, Page, rendered
@@ -159,7 +159,8 @@ async def test_without_a_mouse_or_eyes(tab: Tab) -> None:
                 )
             )
         assert reached[:3] == ["Skip to the figures", "Pause", "Debug pages"]
-        names = {"Frontends", "Backends", "Ingests", "Flights", "Tenants", "Errors", "Problems"}
+        names = {"Frontends", "Backends", "Ingests", "Flights", "Tenants", "Clients", "Errors"}
+        names.add("Problems")
         assert names <= set(reached)
         tab.value("document.getElementById('pause').focus()")
         tab.press("Enter")
@@ -188,7 +189,7 @@ async def test_a_fleet_without_redis() -> None:
 async def test_a_large_fleet_stays_readable() -> None:
     """Of a fleet of 500 frontends, the first hundred rows of each table are shown, and how many."""
     body = rendered(fleet(500), OWN, "nonce")
-    assert body.count(f'<th scope="row">{frontend(0).name[:9]}') <= MOST
+    assert body.count(f'<th scope="row">{frontend(0).name[:12]}') <= MOST
     assert "400 more not shown." in body
     assert len(body) < 2**19
 
@@ -219,6 +220,19 @@ async def test_the_fleets_hour_is_shown_while_it_is_known() -> None:
         assert f">The last hour of {fleet().by}</h2>" in (await port.get("/figures")).body
 
 
+def test_a_fleet_in_mid_upgrade() -> None:
+    """Agents are counted, and while frontends differ, the page says in what."""
+    assert "Several of" not in (same := rendered(fleet(), OWN, "nonce"))
+    assert "<dt>Agents</dt><dd>291</dd>" in same
+    assert "<dt>Other clients</dt><dd>15</dd>" in same
+    mixed = replace(
+        fleet(), frontends=(*fleet(2).frontends, frontend(2, version="0.2.0", protocol=2))
+    )
+    body = rendered(mixed, OWN, "nonce")
+    assert "<p>Several of version: 0.2.0 (1 frontend), 0.1.0 (2 frontends)</p>" in body
+    assert "<p>Several of protocol: 2 (1 frontend), 1 (2 frontends)</p>" in body
+
+
 def test_a_time_of_which_nothing_is_known() -> None:
     """While no frontend has reached Redis, the curves have a hole, as wide as it took."""
     away = range(HOUR // 4, HOUR // 2)
@@ -237,9 +251,11 @@ def test_a_time_of_which_nothing_is_known() -> None:
 
 async def test_hostile_names_are_text() -> None:
     """No name that a client chooses is anything but text, wherever it stands."""
-    hostile = frontend(0, name=HOSTILE, version=HOSTILE)
+    client = ClientFigures(HOSTILE, 1)
+    hostile = frontend(0, name=HOSTILE, version=HOSTILE, clients=(client,))
+    other = frontend(1)
     body = rendered(
-        replace(fleet(1), by=HOSTILE, frontends=(hostile,)), replace(OWN, of=HOSTILE), "nonce"
+        replace(fleet(1), by=HOSTILE, frontends=(hostile, other)), replace(OWN, of=HOSTILE), "nonce"
     )
     assert "<script>alert" not in body
     assert "\x1b" not in body
