@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -18,9 +16,8 @@ from holdfast.errors import Aborted, ConfigurationError, NotFound, PermissionDen
 from holdfast.node.rollout.cluster import ApiServer
 from tests.rollout.api_server import NAME, NAMESPACE, OTHERS, Objects, turn
 from tests.rollout.host import SETTINGS
+from tests.servers.api_server import TOKEN, api_server
 from tests.servers.certificate import self_signed
-
-TOKEN = "a-token"
 
 
 @dataclass
@@ -31,30 +28,20 @@ class Served:
         folder: a pod's token and authority.
         objects: what is served.
         answer: what it says instead, if not None.
-        port: where it listens.
+        environment: as a pod finds it.
     """
 
     folder: Path
     objects: Objects = field(default_factory=Objects)
     answer: tuple[int, bytes] | None = None
-    port: int = 0
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """As a pod finds it."""
-        return {
-            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
-            "KUBERNETES_SERVICE_PORT_HTTPS": str(self.port),
-        }
+    environment: dict[str, str] = field(default_factory=dict)
 
     def api(self) -> ApiServer:
         """The server as the pod asks it."""
         return ApiServer.around(self.environment, self.folder)
 
-    def reply(self, path: str, authorization: str, body: bytes) -> tuple[int, bytes]:
+    def reply(self, path: str, _: Message, body: bytes) -> tuple[int, bytes]:
         """What it says."""
-        if authorization != f"Bearer {TOKEN}":
-            return 401, b'{"message":"Unauthorized"}'
         if self.answer:
             return self.answer
         try:
@@ -70,35 +57,8 @@ class Served:
 def served(tmp_path: Path) -> Iterator[Served]:
     """An API server, and an account that it knows."""
     server = Served(tmp_path)
-    (tmp_path / "token").write_text(f"{TOKEN}\n")
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            status, said = server.reply(self.path, self.headers["Authorization"], body)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(said)))
-            self.end_headers()
-            self.wfile.write(said)
-
-        do_PUT = do_GET  # noqa: N815 -- http.server's name
-
-        def log_message(self, *_: Any) -> None:
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        listening.daemon_threads = True
-        listening.socket = self_signed(tmp_path).wrap_socket(listening.socket, server_side=True)
-        server.port = listening.server_address[1]
-        thread = threading.Thread(target=listening.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            listening.shutdown()
-            thread.join()
+    with api_server(tmp_path, server.reply) as server.environment:
+        yield server
 
 
 def test_a_turn_over_the_network(served: Served) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,9 +15,8 @@ import pytest
 from holdfast.errors import ConfigurationError, InvalidArgument, PermissionDenied, Unavailable
 from holdfast.service.tenants import existing, kubernetes
 from holdfast.service.tenants.kubernetes import Cluster
+from tests.servers.api_server import TOKEN, api_server
 from tests.servers.certificate import self_signed
-
-TOKEN = "a-token"
 
 
 @dataclass
@@ -28,30 +26,22 @@ class ApiServer:
     folder: Path
     names: list[str] = field(default_factory=list)
     answer: tuple[int, bytes] | None = None
+    later_pages: tuple[int, bytes] | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
-    port: int = 0
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """As a pod finds it."""
-        return {
-            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
-            "KUBERNETES_SERVICE_PORT_HTTPS": str(self.port),
-        }
+    environment: dict[str, str] = field(default_factory=dict)
 
     def cluster(self) -> Cluster:
         """The cluster around a pod."""
         return Cluster.around(self.environment, self.folder)
 
-    def reply(self, path: str, headers: Any) -> tuple[int, bytes]:
+    def reply(self, path: str, headers: Message, _: bytes) -> tuple[int, bytes]:
         """What the API says."""
         url = urlsplit(path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         self.asked.append({"path": url.path, "accept": headers["Accept"], **query})
-        if headers["Authorization"] != f"Bearer {TOKEN}":
-            return 401, b'{"message":"Unauthorized"}'
-        if self.answer:
-            return self.answer
+        answer = self.later_pages if "continue" in query and self.later_pages else self.answer
+        if answer:
+            return answer
         start = int(query.get("continue", "0"))
         more = str(start + 2) if start + 2 < len(self.names) else ""
         items = [{"metadata": {"name": name}} for name in self.names[start : start + 2]]
@@ -62,32 +52,8 @@ class ApiServer:
 def api(tmp_path: Path) -> Iterator[ApiServer]:
     """An API server, and a service account that it knows."""
     server = ApiServer(tmp_path)
-    (tmp_path / "token").write_text(f"{TOKEN}\n")
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            status, body = server.reply(self.path, self.headers)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        listening.daemon_threads = True
-        listening.socket = self_signed(tmp_path).wrap_socket(listening.socket, server_side=True)
-        server.port = listening.server_address[1]
-        thread = threading.Thread(target=listening.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            listening.shutdown()
-            thread.join()
+    with api_server(tmp_path, server.reply) as server.environment:
+        yield server
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
@@ -130,14 +96,9 @@ def test_no_list(api: ApiServer, answer: tuple[int, bytes]) -> None:
 def test_a_page_is_missing(api: ApiServer) -> None:
     """A list that breaks off after its first page is an error."""
     api.names = ["a", "b", "c"]
-    cluster, whole = api.cluster(), api.reply
-
-    def broken(path: str, headers: Any) -> tuple[int, bytes]:
-        return (410, b"gone") if "continue" in path else whole(path, headers)
-
-    api.reply = broken  # type: ignore[method-assign]
+    api.later_pages = (410, b"gone")
     with pytest.raises(Unavailable):
-        cluster.nodes()
+        api.cluster().nodes()
 
 
 def test_another_authority(api: ApiServer, tmp_path: Path) -> None:
