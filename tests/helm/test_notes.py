@@ -24,8 +24,18 @@ def test_they_name_what_there_is(helm: Helm, name: str) -> None:
     names = {f"{item['kind'].lower()}/{item['metadata']['name']}" for item in rendered.objects}
     given = {word for word in notes.split() if word.startswith(("deployment/", "--from=cronjob/"))}
     assert {word.removeprefix("--from=") for word in given} <= names
-    assert any(word.startswith("deployment/") for word in given)
+    frontends = sum(item["spec"].get("replicas", 1) for item in rendered.all_of("Deployment"))
+    assert any(word.startswith("deployment/") for word in given) == bool(frontends)
     assert ("helm test store" in notes) == bool(rendered.all_of("Pod"))
+
+
+def test_a_release_without_frontends(helm: Helm) -> None:
+    """They tell whoever sets up nodes alone nothing of frontends that there aren't."""
+    notes = helm.notes(**ACCEPTED["a release of its own for agents"])
+    assert "no frontends, only nodes" in notes
+    assert "daemonset/" in notes
+    for absent in ("0 frontends", "frontends are ready", ".svc:", "WARNING", "Nodes prove"):
+        assert absent not in notes
 
 
 def test_nobody_can_connect_yet(helm: Helm) -> None:
