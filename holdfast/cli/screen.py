@@ -178,13 +178,14 @@ def _errors(frontends: Sequence[FrontendFigures]) -> str:
 
 
 def _sections(overview: Overview) -> list[Section]:
+    # Where there is no room for all of them, the last are left out.
     return [
         _frontends(overview.frontends),
         _ingests(overview),
         _flights(overview),
         _tenants(overview),
-        _clients(overview),
         _problems(overview),
+        _clients(overview),
     ]
 
 

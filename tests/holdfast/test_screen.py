@@ -103,12 +103,12 @@ TENANT                                       CALLS/S        READ/S       WRITE/S
 node-1                                            12    90.0 MiB/s    20.0 MiB/s
 node-2                                           3.5    30.0 MiB/s    10.0 MiB/s
 
+LOG
+19:05:40  backend lost: Redis
+
 CLIENT                                                    CONNECTIONS  FRONTENDS
 holdfast-agent/0.1.0                                               41          1
 all others                                                          2          1
-
-LOG
-19:05:40  backend lost: Redis
 """
 
 
@@ -120,6 +120,11 @@ def shown(overview: Overview, width: int, height: int | None = None) -> list[str
 def test_a_screen() -> None:
     """A usual terminal shows sums, frontends, streams, flights, tenants and logs."""
     assert shown(FLEET, 80, 31) == SCREEN.splitlines()
+
+
+def test_a_low_terminal_shows_problems_before_clients() -> None:
+    """Where not all sections have room, which clients there are is what is left out first."""
+    assert "\n".join(shown(FLEET, 80, 26)) + "\n" == SCREEN.partition("\nCLIENT")[0]
 
 
 def test_the_page_shows_this_screen() -> None:

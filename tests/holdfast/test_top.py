@@ -28,7 +28,7 @@ from holdfast.protos import fleet_pb2
 from tests.holdfast.fake_store import FakeFrontend, State
 from tests.holdfast.test_screen import FLEET, SCREEN, hostile
 
-COLUMNS, LINES = 80, 26
+COLUMNS, LINES = 80, 31
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PATIENCE = 60.0
 
@@ -117,7 +117,7 @@ def test_a_terminal_is_filled_again_and_again(state: State, fake: FakeFrontend) 
     later.frontends[0].tenants[0].tenant = "node-later"
     state.overviews += [later]
     with terminal("--address", fake.target, "top", "--every", "0.5") as shown:
-        first = shown.until("backend lost")
+        first = shown.until("all others")
         for line in SCREEN.splitlines():
             assert line in first
         shown.until("node-later")
