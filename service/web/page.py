@@ -92,9 +92,13 @@ class Page:
         self.history = history
 
     async def _looked(self) -> tuple[Overview, Hour]:
-        overview = await self._loop.consult(self._current)
-        fleet = await self._loop.consult(self._hour) if overview.complete else ()
+        overview, fleet = await self._loop.consult(self._asked)
         return overview, Hour("", fleet) if fleet else Hour(overview.by, self.history.samples)
+
+    async def _asked(self) -> tuple[Overview, Sequence[Sample]]:
+        """Runs in the loop that serves RPCs."""
+        overview = await self._current()
+        return overview, await self._hour() if overview.complete else ()
 
     async def whole(self, _: Request) -> Response:
         """Answers with the page.

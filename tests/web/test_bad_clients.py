@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from holdfast.overview import Overview
+from holdfast.service.web import main_loop
 from holdfast.service.web.connection import ANSWER, HEAD, KEPT
 from holdfast.service.web.page import Page
 from holdfast.service.web.visitors import MOST
@@ -21,12 +22,14 @@ from tests.web.fleets import fleet, hour
 from tests.web.stage import Opened, opened
 
 GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PATIENCE = 60.0
+"""Seconds that an answer may take on a busy machine."""
 METRICS = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def ended(client: socket.socket) -> bool:
-    """Whether the port ends a connection; it has 20 s."""
-    client.settimeout(20)
+    """Whether the port ends a connection; it has `PATIENCE`."""
+    client.settimeout(PATIENCE)
     try:
         while await asyncio.to_thread(client.recv, 4096):
             pass
@@ -37,13 +40,19 @@ async def ended(client: socket.socket) -> bool:
 
 async def answered(client: socket.socket, until: bytes = b"\nok\n") -> bytes:
     """What comes, up to some bytes that end it."""
-    client.settimeout(20)
+    client.settimeout(PATIENCE)
     received = b""
     while until not in received:
         found = await asyncio.to_thread(client.recv, 4096)
         assert found, received
         received += found
     return received
+
+
+@pytest.fixture
+def _patient_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page waits for its answer for as long as the test takes to fill all places."""
+    monkeypatch.setattr(main_loop, "LONG_PATIENCE", 600.0)
 
 
 @pytest.fixture
@@ -95,6 +104,7 @@ async def test_those_who_ask_without_end() -> None:
                 assert (await port.get("/livez")).status == 200
 
 
+@pytest.mark.usefixtures("_patient_page")
 async def test_who_makes_room_first() -> None:
     """Those who don't wait for answers leave before one that waits, and one that has just come."""
     held, asked = asyncio.Event(), asyncio.Event()
@@ -124,6 +134,7 @@ async def test_who_makes_room_first() -> None:
             assert (await answered(operator, b"</html>")).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.usefixtures("_patient_page")
 async def test_all_places_taken_by_those_who_wait() -> None:
     """If all clients wait for answers, the one that came first makes room for a probe."""
     held, asked = asyncio.Event(), 0
@@ -207,7 +218,7 @@ async def test_whoever_does_not_read() -> None:
         with client:
             client.connect(("127.0.0.1", port.port.port))
             client.sendall(GET.replace(b"/livez", b"/debug/much"))
-            client.settimeout(20)
+            client.settimeout(PATIENCE)
             await asyncio.to_thread(client.recv, 1, socket.MSG_PEEK)
             assert (await port.get("/livez")).status == 200
             port.clock.now += max(ANSWER, KEPT)
