@@ -16,6 +16,7 @@ import tests.conformance.summary as conformance
 import tests.faults.summary as faults
 import tests.traced_threads  # noqa: F401 -- for all threads that any test starts
 from tests import scratch
+from tests.failures import pytest_runtest_logreport  # noqa: F401 -- a hook
 from tests.hangs import (  # noqa: F401 -- hooks
     pytest_exception_interact,
     pytest_runtest_protocol,
