@@ -86,7 +86,7 @@ def traced_runs(settings: Settings, program: str) -> Iterator[Runs]:
 
     Args:
         settings: say where spans are sent.
-        program: what runs: `collector`, `scrub`, `expiry`.
+        program: what runs: `collector`, `scrub`, `expiry`, `tenant-drop`.
 
     Raises:
         ConfigurationError: the packages aren't installed.

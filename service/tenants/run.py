@@ -125,10 +125,17 @@ async def drop(settings: Settings, tenant: str) -> tuple[CollectionReport, bool]
         Unavailable: Redis or the store can't be reached.
     """
     report = CollectionReport(dry_run=False)
-    with tended_store(settings, dry_run=False) as store, running_redis(settings) as url:
+    with (
+        traced_runs(settings, "tenant-drop") as runs,
+        tended_store(settings, dry_run=False) as tended,
+        running_redis(settings) as url,
+        runs.run() as found,
+    ):
+        store = runs.seen(tended)
         gone = await asyncio.to_thread(Gone.from_now_on, Sightings(store, new_nonce), tenant)
         async with _giving_up(settings, store, url, report) as give:
-            return report, await give(tenant, gone)
+            found["finished"] = await give(tenant, gone)
+            return report, bool(found["finished"])
 
 
 @asynccontextmanager

@@ -102,6 +102,17 @@ def test_an_expiry(spans: Receiver, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("world")
+def test_a_drop(spans: Receiver, tmp_path: Path) -> None:
+    """So is the end of a tenant that somebody drops, with what was deleted for it."""
+    done = run("tenants", "drop", "a", "--yes", data_dir=tmp_path, traces=spans.url)
+    assert done.returncode == 0, done.stderr
+    root, phases = tree(spans, "tenant-drop")
+    assert root.attributes["holdfast.run.finished"] is True
+    assert phases.keys() == {"tenant-drop/tenant"}
+    assert "folder/DeleteObject" in {one.name for one in phases["tenant-drop/tenant"]}
+
+
+@pytest.mark.usefixtures("world")
 def test_without_traces_nothing_is_sent(spans: Receiver, tmp_path: Path) -> None:
     """Runs aren't recorded unless somebody asks."""
     done = run("gc", data_dir=tmp_path, retain_for=0)
