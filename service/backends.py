@@ -19,7 +19,6 @@ from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.probe import probe
 from holdfast.storage.reserve import Reserve, ReservedStore
-from holdfast.storage.s3 import S3Settings, S3Store
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +31,9 @@ def open_store(settings: Settings) -> ObjectStore:
     """Opens the object store: S3 if a bucket is named, else a folder."""
     if not settings.s3_bucket:
         return FolderStore(settings.data_dir / STORE_FOLDER)
+    # A fifth of what a command needs to start, and nothing that a folder needs.
+    from holdfast.storage.s3 import S3Settings, S3Store  # noqa: PLC0415
+
     return S3Store(
         S3Settings(
             bucket=settings.s3_bucket,

@@ -769,6 +769,16 @@ def test_the_client_s_commands_load_no_frontend() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_folder_needs_no_client_of_s3() -> None:
+    """Frontends and commands on a folder don't pay for what a bucket needs."""
+    code = (
+        "import sys, holdfast.service.commands.serve, holdfast.service.collector.loop\n"
+        "print([m for m in ('boto3', 'botocore') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_reader_that_has_seen_enough_is_no_error_message(
     frontend: FakeFrontend, state: State
 ) -> None:

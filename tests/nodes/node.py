@@ -329,6 +329,11 @@ class Node:
     def exported(self, reference: str, *options: str, namespace: str = "default") -> Path:
         """Exports an image into an archive."""
         archive = self.folder / f"{secrets.token_hex(4)}.tar"
+        if not self.programs.version.startswith("1."):
+            # Else containerd sends the archive, and a goroutine of ctr writes it; ctr doesn't wait
+            # for it before it exits 0 (core/transfer/archive/exporter.go, 2.3), so that on a busy
+            # machine the archive's end was missing.
+            options = ("--local", *options)
         self.ctr("images", "export", *options, str(archive), reference, namespace=namespace)
         return archive
 
