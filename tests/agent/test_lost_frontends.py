@@ -180,6 +180,7 @@ async def test_killed_in_mid_read(rolling: Rolling, agent: Agent, fill: Fill) ->
     assert bytes(received) == body
 
 
+@pytest.mark.slow
 async def test_restarted_one_after_another(rolling: Rolling, agent: Agent, tenant: str) -> None:
     """While all frontends are replaced, each Info, Read and Write through an agent ends with OK."""
     await agent.tenant.commit("read", READ)

@@ -60,10 +60,9 @@ def suite() -> str:
     ("backend", "transport"),
     [
         on("folder", "own"),
-        on("moto", "own"),
         on("minio", "own"),
-        on("folder", "grpcio"),
-        # A backend doesn't change what a transport does.
+        on("moto", "own", pytest.mark.slow),
+        on("folder", "grpcio", pytest.mark.slow),
         on("moto", "grpcio", pytest.mark.slow),
         on("minio", "grpcio", pytest.mark.slow),
     ],

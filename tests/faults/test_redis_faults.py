@@ -10,7 +10,10 @@ import pytest
 from tests.faults.enumeration import enumerate_faults
 from tests.faults.flows import SMALL, Flow, often
 from tests.faults.grounds import RedisWire
+from tests.faults.sampling import Chosen, chosen, some_and_all
 from tests.faults.summary import counts_of
+
+__all__ = ["chosen"]
 
 Record = Callable[[str, object], None]
 
@@ -19,12 +22,13 @@ ABREAST = 10
 
 
 @pytest.mark.timeout(300)
+@some_and_all
 @pytest.mark.parametrize("flow", often(SMALL))
 async def test_redis_faults(
-    flow: Flow, redis_url: str, in_memory: Path, record_property: Record
+    flow: Flow, chosen: Chosen, redis_url: str, in_memory: Path, record_property: Record
 ) -> None:
     """Whatever happens to a request to Redis, the flow ends well and nothing is lost."""
     ground = RedisWire(in_memory / "stores", redis_url)
-    count = await enumerate_faults(flow, ground, in_memory, abreast=ABREAST)
+    count = await enumerate_faults(flow, ground, in_memory, chosen=chosen, abreast=ABREAST)
     record_property(*counts_of("on the way to Redis", count.points, count.codes))
     assert count.missed == []

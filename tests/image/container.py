@@ -35,9 +35,16 @@ class Runner:
         self, *arguments: str, environment: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Runs the image's program with arguments until it ends."""
-        command = self.prepare(
-            [*self.image.defaults["Entrypoint"], *arguments], environment or {}, []
-        )
+        return self._run([*self.image.defaults["Entrypoint"], *arguments], environment or {})
+
+    def python(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs code with the image's Python until it ends."""
+        return self._run(["python3", "-c", code, *arguments], {})
+
+    def _run(
+        self, program: Sequence[str], environment: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        command = self.prepare(program, environment, [])
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     @contextmanager

@@ -174,6 +174,7 @@ def network() -> Iterator[ExitStack]:
         yield stack
 
 
+@pytest.mark.slow
 def test_without_a_network(
     agents: Agents, network: ExitStack, registry: Registry, fill: Fill, unique: str
 ) -> None:

@@ -112,6 +112,7 @@ def test_the_chart_installs(parts: Path) -> None:
     assert f"example/holdfast:{version()}" in done.stdout
 
 
+@pytest.mark.slow
 def test_another_machine_makes_the_same(
     repository: Repository, parts: Path, tmp_path: Path
 ) -> None:

@@ -26,13 +26,12 @@ def have_connected(served: Served) -> bool:
     return served.counted("holdfast_transport_connections") >= CLIENTS
 
 
+# An ordinary run has the same on a cluster, with pods.
+@pytest.mark.slow
 @pytest.mark.minio
 @pytest.mark.parametrize(
     "rounds",
-    [
-        1,
-        pytest.param(10, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
-    ],
+    [1, pytest.param(10, marks=pytest.mark.timeout(1200))],
 )
 async def test_rolling_restarts(
     rounds: int, minio: S3Server, redis_url: str, tmp_path: Path, tenant: str, unique: str

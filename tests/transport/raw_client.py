@@ -168,6 +168,8 @@ class RawClient:
 
     async def send(self, *parts: bytes) -> bool:
         """Sends bytes; whether the server still receives them."""
+        if self.writer.is_closing():
+            return False  # uvloop raises if it is written to, asyncio doesn't
         try:
             self.writer.writelines(parts)
             await asyncio.wait_for(self.writer.drain(), WAIT)

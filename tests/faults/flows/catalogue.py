@@ -17,11 +17,11 @@ def holding(size: int, *, theirs: bool = False, asked: bool = False) -> Step:
     async def prepare(stage: Stage) -> None:
         data = stage.content(size)
         if theirs:
-            await stage.other.commit("theirs", data, labels=LABELS)
+            await push(stage.other, data, ref="theirs", announced=False)
             stage.other_held[sha256(data)] = Held(data, LABELS)
             stage.hold(data)
         else:
-            await stage.clean.commit("ours", data, labels=LABELS)
+            await push(stage.clean, data, ref="ours", announced=False)
             stage.hold(data, LABELS)
         if asked:
             await stage.clean.info(sha256(data))

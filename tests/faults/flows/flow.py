@@ -48,6 +48,7 @@ async def push(
     client: Tenant,
     data: bytes,
     *,
+    ref: str = "ref",
     digest: str = "",
     total: bool = True,
     announced: bool = True,
@@ -55,7 +56,7 @@ async def push(
 ) -> None:
     """One attempt of a client: STAT, continue from there, COMMIT."""
     digest = digest or sha256(data)
-    stream = client.write("ref")
+    stream = client.write(ref)
     try:
         status = await stream.send(
             pb.STAT, total=len(data) if total else 0, expected=digest if announced else ""
