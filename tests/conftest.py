@@ -8,8 +8,10 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.loaders import Loader
 from hypothesis import settings
 
 import tests.conformance.summary as conformance
@@ -57,6 +59,21 @@ def _no_ambient_settings() -> Iterator[None]:
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_of_s3_are_read_once() -> Iterator[None]:
+    """Stores that tests open share botocore's models, whose parsing is most of what one costs."""
+    begun = Loader.__init__
+    read: dict[object, object] = {}
+
+    def sharing(self: Loader, *paths: Any, **options: Any) -> None:
+        begun(self, *paths, **options)
+        vars(self)["_cache"] = read
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loader, "__init__", sharing)
         yield
 
 

@@ -273,6 +273,10 @@ SPARE: dict[str, tuple[Rules, Scenario, Faults]] = {
 }
 
 
+LONG = {"dead bytes sent again, within their lifetime"}
+"""What takes minutes."""
+
+
 @pytest.mark.parametrize(("scenario", "faults"), SMALL)
 def test_acknowledged_content_stays(scenario: Scenario, faults: Faults) -> None:
     """In every interleaving what tenants were told they hold is there, and nothing else stays."""
@@ -300,7 +304,9 @@ def test_a_broken_rule_is_found(name: str) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", SPARE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[pytest.mark.slow] * (one in LONG)) for one in SPARE]
+)
 def test_what_is_spare(name: str) -> None:
     """Some rules save work, or protect what another rule protects: nothing is lost without them."""
     rules, scenario, faults = SPARE[name]
