@@ -77,6 +77,7 @@ def ran(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.minio
 @pytest.mark.timeout(240)
 def test_a_fleet_costs_its_backends_no_connections() -> None:

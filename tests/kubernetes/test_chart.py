@@ -107,6 +107,7 @@ def left(plane: ControlPlane, namespace: str) -> set[str]:
     return {f"{item['kind']}/{item['metadata']['name']}" for item in items}
 
 
+@pytest.mark.slow
 def test_from_any_values_to_any_others(plane: ControlPlane, unique: str) -> None:
     """A release takes on other values without a warning, goes back, and leaves nothing."""
     with plane.namespace(f"t-{unique}") as namespace:

@@ -124,6 +124,7 @@ def test_a_wait_is_no_lack_of_progress(
     assert fetched(registry, image) <= 1.05
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_leader_that_dies(four: Site, registry: Registry, image: Image, reference: str) -> None:
     """If the leader's frontend and its node die in mid-layer, one other node fetches instead."""

@@ -22,7 +22,7 @@ from tests.nodes.test_images import in_archive
 from tests.servers.registry import Registry
 from tests.service.processes import run
 
-pytestmark = pytest.mark.containerd
+pytestmark = [pytest.mark.containerd, pytest.mark.slow]
 
 GONE = State.TOMBSTONE
 HOUR = 3600.0
