@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.image.conftest import ARCHIVE
+from tests.kubernetes.hosts import NAMES
 from tests.kubernetes.release import Release, release
 from tests.servers.kubernetes.cluster import Cluster
 from tests.servers.kubernetes.cluster import cluster as running_cluster
@@ -35,7 +36,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.skip("MinIO isn't built here (it takes Go): `make tools`")
     if not ARCHIVE.exists():
         pytest.skip("the image isn't built here: `make image`")
-    with running_cluster(tmp_path_factory.mktemp("cluster"), nodes=2) as running:
+    with running_cluster(tmp_path_factory.mktemp("cluster"), 2, NAMES) as running:
         running.load(ARCHIVE)
         yield running
 

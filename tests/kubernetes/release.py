@@ -60,6 +60,7 @@ class Release:
     cluster: Cluster
     namespace: str
     values: dict[str, Any]
+    chart: Path = CHART
 
     def kubectl(self, *arguments: str) -> str:
         """Runs kubectl in the release's namespace."""
@@ -70,14 +71,14 @@ class Release:
         program = helm_binary()
         assert program is not None, "helm isn't built; `make tools` does it"
         done = self.cluster.plane.ask(
-            program, command, NAME, str(CHART), f"--namespace={self.namespace}", "--wait",
+            program, command, NAME, str(self.chart), f"--namespace={self.namespace}", "--wait",
             "--timeout=4m", "--values=-", *arguments, stdin=json.dumps(self.values),
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
         return done.stdout
 
     def change(self, **values: Any) -> None:
-        """Upgrades the release to the same chart with other values, and waits until it is ready."""
+        """Upgrades the release to its chart with other values, and waits until it is ready."""
         self.values = merged(self.values, values)
         self.helm("upgrade")
 
@@ -165,10 +166,25 @@ class Calls:
 
 
 @contextmanager
-def release(cluster: Cluster, unique: str, **values: Any) -> Iterator[Release]:
-    """Installs the chart into a new namespace, and uninstalls it when the block ends."""
+def release(
+    cluster: Cluster,
+    unique: str,
+    *,
+    chart: Path = CHART,
+    labels: Mapping[str, str] | None = None,
+    **values: Any,
+) -> Iterator[Release]:
+    """Installs a chart into a new namespace, and uninstalls it when the block ends.
+
+    Args:
+        cluster: where.
+        unique: a name that no other release has.
+        chart: this version's, or another one's.
+        labels: of the namespace, besides those that it has anyway.
+        values: those that differ from `values_of`.
+    """
     plane = cluster.plane
-    with plane.namespace(f"t-{unique}") as namespace:
+    with plane.namespace(f"t-{unique}", **(labels or {})) as namespace:
         here = f"--namespace={namespace}"
         url = REDIS_URL.replace("/0", f"/{next(_UNUSED) % DATABASES}")
         secret = ("create", "secret", "generic", here)
@@ -177,7 +193,7 @@ def release(cluster: Cluster, unique: str, **values: Any) -> Iterator[Release]:
             *secret, "holdfast-s3", f"--from-literal=access-key-id={ACCESS_KEY}",
             f"--from-literal=secret-access-key={SECRET_KEY}",
         )  # fmt: skip
-        made = Release(cluster, namespace, values_of(unique, **values))
+        made = Release(cluster, namespace, values_of(unique, **values), chart)
         made.helm("install")
         yield made
         plane.helm("uninstall", NAME, here, "--wait")

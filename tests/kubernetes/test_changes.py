@@ -24,7 +24,7 @@ ENOUGH = 600
 
 
 @contextmanager
-def _nothing_fails(store: Release, unique: str, *policies: str) -> Iterator[Calls]:
+def nothing_fails(store: Release, unique: str, *policies: str) -> Iterator[Calls]:
     """Clients that call during the block, each of whose calls must end well."""
     with store.calls(store.cluster.nodes[0], unique, *policies) as calls:
         yield calls
@@ -38,7 +38,7 @@ def _nothing_fails(store: Release, unique: str, *policies: str) -> Iterator[Call
 def test_a_rolling_restart(store: Release, unique: str) -> None:
     """Each pod is replaced."""
     before = set(store.names())
-    with _nothing_fails(store, unique):
+    with nothing_fails(store, unique):
         store.kubectl("rollout", "restart", f"deployment/{FULL}")
         store.kubectl("rollout", "status", f"deployment/{FULL}", "--timeout=240s")
     assert before.isdisjoint(store.names())
@@ -46,7 +46,7 @@ def test_a_rolling_restart(store: Release, unique: str) -> None:
 
 def test_an_upgrade_and_its_rollback(store: Release, unique: str) -> None:
     """A change of the settings replaces all pods, and `helm rollback` does so again."""
-    with _nothing_fails(store, unique):
+    with nothing_fails(store, unique):
         store.helm("upgrade", "--set=settings.maxReads=500")
         here = f"--namespace={store.namespace}"
         store.cluster.plane.helm("rollback", "store", here, "--wait", "--timeout=4m")
@@ -57,7 +57,7 @@ def test_an_upgrade_and_its_rollback(store: Release, unique: str) -> None:
 
 def test_scaling(store: Release, unique: str) -> None:
     """Three pods become six, which share the calls, and then two."""
-    with _nothing_fails(store, unique, "round_robin") as calls:
+    with nothing_fails(store, unique, "round_robin") as calls:
         _scale(store, 6)
         _all_have_clients(store)
         before = _answered(store)
@@ -75,7 +75,7 @@ def test_a_drained_node(store: Release, unique: str) -> None:
     """`kubectl drain` moves pods one by one, as the budget asks; no call fails."""
     plane = store.cluster.plane
     try:
-        with _nothing_fails(store, unique):
+        with nothing_fails(store, unique):
             command = ("drain", "node-2", "--ignore-daemonsets", "--delete-emptydir-data")
             drain = subprocess.Popen(
                 plane.host.on_network(

@@ -65,14 +65,18 @@ class Machine:
 
 
 @contextmanager
-def machine() -> Iterator[Machine]:
-    """Boots a machine; all of it ends with the block."""
+def machine(*shown: Path) -> Iterator[Machine]:
+    """Boots a machine; all of it ends with the block.
+
+    Args:
+        shown: folders that it sees as they are here, besides this repository and Python.
+    """
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing or os.geteuid() != 0 or not Path("/lib/systemd/systemd").exists():
         pytest.skip(f"a machine takes root, systemd, and {', '.join(missing) or NEEDED}")
     folder = Path(tempfile.mkdtemp(prefix="hf-machine-"))
     group = folder.name
-    shown = {str(ROOT), sys.prefix, sys.base_prefix}
+    folders = {str(ROOT), sys.prefix, sys.base_prefix, *map(str, shown)}
     try:
         _make_groups(group)
         with (folder / "log").open("wb") as log:
@@ -81,7 +85,7 @@ def machine() -> Iterator[Machine]:
                 [
                     "unshare", "--mount", "--propagation", "private", "--pid", "--fork",
                     "--kill-child", "--uts", "--ipc", "--net", "--cgroup",
-                    "bash", str(SCRIPT), str(folder / "machine"), *sorted(shown),
+                    "bash", str(SCRIPT), str(folder / "machine"), *sorted(folders),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=lambda: _join_groups(group),  # noqa: PLW1509 -- it only writes files

@@ -41,6 +41,9 @@ done
 mount -t proc proc "$new/proc"
 mount --bind "$new/proc/sys" "$new/proc/sys"
 mount -o remount,bind,ro "$new/proc/sys"
+# What is in this folder belongs to the machine's own network.
+mount --bind "$new/proc/sys/net" "$new/proc/sys/net"
+mount -o remount,bind,rw "$new/proc/sys/net"
 mount -t sysfs -o ro sysfs "$new/sys"
 mount -t tmpfs -o mode=755 none "$new/sys/fs/cgroup"
 for group in /sys/fs/cgroup/*/; do
@@ -67,6 +70,8 @@ ip link set lo up
 mkdir -p old
 pivot_root . old
 umount -l /old
+# As systemd has it where it is the first to run: a container may see what is mounted later.
+mount --make-rshared /
 exec setpriv --bounding-set -sys_time,-sys_module,-sys_boot,-mac_admin,-mac_override \
   env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin \
   /lib/systemd/systemd --unit=multi-user.target --log-target=console --show-status=false </dev/null

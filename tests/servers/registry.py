@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import threading
 import time
 from collections import Counter
@@ -76,7 +77,8 @@ class Registry:
     """The content of a registry, and what was fetched from it.
 
     Attributes:
-        port: on 127.0.0.1.
+        port: on its address.
+        address: an IPv4 address.
         blobs: by digest, including manifests.
         tags: the digest behind `<repository>:<tag>`.
         asked: the number of requests, by digest.
@@ -84,6 +86,7 @@ class Registry:
     """
 
     port: int = 0
+    address: str = "127.0.0.1"
     blobs: dict[str, Blob] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
@@ -99,7 +102,7 @@ class Registry:
         """Adds an image; returns the reference by which it is pulled."""
         self.blobs.update(blobs)
         self.tags[f"{repository}:{tag}"] = root
-        return f"127.0.0.1:{self.port}/{repository}:{tag}"
+        return f"{self.address}:{self.port}/{repository}:{tag}"
 
     def gate(self, digest: str, after: int) -> Gate:
         """Stops everyone who fetches a blob after so many bytes, until the gate is opened."""
@@ -266,12 +269,22 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def registry_server() -> Iterator[Registry]:
-    """A registry, in threads of this process."""
+def registry_server(listener: socket.socket | None = None) -> Iterator[Registry]:
+    """A registry, in threads of this process.
+
+    Args:
+        listener: a bound socket, which may be of another network; by default one on loopback.
+    """
+    bound = listener or socket.create_server(("127.0.0.1", 0))
     registry = Registry()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, registry))
+    registry.address, registry.port = bound.getsockname()
+    server = ThreadingHTTPServer(
+        (registry.address, registry.port), partial(_Handler, registry), bind_and_activate=False
+    )
+    server.socket.close()
+    server.socket = bound
+    server.server_activate()
     server.daemon_threads = True
-    registry.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

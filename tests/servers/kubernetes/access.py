@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from collections.abc import Mapping
@@ -49,13 +50,15 @@ class Access:
             server: the API server's URL.
             authority: the certificate that it must show.
         """
+        # A node may not see the file itself.
+        trusted = base64.b64encode(authority.read_bytes()).decode("ascii")
         content: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [
                 {
                     "name": "test",
-                    "cluster": {"server": server, "certificate-authority": str(authority)},
+                    "cluster": {"server": server, "certificate-authority-data": trusted},
                 }
             ],
             "users": [{"name": part, "user": {"token": self._tokens[part]}}],

@@ -31,16 +31,18 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, nodes: int) -> Iterator[Cluster]:
+def cluster(folder: Path, nodes: int, joining: Sequence[str] = ()) -> Iterator[Cluster]:
     """Runs a cluster until the block ends, or this process does.
 
     Args:
         folder: for data and logs.
         nodes: how many there are.
+        joining: names of others, which may join later.
     """
     numbers = range(1, nodes + 1)
     with ExitStack() as stack:
-        plane = stack.enter_context(control_plane(folder, [f"node-{number}" for number in numbers]))
+        known = [*(f"node-{number}" for number in numbers), *joining]
+        plane = stack.enter_context(control_plane(folder, known))
         outside = redis(plane.host), minio(plane.host), names(plane)
         for one in outside:
             stack.callback(one.kill)

@@ -7,10 +7,13 @@ import json
 import tarfile
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 from tests.nodes.images import ARCHITECTURE
 from tests.servers.kubernetes.node import PAUSE
 from tests.servers.kubernetes.programs import kubernetes
+
+ARCHIVE: Final = "pause.tar"
 
 
 def pause_image(folder: Path) -> Path:
@@ -24,7 +27,7 @@ def pause_image(folder: Path) -> Path:
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(layer).hexdigest()}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [PAUSE], "Layers": ["layer.tar"]}]
-    archive = folder / "pause.tar"
+    archive = folder / ARCHIVE
     archive.write_bytes(
         _tar(
             {

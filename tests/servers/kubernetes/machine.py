@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -12,12 +15,16 @@ from typing import Final
 from tests.servers.process import started
 
 _SCRIPT: Final = Path(__file__).with_name("machine.sh")
+KERNEL: Final = Path(__file__).with_name("kernel.sh")
+"""Sets what a kubelet wants of the kernel; run in a machine, with a new folder."""
 _NAMESPACES: Final = ("--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup")
 _JOIN: Final = (
     'for one in /sys/fs/cgroup/*/cgroup.procs; do echo $$ >"$one"; done; '
     'exec setpriv --pdeathsig KILL "$@"'
 )
 """Puts a process into the machine's control groups; it ends with the process that started it."""
+_NETWORK: Final = 0x40000000
+"""CLONE_NEWNET, from sched.h."""
 _ENDED: Final = 60.0
 """Seconds within which a machine has ended, however much has to be removed."""
 PATH: Final = f"{os.environ['PATH']}:/usr/sbin:/sbin"
@@ -47,8 +54,7 @@ class Machine:
 
     def on_network(self, *command: str) -> list[str]:
         """A command that runs another one on the machine's network, and nowhere else in it."""
-        network = f"--net=/proc/{self.pid}/ns/net"
-        return ["nsenter", network, "setpriv", "--pdeathsig", "KILL", *command]
+        return on_network(self.pid, *command)
 
     def run(self, *command: str, stdin: str = "") -> str:
         """Runs a command in the machine to its end; returns its output.
@@ -57,6 +63,11 @@ class Machine:
             AssertionError: it failed.
         """
         return output(self.inside(*command), stdin)
+
+    def listener(self, address: str) -> socket.socket:
+        """A socket of this process that is bound on the machine's network, to any free port."""
+        with ThreadPoolExecutor(1) as alone:
+            return alone.submit(_bound, self.pid, address).result()
 
     @contextmanager
     def serving(
@@ -108,6 +119,21 @@ def machine(name: str, folder: Path, within: Machine | None = None) -> Iterator[
         process.stdin.close()
         process.wait(_ENDED)
         process.stdout.close()
+
+
+def on_network(pid: int, *command: str) -> list[str]:
+    """A command that runs another one on a process's network, and nowhere else."""
+    network = f"--net=/proc/{pid}/ns/net"
+    return ["nsenter", network, "setpriv", "--pdeathsig", "KILL", *command]
+
+
+def _bound(pid: int, address: str) -> socket.socket:
+    """A socket on a process's network, which the calling thread moves to for good."""
+    library = ctypes.CDLL(None, use_errno=True)
+    with Path(f"/proc/{pid}/ns/net").open("rb") as network:
+        if library.setns(network.fileno(), _NETWORK) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+    return socket.create_server((address, 0))
 
 
 def output(

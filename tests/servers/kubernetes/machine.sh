@@ -8,6 +8,7 @@
 # within machines.
 set -euo pipefail
 shopt -s nullglob
+scripts=$(dirname "$0")
 
 # Control groups: this machine's own are the root of what is seen in it.
 own_groups() {
@@ -28,18 +29,6 @@ own_groups() {
   done
 }
 
-# What a kubelet wants the kernel to be set to: it finds it so, and changes nothing of the host.
-kernel_settings() {
-  local setting name value
-  mkdir "$disk/sys"
-  for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 \
-    kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do
-    name=${setting%=*} value=${setting#*=}
-    printf %s "$value" >"$disk/sys/${name//\//.}"
-    mount --bind "$disk/sys/${name//\//.}" "/proc/sys/$name"
-  done
-}
-
 inside() {
   disk=$1/disk
   mkdir "$disk"
@@ -56,7 +45,7 @@ inside() {
     mount --make-rshared "/var/lib/$one"
   done
   own_groups
-  kernel_settings
+  bash "$scripts/kernel.sh" "$disk/sys"
   hostname "$2"
   ip link set lo up
   echo 1 >/proc/sys/net/ipv4/ip_forward

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from tests.servers.kubernetes.access import PROXY
 from tests.servers.kubernetes.control_plane import ADDRESS, ControlPlane
-from tests.servers.kubernetes.machine import PATH, Machine, machine, output
+from tests.servers.kubernetes.machine import PATH, Machine, machine, on_network, output
 from tests.servers.kubernetes.programs import CNI
 
 POD_CIDR: Final = "172.31.0.0/17"
 """Of all pods; each node has 256 addresses of it."""
 PAUSE: Final = "localhost/local/pause:1"
 SOCKET: Final = "/run/containerd/containerd.sock"
-_CONTAINERD: Final = """
+CONTAINERD: Final = """
 version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -39,6 +41,29 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node is in its cluster.
+
+    Attributes:
+        name: of the node.
+        number: which of the cluster's it is, from 1 on.
+    """
+
+    name: str
+    number: int
+
+    @property
+    def address(self) -> str:
+        """The node's, on the bridge."""
+        return f"172.31.255.{10 + self.number}"
+
+    @property
+    def pods(self) -> str:
+        """The addresses of its pods."""
+        return f"172.31.{self.number}.0/24"
+
+
 class Node:
     """A node that runs; `node` starts one."""
 
@@ -52,8 +77,7 @@ class Node:
         """
         self.plane = plane
         self.host = host
-        self.address = f"172.31.255.{10 + number}"
-        self.pods = f"172.31.{number}.0/24"
+        self.place = Place(host.name, number)
 
     @property
     def name(self) -> str:
@@ -72,31 +96,37 @@ def node(plane: ControlPlane, number: int) -> Iterator[Node]:
     folder.mkdir()
     with machine(f"node-{number}", folder, plane.host) as host, ExitStack() as stack:
         made = Node(plane, host, number)
-        _connect(plane.host, made)
+        connect(plane.host, made.place, host.pid)
         _containerd(stack, made)
         _proxy(stack, made)
         _kubelet(stack, made)
         yield made
 
 
-def _connect(control: Machine, made: Node) -> None:
-    """Connects a node to the others, and its pods to theirs."""
-    outside = f"to-{made.name}"
-    namespace = ["netns", str(made.host.pid)]
-    link = ["ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", *namespace]
+def connect(control: Machine, place: Place, pid: int) -> None:
+    """Connects a node to the others, and its pods to theirs.
+
+    Args:
+        control: the machine with the bridge.
+        place: where the node shall be.
+        pid: a process on the node's network.
+    """
+    outside = f"to-{place.name}"
+    link = ["ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", str(pid)]
     output(control.on_network(*link))
     output(control.on_network("ip", "link", "set", outside, "master", "nodes", "up"))
-    output(control.on_network("ip", "route", "add", made.pods, "via", made.address))
-    made.host.run("ip", "address", "add", f"{made.address}/24", "dev", "eth0")
-    made.host.run("ip", "link", "set", "eth0", "up")
-    made.host.run("ip", "route", "add", "default", "via", ADDRESS)
+    output(control.on_network("ip", "route", "replace", place.pods, "via", place.address))
+    output(on_network(pid, "ip", "address", "add", f"{place.address}/24", "dev", "eth0"))
+    output(on_network(pid, "ip", "link", "set", "eth0", "up"))
+    output(on_network(pid, "ip", "route", "add", "default", "via", ADDRESS))
 
 
-def _containerd(stack: ExitStack, made: Node) -> None:
-    folder = made.host.folder
-    (folder / "cni").mkdir()
-    # Each pod has a link of its own: what it sends to another one passes the node's rules, which
-    # a bridge would bypass.
+def pod_network(place: Place) -> str:
+    """The configuration of a node's network of pods.
+
+    Each pod has a link of its own: what it sends to another one passes the node's rules, which a
+    bridge would bypass.
+    """
     network = {
         "cniVersion": "0.4.0",
         "name": "pods",
@@ -105,15 +135,21 @@ def _containerd(stack: ExitStack, made: Node) -> None:
                 "type": "ptp",
                 "ipam": {
                     "type": "host-local",
-                    "ranges": [[{"subnet": made.pods}]],
+                    "ranges": [[{"subnet": place.pods}]],
                     "routes": [{"dst": "0.0.0.0/0"}],
                 },
             },
             {"type": "portmap", "capabilities": {"portMappings": True}},
         ],
     }
-    (folder / "cni" / "10-pods.conflist").write_text(json.dumps(network), "utf-8")
-    filled = _CONTAINERD.format(socket=SOCKET, pause=PAUSE, cni=CNI, folder=folder)
+    return json.dumps(network)
+
+
+def _containerd(stack: ExitStack, made: Node) -> None:
+    folder = made.host.folder
+    (folder / "cni").mkdir()
+    (folder / "cni" / "10-pods.conflist").write_text(pod_network(made.place), "utf-8")
+    filled = CONTAINERD.format(socket=SOCKET, pause=PAUSE, cni=CNI, folder=folder)
     (folder / "containerd.toml").write_text(filled, "utf-8")
 
     def ready() -> bool:
@@ -126,20 +162,36 @@ def _containerd(stack: ExitStack, made: Node) -> None:
 
 def _proxy(stack: ExitStack, made: Node) -> None:
     plane = made.plane
-    command = [
-        plane.programs / "kube-proxy", f"--kubeconfig={plane.kubeconfig(PROXY)}",
-        f"--hostname-override={made.name}", f"--bind-address={made.address}",
+    command = proxy_command(plane, made.place, plane.kubeconfig(PROXY))
+    stack.enter_context(made.host.serving(*command, ready=lambda: True))
+
+
+def proxy_command(plane: ControlPlane, place: Place, kubeconfig: Path) -> list[str]:
+    """What starts kube-proxy on a node."""
+    return [
+        plane.programs / "kube-proxy", f"--kubeconfig={kubeconfig}",
+        f"--hostname-override={place.name}", f"--bind-address={place.address}",
         "--proxy-mode=iptables", f"--cluster-cidr={POD_CIDR}",
         # These belong to the machine around all of this.
         "--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0",
         "--conntrack-tcp-timeout-close-wait=0", "--profiling=false",
         "--iptables-min-sync-period=100ms",
     ]  # fmt: skip
-    stack.enter_context(made.host.serving(*command, ready=lambda: True))
 
 
 def _kubelet(stack: ExitStack, made: Node) -> None:
     plane, folder = made.plane, made.host.folder
+    (folder / "kubelet.json").write_text(kubelet_settings(folder / "plugins"), "utf-8")
+    command = kubelet_command(
+        plane, made.place, folder / "kubelet.json", plane.kubeconfig(made.name)
+    )
+    found = f"{plane.programs.folder}:{PATH}"
+    ready = partial(is_ready, plane, made.name)
+    stack.enter_context(made.host.serving(*command, ready=ready, PATH=found))
+
+
+def kubelet_settings(plugins: Path) -> str:
+    """The kubelet's own configuration; plugins is a folder for drivers of volumes."""
     settings: dict[str, Any] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -159,21 +211,25 @@ def _kubelet(stack: ExitStack, made: Node) -> None:
         "imageGCLowThresholdPercent": 99,
         "clusterDomain": "cluster.local",
         "clusterDNS": [ADDRESS],
-        "volumePluginDir": str(folder / "plugins"),
+        "volumePluginDir": str(plugins),
         "nodeStatusUpdateFrequency": "5s",
     }
-    (folder / "kubelet.json").write_text(json.dumps(settings), "utf-8")
-    command = [
-        plane.programs / "kubelet", f"--config={folder / 'kubelet.json'}",
-        f"--kubeconfig={plane.kubeconfig(made.name)}", f"--hostname-override={made.name}",
-        f"--node-ip={made.address}", "--root-dir=/var/lib/kubelet",
-        "--cert-dir=/var/lib/kubelet/pki",
-        f"--node-labels=topology.kubernetes.io/zone=zone-{made.name}",
+    return json.dumps(settings)
+
+
+def kubelet_command(
+    plane: ControlPlane, place: Place, settings: Path, kubeconfig: Path, *more: str
+) -> list[str]:
+    """What starts the kubelet on a node."""
+    return [
+        plane.programs / "kubelet", f"--config={settings}", f"--kubeconfig={kubeconfig}",
+        f"--hostname-override={place.name}", f"--node-ip={place.address}",
+        "--root-dir=/var/lib/kubelet", "--cert-dir=/var/lib/kubelet/pki",
+        f"--node-labels=topology.kubernetes.io/zone=zone-{place.name}", *more,
     ]  # fmt: skip
 
-    def ready() -> bool:
-        waits = ("wait", f"node/{made.name}", "--for=condition=Ready", "--timeout=5s")
-        return plane.ask(plane.programs / "kubectl", *waits).returncode == 0
 
-    found = f"{plane.programs.folder}:{PATH}"
-    stack.enter_context(made.host.serving(*command, ready=ready, PATH=found))
+def is_ready(plane: ControlPlane, name: str) -> bool:
+    """Whether pods can run on a node."""
+    waits = ("wait", f"node/{name}", "--for=condition=Ready", "--timeout=5s")
+    return plane.ask(plane.programs / "kubectl", *waits).returncode == 0
