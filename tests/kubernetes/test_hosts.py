@@ -204,7 +204,15 @@ def nodes(
     reference = registry.add("workload", "1", workload.root, workload.blobs)
     none = {"enabled": False}
     with release(
-        store.cluster, unique, labels=PRIVILEGED, replicaCount=0, gc=none, scrub=none, nodes=asked
+        store.cluster,
+        unique,
+        labels=PRIVILEGED,
+        podSecurity="privileged",
+        replicaCount=0,
+        gc=none,
+        scrub=none,
+        test=none,
+        nodes=asked,
     ) as made:
         yield Nodes(made, hosts, reference, workload.greeting)
 
@@ -269,9 +277,9 @@ def test_a_rollout(nodes: Nodes, registry: Registry, workload: Image) -> None:
 
     nodes.change(state="absent")
     nodes.done("")
-    for name, host in nodes.hosts.items():
+    for name, changed in nodes.hosts.items():
         assert nodes.store(name) == OWN
-        assert host.machine.run("ls", "/opt/holdfast", "/var/lib/holdfast").stdout == ""
+        assert changed.machine.run("ls", "/opt/holdfast", "/var/lib/holdfast").stdout == ""
         nodes.starts(name)
     nodes.change(enabled=False)
     wait_until(lambda: nodes.pods() == {}, "the end of all pods")

@@ -39,8 +39,7 @@ def store(cluster: Cluster, old: Version, tmp_path: Path, unique: str) -> Iterat
     archive = tmp_path / "last-release.tar"
     read(ARCHIVE).with_layer(_package(old)).write(archive, f"localhost/local/holdfast:{TAG}")
     cluster.load(archive)
-    values = {"image": {"tag": TAG}, "replicaCount": 3}
-    with release(cluster, unique, chart=old.chart, **values) as made:
+    with release(cluster, unique, chart=old.chart, image={"tag": TAG}, replicaCount=3) as made:
         yield made
 
 
