@@ -122,7 +122,21 @@ class Nodes:
         """Waits until all pods of these DaemonSets are there, and stay."""
         for one in sets:
             name = f"daemonset/{FULL}-nodes{one}"
-            self.release.kubectl("rollout", "status", name, f"--timeout={PATIENCE}s")
+            try:
+                self.release.kubectl("rollout", "status", name, f"--timeout={PATIENCE}s")
+            except AssertionError as error:
+                raise AssertionError(f"{error}\n{self._told()}") from error
+
+    def _told(self) -> str:
+        """What pods have and say, for whoever asks why they aren't done."""
+        label = "-lapp.kubernetes.io/component=nodes"
+        said = ("logs", label, "--all-containers", "--prefix", "--tail=30", "--ignore-errors")
+        plane, here = self.release.cluster.plane, f"--namespace={self.release.namespace}"
+        answers = [
+            plane.ask(plane.programs / "kubectl", here, *words)
+            for words in (("describe", "pods", label), said)
+        ]
+        return "\n".join(one.stdout + one.stderr for one in answers)
 
     def starts(self, host: str) -> None:
         """Passes if a new pod on a host prints what it should."""

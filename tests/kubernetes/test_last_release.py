@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 TAG: Final = "last-release"
 RECORD: Final = """
+import hashlib
 from importlib.metadata import distribution
 print(hashlib.sha256(distribution("holdfast").read_text("RECORD").encode()).hexdigest())
 """
