@@ -196,4 +196,4 @@ def release(
         made = Release(cluster, namespace, values_of(unique, **values), chart)
         made.helm("install")
         yield made
-        plane.helm("uninstall", NAME, here, "--wait")
+        plane.helm("uninstall", NAME, here, "--wait", "--ignore-not-found")

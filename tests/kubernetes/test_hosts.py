@@ -295,7 +295,7 @@ def test_a_rollout(nodes: Nodes, registry: Registry, workload: Image) -> None:
         assert nodes.store(name) == OWN
         assert changed.machine.run("ls", "/opt/holdfast", "/var/lib/holdfast").stdout == ""
         nodes.starts(name)
-    nodes.change(enabled=False)
+    nodes.release.cluster.plane.helm("uninstall", NAME, here, "--wait")
     wait_until(lambda: nodes.pods() == {}, "the end of all pods")
     for name in nodes.hosts:
         nodes.starts(name)
