@@ -24,7 +24,7 @@ from tests.hangs import (  # noqa: F401 -- hooks
     pytest_runtest_protocol,
     pytest_timeout_set_timer,
 )
-from tests.servers.redis import redis_server
+from tests.servers.redis import RedisServer, redis_server
 from tests.servers.s3 import (
     ACCESS_KEY,
     SECRET_KEY,
@@ -89,6 +89,13 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis for this worker's session; tests take tenants of their own in it."""
     with redis_server(tmp_path_factory.mktemp("redis")) as url:
         yield url
+
+
+@pytest.fixture
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis for one test: which restarts it, or tends all tenants that it knows."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -50,13 +50,6 @@ def opening(request: pytest.FixtureRequest) -> Iterator[Opening]:
     store.close()
 
 
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis for this test alone: some steps restart it."""
-    with RedisServer(tmp_path) as server:
-        yield server
-
-
 SHORT = [pytest.mark.timeout(600)]
 LONG = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
