@@ -28,7 +28,7 @@ class Check:
 
 
 def require(checks: Iterable[Check], what: str) -> None:
-    """Refuses a backend that isn't safe to use.
+    """Refuses a backend that isn't safe to use, or can't be checked.
 
     Args:
         checks: what was found.
@@ -40,4 +40,4 @@ def require(checks: Iterable[Check], what: str) -> None:
     failed = [check for check in checks if check.essential and not check.ok]
     if failed:
         reasons = "; ".join(f"{c.name}: {c.found}. {c.advice}" for c in failed)
-        raise ConfigurationError(f"{what} isn't safe to use: {reasons}")
+        raise ConfigurationError(f"{what} can't be used: {reasons}")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from threading import Barrier, BrokenBarrierError
+from dataclasses import replace
+from itertools import count, cycle
+from threading import Barrier, BrokenBarrierError, Lock
+from typing import Any, Final
 
 import pytest
 
 from holdfast.errors import (
     ConfigurationError,
+    DataLoss,
     HoldfastError,
+    OutcomeUnknown,
     PermissionDenied,
     ResourceExhausted,
     Unavailable,
@@ -20,6 +27,7 @@ from holdfast.storage.port import (
     Condition,
     ConditionFailed,
     Entry,
+    Fetched,
     NoSuchKey,
     ObjectStore,
     Part,
@@ -27,6 +35,9 @@ from holdfast.storage.port import (
     Written,
 )
 from holdfast.storage.probe import ProbeReport, deletes_conditionally, probe
+from holdfast.storage.reserve import Reserve, ReservedStore
+from tests.stores.memory import MemoryStore
+from tests.stores.quota import QuotaStore
 from tests.stores.wrapped import Wrapped
 
 ON_THE_WAY = "bytes checked on the way"
@@ -282,6 +293,162 @@ def test_refused_operations(
     assert failed(report)["read and write"] is True
     assert str(error) in report.checks[0].found
     assert len(report.checks) == 7
+
+
+# -- faults that pass
+
+
+class OneFault(Wrapped):
+    """Meets one fault, at the n-th request that it may happen to.
+
+    Attributes:
+        met: whether it has.
+    """
+
+    def __init__(self, inner: ObjectStore, fault: str, number: int) -> None:
+        super().__init__(inner)
+        self._fault = fault
+        self._left = number
+        self._lock = Lock()
+        self.met = False
+
+    def request(self, operation: str, key: str, call: Callable[[], Any]) -> Any:
+        """Performs a request, or lets the fault happen to it."""
+        del key
+        if self._fault == "flip":
+            return self._flipped(operation, call)
+        if not self._turn():
+            return call()
+        if self._fault == "no answer":
+            call()
+        raise FAULTS[self._fault]
+
+    def _flipped(self, operation: str, call: Callable[[], Any]) -> Any:
+        reply: Any = list(call()) if operation == "list" else call()
+        if isinstance(reply, (Fetched, Written, Entry, list)) and self._turn():
+            reply = flipped(reply)
+        return iter(reply) if operation == "list" else reply
+
+    def _turn(self) -> bool:
+        with self._lock:
+            self._left -= 1
+            self.met |= self._left == 0
+            return self._left == 0
+
+
+FAULTS: Final[dict[str, HoldfastError]] = {
+    "full": ResourceExhausted("507"),
+    "hang": Unavailable("no answer within 5 s"),
+    "no answer": OutcomeUnknown("the connection broke"),
+    "corrupt": DataLoss("a reply that can't be parsed"),
+}
+
+
+def flipped(result: Any) -> Any:
+    """A reply with another bit in its first byte."""
+    if isinstance(result, list):
+        return [replace(entry, etag=changed(entry.etag)) for entry in result]
+    if isinstance(result, Fetched):
+        return replace(result, body=bytes([result.body[0] ^ 1]) + result.body[1:])
+    return replace(result, etag=changed(result.etag))
+
+
+def changed(etag: str) -> str:
+    """An ETag with another first character."""
+    return ("0" if etag[0] != "0" else "1") + etag[1:]
+
+
+def probed(store: ObjectStore) -> Iterator[ProbeReport]:
+    """Probes a store with one fault in each probe, once at each request and each kind in turn."""
+    for number, fault in zip(count(1), cycle(("flip", *FAULTS)), strict=False):
+        struck = OneFault(store, fault, number)
+        report = probe(struck, essential_only=True, clock=store.now)
+        if not struck.met:
+            assert number > 10
+            return
+        yield report
+
+
+def test_a_fault_that_passes() -> None:
+    """A fault that doesn't come again makes no safe store unsafe, whichever request it meets."""
+    reports = list(probed(MemoryStore()))
+    assert [failed(report) for report in reports] == len(reports) * [{}]
+    told = [sum("at first" in check.found for check in report.checks) for report in reports]
+    assert set(told) == {0, 1}
+    assert sum(told) > len(told) / 2
+
+
+@pytest.mark.parametrize("unsafe", [NoConditions, StaleEtags, LateListings, Undead])
+def test_an_unsafe_store_with_a_fault(unsafe: Callable[[ObjectStore], Wrapped]) -> None:
+    """A fault that passes lets no unsafe store through, whichever request it meets."""
+    for report in probed(unsafe(MemoryStore())):
+        assert True in failed(report).values()
+
+
+class Once(Wrapped):
+    """Ignores the condition of one PUT, and heeds all others."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self._condition: Condition | None = None
+
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        try:
+            return super().put(key, body, condition)
+        except ConditionFailed:
+            if self._condition:
+                raise
+            self._condition = condition
+            return super().put(key, body)
+
+
+def test_a_condition_that_is_ignored_once(folder_store: FolderStore) -> None:
+    """What only an unsafe store does isn't tried again: the second try might succeed."""
+    assert failed(probe(Once(folder_store), essential_only=True)) == {"conditional PUT": True}
+
+
+class TwoWinners(Wrapped):
+    """In each race to create, two writers win, a third one's request fails, others are refused."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self._lock = Lock()
+        self._writers: Counter[str] = Counter()
+
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        if "create" not in key:
+            return super().put(key, body, condition)
+        with self._lock:
+            self._writers[key] += 1
+            number = self._writers[key]
+        if number == 3:
+            raise FAULTS["full"]
+        if number > 3:
+            raise ConditionFailed(key)
+        return super().put(key, body)
+
+
+def test_a_race_with_a_failed_request(folder_store: FolderStore) -> None:
+    """Two writers that won are two, whatever happened to a third one."""
+    report = probe(TwoWinners(folder_store), essential_only=True)
+    assert failed(report) == {"conditional PUT, create by many at once": True}
+    [check] = [check for check in report.checks if not check.ok]
+    assert "2 of 16 concurrent writers won" in check.found
+
+
+def test_a_full_store(folder_store: FolderStore) -> None:
+    """On a full store the reserve is enough for a probe; without it, space is what is lacking."""
+    quota = QuotaStore(folder_store, 2**30)
+    reserve = Reserve(quota, 2**16, secrets.token_bytes)
+    reserve.keep()
+    quota.fill()
+    assert failed(probe(ReservedStore(quota, reserve), essential_only=True)) == {}
+    for entry in list(quota.list("fleet/")):
+        quota.delete(entry.key)
+    quota.fill()
+    [first, *_] = probe(ReservedStore(quota, reserve), essential_only=True).checks
+    assert "quota" in first.found
+    assert "free some space" in first.advice
 
 
 @pytest.mark.parametrize("operation", ["check_access", "put"])
