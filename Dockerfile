@@ -44,6 +44,9 @@ ENTRYPOINT ["/opt/bundle/holdfast", "node"]
 CMD ["--help"]
 
 FROM ${BASE} AS holdfast
+COPY --from=builder /opt/holdfast /opt/holdfast
+COPY --from=project /build/own /opt/holdfast
+# After the layers, which are the same for every revision.
 ARG VERSION=0.1.0
 ARG REVISION=""
 ARG CREATED=1970-01-01T00:00:00Z
@@ -53,8 +56,6 @@ LABEL org.opencontainers.image.title="holdfast" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
-COPY --from=builder /opt/holdfast /opt/holdfast
-COPY --from=project /build/own /opt/holdfast
 # Nothing may write next to the modules; all of them are compiled.
 ENV PATH=/opt/holdfast/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
