@@ -17,6 +17,7 @@ from bench import (
     load,
     load_here,
     many_holds,
+    resets,
     restarts,
     scarce_buffers,
     together,
@@ -166,6 +167,10 @@ def _about_connections(parts: argparse._SubParsersAction[argparse.ArgumentParser
         "--connections", type=int, default=transport_floods.CONNECTIONS, help="idle ones"
     )
     floods.set_defaults(run=lambda chosen: transport_floods.run(chosen.seconds, chosen.connections))
+
+    resetting = parts.add_parser("resets", help="neighbours of calls that are opened and reset")
+    resetting.add_argument("--calls", type=int, default=resets.CALLS, help="that are reset")
+    resetting.set_defaults(run=lambda chosen: resets.run(chosen.calls))
 
     quiet = parts.add_parser("idle-connections", help="what connections that do nothing cost")
     quiet.add_argument("--connections", type=int, default=idle_connections.CONNECTIONS)
