@@ -27,9 +27,9 @@ class Client(Protocol):
         """The value of a key; None if there is none."""
 
     def set(
-        self, key: str, value: str, /, *, px: int, nx: bool = ...
+        self, key: str, value: str, /, *, px: int | None = ..., nx: bool = ...
     ) -> Awaitable[bool | Reply | None]:
-        """Sets a key for `px` ms. With `nx` it sets only a new key, and returns None otherwise."""
+        """Sets a key, for `px` ms or for good. With `nx`, only a new key; otherwise None."""
 
     def exists(self, key: str, /) -> Awaitable[int]:
         """How many of the keys exist."""

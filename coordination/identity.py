@@ -5,10 +5,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from holdfast.coordination.client import Client
 from holdfast.coordination.connection import translated
-from holdfast.coordination.keys import confirmed, known
+from holdfast.coordination.keys import SERVED, confirmed, known
 from holdfast.coordination.scripts import Scripts, text, understood
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The store that a Redis is used with.
+
+    Attributes:
+        store: its name; "" if there is none yet.
+        by: the process that took the Redis for it, for people.
+    """
+
+    store: str
+    by: str
 
 
 class Identity:
@@ -40,6 +55,32 @@ class Identity:
         reply = await self._scripts.run("identify", [known(store)], [name, instead])
         with understood():
             return text(reply)
+
+    async def served(self) -> Served:
+        """The store that this Redis is used with.
+
+        Raises:
+            Unavailable: Redis can't be reached.
+        """
+        async with translated():
+            found = await self._client.get(SERVED)
+        with understood():
+            store, _, by = text(b"" if found is None else found).partition(" ")
+        return Served(store, by)
+
+    async def serve(self, store: str, by: str) -> Served:
+        """Takes this Redis for a store, unless it is another one's; returns whose it now is.
+
+        Args:
+            store: the store's own name.
+            by: this process's name, for people.
+
+        Raises:
+            Unavailable: Redis can't be reached, or can't write now.
+        """
+        async with translated():
+            await self._client.set(SERVED, f"{store} {by}", nx=True)
+        return await self.served()
 
     async def turn(self, store: str, seconds: float) -> bool:
         """Whether the caller should confirm the pairing; True for one caller per `seconds`.

@@ -55,6 +55,10 @@ def reported(process: str) -> str:
     return f"holdfast:{{fleet}}:reported:{process}"
 
 
+SERVED: Final = "holdfast:served"
+"""String: the name of the store that this Redis is used with, and who took it for that store."""
+
+
 def known(store: str) -> str:
     """String: the name under which a store knows this Redis."""
     return f"holdfast:store:{store}"

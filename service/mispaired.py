@@ -50,6 +50,16 @@ def not_known(now: Paired, place: str, witness: float) -> Mispaired:
     )
 
 
+def serves_another(by: str, place: str) -> Mispaired:
+    """Makes the error for a Redis that is used with another store, by a frontend of this name."""
+    return Mispaired(
+        f"Redis {place} is used with another store (first by frontend {by}): what it remembers is "
+        f"that store's, and would be said of this one; {PLANS}. If both are right, give this store "
+        "a Redis, or a database of it, of its own (redis://HOST:PORT/1); if the other store is "
+        "gone, or was emptied, end all frontends and empty this Redis (FLUSHDB)"
+    )
+
+
 def taken_over(now: Paired, place: str) -> Mispaired:
     """Makes the error for a store that was taken over by a frontend with another Redis."""
     return Mispaired(

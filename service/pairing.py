@@ -6,6 +6,7 @@ is, by a name; and Redis keeps the name that the document gives it.
 
     Redis has the name in the document          they belong together
     there is no document yet                    it is created: they belong together from now on
+    Redis is used with another store            refused: holds and commits of the two would mix
     Redis has another name                      refused: it was used before, and its data is old
     Redis has no name for the store             it has lost everything, or is another Redis
 
@@ -40,7 +41,14 @@ from holdfast.coordination.scripts import Scripts
 from holdfast.coordination.target import place
 from holdfast.errors import HoldfastError, Unavailable, because
 from holdfast.service.core import owner
-from holdfast.service.mispaired import Mispaired, in_use, not_known, taken_over, used_before
+from holdfast.service.mispaired import (
+    Mispaired,
+    in_use,
+    not_known,
+    serves_another,
+    taken_over,
+    used_before,
+)
 from holdfast.service.store.pairing import AsyncPaired
 from holdfast.storage.pairing import Kept, Paired
 from holdfast.storage.records import new_nonce
@@ -69,11 +77,13 @@ class FoundPairing:
         known: the name that Redis keeps for this store; "" if it has none.
         paired: what the store's document says.
         kept: the document as it is stored.
+        served: the name of the store that Redis is used with, which is this one; "" if none is.
     """
 
     known: str
     paired: Paired
     kept: Kept
+    served: str
 
     @property
     def together(self) -> bool:
@@ -165,7 +175,7 @@ class Pairing:
                 await self._take_over(found)
             else:
                 await self._pause(POLL)
-        self._seen, self._written = found.paired, None
+        await self._agree(found)
 
     async def _look_on(self, watch: PairingWatch | None) -> FoundPairing:
         """Looks; once a watch has begun, looks again if there was no answer.
@@ -243,7 +253,7 @@ class Pairing:
         """
         found = await self._look_twice()
         if found.together:
-            self._seen, self._written = found.paired, None
+            await self._agree(found)
             if await self._identity.turn(found.paired.store, TURN):
                 await self._write(self._mine(found.paired), found.kept)
         elif found.known:
@@ -294,24 +304,33 @@ class Pairing:
 
     async def _look_or_create(self) -> FoundPairing:
         while isinstance(found := await self._look(), Kept):
-            now = self._mine(Paired(self._new_name(), self._new_name(), "", ""))
+            # Whoever removed the document meanwhile hasn't made another store of this one.
+            now = self._mine(self._seen or Paired(self._new_name(), self._new_name(), "", ""))
             self._written = now
             # If several frontends do so concurrently, one of them succeeds; the others check again.
             if await self._write(now, found):
-                await self._identity.claim(now.store, now.redis)
+                await self._claim(now)
         return found
 
     async def _look(self) -> FoundPairing | Kept:
-        """Asks Redis, then the store; returns the document alone if it pairs nothing yet."""
+        """Asks Redis, then the store; returns the document alone if it pairs nothing yet.
+
+        Raises:
+            Mispaired: Redis is used with another store.
+        """
         name = self._seen.store if self._seen else ""
         while True:
+            served = await self._identity.served()
             known = await self._identity.ask(name) if name else ""
             kept = await self._store.look()
+            store = kept.paired.store if kept.paired else ""
+            if store == name and served.store not in {"", store}:
+                raise serves_another(served.by, self._place)
             if kept.paired is None:
                 return kept
-            if kept.paired.store == name:
-                return FoundPairing(known, kept.paired, kept)
-            name = kept.paired.store
+            if store == name:
+                return FoundPairing(known, kept.paired, kept, served.store)
+            name = store
 
     def _age(self, kept: Kept) -> float:
         """Returns the seconds since the last confirmation, by the store's clock; 0 if unknown."""
@@ -329,7 +348,24 @@ class Pairing:
         if await self._write(now, found.kept):
             self._seen = now
             log.warning("store paired with this Redis", redis=self._place)
-            await self._identity.claim(now.store, now.redis, instead=found.paired.redis)
+            await self._claim(now, instead=found.paired.redis)
+
+    async def _agree(self, found: FoundPairing) -> None:
+        """Remembers that the two belong together; takes Redis for the store if nobody has yet."""
+        if not found.served:
+            await self._take(found.paired.store)
+        self._seen, self._written = found.paired, None
+
+    async def _claim(self, now: Paired, *, instead: str = "") -> None:
+        """Takes this Redis for the store, and names it."""
+        await self._take(now.store)
+        await self._identity.claim(now.store, now.redis, instead=instead)
+
+    async def _take(self, store: str) -> None:
+        """Takes this Redis for the store; of two stores that do so at once, one gets it."""
+        served = await self._identity.serve(store, self._by)
+        if served.store != store:
+            raise serves_another(served.by, self._place)
 
     def _mine(self, now: Paired) -> Paired:
         return replace(now, place=self._place, by=self._by)

@@ -24,7 +24,7 @@ from tests.hangs import (  # noqa: F401 -- hooks
     pytest_runtest_protocol,
     pytest_timeout_set_timer,
 )
-from tests.servers.redis import RedisServer, redis_server
+from tests.servers.redis import RedisDatabases, RedisServer
 from tests.servers.s3 import (
     ACCESS_KEY,
     SECRET_KEY,
@@ -85,17 +85,17 @@ def _interruptible() -> None:
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis for this worker's session; tests take tenants of their own in it."""
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
+def redis_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisDatabases]:
+    """A Redis for this worker's session."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield RedisDatabases(server)
 
 
 @pytest.fixture
-def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis for one test: which restarts it, or tends all tenants that it knows."""
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
+def redis_url(redis_databases: RedisDatabases) -> Iterator[str]:
+    """A Redis for this test alone: a database, which is emptied afterwards."""
+    with redis_databases.one() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.capacity.flights import Rules
@@ -197,7 +197,7 @@ STEPS = st.one_of(
 
 
 @given(steps=st.lists(STEPS, max_size=25), number=st.uuids())
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_simulation_is_true(redis_url: str, steps: list[Step], number: UUID) -> None:
     """What capacity planning simulates answers as Redis does, whatever happens in which order."""
 

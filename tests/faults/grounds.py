@@ -15,6 +15,7 @@ from holdfast.storage.folder import FolderStore
 from holdfast.storage.port import ObjectStore
 from tests.faults.plans import EVERYTHING, Plan
 from tests.faults.stage import Backends
+from tests.servers.redis import at_port
 from tests.servers.redis_proxy import FAULTS, Words, redis_proxy
 from tests.stores import faulty
 
@@ -66,7 +67,7 @@ class RedisWire:
         with opened(self.folder / name) as store:
             kind_of = (self.kinds or kinds_of)(f"a-{name}")
             async with redis_proxy(port, plan, kind_of) as proxy:
-                spoilt = f"redis://127.0.0.1:{proxy.port}/0"
+                spoilt = at_port(self.redis, proxy.port)
                 yield Backends(store, store, spoilt, self.redis)
 
 

@@ -38,6 +38,13 @@ def folder_store() -> tuple[ObjectStore, Callable[[], None]]:
 
 
 @pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis for this test alone: some steps restart it."""
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
 def opening(request: pytest.FixtureRequest) -> Iterator[Opening]:
     """Opens a store for each example of a machine."""
     if request.param == "folder":

@@ -21,6 +21,7 @@ from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.process.background import end
 from tests.coordination.fleet import NOW, Clock
 from tests.faults.plans import Plan, Point, Strike
+from tests.servers.redis import at_port
 from tests.servers.redis_proxy import FAULTS, PUBLISHED, Words, redis_proxy
 from tests.servers.redis_topologies import port_of
 from tests.service.fleet import eventually
@@ -77,7 +78,7 @@ async def watching(redis_url: str, tenant: str, strike: Strike) -> AsyncIterator
     """A process that listens for lost leases, and must stop when it is told to."""
     plan, direct = Plan(strike), open_client(redis_url)
     async with redis_proxy(port_of(redis_url), plan, kinds_of(tenant)) as proxy:
-        struck = open_client(f"redis://127.0.0.1:{proxy.port}/0")
+        struck = open_client(at_port(redis_url, proxy.port))
         leases = Leases(Scripts(direct), Clock())
         path = SimpleNamespace(ingests=Ingests(struck, Scripts(struck), "me"), leases=leases)
         sessions = Sessions(*[cast("Any", path)] * 2, *[cast("Any", None)] * 3)

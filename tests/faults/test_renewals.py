@@ -24,6 +24,7 @@ from tests.faults.flows.flow import LABELS, push
 from tests.faults.grounds import RedisWire, renewals_of
 from tests.faults.plans import EVERYTHING, Plan, Point, Strike
 from tests.faults.stage import Stage, check_books, check_idle, persist, staged
+from tests.servers.redis import at_port
 from tests.servers.redis_proxy import FAULTS, Words, redis_proxy
 from tests.servers.redis_topologies import port_of
 from tests.service.fleet import Stream, eventually, refused
@@ -87,7 +88,7 @@ async def desk(redis_url: str, tenant: str, strike: Strike) -> AsyncIterator[Des
         return kind if kind == strike.point.kind else ""
 
     async with redis_proxy(port_of(redis_url), plan, struck_ones) as proxy:
-        struck = open_client(f"redis://127.0.0.1:{proxy.port}/0")
+        struck = open_client(at_port(redis_url, proxy.port))
         try:
             ingests = Ingests(direct, Scripts(direct), "me")
             yield Desk(tenant, clock, Leases(Scripts(struck), clock), plan, ingests)

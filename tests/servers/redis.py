@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import Popen
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
+
+from redis import Redis
 
 from tests.servers.process import free_port, listens, started
 
@@ -69,6 +73,31 @@ class RedisServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+class RedisDatabases:
+    """Databases of one server, each for one user at a time: 16 of them."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._unused = deque(range(16))
+
+    @contextmanager
+    def one(self) -> Iterator[str]:
+        """The URL of a database, which is emptied when the block is left."""
+        number = self._unused.popleft()
+        url = urlsplit(self._server.url)._replace(path=f"/{number}").geturl()
+        try:
+            yield url
+        finally:
+            with Redis.from_url(url) as client:
+                client.flushdb()
+            self._unused.append(number)
+
+
+def at_port(url: str, port: int) -> str:
+    """The same database, through a proxy on this port."""
+    return urlsplit(url)._replace(netloc=f"127.0.0.1:{port}").geturl()
 
 
 @contextmanager

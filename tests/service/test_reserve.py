@@ -19,7 +19,6 @@ from holdfast.service.settings import Settings
 from holdfast.storage.port import IfAbsent, IfMatch, ObjectStore
 from holdfast.storage.records import State
 from holdfast.storage.reserve import PIECES, PREFIX, Reserve, ReservedStore
-from tests.servers.redis import RedisServer
 from tests.service.collector.world import AGES, Later, World
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256
@@ -35,12 +34,6 @@ def reserved(store: ObjectStore, *, tending: bool = False) -> ReservedStore:
     """A process's view of a store with a reserve."""
     source = random.Random(0)  # noqa: S311 -- no secret
     return ReservedStore(store, Reserve(store, SIZE, source.randbytes), tending=tending)
-
-
-@pytest.fixture
-def redis_url(own_redis: RedisServer) -> str:
-    """A Redis without other tests' tenants: a collector tends all that it finds there."""
-    return own_redis.url
 
 
 @pytest.fixture

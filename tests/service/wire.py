@@ -16,6 +16,7 @@ from holdfast.coordination.scripts import NAMES, source
 from holdfast.storage.s3 import S3Settings, S3Store
 from tests.faults import s3_wire
 from tests.faults.grounds import kinds_of
+from tests.servers.redis import at_port
 from tests.servers.redis_proxy import Words, redis_proxy
 from tests.servers.s3 import S3Server
 from tests.servers.s3_proxy import s3_proxy
@@ -163,7 +164,7 @@ async def counted_wire(
         # With the longest lease nothing is renewed while a test counts.
         settings = {"data_dir": folder, "suspend_grace": 20.0, "lease_ttl": 600.0}
         await _load_scripts(redis_url)
-        fleet = Fleet(store, f"redis://127.0.0.1:{before_redis.port}/0", settings)
+        fleet = Fleet(store, at_port(redis_url, before_redis.port), settings)
         async with fleet.stack:
             frontend = await fleet.frontend()
             tenant, other = frontend.tenant(f"{name}-a"), frontend.tenant(f"{name}-b")

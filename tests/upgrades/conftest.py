@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from tests.conformance.stage import on_s3
+from tests.servers.redis import RedisDatabases
 from tests.servers.s3 import S3Server
 from tests.service.processes import Served
 from tests.upgrades.versions import Version, unpacked
@@ -57,7 +58,7 @@ def pair(
     old: Version,
     new: Version,
     moto: S3Server,
-    redis_url: str,
+    redis_databases: RedisDatabases,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
     """A fleet in the middle of an upgrade; tests take tenants in it.
@@ -65,15 +66,16 @@ def pair(
     It ends with a module's tests: it asks moto, in this process, whose memory other tests measure.
     """
     logs = tmp_path_factory.mktemp("pair")
-    settings = {
-        **on_s3(moto, f"upgrade-{secrets.token_hex(4)}"),
-        "redis_url": redis_url,
-        "tenant_bytes": BYTES,
-        "tenant_ingests": INGESTS,
-        "fleet_bytes": "1TiB",
-    }
-    with (
-        old.serving(logs / "old.log", **settings) as before,
-        new.serving(logs / "new.log", **settings) as after,
-    ):
-        yield Pair({"old": old, "new": new}, {"old": before, "new": after}, settings)
+    with redis_databases.one() as redis_url:
+        settings = {
+            **on_s3(moto, f"upgrade-{secrets.token_hex(4)}"),
+            "redis_url": redis_url,
+            "tenant_bytes": BYTES,
+            "tenant_ingests": INGESTS,
+            "fleet_bytes": "1TiB",
+        }
+        with (
+            old.serving(logs / "old.log", **settings) as before,
+            new.serving(logs / "new.log", **settings) as after,
+        ):
+            yield Pair({"old": old, "new": new}, {"old": before, "new": after}, settings)

@@ -16,7 +16,6 @@ from holdfast.storage import fleet, held, pairing
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.keys import HOLDS, record_key
 from holdfast.storage.run_reports import Reporter, key_of
-from tests.servers.redis import RedisServer
 from tests.service.scrubbing import commit
 from tests.storage.edited import edited, newer
 from tests.upgrades.aging import grow_old, objects
@@ -50,12 +49,6 @@ def the_lifetime(store: FolderStore, digest: Digest) -> None:
 
 
 # What the old one does can't change any more.
-@pytest.fixture
-def redis_url(own_redis: RedisServer) -> str:
-    """A Redis without other tests' tenants: a collector tends all that it finds there."""
-    return own_redis.url
-
-
 @pytest.fixture(params=[pytest.param("old", marks=pytest.mark.slow), "new"])
 def version(old: Version, new: Version, request: pytest.FixtureRequest) -> Version:
     """Either version."""

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import pytest
 
-from tests.servers.redis import RedisServer
 from tests.service.fleet import Tenant, sha256
 from tests.service.processes import connected
 from tests.upgrades.aging import grow_old, objects
@@ -40,12 +39,6 @@ class Site:
     def next(self, turn: int, *command: str, **more: Any) -> str:
         """Runs a command of the version whose turn it is."""
         return self.turns[turn % 2].done(*command, **self.settings, **more)
-
-
-@pytest.fixture
-def redis_url(own_redis: RedisServer) -> str:
-    """A Redis without other tests' tenants: a collector tends all that it finds there."""
-    return own_redis.url
 
 
 @pytest.fixture(params=["old", "new"])

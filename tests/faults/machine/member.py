@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from holdfast.storage.port import ObjectStore
 from tests.faults.grounds import kinds_of
 from tests.faults.machine.whims import RedisWhims, Whims
+from tests.servers.redis import at_port
 from tests.servers.redis_proxy import redis_proxy
 from tests.servers.redis_topologies import port_of
 from tests.service.fleet import Fleet, Frontend
@@ -30,7 +31,7 @@ class Member:
         proxy = await line.enter_async_context(
             redis_proxy(port_of(fleet.redis_url), redis, kinds_of("holdfast:{"))
         )
-        struck = replace(fleet, redis_url=f"redis://127.0.0.1:{proxy.port}/0")
+        struck = replace(fleet, redis_url=at_port(fleet.redis_url, proxy.port))
         return cls(await struck.frontend(FaultyStore(inner, store)), store, redis, line)
 
     def nonces(self) -> set[bytes]:

@@ -8,14 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from redis import Redis
 from structlog.testing import capture_logs
 
 from holdfast.coordination.connection import close_client, open_client
-from holdfast.coordination.identity import Identity
+from holdfast.coordination.identity import Identity, Served
+from holdfast.coordination.keys import SERVED
 from holdfast.coordination.scripts import Scripts
 from holdfast.coordination.target import place
 from holdfast.errors import ConfigurationError, Unavailable, UnsupportedFormat
 from holdfast.service import serve
+from holdfast.service.mispaired import Mispaired
 from holdfast.service.pairing import CONFIRM, GLANCE, POLL, TURN, WITNESS, Pairing
 from holdfast.storage.folder import FolderStore
 from holdfast.storage.pairing import PAIRED, Kept, Paired, look, pair
@@ -189,14 +192,75 @@ async def test_back_to_an_old_one(site: Site, first: RedisServer, second: RedisS
     assert site.paired.place == place(first.url)
 
 
-async def test_several_stores(site: Site, first: RedisServer, tmp_path: Path) -> None:
-    """A Redis may know several stores."""
-    await site.settled(first.url)
+@pytest.fixture
+def other(site: Site, tmp_path: Path) -> Site:
+    """Another store, whose frontends come by the same clock."""
     store = FolderStore(tmp_path / "other")
     store.check_access()
-    other = Site(store, site.stack)
-    await other.settled(first.url)
+    return Site(Young(store), site.stack, site.clock)
+
+
+async def test_another_stores_redis(site: Site, other: Site, first: RedisServer) -> None:
+    """A Redis that is used with one store is refused for another, and nothing is written there."""
+    one = await site.settled(first.url, "one")
+    two = await other.frontend(first.url)
+    for refused in (two.settle, two.check):
+        with pytest.raises(Mispaired, match=r"used with another store \(first by frontend one\)"):
+            await refused()
+    assert list(other.store.list("")) == []
+    await one.confirm()
+
+
+async def test_a_store_that_was_emptied(site: Site, first: RedisServer) -> None:
+    """What Redis remembers of a store isn't said of an emptied one, until Redis is emptied too."""
+    await site.settled(first.url)
+    site.store.delete(PAIRED)
+    with pytest.raises(Mispaired, match="FLUSHDB"):
+        await (await site.frontend(first.url)).settle()
+    first.stop()
+    first.start()
+    await site.settled(first.url)
+
+
+async def test_only_the_document_is_gone(site: Site, first: RedisServer) -> None:
+    """A document that is removed beneath a running frontend comes back, and says the same."""
+    one = await site.settled(first.url)
+    before = site.paired
+    site.store.delete(PAIRED)
+    await one.confirm()
+    assert (site.paired.store, site.paired.redis) == (before.store, before.redis)
     await (await site.frontend(first.url)).check()
+
+
+async def test_two_stores_and_an_emptied_redis(
+    site: Site, other: Site, first: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frontend that found its Redis emptied ends if another store has taken it since."""
+    one, two = await site.settled(first.url), await other.frontend(first.url, "two")
+    first.stop()
+    first.start()
+    look = one._identity.served
+
+    async def look_and_be_late() -> Served:
+        found = await look()
+        monkeypatch.undo()
+        await two.settle()
+        return found
+
+    monkeypatch.setattr(one._identity, "served", look_and_be_late)
+    with pytest.raises(Mispaired, match="by frontend two"):
+        await one.confirm()
+    await two.confirm()
+
+
+async def test_a_redis_of_an_earlier_version(site: Site, other: Site, first: RedisServer) -> None:
+    """A Redis that an earlier version has paired is taken for the store by the next look."""
+    one = await site.settled(first.url, "one")
+    with Redis.from_url(first.url) as client:
+        assert client.delete(SERVED) == 1
+    await one.confirm()
+    with pytest.raises(Mispaired, match="by frontend one"):
+        await (await other.frontend(first.url)).check()
 
 
 async def test_one_confirms(site: Site, first: RedisServer) -> None:
