@@ -9,6 +9,7 @@ begins at 0, so a mark that was read from the lost one isn't taken for one of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,17 +38,18 @@ class GrowthMark:
 class Growth:
     """The counter in one Redis."""
 
-    def __init__(self, scripts: Scripts, process: str, name: str) -> None:
+    def __init__(self, scripts: Scripts, process: str, new_name: Callable[[], str]) -> None:
         """Asks for nothing yet.
 
         Args:
             scripts: on the Redis that has the counter.
             process: a random name of this process.
-            name: a random name for the counter, if it has none.
+            new_name: makes random names, of which a counter without a name gets one. None is used
+                again: a process that named the counter may outlive it.
         """
         self._scripts = scripts
         self._process = process
-        self._name = name
+        self._new_name = new_name
 
     async def mark(self) -> GrowthMark:
         """Reads the counter.
@@ -70,6 +72,6 @@ class Growth:
         return await self._ask([GROWTH, reported(self._process)], [total, before, REPORT_TTL_MS])
 
     async def _ask(self, keys: list[str], report: list[Argument]) -> GrowthMark:
-        reply = await self._scripts.run("grow", keys, [self._name, TTL_MS, *report])
+        reply = await self._scripts.run("grow", keys, [self._new_name(), TTL_MS, *report])
         with understood():
             return GrowthMark(text(reply[0]), max(0, int(reply[1])))

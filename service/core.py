@@ -148,7 +148,7 @@ async def open_core(settings: Settings, store: ObjectStore, redis_url: str) -> A
         absences = Absences(Arrivals(redis, partial(scripts.recorded, "hold")), uptime)
         ledger, quotas = Ledger(scripts), quotas_in_force(settings)
         counts = HoldCounts(ledger, asked.hold_sizes, background)
-        growth = Growth(scripts, secrets.token_hex(8), secrets.token_hex(8))
+        growth = Growth(scripts, new_nonce(), new_nonce)
         reached = metrics.quota_reached
         fleet_bound = FleetBound(quotas, growth, asked.fleet_held, reached, uptime)
         charges = Charges(ledger, quotas, counts, fleet_bound, reached)

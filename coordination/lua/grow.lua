@@ -8,15 +8,11 @@
 -- after later totals, or make the next report add them again.
 -- What can't be a sum of reports was written by something else, and the growth begins anew, under
 -- another name.
-local name = ARGV[1]
 local bytes = redis.call('HGET', KEYS[1], 'bytes')
 if bytes and (#bytes > 18 or not string.match(bytes, '^%d+$')) then
-  if redis.call('HGET', KEYS[1], 'name') == name then
-    name = name .. '+'
-  end
   redis.call('DEL', KEYS[1])
 end
-redis.call('HSETNX', KEYS[1], 'name', name)
+redis.call('HSETNX', KEYS[1], 'name', ARGV[1])
 if KEYS[2] then
   local reported = tonumber(redis.call('GET', KEYS[2]) or ARGV[4])
   if tonumber(ARGV[3]) > reported then
