@@ -50,6 +50,7 @@ def test_survives():
 def test_fails_and_never_ends(never_ends):
     assert False
 
+@pytest.mark.timeout(60)
 def test_passes():
     pass
 """
