@@ -7,12 +7,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count, cycle
+from random import Random
 from threading import Barrier, BrokenBarrierError, Lock
 from typing import Any, Final
 
 import pytest
 
+from holdfast.deadlines import within
 from holdfast.errors import (
     ConfigurationError,
     DataLoss,
@@ -34,13 +37,15 @@ from holdfast.storage.port import (
     PendingUpload,
     Written,
 )
-from holdfast.storage.probe import ProbeReport, deletes_conditionally, probe
+from holdfast.storage.probe import ProbeReport, deletes_conditionally
+from holdfast.storage.probe import probe as probe_with_pauses
 from holdfast.storage.reserve import Reserve, ReservedStore
 from tests.stores.memory import MemoryStore
 from tests.stores.quota import QuotaStore
 from tests.stores.wrapped import Wrapped
 
 ON_THE_WAY = "bytes checked on the way"
+probe = partial(probe_with_pauses, pause=lambda _: None)
 
 
 def failed(report: ProbeReport) -> dict[str, bool]:
@@ -383,6 +388,39 @@ def test_an_unsafe_store_with_a_fault(unsafe: Callable[[ObjectStore], Wrapped]) 
     """A fault that passes lets no unsafe store through, whichever request it meets."""
     for report in probed(unsafe(MemoryStore())):
         assert True in failed(report).values()
+
+
+class Whims(Wrapped):
+    """Spoils one reply in a hundred, each with a fault of its own."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self._random = Random(0)  # noqa: S311 -- no secret
+        self._lock = Lock()
+
+    def request(self, operation: str, key: str, call: Callable[[], Any]) -> Any:
+        """Performs a request, on a store of which nobody knows what comes next."""
+        with self._lock:
+            spoilt = self._random.random() < 0.01
+            fault = self._random.choice(("flip", *FAULTS))
+        return OneFault(self, fault, 1).request(operation, key, call) if spoilt else call()
+
+
+def test_faults_in_plenty() -> None:
+    """A store in which everything fails now and then is given up only if it stays so."""
+    store = Whims(MemoryStore())
+    reports = [probe(store, essential_only=True, clock=store.now) for _ in range(20)]
+    assert [failed(report) for report in reports] == 20 * [{}]
+
+
+def test_pauses_end_with_the_deadline(folder_store: FolderStore) -> None:
+    """Whoever has no time for a further try is told what the last one met."""
+    waited: list[float] = []
+    full = Refusing(folder_store, "put", ResourceExhausted("full"))
+    with within(0.5):
+        report = probe_with_pauses(full, essential_only=True, pause=waited.append)
+    assert failed(report)["read and write"] is True
+    assert set(waited) == {0.2, 0.4}
 
 
 class Once(Wrapped):
