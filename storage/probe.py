@@ -136,7 +136,8 @@ class _Tries:
         for number, pause in enumerate(PAUSES):
             try:
                 found = look(self.store, f"{self.prefix}{number}/")
-            except (PermissionDenied, ConfigurationError):
+            # No fault on the way says that an object isn't there.
+            except (NoSuchKey, PermissionDenied, ConfigurationError):
                 raise
             except (_Doubtful, HoldfastError) as error:
                 if (seconds := left()) is not None and seconds <= pause:
@@ -222,8 +223,9 @@ def _listing(store: ObjectStore, prefix: str) -> str:
         listed = [(entry.key, entry.etag) for entry in store.list(f"{prefix}list/", start_after)]
         if listed == expected:
             return
-        # A bit that flips changes an entry; it adds, hides and moves none.
-        changed = len(listed) == len(expected) and set(listed) != set(expected)
+        # A bit that flips makes a new entry of one; it adds, hides, moves and brings back none.
+        odd = set(listed) - set(expected)
+        changed = len(listed) == len(expected) and odd and not odd.intersection(written)
         raise (_Doubtful if changed else _Found)(
             f"a listing {when} had {listed}; {expected} were expected, in this order"
         )
@@ -316,7 +318,12 @@ class _Race:
             raise self._errors[0]
         if not self._won and not self._unknown:
             raise _Doubtful(f"none of {WRITERS} concurrent writers won; expected exactly one")
-        body = self._store.get(self._name).body
+        try:
+            body = self._store.get(self._name).body
+        except NoSuchKey:
+            if self._won:
+                raise
+            raise _Doubtful("no writer has a clear reply, and there is no object") from None
         # A writer without a clear reply may be the one that won.
         if body not in (self._won or self._unknown):
             kind = _Found if body in self.bodies else _Doubtful

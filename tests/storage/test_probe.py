@@ -45,6 +45,7 @@ from tests.stores.quota import QuotaStore
 from tests.stores.wrapped import Wrapped
 
 ON_THE_WAY = "bytes checked on the way"
+RACE = "conditional PUT, create by many at once"
 probe = partial(probe_with_pauses, pause=lambda _: None)
 
 
@@ -200,7 +201,7 @@ class KeepsUploads(Wrapped):
     [
         (NoConditions, "conditional PUT"),
         (StaleEtags, "conditional PUT"),
-        (NoLock, "conditional PUT, create by many at once"),
+        (NoLock, RACE),
         (NoLock, "conditional PUT, change by many at once"),
         (LateListings, "listing"),
         (Undead, "read and write"),
@@ -445,6 +446,76 @@ def test_a_condition_that_is_ignored_once(folder_store: FolderStore) -> None:
     assert failed(probe(Once(folder_store), essential_only=True)) == {"conditional PUT": True}
 
 
+class Forgetful(Wrapped):
+    """Doesn't find an object at the first look, once."""
+
+    def __init__(self, inner: ObjectStore, operation: str) -> None:
+        super().__init__(inner)
+        self._operation = operation
+
+    def request(self, operation: str, key: str, call: Callable[[], Any]) -> Any:
+        """Performs a request; the first of its operation isn't answered truly."""
+        if operation == self._operation:
+            self._operation = ""
+            raise NoSuchKey(key)
+        return call()
+
+
+@pytest.mark.parametrize("operation", ["get", "head"])
+def test_an_object_that_is_not_there_yet(operation: str) -> None:
+    """An object that isn't found right after its PUT is no fault that passes."""
+    store = MemoryStore()
+    report = probe(Forgetful(store, operation), essential_only=True, clock=store.now)
+    assert failed(report) == {"read and write": True}
+
+
+class LostWinner(Wrapped):
+    """Once, an object for which writers have raced isn't there afterwards."""
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
+        if "create-0" in key and not self._lost:
+            self._lost.append(key)
+            raise NoSuchKey(key)
+        return super().get(key, offset, length)
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self._lost: list[str] = []
+
+
+def test_a_winner_whose_object_is_gone() -> None:
+    """A race whose winner's object isn't there is lost for good."""
+    store = MemoryStore()
+    report = probe(LostWinner(store), essential_only=True, clock=store.now)
+    assert failed(report) == {RACE: True}
+
+
+class BroughtBack(Wrapped):
+    """Lists a deleted object once, in the place of the next one."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self._before: list[Entry] = []
+        self._done = False
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
+        listed = list(super().list(prefix, start_after))
+        if start_after or not prefix.endswith("list/") or self._done:
+            return iter(listed)
+        if len(listed) == 3:
+            self._before = listed
+            return iter(listed)
+        self._done = True
+        return iter(self._before[:2])
+
+
+def test_a_deleted_object_that_is_listed_once() -> None:
+    """A listing that brings a deleted object back is none in which a bit has flipped."""
+    store = MemoryStore()
+    report = probe(BroughtBack(store), essential_only=True, clock=store.now)
+    assert failed(report) == {"listing": True}
+
+
 class TwoWinners(Wrapped):
     """In each race to create, two writers win, a third one's request fails, others are refused."""
 
@@ -469,9 +540,35 @@ class TwoWinners(Wrapped):
 def test_a_race_with_a_failed_request(folder_store: FolderStore) -> None:
     """Two writers that won are two, whatever happened to a third one."""
     report = probe(TwoWinners(folder_store), essential_only=True)
-    assert failed(report) == {"conditional PUT, create by many at once": True}
+    assert failed(report) == {RACE: True}
     [check] = [check for check in report.checks if not check.ok]
     assert "2 of 16 concurrent writers won" in check.found
+
+
+class FewRace(Wrapped):
+    """In each race to create, all requests but a few fail."""
+
+    def __init__(self, inner: ObjectStore, few: int) -> None:
+        super().__init__(inner)
+        self._lock = Lock()
+        self._few = few
+        self._writers: Counter[str] = Counter()
+
+    def put(self, key: str, body: bytes, condition: Condition | None = None) -> Written:
+        with self._lock:
+            self._writers[key] += 1
+            fails = "create" in key and self._writers[key] > self._few
+        if fails:
+            raise FAULTS["full"]
+        return super().put(key, body, condition)
+
+
+@pytest.mark.parametrize(("few", "found"), [(12, {}), (11, {RACE: True})])
+def test_a_race_of_a_few(few: int, found: dict[str, bool]) -> None:
+    """A race shows something only if at least three in four writers raced."""
+    store = MemoryStore()
+    report = probe(FewRace(store, few), essential_only=True, clock=store.now)
+    assert failed(report) == found
 
 
 def test_a_full_store(folder_store: FolderStore) -> None:
