@@ -13,8 +13,6 @@ from holdfast.transport import frames
 from holdfast.transport.counts import Refusal
 from holdfast.transport.errors import ConnectionFailedError, ErrorCode, StreamFailedError
 
-TURN: Final = 512
-"""Frames that are read before other connections get their turn."""
 RESERVED: Final = 2**31
 """The bit of a stream's number, or of an increment, that means nothing."""
 PRIORITY_SIZE: Final = 5
@@ -140,18 +138,18 @@ class FrameReader:
         """Whether a header block is incomplete."""
         return bool(self._block_stream)
 
-    def read(self, view: memoryview, end: int) -> int:
-        """Reads frames from the first `end` bytes; returns how many bytes were used.
+    def read(self, view: memoryview, end: int, most: int) -> int:
+        """Reads so many frames at most from the first `end` bytes; returns how many bytes it used.
 
         The rest must be passed again, in front of what follows.
 
         Raises:
             ConnectionFailedError: the client must be disconnected.
         """
-        at, turns = 0, TURN
+        at = 0
         self.yielded = False
         while at < end:
-            if not turns:
+            if not most:
                 self.yielded = True
                 break
             try:
@@ -176,7 +174,7 @@ class FrameReader:
                     break
             except StreamFailedError as error:
                 self._receiver.stream_failed(error)
-            turns -= 1
+            most -= 1
         return at
 
     def _check(self, kind: int, length: int, stream: int) -> None:

@@ -31,7 +31,10 @@ class Watched(Protocol):
     connection: Connection
     heard: float
     since: float
-    within_since: float | None
+
+    @property
+    def within_since(self) -> float | None:
+        """Since when a frame or a header block is incomplete."""
 
     @property
     def greeted(self) -> bool:

@@ -21,6 +21,7 @@ from holdfast.transport.lifetime import Lifetime
 from holdfast.transport.limits import Limits
 from holdfast.transport.outgoing import Outgoing
 from holdfast.transport.peers import peer_of
+from holdfast.transport.reading import AT_ONCE, Turns
 from holdfast.transport.serving import Serving
 from holdfast.transport.tls import PROTOCOL
 
@@ -44,6 +45,7 @@ class Shared:
         "receive_buffer",
         "serving",
         "spread",
+        "turns",
         "unexpected",
         "view",
     )
@@ -70,6 +72,8 @@ class Shared:
         self.unexpected = unexpected
         self.view = memoryview(bytearray(BUFFER_SIZE))
         """Where bytes are received."""
+        self.turns = Turns(loop)
+        """The connections whose frames are received and not yet read."""
         self.draining = False
         """Whether the server is leaving: clients that still come are told so."""
         self.connections: set[ServerProtocol] = set()
@@ -88,8 +92,7 @@ class ServerProtocol(asyncio.BufferedProtocol):
         self._over = False
         self.heard = self.since = shared.clock()
         """When the last bytes came, and when the connection was made, in s."""
-        self.within_since: float | None = None
-        """Since when a frame or a header block is incomplete."""
+        self._within_since: float | None = None
         self.closed: asyncio.Future[None] = shared.loop.create_future()
         """Done once the connection is gone."""
 
@@ -172,15 +175,23 @@ class ServerProtocol(asyncio.BufferedProtocol):
             return
         self.heard = self._shared.clock()
         self._shared.counts.bytes_in += nbytes
-        self._read(len(self._kept) + nbytes)
-        if nbytes == self._offered or self._reader.yielded:
-            self._yield()
+        self._read(len(self._kept) + nbytes, AT_ONCE)
+        if self._reader.yielded:
+            self._pause()
+            self._shared.turns.wait(self)
+        elif nbytes == self._offered and self._pause():
+            self._shared.loop.call_soon(self._resume)
 
-    def _read(self, end: int) -> None:
-        view, out = self._shared.view, self._out
+    @property
+    def within_since(self) -> float | None:
+        """Since when a frame or a header block is incomplete, unless we haven't read all of it."""
+        return None if self._reader.yielded else self._within_since
+
+    def _read(self, end: int, most: int) -> None:
+        view, out, used = self._shared.view, self._out, 0
         out.corked = True
         try:
-            used = self._reader.read(view, end) if not self._preface else self._greeting(end)
+            used = self._reader.read(view, end, most) if not self._preface else self._greeting(end)
             self._kept = bytes(view[used:end]) if used < end else b""
         except ConnectionFailedError as error:
             self.fail(error)
@@ -192,10 +203,11 @@ class ServerProtocol(asyncio.BufferedProtocol):
         finally:
             out.corked = False
         out.flush()
-        if not self._kept and not self._reader.within:
-            self.within_since = None
-        elif self.within_since is None:
-            self.within_since = self.heard
+        within = self._reader.within
+        if not self._kept and not within:
+            self._within_since = None
+        elif self._within_since is None or (used and not within):
+            self._within_since = self.heard
 
     def _greeting(self, end: int) -> int:
         view, preface = self._shared.view, self._preface
@@ -205,25 +217,30 @@ class ServerProtocol(asyncio.BufferedProtocol):
         self._preface = preface[size:]
         if size == end:
             return end
-        return size + self._reader.read(view[size:], end - size)
+        return size + self._reader.read(view[size:], end - size, AT_ONCE)
 
-    def _yield(self) -> None:
+    def _pause(self) -> bool:
+        """Receives nothing until others had a turn; returns False if nothing more is received."""
         if self._over or self._transport.is_closing():
-            return
+            return False
         self._transport.pause_reading()
-        self._shared.loop.call_soon(self._go_on)
+        return True
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
+        if not self._over and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def read_on(self, most: int) -> None:
+        """Reads so many frames at most of what was received."""
         if self._over or self._transport.is_closing():
             return
+        size = len(self._kept)
+        self._shared.view[:size] = self._kept
+        self._read(size, most)
         if self._reader.yielded:
-            size = len(self._kept)
-            self._shared.view[:size] = self._kept
-            self._read(size)
-        if self._reader.yielded:
-            self._shared.loop.call_soon(self._go_on)
-        elif not self._over:
-            self._transport.resume_reading()
+            self._shared.turns.wait(self)
+        else:
+            self._resume()
 
     def drain(self) -> None:
         """Tells the client to open no more streams; the connection ends with the last of them."""

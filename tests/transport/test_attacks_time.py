@@ -93,16 +93,21 @@ async def test_a_frame_that_never_ends(begun: bytes) -> None:
         await is_served(local)
 
 
-async def test_a_slow_message_is_no_attack() -> None:
-    """A message may take longer than a frame's bound, if each frame comes whole."""
+@pytest.mark.parametrize("ahead", [0, 5], ids=["whole", "in between"])
+async def test_a_slow_message_is_no_attack(ahead: int) -> None:
+    """A message may take longer than a frame's bound, if no frame does, wherever reads end."""
+    said = b"bytes that come one by one"
+    pieces = [frame(Kind.DATA, 0, 1, bytes([byte])) for byte in message(said)]
+    size = len(pieces[0])
+    data = b"".join(pieces)
     async with serving(Limits(header_block=SHORT)) as local, connected(local.port) as client:
         await client.greet()
-        await client.send(headers(1, request_fields(ECHO)))
-        for byte in message(b"bytes that come one by one"):
-            await client.send(frame(Kind.DATA, 0, 1, bytes([byte])))
+        await client.send(headers(1, request_fields(ECHO)) + data[:ahead])
+        for start in range(ahead, len(data), size):
+            await client.send(data[start : start + size])
             await asyncio.sleep(PACE)
         await client.send(frame(Kind.DATA, 1, 1))
-        assert await client.answer(1) == message(b"bytes that come one by one")
+        assert await client.answer(1) == message(said)
 
 
 async def test_a_client_that_is_gone() -> None:

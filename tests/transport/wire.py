@@ -81,13 +81,21 @@ class Talk:
 
     handlers: Mapping[str, Handler]
     limits: Limits = field(default_factory=Limits)
+    beside: Talk | None = None
+    """A connection of the same server, if it isn't one of its own."""
 
     def __post_init__(self) -> None:
         self.counts = Counts()
         self.unexpected: list[BaseException] = []
+        self.shared: Shared = self._server() if self.beside is None else self.beside.shared
+        self.wire = Wire()
+        self.protocol = ServerProtocol(self.shared)
+        self.protocol.connection_made(self.wire)
+
+    def _server(self) -> Shared:
         tell = lambda _, error: self.unexpected.append(error)  # noqa: E731
         serving = Serving(self.handlers, self.limits, self.counts, clock=uptime, unexpected=tell)
-        shared = Shared(
+        return Shared(
             serving,
             self.limits,
             self.counts,
@@ -97,9 +105,6 @@ class Talk:
             spread=lambda low, high: (low + high) / 2,
             unexpected=tell,
         )
-        self.wire = Wire()
-        self.protocol = ServerProtocol(shared)
-        self.protocol.connection_made(self.wire)
 
     def give(self, *data: bytes) -> None:
         """Has the server receive bytes, as much at once as it likes."""
