@@ -27,6 +27,9 @@ version = 2
 imports = ["{imported}"]
 # Neither is asked for anything here, and both take ports or folders of the whole machine.
 disabled_plugins = [{cri}"io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
+# A collection at a moment of its own takes what a failed pull has written: tests say when.
+[plugins."io.containerd.gc.v1.scheduler"]
+pause_threshold = 0.00001
 [plugins."io.containerd.grpc.v1.cri"]
 stream_server_port = "0"
 image_pull_progress_timeout = "{progress}"
@@ -42,6 +45,9 @@ PATIENCE = 90.0
 
 COMPLAINT: Final = re.compile(r"^.*(?:level=(?:warning|error|fatal)|panic).*$", re.MULTILINE)
 """A line of containerd's log."""
+DUMPED = "=== END goroutine stack dump ==="
+INVOLVED: Final = re.compile(r"transfer|unpack|content|metadata|remotes")
+"""In a stack of containerd's: it has to do with a pull."""
 OTHER_SNAPSHOTTER = "native"
 """Not the one that a pull unpacks to."""
 
@@ -214,11 +220,24 @@ class Node:
         Raises:
             CtrError: it failed.
         """
-        output, errors = process.communicate(timeout=PATIENCE)
+        try:
+            output, errors = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{process.args!r} hangs: {self._stacks()}") from None
         self._clients.remove(process)
         if process.returncode:
             raise CtrError(f"{self.name}: {process.args!r}: {output} {errors}")
         return output
+
+    def _stacks(self) -> str:
+        """What containerd's goroutines wait for, of those that pull or use content."""
+        assert self._daemon is not None
+        start = len(self.log)
+        for pid in _children(self._daemon.pid):
+            os.kill(pid, signal.SIGUSR1)
+        wait_until(lambda: DUMPED in self.log[start:], "the stacks of containerd")
+        stacks = self.log[start:].replace("\\n", "\n").replace("\\t", "\t").split("\n\n")
+        return "\n\n".join(stack for stack in stacks if INVOLVED.search(stack))
 
     def ctr(self, *arguments: str, namespace: str = "default") -> str:
         """Runs `ctr`; returns what it prints.
