@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.nodes.images import make_image
+from tests.nodes.programs import GENERATIONS, programs
 from tests.project.repository import ROOT
 from tests.rollout.host import Host
 from tests.rollout.machine import machine
 from tests.service.conftest import Fill, fill
 
 __all__ = ["fill"]
+PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +30,16 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "holdfast"
 
 
-@pytest.fixture
-def host(bundle: Path, fill: Fill) -> Iterator[Host]:
-    """A machine with containerd, an image, and a bundle to be installed."""
+@pytest.fixture(params=GENERATIONS)
+def host(bundle: Path, fill: Fill, request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A machine with each containerd, an image, and a bundle to be installed."""
+    found = programs(request.param)
     with machine() as booted:
         subprocess.run(["cp", "-a", bundle, booted.root / "opt/bundle"], check=True)
-        booted.output("systemctl", "start", "containerd")
+        for program in PROGRAMS:
+            subprocess.run(["cp", found.folder / program, booted.root / "run"], check=True)
+            booted.output("mv", f"/run/{program}", "/usr/bin")
+        booted.output("systemctl", "enable", "--now", "containerd")
         made = Host(booted)
         made.settings()
         made.add("registry.example/first:1", make_image(fill))

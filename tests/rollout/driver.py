@@ -1,6 +1,7 @@
 """Installs or removes as `holdfast node` does, and dies by SIGKILL before a step: on a machine.
 
-Arguments: the number of steps before it dies, or 0; `install BUNDLE SETTINGS`, or `remove`.
+Arguments: the number of steps before it dies, or 0; `install BUNDLE SETTINGS [CERTIFICATE KEY
+ISSUERS]`, or `remove`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from holdfast.cli.rollout import _settings
 from holdfast.node.rollout.disk import Disk
-from holdfast.node.rollout.generation import Plan
+from holdfast.node.rollout.generation import Certificate, Plan
 from holdfast.node.rollout.hosts import host_of, known_layout
 from holdfast.node.rollout.removal import remove
 from holdfast.node.rollout.rollout import Rollout
@@ -60,9 +61,13 @@ def main(left: int, change: str, *rest: str) -> None:
     if change == "remove":
         remove(mortal)
         return
-    bundle, settings = rest
+    bundle, settings, *given = rest
     lines = _settings(Path(settings).read_text("utf-8"))
-    Rollout(mortal, Plan(Path(bundle), "0", "node-a", lines))()
+    certificate = None
+    if given:
+        shown, key, issuers = given
+        certificate = Certificate(shown, key, Path(issuers).read_text("ascii"))
+    Rollout(mortal, Plan(Path(bundle), "0", "node-a", lines, certificate))()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,10 +50,17 @@ def archive(image: Image, name: str) -> bytes:
 
 @dataclass
 class Host:
-    """A host to be set up."""
+    """A host to be set up.
+
+    Attributes:
+        machine: it.
+        images: what it has, by their names.
+        certificate: what it shows, the key, whom it trusts: files of the machine; or nothing.
+    """
 
     machine: Machine
     images: dict[str, Image] = field(default_factory=dict)
+    certificate: Sequence[str] = ()
 
     def add(self, name: str, image: Image) -> None:
         """Imports an image for the kubelet's namespace."""
@@ -99,7 +106,8 @@ class Host:
 
     def change(self, steps: int, change: str) -> subprocess.CompletedProcess[str]:
         """Begins a change, and kills it after so many steps; 0: doesn't."""
-        arguments = ["/opt/bundle", "/etc/node.env"] if change == "install" else []
+        given = ["/opt/bundle", "/etc/node.env", *self.certificate]
+        arguments = given if change == "install" else []
         return self.machine.run(
             sys.executable, "-m", "tests.rollout.driver", str(steps), change, *arguments
         )
@@ -120,6 +128,22 @@ class Host:
             assert done.returncode in {-signal.SIGKILL, 128 + signal.SIGKILL}, done.stderr
         raise AssertionError(f"it doesn't end: {done.stdout}")
 
+    def rebooted_all_the_way(self, change: str, store: Path) -> None:
+        """Stops the machine after some steps of each try, and boots it, until one ends well."""
+        for tries in range(20):
+            with frontend(self.machine, store):
+                done = self.change(3 * STEPS * (tries + 1), change)
+            self.machine.cut()
+            self.machine.boot()
+            with frontend(self.machine, store):
+                self.starts()
+                wait_for(self.listed)
+            if done.returncode == 0:
+                assert tries > 0
+                return
+            assert done.returncode in {-signal.SIGKILL, 128 + signal.SIGKILL}, done.stderr
+        raise AssertionError(f"it doesn't end: {done.stdout}")
+
 
 def wait_for(condition: object) -> bool:
     """Waits until the host has helped itself."""
@@ -128,12 +152,15 @@ def wait_for(condition: object) -> bool:
     return True
 
 
+PLAIN = f"tcp://127.0.0.1:{PORT}?tenant-header=x-holdfast-tenant"
+
+
 @contextmanager
-def frontend(host: Machine, folder: Path) -> Iterator[None]:
+def frontend(host: Machine, folder: Path, listen: str = PLAIN) -> Iterator[None]:
     """A frontend that the machine reaches, on a store of its own."""
     settings = {
         "HOLDFAST_DATA_DIR": str(folder),
-        "HOLDFAST_LISTEN": f"tcp://127.0.0.1:{PORT}?tenant-header=x-holdfast-tenant",
+        "HOLDFAST_LISTEN": listen,
         "HOLDFAST_HTTP": "127.0.0.1:9091",
         "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
     }

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,23 +20,27 @@ from tests.project.repository import ROOT
 from tests.servers.process import wait_until
 
 SCRIPT: Final = Path(__file__).with_name("machine.sh")
+DISK: Final = "machine"
 CGROUPS: Final = Path("/sys/fs/cgroup")
 PATIENCE: Final = 240.0
 """Seconds for what a machine is told to do, on a loaded machine."""
 NEEDED: Final = ("unshare", "nsenter", "pivot_root", "setpriv", "runc", "containerd", "ip")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Machine:
-    """A running one.
+    """One with a disk, which stays when the machine is stopped.
 
     Attributes:
-        first: its process 1, as this system counts.
-        log: what its systemd has said.
+        folder: for its disk, and for what its systemd says; its name is that of its cgroups.
+        shown: folders that it sees as they are here.
+        first: its process 1, as this system counts, while it runs.
     """
 
-    first: int
-    log: Path
+    folder: Path
+    shown: Sequence[str]
+    first: int = 0
+    _process: subprocess.Popen[bytes] | None = None
 
     @property
     def root(self) -> Path:
@@ -47,6 +51,41 @@ class Machine:
         """What starts a command on the machine, before that command; by default in all respects."""
         chosen = flags or ("--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup", "--wd=/")
         return ("nsenter", "--target", str(self.first), *chosen)
+
+    def boot(self) -> None:
+        """Turns it on, and waits until its systemd has started what it should."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    "unshare", "--mount", "--propagation", "private", "--pid", "--fork",
+                    "--kill-child", "--uts", "--ipc", "--net", "--cgroup",
+                    "bash", str(SCRIPT), str(self.folder / DISK), *self.shown,
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=lambda: _join_groups(self.folder.name),  # noqa: PLW1509 -- writes files
+            )  # fmt: skip
+        wait_until(self._booted, "the machine", PATIENCE)
+
+    def _booted(self) -> bool:
+        assert self._process is not None
+        ended = self._process.poll() is not None
+        assert not ended, (self.folder / "log").read_text("utf-8", "replace")
+        for pid in _children(self._process):
+            if Path(f"/proc/{pid}/comm").read_text() == "systemd\n":
+                self.first = pid
+                state = self.run("systemctl", "is-system-running").stdout.strip()
+                return state in {"running", "degraded"}
+        return False
+
+    def cut(self) -> None:
+        """Stops it at once: process 1 ends, and so do all others and all mounts. The disk stays."""
+        if self._process is None:
+            return
+        with suppress(OSError):
+            for pid in _children(self._process):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(PATIENCE)
+        self._process = None
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
@@ -75,53 +114,35 @@ def machine(*shown: Path) -> Iterator[Machine]:
     if missing or os.geteuid() != 0 or not Path("/lib/systemd/systemd").exists():
         pytest.skip(f"a machine takes root, systemd, and {', '.join(missing) or NEEDED}")
     folder = Path(tempfile.mkdtemp(prefix="hf-machine-"))
-    group = folder.name
     folders = {str(ROOT), sys.prefix, sys.base_prefix, *map(str, shown)}
+    made = Machine(folder, sorted(folders))
     try:
-        _make_groups(group)
-        with (folder / "log").open("wb") as log:
-            (folder / "machine").mkdir()
-            process = subprocess.Popen(
-                [
-                    "unshare", "--mount", "--propagation", "private", "--pid", "--fork",
-                    "--kill-child", "--uts", "--ipc", "--net", "--cgroup",
-                    "bash", str(SCRIPT), str(folder / "machine"), *sorted(folders),
-                ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=lambda: _join_groups(group),  # noqa: PLW1509 -- it only writes files
-            )  # fmt: skip
-        try:
-            yield _booted(process, folder / "log")
-        finally:
-            _end(process)
+        _make_groups(folder.name)
+        with _disk(folder / DISK):
+            try:
+                made.boot()
+                yield made
+            finally:
+                made.cut()
     finally:
-        _remove_groups(group)
+        _remove_groups(folder.name)
         shutil.rmtree(folder)
 
 
-def _booted(process: subprocess.Popen[bytes], log: Path) -> Machine:
-    found: list[int] = []
-
-    def booted() -> bool:
-        assert process.poll() is None, log.read_text("utf-8", "replace")
-        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        found[:] = [int(pid) for pid in listed]
-        if not found or Path(f"/proc/{found[0]}/comm").read_text() != "systemd\n":
-            return False
-        state = Machine(found[0], log).run("systemctl", "is-system-running").stdout.strip()
-        return state in {"running", "degraded"}
-
-    wait_until(booted, "the machine", PATIENCE)
-    return Machine(found[0], log)
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """A file system in memory: what an overlay writes to may not lie within an overlay."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3g", "none", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends process 1, and so all others and all mounts."""
-    with suppress(OSError):
-        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for pid in listed:
-            os.kill(int(pid), signal.SIGKILL)
-    process.wait(PATIENCE)
+def _children(process: subprocess.Popen[bytes]) -> list[int]:
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in listed]
 
 
 def _hierarchies() -> list[Path]:

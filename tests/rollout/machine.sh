@@ -1,27 +1,27 @@
 # A machine of its own for a systemd: process 1 of namespaces, with a root folder that lies over the
-# system's and keeps what is written for itself. Arguments: an empty folder; folders to show inside.
+# system's and keeps what is written for itself. Arguments: a folder that is its disk, empty when it is
+# first booted; folders to show inside.
 #
 # Nothing of the system can be changed from inside: its root is the overlay's lower layer, /dev, /run,
-# /tmp and /var/lib/containerd are new, and /proc/sys and /sys can't be written to.
+# /tmp and /var/lib/containerd are its own, and /proc/sys and /sys can't be written to.
 set -euo pipefail
 folder=$1
 shift
 new=$folder/root
 mount --make-rprivate /
-# The upper layer may not lie within the lower one.
-mount -t tmpfs -o size=3g none "$folder"
-mkdir -p "$folder/upper" "$folder/work" "$new"
+new_disk=$([[ -e $folder/upper ]] || echo yes)
+mkdir -p "$folder/upper" "$folder/work" "$folder/containerd" "$new"
 mount -t overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" overlay "$new"
 for shown in "$@"; do
   mkdir -p "$new$shown"
   mount --rbind "$shown" "$new$shown"
   mount -o remount,bind,ro "$new$shown"
 done
-for path in /run /var/lib/containerd; do
-  mkdir -p "$new$path"
+mkdir -p "$new/var/lib/containerd"
+mount --bind "$folder/containerd" "$new/var/lib/containerd"
+for path in /run /dev; do
   mount -t tmpfs -o mode=755 none "$new$path"
 done
-mount -t tmpfs -o mode=755 none "$new/dev"
 while read -r name major minor; do
   mknod -m 666 "$new/dev/$name" c "$major" "$minor"
 done <<<'null 1 3
@@ -56,7 +56,7 @@ done
 cd "$new"
 # What the system starts at boot isn't started here, nor what would set up the machine's kernel.
 units=etc/systemd/system
-rm -rf "$units"/*.wants "$units"/*.requires
+[[ -z $new_disk ]] || rm -rf "$units"/*.wants "$units"/*.requires
 for unit in systemd-{sysctl,modules-load,udevd,udev-trigger,random-seed,update-utmp}.service \
   systemd-{journal-flush,remount-fs,binfmt,tmpfiles-setup,tmpfiles-setup-dev}.service \
   systemd-{tmpfiles-clean,machine-id-commit,firstboot,sysusers,hwdb-update,pstore}.service \
