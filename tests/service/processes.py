@@ -21,7 +21,7 @@ import grpc
 
 from holdfast.protos import content_pb2_grpc
 from holdfast.service.rpc.grpcio import OPTIONS
-from tests.servers.process import wait_until
+from tests.servers.process import START_TIMEOUT, wait_until
 from tests.service.fleet import HEADER, Tenant
 
 COMMAND = (sys.executable, "-m", "holdfast.cli")
@@ -127,6 +127,7 @@ def serving(
     arguments: Sequence[str] = (),
     prefix: Sequence[str] = (),
     program: Sequence[str] = COMMAND,
+    patience: float = START_TIMEOUT,
     **settings: Any,
 ) -> Iterator[Served]:
     """Runs `holdfast serve`, or an agent, until the block is left, which kills it if it still runs.
@@ -137,6 +138,7 @@ def serving(
         arguments: of the command.
         prefix: a command that starts it.
         program: what is started in place of `holdfast`.
+        patience: s within which it must serve.
         settings: by their names without `HOLDFAST_`.
     """
     chosen = {"listen": LISTEN, "http": "127.0.0.1:0", "log_format": "json", **settings}
@@ -155,7 +157,7 @@ def serving(
             assert process.poll() is None, log.read_text("utf-8", "replace")
             return served.event("ready") is not None
 
-        wait_until(ready, f"holdfast {command}")
+        wait_until(ready, f"holdfast {command}", patience)
         yield served
     finally:
         with contextlib.suppress(ProcessLookupError):
