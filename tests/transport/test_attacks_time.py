@@ -93,6 +93,21 @@ async def test_a_frame_that_never_ends(begun: bytes) -> None:
         await is_served(local)
 
 
+async def test_a_header_block_that_is_continued() -> None:
+    """A frame of a header block now and then doesn't prolong the time that the block has."""
+    more = frame(Kind.CONTINUATION, 0, 1, b"\0\1x\1y")
+    async with serving(Limits(header_block=SHORT)) as local, connected(local.port) as client:
+        await client.greet()
+        await client.send(frame(Kind.HEADERS, 0, 1, block(request_fields(ECHO))))
+        for _ in range(round(10 * SHORT / PACE)):
+            await client.send(more)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PACE):
+                    await client.ended()
+                    return
+        raise AssertionError
+
+
 @pytest.mark.parametrize("ahead", [0, 5], ids=["whole", "in between"])
 async def test_a_slow_message_is_no_attack(ahead: int) -> None:
     """A message may take longer than a frame's bound, if no frame does, wherever reads end."""
