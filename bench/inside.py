@@ -80,7 +80,9 @@ def parser() -> argparse.ArgumentParser:
     rpcs.add_argument("--header", default=HEADER, help="that names the tenant")
     rpcs.add_argument("--seconds", type=float, default=0, help="of each profile, if not its calls")
     rpcs.set_defaults(
-        run=lambda chosen: load.run(chosen.profiles, chosen.address, chosen.tenant, chosen.seconds)
+        run=lambda chosen: load.run(
+            chosen.profiles, chosen.address, chosen.tenant, chosen.seconds, chosen.header
+        )
     )
     fleet = parts.add_parser("fleet", help="agents that pull one image at once")
     fleet.add_argument("--frontends", required=True, help="host:port of each, with commas")

@@ -22,6 +22,7 @@ from bench.tenants import RESERVED
 from holdfast import ContentStore
 from holdfast.errors import ConfigurationError
 from tests.project.repository import ROOT
+from tests.servers.authority import Authority
 from tests.servers.process import wait_until
 from tests.service.processes import Served, serving
 
@@ -38,6 +39,7 @@ FLEET: Final = (
     "--spread",
     "0",
 )
+SERVICE_NAME: Final = "holdfast.default.svc"
 SPEC: Final[dict[str, Any]] = {"frontends": ("127.0.0.1:1",), "metrics": ("127.0.0.1:2",)}
 
 
@@ -72,9 +74,52 @@ def frontend(tmp_path: Path) -> Iterator[Frontend]:
         yield Frontend(served)
 
 
+@pytest.fixture
+def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Frontend]:
+    """A frontend to which only clients with certificates get, as the environment has them.
+
+    Its certificate names the service, as the chart's does, and no address. Its header is another.
+    """
+    authority = Authority()
+    cert, key = authority.server(dns=(SERVICE_NAME,), addresses=()).write(tmp_path, "frontend")
+    issuers = authority.write(tmp_path)
+    shown, shown_key = authority.client("load").write(tmp_path, "load")
+    for name, value in {
+        "CA": issuers,
+        "CERT": shown,
+        "KEY": shown_key,
+        "SERVER_NAME": SERVICE_NAME,
+    }.items():
+        monkeypatch.setenv(f"HOLDFAST_AGENT_TLS_{name}", str(value))
+    listen = f"tls://127.0.0.1:0?cert={cert}&key={key}&client-ca={issuers}&tenant-header=x-node"
+    with serving(tmp_path / "log", data_dir=tmp_path / "data", listen=listen) as served:
+        yield Frontend(served)
+
+
 def ran(command: list[str]) -> subprocess.CompletedProcess[str]:
     """Runs it to its end, as the image does."""
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_fleet_over_tls(private: Frontend) -> None:
+    """Nodes with a certificate pull as others do, through a header of another name."""
+    done = ran(private.command("--layers", "64KiB", "--header", "x-node"))
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["fleet"]
+    assert found["nodes"] == found["ready"] == 4
+
+
+@pytest.mark.slow
+def test_ghz_over_tls(private: Frontend) -> None:
+    """ghz, and what fills the store for it, show the certificate and name the tenant."""
+    where = ("--address", private.served.address, "--header", "x-node", "--seconds", "1")
+    done = ran([sys.executable, "-m", "bench.inside", "ghz", "info", "write", *where])
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["ghz"]
+    assert {name: set(one["codes"]) for name, one in found.items()} == {
+        "info": {"OK"},
+        "write": {"OK"},
+    }
 
 
 @pytest.mark.slow
