@@ -34,7 +34,7 @@ class Watched(Protocol):
 
     @property
     def within_since(self) -> float | None:
-        """Since when a frame or a header block is incomplete."""
+        """Since when a frame or a header block is incomplete, in s; None if none is."""
 
     @property
     def greeted(self) -> bool:

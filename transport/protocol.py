@@ -42,7 +42,6 @@ class Shared:
         "limits",
         "loop",
         "now",
-        "receive_buffer",
         "serving",
         "spread",
         "turns",
@@ -184,7 +183,7 @@ class ServerProtocol(asyncio.BufferedProtocol):
 
     @property
     def within_since(self) -> float | None:
-        """Since when a frame or a header block is incomplete, unless we haven't read all of it."""
+        """Since when the client owes us the rest of a frame or of a header block, in s."""
         return None if self._reader.yielded else self._within_since
 
     def _read(self, end: int, most: int) -> None:
