@@ -46,13 +46,26 @@ class Target:
         return self.seal(value) if self.seal and chance.random() < 0.9 else value
 
     def attempt(self, seed: int, number: int) -> None:
-        """Has the parser read a value.
+        """Has the parser read the value of that number.
 
         Raises:
             AssertionError: it broke a promise.
         """
         value = self.value(seed, number)
-        weighed = number % WEIGHED == 0
+        try:
+            self.read(value, weighed=number % WEIGHED == 0)
+        except AssertionError as finding:
+            again = f"python -m tests.fuzz {self.name} --seed {seed} --only {number}"
+            raise AssertionError(f"{finding}; again: {again}") from finding
+
+    def read(self, value: bytes, *, weighed: bool) -> None:
+        """Has the parser read a value, and measures its memory if it shall be weighed.
+
+        Raises:
+            AssertionError: it broke a promise.
+        """
+        shown = value if len(value) < 400 else value[:400] + b"..."
+        at = f"for {shown!r} ({len(value)} bytes)"
         if weighed:
             tracemalloc.start()
         began = time.process_time()
@@ -61,16 +74,11 @@ class Target:
             took = time.process_time() - began
             peak = tracemalloc.get_traced_memory()[1] if weighed else 0
         except BaseException as error:
-            raise AssertionError(self._finding(seed, number, value, repr(error))) from error
+            raise AssertionError(f"{error!r} {at}") from error
         finally:
             if weighed:
                 tracemalloc.stop()
         if took > LONGEST:
-            raise AssertionError(self._finding(seed, number, value, f"took {took:.1f} s"))
+            raise AssertionError(f"took {took:.1f} s {at}")
         if peak > MEMORY:
-            raise AssertionError(self._finding(seed, number, value, f"needed {peak:,} bytes"))
-
-    def _finding(self, seed: int, number: int, value: bytes, what: str) -> str:
-        shown = value if len(value) < 400 else value[:400] + b"..."
-        again = f"python -m tests.fuzz {self.name} --seed {seed} --only {number}"
-        return f"{what} for {shown!r} ({len(value)} bytes); again: {again}"
+            raise AssertionError(f"needed {peak:,} bytes {at}")

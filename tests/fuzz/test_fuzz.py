@@ -19,6 +19,8 @@ SECONDS: Final = 3.0
 MINUTE: Final = 60.0
 SEED: Final = random.randrange(2**32)  # noqa: S311 -- no secret
 """Another one in each run; what is found names it."""
+FOUND: Final = {"redis-url": (b"redis://user:" + b"s:secret/" * 7_000,)}
+"""Values of at most 64 KiB that an earlier run found."""
 
 
 def fuzz(name: str, seconds: float) -> None:
@@ -49,6 +51,13 @@ def test_real_values_are_read(name: str) -> None:
     target = TARGETS[name]
     for value in target.corpus:
         target.check(target.seal(value) if target.seal else value)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_is_read(name: str) -> None:
+    """Values that broke a promise once keep it now."""
+    for value in FOUND[name]:
+        TARGETS[name].read(value, weighed=True)
 
 
 def test_a_broken_promise_is_found() -> None:
