@@ -1,6 +1,6 @@
 """Resolves Deletes that were interrupted after they had marked a hold.
 
-    a mark whose hold is gone      the mark is removed
+    a mark whose hold is gone      the mark is removed, and nothing else
     a mark beside its hold         the tenant gets another hold; hold and mark are removed
 
 In the second case the Delete isn't finished but taken back: its mark may have taken effect long
@@ -46,21 +46,22 @@ class BrokenDeletes:
         keys = {entry.key for entry in run.store.list(prefix)}
         if mark not in keys:
             return  # somebody else was faster
-        fate = Fate.UNMARKED
-        if name in keys:
-            if not self._seen_without(name, keys, tenant):
-                return
-            fate = Fate.TAKEN_BACK
+        there = name in keys
+        if there and not self._seen_without(name, keys, tenant):
+            return
         if not run.dry:
-            run.store.delete(name)
+            # A listing may omit the hold. Then it counts again, once its mark is gone.
+            if there:
+                run.store.delete(name)
             run.store.delete(mark)
-        run.report.note(CollectedKind.HOLDS, fate)
+        run.report.note(CollectedKind.HOLDS, Fate.TAKEN_BACK if there else Fate.UNMARKED)
 
     def _seen_without(self, name: str, keys: set[str], tenant: str) -> bool:
         """Makes sure that the tenant has a hold without a mark; False if that isn't possible."""
         run = self._run
         marked = {key.removesuffix(DELETING) for key in keys if key.endswith(DELETING)}
-        if {key for key in keys if not key.endswith(DELETING)} - marked or run.dry:
+        others = {key for key in keys if not key.endswith(DELETING)} - marked
+        if run.dry or any(map(self._there, sorted(others))):
             return True
         try:
             hold, _ = documents.read(run.store, name, Hold.decode)
@@ -70,4 +71,12 @@ class BrokenDeletes:
             run.report.error("broken-off deletes", error)
             return False
         self._holds.make(tenant, replace(hold, nonce=run.new_nonce()))
+        return True
+
+    def _there(self, key: str) -> bool:
+        """Whether a hold exists: a listing may show one that is gone."""
+        try:
+            self._run.store.head(key)
+        except NoSuchKey:
+            return False
         return True

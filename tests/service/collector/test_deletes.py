@@ -6,8 +6,9 @@ import pytest
 
 from holdfast.digests import Digest
 from holdfast.service.collector.report import CollectedKind, Fate
-from holdfast.storage.keys import DELETING, HOLDS
+from holdfast.storage.keys import DELETING, HOLDS, name_after
 from holdfast.storage.records import State
+from tests.service.collector.lying import lying
 from tests.service.collector.world import World, counts
 from tests.storage.edited import newer
 from tests.stores.counting import nothing
@@ -86,6 +87,35 @@ def test_a_hold_that_cannot_be_read_stays(marked: World, body: bytes) -> None:
     report = marked.collect()
     assert not report.ok
     assert marked.keys(HOLDS) == [hold, mark]
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["its only hold", "beside a hold that goes"])
+def test_a_listing_that_lacks_a_hold_costs_no_content(world: World, *, other: bool) -> None:
+    """Whatever the listing of one tenant's holds omits, a hold that it counts isn't deleted."""
+    world.commit("a", BODY)
+    [hold] = world.keys(HOLDS)
+    world.store.put(hold + DELETING, b"")
+    if other:
+        world.adopt("a", DIGEST)
+    world.grow_old(HOLDS)
+    hidden = {hold, *(key for key in world.keys(HOLDS) if other and key != hold + DELETING)}
+    prefix = hold.rpartition("/")[0] + "/"
+    lying(world, hides=lambda at, entry: at == prefix and entry.key in hidden).collect()
+    for _ in range(3):
+        world.grow_old()
+        assert world.collect().ok
+        assert world.read(DIGEST) == BODY
+    assert world.blobs.held("a", DIGEST)
+
+
+def test_a_listing_that_shows_what_is_gone_costs_no_content(marked: World) -> None:
+    """A hold that is listed and can't be found doesn't replace the one that is marked."""
+    [hold, _] = marked.keys(HOLDS)
+    gone = name_after(hold.rpartition("/")[2])
+    gone = f"{hold.rpartition('/')[0]}/{gone}"
+    marked.grow_old(HOLDS)
+    lying(marked, shows=(gone,)).collect()
+    assert marked.blobs.held("a", DIGEST)
 
 
 def test_a_late_mark_costs_no_content(world: World) -> None:

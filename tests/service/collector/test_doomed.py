@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,12 @@ from holdfast.service.collector.doomed import LISTS, Doomed
 from holdfast.service.collector.lines import sealed
 from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.service.settings import DOOM_MINIMUM, load
-from holdfast.storage.keys import DATA, RECORDS, data_key, record_key, uuid7
-from holdfast.storage.port import Entry, Fetched
-from holdfast.storage.records import Record
+from holdfast.storage.keys import DATA, RECORDS, record_key, uuid7
+from holdfast.storage.port import Entry
 from holdfast.storage.spool import Spool
+from tests.service.collector.lying import lying
 from tests.service.collector.world import APART, OLD, Later, World, counts, memory_world
 from tests.storage.edited import newer
-from tests.stores.memory import MemoryStore, SteppingStore
 
 DAY = 24 * 3600.0
 MARGIN = 60.0
@@ -39,37 +38,6 @@ def named(world: World) -> World:
 def later(world: World, seconds: float) -> None:
     """Lets time pass in a store in memory."""
     world.memory.time += seconds
-
-
-class Liar(MemoryStore):
-    """A store that shows some objects and listings wrongly, and holds all of them rightly."""
-
-    flips = False
-    hides: Callable[[str, Entry], bool] | None = None
-
-    def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
-        """As the port says, but for a record's data key: as if its bit was flipped early on."""
-        fetched = super().get(key, offset, length)
-        if not self.flips or not key.startswith(RECORDS):
-            return fetched
-        record = Record.decode(key, fetched.body)
-        wrong = replace(record, data_key=data_key(uuid7()))
-        return replace(fetched, body=wrong.encode())
-
-    def list(self, prefix: str, start_after: str = "") -> Iterator[Entry]:
-        """As the port says, but for what it hides."""
-        for entry in super().list(prefix, start_after):
-            if self.hides is None or not self.hides(prefix, entry):
-                yield entry
-
-
-def lying(world: World, **lies: Any) -> World:
-    """The same store, as a liar shows it."""
-    liar = Liar()
-    liar.__dict__.update(world.memory.__dict__)
-    for name, lie in lies.items():
-        setattr(liar, name, lie)
-    return World(SteppingStore(liar, 1000), world.ages)
 
 
 def hidden_records(prefix: str, entry: Entry) -> bool:
