@@ -63,10 +63,15 @@ class FlightCounts(Protocol):
 
 @dataclass(slots=True)
 class Flying:
-    """A write that others may wait for: its digest, and the offset that was reported last."""
+    """A write that others may wait for, and how far it was at the last report.
+
+    Attributes:
+        digest: of the blob.
+        reported: bytes received, and how many of them are durable.
+    """
 
     digest: Digest
-    reported: int = -1
+    reported: tuple[int, int] = (-1, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +230,7 @@ class FlightGate:
             if session.phase is Phase.DROPPED:
                 await self._flights.end(writing.digest, tenant)
             elif self._moved(session, writing):
-                writing.reported = session.offset
+                writing.reported = session.offset, session.durable
                 await self._flights.move(writing.digest, tenant, session.offset, session.total)
         except HoldfastError as error:
             log.debug("flight not reported", reason=because(error))
@@ -234,10 +239,16 @@ class FlightGate:
 
     @staticmethod
     def _moved(session: Session, writing: Flying) -> bool:
-        """Whether there is progress to report; a commit that is carried out is some."""
+        """Whether there is progress to report.
+
+        The client has sent bytes, or the store has taken some, or the COMMIT is carried out. All of
+        these have deadlines of their own; what the store doesn't take from this writer, it wouldn't
+        take from the next one.
+        """
         if session.phase is Phase.FROZEN:
             return True
-        return session.phase in UNDER_WAY and session.offset != writing.reported
+        moved = session.committing or (session.offset, session.durable) != writing.reported
+        return session.phase in UNDER_WAY and moved
 
 
 def expected_of(message: Message) -> Digest | None:

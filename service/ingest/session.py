@@ -57,6 +57,7 @@ class Session:
         self._grace = grace
         self._progress = ProgressReport(self._ingest)
         self._first = True  # no message was handled yet
+        self._committing = False
         self._turn = asyncio.Lock()
         self._closing = asyncio.Lock()
         self._closed = False
@@ -77,6 +78,16 @@ class Session:
     def offset(self) -> int:
         """How many bytes it has received, those of earlier streams included."""
         return self._ingest.stream.offset
+
+    @property
+    def durable(self) -> int:
+        """How many of them another stream could continue after."""
+        return self._ingest.stream.durable
+
+    @property
+    def committing(self) -> bool:
+        """Whether its COMMIT is being carried out, from its arrival on."""
+        return self._committing
 
     @property
     def total(self) -> int:
@@ -146,6 +157,7 @@ class Session:
         """
         async with self._turn:
             self._ingest.stream.share.work()
+            self._committing = message.action is Action.COMMIT
             try:
                 message.check()
                 if self._closed:
@@ -163,6 +175,7 @@ class Session:
                     return await self._commit(message)
                 return self._reply(message.action)
             finally:
+                self._committing = False
                 self._ingest.stream.share.rest()
 
     async def admit(self, admission: Admission, announced: int) -> int:

@@ -48,6 +48,8 @@ class Writer:
     total: int = MIB
     phase: Phase = Phase.OPEN
     ending: bool = False
+    durable: int = 0
+    committing: bool = False
     name: tuple[str, str] = ("a", LAYER)
 
 
@@ -115,12 +117,32 @@ async def test_progress_is_reported_once(gate: FlightGate, told: Told) -> None:
     assert told.calls == [("move", DIGEST, "a", 10, MIB), ("move", DIGEST, "a", 20, MIB)]
 
 
-async def test_a_commit_under_way_is_progress(gate: FlightGate, told: Told) -> None:
+@pytest.mark.parametrize(
+    "writer",
+    [
+        Writer(offset=MIB, phase=Phase.FROZEN),
+        Writer(offset=MIB, committing=True),
+        Writer(offset=MIB, phase=Phase.SEALED, committing=True),
+    ],
+    ids=["frozen", "not frozen yet", "sealed"],
+)
+async def test_a_commit_under_way_is_progress(gate: FlightGate, told: Told, writer: Writer) -> None:
     """While its commit is carried out, a stream is waited for, though its offset stays."""
-    follow(gate, Writer(offset=MIB, phase=Phase.FROZEN))
+    follow(gate, writer)
     for _ in range(3):
         await gate.report()
     assert told.calls == [("move", DIGEST, "a", MIB, MIB)] * 3
+
+
+async def test_bytes_that_the_store_takes_are_progress(gate: FlightGate, told: Told) -> None:
+    """A stream whose client has sent everything is waited for while its parts become durable."""
+    writer = Writer(offset=MIB)
+    follow(gate, writer)
+    await gate.report()
+    writer.durable = MIB // 2
+    for _ in range(2):
+        await gate.report()
+    assert told.calls == [("move", DIGEST, "a", MIB, MIB)] * 2
 
 
 @pytest.mark.parametrize(

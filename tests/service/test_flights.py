@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,10 @@ from holdfast.protos import content_pb2 as pb
 from holdfast.protos import fleet_pb2, fleet_pb2_grpc
 from holdfast.service.ingest.flights import expected_of
 from holdfast.service.ingest.write_messages import Action, Message
+from holdfast.storage.port import ObjectStore
 from tests.service.conftest import Fill
 from tests.service.fleet import HEADER, Fleet, Frontend, Stream, Tenant, eventually, refused, sha256
+from tests.stores.counting import CountingStore
 
 LARGE = 3 * 2**20
 WAIT, PATIENCE = 600.0, 600.0
@@ -279,3 +282,40 @@ async def test_without_flights_none_are_listed(folder_fleet: Fleet) -> None:
     frontend = await folder_fleet.frontend(flight=False)
     reply = await flights(frontend)
     assert not reply.flights
+
+
+async def test_a_commit_that_waits_for_its_parts_is_progress(
+    folder_fleet: Fleet, folder_store: ObjectStore, unique: str, fill: Fill
+) -> None:
+    """Others wait for a COMMIT whose parts are still under way, however long the store takes."""
+    store, go_on = CountingStore(folder_store), threading.Event()
+    store.before = lambda operation, _: waited(go_on) if operation == "put_part" else None
+    frontend = await folder_fleet.frontend(store, flight_wait=WAIT, flight_patience=PATIENCE)
+    data, second = fill(3 * LARGE), frontend.tenant(f"{unique}-2")
+    stream = await opened(frontend.tenant(f"{unique}-1"), data)
+    await stream.write_all(data)
+    commit = asyncio.create_task(stream.send(pb.COMMIT, offset=len(data)))
+    gate, sessions = frontend.running.frontend.flights, frontend.running.frontend.sessions
+    assert gate is not None
+    await eventually(lambda: any(session.committing for session in sessions.streams()))
+    for _ in range(2):
+        await lapse(folder_fleet, data)
+        await gate.report()
+        await waiting(second, data)
+    go_on.set()
+    await commit
+    assert (await second.info(sha256(data))).size == len(data)
+
+
+def waited(event: threading.Event) -> None:
+    """Waits for an event in a thread of the store."""
+    assert event.wait(60)
+
+
+async def lapse(fleet: Fleet, data: bytes) -> None:
+    """Has the flight of these bytes lapse at once."""
+    client: Any = open_client(fleet.redis_url)
+    try:
+        assert await client.delete(flight(Digest.parse(sha256(data)))) == 1
+    finally:
+        await client.aclose()
