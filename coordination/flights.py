@@ -4,6 +4,9 @@
                                   │ leader gives up: end      ▲
                                   └─ no move for `patience`: lapses; the next who asks leads
 
+`admits` says when one more writer is admitted. It is `wait` after somebody was, and belongs to who
+leads: a tenant that lets its flights lapse and leads again can't put it off.
+
 It is advice. A writer that is told to wait loses time and nothing else, and one that isn't told
 sends bytes that another one sends too. Nothing about content depends on it.
 
@@ -17,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from holdfast.coordination.keys import FLIGHTS, flight, flight_waiting
+from holdfast.coordination.keys import FLIGHTS, flight, flight_led, flight_waiting
 from holdfast.coordination.scripts import Scripts, text, understood
 from holdfast.digests import Digest
 from holdfast.errors import InvalidArgument
@@ -74,7 +77,7 @@ class Flights:
         """
         reply = await self._scripts.run(
             "flight_ask",
-            [flight(digest), flight_waiting(digest), FLIGHTS],
+            [flight(digest), flight_waiting(digest), FLIGHTS, flight_led(digest)],
             [str(digest), tenant, total, *self._times()],
         )
         with understood():
@@ -89,7 +92,8 @@ class Flights:
             Unavailable: Redis can't be reached.
         """
         arguments = (str(digest), tenant, offset, total, *self._times())
-        return bool(await self._scripts.run("flight_move", [flight(digest), FLIGHTS], arguments))
+        keys = [flight(digest), FLIGHTS, flight_led(digest)]
+        return bool(await self._scripts.run("flight_move", keys, arguments))
 
     async def end(self, digest: Digest, tenant: str) -> None:
         """Ends the flight of a leader that has given up; another's stays.

@@ -35,6 +35,11 @@ def flight_waiting(digest: Digest) -> str:
     return f"{FLIGHTS}:{digest}:waiting"
 
 
+def flight_led(digest: Digest) -> str:
+    """Hash with a TTL: who led a digest's last flight, and when another writer is admitted (ms)."""
+    return f"{FLIGHTS}:{digest}:led"
+
+
 FRONTENDS: Final = "holdfast:{frontends}"
 """Sorted set with a TTL: the frontends that run, by when their announcements lapse (ms)."""
 

@@ -44,28 +44,31 @@ class Rules:
         self.patience = patience
         self.wait = wait
         self.flights: dict[str, Aloft] = {}
+        self.led: dict[str, tuple[str, float]] = {}
+        """Who led each digest's last flight, and when it admits another writer."""
 
     def ask(self, digest: str, tenant: str, now: float) -> str:
         """Returns for whom a tenant should wait; "" if it is admitted."""
         flight = self._found(digest, now)
         if flight is None:
-            self.flights[digest] = Aloft(tenant, 0, now + self.wait, now + self.patience)
+            self._lead(digest, tenant, now)
         elif tenant not in {flight.leader, flight.also}:
             if flight.admits > now:
                 return flight.leader
             flight.also, flight.admits = tenant, now + self.wait
+            self.led[digest] = flight.leader, flight.admits
         return ""
 
     def move(self, digest: str, tenant: str, offset: int, now: float) -> bool:
         """Reports progress; returns whether this tenant leads."""
         flight = self._found(digest, now)
         if flight is None:
-            flight = Aloft(tenant, offset, now + self.wait, 0)
-            self.flights[digest] = flight
+            flight = self._lead(digest, tenant, now)
         elif flight.leader != tenant:
             if flight.offset >= offset:
                 return False
             flight.also, flight.leader = flight.leader, tenant
+            self.led[digest] = tenant, flight.admits
         flight.offset, flight.until = offset, now + self.patience
         return True
 
@@ -76,6 +79,15 @@ class Rules:
             return False
         del self.flights[digest]
         return True
+
+    def _lead(self, digest: str, tenant: str, now: float) -> Aloft:
+        """A new flight; its leader doesn't put off the next writer if it led the last one."""
+        led, admits = self.led.get(digest, ("", 0.0))
+        if led != tenant or admits + self.wait <= now:
+            admits = now + self.wait
+        self.flights[digest] = flight = Aloft(tenant, 0, admits, now + self.patience)
+        self.led[digest] = tenant, admits
+        return flight
 
     def _found(self, digest: str, now: float) -> Aloft | None:
         flight = self.flights.get(digest)

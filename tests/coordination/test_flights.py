@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench.capacity.flights import Rules
 from holdfast.coordination.connection import open_client
 from holdfast.coordination.flights import Flights
-from holdfast.coordination.keys import FLIGHTS, flight, flight_waiting
+from holdfast.coordination.keys import FLIGHTS, flight, flight_led, flight_waiting
 from holdfast.coordination.scripts import Scripts
 from holdfast.digests import Digest
 from holdfast.errors import Unavailable
@@ -105,6 +105,28 @@ async def test_one_more_every_while(redis: Any, digest: Digest) -> None:
     assert await found.ask(digest, "first", TOTAL) is None
 
 
+async def test_a_leader_that_never_writes_puts_nobody_off(redis: Any, digest: Digest) -> None:
+    """Who lets its flight lapse and leads again doesn't begin the others' wait anew."""
+    found = flights(redis)
+    await found.ask(digest, "first", TOTAL)
+    await redis.hset(flight_led(digest), "admits", 0)  # as if the wait had passed
+    for again in (found.ask, found.move):
+        await redis.delete(flight(digest))  # as if the patience had passed
+        await again(digest, "first", *([TOTAL] if again == found.ask else [1, TOTAL]))
+        assert float(await redis.hget(flight(digest), "admits")) == 0
+    assert await found.ask(digest, "second", TOTAL) is None
+
+
+async def test_another_leader_has_a_wait_of_its_own(redis: Any, digest: Digest) -> None:
+    """If another tenant leads once a flight has lapsed, the others' wait begins with it."""
+    found = flights(redis)
+    await found.ask(digest, "first", TOTAL)
+    await redis.hset(flight_led(digest), "admits", 0)
+    await redis.delete(flight(digest))
+    assert await found.ask(digest, "second", TOTAL) is None
+    assert await found.ask(digest, "third", TOTAL) is not None
+
+
 async def test_the_furthest_leads(redis: Any, digest: Digest) -> None:
     """If the writer that leads is overtaken, others wait for the one that is further."""
     found = flights(redis)
@@ -171,7 +193,8 @@ async def test_nothing_stays(redis: Any, digest: Digest) -> None:
     await found.ask(digest, "first", TOTAL)
     await found.ask(digest, "second", TOTAL)
     assert 0 < await redis.pttl(flight(digest)) <= LONG * 1000
-    assert 0 < await redis.pttl(flight_waiting(digest)) <= 2 * LONG * 1000
+    for key in (flight_waiting(digest), flight_led(digest)):
+        assert 0 < await redis.pttl(key) <= 2 * LONG * 1000
     await redis.zadd(FLIGHTS, {"lapsed": 1})
     await found.ask(Digest.of(str(digest).encode()), "third", TOTAL)
     assert await redis.zscore(FLIGHTS, "lapsed") is None
@@ -204,7 +227,7 @@ def test_the_simulation_is_true(redis_url: str, steps: list[Step], number: UUID)
     async def play() -> None:
         client: Any = open_client(redis_url)
         digest, rules = Digest.of(number.bytes), Rules(patience=LONG, wait=LONG)
-        real, key = flights(client), flight(Digest.of(number.bytes))
+        real, key, led = flights(client), flight(digest), flight_led(digest)
         try:
             for action, tenant, offset in steps:
                 if action == "ask":
@@ -222,8 +245,10 @@ def test_the_simulation_is_true(redis_url: str, steps: list[Step], number: UUID)
                 elif await client.exists(key):
                     await client.hset(key, "admits", 0)
                     rules.flights[str(digest)].admits = 0
+                    await client.hset(led, "admits", 0)
+                    rules.led[str(digest)] = rules.led[str(digest)][0], 0
         finally:
-            await client.delete(key)
+            await client.delete(key, led)
             await client.aclose()
 
     asyncio.run(play())
