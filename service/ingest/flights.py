@@ -35,6 +35,8 @@ REPORTS: Final = 5
 """Reports of progress within the patience: four may fail before a flight lapses."""
 REPORT_BATCH: Final = 32
 """Reports under way at once."""
+ABANDONED: Final = 60.0
+"""Seconds after which a tenant that doesn't ask again waits no longer: clients ask every few."""
 REMEMBERED: Final = 16_384
 """Most waits whose ends are counted: some 4 MiB."""
 LISTED: Final = 100
@@ -76,9 +78,16 @@ class Flying:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A tenant's wait for a digest: since when, in s, and for how many bytes."""
+    """A tenant's wait for a digest.
+
+    Attributes:
+        since: when it was told to wait first, in s.
+        asked: when it was told so last, in s.
+        size: of the blob, in bytes.
+    """
 
     since: float
+    asked: float
     size: int
 
 
@@ -194,19 +203,33 @@ class FlightGate:
     # -- waits
 
     def _wait(self, tenant: str, digest: Digest, size: int) -> None:
-        key = tenant, digest
-        if key in self._waits:
-            return
-        self._counts.flight_wait()
-        self._waits[key] = Wait(self._clock(), size)
+        self._abandon()
+        now = self._clock()
+        before = self._waits.pop((tenant, digest), None)
+        if before is None:
+            self._counts.flight_wait()
+        since = before.since if before else now
+        self._waits[tenant, digest] = Wait(since, now, size)  # the one that asked last is the last
         if len(self._waits) > REMEMBERED:
-            self._waits.popitem(last=False)
+            self._end(*next(iter(self._waits)))
 
     def _waited(self, tenant: str, digest: Digest, *, adopted: bool) -> None:
+        self._abandon()
         wait = self._waits.pop((tenant, digest), None)
         if wait is not None:
             saved = wait.size if adopted else 0
             self._counts.flight_waited(self._clock() - wait.since, saved)
+
+    def _abandon(self) -> None:
+        """Ends the waits of those who ask no longer, or ask another frontend."""
+        until = self._clock() - ABANDONED
+        while self._waits and next(iter(self._waits.values())).asked < until:
+            self._end(*next(iter(self._waits)))
+
+    def _end(self, tenant: str, digest: Digest) -> None:
+        """Counts a wait whose outcome isn't known, as far as it was seen."""
+        wait = self._waits.pop((tenant, digest))
+        self._counts.flight_waited(wait.asked - wait.since, 0)
 
     # -- progress
 
@@ -218,6 +241,7 @@ class FlightGate:
 
     async def report(self) -> None:
         """Reports the progress of all streams once; one that stands still is left to lapse."""
+        self._abandon()
         streams = list(self._writing)
         for start in range(0, len(streams), REPORT_BATCH):
             batch = streams[start : start + REPORT_BATCH]

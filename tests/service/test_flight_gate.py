@@ -65,9 +65,25 @@ def metrics() -> FrontendMetrics:
     return FrontendMetrics()
 
 
+@dataclass
+class Clock:
+    """A clock that is set; in s."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def gate(told: Told, metrics: FrontendMetrics) -> FlightGate:
-    """A gate whose clock stands still."""
+def clock() -> Clock:
+    """The gate's clock."""
+    return Clock()
+
+
+@pytest.fixture
+def gate(told: Told, metrics: FrontendMetrics, clock: Clock) -> FlightGate:
+    """A gate that asks this Redis, and counts here."""
     flights: Any = told
 
     async def never(_: str, __: Digest) -> bool:
@@ -79,7 +95,7 @@ def gate(told: Told, metrics: FrontendMetrics) -> FlightGate:
         absent=lambda _: True,
         least=MIB,
         patience=5.0,
-        clock=lambda: 0.0,
+        clock=clock,
         counts=metrics,
     )
 
@@ -190,3 +206,40 @@ async def test_a_wait_is_counted_once(
     value = metrics.registry.get_sample_value
     assert value("holdfast_flight_waits_total") == 1
     assert value("holdfast_flight_saved_bytes_total") == (MIB if adopted else 0)
+
+
+@pytest.mark.parametrize("end", ["found", "admitted", "reported"])
+async def test_a_wait_that_is_abandoned_ends_when_it_was_seen_last(
+    gate: FlightGate, told: Told, metrics: FrontendMetrics, clock: Clock, end: str
+) -> None:
+    """A tenant that asks no longer waits no longer, and what it gets hours later saves nothing."""
+    told.ahead = Ahead("b", 1, MIB, 3.0)
+    for clock.now in (0.0, 4.0):
+        with pytest.raises(BeingWritten):
+            await gate.admit("a", stat())
+    clock.now, told.ahead = 7200.0, None
+    if end == "found":
+        gate.found("a", DIGEST)
+    elif end == "admitted":
+        await gate.admit("a", stat())
+    else:
+        await gate.report()
+    value = metrics.registry.get_sample_value
+    assert value("holdfast_flight_waited_seconds_total") == 4.0
+    assert value("holdfast_flight_saved_bytes_total") == 0
+
+
+async def test_waits_that_go_on_are_remembered(
+    gate: FlightGate, told: Told, metrics: FrontendMetrics, clock: Clock
+) -> None:
+    """Whoever asks again and again waits from the first time on, however long others have not."""
+    told.ahead = Ahead("b", 1, MIB, 3.0)
+    for clock.now in range(0, 200, 10):
+        for tenant in ("a", "b" if clock.now < 50 else "a"):
+            with pytest.raises(BeingWritten):
+                await gate.admit(tenant, stat())
+    clock.now = 200.0
+    gate.found("a", DIGEST)
+    value = metrics.registry.get_sample_value
+    assert value("holdfast_flight_waits_total") == 2
+    assert value("holdfast_flight_waited_seconds_total") == 200.0 + 40.0
