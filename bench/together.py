@@ -18,10 +18,9 @@ from typing import Any, Final
 
 from bench.cpu import Meter
 from tests.nodes.images import Image, make_layered_image
-from tests.nodes.node import CtrError, Node
 from tests.nodes.programs import GENERATIONS, programs
 from tests.nodes.site import Site, at_once, site
-from tests.nodes.test_pull_together import leader_of
+from tests.nodes.test_pull_together import leader_of, pull_unless_killed
 from tests.servers.process import wait_until
 from tests.servers.registry import Registry, registry_server
 
@@ -120,19 +119,21 @@ def _pull(registry: Registry, nodes: int, size: int) -> tuple[Image, Pull]:
 
 def _interrupted(registry: Registry, nodes: int, size: int) -> Pull:
     image, reference = _image(registry, size)
-    large = image.layers[-1]
+    large, killed = image.layers[-1], set[str]()
     with _site(nodes) as made:
 
         def kill_the_leader() -> None:
             wait_until(lambda: registry.served[large] > size // 2, "half a layer", PATIENCE)
             number = [node.name for node in made.nodes].index(leader_of(made.nodes[0], large))
+            killed.add(made.nodes[number].name)
             made.frontends[number].kill()
             made.nodes[number].crash()
             made.frontends[number].start()
             made.nodes[number].boot()
 
         spent, begun = _Spent(), time.monotonic()
-        at_once([*(partial(_try, node, reference) for node in made.nodes), kill_the_leader])
+        pulls = [partial(pull_unless_killed, node, reference, killed) for node in made.nodes]
+        at_once([*pulls, kill_the_leader])
         at_once([partial(node.pull_when_there, reference) for node in made.nodes])
         seconds, cpu = time.monotonic() - begun, spent.since()
     return Pull("… and the leader dies half-way", seconds, _fetched(registry, image), cpu)
@@ -149,13 +150,6 @@ class _Spent:
         used = {name: cpu.total for name, cpu in self._meter.used().items()}
         used[REGISTRY] = time.process_time() - self._own
         return dict(sorted(used.items(), key=lambda one: -one[1]))
-
-
-def _try(node: Node, reference: str) -> None:
-    try:
-        node.pull(reference)
-    except CtrError:
-        return  # the one whose frontend was killed
 
 
 def _image(registry: Registry, size: int) -> tuple[Image, str]:

@@ -60,11 +60,17 @@ def fetched(registry: Registry, image: Image) -> float:
     return sum(registry.served[layer] for layer in image.layers) / image.layer_bytes
 
 
-def leader_of(node: Node, digest: str) -> str:
-    """The node that the fleet waits for with this digest; "" if there is none."""
+def flight_of(node: Node, digest: str) -> fleet_pb2.Flight | None:
+    """What the fleet knows of the write of a digest; None if nobody writes it."""
     with grpc.insecure_channel(f"unix:{node.socket}") as channel:
         reply = fleet_pb2_grpc.FleetStub(channel).Flights(fleet_pb2.FlightsRequest(), timeout=30)
-    return next((flight.leader for flight in reply.flights if flight.digest == digest), "")
+    return next((flight for flight in reply.flights if flight.digest == digest), None)
+
+
+def leader_of(node: Node, digest: str) -> str:
+    """The node that the fleet waits for with this digest; "" if there is none."""
+    flight = flight_of(node, digest)
+    return flight.leader if flight else ""
 
 
 def leads(node: Node, digest: str) -> bool:
@@ -72,12 +78,13 @@ def leads(node: Node, digest: str) -> bool:
     return leader_of(node, digest) == node.name
 
 
-def pull_what_is_there(node: Node, reference: str) -> None:
-    """Pulls; a node whose frontend dies meanwhile fails."""
+def pull_unless_killed(node: Node, reference: str, killed: set[str]) -> None:
+    """Pulls; only a node that was killed meanwhile may fail."""
     try:
         node.pull(reference)
     except CtrError:
-        return
+        if node.name not in killed:
+            raise
 
 
 @pytest.mark.timeout(300)
@@ -127,19 +134,50 @@ def test_a_wait_is_no_lack_of_progress(
     assert fetched(registry, image) <= 1.05
 
 
+@pytest.mark.timeout(300)
+def test_a_wait_is_in_no_transaction(
+    kubelets: Site, registry: Registry, image: Image, reference: str
+) -> None:
+    """While a node waits for another one's layer, its containerd writes into its database."""
+    leader, follower = kubelets.nodes
+    large = image.layers[-1]
+    gate = registry.gate(large, after=12 * MIB)
+
+    def waits() -> bool:
+        flight = flight_of(follower, large)
+        return flight is not None and follower.name in flight.waiters
+
+    with ThreadPoolExecutor() as pool:
+        pulls = [pool.submit(leader.pull, reference)]
+        try:
+            wait_until(gate.reached.is_set, "half a layer")
+            pulls.append(pool.submit(follower.pull, reference))
+            wait_until(waits, "a node that waits")
+            follower.ctr("namespaces", "create", "meanwhile")
+            assert "meanwhile" in follower.ctr("namespaces", "list", "-q")
+            assert waits()
+        finally:
+            gate.opened.set()
+        for pull in pulls:
+            pull.result()
+    assert fetched(registry, image) <= 1.05
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_leader_that_dies(four: Site, registry: Registry, image: Image, reference: str) -> None:
     """If the leader's frontend and its node die in mid-layer, one other node fetches instead."""
     large = image.layers[-1]
     gate = registry.gate(large, after=12 * MIB)
-    pulls = [partial(pull_what_is_there, node, reference) for node in four.nodes]
+    killed: set[str] = set()
+    pulls = [partial(pull_unless_killed, node, reference, killed) for node in four.nodes]
 
     def kill_the_leader() -> None:
         assert gate.reached.wait(60)
         names = [node.name for node in four.nodes]
         wait_until(lambda: any(leader_of(node, large) for node in four.nodes), "a leader")
         number = names.index(leader_of(four.nodes[0], large))
+        killed.add(names[number])
         four.frontends[number].kill()
         four.nodes[number].crash()
         gate.opened.set()
