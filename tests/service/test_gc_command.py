@@ -314,6 +314,7 @@ def test_on_a_bucket(moto: S3Server, tmp_path: Path, unique: str, dry: bool) -> 
 
 def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal a line shows what is being done and what was seen so far."""
+    monkeypatch.setenv("TERM", "xterm")  # on a dumb terminal no line can be drawn anew
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=100)
     monkeypatch.setattr(gc_command, "console", lambda **_: terminal)
