@@ -82,14 +82,18 @@ class StaleIngests:
                 return refs
 
     async def judge(
-        self, tenant: str, ref: str, *, frozen_ms: int, stale_ms: int, change: bool
+        self, tenant: str, ref: str, now_ms: int, *, frozen_ms: int, stale_ms: int, change: bool
     ) -> Judged:
         """Drops an ingest if it is abandoned and not frozen.
+
+        It is abandoned if both clocks say so, the caller's and Redis's, which also says when an
+        ingest was updated: one that is wrong drops nothing.
 
         Args:
             tenant: whose ref it is.
             ref: the ingest.
-            frozen_ms: a frozen ingest last updated then (ms since 1970) or earlier is abandoned.
+            now_ms: the caller's time, in ms since 1970.
+            frozen_ms: ms since the last update after which a frozen ingest is abandoned.
             stale_ms: the same for others.
             change: False only reports what would become of it.
 
@@ -101,7 +105,14 @@ class StaleIngests:
         reply = await self._scripts.run(
             "collect",
             [keys.lease(ref), keys.ingest(ref), keys.parts(ref), keys.index, keys.open_bytes],
-            [ref, frozen_ms, stale_ms, "0" if change else "1"],
+            [
+                ref,
+                now_ms - frozen_ms,
+                now_ms - stale_ms,
+                "0" if change else "1",
+                frozen_ms,
+                stale_ms,
+            ],
         )
         with understood():
             fate = StaleFate(text(reply[0]))

@@ -2,16 +2,22 @@
 -- updated since, is kept; a frozen one is returned, so that the caller can carry it out.
 -- KEYS: lease, ingest, parts, index, open bytes
 -- ARGV: ref, when a frozen ingest must have been updated last to count as abandoned (ms),
---       the same for others (ms), "1" to change nothing
+--       the same for others (ms), "1" to change nothing; how long ago that must be by Redis's own
+--       clock, for a frozen one and for others (ms)
 -- Returns: {"kept"}, {"frozen", {field, value, …}, {part, …}} or
 --          {"gone", {field, value, …}}, without fields if only its index entry was left
 -- Run twice: nothing is left to drop.
 local ingest = redis.call('HGETALL', KEYS[2])
 local dry = ARGV[4] == '1'
 if #ingest > 0 then
-  local moved = tonumber(string.sub(redis.call('HGET', KEYS[2], 'updated_at') or '', 1, -7)) or 0
+  -- Older versions wrote the clock of whoever updated it, and nothing else.
+  local updated = tonumber(string.sub(redis.call('HGET', KEYS[2], 'updated_at') or '', 1, -7)) or 0
+  local moved = math.max(updated, tonumber(redis.call('HGET', KEYS[2], 'moved_at') or '') or 0)
   local frozen = redis.call('HEXISTS', KEYS[2], 'frozen') == 1
-  if redis.call('EXISTS', KEYS[1]) == 1 or moved > tonumber(frozen and ARGV[2] or ARGV[3]) then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local limit = math.min(tonumber(frozen and ARGV[2] or ARGV[3]), now - (frozen and ARGV[5] or ARGV[6]))
+  if redis.call('EXISTS', KEYS[1]) == 1 or moved > limit then
     return {'kept'}
   end
   if frozen then

@@ -10,9 +10,11 @@
 --      or: {"open", {field, value, …}, {part, …}, done mark or "", bytes of all its ingests}
 -- Run twice: the nonce is known, so that the second run changes nothing but the ttl and the
 -- tenant's score, no matter what the writer has done since.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if KEYS[7] then
   -- At each opening: if Redis has lost its index, no ingest may be left that no collector finds.
-  redis.call('ZADD', KEYS[7], string.sub(ARGV[4], 1, -7), ARGV[7])
+  redis.call('ZADD', KEYS[7], now, ARGV[7])
 end
 local bytes = tonumber(redis.call('GET', KEYS[6]) or 0)
 local holder = redis.call('HGET', KEYS[1], 'nonce')
@@ -38,8 +40,8 @@ if not holder then
   if redis.call('EXISTS', KEYS[2]) == 0 then
     redis.call('DEL', KEYS[3])
     redis.call('HSET', KEYS[2], 'data_key', ARGV[5], 'offset', '0', 'live', '0', 'total', '0',
-      'expected', '', 'started_at', ARGV[4], 'updated_at', ARGV[4])
-    redis.call('ZADD', KEYS[4], string.sub(ARGV[4], 1, -7), ARGV[6])
+      'expected', '', 'started_at', ARGV[4], 'updated_at', ARGV[4], 'moved_at', now)
+    redis.call('ZADD', KEYS[4], now, ARGV[6])
   elseif redis.call('HEXISTS', KEYS[2], 'frozen') == 0 then
     if redis.call('LLEN', KEYS[3]) == 0 and redis.call('HEXISTS', KEYS[2], 'sealed') == 0 then
       -- Without parts, no durable bytes are under the data key, but an earlier writer may

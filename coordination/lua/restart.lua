@@ -14,11 +14,13 @@ end
 if key ~= ARGV[2] or redis.call('HEXISTS', KEYS[2], 'frozen') == 1 then
   return 0
 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local kept = redis.call('HMGET', KEYS[2], 'total', 'expected', 'started_at', 'offset')
 redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[2], 'data_key', ARGV[3], 'offset', '0', 'live', '0',
   'total', kept[1] or '0', 'expected', kept[2] or '', 'started_at', kept[3] or ARGV[5],
-  'updated_at', ARGV[5])
+  'updated_at', ARGV[5], 'moved_at', now)
 redis.call('DECRBY', KEYS[5], kept[4] or '0')
-redis.call('ZADD', KEYS[4], string.sub(ARGV[5], 1, -7), ARGV[4])
+redis.call('ZADD', KEYS[4], now, ARGV[4])
 return 1

@@ -31,6 +31,8 @@ local added = tonumber(redis.call('HGET', KEYS[2], 'offset')) - before
 if added > 0 then
   redis.call('INCRBY', KEYS[4], string.format('%.0f', added))
 end
-redis.call('HSET', KEYS[2], 'updated_at', ARGV[4])
-redis.call('ZADD', KEYS[3], string.sub(ARGV[4], 1, -7), ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[2], 'updated_at', ARGV[4], 'moved_at', now)
+redis.call('ZADD', KEYS[3], now, ARGV[3])
 return 1

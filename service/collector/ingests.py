@@ -45,7 +45,7 @@ DELETES_ABREAST: Final = 8
 class Knowledge:
     """The parts with which a collector acts as a frontend would, on Redis and on holds.
 
-    `now_ms` returns the time in ms since 1970, by the same clock that stamps ingests.
+    `now_ms` returns the time in ms since 1970, by this machine's clock. Nothing goes by it alone.
     """
 
     stale: StaleIngests
@@ -60,20 +60,22 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class StaleLimits:
-    """Times in ms since 1970: an ingest that was last updated then, or earlier, is abandoned.
+    """How long an ingest may stand still, in ms; one that does so for longer is abandoned.
 
     Attributes:
+        now: the time of the run, in ms since 1970.
         frozen: for an ingest whose commit is frozen.
         others: for all others.
     """
 
+    now: int
     frozen: int
     others: int
 
     @classmethod
     def at(cls, now_ms: int, ages: Ages) -> Self:
         """Returns the limits of a run at `now_ms`."""
-        return cls(now_ms - round(ages.landing * 1000), now_ms - round(ages.ingest_lifetime * 1000))
+        return cls(now_ms, round(ages.landing * 1000), round(ages.ingest_lifetime * 1000))
 
     async def judge(self, stale: StaleIngests, tenant: str, ref: str, *, change: bool) -> Judged:
         """Returns what becomes of an ingest, and drops it if that is so; see `StaleIngests`.
@@ -83,7 +85,7 @@ class StaleLimits:
             DataLoss: what Redis has of it can't be read; it is dropped all the same.
         """
         return await stale.judge(
-            tenant, ref, frozen_ms=self.frozen, stale_ms=self.others, change=change
+            tenant, ref, self.now, frozen_ms=self.frozen, stale_ms=self.others, change=change
         )
 
 
@@ -127,7 +129,7 @@ class IngestSweep:
     async def _tenant(self, announced: Announced) -> None:
         know = self._know
         limits = StaleLimits.at(know.now_ms(), self._run.ages)
-        latest = max(limits.frozen, limits.others)
+        latest = limits.now - min(limits.frozen, limits.others)
         for ref in self._run.watched(await know.stale.refs(announced.tenant, latest)):
             try:
                 judged = await limits.judge(
@@ -137,7 +139,7 @@ class IngestSweep:
                 self._run.report.error(f"an ingest of {announced.tenant}", error)
                 continue
             await self._act(announced.tenant, ref, judged.fate, judged.ingest)
-        if announced.at_ms < limits.others and await know.stale.idle(announced.tenant):
+        if announced.at_ms < limits.now - limits.others and await know.stale.idle(announced.tenant):
             if not self._run.dry and not await know.stale.leave(announced):
                 return
             self._run.report.note(CollectedKind.TENANTS, Fate.LEFT)

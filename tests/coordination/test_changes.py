@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from holdfast.coordination.changes import Progress, Sealed
 from tests.coordination.fleet import DIGEST, NOW, PART, SPILLED, STORED, Frontend
 
@@ -32,9 +34,28 @@ AT_ITS_END = {
 
 
 async def fields(one: Frontend) -> dict[str, str]:
-    """All fields of the ingest."""
+    """All fields of the ingest but the moment of its last change, which is Redis's own."""
     stored = await one.client.hgetall(one.keys.ingest("ref"))
+    assert int(stored.pop(b"moved_at")) > 0
     return {name.decode(): value.decode() for name, value in stored.items()}
+
+
+@pytest.mark.parametrize("change", ["open", "checkpoint", "save", "restart"])
+async def test_each_change_says_when_by_redis(one: Frontend, change: str) -> None:
+    """Whatever the caller's clock says, an ingest has moved when Redis's says, and is listed so."""
+    lease, _ = await one.open("ref", "n1", "a")
+    if change == "open":
+        await one.client.delete(one.keys.ingest("ref"), one.keys.lease("ref"))
+        await one.open("ref", "n2", "a")
+    elif change == "checkpoint":
+        await one.ingests.checkpoint(lease, "a", 1, PART, checkpoint=STORED, now_ns=NOW)
+    elif change == "save":
+        await one.ingests.save(lease, "a", SPILLED, NOW)
+    else:
+        await one.ingests.restart(lease, "a", "b", NOW)
+    moved = int(await one.client.hget(one.keys.ingest("ref"), "moved_at"))
+    assert moved > NOW // 10**6
+    assert await one.client.zscore(one.keys.index, "ref") == moved
 
 
 async def test_a_checkpoint(one: Frontend) -> None:

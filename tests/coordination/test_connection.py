@@ -147,7 +147,7 @@ async def test_what_has_parts_can_be_dropped_from_a_full_redis(
     else:
         await old_and_new.ingests.release("a", "ref", lease.nonce)
         stale = StaleIngests(old_and_new.client, old_and_new.scripts)
-        await stale.judge("a", "ref", frozen_ms=NOW, stale_ms=NOW, change=True)
+        await stale.judge("a", "ref", NOW, frozen_ms=0, stale_ms=0, change=True)
     assert await old_and_new.ingests.find("a", "ref") is None
     assert int(await old_and_new.client.get(old_and_new.keys.open_bytes)) == 0
 

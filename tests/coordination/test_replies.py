@@ -36,7 +36,7 @@ async def test_replies_of_something_else(reply: object) -> None:
     for call in (
         ingests.open("a", "ref", "nonce", "key", ttl_ms=1, now_ns=1),
         ingests.abort("a", "ref"),
-        stale.judge("a", "ref", frozen_ms=1, stale_ms=1, change=True),
+        stale.judge("a", "ref", 10**13, frozen_ms=1, stale_ms=1, change=True),
         HoldCache(scripts, lambda: "token").look_up("a", DIGEST),
     ):
         with pytest.raises((Unavailable, Aborted)):

@@ -85,7 +85,7 @@ CALLS: Final[dict[str, tuple[Reply, Callable[[], Coroutine[Any, Any, object]]]]]
     "abort": (["frozen", pairs(STORED), PARTS], lambda: INGESTS.abort("a", "ref")),
     "collect": (
         ["frozen", pairs(STORED), PARTS],
-        lambda: STALE.judge("a", "ref", frozen_ms=1, stale_ms=1, change=True),
+        lambda: STALE.judge("a", "ref", 10**13, frozen_ms=1, stale_ms=1, change=True),
     ),
     "look-up": (
         ["1", "run id", "1", "token", "entry"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -47,6 +46,7 @@ from holdfast.storage.sightings import Sightings
 from holdfast.storage.snapshots import Snapshots
 from holdfast.storage.spool import Spools
 from tests.servers.redis import RedisServer
+from tests.service.collector.passing import time_passes
 from tests.service.collector.world import EAGER, MINDFUL, OLD
 from tests.service.fleet import Fleet, Tenant, eventually, refused, sha256
 from tests.service.rights import redis_under
@@ -244,11 +244,10 @@ async def collect(
 ) -> None:
     """A run of the collector, so many seconds after all that happened so far."""
     store, url = backends
+    await time_passes(grounds.redis.url, ahead)
     report, stop = CollectionReport(dry_run=False), threading.Event()
     settings = Settings(data_dir=grounds.folder, s3_bucket="b", redis_url=url, tenant_bytes=2**40)
-    async with tools(
-        settings, store, url, ages, stop=stop, now_ms=lambda: int((time.time() + ahead) * 1000)
-    ) as opened:
+    async with tools(settings, store, url, ages, stop=stop) as opened:
         await opened.collect(ages, report, CollectorOptions(tenants_gone=gone))
     assert report.ok, report.errors
 

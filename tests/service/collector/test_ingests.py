@@ -28,6 +28,7 @@ from holdfast.storage.folder import FolderStore
 from holdfast.storage.keys import DATA, HOLDS, RECORDS, TAILS
 from holdfast.storage.port import ObjectStore
 from tests.servers.redis import RedisServer
+from tests.service.collector.passing import time_passes
 from tests.service.collector.world import AGES, EAGER, OLD, Later, World, counts
 from tests.service.conftest import Fill
 from tests.service.fleet import Fleet, Frontend, eventually, refused, sha256
@@ -64,8 +65,11 @@ class Site:
         store: Any = None,
         ages: Ages = AGES,
         ahead: float = 0.0,
+        wrong: float = 0.0,
     ) -> CollectionReport:
-        """A run of the collector, whose clock is `ahead` of the frontends' by so many seconds."""
+        """A run of the collector so many seconds later, whose own clock is so many s ahead."""
+        if ahead:
+            await time_passes(self.redis.url, ahead)
         orders = orders or CollectorOptions()
         report = CollectionReport(orders.dry_run)
         settings = Settings(data_dir=self.data_dir)
@@ -75,7 +79,7 @@ class Site:
             self.redis_url,
             ages,
             stop=threading.Event(),
-            now_ms=lambda: int((time.time() + ahead) * 1000),
+            now_ms=lambda: int((time.time() + wrong) * 1000),
         ) as opened:
             await opened.collect(ages, report, orders)
         return report
@@ -131,6 +135,45 @@ async def test_a_stale_ingest_is_dropped(site: Site, tenant: str, fill: Fill) ->
     await refused(StatusCode.NOT_FOUND, frontend.tenant(tenant).status("ref"))
 
 
+@pytest.mark.parametrize("wrong", ["the collector's", "Redis's"])
+async def test_one_clock_drops_no_ingest(site: Site, tenant: str, fill: Fill, wrong: str) -> None:
+    """A clock that is days ahead of all others, a collector's or Redis's, drops nothing."""
+    frontend = await site.frontend()
+    await broken_off(frontend, tenant, fill(100))
+    here, there = (STALE, 0.0) if wrong == "the collector's" else (-STALE, STALE)
+    report = await site.collect(ahead=there, wrong=here)
+    assert report.ok, report.errors
+    assert counts(report, CollectedKind.INGESTS).get("dropped", 0) == 0
+    assert (await frontend.tenant(tenant).status("ref")).offset == 100
+
+
+async def test_a_frontend_whose_clock_is_behind_loses_no_ingest(
+    site: Site, tenant: str, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a frontend has just written counts as young, though its clock is days behind."""
+    real = time.time_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: real() - round(STALE * 10**9))
+        frontend = await site.frontend()
+    await broken_off(frontend, tenant, fill(100))
+    assert counts(await site.collect(), CollectedKind.INGESTS).get("dropped", 0) == 0
+    assert (await frontend.tenant(tenant).status("ref")).offset == 100
+
+
+async def test_an_ingest_of_an_older_version_is_judged_by_its_update(
+    site: Site, tenant: str, fill: Fill
+) -> None:
+    """An ingest that doesn't say when it moved by Redis's clock is as old as its update."""
+    await broken_off(await site.frontend(), tenant, fill(100))
+    redis: Any = open_client(site.redis.url)
+    try:
+        await redis.hdel(Keys(tenant).ingest("ref"), "moved_at")
+    finally:
+        await redis.aclose()
+    assert counts(await site.collect(ahead=LANDED), CollectedKind.INGESTS) == {"in_use": 1}
+    assert counts(await site.collect(ahead=STALE), CollectedKind.INGESTS) == {"dropped": 1}
+
+
 async def test_an_ingest_that_cannot_be_read(site: Site, tenant: str, fill: Fill) -> None:
     """What Redis has of an ingest may be damaged: it is reported, and the others are dropped."""
     frontend = await site.frontend()
@@ -165,8 +208,11 @@ async def test_a_moving_ingest_is_kept(site: Site, tenant: str, fill: Fill) -> N
 
 async def test_a_leased_ingest_is_kept(site: Site, tenant: str) -> None:
     """An ingest whose stream is open is kept, however long nothing came."""
-    stream = (await site.frontend()).tenant(tenant).write("ref")
+    frontend = await site.frontend()
+    stream = frontend.tenant(tenant).write("ref")
     await stream.send(pb.WRITE, data=b"hello")
+    [session] = frontend.running.frontend.sessions.streams()
+    await eventually(lambda: not session.untold)
     report = await site.collect(ahead=STALE)
     assert counts(report, CollectedKind.INGESTS) == {"in_use": 1}
     await stream.send(pb.COMMIT)
