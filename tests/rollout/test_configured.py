@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from holdfast.node.rollout.configured import (
 from holdfast.node.rollout.disk import Disk
 from holdfast.node.rollout.layout import Containerd, Layout
 
+Change = Callable[[Layout, Disk, str], bool]
 OURS = "/etc/containerd/holdfast.d/*.toml"
 TEXTS = [
     "version = 2\n",
@@ -134,3 +137,48 @@ def test_a_file_that_is_imported_already(tmp_path: Path) -> None:
     restore(made, Disk())
     assert not made.seen(part).exists()
     assert made.config.read_text() == text
+
+
+class Died(BaseException):
+    """The process ended here."""
+
+
+class Dying(Disk):
+    """Files that a process changes until it ends."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def step(self) -> None:
+        """Counts, or ends."""
+        self._left -= 1
+        if self._left < 0:
+            raise Died
+
+
+@pytest.mark.parametrize("part", ["", "/etc/containerd/holdfast-parts/holdfast.toml"])
+def test_no_half_of_a_file_is_imported(tmp_path: Path, part: str) -> None:
+    """Wherever a change ends, containerd imports nothing that isn't whole, and it is removed."""
+    pattern = "/etc/containerd/holdfast-parts/*.toml"
+    for left in range(8):
+        made = Layout(host=tmp_path / str(left), containerd=Containerd(part=part))
+        made.config.parent.mkdir(parents=True)
+        made.config.write_text(f'version = 2\nimports = ["{pattern}"]\n')
+        before = set(made.host.rglob("*"))
+        with suppress(Died):
+            configure(made, Dying(left), "1.7.2")
+        names = {path.name for path in made.host.rglob("*.toml")}
+        assert names <= {"config.toml", "holdfast.toml"}, left
+        restore(made, Disk())
+        assert set(made.host.rglob("*")) - before <= {made.part.parent}, left
+
+
+@pytest.mark.parametrize("change", [configure, lambda made, disk, _: restore(made, disk)])
+def test_what_an_earlier_release_has_left(layout: Layout, change: Change) -> None:
+    """Half a file of an earlier release, which containerd would import, is removed."""
+    layout.config.write_text("version = 2\n")
+    configure(layout, Disk(), "1.7.2")
+    left = layout.part.with_name(".holdfast-new-holdfast.toml")
+    left.write_text("version")
+    change(layout, Disk(), "1.7.2")
+    assert not left.exists()

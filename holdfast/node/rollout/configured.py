@@ -48,6 +48,7 @@ def configure(layout: Layout, disk: Disk, version: str) -> bool:
         FailedPrecondition: a file can't be edited.
         InvalidArgument: this containerd isn't known, or it can't read the file.
     """
+    _clear(layout, disk)
     part = _part(layout, version)
     text = _text(layout)
     # The import names a pattern, so the order is of no matter to a containerd that starts between.
@@ -69,6 +70,7 @@ def restore(layout: Layout, disk: Disk) -> bool:
         FailedPrecondition: the file can't be edited.
         InvalidArgument: the file isn't TOML.
     """
+    _clear(layout, disk)
     changed = disk.remove(layout.part)
     if layout.containerd.part:
         return changed
@@ -88,6 +90,11 @@ def configured(layout: Layout) -> bool:
         text is not None and layout.imported in _imports(text)
     )
     return imported and layout.part.is_file()
+
+
+def _clear(layout: Layout, disk: Disk) -> None:
+    for path in (layout.part, layout.config):
+        disk.clear(path)
 
 
 def _imports_part(layout: Layout, text: str | None) -> bool:

@@ -45,7 +45,7 @@ class Disk:
         if path.is_file() and path.read_bytes() == data:
             return False
         self.folder(path.parent)
-        new = path.with_name(f"{NEW}{path.name}")
+        new = _new(path)
         self.step()
         with new.open("wb") as file:
             file.write(data)
@@ -60,6 +60,12 @@ class Disk:
         new.replace(path)
         self.sync(path.parent)
         return True
+
+    def clear(self, path: Path) -> None:
+        """Removes what writes of a file have left that were broken off."""
+        # Earlier releases gave it this name, which patterns such as *.toml match.
+        for left in (_new(path), path.with_name(f"{NEW}{path.name}")):
+            self.remove(left)
 
     def folder(self, path: Path) -> None:
         """Makes a folder, and those above it, unless they exist."""
@@ -165,6 +171,11 @@ class Disk:
 def leads(path: Path, target: str) -> bool:
     """Whether a path is a link that leads there."""
     return path.is_symlink() and str(path.readlink()) == target
+
+
+def _new(path: Path) -> Path:
+    # Others read whole folders: containerd imports *.toml, even if a dot begins the name.
+    return path.with_name(f"{NEW}{path.name}.part")
 
 
 def _back(path: Path) -> Path:
