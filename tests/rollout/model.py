@@ -11,6 +11,7 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -125,7 +126,13 @@ class Model:
         frontends: whether frontends answer.
         loses: a digest that Holdfast takes, and doesn't list then.
         withheld: a digest that Holdfast lists, and can't read.
+        garbled: a digest that the agent reads, and containerd can't read from Holdfast.
         frail: generations whose agent doesn't start.
+        mute: generations whose agent starts, and can't list.
+        blind: generations whose agent lists, and can't read.
+        release: the version of the containerd that is installed.
+        hook_steps: how many steps containerd's hook takes until its time is up; None: all.
+        meanwhile: what happens in the next wait that has to wait.
         flaky: how many of containerd's next starts miss all images, as without its content.
         running: whether containerd runs.
         serving: the generation whose agent runs.
@@ -143,7 +150,13 @@ class Model:
     frontends: bool = True
     loses: str = ""
     withheld: str = ""
+    garbled: str = ""
     frail: set[str] = field(default_factory=set)
+    mute: set[str] = field(default_factory=set)
+    blind: set[str] = field(default_factory=set)
+    release: str = "1.6.20"
+    hook_steps: int | None = None
+    meanwhile: Callable[[], None] | None = None
     flaky: int = 0
     guarded: bool = False
     running: bool = False
@@ -182,8 +195,10 @@ class Model:
     def wait(self) -> None:
         """Time passes, in which the host helps itself."""
         if self.guarded:
-            self.guarded = False
-            hooks.guard(self.host(Budget()))
+            # systemd starts it again if it fails.
+            with suppress(FailedPrecondition):
+                hooks.guard(self.host(Budget()))
+                self.guarded = False
 
     def crash_containerd(self) -> None:
         """It ends, and systemd starts it again."""
@@ -211,9 +226,11 @@ class Model:
         if "prepare-containerd" in drop_in and self.layout.seen(self.layout.verified).exists():
             journal = load(self.layout)
             if journal is not None:
+                budget = Budget()
+                budget.left = self.hook_steps
                 try:
-                    hooks.prepare_containerd(self.host(Budget()), journal)
-                except (HoldfastError, OSError) as error:  # systemd ignores how it ends
+                    hooks.prepare_containerd(self.host(budget), journal)
+                except (HoldfastError, OSError, Killed) as error:  # systemd ignores how it ends
                     self.said.append(f"hook: {error!r}")
         self._store = self._configured()
         self.running = True
@@ -261,8 +278,12 @@ class Model:
         if self._store == OWN:
             path = self.layout.blobs / digest.removeprefix("sha256:")
             return path.read_bytes() if path.exists() else None
-        there = self.serving and self.frontends and digest != self.withheld
-        return self.fleet.get(digest) if there else None
+        return None if digest == self.garbled else self.served(digest)
+
+    def served(self, digest: str) -> bytes | None:
+        """Bytes from the agent."""
+        there = self.serving and self.serving not in self.blind | self.mute and self.frontends
+        return self.fleet.get(digest) if there and digest != self.withheld else None
 
     def startable(self, name: str) -> bool:
         """Whether all of an image can be read."""
@@ -285,8 +306,14 @@ class Model:
         return Host(
             self.layout, CountedDisk(step, self._refused), FakeServices(self, step),
             FakeRuntime(self), FakeAgent(self, step), self.said.append, lambda _program: None,
-            lambda condition, _seconds: condition(), self.turn,
+            self._waits, self.turn,
         )  # fmt: skip
+
+    def _waits(self, condition: Callable[[], bool], _seconds: float) -> bool:
+        if not condition() and self.meanwhile is not None:
+            what, self.meanwhile = self.meanwhile, None
+            what()
+        return condition()
 
     def _refused(self, path: Path) -> int:
         inside = f"/{path.relative_to(self.root)}"
@@ -348,6 +375,11 @@ class FakeServices:
         """Whether it runs; of the others nothing depends on that."""
         return bool(self._model.serving) if unit == AGENT_UNIT else True
 
+    def release(self, unit: str) -> str:
+        """The one that is installed."""
+        assert unit == "containerd.service"
+        return self._model.release
+
 
 class FakeRuntime:
     """containerd."""
@@ -356,8 +388,8 @@ class FakeRuntime:
         self._model = model
 
     def version(self) -> str:
-        """Debian's."""
-        return "1.6.20"
+        """The one that is installed."""
+        return self._model.release
 
     def stores(self) -> frozenset[str]:
         """The one that it uses."""
@@ -392,16 +424,22 @@ class FakeAgent:
     def __init__(self, model: Model, step: Callable[[], None]) -> None:
         self._model, self._step = model, step
 
-    def answers(self) -> bool:
-        """If it runs, and frontends do."""
-        return bool(self._model.serving) and self._model.frontends
-
     def held(self) -> dict[str, int]:
-        """What the fleet has."""
-        if not self.answers():
+        """What the fleet has, if it runs, and frontends do."""
+        model = self._model
+        if not model.serving or model.serving in model.mute or not model.frontends:
             raise Unavailable("no agent")
         # A copy: other threads push meanwhile.
         return {digest: len(body) for digest, body in self._model.fleet.copy().items()}
+
+    def read(self, digest: str) -> bytes:
+        """From the fleet."""
+        if digest not in self.held():
+            raise NotFound(digest)
+        body = self._model.served(digest)
+        if body is None:
+            raise Unavailable(f"{digest} can't be read")
+        return body
 
     def push(self, path: Path, digest: str) -> None:
         """Takes a file's bytes."""
@@ -416,7 +454,7 @@ class FakeAgent:
         self.held()
         if number := self._model._refused(path):
             raise OSError(number, os.strerror(number), str(path))
-        path.write_bytes(self._model.fleet[digest])
+        path.write_bytes(self.read(digest))
 
 
 def plan(folder: Path, version: str, **settings: str) -> Plan:

@@ -16,7 +16,7 @@ from holdfast.errors import FailedPrecondition, HoldfastError
 from holdfast.node.rollout.journal import Phase, load
 from holdfast.node.rollout.removal import remove
 from holdfast.node.rollout.rollout import Rollout
-from tests.rollout.model import OURS, OWN, Killed, Model, plan
+from tests.rollout.model import OURS, OWN, PAUSE, Killed, Model, plan
 
 AFTER = ("nothing", "containerd crashes", "the machine restarts")
 """What happens after the rollout was killed, before its next try."""
@@ -62,9 +62,31 @@ def forget_a_layer(model: Model) -> None:
     model.loses = list(model.images["app:1"])[2]
 
 
+def blind_the_next(model: Model) -> None:
+    """A node that Holdfast serves, whose next agent lists, and can't read."""
+    installed(model)
+    model.blind.add(name(model, "2"))
+
+
+def mute_the_next(model: Model) -> None:
+    """A node that Holdfast serves, whose next agent starts, and can't list."""
+    installed(model)
+    model.mute.add(name(model, "2"))
+
+
 def withhold_a_manifest(model: Model) -> None:
     """A node of whose content Holdfast will list a piece that it can't read."""
     model.withheld = next(iter(model.images["app:1"]))
+
+
+def withhold_the_pause_image(model: Model) -> None:
+    """A node whose pause image Holdfast will list, and can't read."""
+    model.withheld = next(iter(model.images[PAUSE]))
+
+
+def garble_a_manifest(model: Model) -> None:
+    """A node whose containerd won't get a piece that the agent can read."""
+    model.garbled = next(iter(model.images["app:1"]))
 
 
 def expect_failure(change: Callable[[Model], None]) -> Callable[[Model], None]:
@@ -86,8 +108,8 @@ def happen(model: Model, what: str) -> None:
 
 
 def unstarted(model: Model) -> list[str]:
-    """What can't be started, but for what nobody could read."""
-    return [name for name in model.starts() if model.withheld not in model.images[name]]
+    """What can't be started, but for what shows itself only once containerd has moved."""
+    return [name for name in model.starts() if model.garbled not in model.images[name]]
 
 
 def steps(prepare: Callable[[Model], None], change: Callable[[Model], None]) -> int:
@@ -112,8 +134,12 @@ CHANGES: dict[str, tuple[Callable[[Model], None], Callable[[Model], None], str, 
     "upgrade": (installed, upgrade, OURS, 0),
     "remove": (installed, lambda model: remove(model.host()), OWN, 1),
     "upgrade to an agent that can't start": (break_the_next, expect_failure(upgrade), OURS, 0),
+    "upgrade to an agent that can't list": (mute_the_next, expect_failure(upgrade), OURS, 0),
+    "upgrade to an agent that can't read": (blind_the_next, expect_failure(upgrade), OURS, 0),
     "install where content is lost": (forget_a_layer, expect_failure(install), OWN, 0),
-    "install where content is withheld": (withhold_a_manifest, expect_failure(install), OWN, 2),
+    "install where content is withheld": (withhold_a_manifest, expect_failure(install), OWN, 0),
+    "install where the pause image is": (withhold_the_pause_image, expect_failure(install), OWN, 0),
+    "install where containerd can't read": (garble_a_manifest, expect_failure(install), OWN, 2),
 }
 """What is prepared, what is done, whose store containerd has then, and its restarts."""
 
@@ -173,14 +199,14 @@ def test_a_removed_node_is_as_before() -> None:
 def test_given_up_once() -> None:
     """What was given up is tried again only if that is asked for, or something changes."""
     with node() as model:
-        withhold_a_manifest(model)
+        garble_a_manifest(model)
         with pytest.raises(FailedPrecondition, match="can't read"):
             install(model)
         restarts = model.restarts
         with pytest.raises(FailedPrecondition, match="given up"):
             install(model)
         assert model.restarts == restarts
-        model.withheld = ""
+        model.garbled = ""
         Rollout(model.host(), plan(model.root.parent, "1"))(again=True)
         assert model.store == OURS
 
@@ -223,7 +249,7 @@ def test_a_removal_without_frontends() -> None:
         assert found.phase is Phase.HOLDFAST
 
 
-WISHES = ("1", "2", "broken", "remove")
+WISHES = ("1", "2", "broken", "mute", "blind", "remove")
 TRIES = st.lists(
     st.tuples(
         st.sampled_from(WISHES), st.one_of(st.none(), st.integers(0, 60)), st.sampled_from(AFTER)
@@ -238,6 +264,8 @@ def test_any_tries_in_a_row(tries: list[tuple[str, int | None, str]]) -> None:
     """Whatever is wished for, and wherever each try is killed, the node starts containers."""
     with node() as model:
         model.frail.add(name(model, "broken"))
+        model.mute.add(name(model, "mute"))
+        model.blind.add(name(model, "blind"))
         number = itertools.count()
         for wish, step, after in tries:
             model.budget.left = None if step is None else model.budget.taken + step

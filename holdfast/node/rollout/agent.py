@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.client import ClientOptions, ContentStore
-from holdfast.errors import DataLoss, HoldfastError
+from holdfast.errors import DataLoss
 from holdfast.node.rollout.disk import Disk
 
 PATIENT: Final = 60.0
 """Seconds for which a transfer is tried again without progress."""
 QUICK: Final = 5.0
 """Seconds for which a question is."""
+CALL: Final = 30.0
+"""Seconds for one call; a Read or a List that takes longer is continued by another one."""
 _CHUNK: Final = 2**20
 
 
@@ -28,21 +30,26 @@ class SocketAgent:
         self._socket = socket
         self._disk = disk
 
-    def answers(self) -> bool:
-        """Whether it can say what the node holds. It never raises."""
-        try:
-            self._held(0)
-        except (HoldfastError, OSError):
-            return False
-        return True
-
     def held(self) -> dict[str, int]:
-        """The digests that the node holds, and their sizes in bytes."""
-        return self._held(QUICK)
+        """The digests that the node holds, and their sizes in bytes.
 
-    def _held(self, retry_for: float) -> dict[str, int]:
-        with self._store(retry_for) as store:
+        Raises:
+            HoldfastError: as the agent says.
+        """
+        with self._store(QUICK) as store:
             return {str(info.digest): info.size for info in store.list()}
+
+    def read(self, digest: str) -> bytes:
+        """The verified bytes of a small blob.
+
+        Raises:
+            DataLoss: the bytes aren't what they should be.
+            HoldfastError: as the agent says.
+        """
+        with self._store(QUICK) as store, store.open(digest) as blob:
+            body = blob.read()
+        _check(digest, hashlib.sha256(body).hexdigest())
+        return body
 
     def push(self, path: Path, digest: str) -> None:
         """Has the node hold a file's bytes.
@@ -67,13 +74,21 @@ class SocketAgent:
             while chunk := blob.read(_CHUNK):
                 running.update(chunk)
                 file.write(chunk)
-        if f"sha256:{running.hexdigest()}" != digest:
+        try:
+            _check(digest, running.hexdigest())
+        except DataLoss:
             path.unlink()
-            raise DataLoss(f"{digest} was read, but its bytes are sha256:{running.hexdigest()}")
+            raise
         self._disk.sync(path)
 
     @contextmanager
     def _store(self, retry_for: float) -> Iterator[ContentStore]:
         target = f"unix://{os.fspath(self._socket)}"
-        with ContentStore(target, options=ClientOptions(retry_for=retry_for)) as store:
+        options = ClientOptions(retry_for=retry_for, timeout=CALL, stream_timeout=CALL)
+        with ContentStore(target, options=options) as store:
             yield store
+
+
+def _check(digest: str, found: str) -> None:
+    if f"sha256:{found}" != digest:
+        raise DataLoss(f"{digest} was read, but its bytes are sha256:{found}")

@@ -13,13 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from holdfast.errors import FailedPrecondition
+from holdfast.errors import FailedPrecondition, HoldfastError, because
 from holdfast.node.rollout.ports import Host
 
 JOBS: Final = 4
 """Blobs at once."""
 SPARE: Final = 2**30
 """Bytes that stay free on containerd's disk."""
+SMALL: Final = 64 * 2**10
+"""Bytes of the largest blob that is read as a proof. Manifests and configurations are smaller."""
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -49,6 +51,42 @@ def to_holdfast(host: Host, jobs: int = JOBS) -> set[str]:
 
     _each(push, sorted(lacking), jobs)
     return set(lacking)
+
+
+def proven(host: Host, jobs: int = JOBS) -> None:
+    """Passes if the agent can read the small blobs that containerd's own store has, too.
+
+    Raises:
+        FailedPrecondition: it lists one that it can't read.
+        HoldfastError: as the agent says.
+    """
+    held = host.agent.held()
+    small = [digest for digest, path in own(host).items() if digest in held and _small(path)]
+
+    def read(digest: str) -> None:
+        try:
+            host.agent.read(digest)
+        except HoldfastError as error:
+            raise FailedPrecondition(
+                f"Holdfast lists {digest}, and can't read it: {because(error)}"
+            ) from error
+
+    _each(read, small, jobs)
+
+
+def _small(path: Path) -> bool:
+    try:
+        return path.stat().st_size <= SMALL
+    except FileNotFoundError:
+        return False  # containerd has collected it meanwhile
+
+
+def back(host: Host) -> None:
+    """Writes into containerd's own store what can be read of what the node holds."""
+    try:
+        to_own(host)
+    except (HoldfastError, OSError) as error:
+        host.say(f"not all content could be copied back: {because(error)}")
 
 
 def to_own(host: Host, jobs: int = JOBS) -> int:

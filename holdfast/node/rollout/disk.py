@@ -158,7 +158,9 @@ class Disk:
             FailedPrecondition: another process has it.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
+        # Not to be written to: an earlier agent must be put back on a disk that can't be, too.
+        file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -166,6 +168,8 @@ class Disk:
                     f"{path} is locked: another rollout works on this node"
                 ) from None
             yield
+        finally:
+            os.close(file)
 
 
 def leads(path: Path, target: str) -> bool:

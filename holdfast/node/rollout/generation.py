@@ -75,10 +75,14 @@ _GUARD: Final = """\
 # whoever upgrades has ended: without content, no pod can be started to see to it.
 [Unit]
 Description=Guard of an upgrade of the Holdfast agent
+StartLimitIntervalSec=0
 
 [Service]
 Type=exec
 ExecStart={program} node guard
+# It fails if another try is under way by then, which it guards as well.
+Restart=on-failure
+RestartSec=10
 """
 _DROP_IN: Final = """\
 # Written by `holdfast node install`; `holdfast node remove` removes it.

@@ -72,6 +72,11 @@ class Layout:
         return self.seen(f"{STATE}/node.json")
 
     @property
+    def lock(self) -> Path:
+        """What whoever changes this host has locked."""
+        return self.journal.with_name("lock")
+
+    @property
     def current(self) -> str:
         """A link to the program that serves."""
         return f"{self.programs}/current"

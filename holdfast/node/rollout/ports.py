@@ -81,11 +81,14 @@ class Runtime(Protocol):
 class Agent(Protocol):
     """What serves the agent's socket. Each method raises Unavailable if it doesn't answer."""
 
-    def answers(self) -> bool:
-        """Whether it can say what the node holds. It never raises."""
-
     def held(self) -> dict[str, int]:
         """The digests that the node holds, and their sizes in bytes."""
+
+    def read(self, digest: str) -> bytes:
+        """The verified bytes of a small blob.
+
+        It raises NotFound if the node doesn't hold it, and DataLoss if other bytes come.
+        """
 
     def push(self, path: Path, digest: str) -> None:
         """Has the node hold a file's bytes."""

@@ -34,7 +34,7 @@ def remove(host: Host) -> None:
 def _try(host: Host) -> bool:
     """Removes all of it; False if containerd must be restarted, and it isn't this node's turn."""
     layout = host.layout
-    with host.disk.alone(layout.journal.with_name("lock")):
+    with host.disk.alone(layout.lock):
         journal = load(layout)
         if journal is not None:
             moves.same(layout, journal)
@@ -81,7 +81,7 @@ def _take_down(host: Host) -> None:
         serving.tidy(host)
         host.disk.remove_empty(programs)
     host.disk.remove(layout.journal)
-    layout.journal.with_name("lock").unlink(missing_ok=True)
+    layout.lock.unlink(missing_ok=True)
     host.disk.remove_empty(layout.journal.parent)
 
 

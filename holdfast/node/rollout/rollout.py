@@ -54,7 +54,7 @@ class Rollout:
     def _try(self, *, again: bool) -> bool:
         """Does all of it; False if it comes to a change, and it isn't this node's turn."""
         host, layout = self._host, self._host.layout
-        with host.disk.alone(layout.journal.with_name("lock")):
+        with host.disk.alone(layout.lock):
             self._journal = load(layout) or Journal(
                 containerd=layout.containerd, programs=layout.programs, socket=layout.socket
             )
@@ -106,7 +106,9 @@ class Rollout:
             self._plan.files(layout),
         )
         serving.there(host, generation)
-        if self._journal.wanted != generation:
+        # If another one was wanted, that one's agent may run, whatever the link leads to.
+        anew = before != generation or self._journal.wanted != generation
+        if before != generation:
             self._note(wanted=generation)
         if self._journal.phase is not Phase.OWN and before != generation:
             # If this process ends, and the new agent doesn't serve, no pod can be started, this one
@@ -115,7 +117,7 @@ class Rollout:
         if before not in {"", generation}:
             host.disk.stage(layout.seen(layout.current), before)
         try:
-            serving.serve(host, generation, anew=before != generation)
+            serving.serve(host, generation, anew=anew)
         except HoldfastError as error:
             self._give_up_agent(generation, error)
             raise
@@ -125,18 +127,22 @@ class Rollout:
                 serving.fall_back(host, before)
             raise
         host.disk.link(layout.seen(layout.verified), generation)
-        if before != generation or self._journal.failed:
-            self._note(current=generation, failed="", reason="")
+        self._note(current=generation, wanted=generation, failed="", reason="")
 
     def _give_up_agent(self, generation: str, error: HoldfastError) -> None:
+        """Has the earlier agent serve; notes that the later one failed, if it is to blame."""
         host, before = self._host, self._journal.current
         if before == generation:
             return  # it has served here: what keeps it from that is elsewhere
+        serves = False
         if before:
-            serving.fall_back(host, before)
+            serves = serving.fall_back(host, before)
         else:
             serving.withdraw(host)
-        self._note(wanted=before, failed=generation, reason=because(error))
+        # If no frontend answers, no agent serves. No try so far has restarted containerd, so
+        # another one costs little.
+        blamed = serves or not isinstance(error, Unavailable)
+        self._note(wanted=before, failed=generation if blamed else "", reason=because(error))
 
     def _hook(self, generation: str) -> None:
         """Has containerd's unit ask the journal at each start."""
@@ -160,6 +166,7 @@ class Rollout:
             if not lacked:
                 break
             copied |= lacked
+        carrying.proven(host)
         self._note(phase=Phase.MOVING, release=host.runtime.version())
 
     def _move(self, generation: str) -> None:
@@ -191,7 +198,10 @@ class Rollout:
     def _end_roll_back(self) -> None:
         """Has containerd use its own store again."""
         host = self._host
-        if not moves.has_own(host):
+        if moves.has_own(host):
+            # What it fetched while it had Holdfast; otherwise its start copies that.
+            carrying.back(host)
+        else:
             moves.restart(host)
             if not moves.has_own(host):
                 raise Unavailable("containerd was restarted, and still doesn't use its own store")
