@@ -201,6 +201,8 @@ def watch(
 @app.command(hidden=True)
 def prepare_containerd() -> None:
     """Make containerd's files agree with the journal: for containerd's unit, before it starts."""
+    # Without a handler the signal ends this process, whatever it waits for.
+    signal.setitimer(signal.ITIMER_REAL, hooks.DEADLINE)
     layout, journal = known_layout(Path("/"))
     if journal is not None:
         hooks.prepare_containerd(host_of(layout, _say), journal)

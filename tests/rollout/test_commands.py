@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +101,25 @@ def test_a_journal_of_another_release(tmp_path: Path, text: str) -> None:
     done = node("status", "--host", tmp_path)
     assert done.exit_code == 1
     assert "release" in done.stderr
+
+
+def test_a_hook_that_hangs() -> None:
+    """The hook of containerd ends once its time is up, whatever it waits for."""
+    script = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from holdfast.cli import rollout
+from holdfast.node.rollout.journal import Journal
+from holdfast.node.rollout.layout import Layout
+
+def hang(*_):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(threading.Event().wait).result()
+
+rollout.known_layout = lambda root: (Layout(host=root), Journal())
+rollout.hooks.prepare_containerd = hang
+rollout.hooks.DEADLINE = 0.01
+rollout.prepare_containerd()
+"""
+    done = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
+    assert done.returncode == -signal.SIGALRM

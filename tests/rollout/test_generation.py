@@ -9,6 +9,7 @@ import pytest
 
 from holdfast.errors import InvalidArgument
 from holdfast.node import unit
+from holdfast.node.rollout import hooks
 from holdfast.node.rollout.generation import Certificate, Plan, drop_in
 from holdfast.node.rollout.layout import Containerd, Layout
 from holdfast.service.agent.agent import check
@@ -65,6 +66,9 @@ def test_the_hook_never_keeps_containerd_from_starting() -> None:
     """A hook that fails is ignored, and it is run by a program that has served."""
     [command] = lines(drop_in(Layout()), "ExecStartPre")
     assert command == "-/opt/holdfast/verified/holdfast node prepare-containerd"
+    # systemd would try a start that takes too long again and again, and never start containerd.
+    [seconds] = lines(drop_in(Layout()), "TimeoutStartSec")
+    assert float(seconds) * 0.75 >= hooks.DEADLINE
 
 
 def test_the_settings_are_an_agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,8 @@ After=holdfast.service
 
 [Service]
 # Has the configuration agree with {state}/node.json, even if something else has
-# rewritten it, and copies content while the node moves. containerd starts even if this fails.
+# rewritten it, and copies content while the node moves. containerd starts even if this fails, and
+# it ends itself before the time is up: without that, systemd would try again without end.
 ExecStartPre=-{program} node prepare-containerd
 TimeoutStartSec=300
 """

@@ -13,6 +13,9 @@ GUARDED: Final = 300.0
 """Seconds that an upgrade may take: longer than the rollout waits, which is to see to it itself."""
 START: Final = 30.0
 """Seconds that containerd's start waits for the agent at most, if the agent must serve."""
+DEADLINE: Final = 200.0
+"""Seconds after which containerd starts, whatever is left to do. systemd allows more: to it, a
+start that takes too long has failed, and is tried again without end."""
 MENDING: Final = 3
 """Restarts of containerd, for the sake of its images, from one boot to the next."""
 
