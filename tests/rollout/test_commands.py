@@ -15,6 +15,7 @@ from holdfast.cli.app import app
 from holdfast.node.rollout.disk import Disk
 from holdfast.node.rollout.journal import Journal, Phase, load
 from holdfast.node.rollout.layout import Containerd, Layout
+from holdfast.node.rollout.systemd import Systemd
 
 
 def node(*arguments: object) -> Result:
@@ -123,3 +124,40 @@ rollout.prepare_containerd()
 """
     done = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
     assert done.returncode == -signal.SIGALRM
+
+
+@pytest.mark.parametrize(
+    ("says", "release"),
+    [
+        ("containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1", "1.6.20"),
+        ("containerd github.com/containerd/containerd/v2 v2.1.3 c787fb98", "2.1.3"),
+        ("k3s version v1.31.1+k3s1 (452dbbc1)", ""),
+        ("", ""),
+    ],
+)
+def test_which_containerd_is_installed(tmp_path: Path, says: str, release: str) -> None:
+    """The version of the containerd that a unit starts is the one that its program prints."""
+    program = tmp_path / "containerd"
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    assert Shown(program).release("containerd.service") == release
+
+
+def test_a_containerd_that_cannot_be_asked(tmp_path: Path) -> None:
+    """Without a program that can be run, no version is known."""
+    program = tmp_path / "containerd"
+    assert Shown(program).release("containerd.service") == ""
+    program.write_text("")
+    assert Shown(program).release("containerd.service") == ""
+
+
+class Shown(Systemd):
+    """A systemd whose units start one program."""
+
+    def __init__(self, program: Path) -> None:
+        super().__init__()
+        self._program = program
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        text = f"{{ path={self._program} ; argv[]={self._program} ; ignore_errors=no }}\n"
+        return subprocess.CompletedProcess(arguments, 0, text, "")

@@ -267,3 +267,15 @@ def test_a_roll_back_whose_hook_has_no_time() -> None:
             model.boot()
             assert (model.starts(), model.store) == ([], OWN)
     assert tried
+
+
+def test_another_containerd() -> None:
+    """After an upgrade of containerd its start configures the version that is installed."""
+    with node() as model:
+        installed(model)
+        model.layout.config.write_text("version = 3\n")
+        model.release = "2.1.3"
+        model.boot()
+        assert (model.store, model.starts()) == (OURS, []), model.said
+        install(model)
+        assert known(model).release == "2.1.3"

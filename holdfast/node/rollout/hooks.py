@@ -46,7 +46,8 @@ def prepare_containerd(host: Host, journal: Journal) -> None:
             _working(host)
             carrying.to_own(host)
     if journal.phase in {Phase.MOVING, Phase.HOLDFAST}:
-        configured.configure(layout, disk, journal.release)
+        release = host.services.release(layout.containerd.unit) or journal.release
+        configured.configure(layout, disk, release)
     else:
         configured.restore(layout, disk)
     if journal.phase is Phase.ROLLBACK:

@@ -52,6 +52,12 @@ class Services(Protocol):
     def active(self, unit: str) -> bool:
         """Whether a unit runs."""
 
+    def release(self, unit: str) -> str:
+        """The version of the containerd that a unit starts, as 1.6.20; "" if it isn't known.
+
+        It never raises: the unit may start something else, such as k3s.
+        """
+
 
 class Runtime(Protocol):
     """The host's containerd. Each method raises Unavailable if it doesn't answer."""

@@ -67,7 +67,10 @@ class Rollout:
                     f"{generation} was given up on this node: {self._journal.reason}; it is tried "
                     "again with --again, and another program or other settings are tried at once"
                 )
-            configured.check(layout, host.runtime.version())
+            release = host.runtime.version()
+            configured.check(layout, release)
+            if self._journal.phase is not Phase.OWN and self._journal.release != release:
+                self._note(release=release)
             if self._journal.phase is Phase.HOLDFAST and moves.has_own(host):
                 host.say("something else has given containerd its own store again")
                 self._note(phase=Phase.OWN)

@@ -15,6 +15,10 @@ OLDEST: Final = 251
 """The first systemd whose units may write %d for the folder of their credentials."""
 PATIENCE: Final = 400.0
 """Seconds for one job: longer than any of the units may take to stop and to start."""
+ASKING: Final = 10.0
+"""Seconds in which a program must print its version."""
+_PROGRAM: Final = re.compile(r"path=(/[^ ;]+)")
+_CONTAINERD: Final = re.compile(r"containerd \S+ v?(\d+\.\d+\.\d+)")
 _VERSION: Final = re.compile(r"systemd (\d+)")
 
 
@@ -72,6 +76,17 @@ class Systemd:
         """Whether a unit runs."""
         return self._run("is-active", "--quiet", unit).returncode == 0
 
+    def release(self, unit: str) -> str:
+        """The version of the containerd that a unit starts, as 1.6.20; "" if it isn't known."""
+        try:
+            shown = self._run("show", "--value", "--property=ExecStart", unit).stdout
+            program = _PROGRAM.search(shown)
+            said = self._started((program[1], "--version"), ASKING).stdout if program else ""
+        except (FailedPrecondition, OSError):
+            return ""
+        found = _CONTAINERD.match(said)
+        return found[1] if found else ""
+
     def runs(self, program: str) -> None:
         """Passes if the host can run a program.
 
@@ -95,7 +110,9 @@ class Systemd:
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._started(("systemctl", "--no-pager", *arguments))
 
-    def _started(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def _started(
+        self, command: Sequence[str], seconds: float = PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
         try:
             return subprocess.run(  # noqa: S603 -- systemctl, and programs that we have put there
@@ -104,7 +121,7 @@ class Systemd:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=PATIENCE,
+                timeout=seconds,
                 env=environment,
                 # Another root folder for the child alone.
                 preexec_fn=self._enter if self._host != Path("/") else None,
@@ -113,7 +130,7 @@ class Systemd:
             raise FailedPrecondition(f"this host has no {command[0]}") from None
         except subprocess.TimeoutExpired:
             raise FailedPrecondition(
-                f"{' '.join(command)} hasn't ended after {PATIENCE:g} s"
+                f"{' '.join(command)} hasn't ended after {seconds:g} s"
             ) from None
 
     def _enter(self) -> None:
