@@ -179,7 +179,7 @@ def watch(
         float, typer.Option(metavar="SECONDS", help="The time between two checks.", min=1)
     ] = 30.0,
 ) -> None:
-    """Check the node again and again; ends with an error if it isn't what it should be."""
+    """Check the node again and again; have what served serve again, or end with an error."""
     signal.signal(signal.SIGTERM, _end)
     failures = 0
     while True:
@@ -194,7 +194,8 @@ def watch(
             failures += 1
             _say(because(error))
             if failures >= FAILURES:
-                raise
+                _heal(host, state)
+                failures = 0
         time.sleep(interval)
 
 
@@ -235,6 +236,23 @@ def _end(number: int, frame: object) -> NoReturn:
     """Ends without an error: nothing is under way."""
     del number, frame
     sys.exit(0)
+
+
+def _heal(host: Path, state: State) -> None:
+    """Has the agent and containerd of a node be again what an install has made of them.
+
+    It installs nothing that hasn't served on this node, so it waits for no turn.
+
+    Raises:
+        FailedPrecondition: that takes another install or removal.
+        HoldfastError: it fails.
+    """
+    layout, journal = known_layout(host)
+    if state is State.ABSENT or journal is None:
+        raise FailedPrecondition(
+            f"this node is no longer {state}; if a pod says so, delete it: the next one mends that"
+        )
+    Rollout(host_of(layout, _say), None)()
 
 
 def _served(host: Host, journal: Journal | None) -> None:

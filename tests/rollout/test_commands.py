@@ -6,16 +6,23 @@ import json
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from holdfast.cli import rollout
 from holdfast.cli.app import app
 from holdfast.node.rollout.disk import Disk
 from holdfast.node.rollout.journal import Journal, Phase, load
 from holdfast.node.rollout.layout import Containerd, Layout
 from holdfast.node.rollout.systemd import Systemd
+from tests.rollout.model import OURS, Model
+from tests.rollout.test_killed import installed
+from tests.rollout.test_killed import node as model_of_a_node
+from tests.rollout.test_meanwhile import forget
 
 
 def node(*arguments: object) -> Result:
@@ -124,6 +131,47 @@ rollout.prepare_containerd()
 """
     done = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
     assert done.returncode == -signal.SIGALRM
+
+
+def test_a_watched_node_that_has_lost_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that watches a node has what served there serve again."""
+    with model_of_a_node() as model:
+        installed(model)
+        forget(model)
+        pauses = watched(model, monkeypatch, until=lambda: model.store == OURS)
+        assert (pauses, model.starts()) == (rollout.FAILURES, [])
+        found = load(model.layout)
+        assert found is not None
+        assert found.phase is Phase.HOLDFAST
+
+
+def test_a_watched_node_whose_agent_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes another pod is said, and ends the one that watches."""
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    for state in ("present", "absent"):
+        if state == "absent":
+            Journal().store(Disk(), Layout(host=tmp_path))
+        done = node("watch", "--host", tmp_path, "--state", state, "--interval", 1)
+        assert done.exit_code == 1
+        assert "delete it" in done.stderr
+
+
+def watched(model: Model, monkeypatch: pytest.MonkeyPatch, until: Callable[[], bool]) -> int:
+    """Watches a node until something is so; returns how often it has paused."""
+    pauses = 0
+
+    def pause(_seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        if until():
+            sys.exit(0)
+
+    monkeypatch.setattr(time, "sleep", pause)
+    monkeypatch.setattr(rollout, "host_of", lambda *_: model.host())
+    assert node("watch", "--host", model.root).exit_code == 0
+    return pauses
 
 
 @pytest.mark.parametrize(

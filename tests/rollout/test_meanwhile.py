@@ -279,3 +279,46 @@ def test_another_containerd() -> None:
         assert (model.store, model.starts()) == (OURS, []), model.said
         install(model)
         assert known(model).release == "2.1.3"
+
+
+# -- after something else has changed the host
+
+
+def forget(model: Model) -> None:
+    """Something removes the hook and the import, and starts containerd, which then pulls."""
+    model.layout.drop_in.unlink()
+    model.layout.config.write_text("version = 2\n")
+    model._load_units()
+    model.crash_containerd()
+    model.pull("own:1")
+
+
+def heal(model: Model) -> None:
+    """What the pod that watches does."""
+    Rollout(model.host(), None)()
+
+
+def test_a_node_that_has_lost_its_store() -> None:
+    """A node that something has taken Holdfast from gets it again, without another install."""
+
+    def lost(model: Model) -> None:
+        installed(model)
+        forget(model)
+
+    for step in range(steps(lost, heal)):
+        with node() as model:
+            lost(model)
+            killed_at(model, step, heal)
+            model.wait()
+            # What was fetched into Holdfast comes back with it.
+            assert set(model.starts()) <= {"later:1"}, (step, model.said)
+            heal(model)
+            assert (model.starts(), model.store) == ([], OURS), (step, model.said)
+            serves(model)
+            assert model.restarts <= 2
+
+
+def test_a_node_that_never_had_it() -> None:
+    """What has never served on a node can't serve again."""
+    with node() as model, pytest.raises(FailedPrecondition, match="no agent has served"):
+        heal(model)

@@ -25,8 +25,13 @@ TRIES: Final = 2
 class Rollout:
     """One try to have a plan serve a host."""
 
-    def __init__(self, host: Host, plan: Plan) -> None:
-        """Changes nothing yet."""
+    def __init__(self, host: Host, plan: Plan | None) -> None:
+        """Changes nothing yet.
+
+        Args:
+            host: the host.
+            plan: None if what has served there is to serve again.
+        """
         self._host = host
         self._plan = plan
         self._journal = Journal()
@@ -60,7 +65,7 @@ class Rollout:
             )
             moves.same(layout, self._journal)
             self._settle()
-            generation = self._plan.generation(layout)
+            generation = self._generation()
             if self._journal.failed == generation and not again:
                 host.turn.keep()
                 raise FailedPrecondition(
@@ -88,6 +93,13 @@ class Rollout:
             host.say(f"{generation} serves this node")
         return True
 
+    def _generation(self) -> str:
+        if self._plan is not None:
+            return self._plan.generation(self._host.layout)
+        if not self._journal.current:
+            raise FailedPrecondition("no agent has served on this node so far")
+        return self._journal.current
+
     def _note(self, **changes: object) -> None:
         self._journal = replace(self._journal, **changes)  # type: ignore[arg-type]
         self._journal.store(self._host.disk, self._host.layout)
@@ -103,11 +115,12 @@ class Rollout:
     def _serve(self, generation: str) -> None:
         """Has the agent of the plan serve, or the earlier one if that fails."""
         host, layout, before = self._host, self._host.layout, self._journal.current
-        host.disk.adopt(
-            self._plan.bundle,
-            layout.seen(f"{layout.programs}/{generation}"),
-            self._plan.files(layout),
-        )
+        if self._plan is not None:
+            host.disk.adopt(
+                self._plan.bundle,
+                layout.seen(f"{layout.programs}/{generation}"),
+                self._plan.files(layout),
+            )
         serving.there(host, generation)
         # If another one was wanted, that one's agent may run, whatever the link leads to.
         anew = before != generation or self._journal.wanted != generation
