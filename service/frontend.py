@@ -127,7 +127,7 @@ async def run_frontend(
             commits=core.commits,
             sessions=sessions,
             flights=flights,
-            warming=Warming(core.catalogue, core.store.retained, new_nonce),
+            warming=Warming(core.catalogue, core.store.blobs, core.store.retained, new_nonce),
             presence=Presence(core.store.tenants.touch, core.store.tenants.missed, core.background),
             intake=intake,
             outflow=outflow,

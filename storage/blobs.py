@@ -2,6 +2,7 @@
 
     commit  data complete → hold confirmed → record live            → OK
     adopt   hold confirmed → record read again: live (or pardoned)  → OK
+    warm    adopted → record written anew: what was seen of it before doesn't count any more
     held    hold listed, no mark next to it → record read again     → yes
     delete  mark confirmed → hold deleted → mark deleted            → OK
 
@@ -178,8 +179,10 @@ class Blobs:
     def _pardon(self, seen: Seen) -> Record:
         if seen.record.state is State.LIVE:
             return seen.record
-        pardoned = seen.record.turned(State.LIVE, self._new_nonce())
-        return self._records.write(pardoned, seen).record
+        return self._write_live(seen)
+
+    def _write_live(self, seen: Seen) -> Record:
+        return self._records.write(seen.record.turned(State.LIVE, self._new_nonce()), seen).record
 
     def intact(self, record: Record) -> bool:
         """Whether a record's bytes are present in full size and not known to be damaged."""
@@ -214,12 +217,26 @@ class Blobs:
 
     def live(self, digest: Digest) -> Record | None:
         """Reads the record again and pardons it if condemned; None if its bytes are unavailable."""
+        return self._kept(digest, self._pardon)
+
+    def renewed(self, digest: Digest) -> Record | None:
+        """Writes the record anew, as live; None if its bytes are unavailable.
+
+        A collection that has found no hold condemns only the record that it has seen. So it
+        condemns none that is written anew while somebody holds the blob.
+
+        Raises:
+            Unavailable: it was changed concurrently too often.
+        """
+        return self._kept(digest, self._write_live)
+
+    def _kept(self, digest: Digest, keep: Callable[[Seen], Record]) -> Record | None:
         for _ in range(ATTEMPTS):
             seen = self._records.read(digest)
             if not self._to_be_had(seen):
                 return None
             try:
-                return self._pardon(seen)
+                return keep(seen)
             except LostRace:
                 continue
         raise Unavailable(

@@ -47,6 +47,10 @@ class AsyncBlobs:
         """Returns whether the digest is live and its bytes are present."""
         return self._workers.quick(self._blobs.whole, digest)
 
+    def renewed(self, digest: Digest) -> Reply[Record | None]:
+        """Writes the record anew, as live; None if its bytes are unavailable."""
+        return self._workers.quick(self._blobs.renewed, digest)
+
     def relabel(
         self, tenant: str, digest: Digest, change: Relabel, now_ns: int
     ) -> Reply[Info | None]:

@@ -218,6 +218,10 @@ def never_pardon(patch: Patch) -> None:
     patch.setattr(Blobs, "_pardon", lambda _blobs, seen: seen.record)
 
 
+def warm_unwritten(patch: Patch) -> None:
+    patch.setattr(Blobs, "renewed", Blobs.live)
+
+
 def ignore_marks(patch: Patch) -> None:
     load = Holds.load
 

@@ -144,7 +144,8 @@ def sweep_store(
     marker = yield Request("list", "marker")
     seen, runs = yield from look(rules, there, known, bool(old), bool(holds), lie == "tombstone")
     candidate = None
-    if condemns(rules, seen, bool(holds), marker):
+    goes = yield from condemns(rules, seen, bool(holds), marker)
+    if goes:
         candidate = yield from turn(rules, seen, name)
         if apart and candidate != seen and rules.marker_is_no_key:
             candidate = None
@@ -162,11 +163,14 @@ def sweep_store(
     yield from tend_marker(rules, marker, stays, live, bool(holds))
 
 
-def condemns(rules: Rules, seen: Record | None, holds: bool, marker: str) -> bool:
+def condemns(rules: Rules, seen: Record | None, holds: bool, marker: str) -> Reading:
     """`Retention.judge`: whether the record goes; what is condemned goes whatever its marker."""
     if holds and rules.retains_by_holds:
         return False
     if seen is not None and seen.state == LIVE:
+        if marker == AGED and rules.minds_writes:
+            recent = yield Request("list", "recent")
+            return not recent
         return marker in {AGED, OFF}
     return not holds
 

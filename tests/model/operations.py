@@ -22,8 +22,8 @@ from tests.model.programs import Call
 from tests.model.protocol import Faults
 from tests.model.recording import Made, RecordingStore
 from tests.model.storage_model import OLD, Frozen, World
-from tests.model.storage_programs import compact, delete, info, remembered
-from tests.model.storage_rules import LIVE, TOMBSTONE, Record
+from tests.model.storage_programs import compact, delete, info, remembered, warm
+from tests.model.storage_rules import FRESH, LIVE, TOMBSTONE, Record
 from tests.model.traces import of_a_commit, of_the_cache, refusal
 from tests.model.worlds import FIRST, OTHER, OWN, RULES, announced, found, live, turn
 from tests.service.collector import world as collected
@@ -163,6 +163,26 @@ async def writes_remembered(stage: Stage) -> str | None:
     stage.recording.made.clear()
     await catalogue.held(stage.tenant, Digest.parse(sha256(data)))
     return found(stage.recording, live("single", OWN), Call(remembered, (RULES, "a", "1")))
+
+
+async def warms(stage: Stage, state: State = State.LIVE) -> str | None:
+    """Warm of what nobody holds, and a collector has marked."""
+    data = await stage.committed("single", "another")
+    digest = Digest.of(data)
+    await (await stage.fleet.frontend()).tenant("another").delete(str(digest))
+    if state is not State.LIVE:
+        turn(stage.fleet, data, state)
+    stage.fleet.store.put(collected.marker(digest, len(data)), b"")
+    frontend = await stage.fleet.frontend(stage.recording)
+    stage.start()
+    await frontend.running.frontend.warming.warm(digest)
+    world = live("single", state=str(state))._replace(marker=FRESH)
+    return found(stage.recording, world, Call(warm, (RULES, "a", "1")))
+
+
+async def warms_condemned(stage: Stage) -> str | None:
+    """Warm of what a collector has condemned."""
+    return await warms(stage, State.CONDEMNED)
 
 
 async def deletes(stage: Stage) -> str | None:

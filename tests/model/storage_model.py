@@ -18,12 +18,15 @@ from tests.model.storage_rules import (
     FAILED,
     FRESH,
     INLINE,
+    LIVE,
     OFF,
     OR_NOTHING,
     READABLE,
     TOMBSTONE,
     TOO_OLD,
     UNSEEN,
+    WARMED,
+    WARMING,
     Record,
     Rules,
 )
@@ -58,6 +61,10 @@ class World(NamedTuple):
     """The record as a collector last read it, and how many runs have read it so."""
     marker: str = OFF
     """The digest's marker of retention, or "" if it has none."""
+    recent: bool = False
+    """Whether the record was written so lately that this alone retains it."""
+    warmth: str = ""
+    """Whether the digest is being warmed, or somebody was told that it is retained from now on."""
     frozen: frozenset[tuple[str, Frozen]] = frozenset()
     acknowledged: frozenset[str] = frozenset()
     worse: bool = False
@@ -119,6 +126,8 @@ class StorageModel:
         """Records what a tenant was told."""
         if note.what == "delete":
             return world._replace(acknowledged=world.acknowledged - {tenant})
+        if note.what in {WARMING, WARMED}:
+            return world._replace(warmth=note.what)
         world = world._replace(promised=world.promised.union(note.of or ()))
         if not binding:
             return world
@@ -163,8 +172,13 @@ class StorageModel:
     def _list_marker(self, world: World, _request: Request, _late: bool) -> Step:
         return world.marker, world
 
-    def _put_marker(self, world: World, _request: Request, _late: bool) -> Step:
-        return (FAILED, world) if world.marker else (OK, world._replace(marker=FRESH))
+    def _list_recent(self, world: World, _request: Request, _late: bool) -> Step:
+        return world.recent, world
+
+    def _put_marker(self, world: World, request: Request, _late: bool) -> Step:
+        if world.marker and request.condition == ABSENT:
+            return FAILED, world
+        return OK, world._replace(marker=FRESH)
 
     def _delete_marker(self, world: World, _request: Request, _late: bool) -> Step:
         return OK, world._replace(marker="")
@@ -185,7 +199,8 @@ class StorageModel:
         over = None if request.condition == ABSENT else request.condition
         if request.condition is not None and world.record != over:
             return FAILED, world
-        after = world._replace(record=request.body)
+        recent = world.marker != OFF and request.body.state == LIVE
+        after = world._replace(record=request.body, recent=recent)
         return OK, after._replace(worse=world.worse or _worse(world, after))
 
     def _head_data(self, world: World, request: Request, _late: bool) -> Step:
@@ -281,8 +296,10 @@ class StorageModel:
         self, world: World, waiting: tuple[Request, ...]
     ) -> Iterable[tuple[str, World]]:
         """A marker or an ingest's bytes age, or a collector with a wrong clock deletes them."""
-        if world.marker == FRESH:
-            yield "what is retained has been for long enough", world._replace(marker=AGED)
+        if (world.marker == FRESH or world.recent) and world.warmth != WARMING:
+            marker = AGED if world.marker == FRESH else world.marker
+            older = world._replace(marker=marker, recent=False, warmth="")
+            yield "what is retained has been for long enough", older
         if self.wrong_clocks:
             yield from self._wrong_clocks(world, waiting)
         if not self.ages:
@@ -320,7 +337,12 @@ class StorageModel:
 
     def violation(self, world: World) -> str | None:
         """Acknowledged content is there, and held."""
-        return self._of_bytes(world) or self._of_holds(world)
+        return self._of_bytes(world) or self._of_holds(world) or self._of_warmth(world)
+
+    def _of_warmth(self, world: World) -> str | None:
+        if world.warmth == WARMED and (world.record is None or world.record.state not in READABLE):
+            return f"somebody was told that the digest is retained, and it is {world.record}"
+        return None
 
     def _of_bytes(self, world: World) -> str | None:
         record = world.record

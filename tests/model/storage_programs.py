@@ -21,6 +21,8 @@ from tests.model.storage_rules import (
     READABLE,
     TOO_OLD,
     UNSEEN,
+    WARMED,
+    WARMING,
     Record,
     Rules,
 )
@@ -62,13 +64,29 @@ def write(rules: Rules, record: Record, over: Record | None, lifetime: str = "")
 
 def live(rules: Rules, nonce: str, revives: bool = False) -> Reading:
     """`Blobs.live`: reads the record again and pardons it if condemned; None if unavailable."""
+    record = yield from kept(rules, nonce, revives, writes=False)
+    return record
+
+
+def renewed(rules: Rules, nonce: str) -> Reading:
+    """`Blobs.renewed`: writes the record anew, as live; None if unavailable."""
+    record = yield from kept(rules, nonce, revives=False, writes=rules.warm_writes)
+    return record
+
+
+def kept(rules: Rules, nonce: str, revives: bool, writes: bool) -> Reading:
+    """`Blobs._kept`: has the record live, whatever comes first."""
     for attempt in range(ATTEMPTS):
         seen = yield Request("get", "record")
         if seen is None or (seen.state not in READABLE and not revives):
             return None
         if spoilt(rules, seen):
             return None
-        outcome, current = yield from pardon(rules, seen, f"{nonce}p{attempt}")
+        if writes:
+            anew = seen.turned(LIVE, f"{nonce}w{attempt}")
+            outcome, current = yield from write(rules, anew, seen)
+        else:
+            outcome, current = yield from pardon(rules, seen, f"{nonce}p{attempt}")
         if outcome == OK:
             return current
     return None
@@ -170,14 +188,35 @@ def adopt(rules: Rules, tenant: str, name: str) -> Reading:
 
 def info(rules: Rules, tenant: str, name: str) -> Program:
     """`Catalogue.info`, on a miss of the cache: held, or adopted."""
+    holds = yield from held_or_adopted(rules, tenant, name)
+    if holds:
+        yield Note("held", (KNOWN,))
+
+
+def held_or_adopted(rules: Rules, tenant: str, name: str) -> Reading:
+    """`Blobs.find`, for a tenant that gets what the fleet has."""
     known = yield Request("get", "record")
     if known is None or known.state not in READABLE:
-        return
+        return False
     holds = yield from held(rules, tenant, name)
     if not holds:
         holds = yield from adopt(rules, tenant, name)
-    if holds:
-        yield Note("held", (KNOWN,))
+    return bool(holds)
+
+
+def warm(rules: Rules, tenant: str, name: str) -> Program:
+    """`Warming.warm`: adopted, written anew, its marker renewed, given up again."""
+    yield Note(WARMING)
+    holds = yield from held_or_adopted(rules, tenant, name)
+    if not holds:
+        return
+    record = yield from renewed(rules, name)
+    if record is not None:
+        yield Request("list", "marker")
+        reply = yield Request("put", "marker")
+        if reply == OK:
+            yield Note(WARMED)
+    yield from delete(rules, tenant, name)
 
 
 def held_again(rules: Rules, tenant: str, name: str) -> Program:

@@ -17,6 +17,8 @@ OR_NOTHING = ", or nothing"
 """Marks the request of a listing of holds that may wrongly come back empty."""
 FRESH, AGED, OFF = "fresh", "aged", "off"
 """A marker of retention: the blob is retained, or not any longer; or collectors retain nothing."""
+WARMING, WARMED = "warming", "warmed"
+"""A blob is being retained anew; or whoever asked for it was told that it is."""
 GONE, WRONG = "gone", "wrong"
 """What the disk did to a record's bytes: they are gone, or don't match the digest."""
 KNOWN = "known to be bad"
@@ -134,5 +136,9 @@ class Rules(NamedTuple):
     """… and buried only if an earlier run has condemned it."""
     outlived_go: bool = True
     """A run removes the marker of what it finds held."""
+    warm_writes: bool = True
+    """What is warmed has its record written anew, so that no earlier look at it counts."""
+    minds_writes: bool = True
+    """A record that was written after its marker is retained from then on."""
     finishes_deletes: bool = False
     """Holds with an old mark are deleted."""

@@ -10,7 +10,7 @@ from tests.model.commit_programs import commit, redrive
 from tests.model.programs import Call
 from tests.model.protocol import Faults, Slot
 from tests.model.storage_model import OLD, Frozen, StorageModel, World
-from tests.model.storage_programs import compact, delete, info, remembered
+from tests.model.storage_programs import compact, delete, info, remembered, warm
 from tests.model.storage_rules import (
     AGED,
     CONDEMNED,
@@ -91,6 +91,13 @@ def sweep(rules: Rules, *lies: str) -> Slot:
         lambda _world, left: [
             ("a run", Call(sweep_store, (rules, A, f"s{left}", lies[-left], True)))
         ],
+    )
+
+
+def warmer(rules: Rules, times: int = 1) -> Slot:
+    """Somebody who has the digest retained anew."""
+    return Slot(
+        "warmer", times, lambda _world, left: [("warm", Call(warm, (rules, A, f"w{left}")))], A
     )
 
 
@@ -290,3 +297,11 @@ def giving_up(rules: Rules, faults: Faults) -> StorageModel:
     start = World(record, data=HELD.data, known=(record, 2), marker=FRESH)
     cast = [client(rules, A, "1", 2, "id"), sweep(rules, "", "", "")]
     return StorageModel(rules, cast, faults, start)
+
+
+def warming(rules: Rules, faults: Faults, marker: str = AGED) -> StorageModel:
+    """A digest that nobody holds, and whose marker is old, is warmed while runs look at it."""
+    record = HELD.record
+    assert record is not None
+    start = World(record, data=HELD.data, known=(record, 2), marker=marker)
+    return StorageModel(rules, [warmer(rules), sweep(rules, "", "", "")], faults, start)

@@ -45,6 +45,7 @@ from tests.model.breakages import (
     skip_marks,
     trust_the_cache,
     unmark_first,
+    warm_unwritten,
 )
 from tests.model.operations import (
     Scene,
@@ -63,6 +64,8 @@ from tests.model.operations import (
     deletes_announced,
     removes_a_tombstone,
     retains,
+    warms,
+    warms_condemned,
     writes_remembered,
 )
 from tests.model.recording import RecordingStore
@@ -111,6 +114,8 @@ BROKEN: dict[str, tuple[Callable[[Patch], None], Scene]] = {
     ),
     "a marker of what is held left": (leave_markers, retains(held=True, marker=AGED)),
     "a marker made over another one": (mark_unconditionally, retains(held=False, marker="")),
+    "what is warmed not written anew": (warm_unwritten, warms),
+    "what is warmed, and was condemned, not written anew": (never_pardon, warms_condemned),
     "a tombstone removed unconditionally": (remove_unconditionally, removes_a_tombstone),
     "a delete finished because its mark is old": (finish_deletes, collects(held=True, marked=True)),
 }

@@ -10,7 +10,7 @@ import pytest
 from tests.model.checker import check
 from tests.model.protocol import Faults
 from tests.model.storage_model import StorageModel
-from tests.model.storage_rules import Rules
+from tests.model.storage_rules import FRESH, Rules
 from tests.model.storage_scenarios import (
     giving_up,
     misreading,
@@ -18,12 +18,15 @@ from tests.model.storage_scenarios import (
     removing,
     removing_behind,
     retaining,
+    warming,
 )
 
 Scenario = Callable[[Rules, Faults], StorageModel]
 SAFE = Rules()
 retaining_first = partial(retaining, lies=("holds", ""))
 retaining_twice = partial(retaining, lies=("holds", "", "holds"))
+warming_young = partial(warming, marker=FRESH)
+warming_unmarked = partial(warming, marker="")
 pardoning_late = partial(pardoning, between=("pardon", ""))
 
 SEARCHED: list[tuple[Scenario, Faults]] = [
@@ -40,6 +43,10 @@ SEARCHED: list[tuple[Scenario, Faults]] = [
     (retaining, Faults(no_reply=1, crash=1, environment=1)),
     (retaining_first, Faults(no_reply=1, crash=1, environment=1)),
     (retaining_twice, Faults(environment=2)),
+    (warming, Faults(no_reply=1, environment=1)),
+    (warming, Faults(crash=1, environment=1)),
+    (warming_young, Faults(environment=1)),
+    (warming_unmarked, Faults(environment=1)),
 ]
 BROKEN: dict[str, tuple[Rules, Scenario]] = {
     "a tombstone removed by a DELETE of whatever is there": (
@@ -64,12 +71,17 @@ BROKEN: dict[str, tuple[Rules, Scenario]] = {
         SAFE._replace(marker_is_no_key=False),
         retaining_first,
     ),
+    "what is warmed not written anew": (SAFE._replace(warm_writes=False), warming),
+    "a record condemned that was written after its marker": (
+        SAFE._replace(minds_writes=False),
+        warming,
+    ),
 }
 
 
 @pytest.mark.parametrize(("scenario", "faults"), SEARCHED)
 def test_acknowledged_content_stays(scenario: Scenario, faults: Faults) -> None:
-    """In every interleaving with whole runs, what tenants were told they hold is there."""
+    """In every interleaving with whole runs, what tenants were told stays true."""
     outcome = check(scenario(SAFE, faults))
     assert not outcome.wrong, str(outcome)
     assert outcome.states > 500
@@ -77,7 +89,7 @@ def test_acknowledged_content_stays(scenario: Scenario, faults: Faults) -> None:
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_rule_is_found(name: str) -> None:
-    """Each rule is needed: without it the checker finds how content is lost."""
+    """Each rule is needed: without it the checker finds how content goes."""
     rules, scenario = BROKEN[name]
     outcome = check(scenario(rules, Faults()))
     assert outcome.wrong

@@ -19,6 +19,8 @@ from tests.model.storage_rules import Record
 View = Callable[[str, str], bool]
 """Whether requests of an op and a kind are compared; the program's others are ignored."""
 Names = frozenset[tuple[object, str]]
+NOT_COMPARED = {"absence", "doomed", "known", "age", "recent"}
+"""What collectors keep of earlier runs, and what a listing says besides names."""
 
 
 class _Place(NamedTuple):
@@ -31,7 +33,7 @@ class _Place(NamedTuple):
 
 def of_the_store(op: str, kind: str) -> bool:
     """Model A's requests, without Redis."""
-    return op not in {"run", "abort_upload"} and kind not in {"absence", "doomed", "known", "age"}
+    return op not in {"run", "abort_upload"} and kind not in NOT_COMPARED
 
 
 def of_a_commit(op: str, kind: str) -> bool:

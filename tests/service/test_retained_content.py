@@ -11,11 +11,13 @@ from grpc import StatusCode
 from holdfast.digests import Digest
 from holdfast.protos import fleet_pb2, fleet_pb2_grpc
 from holdfast.service.collector.ages import Ages
+from holdfast.service.collector.records import Condemnation
+from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.service.settings import load
 from holdfast.storage.keys import DATA, HOLDS, RETAINED
 from holdfast.storage.records import State
 from holdfast.storage.retained import Retained
-from tests.service.collector.world import World
+from tests.service.collector.world import World, looked
 from tests.service.fleet import HEADER, Fleet, refused, sha256
 from tests.stores.memory import MemoryStore
 
@@ -110,6 +112,26 @@ async def test_what_is_warmed_is_young_again(
     hourly(memory, 2)
     for layer in LAYERS.values():
         await refused(StatusCode.NOT_FOUND, frontend.tenant(f"{unique}-c").info(sha256(layer)))
+
+
+async def test_what_is_warmed_while_a_run_is_under_way_stays(
+    nodes: Fleet, memory: MemoryStore, unique: str
+) -> None:
+    """Content that is warmed after a run has found it old and unheld is retained all the same."""
+    await pull_and_discard(nodes, f"{unique}-a")
+    hourly(memory, 1 / 24)
+    memory.time += 7 * DAY
+    frontend = await nodes.frontend()
+    stub = fleet_pb2_grpc.FleetStub(frontend.channel)
+    with World(memory, Ages.of(load(), 0.0)).a_run() as run:
+        survey = looked(run)
+        for layer in LAYERS.values():
+            await stub.Warm(fleet_pb2.WarmRequest(digest=sha256(layer)), metadata=ANYONE)
+        Condemnation(run)(survey.condemn, survey.bury)
+    assert run.report.tally(CollectedKind.RECORDS, Fate.RACED).count == len(LAYERS)
+    hourly(memory, 6)
+    for layer in LAYERS.values():
+        assert await frontend.tenant(f"{unique}-b").read(sha256(layer)) == layer
 
 
 async def test_what_is_warmed_is_held_by_nobody(
