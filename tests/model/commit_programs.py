@@ -106,6 +106,9 @@ def adopt_instead(rules: Rules, tenant: str, name: str) -> Reading:
     seen = yield Request("get", "record")
     if seen is None or seen.state not in READABLE:
         return False
+    if not rules.flights_are_advice:  # "somebody has committed it" is taken for the look
+        made = yield from make_hold(rules, tenant, name)
+        return made is not None
     already = yield from held(rules, tenant, name)
     if already:
         return True

@@ -68,6 +68,8 @@ class Rules(NamedTuple):
     redrive_looks: bool = True
     """A frozen commit that took effect isn't repeated."""
     adopt_reads_after: bool = True
+    flights_are_advice: bool = True
+    """A writer that was told of a commit looks at the record as any other one does."""
     fresh_names: bool = True
     fresh_redrive_name: bool = True
     redrive_finds_hold: bool = True
@@ -134,11 +136,11 @@ class Rules(NamedTuple):
     """However old a marker is, a record is condemned only if no hold was listed …"""
     marker_is_no_key: bool = True
     """… and buried only if an earlier run has condemned it."""
-    outlived_go: bool = True
-    """A run removes the marker of what it finds held."""
     warm_writes: bool = True
     """What is warmed has its record written anew, so that no earlier look at it counts."""
     minds_writes: bool = True
     """A record that was written after its marker is retained from then on."""
+    outlived_go: bool = True
+    """A run removes the marker of what it finds held."""
     finishes_deletes: bool = False
     """Holds with an old mark are deleted."""

@@ -36,6 +36,7 @@ healing_wrong = partial(healing, damage=WRONG)
 taking_parts = partial(taking, kind="parts")
 doubting_clock = partial(doubting, lie="clock")
 doubting_listing = partial(doubting, lie="records")
+committing_parts = partial(committing, kind="parts")
 redriving_parts = partial(redriving, kind="parts")
 
 SMALL: list[tuple[Scenario, Faults]] = [
@@ -86,6 +87,11 @@ BROKEN: dict[str, tuple[Rules, Scenario, Faults]] = {
     "the record read before the hold": (
         SAFE._replace(adopt_reads_after=False),
         adopting,
+        Faults(),
+    ),
+    "what a flight tells of a commit taken for its record": (
+        SAFE._replace(flights_are_advice=False),
+        committing_parts,
         Faults(),
     ),
     "one hold name per digest": (
