@@ -20,6 +20,8 @@ from holdfast.errors import BeingWritten, HoldfastError, NotFound, reported
 
 TENANT: Final = "warm"
 """The tenant that holds what is copied until it is complete; no node should have this name."""
+COPIED: Final = "holdfast/warm"
+"""The label of a hold that a copy has made, by which another run recognizes what was left."""
 JOBS: Final = 4
 """Blobs that are copied at once."""
 
@@ -93,11 +95,20 @@ class Warmer:
             HoldfastError: as a frontend says.
         """
         try:
-            return Warmed(digest, self._store.warm(digest))
+            size = self._store.warm(digest)
         except NotFound:
             if self._source is None:
                 raise
             return self._copy(self._source, digest)
+        if self._source is not None:
+            self._give_up_left(digest)
+        return Warmed(digest, size)
+
+    def _give_up_left(self, digest: Digest) -> None:
+        """Gives up the hold of a copy whose end was interrupted, and no other."""
+        for held in self._store.list(f"digest=={digest}"):
+            if COPIED in held.labels:
+                self._store.delete(digest)
 
     def _copy(self, source: ContentStore, digest: Digest) -> Warmed:
         size = _size_of(source, digest)
@@ -113,7 +124,9 @@ class Warmer:
 
         try:
             with source.open(digest, size=size) as blob:
-                pushed = self._store.push(blob, digest=digest, progress=tell, waits=waits)
+                pushed = self._store.push(
+                    blob, digest=digest, labels={COPIED: "copied"}, progress=tell, waits=waits
+                )
         finally:
             bar.end()
         self._store.warm(digest)

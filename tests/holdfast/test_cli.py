@@ -616,6 +616,17 @@ def test_a_copy_is_continued(run: Run, state: State, elsewhere: FakeFrontend) ->
     assert state.blobs[str(digest)] == DATA
 
 
+@pytest.mark.parametrize("labels", [{"holdfast/warm": "copied"}, {"own": "label"}])
+def test_what_a_copy_has_left_is_given_up(
+    run: Run, state: State, elsewhere: FakeFrontend, labels: dict[str, str]
+) -> None:
+    """A run gives up the hold that an interrupted copy has left, and no hold of a node's own."""
+    digest = state.hold("warm", DATA, **labels)
+    result = run("warm", str(digest), "--from", elsewhere.target, "--json", HOLDFAST_TENANT="")
+    assert lines(result) == [{"digest": str(digest), "size": len(DATA), "sent": 0}]
+    assert bool(state.holds) is ("own" in labels)
+
+
 # -- the command line itself
 
 
