@@ -251,6 +251,19 @@ def test_nodes_that_wait_for_each_other_wake_nobody(tmp_path: Path) -> None:
     promtool(tmp_path, [test])
 
 
+@pytest.mark.skipif(PROMTOOL is None, reason="needs Debian's package prometheus")
+def test_a_stuck_lease_shows_though_streams_end(tmp_path: Path) -> None:
+    """Streams that end, and are without their lease then, don't hide one that is never released."""
+    name, ends = "HoldfastLeaseStuck", " ".join(["2 2 3"] * 7)
+    series = {f"holdfast_leases{{{A}}}": "3x20 0x40", f"holdfast_streams{{{A}}}": f"{ends} 0x40"}
+    stuck = unit_test(name, rules()[name], Case(series, 18, 40, {"instance": "a"}))
+    begins = " ".join(["1 0 0"] * 7)
+    series = {f"holdfast_leases{{{A}}}": begins, f"holdfast_streams{{{A}}}": "0x20"}
+    brief = unit_test(name, rules()[name], Case(series, 18, 20, {"instance": "a"}))
+    brief["alert_rule_test"] = [expected(name, minute) for minute in (12, 18, 20)]
+    promtool(tmp_path, [stuck, brief])
+
+
 AT_ONCE: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "HoldfastDamage": ("holdfast_damage_total", {"outcome": "marked"}),
     "HoldfastWrongBytes": ("holdfast_agent_refused_blocks_total", {}),
