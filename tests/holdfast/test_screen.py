@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -127,9 +129,19 @@ def test_a_low_terminal_shows_problems_before_clients() -> None:
     assert "\n".join(shown(FLEET, 80, 26)) + "\n" == SCREEN.partition("\nCLIENT")[0]
 
 
-def test_the_page_shows_this_screen() -> None:
-    """The screen in the documentation is a real one, of this fleet."""
-    assert f"```\n{SCREEN}```\n" in OPERATIONS.read_text("utf-8")
+def headings(lines: Iterable[str]) -> list[str]:
+    """The first lines of a screen's sections, which name their columns."""
+    return [line for line in lines if re.match(r"[A-Z]{3,}", line)]
+
+
+def test_the_page_shows_a_screen_as_it_is() -> None:
+    """The real run's screen in the documentation has the sections, columns and sums of today."""
+    page = OPERATIONS.read_text("utf-8")
+    lines = page[page.index("```\nholdfast   ") + 4 :].partition("```")[0].splitlines()
+    assert headings(lines) == headings(SCREEN.splitlines())
+    assert max(map(len, lines)) == 80
+    sums = [re.sub(r"[\d.,:]+( [KMG]iB)?(/s)?", "#", line) for line in SCREEN.splitlines()[1:4]]
+    assert [re.sub(r"[\d.,:]+( [KMG]iB)?(/s)?", "#", line) for line in lines[1:4]] == sums
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
