@@ -20,7 +20,7 @@ from holdfast.errors import BeingWritten, HoldfastError, NotFound, reported
 
 TENANT: Final = "warm"
 """The tenant that holds what is copied until it is complete; no node should have this name."""
-COPIED: Final = "holdfast/warm"
+COPIED: Final = "holdfast.warm"
 """The label of a hold that a copy has made, by which another run recognizes what was left."""
 JOBS: Final = 4
 """Blobs that are copied at once."""

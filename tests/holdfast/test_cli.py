@@ -616,7 +616,7 @@ def test_a_copy_is_continued(run: Run, state: State, elsewhere: FakeFrontend) ->
     assert state.blobs[str(digest)] == DATA
 
 
-@pytest.mark.parametrize("labels", [{"holdfast/warm": "copied"}, {"own": "label"}])
+@pytest.mark.parametrize("labels", [{"holdfast.warm": "copied"}, {"own": "label"}])
 def test_what_a_copy_has_left_is_given_up(
     run: Run, state: State, elsewhere: FakeFrontend, labels: dict[str, str]
 ) -> None:
