@@ -1,12 +1,13 @@
 """The requests to the store and to Redis, as metrics.
 
 Durations are told for each operation on the store. Redis carries out one after the other, so that
-one kind is as slow as all others, and they are told together.
+one kind is as slow as all others, and they are told together. So are, on the store, the few
+requests that begin and end an upload: each label is some ten series.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -14,11 +15,16 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from holdfast.durations import Durations
-from holdfast.request_counts import BOUNDS, Outcome, RequestCounts
+from holdfast.request_counts import BOUNDS, OperationCounts, Outcome, RequestCounts
 from holdfast.service.process.buckets import shown
 
 SHOWN: Final = (Outcome.FAILED, Outcome.UNANSWERED)
 """Causes that are shown before a request was sent again because of them."""
+
+
+UPLOAD: Final = "upload"
+MERGED: Final = frozenset({"create_upload", "list_parts", "complete_upload", "abort_upload"})
+"""Operations whose durations are shown as those of `UPLOAD`."""
 
 
 class RequestFigures(Collector):
@@ -49,15 +55,12 @@ class RequestFigures(Collector):
             "Duration of these requests.",
             labels=["operation"] if self._apart else [],
         )
-        together = Durations(BOUNDS)
-        for operation, asked in self._counts.operations().items():
-            for outcome, count in asked.ended.items():
+        asked = self._counts.operations()
+        for operation, one in asked.items():
+            for outcome, count in one.ended.items():
                 ended.add_metric([operation, outcome], count)
-            if self._apart:
-                seconds.add_metric([operation], shown(asked.seconds), asked.seconds.sum)
-            together.join(asked.seconds)
-        if not self._apart:
-            seconds.add_metric([], shown(together), together.sum)
+        for labels, durations in self._durations(asked).items():
+            seconds.add_metric(labels, shown(durations), durations.sum)
         retries = CounterMetricFamily(
             f"holdfast_{name}_retries",
             "Requests that were sent again, by how the attempt before had ended.",
@@ -67,3 +70,16 @@ class RequestFigures(Collector):
         for cause in (*SHOWN, *(again.keys() - set(SHOWN))):
             retries.add_metric([cause], again.get(cause, 0))
         yield from (ended, seconds, retries)
+
+    def _durations(
+        self, asked: Mapping[str, OperationCounts]
+    ) -> Mapping[tuple[str, ...], Durations]:
+        """Returns the durations by their labels; those that are told together, joined."""
+        found: dict[tuple[str, ...], Durations] = {}
+        if not self._apart:
+            found[()] = Durations(BOUNDS)
+        for operation, one in asked.items():
+            label = UPLOAD if operation in MERGED else operation
+            labels = (label,) if self._apart else ()
+            found.setdefault(labels, Durations(BOUNDS)).join(one.seconds)
+        return found

@@ -17,13 +17,19 @@ from prometheus_client.registry import Collector
 from holdfast.service.process.buckets import Buckets, shown
 from holdfast.transport.status import Code, Status
 
-BOUNDS: Final = (0.002, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0)
-"""Seconds. A hot Info takes about 1 ms. They are few, since each is a series for each RPC."""
+BOUNDS: Final = (0.03, 0.3, 3.0)
+"""Seconds. They are few, since each is a series for each RPC."""
+QUICK: Final = (0.002, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0)
+"""Seconds, of the RPC that each pull waits for. A hot Info takes about 1 ms."""
 STREAMS: Final = (0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 2.5, 10.0, 60.0)
 """Seconds, of what lasts as long as its stream. Prometheus believes that what is in a bucket is
 spread evenly in it: if all Writes took 0.2 s, a bucket from 0.1 to 1 s would make a 99th percentile
 of 0.99 s of them."""
-BOUNDS_OF: Final[Mapping[str, tuple[float, ...]]] = {"Write": STREAMS, "Read": STREAMS}
+BOUNDS_OF: Final[Mapping[str, tuple[float, ...]]] = {
+    "Info": QUICK,
+    "Write": STREAMS,
+    "Read": STREAMS,
+}
 UNKNOWN: Final = "unknown"
 """The role of a client that nobody vouches for."""
 NAMES: Final[Mapping[Code, str]] = {code: code.name for code in Code}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +21,16 @@ from prometheus_client import CollectorRegistry
 from holdfast import request_counts
 from holdfast.protos import content_pb2 as pb
 from holdfast.protos import content_pb2_grpc, fleet_pb2
+from holdfast.request_counts import Outcome, RetryCause
 from holdfast.service.holdings.quotas import Quota
 from holdfast.service.process.frontend_metrics import BOUNDS, DAMAGE
 from holdfast.service.process.metrics import REFUSED
+from holdfast.service.process.request_figures import RequestFigures
 from holdfast.service.process.rpc_figures import BOUNDS_OF, RpcFigures
 from holdfast.service.reading.quarantine import QuarantineOutcome
 from holdfast.service.rpc.content import SERVICE
 from holdfast.service.rpc.overload import RpcKind
+from holdfast.service.trust.identity import Role
 from holdfast.storage.port import ObjectStore
 from holdfast.storage.run_reports import Reporter
 from holdfast.transport.status import Code, Status
@@ -46,7 +50,21 @@ MIB: Final = 2**20
 HELLO: Final = sha256(b"hello")
 TENANTS: Final = 1_000
 MOST: Final = 400
-"""Series of a frontend."""
+"""Series of a frontend that is well …"""
+MOST_AFTER_AN_OUTAGE: Final = 460
+"""… and of one each of whose RPCs and requests has failed in each way of an outage."""
+ENDS: Final = (Code.OK, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
+OUTCOMES: Final[Mapping[str, Sequence[Outcome]]] = {
+    "store": (Outcome.OK, Outcome.THROTTLED, Outcome.FAILED, Outcome.UNANSWERED),
+    "redis": (Outcome.OK, Outcome.UNANSWERED),
+}
+CAUSES: Final[Mapping[str, Sequence[Outcome | RetryCause]]] = {
+    "store": (
+        *(Outcome.THROTTLED, Outcome.FAILED, Outcome.UNANSWERED),
+        *(RetryCause.CHANGED, RetryCause.CUT, RetryCause.FOREIGN),
+    ),
+    "redis": (Outcome.UNANSWERED, RetryCause.MOVED),
+}
 ON_S3: Final = pytest.param("minio", marks=pytest.mark.minio)
 ROW: Final = re.compile(r"^\| `(\w+)` \| (\w+)([^|]*) \| (frontend|agent|both) \|", re.MULTILINE)
 
@@ -159,7 +177,7 @@ async def test_an_agent_counts_what_frontends_dont_answer(tenant: str) -> None:
 async def test_a_thousand_tenants_have_no_series(
     trusted: Trusting, tenant: str, fill: Fill, store: ObjectStore
 ) -> None:
-    """A frontend that has served 1,000 tenants, every RPC and every role has 400 series at most."""
+    """A frontend has 400 series at most, whoever it serves, and 460 after an outage of all."""
     await show_reports(trusted, store)
     for batch in range(0, TENANTS, 50):
         calls = [
@@ -170,10 +188,43 @@ async def test_a_thousand_tenants_have_no_series(
     async with trusted.client("system:node:a") as client:
         await use(client, fill)
     await use_as_operator(trusted, HELLO)
-    found = samples(registry_of(trusted.frontend))
-    assert ended(registry_of(trusted.frontend), "Info")["NOT_FOUND"] == TENANTS + 1
-    assert len(found) <= MOST, sorted(Counter(one.name for one in found).items())
-    assert not any(tenant in value for one in found for value in one.labels.values())
+    registry = registry_of(trusted.frontend)
+    assert ended(registry, "Info")["NOT_FOUND"] == TENANTS + 1
+    assert not any(tenant in value for one in samples(registry) for value in one.labels.values())
+    check_count(registry, MOST)
+    fail_in_each_way(trusted.frontend)
+    check_count(registry, MOST_AFTER_AN_OUTAGE)
+
+
+def check_count(registry: CollectorRegistry, most: int) -> None:
+    """Checks how many series there are."""
+    found = samples(registry)
+    assert len(found) <= most, sorted(Counter(one.name for one in found).items())
+
+
+def fail_in_each_way(frontend: Frontend) -> None:
+    """Counts each end that RPCs and requests have in an outage, and each cause of a retry."""
+    registry = registry_of(frontend)
+    for package in (pb, fleet_pb2):
+        for service in package.DESCRIPTOR.services_by_name.values():
+            for method, code in product(service.methods, ENDS):
+                with frontend.running.frontend.metrics.watch(method.name, Call(code)) as watch:
+                    watch.role = Role.NODE
+    for guarded in list(registry._collector_to_names):
+        figures = getattr(guarded, "_inner", None)
+        if isinstance(figures, RequestFigures):
+            name, counts = figures._name, figures._counts
+            for operation, outcome in product(operations(name), OUTCOMES[name]):
+                counts.ended(operation, outcome, 1.0)
+            for cause in CAUSES[name]:
+                counts.retried(cause)
+
+
+def operations(backend: str) -> list[str]:
+    """The operations of a backend that the documentation lists."""
+    row = re.search(rf"`holdfast_{backend}_requests_total`.*", pages.text("docs/operations.md"))
+    assert row
+    return re.findall(r"`(\w+)`", row[0].partition("`operation` is ")[2])
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
