@@ -18,7 +18,7 @@ from holdfast.storage.s3_idle import KEPT, socket_options
 from holdfast.storage.s3_place import Place
 from holdfast.storage.s3_replies import Answer, Malformed, Request
 from holdfast.storage.s3_settings import S3Settings
-from holdfast.storage.s3_whole import WholeReply
+from holdfast.storage.s3_sockets import OnTimedSocket
 
 PIECE: Final = 256 * 1024
 """Bytes given to a socket at once: its timeout applies to each such piece, not to a whole part."""
@@ -72,7 +72,7 @@ class BlockingConnections:
             except IndexError:
                 return self._connected()
             if self._clock() - since <= KEPT and not _stale(connection):
-                connection.sock.settimeout(patience(self._settings.read_timeout))
+                connection.sock.settimeout(self._settings.read_timeout)
                 return connection
             connection.close()
 
@@ -81,19 +81,18 @@ class BlockingConnections:
         connection: http.client.HTTPConnection
         timeout = patience(settings.connect_timeout)
         if place.trust is not None:
-            connection = http.client.HTTPSConnection(
+            connection = _SecureConnection(
                 place.host, place.port, timeout=timeout, context=place.trust
             )
         else:
-            connection = http.client.HTTPConnection(place.host, place.port, timeout=timeout)
+            connection = _Connection(place.host, place.port, timeout=timeout)
         try:
             connection.connect()
         except TimeoutError as error:
             raise ConnectTimeoutError(endpoint_url=place.host, error=error) from error
         except OSError as error:
             raise EndpointConnectionError(endpoint_url=place.host, error=error) from error
-        connection.response_class = WholeReply
-        connection.sock.settimeout(patience(settings.read_timeout))
+        connection.sock.settimeout(settings.read_timeout)
         for option in socket_options():
             connection.sock.setsockopt(*option)
         return connection
@@ -111,6 +110,14 @@ class BlockingConnections:
         with suppress(IndexError):
             while True:
                 self._idle.pop()[0].close()
+
+
+class _Connection(OnTimedSocket, http.client.HTTPConnection):
+    """A connection of the standard library's."""
+
+
+class _SecureConnection(OnTimedSocket, http.client.HTTPSConnection):
+    """One over TLS."""
 
 
 def received_of(reply: http.client.HTTPResponse, most: int | None) -> bytes:

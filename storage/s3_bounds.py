@@ -16,12 +16,12 @@ from holdfast import deadlines
 from holdfast.storage.s3_circuit import Circuit, patience
 from holdfast.storage.s3_operations import BOTO, Observer
 from holdfast.storage.s3_settings import S3Settings
+from holdfast.storage.s3_streams import BEGAN, end_in_time, follow_answers, streams
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ASKS_FOR_LESS: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-_BEGAN: Final = "holdfast_began"
 _LAST: Final = "holdfast_outcome"
 
 
@@ -40,7 +40,7 @@ def bound(client: S3Client, circuit: Circuit, settings: S3Settings, observer: Ob
     """Makes a client respect its callers' deadlines, and a circuit; counts its requests."""
 
     def begin(request: Any, **_: Any) -> None:  # noqa: ANN401 -- botocore's event
-        request.context[_BEGAN] = circuit.enter()
+        request.context[BEGAN] = circuit.enter()
 
     def end(
         attempts: int,
@@ -51,13 +51,13 @@ def bound(client: S3Client, circuit: Circuit, settings: S3Settings, observer: Ob
         **_: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401 -- False, or None; the stubs know no answers
         context, status = request_dict["context"], response[0].status_code if response else None
-        outcome = observer.ended(BOTO.get(operation.name, "other"), status, context[_BEGAN])
+        outcome = observer.ended(BOTO.get(operation.name, "other"), status, context[BEGAN])
         if attempts > 1:
             observer.request_counts.retried(context[_LAST])
         context[_LAST] = outcome
         if response is None:
-            circuit.failed(context[_BEGAN], caught_exception)
-        else:
+            circuit.failed(context[BEGAN], caught_exception)
+        elif not streams(operation, response[0].status_code):
             circuit.answered()
         # None leaves the decision to boto3, which knows what may be repeated.
         return None if _worth_a_pause(attempts, response) else False
@@ -67,12 +67,10 @@ def bound(client: S3Client, circuit: Circuit, settings: S3Settings, observer: Ob
     session._timeout = timeout  # noqa: SLF001 -- of proxies, which are connected to later
     session._manager.connection_pool_kw["timeout"] = timeout  # noqa: SLF001
 
-    def read(**_: Any) -> None:  # noqa: ANN401 -- the same
-        circuit.answered()  # whether or not the answer can be parsed
-
     client.meta.events.register_last("request-created.s3", begin)
-    client.meta.events.register_first("before-parse.s3", read)
     client.meta.events.register_first("needs-retry.s3", end)
+    follow_answers(client, circuit)
+    end_in_time(client)
 
 
 def _worth_a_pause(attempts: int, response: tuple[Any, Any] | None) -> bool:

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ConnectTimeoutError, ReadTimeoutE
 
 from holdfast import deadlines
 from holdfast.backend import Backend
+from holdfast.deadlines import Deadline
 
 RETRIED: Final = 2.0
 """Seconds from one trial request to the next."""
@@ -105,17 +106,24 @@ class Circuit:
                 self._trying, self._next = None, self._clock() + RETRIED
 
 
-def patience(most: float) -> float:
-    """Seconds without a byte after which an attempt is given up.
+def attempt() -> Deadline | None:
+    """By when an attempt that begins now must have ended; None: it may last as long as bytes move.
 
-    Long before a deadline, it is half of the time left, so that there is time for another attempt
-    on another connection, or for finding out what became of this one. Close to it, it is all of it.
+    Long before a deadline, it has half of the time left, so that there is time for another attempt
+    on another connection, or for finding out what became of this one. Close to it, it has all.
     """
     deadline = deadlines.current()
     if deadline is None:
-        return most
-    early = deadline.left > LATE * deadline.seconds
-    return min(most, max(deadline.left / (2 if early else 1), SOONEST))
+        return None
+    left = deadline.left
+    seconds = max(left / 2 if left > LATE * deadline.seconds else left, SOONEST)
+    return Deadline(deadline.clock() + seconds, seconds, deadline.clock)
+
+
+def patience(most: float) -> float:
+    """Seconds that an attempt which begins now may wait for a byte: at most `most`."""
+    end = attempt()
+    return most if end is None else min(most, end.seconds)
 
 
 def spent() -> str:

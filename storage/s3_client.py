@@ -19,6 +19,7 @@ import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 
+from holdfast import deadlines
 from holdfast.backend import Backend, Change
 from holdfast.clocks import uptime
 from holdfast.errors import ConfigurationError, because
@@ -250,7 +251,9 @@ class Bucket:
         return send()
 
     def _pause(self) -> None:
-        apart(self._sleep, random.uniform(0.0, self._longest_pause))  # noqa: S311 -- jitter
+        left = deadlines.left()
+        longest = self._longest_pause if left is None else min(self._longest_pause, max(left, 0.0))
+        apart(self._sleep, random.uniform(0.0, longest))  # noqa: S311 -- jitter
 
 
 def foreign(operation: str, answer: Answer) -> str:

@@ -18,8 +18,9 @@ from typing import Final, cast
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
 from holdfast import switching
+from holdfast.deadlines import Deadline
 from holdfast.storage.s3_blocking import unasked
-from holdfast.storage.s3_circuit import patience
+from holdfast.storage.s3_circuit import attempt, patience
 from holdfast.storage.s3_idle import KEPT, socket_options
 from holdfast.storage.s3_place import PORTS, Place
 from holdfast.storage.s3_replies import Answer, Malformed, ReplyReader, Request
@@ -41,6 +42,7 @@ class LoopConnection(asyncio.Protocol):
         self._answer: asyncio.Future[Answer] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard = 0.0
+        self._end: Deadline | None = None
         self._unsent = 0
 
     @property
@@ -56,12 +58,18 @@ class LoopConnection(asyncio.Protocol):
         return self._transport is None or self._transport.is_closing()
 
     def ask(
-        self, request: bytes, method: str, silence: float, most: int | None = None
+        self,
+        request: bytes,
+        method: str,
+        silence: float,
+        end: Deadline | None = None,
+        most: int | None = None,
     ) -> asyncio.Future[Answer]:
         """Sends a request; what is returned becomes its answer. `most`: see `Request`.
 
-        It fails with TimeoutError if not a byte moves for `silence` seconds, and with
-        ConnectionError or Malformed if the connection breaks or what arrives is no reply.
+        It fails with TimeoutError if not a byte moves for `silence` seconds, or if the answer
+        isn't complete at its `end`, and with ConnectionError or Malformed if the connection
+        breaks or what arrives is no reply.
         """
         loop = asyncio.get_running_loop()
         if self._transport is None or self._closing:
@@ -70,7 +78,9 @@ class LoopConnection(asyncio.Protocol):
         self._reader = ReplyReader(method, most)
         self._transport.write(request)
         self._heard, self._unsent = loop.time(), self._transport.get_write_buffer_size()
-        self._timer = loop.call_later(silence, self._look, loop, silence)
+        self._end = end
+        first = silence if end is None else min(silence, end.seconds)
+        self._timer = loop.call_later(first, self._look, loop, silence)
         return self._answer
 
     @property
@@ -84,13 +94,15 @@ class LoopConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _look(self, loop: AbstractEventLoop, silence: float) -> None:
-        """Gives up if nothing has moved; looks again later if something has."""
+        """Gives up if nothing has moved, or the time is over; otherwise, looks again later."""
         unsent = self._transport.get_write_buffer_size() if self._transport else 0
         if unsent < self._unsent:
             self._heard, self._unsent = loop.time(), unsent
         left = self._heard + silence - loop.time()
+        if self._end is not None:
+            left = min(left, self._end.left)
         if left <= 0:
-            self._fail(TimeoutError("no byte has moved in time"))
+            self._fail(TimeoutError("no byte has moved, or not all of them, in time"))
         else:
             self._timer = loop.call_later(left, self._look, loop, silence)
 
@@ -180,8 +192,10 @@ class LoopConnections:
         idle = self._of_this_loop()
         connection = self._kept(idle) or self._connected()
         try:
-            silence = patience(self._settings.read_timeout)
-            answer = switching.wait(connection.ask(whole, request.method, silence, request.most))
+            silence, end = self._settings.read_timeout, attempt()
+            answer = switching.wait(
+                connection.ask(whole, request.method, silence, end, request.most)
+            )
         except BaseException:
             connection.close()
             raise

@@ -1,4 +1,4 @@
-"""Replies whose large bodies are received in one call, straight into the bytes that they become.
+"""Large bodies are received in one call, straight into the bytes that they become.
 
 A socket of Python's that has a timeout receives what has arrived, comes back to the interpreter,
 and asks again: up to twenty times for a block of 4 MiB, and each time the thread must get the
@@ -12,57 +12,16 @@ Source: recv(2), MSG_WAITALL; socket(7), SO_RCVTIMEO.
 
 from __future__ import annotations
 
-import io
 import socket
-import ssl
 import struct
-from http.client import HTTPResponse
 from typing import Final
 
 LARGE: Final = 64 * 1024
 """Bytes from which the system is asked for all of them."""
 
 
-class WholeReply(HTTPResponse):
-    """A reply, on a socket that has a timeout."""
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        debuglevel: int = 0,
-        method: str | None = None,
-        url: str | None = None,
-    ) -> None:
-        """Has read nothing yet."""
-        super().__init__(sock, debuglevel, method, url)
-        if not isinstance(sock, ssl.SSLSocket):
-            self.fp = io.BufferedReader(_Whole(sock, self.fp.detach()))
-
-
-class _Whole(io.RawIOBase):
-    """What a socket receives. `BufferedReader` passes the memory of large reads to `readinto`."""
-
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
-        self._sock = sock
-        self._raw = raw
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
-        timeout = self._sock.gettimeout()
-        if len(buffer) < LARGE or not timeout:
-            return self._raw.readinto(buffer)
-        return _receive(self._sock, buffer, timeout)
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            self._raw.close()
-
-
-def _receive(sock: socket.socket, buffer: bytearray | memoryview, timeout: float) -> int:
-    """Receives as many bytes as fit; fewer if the connection ends, or is silent after some.
+def receive(sock: socket.socket, buffer: bytearray | memoryview, timeout: float) -> int:
+    """Receives as many bytes as fit; fewer if the connection ends, or `timeout` seconds pass.
 
     Raises:
         TimeoutError: not a byte came for `timeout` seconds.

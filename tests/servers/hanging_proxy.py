@@ -1,4 +1,4 @@
-"""A proxy in front of S3 that can stop answering: it accepts requests and never replies."""
+"""A proxy in front of S3 that can hang: it never replies, or byte by byte."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ ALL = "all"
 
 @dataclass
 class Hanging:
-    """A plan: whether requests hang, and which of them did."""
+    """A plan: whether requests hang, how, and which of them did."""
 
     hung: bool = False
+    trickling: bool = False
     asked: list[str] = field(default_factory=list)
 
     def take(self, kind: str) -> str:
-        """Lets a request hang until its client has given up."""
+        """Lets a request hang until its client has given up, or its reply has trickled in."""
         if self.hung:
             self.asked.append(kind)
-        return "late" if self.hung else ""
+        if not self.hung:
+            return ""
+        return "trickling" if self.trickling else "late"
 
     def keep(self, late: Callable[[], object]) -> None:
         """Discards the request: it never arrives."""

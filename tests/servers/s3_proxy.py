@@ -13,6 +13,7 @@ unranged the request loses its Range: the whole object is sent where a part was 
 emptied, halved, shuffled   a listing has no entries, only the first half, or another order
 slow-down, error, full, denied   answered with 503, 500, 507 or 403, and not performed
 slow     performed, and answered two seconds later
+trickling  performed; the reply comes byte by byte, as long as the client waits
 page, absent, redirect, packed   something else answers: with a page that has an ETag, with
          a page that says 404, with a redirect to a login, or with a compressed body
 failed   performed, and answered with 500
@@ -32,6 +33,9 @@ from tests.servers.s3_message import LISTINGS, Message, read_message
 LIMIT = 2**20
 SLOW = 2.0
 """Seconds by which a slow reply is late."""
+
+PACE = 0.1
+"""Seconds from one byte of a trickling reply to the next."""
 
 
 def refusal(status: int, code: str) -> bytes:
@@ -132,9 +136,18 @@ class S3Proxy(FaultProxy):
             writer.write(reply.raw[: len(reply.head) + len(reply.body) // 2])
             await writer.drain()
             return False
+        if fault == "trickling":
+            await self._trickle(reply, writer)
+            return False
         writer.write(self._heard(fault, reply))
         await writer.drain()
         return True
+
+    async def _trickle(self, reply: Message, writer: asyncio.StreamWriter) -> None:
+        for byte in reply.raw:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(PACE)
 
     async def _carry_out(self, fault: str, request: Message) -> Message:
         """The server's reply to a request, or to what a fault makes of the request."""

@@ -1,4 +1,4 @@
-"""An S3 that accepts and never answers: every call ends in time, and what is cached goes on."""
+"""An S3 that never answers, or too slowly: every call ends, and what is cached is served."""
 
 from __future__ import annotations
 
@@ -108,6 +108,13 @@ async def all_threads_are_free(frontend: Frontend) -> bool:
     return workers.queued == 0
 
 
+async def all_turns_are_free(frontend: Frontend) -> bool:
+    """Whether no small request holds its turn on the loop for longer than others do."""
+    workers = frontend.running.frontend.catalogue._blobs._workers
+    await eventually(lambda: workers.asking == 0)
+    return workers.queued == 0
+
+
 async def stat(client: Tenant) -> None:
     """The first STAT of a pull."""
     await client.write("stat").send(pb.STAT, expected=HELLO, total=5)
@@ -138,20 +145,39 @@ async def listed(client: Tenant) -> None:
     await client.list()
 
 
+@pytest.mark.parametrize("trickling", [False, True], ids=["silent", "trickling"])
 @pytest.mark.parametrize("call", [unknown, stat, read, update, delete, listed])
-async def test_every_call_ends(site: Site, tenant: str, call: Call) -> None:
+async def test_every_call_ends(site: Site, tenant: str, call: Call, trickling: bool) -> None:
     """A call is UNAVAILABLE when its deadline is over, after two tries, and frees its thread."""
     frontend = await site.frontend()
     client = frontend.tenant(tenant)
     await client.commit("ref", b"hello")
-    site.plan.hung = True
+    site.plan.hung, site.plan.trickling = True, trickling
     text = await refused(StatusCode.UNAVAILABLE, call(client))
     assert "S3 hasn't answered within 2 s" in text
     assert len(site.plan.asked) == 2
     assert await all_threads_are_free(frontend)
+    assert await all_turns_are_free(frontend)
     site.plan.hung = False
     await client.delete(HELLO)
     await refused(StatusCode.NOT_FOUND, client.read(sha256(b"unknown")))
+
+
+async def test_a_commit_whose_replies_trickle_ends(site: Site, tenant: str) -> None:
+    """A COMMIT is UNAVAILABLE at its step's deadline, frees its turn, and is carried out later."""
+    frontend = await site.frontend()
+    client = frontend.tenant(tenant)
+    await refused(StatusCode.NOT_FOUND, client.info(HELLO))
+    stream = client.write("ref")
+    await stream.send(pb.WRITE, data=b"hello")
+    site.plan.hung = site.plan.trickling = True
+    text = await refused(StatusCode.UNAVAILABLE, stream.send(pb.COMMIT, offset=5))
+    assert "S3 hasn't answered within 2 s" in text
+    assert await all_threads_are_free(frontend)
+    assert await all_turns_are_free(frontend)
+    site.plan.hung = False
+    await client.write("ref").send(pb.STAT)
+    assert await client.read(HELLO) == b"hello"
 
 
 @pytest.mark.parametrize("size", [5, 200_000, 9 * 2**20], ids=["inline", "one object", "parts"])
@@ -217,12 +243,13 @@ async def test_an_impatient_client(site: Site, tenant: str, call: Call) -> None:
     assert await all_threads_are_free(frontend)
 
 
-async def test_the_circuit(site: Site, tenant: str) -> None:
+@pytest.mark.parametrize("trickling", [False, True], ids=["silent", "trickling"])
+async def test_the_circuit(site: Site, tenant: str, trickling: bool) -> None:
     """A store that hangs is lost: calls fail at once, one tries, and its answer ends that."""
     frontend = await site.frontend()
     client = frontend.tenant(tenant)
     await client.commit("ref", b"hello")
-    site.plan.hung = True
+    site.plan.hung, site.plan.trickling = True, trickling
     with capture_logs() as lines:
         while site.fleet.store.up:
             await refused(StatusCode.UNAVAILABLE, unknown(client))

@@ -6,12 +6,14 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPResponse
 
 import pytest
 
 from holdfast.errors import Unavailable
 from holdfast.storage.s3 import S3Settings, S3Store
-from holdfast.storage.s3_whole import LARGE, WholeReply
+from holdfast.storage.s3_sockets import TimedSocket
+from holdfast.storage.s3_whole import LARGE
 from tests.storage.scripted import Reply, scripted
 
 BLOCK = bytes(range(256)) * 4 * 4096
@@ -50,9 +52,9 @@ def head(length: int) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length
 
 
-def reply_on(sock: socket.socket) -> WholeReply:
+def reply_on(sock: socket.socket) -> HTTPResponse:
     """A reply whose head has been read."""
-    reply = WholeReply(sock, method="GET")
+    reply = HTTPResponse(TimedSocket(sock), method="GET")  # type: ignore[arg-type]  # it stands in for one
     reply.begin()
     return reply
 
