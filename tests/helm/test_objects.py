@@ -13,12 +13,10 @@ from holdfast.service.pairing import WITNESS
 from holdfast.service.settings import Settings
 from tests.helm.cases import ACCEPTED
 from tests.helm.chart import CHART, Helm
+from tests.helm.schemas import VERSIONS, check
 
 pytestmark = pytest.mark.helm
 
-VERSIONS = ["1.30", "1.32", "1.34", "1.36"]
-OTHERS = ("cert-manager.io", "monitoring.coreos.com")
-"""API groups of other projects' operators."""
 SETS = pytest.mark.parametrize("name", ACCEPTED)
 PLACES = {
     "listen", "http", "s3_bucket", "redis_url", "data_dir", "disk_cache_dir", "log_format",
@@ -35,14 +33,17 @@ def test_it_lints(helm: Helm, name: str) -> None:
     assert "[WARNING]" not in done.stdout + done.stderr
 
 
-@SETS
 @pytest.mark.parametrize("version", VERSIONS)
-def test_objects_fit_the_schemas_of_kubernetes(helm: Helm, name: str, version: str) -> None:
+def test_objects_fit_the_schemas_of_kubernetes(helm: Helm, version: str) -> None:
     """Every rendered object has only fields that this version of Kubernetes knows."""
-    for item in helm.render(**ACCEPTED[name]).objects:
-        if item["apiVersion"].partition("/")[0] in OTHERS:
-            continue  # tests/kubernetes/test_chart.py holds these against their definitions
-        kubernetes_validate.validate(item, version, strict=True)
+    for values in ACCEPTED.values():
+        check(helm.render(**values), version)
+
+
+def test_the_versions_are_those_that_the_chart_is_for() -> None:
+    """Every version from 1.30 to the newest that the library knows is checked."""
+    newest = int(kubernetes_validate.latest_version().split(".")[1])
+    assert [f"1.{minor}" for minor in range(30, newest + 1)] == VERSIONS
 
 
 @SETS
