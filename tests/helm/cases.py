@@ -21,6 +21,7 @@ CLAIM: Final[Values] = {
     "accessModes": ["ReadWriteOnce"],
     "resources": {"requests": {"storage": "120Gi"}},
 }
+NODES_ALONE: Final = "a release of its own for agents"
 
 ACCEPTED: Final[dict[str, Values]] = {
     "least": {},
@@ -189,7 +190,7 @@ ACCEPTED: Final[dict[str, Values]] = {
             "canary": {"nodeSelector": {"example/canary": "yes"}},
         },
     },
-    "a release of its own for agents": {
+    NODES_ALONE: {
         "podSecurity": "privileged",
         "replicaCount": 0,
         "gc": {"enabled": False},
@@ -226,6 +227,16 @@ ACCEPTED: Final[dict[str, Values]] = {
     },
 }
 """By what is special about them."""
+
+WITH_FRONTENDS: Final = [name for name in ACCEPTED if name != NODES_ALONE]
+"""The names of those with frontends."""
+
+EVERY_POD: Final = {
+    **ACCEPTED["agents on nodes"],
+    **ACCEPTED["a load from inside"],
+    "expire": {"enabled": True},
+}
+"""Values with which there is each kind of pod."""
 
 LEAST: Final = "specifications of the schema"
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ NEEDED: dict[str, Any] = {
     "s3": {"bucket": "content"},
     "redis": {"existingSecret": {"name": "holdfast-redis"}},
 }
-"""The values without which the chart doesn't render."""
+"""The values without which there are no frontends."""
 
+COMPONENT = "app.kubernetes.io/component"
 Values = Mapping[str, Any]
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's, where there is one: it takes a tenth of the time."""
@@ -69,15 +70,17 @@ class Helm:
         )
 
     def render(self, **values: Any) -> Rendered:
-        """Renders the chart with what it needs and these values over it."""
-        all_values = merged(NEEDED, values)
-        key = json.dumps(all_values, sort_keys=True)
+        """Renders the chart with what frontends need and these values over it."""
+        return self.render_only(merged(NEEDED, values))
+
+    def render_only(self, values: Values) -> Rendered:
+        """Renders the chart with these values and nothing else."""
+        key = json.dumps(values, sort_keys=True)
         if key not in self.rendered:
-            done = self._template(all_values)
+            done = self._template(values)
             assert done.returncode == 0, done.stderr
             self.rendered[key] = done.stdout
-        objects = [item for item in yaml.load_all(self.rendered[key], Loader) if item]
-        return Rendered(objects)
+        return Rendered.parsed(self.rendered[key])
 
     def refusal(self, **values: Any) -> str:
         """What helm says when it refuses to render."""
@@ -107,11 +110,30 @@ class Helm:
         )  # fmt: skip
 
 
+def component_of(item: Mapping[str, Any]) -> str:
+    """The component that an object's or a template's labels name."""
+    name: str = item["metadata"]["labels"][COMPONENT]
+    return name
+
+
+def _templates(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    spec = item.get("spec", {})
+    if "containers" in spec:
+        yield item
+    for name in {"jobTemplate", "template"} & spec.keys():
+        yield from _templates(spec[name])
+
+
 @dataclass(frozen=True)
 class Rendered:
     """The objects of one rendering."""
 
     objects: list[dict[str, Any]]
+
+    @classmethod
+    def parsed(cls, text: str) -> Rendered:
+        """The objects that helm printed."""
+        return cls([item for item in yaml.load_all(text, Loader) if item])
 
     def all_of(self, kind: str) -> list[dict[str, Any]]:
         """The objects of a kind."""
@@ -130,24 +152,21 @@ class Rendered:
         spec: dict[str, Any] = job["spec"]
         return spec
 
+    def every_pod(self) -> list[dict[str, Any]]:
+        """All pod templates, metadata and spec, of whatever kind of object."""
+        return [pod for item in self.objects for pod in _templates(item)]
+
     def pods(self) -> dict[str, dict[str, Any]]:
-        """All pod templates, metadata and spec, by the component that their labels name."""
-        templates = [self.one("Deployment")["spec"]["template"]]
-        jobs = [job["spec"]["jobTemplate"] for job in self.all_of("CronJob")]
-        templates += [job["spec"]["template"] for job in jobs]
-        templates += self.all_of("Pod")
-        found = {
-            item["metadata"]["labels"]["app.kubernetes.io/component"]: item for item in templates
-        }
-        assert len(found) == len(templates)
-        return found
+        """One pod template of each component."""
+        return {component_of(pod): pod for pod in self.every_pod()}
 
     def policy(self, component: str) -> dict[str, Any]:
-        """The spec of the NetworkPolicy that is always there for a component."""
+        """The spec of a component's own NetworkPolicy, which is always there."""
         [spec] = [
             item["spec"]
             for item in self.all_of("NetworkPolicy")
-            if item["metadata"]["labels"]["app.kubernetes.io/component"] == component
+            if component_of(item) == component
+            and item["spec"]["podSelector"]["matchLabels"][COMPONENT] == component
             and "annotations" not in item["metadata"]
         ]
         found: dict[str, Any] = spec

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.helm.cases import ACCEPTED
+from tests.helm.cases import ACCEPTED, NODES_ALONE
 from tests.helm.chart import Helm
 
 pytestmark = pytest.mark.helm
@@ -31,7 +31,7 @@ def test_they_name_what_there_is(helm: Helm, name: str) -> None:
 
 def test_a_release_without_frontends(helm: Helm) -> None:
     """They tell whoever sets up nodes alone nothing of frontends that there aren't."""
-    notes = helm.notes(**ACCEPTED["a release of its own for agents"])
+    notes = helm.notes(**ACCEPTED[NODES_ALONE])
     assert "no frontends, only nodes" in notes
     assert "daemonset/" in notes
     for absent in ("0 frontends", "frontends are ready", ".svc:", "WARNING", "Nodes prove"):

@@ -11,13 +11,14 @@ from pydantic import ByteSize, TypeAdapter
 from holdfast.service.backends import PROBE_DEADLINE
 from holdfast.service.pairing import WITNESS
 from holdfast.service.settings import Settings
-from tests.helm.cases import ACCEPTED
-from tests.helm.chart import CHART, Helm
+from tests.helm.cases import ACCEPTED, NODES_ALONE, WITH_FRONTENDS
+from tests.helm.chart import CHART, Helm, component_of
 from tests.helm.schemas import VERSIONS, check
 
 pytestmark = pytest.mark.helm
 
 SETS = pytest.mark.parametrize("name", ACCEPTED)
+FRONTENDS = pytest.mark.parametrize("name", WITH_FRONTENDS)
 PLACES = {
     "listen", "http", "s3_bucket", "redis_url", "data_dir", "disk_cache_dir", "log_format",
     "quotas", "identities",
@@ -46,7 +47,7 @@ def test_the_versions_are_those_that_the_chart_is_for() -> None:
     assert [f"1.{minor}" for minor in range(30, newest + 1)] == VERSIONS
 
 
-@SETS
+@FRONTENDS
 def test_what_belongs_together_finds_itself(helm: Helm, name: str) -> None:
     """Services, the policy and the budget select the pods, by labels that never change."""
     rendered = helm.render(**ACCEPTED[name])
@@ -63,6 +64,12 @@ def test_what_belongs_together_finds_itself(helm: Helm, name: str) -> None:
         port["targetPort"] for item in rendered.all_of("Service") for port in item["spec"]["ports"]
     }
     assert targets <= named
+
+
+def test_nodes_alone_need_nothing_of_frontends(helm: Helm) -> None:
+    """A release that only sets nodes up has their objects alone, and needs no other value."""
+    rendered = helm.render_only(ACCEPTED[NODES_ALONE])
+    assert {component_of(item) for item in rendered.objects} == {"nodes"}
 
 
 def test_a_frontend_has_no_rights_that_it_does_not_need(helm: Helm) -> None:

@@ -11,7 +11,7 @@ from holdfast.service.listeners import parse
 from holdfast.service.settings import Settings, load
 from tests.helm.cases import ACCEPTED
 from tests.helm.chart import CHART, Helm
-from tests.helm.test_objects import SETS
+from tests.helm.test_objects import FRONTENDS
 
 pytestmark = pytest.mark.helm
 
@@ -29,7 +29,7 @@ NAMES = {
 }
 
 
-@SETS
+@FRONTENDS
 def test_every_variable_is_a_setting(helm: Helm, name: str) -> None:
     """Each HOLDFAST_ variable that the chart sets is one that a frontend reads."""
     found = helm.render(**ACCEPTED[name]).environment(SECRETS)
@@ -39,7 +39,7 @@ def test_every_variable_is_a_setting(helm: Helm, name: str) -> None:
     assert NAMES - given == set()
 
 
-@SETS
+@FRONTENDS
 def test_a_frontend_starts_with_it(helm: Helm, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frontend accepts the environment as a whole: listeners, sizes, times, words."""
     for variable, value in helm.render(**ACCEPTED[name]).environment(SECRETS).items():
@@ -65,7 +65,7 @@ def test_large_and_broken_numbers_arrive_as_given(
     assert rendered.settings["HOLDFAST_INGEST_LIFETIME"] == "1000000"
 
 
-@SETS
+@FRONTENDS
 def test_no_secret_passes_through_the_chart(helm: Helm, name: str) -> None:
     """Credentials are references to Secrets that exist, and the chart makes no Secret."""
     rendered = helm.render(**ACCEPTED[name])

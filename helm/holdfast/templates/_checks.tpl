@@ -12,7 +12,7 @@ What can be said of one value alone is in values.schema.json.
 {{- include "holdfast.checkPodSecurity" . -}}
 {{- include "holdfast.checkEnvironment" . -}}
 {{- include "holdfast.checkResources" (list "resources" (include "holdfast.resources" . | fromYaml)) -}}
-{{- if not (or (int $values.replicaCount) $values.autoscaling.enabled $values.nodes.enabled) -}}
+{{- if not (or (eq (include "holdfast.hasFrontends" .) "true") $values.nodes.enabled) -}}
 {{- fail "replicaCount is 0, and nodes.enabled is false: the release would do nothing" -}}
 {{- end -}}
 {{- with $values.rollingUpdate -}}
@@ -98,6 +98,20 @@ What can be said of one value alone is in values.schema.json.
 {{- end -}}
 {{- end -}}
 
+{{/* The components that have settings and credentials, as JSON. */}}
+{{- define "holdfast.programs" -}}
+{{- $found := list -}}
+{{- if eq (include "holdfast.hasFrontends" .) "true" -}}
+{{- $found = append $found "frontend" -}}
+{{- end -}}
+{{- range list "gc" "scrub" "expire" -}}
+{{- if (get $.Values .).enabled -}}
+{{- $found = append $found . -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
 {{- define "holdfast.checkEnvironment" -}}
 {{- $seen := dict -}}
 {{- range .Values.extraEnv -}}
@@ -107,7 +121,7 @@ What can be said of one value alone is in values.schema.json.
 {{- $_ := set $seen .name true -}}
 {{- end -}}
 {{- $own := dict -}}
-{{- range $component := list "frontend" "gc" "scrub" "expire" -}}
+{{- range $component := include "holdfast.programs" . | fromJsonArray -}}
 {{- $made := include "holdfast.environment" (list $ $component) | fromYaml -}}
 {{- $names := list -}}
 {{- range $made.env -}}

@@ -53,6 +53,11 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{ include "holdfast.labelsOf" (list . "frontend") }}
 {{- end -}}
 
+{{/* "true" if there are frontends; a release that only sets nodes up has none. */}}
+{{- define "holdfast.hasFrontends" -}}
+{{- or (ne (int .Values.replicaCount) 0) .Values.autoscaling.enabled -}}
+{{- end -}}
+
 {{- define "holdfast.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "holdfast.fullname" .) .Values.serviceAccount.name -}}

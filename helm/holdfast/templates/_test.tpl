@@ -10,7 +10,7 @@
 {{/* "true" if there is a test: where the port speaks TLS, it needs a Secret, to know whom to trust. */}}
 {{- define "holdfast.hasTest" -}}
 {{- $tls := and (eq .Values.service.targetPort "grpc") (include "holdfast.tlsSecret" .) -}}
-{{- and .Values.test.enabled (or (not $tls) (not (empty (include "holdfast.testSecret" .)))) -}}
+{{- and (eq (include "holdfast.hasFrontends" .) "true") .Values.test.enabled (or (not $tls) (not (empty (include "holdfast.testSecret" .)))) -}}
 {{- end -}}
 
 {{/* The command of the test's pod, as a list in JSON. */}}
