@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.helm.cases import ACCEPTED
-from tests.helm.chart import Helm, Rendered
+from tests.helm.cases import ACCEPTED, EVERY_POD
+from tests.helm.chart import Helm, Rendered, component_of, merged
 
 pytestmark = pytest.mark.helm
 
-GUARDED = [
-    name for name, values in ACCEPTED.items() if not {"networkPolicy", "load"} & values.keys()
-]
-"""Those with the policies' defaults; a load has one more, which admits it."""
+GUARDED = [name for name, values in ACCEPTED.items() if "networkPolicy" not in values]
+"""Those with the policies' defaults."""
 DNS = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
 Rule = dict[str, Any]
 
@@ -37,25 +35,35 @@ def selects(policy: Rule, labels: dict[str, str]) -> bool:
 
 @pytest.mark.parametrize("name", GUARDED)
 def test_every_pod_is_guarded_both_ways(helm: Helm, name: str) -> None:
-    """Each kind of pod has one policy of its own that limits who connects, and to what."""
+    """Each pod has one policy of its own that limits who connects, and to what."""
     rendered = helm.render(**ACCEPTED[name])
-    lasting = [
-        item["spec"]
-        for item in rendered.all_of("NetworkPolicy")
-        if "annotations" not in item["metadata"]
-    ]
-    wanted = {
-        component
-        for component in ("gc", "scrub")
-        if ACCEPTED[name].get(component, {}).get("enabled", True)
-    }
-    assert {"frontend", *wanted} <= rendered.pods().keys()
-    for component, pod in rendered.pods().items():
-        [policy] = [item for item in lasting if selects(item, pod["metadata"]["labels"])]
-        assert policy == rendered.policy(component)
+    for pod in rendered.every_pod():
+        component = component_of(pod)
+        policy = rendered.policy(component)
+        assert selects(policy, pod["metadata"]["labels"]), component
         assert policy["policyTypes"] == ["Ingress", "Egress"], component
         assert policy["egress"], component
         assert policy["ingress"] == [], component
+        assert "hostNetwork" not in pod["spec"], "no policy applies to it"
+
+
+def test_all_kinds_of_pods_are_looked_at(helm: Helm) -> None:
+    """What is said of every pod is said of all components, and of each object that makes pods."""
+    found = sorted(map(component_of, helm.render(**EVERY_POD).every_pod()))
+    once = ["expire", "frontend", "gc", "scrub", "test"]
+    assert found == sorted([*once, *["load", "nodes"] * 2])
+
+
+def test_what_sets_hosts_up_asks_the_api_server_alone(helm: Helm) -> None:
+    """Pods that set hosts up reach the API server, and nothing at all if nodes take no turns."""
+    peer = {"ipBlock": {"cidr": "10.0.0.1/32"}}
+    server = {"to": [peer], "ports": [16443]}
+    values = merged(
+        ACCEPTED["agents on nodes"], {"networkPolicy": {"egress": {"apiServer": server}}}
+    )
+    policy = helm.render(**values).policy("nodes")
+    assert policy["egress"] == [{"to": [peer], "ports": tcp(16443)}]
+    assert helm.render(**merged(values, {"nodes": {"atOnce": 0}})).policy("nodes")["egress"] == []
 
 
 def test_where_pods_may_connect_by_default(helm: Helm) -> None:

@@ -12,12 +12,30 @@
 {{- end -}}
 
 {{/*
-Where a component's pods may connect, as rules of a NetworkPolicy, from (list . COMPONENT): to the
-names' server, Redis and S3, and to what else this component has.
+Where a component's pods may connect, as rules of a NetworkPolicy, from (list . COMPONENT); nothing
+if they may connect nowhere. What sets hosts up speaks with the host by its sockets.
 */}}
 {{- define "holdfast.egress" -}}
 {{- $root := index . 0 -}}
 {{- $component := index . 1 -}}
+{{- $egress := $root.Values.networkPolicy.egress -}}
+{{- if ne $component "nodes" -}}
+{{- include "holdfast.egressToBackends" . -}}
+{{- end -}}
+{{- $keys := and (eq $component "frontend") (contains "https://" $root.Values.identities) -}}
+{{- $listed := and (eq $component "expire") $root.Values.expire.missingNodes -}}
+{{- $turns := and (eq $component "nodes") (eq (include "holdfast.nodesTurns" $root) "true") -}}
+{{- if or $keys $listed $turns }}
+{{ include "holdfast.egressRule" (list "apiServer" $egress.apiServer.to $egress.apiServer.ports) }}
+{{- end }}
+{{- with $egress.extra }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The rules for the names' server, Redis and S3, and for traces, from (list . COMPONENT). */}}
+{{- define "holdfast.egressToBackends" -}}
+{{- $root := index . 0 -}}
 {{- $egress := $root.Values.networkPolicy.egress -}}
 {{- $s3 := include "holdfast.secretOf" (append . "s3") | fromJson -}}
 {{- $s3Ports := default (list (include "holdfast.portOf" (list $root.Values.s3.endpoint) | int)) $egress.s3.ports -}}
@@ -38,13 +56,6 @@ names' server, Redis and S3, and to what else this component has.
 {{- end }}
 {{- with $root.Values.settings.traces }}
 {{ include "holdfast.egressRule" (list "traces" $egress.traces.to (default (list (include "holdfast.portOf" (list .) | int)) $egress.traces.ports)) }}
-{{- end }}
-{{- $keys := and (eq $component "frontend") (contains "https://" $root.Values.identities) -}}
-{{- if or $keys (and (eq $component "expire") $root.Values.expire.missingNodes) }}
-{{ include "holdfast.egressRule" (list "apiServer" $egress.apiServer.to $egress.apiServer.ports) }}
-{{- end }}
-{{- with $egress.extra }}
-{{ toYaml . }}
 {{- end }}
 {{- end -}}
 
