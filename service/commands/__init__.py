@@ -1,4 +1,5 @@
 """The commands that `holdfast[server]` adds to the command line.
 
-This room may import everything; nothing imports it.
+This room may import serve, doctor, agent, tenants, explain, collector, scrub, overview, backends,
+holdings, process, settings, trust, storage and coordination; nothing imports it.
 """

@@ -5,5 +5,5 @@ only by compare-and-swap: from live or condemned to corrupt, or back to live if 
 It deletes nothing but its own cursor. docs/scrub.md explains what it looks for, and why its
 verdicts are safe.
 
-This room may import backends and all rooms below it; it needs no core.
+This room may import backends, store, process, settings, storage and coordination; it needs no core.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from typing import Final
@@ -12,6 +13,7 @@ from tests.project import pages
 from tests.project.repository import ROOT, required_text
 
 SERVICE: Final = ROOT / "service"
+BELOW: Final = {"storage", "coordination", "transport"}
 PAGE: Final = pages.text("docs/architecture.md")
 
 
@@ -41,10 +43,24 @@ def test_the_picture_is_the_contract() -> None:
 
 
 @pytest.mark.parametrize("room", sorted(path.parent.name for path in SERVICE.glob("*/__init__.py")))
-def test_a_room_says_what_lives_there(room: str) -> None:
-    """Each room's first lines say what lives there and what it may import."""
+def test_a_room_says_what_it_may_import(room: str) -> None:
+    """The sentence about what a room may import names what it imports, and nothing else."""
     text = (SERVICE / room / "__init__.py").read_text("utf-8")
-    assert "may import" in text.lower()
+    [sentence] = re.findall(r"This room may import ([^.;]+)", text)
+    assert imported(room) == (rooms() | BELOW) & set(re.findall(r"\w+", sentence))
+
+
+def imported(room: str) -> set[str]:
+    """The rooms, and the packages below them, that a room's modules import."""
+    ways = [
+        f"{node.module}.{one.name}".split(".")
+        for path in (SERVICE / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for one in node.names
+    ]
+    within = {way[2] for way in ways if way[:2] == ["holdfast", "service"]}
+    return (within | BELOW & {way[1] for way in ways if way[0] == "holdfast"}) - {room}
 
 
 def test_the_ways_lead_through_files_that_are_there() -> None:
