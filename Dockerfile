@@ -4,6 +4,10 @@
 # nothing else. Pin both by digest: --build-arg BASE=NAME@sha256:…
 ARG BUILDER=docker.io/library/debian:12-slim
 ARG BASE=gcr.io/distroless/python3-debian12:nonroot
+# What the labels say.
+ARG VERSION=0.1.0
+ARG REVISION=""
+ARG CREATED=1970-01-01T00:00:00Z
 
 FROM ${BUILDER} AS builder
 RUN command -v strip >/dev/null || { apt-get update -qq \
@@ -36,10 +40,16 @@ RUN pip/bin/pip wheel -q --no-deps --no-build-isolation --no-index -w wheel ./so
 # What sets hosts up (docs/nodes.md): the bundle that hosts get, which is the program here, too.
 # --build-context bundle=dist/holdfast names the folder that `make bundle` makes.
 FROM ${BASE} AS node
+COPY --from=bundle . /opt/bundle
+ARG VERSION
+ARG REVISION
+ARG CREATED
 LABEL org.opencontainers.image.title="holdfast-node" \
       org.opencontainers.image.description="Sets Kubernetes hosts up as Holdfast's nodes" \
-      org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=bundle . /opt/bundle
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
 ENTRYPOINT ["/opt/bundle/holdfast", "node"]
 CMD ["--help"]
 
@@ -47,9 +57,9 @@ FROM ${BASE} AS holdfast
 COPY --from=builder /opt/holdfast /opt/holdfast
 COPY --from=project /build/own /opt/holdfast
 # After the layers, which are the same for every revision.
-ARG VERSION=0.1.0
-ARG REVISION=""
-ARG CREATED=1970-01-01T00:00:00Z
+ARG VERSION
+ARG REVISION
+ARG CREATED
 LABEL org.opencontainers.image.title="holdfast" \
       org.opencontainers.image.description="A distributed content store for Kubernetes fleets" \
       org.opencontainers.image.licenses="Apache-2.0" \
@@ -64,7 +74,8 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["holdfast"]
 CMD ["serve"]
 
-# What the chart's loads run. ghz comes as a build context: --build-context ghz=FOLDER.
+# What the chart's loads run, with the labels of the image below it, but for what it is. ghz comes
+# as a build context: --build-context ghz=FOLDER.
 FROM holdfast AS load
 LABEL org.opencontainers.image.title="holdfast-load" \
       org.opencontainers.image.description="Loads for measuring Holdfast from inside a cluster"

@@ -211,7 +211,8 @@ image-node: $(READY) ## Builds the image that sets hosts up as nodes: build/imag
 .PHONY: image-load
 image-load: tools-ghz ## Builds the image of the chart's loads: build/image/load.tar.
 	install -D $(TOOLS)/ghz build/ghz/ghz
-	scripts/image --target load --build-context ghz=build/ghz build/image/load.tar localhost/local/holdfast-load:test
+	scripts/image --target load --build-context ghz=build/ghz $(or $(ARCHIVE),build/image/load.tar) \
+	  $(or $(NAME),localhost/local/holdfast-load:test)
 
 .PHONY: bundle
 bundle: $(READY) ## Makes a program for nodes that needs nothing else: dist/holdfast-*.tar.gz.

@@ -2,9 +2,9 @@
 
     python -m scripts.release VERSION FOLDER [--draft] [--without PART]...
 
-Sources and wheel, the bundle for nodes, the chart, the image, what the image holds, checksums. It
-publishes nothing and makes no tag: docs/releases.md is the checklist. `--draft` takes a tree that
-isn't committed and a changelog that isn't made yet.
+Sources and wheel, the bundle for nodes, the chart, its images, what the frontends' image holds,
+checksums. It publishes nothing and makes no tag: docs/releases.md is the checklist. `--draft`
+takes a tree that isn't committed and a changelog that isn't made yet.
 """
 
 from __future__ import annotations
@@ -145,27 +145,42 @@ def make_chart(release: Release) -> None:
 
 
 def make_image(release: Release) -> None:
-    """The image for this machine's architecture, as an OCI archive, and what it holds."""
-    stem = f"{NAME}-{release.version}-image-linux-{platform.machine()}"
-    image = release.part(f"{stem}.tar")
-    release.run("scripts/image", str(image), f"localhost/{NAME}:{release.version}")
-    release.part(f"{stem}.cdx.json").write_text(sbom.bill(image), "utf-8")
+    """The frontends' image for this machine's architecture, and what it holds."""
+    image, name = _image(release, NAME)
+    release.run("scripts/image", str(image), name)
+    image.with_suffix(".cdx.json").write_text(sbom.bill(image), "utf-8")
+
+
+def make_load_image(release: Release) -> None:
+    """The image of the chart's loads, with a ghz that Go builds."""
+    image, name = _image(release, f"{NAME}-load")
+    release.run("make", "image-load", f"ARCHIVE={image}", f"NAME={name}")
 
 
 def make_bundle(release: Release) -> None:
-    """The program for nodes, which needs no Python."""
+    """The program for nodes, which needs no Python, and the image that installs it on hosts."""
     work = release.tree.parent
     release.run(sys.executable, "-m", "scripts.bundle", str(work / "bundle"), "--work",
                 str(work / "work"), "--archive")  # fmt: skip
     [packed] = (work / "bundle").glob("*.tar.gz")
     archives.normalise(packed, release.moment)
     shutil.move(packed, release.part(packed.name))
+    image, name = _image(release, f"{NAME}-node")
+    release.run("scripts/image", "--target", "node", "--build-context",
+                f"bundle={work / 'bundle' / NAME}", str(image), name)  # fmt: skip
+
+
+def _image(release: Release, name: str) -> tuple[Path, str]:
+    """Where an image's OCI archive is made, and how the archive calls the image."""
+    archive = f"{name}-{release.version}-image-linux-{platform.machine()}.tar"
+    return release.part(archive), f"localhost/{name}:{release.version}"
 
 
 PARTS: Final[dict[str, Callable[[Release], None]]] = {
     "sources": make_sources,
     "chart": make_chart,
     "image": make_image,
+    "load": make_load_image,
     "bundle": make_bundle,
 }
 

@@ -22,8 +22,13 @@ from tests.release.conftest import COMMITTED, Repository
 
 NAME = f"holdfast-{version()}"
 SOURCES, WHEEL, CHART = f"{NAME}.tar.gz", f"{NAME}-py3-none-any.whl", f"{NAME}.tgz"
-IMAGE = f"{NAME}-image-linux-{platform.machine()}"
+IMAGE, NODE, LOAD = (
+    f"{name}-{version()}-image-linux-{platform.machine()}"
+    for name in ("holdfast", "holdfast-node", "holdfast-load")
+)
 BUNDLE = f"{NAME}-linux-{platform.machine()}.tar.gz"
+QUICK = tuple(f"--without={part}" for part in ("image", "load", "bundle"))
+"""Without what takes minutes."""
 STRAY = "stray.py"
 """A file that git doesn't know."""
 
@@ -54,8 +59,7 @@ def parts(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("parts")
     stray = repository.folder / "holdfast" / STRAY
     stray.touch()
-    without = ("--without", "image", "--without", "bundle")
-    done = repository.release(version(), str(folder), "--draft", *without)
+    done = repository.release(version(), str(folder), "--draft", *QUICK)
     stray.unlink()
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("PASSED") == 2, done.stdout
@@ -123,8 +127,7 @@ def test_another_machine_makes_the_same(
         os.utime(path, (0, 10**9))
     before = os.umask(0o077)
     try:
-        without = ("--without", "image", "--without", "bundle")
-        done = clone.release(version(), str(tmp_path / "out"), "--draft", *without)
+        done = clone.release(version(), str(tmp_path / "out"), "--draft", *QUICK)
     finally:
         os.umask(before)
     assert done.returncode == 0, done.stderr
@@ -135,15 +138,17 @@ def test_another_machine_makes_the_same(
 @pytest.mark.image
 @pytest.mark.timeout(1200)
 def test_all_parts(repository: Repository, tmp_path: Path) -> None:
-    """With image and bundle: each is there, says its version, and is summed."""
+    """With images and bundle: each is there, says its version, and is summed."""
     out = tmp_path / "out"
     done = repository.release(version(), str(out), "--draft")
     assert done.returncode == 0, done.stdout + done.stderr
-    check_sums(out, {SOURCES, WHEEL, CHART, f"{IMAGE}.tar", f"{IMAGE}.cdx.json", BUNDLE})
-    labels = oci.configuration(out / f"{IMAGE}.tar")["config"]["Labels"]
-    assert labels["org.opencontainers.image.version"] == version()
-    assert labels["org.opencontainers.image.created"] == COMMITTED
-    assert len(labels["org.opencontainers.image.revision"]) == hashlib.sha1().digest_size * 2  # noqa: S324
+    images = {f"{IMAGE}.tar", f"{NODE}.tar", f"{LOAD}.tar"}
+    check_sums(out, {SOURCES, WHEEL, CHART, f"{IMAGE}.cdx.json", BUNDLE, *images})
+    for image in images:
+        labels = oci.configuration(out / image)["config"]["Labels"]
+        assert labels["org.opencontainers.image.version"] == version()
+        assert labels["org.opencontainers.image.created"] == COMMITTED
+        assert len(labels["org.opencontainers.image.revision"]) == hashlib.sha1().digest_size * 2  # noqa: S324
     bill = json.loads((out / f"{IMAGE}.cdx.json").read_text("utf-8"))
     assert bill["metadata"]["component"]["version"] == version()
     with tarfile.open(out / BUNDLE) as bundle:
