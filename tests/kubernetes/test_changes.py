@@ -23,6 +23,11 @@ ENOUGH = 600
 """Calls in which pods' shares are compared: a hundred for each of six."""
 
 
+REACHED = 240
+"""Most seconds until each of six pods was chosen by one of the clients, who choose anew every `AGE`
+seconds, at random: the last one is missed so long once in a billion times."""
+
+
 @contextmanager
 def nothing_fails(store: Release, unique: str, *policies: str) -> Iterator[Calls]:
     """Clients that call during the block, each of whose calls must end well."""
@@ -56,7 +61,7 @@ def test_an_upgrade_and_its_rollback(store: Release, unique: str) -> None:
 
 
 def test_scaling(store: Release, unique: str) -> None:
-    """Three pods become six, which share the calls, and then two."""
+    """Three pods become six, which share the calls of clients that know all pods, and then two."""
     with nothing_fails(store, unique, "round_robin") as calls:
         _scale(store, 6)
         _all_have_clients(store)
@@ -69,6 +74,21 @@ def test_scaling(store: Release, unique: str) -> None:
     mean = sum(answered.values()) / 6
     assert len(answered) == 6
     assert all(0.7 * mean <= number <= 1.3 * mean for number in answered.values()), answered
+
+
+def test_scaling_behind_the_service(store: Release, unique: str) -> None:
+    """Fewer clients than pods, with one address for all, still reach each of six, and then two."""
+    with nothing_fails(store, unique, "pick_first") as calls:
+        _scale(store, 6)
+        before = _answered(store)
+        wait_until(
+            lambda: all(number > before[name] for name, number in _answered(store).items()),
+            f"calls of {CLIENTS} clients on each pod",
+            REACHED,
+        )
+        _scale(store, 2)
+        calls.more(100)
+    _scale(store, 3)
 
 
 def test_a_drained_node(store: Release, unique: str) -> None:

@@ -44,6 +44,7 @@ def test_a_release(cluster: Cluster, unique: str) -> None:
         assert [one for one in roles if FULL in one["metadata"]["name"]] == []
         made.helm("install")
     assert (report.failures, report.lost) == ([], [])
+    assert report.acknowledged > 0
 
 
 def test_the_notes_are_right(store: Release) -> None:
@@ -68,7 +69,9 @@ def test_redis_is_killed_and_comes_back(store: Release, unique: str) -> None:
         cluster.redis.kill()
         cluster.redis.start()
         _serves_again(store)
-        assert calls.report().lost == []
+        report = calls.report()
+    assert report.lost == []
+    assert report.acknowledged > 0
 
 
 def test_s3_is_killed_and_comes_back(store: Release, unique: str) -> None:
@@ -79,7 +82,9 @@ def test_s3_is_killed_and_comes_back(store: Release, unique: str) -> None:
         cluster.s3.kill()
         cluster.s3.start()
         _serves_again(store)
-        assert calls.report().lost == []
+        report = calls.report()
+    assert report.lost == []
+    assert report.acknowledged > 0
 
 
 def _serves_again(store: Release) -> None:
