@@ -84,21 +84,30 @@ class Tools:
         Raises:
             ConfigurationError: there is no folder for the listings.
         """
-        with self.run(ages, report, orders) as run:
+        with (
+            Spools(orders.spool_dir, orders.spool_limit) as spools,
+            self.run(ages, report, orders, spools) as run,
+        ):
             await collect_once(run, self.knowledge, orders.tenants_gone)
 
     @contextmanager
     def run(
-        self, ages: Ages, report: CollectionReport, orders: CollectorOptions
+        self,
+        ages: Ages,
+        report: CollectionReport,
+        orders: CollectorOptions,
+        spools: Spools | None = None,
     ) -> Iterator[CollectorRun]:
         """Opens what the passes of one run share, and closes it at the end.
 
-        Raises:
-            ConfigurationError: there is no folder for the listings.
+        Args:
+            ages: of what may be removed.
+            report: has what is done.
+            orders: what the run is asked to do.
+            spools: sort listings; None: what gives up tenants sorts nothing.
         """
         threads = self.settings.threads
         with ExitStack() as stack:
-            spools = stack.enter_context(Spools(orders.spool_dir, orders.spool_limit))
             pool = ThreadPoolExecutor(threads, "collect") if threads > 1 else None
             if pool:
                 stack.enter_context(pool)
@@ -107,7 +116,7 @@ class Tools:
                 records=Records(self.store),
                 ages=ages,
                 report=report,
-                spools=spools,
+                spools=spools or Spools(),
                 name=uuid7(),
                 new_name=uuid7,
                 new_nonce=new_nonce,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -60,6 +61,12 @@ def explain(
     ref: Annotated[
         bool, typer.Option("--ref", help="It is a ref, even if it is a digest.")
     ] = False,
+    spool_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--spool-dir", help="Folder for sorting the list of what gc is about to delete."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show all that is known of a blob or a ref: where it is, who has it, what gc would do."""
@@ -67,7 +74,7 @@ def explain(
     settings = load(**options)
     logs.configure("error", settings.log_format)
     tenants = [check_tenant(name) for name in tenant] if tenant else None
-    asked = _explain(settings, digest, what, Question(tenants, most))
+    asked = _explain(settings, digest, what, Question(tenants, most, spool_dir))
     found: BlobExplanation | RefExplanation = uvloop.run(asked)
     if as_json:
         print_json(found.as_json())

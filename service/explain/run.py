@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from holdfast.backend import Backend
@@ -51,10 +52,12 @@ class Question:
     Attributes:
         tenants: the tenants that are looked at; None: all.
         most: how many holders and writers are named, with all that is known of them.
+        spool_dir: folder in which listings are sorted; None: the system's temporary folder.
     """
 
     tenants: Sequence[str] | None
     most: int
+    spool_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +99,12 @@ class Explainer:
         """Returns all that is known of a digest.
 
         Raises:
+            ConfigurationError: no file can be created in the folder for sorting.
             Unavailable: the store can't be reached.
         """
         redis = await self._in_redis(digest, question)
-        with Spools() as spools, ThreadPoolExecutor(self._settings.threads, "explain") as pool:
+        threads = self._settings.threads
+        with Spools(question.spool_dir) as spools, ThreadPoolExecutor(threads, "explain") as pool:
             look = BlobLook(self._store, self._ages, spools, pool)
             stored: StoredBlob = await asyncio.to_thread(
                 look.look, digest, question.tenants, question.most, looked

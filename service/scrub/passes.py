@@ -124,10 +124,13 @@ class Pass:
         """Runs to the end of the pass, or until it is told to stop.
 
         Raises:
+            ConfigurationError: no file can be created in the folder for sorting.
             HoldfastError: the store fails; the next run continues from there.
         """
         try:
-            self._walk()
+            # A folder that can't be used is found before days of reading, not after them.
+            with Spools(self._orders.spool_dir) as spools:
+                self._walk(spools)
         except ScrubStopped:
             self.report.stopped = True
             self._leave()
@@ -143,7 +146,7 @@ class Pass:
         self.report.seconds = self._seconds()
         return self.report
 
-    def _walk(self) -> None:
+    def _walk(self, spools: Spools) -> None:
         orders, means = self._orders, self._means
         abreast = Abreast(orders.workers, means.stop)
         records = Records(means.store, misread=lambda _: self.report.add(misreads=1))
@@ -152,7 +155,7 @@ class Pass:
                 self._walk_records(abreast, records)
             self._phase, self._counted = ScrubPhase.HOLDS, self._cursor()
             self._save()
-        with phase("holds"), Spools(orders.spool_dir) as spools:
+        with phase("holds"):
             HoldsWalk(
                 store=means.store,
                 records=records,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import typer
@@ -21,7 +21,7 @@ from holdfast.storage.sightings import Sightings
 from tests.project import pages
 from tests.servers.process import free_port
 from tests.servers.s3 import S3Server
-from tests.service.processes import run
+from tests.service.processes import run, serving
 from tests.service.scrubbing import commit
 
 BODY: Final = b"a blob that the fleet has"
@@ -46,7 +46,9 @@ USES: Final = {
     name.strip("`"): {what for what, use in zip(RESOURCES, cells, strict=True) if use == "yes"}
     for name, *cells in TABLE[1:]
 }
-COMMANDS: Final = [name for name in USES if name not in {"serve", "agent"}]
+SERVING: Final = ("serve", "agent")
+"""These run until they are told to stop."""
+SORTING: Final = "folder for sorting"
 
 
 @pytest.fixture
@@ -91,6 +93,16 @@ def broken(taken: str, tmp_path: Path) -> Mapping[str, Mapping[str, object]]:
 
 
 @pytest.fixture(autouse=True)
+def _no_temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The system has no folder for temporary files: what sorts must do so where it is told to."""
+    folder = tmp_path / "first on the path"
+    folder.mkdir()
+    missing = str(tmp_path / "missing")
+    (folder / "sitecustomize.py").write_text(f"import tempfile\ntempfile.tempdir = {missing!r}\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+@pytest.fixture(autouse=True)
 def _content(well: Mapping[str, object]) -> None:
     """A tenant that was seen, since only such can be dropped, and a blob that can be explained."""
     with closing(open_store(Settings.model_validate(well))) as store:
@@ -100,11 +112,30 @@ def _content(well: Mapping[str, object]) -> None:
 
 def command(name: str, tmp_path: Path) -> list[str]:
     """The arguments of a command; where it sorts, in a folder that is there."""
-    sorts = ["--spool-dir", str(tmp_path)] if "folder for sorting" in USES[name] else []
-    return [*ARGUMENTS[name].split(), *sorts]
+    sorts = ["--spool-dir", str(tmp_path)] if SORTING in USES[name] else []
+    return [*ARGUMENTS.get(name, name).split(), *sorts]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def least(
+    name: str, well: Mapping[str, object], broken: Mapping[str, Mapping[str, object]]
+) -> dict[str, Any]:
+    """Settings with which nothing can be opened but what a command uses."""
+    settings = dict(well)
+    for resource, spoilt in broken.items():
+        if resource not in USES[name]:
+            settings |= spoilt
+    return as_given(name, settings)
+
+
+def as_given(name: str, settings: Mapping[str, object]) -> dict[str, object]:
+    """The settings as a command is given them: an agent has frontends, and refuses backends."""
+    if name != "agent":
+        return dict(settings)
+    own = {key: value for key, value in settings.items() if not key.startswith(("s3_", "redis_"))}
+    return {**own, "agent_frontends": f"127.0.0.1:{free_port()}"}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
 def test_nothing_else_is_opened(
     name: str,
     well: Mapping[str, object],
@@ -112,17 +143,25 @@ def test_nothing_else_is_opened(
     tmp_path: Path,
 ) -> None:
     """A command succeeds where nothing but what it uses can be opened."""
-    settings = dict(well)
-    for resource, spoilt in broken.items():
-        if resource not in USES[name]:
-            settings |= spoilt
-    done = run(*command(name, tmp_path), **settings)
+    done = run(*command(name, tmp_path), **least(name, well, broken))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_nothing_else_is_opened_to_serve(
+    name: str,
+    well: Mapping[str, object],
+    broken: Mapping[str, Mapping[str, object]],
+    tmp_path: Path,
+) -> None:
+    """A program that serves is ready where nothing but what it uses can be opened."""
+    with serving(tmp_path / "log", command=name, **least(name, well, broken)) as served:
+        assert served.terminate() == 0
 
 
 @pytest.mark.parametrize(
     ("name", "resource"),
-    [(name, resource) for name in COMMANDS for resource in RESOURCES if resource in USES[name]],
+    [(name, resource) for name in USES for resource in RESOURCES if resource in USES[name]],
 )
 def test_what_is_used_is_needed(
     name: str,
@@ -133,9 +172,9 @@ def test_what_is_used_is_needed(
 ) -> None:
     """A command fails, and says so, where one thing that it uses can't be opened."""
     arguments = command(name, tmp_path)
-    if resource == "folder for sorting":
+    if resource == SORTING:
         arguments[-1] = str(tmp_path / "missing")
-    done = run(*arguments, **{**well, **broken.get(resource, {})})
+    done = run(*arguments, **as_given(name, {**well, **broken.get(resource, {})}))
     assert done.returncode in {1, 4}, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
@@ -157,4 +196,4 @@ def commands_with_servers() -> set[str]:
 def test_each_command_has_its_row() -> None:
     """The table has each command that can open anything, with options that change what it opens."""
     assert {name.split(" --")[0] for name in USES} == commands_with_servers()
-    assert set(COMMANDS) == set(ARGUMENTS)
+    assert set(USES) == {*ARGUMENTS, *SERVING}
