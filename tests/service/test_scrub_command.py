@@ -16,6 +16,7 @@ from holdfast.service.scrub.brake import MOST
 from holdfast.service.scrub.cursor import load
 from holdfast.service.scrub.report import DamageKind
 from holdfast.storage.folder import FolderStore
+from holdfast.storage.records import Records, State
 from tests.servers.process import free_port, wait_until
 from tests.service.fleet import refused
 from tests.service.processes import COMMAND, connected, environment, run, serving
@@ -38,6 +39,19 @@ def test_all_is_well(tmp_path: Path, stored: FolderStore) -> None:
     assert "1 records, 1 holds, 5 B read" in done.stdout
     assert "all is well" in done.stdout
     assert done.stderr == ""
+
+
+def test_the_folder_for_sorting_is_looked_for_first(tmp_path: Path, stored: FolderStore) -> None:
+    """A folder that can't be used is refused before any record is read, and so before any mark."""
+    digest = commit(stored, bytes(100_000))
+    delete_data(stored, digest)
+    missing = str(tmp_path / "missing")
+    done = run("scrub", "--spool-dir", missing, data_dir=tmp_path / "data")
+    assert done.returncode == 1
+    assert "--spool-dir" in done.stderr
+    seen = Records(stored).read(digest)
+    assert seen is not None
+    assert seen.record.state is State.LIVE
 
 
 def test_findings(tmp_path: Path, stored: FolderStore) -> None:
