@@ -111,14 +111,19 @@ class Pass:
         self._caches = Caches(means.forget, means.clock, late=cursor.caches_late)
         self._brake = MarkBrake(lambda: self.report.counts.records, cursor.marks, off=orders.accept)
         self._saved_at = means.clock()
+        self._done = self.report.counts.records
         self._unsaved = 0
 
     def _resumed(self) -> Cursor:
-        orders, fresh = self._orders, Cursor(self._means.now(), shallow=self._orders.shallow)
-        if orders.dry_run or orders.begin:
-            return fresh
-        found = load(self._means.store)
-        return found if found and found.shallow == orders.shallow else fresh
+        orders = self._orders
+        found = None if orders.dry_run else load(self._means.store)
+        if found and found.shallow == orders.shallow and not orders.begin:
+            return found
+        return self._anew(found.marks if found else [], shallow=orders.shallow)
+
+    def _anew(self, marks: list[int], *, shallow: bool = False) -> Cursor:
+        """Returns the cursor of a pass that begins, in which earlier passes' marks count."""
+        return Cursor(self._means.now(), shallow=shallow, marks=[0] * len(marks))
 
     def run(self) -> ScrubReport:
         """Runs to the end of the pass, or until it is told to stop.
@@ -140,8 +145,7 @@ class Pass:
             raise
         else:
             self._refresh()
-            if not self._orders.dry_run:
-                remove(self._means.store)
+            self._end()
         self.report.caches_late = self._caches.late
         self.report.seconds = self._seconds()
         return self.report
@@ -184,7 +188,8 @@ class Pass:
             new_nonce=means.new_nonce,
         )
         for digest in abreast.each(inspect, self._keys()):
-            self._after = digest or self._after
+            if digest:
+                self._after, self._done = digest, self._done + 1
             self._unsaved += 1
             late = means.clock() - self._saved_at >= SAVE_EVERY
             if late or self._unsaved >= SAVE_RECORDS:
@@ -215,7 +220,8 @@ class Pass:
             shallow=report.shallow,
             seconds=self._seconds(),
             caches_late=self._caches.late,
-            counts=asdict(report.counts),
+            # Records beyond `after` are read again; if they counted twice, marks would age by it.
+            counts={**asdict(report.counts), "records": self._done},
             found=dict(report.found),
             marks=self._brake.marks,
         )
@@ -234,6 +240,17 @@ class Pass:
         if self._caches.late and not self._orders.dry_run:
             self._refresh()
             self._save()
+
+    def _end(self) -> None:
+        """Removes the cursor; if this pass hasn't seen all data, its marks count in the next."""
+        orders, store = self._orders, self._means.store
+        partial = (orders.begin or orders.shallow) and not orders.accept
+        if orders.dry_run:
+            return
+        if partial and self._brake.marks:
+            save(store, self._anew(self._brake.marks))
+        else:
+            remove(store)
 
     def _refresh(self) -> None:
         if not self._orders.dry_run:

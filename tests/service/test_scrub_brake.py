@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from holdfast.digests import Digest
+from holdfast.service.commands.scrub import WORKERS
 from holdfast.service.scrub.brake import AMONG, MOST, MarkBrake, ScrubBraked
 from holdfast.service.scrub.cursor import load
 from holdfast.service.scrub.report import ScrubAction, ScrubReport
@@ -45,13 +47,30 @@ def run(store: Any, **orders: Any) -> ScrubReport:
 
 def test_an_hour_of_404s(folder_store: ObjectStore, away: CountingStore) -> None:
     """Where all seems to be gone, a few records are marked, and no more, however often it runs."""
-    for _ in range(3):
-        report = run(away)
+    for _ in range(AMONG // 5):
+        report = scrub(away, workers=WORKERS)
         assert "--accept" in report.brake
         assert report.stopped
         assert not report.well
-        assert report.findings[-1].action is ScrubAction.HELD_BACK
+    assert ScrubAction.HELD_BACK in {finding.action for finding in report.findings}
+    assert marked(folder_store) == MOST
+
+
+def test_wherever_it_begins(folder_store: ObjectStore, away: CountingStore) -> None:
+    """Marks count in a pass that begins anew, too: at another digest, or shallow after deep."""
+    first = Digest.parse(":".join(next(folder_store.list("blobs/")).key.split("/")[1:]))
+    last = Digest.parse("sha256:" + 64 * "f")
+    run(away)
+    for orders in ({"begin": first}, {"begin": last}, {"shallow": True}, {}, {"begin": first}):
+        run(away, **orders)
         assert marked(folder_store) == MOST
+
+
+def test_after_an_accepted_pass(folder_store: ObjectStore, away: CountingStore) -> None:
+    """Marks that somebody has accepted count no more, not even after a shallow pass."""
+    run(away, shallow=True)
+    run(away, shallow=True, accept=True)
+    assert load(folder_store) is None
 
 
 def test_when_it_is_over(folder_store: ObjectStore, away: CountingStore) -> None:
