@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Final, TypeVar, cast
 
 import grpc
+from google.protobuf.message import Message
 from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exception
 
 from holdfast.client.protocol import MAX_MESSAGE, ClientOptions, Patience
@@ -22,6 +23,7 @@ from holdfast.client.token_file import TokenFile, check_private
 from holdfast.errors import (
     FailedPrecondition,
     HoldfastError,
+    OutcomeUnknown,
     Overloaded,
     PermissionDenied,
     Unavailable,
@@ -179,24 +181,24 @@ class Frontends:
             return old
         return translated
 
-    def patience(self) -> Patience:
-        """The patience for one call or one write."""
-        return Patience(self.options, self._clock)
+    def patience(self, timeout: float | None = None) -> Patience:
+        """The patience for one stream, or for a call with so many seconds for each attempt."""
+        return Patience(self.options, self._clock, timeout=timeout)
 
     def attempts(
         self, patience: Patience, again: Callable[[BaseException], bool]
     ) -> Iterator[AttemptManager]:
         """Makes attempts until one succeeds, `again` says no, or the patience is exhausted."""
 
-        def exhausted(_: RetryCallState) -> bool:
-            return patience.exhausted()
+        def exhausted(state: RetryCallState) -> bool:
+            return patience.exhausted(silent=isinstance(_error_of(state), OutcomeUnknown))
 
         def wait(state: RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome else None
+            error = _error_of(state)
             return patience.wait(error.pause if isinstance(error, Overloaded) else 0.0)
 
         def say(state: RetryCallState) -> None:
-            if state.outcome and (error := state.outcome.exception()):
+            if error := _error_of(state):
                 self._waiting(error)
 
         return iter(
@@ -210,17 +212,29 @@ class Frontends:
             )
         )
 
-    def call(self, rpc: Callable[[Connection], Response]) -> Response:
+    def call(
+        self,
+        method: Callable[[Connection], Callable[..., Response]],
+        request: Message,
+        timeout: float | None = None,
+    ) -> Response:
         """Repeats a call that may be repeated, until it is answered.
+
+        Args:
+            method: returns the call to a frontend.
+            request: what it is called with.
+            timeout: seconds for each attempt; None: as the options say.
 
         Raises:
             HoldfastError: the answer, or that none came in time.
         """
-        for attempt in self.attempts(self.patience(), retryable):
+        patience = self.patience(timeout or self.options.timeout)
+        for attempt in self.attempts(patience, retryable):
             with attempt:
                 connection = self.current()
+                call = method(connection)
                 try:
-                    return rpc(connection)
+                    return call(request, timeout=patience.left(), metadata=self.metadata)
                 except grpc.RpcError as error:
                     raise self.translate(error, connection.target) from None
         raise AssertionError
@@ -258,6 +272,10 @@ def _proxy_of_environment() -> str:
     """The proxy that gRPC would use, without its password; "" if there is none."""
     found = (os.environ.get(name) for name in ("grpc_proxy", "https_proxy", "http_proxy"))
     return next((value for value in found if value), "").rpartition("@")[2]
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
 
 
 def retryable(error: BaseException) -> bool:

@@ -37,7 +37,9 @@ MAX_RESTARTS: Final = 2
 """How often a write starts over before it fails."""
 
 MIN_ATTEMPTS: Final = 3
-"""The fewest attempts, however much time has passed."""
+"""The fewest attempts, however much time has passed, if failures come at once."""
+SILENT_STREAMS: Final = 2
+"""The fewest attempts of a stream that gets no reply: a write is resumed, at another frontend."""
 LONGEST_PAUSE: Final = 10.0
 """The longest pause, in seconds, that a frontend can impose before a retry."""
 
@@ -54,7 +56,7 @@ class ClientOptions:
     """Bytes that a writer keeps in order to send them again. A frontend that dies loses its
     parts in flight, about 40 MiB with its defaults."""
     timeout: float = 30.0
-    """The timeout of a call with one answer."""
+    """The timeout of each attempt of a call with one answer."""
     stream_timeout: float = 120.0
     """The timeout of one Read or List; one that takes longer is reopened where it was."""
     reply_timeout: float = 120.0
@@ -129,32 +131,62 @@ class Patience:
         options: ClientOptions,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[float, float], float] = random.uniform,
+        *,
+        timeout: float | None = None,
     ) -> None:
+        """Begins to count, or waits for the first failure.
+
+        Args:
+            options: the times.
+            clock: seconds, never set back.
+            jitter: returns a number between two.
+            timeout: seconds for each attempt of a call with one answer, which begins now; None for
+                a stream, whose time counts from its first failure.
+        """
         self._options = options
         self._clock = clock
         self._jitter = jitter
+        self._timeout = timeout
         self._failures = 0
-        self._since: float | None = None
+        self._since = None if timeout is None else clock()
 
     def progress(self) -> None:
         """Notes progress: the next error counts as the first one again."""
         self._failures = 0
         self._since = None
 
-    def exhausted(self) -> bool:
-        """Counts a failure; returns whether it is one too many."""
+    def exhausted(self, *, silent: bool = False) -> bool:
+        """Counts a failure, of an attempt that got no reply or another; is it one too many?"""
         now = self._clock()
         self._since = now if self._since is None else self._since
         self._failures += 1
-        late = now - self._since >= self._options.retry_for
-        # After an idle hour, a single failure must not be final.
-        return late and self._failures >= MIN_ATTEMPTS
+        late = self._late()
+        if late < 0:
+            return False
+        # After an idle hour, a single failure must not be final; but it must not have taken long.
+        if self._timeout is not None:
+            return silent or self._failures >= MIN_ATTEMPTS or late >= self._timeout / 2
+        return self._failures >= (SILENT_STREAMS if silent else MIN_ATTEMPTS)
 
     def wait(self, pause: float = 0.0) -> float:
         """Seconds to wait before the next attempt; at least `pause`, within reason."""
         longest = self._options.first_wait * 2 ** min(self._failures - 1, 16)
         backoff = self._jitter(0.0, min(longest, self._options.longest_wait))
+        if (late := self._late()) < 0:
+            backoff = min(backoff, -late)
         return max(backoff, min(pause, LONGEST_PAUSE))
+
+    def left(self) -> float:
+        """Seconds for the next attempt of a call, which may not end later than `timeout` allows."""
+        if self._timeout is None:
+            raise AssertionError
+        # After a pause that a frontend imposed, some of it is left in any case.
+        return max(self._timeout / 4, self._timeout - max(0.0, self._late()))
+
+    def _late(self) -> float:
+        """Seconds since `retry_for` was over; negative before."""
+        since = self._clock() if self._since is None else self._since
+        return self._clock() - since - self._options.retry_for
 
 
 class Step(Enum):

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import BinaryIO, Final
 
@@ -106,15 +106,14 @@ def _push_small(
     message = whole(name, data, str(digest), check_labels(labels or no_labels()))
     attempts = 0
 
-    def commit(to: Connection) -> pb.WriteContentResponse:
+    def commit(to: Connection) -> Callable[..., pb.WriteContentResponse]:
         nonlocal attempts
         attempts += 1
-        # The reply to a small push comes as quickly as one to any other message.
-        timeout = frontends.options.reply_timeout
-        return to.write_once(message, timeout=timeout, metadata=frontends.metadata)
+        return to.write_once
 
     try:
-        frontends.call(commit)
+        # The reply to a small push comes as quickly as one to any other message.
+        frontends.call(commit, message, frontends.options.reply_timeout)
     except AlreadyExists:
         found = held(frontends, digest, labels) or _lost(digest)
         # After several attempts it is probably ours: an earlier reply was lost.

@@ -258,6 +258,7 @@ def test_a_frontend_that_never_replies_is_left(
         store = connect(frontend, reply_timeout=0.05, retry_for=0)
         with pytest.raises(OutcomeUnknown, match=r"no reply within 0\.05 s"):
             store.writer("r")
+        assert frontend.streams == 2
     store = connect(frontend, other)
     with store.writer("r2") as writer:
         writer.write(DATA)
