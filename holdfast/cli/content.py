@@ -11,6 +11,7 @@ from holdfast.cli import output
 from holdfast.cli.digests import resolve
 from holdfast.cli.options import QUICK, Json, parse_labels, with_store
 from holdfast.client import ContentStore
+from holdfast.moments import moment
 from holdfast.values import Info
 
 DIGEST = Annotated[
@@ -20,6 +21,7 @@ DIGEST = Annotated[
     ),
 ]
 DIGEST_WIDTH: Final = len("sha256:") + 64
+MOMENT_WIDTH: Final = len(moment(0))
 AT_ONCE: Final = 50
 """How many digests one List asks for."""
 
@@ -44,13 +46,13 @@ def ls(
             output.print_json(output.info_object(info))
         return
     output.print_rows(
-        ("DIGEST", "SIZE", "CREATED (UTC)", "LABELS"),
-        (DIGEST_WIDTH, 10, 19, 0),
+        ("DIGEST", "SIZE", "CREATED", "LABELS"),
+        (DIGEST_WIDTH, 10, MOMENT_WIDTH, 0),
         (
             (
                 str(info.digest),
                 output.size(info.size),
-                f"{info.created_at:%Y-%m-%d %H:%M:%S}",
+                moment(info.created_at),
                 ", ".join(f"{key}={value}" for key, value in sorted(info.labels.items())),
             )
             for info in found
@@ -110,6 +112,7 @@ def _print(info: Info, json: bool) -> None:
         return
     labels = found.pop("labels")
     found["size"] = f"{info.size} ({output.size(info.size)})"
+    found["created_at"], found["updated_at"] = moment(info.created_at), moment(info.updated_at)
     rows = [(name, str(value)) for name, value in found.items()]
     rows += [(f"label {key}", value) for key, value in sorted(labels.items())]
     output.print_table(("", ""), rows)

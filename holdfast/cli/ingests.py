@@ -11,6 +11,7 @@ from holdfast.cli import output
 from holdfast.cli.options import QUICK, Json, with_store
 from holdfast.client import ContentStore
 from holdfast.errors import NotFound
+from holdfast.moments import moment
 from holdfast.values import Flight, Status, check_ref
 
 REF = Annotated[str, typer.Argument(metavar="REF", help="Ref of the ingest.")]
@@ -76,8 +77,8 @@ def _print(statuses: Iterable[Status], json: bool) -> None:
                 found.ref,
                 output.size(found.offset),
                 output.size(found.total) if found.total else "-",
-                f"{found.started_at:%Y-%m-%d %H:%M:%S}",
-                f"{found.updated_at:%Y-%m-%d %H:%M:%S}",
+                moment(found.started_at),
+                moment(found.updated_at),
             )
             for found in statuses
         ),

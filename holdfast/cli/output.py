@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.filesize import pick_unit_and_suffix
 from rich.progress import (
@@ -21,7 +22,6 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from holdfast.client import Committed
@@ -51,17 +51,13 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Prints a table without lines; the cells' text is never treated as markup.
+    """Prints a table whose columns are as wide as their longest cell; no row is folded.
 
     Headings that are all empty aren't printed.
     """
-    names = list(headings)
-    table = Table(box=None, pad_edge=False, show_header=any(names))
-    for heading in names:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console().print(table)
+    names, lines = list(headings), [[_single(cell) for cell in row] for row in rows]
+    widths = (max(map(cell_len, column)) for column in zip(names, *lines, strict=True))
+    print_rows(names, widths, lines)
 
 
 def print_rows(
@@ -71,24 +67,30 @@ def print_rows(
 
     Args:
         headings: of the columns.
-        widths: characters to which cells are padded; a longer cell sticks out.
-        rows: cells, each of a single line.
+        widths: columns of the terminal to which cells are padded; a longer cell sticks out.
+        rows: cells, of which lines are joined.
     """
     columns = tuple(widths)
 
     def line(cells: Iterable[str]) -> str:
-        return "  ".join(
-            cell.ljust(width) for cell, width in zip(cells, columns, strict=True)
-        ).rstrip()
+        padded = (
+            cell + " " * (width - cell_len(cell))
+            for cell, width in zip(map(_single, cells), columns, strict=True)
+        )
+        return "  ".join(padded).rstrip()
 
     heading = line(headings)
     for row in rows:
         if heading:
             sys.stdout.write(f"{heading}\n")
             heading = ""
-        sys.stdout.write(f"{line(' '.join(cell.splitlines()) for cell in row)}\n")
+        sys.stdout.write(f"{line(row)}\n")
     sys.stdout.write(f"{heading}\n" if heading else "")
     sys.stdout.flush()
+
+
+def _single(cell: str) -> str:
+    return " ".join(cell.splitlines())
 
 
 def harmless(text: str, most: int = 200) -> str:

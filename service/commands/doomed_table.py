@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
 
 from holdfast.cli.output import print_json, size
+from holdfast.moments import moment
 from holdfast.service.backends import tended_store
 from holdfast.service.collector.doomed import Doomed
 from holdfast.service.settings import REQUEST_LANDING, Settings
@@ -28,7 +28,6 @@ def show_doomed(settings: Settings, spool_dir: Path | None, *, as_json: bool) ->
             if as_json:
                 print_json({"key": doom.key, "bytes": doom.size, "since": doom.since})
             else:
-                since = datetime.fromtimestamp(doom.since or 0.0, UTC).isoformat(" ", "seconds")
-                typer.echo(f"{doom.key}  {size(doom.size)}  since {since}")
+                typer.echo(f"{doom.key}  {size(doom.size)}  since {moment(doom.since or 0.0)}")
     if not as_json:
         typer.echo(f"{count:,} doomed, {size(total)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,6 +15,7 @@ from holdfast.cli.exit_codes import exit_code
 from holdfast.cli.output import console, harmless, print_json, size
 from holdfast.digests import Digest
 from holdfast.errors import InvalidArgument, NotFound
+from holdfast.moments import moment
 from holdfast.overview import Problem
 from holdfast.service.commands.options import with_settings
 from holdfast.service.explain.facts import (
@@ -150,27 +150,27 @@ def _record(record: RecordFacts | None) -> Rows:
     sums = f", in {record.blocks:,} blocks" if record.blocks > 1 else ""
     yield (
         "record",
-        f"{record.state}, {_bytes(record.size)}{sums}, committed {_at(record.created_at)}",
+        f"{record.state}, {_bytes(record.size)}{sums}, committed {moment(record.created_at)}",
     )
-    yield "", f"written {_at(record.written_at)}, its bytes are {where}"
+    yield "", f"written {moment(record.written_at)}, its bytes are {where}"
 
 
 def _object(found: ObjectFacts) -> str:
     wrong = (
         "" if found.expected in {None, found.size} else f" instead of {_bytes(found.expected or 0)}"
     )
-    doomed = f", doomed since {_at(found.doomed_since)}" if found.doomed_since else ""
+    doomed = f", doomed since {moment(found.doomed_since)}" if found.doomed_since else ""
     if not found.there:
         expected = f", which should have {_bytes(found.expected)}" if found.expected else ""
         return f"{harmless(found.key)} is missing{expected}{doomed}"
-    stored = f", stored {_at(found.stored_at)}" if found.stored_at else ""
+    stored = f", stored {moment(found.stored_at)}" if found.stored_at else ""
     return f"{harmless(found.key)} has {_bytes(found.size)}{wrong}{stored}{doomed}"
 
 
 def _marker(marker: MarkerFacts) -> str:
     dropped = "somebody has asked to drop it " if marker.dropped else "nobody holds it "
-    until = "" if marker.dropped else f", retained until {_at(marker.until)}"
-    return f"{dropped}since {_at(marker.since)}{until} ({_bytes(marker.size)})"
+    until = "" if marker.dropped else f", retained until {moment(marker.until)}"
+    return f"{dropped}since {moment(marker.since)}{until} ({_bytes(marker.size)})"
 
 
 def _holders(holders: HoldersFacts) -> Rows:
@@ -194,7 +194,7 @@ def _holder(holder: HolderFacts) -> str:
     several = f", {holder.holds} holds" if holder.holds > 1 else ""
     deleting = f", {holder.deleting} being deleted" if holder.deleting else ""
     told = f", labels {labels}" if labels else ""
-    return f"{holder.tenant}: since {_at(holder.created_at)}{several}{deleting}{told}"
+    return f"{holder.tenant}: since {moment(holder.created_at)}{several}{deleting}{told}"
 
 
 def _flight(flight: Flight) -> str:
@@ -227,7 +227,7 @@ def _ingest(ingest: IngestFacts) -> Rows:
             f", {_many(ingest.parts, 'part')} of {_bytes(ingest.part_size)}" if ingest.parts else ""
         )
         yield "", f"  {_bytes(ingest.offset)} durable, {_bytes(ingest.live)} received{whole}{parts}"
-        yield "", f"  begun {_at(ingest.started_at)}, moved {_at(ingest.updated_at)}"
+        yield "", f"  begun {moment(ingest.started_at)}, moved {moment(ingest.updated_at)}"
     if ingest.expected:
         yield "", f"  expected {harmless(ingest.expected)}"
     for stored in ingest.stored:
@@ -242,7 +242,7 @@ def _lease(lease: LeaseFacts) -> str:
     left = "never expires" if lease.ttl is None else f"expires in {lease.ttl:.0f} s unless renewed"
     dead = lease.alive is False
     gone = ", and that frontend announces nothing: it has died, or can't reach Redis" * dead
-    return f"of {harmless(lease.owner)} since {_at(lease.since)}, {left}{gone}"
+    return f"of {harmless(lease.owner)} since {moment(lease.since)}, {left}{gone}"
 
 
 # -- what both have
@@ -252,7 +252,7 @@ def _problems(problems: tuple[tuple[str, Problem], ...]) -> Rows:
     yield from _named(
         "log",
         (
-            f"{_at(one.at)} {harmless(frontend)} {one.level}: {harmless(one.event)}"
+            f"{moment(one.at)} {harmless(frontend)} {one.level}: {harmless(one.event)}"
             f"{': ' * bool(one.reason)}{harmless(one.reason)}"
             for frontend, one in problems
         ),
@@ -271,7 +271,3 @@ def _many(count: int, what: str) -> str:
 
 def _bytes(count: int) -> str:
     return size(count)
-
-
-def _at(moment: float) -> str:
-    return f"{datetime.fromtimestamp(max(0.0, moment), UTC):%Y-%m-%d %H:%M:%S}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from holdfast.cli.output import console, print_json, print_table, size
 from holdfast.errors import InvalidArgument
+from holdfast.moments import moment
 from holdfast.service.collector import loop
 from holdfast.service.collector.assembly import CollectorOptions
 from holdfast.service.collector.brakes import ACCEPTABLE, BrakeReason
@@ -186,7 +186,7 @@ def _table(report: CollectionReport) -> None:
         retained = report.tally(CollectedKind.RECORDS, Fate.RETAINED)
         typer.echo(
             f"retains {size(retained.bytes)} that nobody holds, in {retained.count:,} blobs, the "
-            f"first since {datetime.fromtimestamp(report.retained_since, UTC):%Y-%m-%d %H:%M}"
+            f"first since {moment(report.retained_since)}"
         )
     for said in report.errors:
         typer.echo(f"error: {said}", err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from itertools import groupby, islice
 from typing import Annotated, Any, Final
 
@@ -12,6 +11,7 @@ import typer
 from holdfast.cli.output import print_json, size
 from holdfast.digests import Digest
 from holdfast.errors import InvalidArgument, NotFound
+from holdfast.moments import moment
 from holdfast.service.backends import tended_store
 from holdfast.service.commands.audited import audited
 from holdfast.service.commands.options import with_settings
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-LINE: Final = "{:<71} {:>10} {:<16} {}"
+LINE: Final = "{:<71} {:>10} {:<23} {}"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
@@ -129,9 +129,8 @@ def _blobs(markers: Iterable[RetentionMarker]) -> Iterator[tuple[RetentionMarker
 
 
 def _line(marker: RetentionMarker, *, dropped: bool) -> str:
-    since = f"{datetime.fromtimestamp(marker.at, UTC):%Y-%m-%d %H:%M}"
     mark = "dropped" if dropped else ""
-    return LINE.format(str(marker.digest), size(marker.size), since, mark).rstrip()
+    return LINE.format(str(marker.digest), size(marker.size), moment(marker.at), mark).rstrip()
 
 
 def _object(marker: RetentionMarker, settings: Settings, *, dropped: bool) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,6 +11,7 @@ import uvloop
 
 from holdfast.cli.output import print_json, size
 from holdfast.errors import InvalidArgument, because, shorten
+from holdfast.moments import moment
 from holdfast.service.collector.report import CollectedKind, CollectionReport, Fate
 from holdfast.service.commands.audited import FAILED, OK, audited
 from holdfast.service.commands.options import with_settings
@@ -49,7 +49,7 @@ SAYS: Final = {
 """The words for a verdict: in a rehearsal, and when it was carried out."""
 SAID: Final = {Verdict.DROPPED: OK, Verdict.FAILED: FAILED}
 """The verdicts that the audit log has, and their outcomes there."""
-LINE: Final = "{:<40} {:>9} {:>10} {:<16} {}"
+LINE: Final = "{:<40} {:>9} {:>10} {:<23} {}"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
@@ -94,7 +94,7 @@ def _print_fleet(held: FleetHeld, most: int | None, *, as_json: bool) -> None:
         print_json({"fleet": figures})
         return
     shares = [] if most is None else [f"{100 * held.size // most} % of {size(most)}"]
-    note = ", ".join([*shares, f"counted {_moment(held.at)}"])
+    note = ", ".join([*shares, f"counted {moment(held.at)}"])
     typer.echo(LINE.format("(fleet, each blob once)", held.blobs, size(held.size), "", note))
 
 
@@ -248,9 +248,9 @@ def _line(summary: Summary, quota: Quota) -> str:
     unread = [f"{summary.unread} unread"] if summary.unread else []
     bytes_held = "" if summary.bytes is None else size(summary.bytes)
     since = summary.missing_since
-    missing = [f"missing since {_moment(since)}"] if since else []
+    missing = [f"missing since {moment(since)}"] if since else []
     notes = ", ".join([*_shares(summary, quota), *missing, *unread])
-    line = LINE.format(summary.tenant, summary.digests, bytes_held, _moment(summary.seen_at), notes)
+    line = LINE.format(summary.tenant, summary.digests, bytes_held, _when(summary.seen_at), notes)
     return line.rstrip()
 
 
@@ -266,9 +266,9 @@ def _shares(summary: Summary, quota: Quota) -> list[str]:
 
 def _sentence(outcome: ExpiryOutcome, applied: bool) -> str:
     says = SAYS[outcome.verdict][applied]
-    due = f", to be dropped from {_moment(outcome.due_at)} on" if outcome.due_at else ""
+    due = f", to be dropped from {moment(outcome.due_at)} on" if outcome.due_at else ""
     why = f": {outcome.why}" if outcome.why else ""
-    return f"{outcome.tenant}: {says}{due}{why} (last seen: {_moment(outcome.seen_at)})"
+    return f"{outcome.tenant}: {says}{due}{why} (last seen: {_when(outcome.seen_at)})"
 
 
 def _object(outcome: ExpiryOutcome, applied: bool) -> dict[str, Any]:
@@ -282,5 +282,5 @@ def _object(outcome: ExpiryOutcome, applied: bool) -> dict[str, Any]:
     }
 
 
-def _moment(at: float | None) -> str:
-    return "never" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}"
+def _when(at: float | None) -> str:
+    return "never" if at is None else moment(at)

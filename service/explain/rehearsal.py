@@ -8,10 +8,10 @@ into RETAIN_BYTES, most brakes) isn't, and is said.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
+from holdfast.moments import moment
 from holdfast.service.collector.ages import Ages
 from holdfast.service.collector.brakes import BrakeLimits
 from holdfast.service.collector.report import CollectedKind, CollectionReport, Fate
@@ -121,7 +121,7 @@ class BlobRehearsal:
             name: _time(seconds) for name, seconds in ages.as_json().items() if name != "retain"
         }
         since = report.retained_since
-        words["until"] = "" if since is None else _moment(since + ages.retain)
+        words["until"] = "" if since is None else moment(since + ages.retain)
         found = [
             VerdictFacts(kind.value, fate.value, SAYS[kind, fate].format(**words))
             for kind, fate, _ in report.rows()
@@ -142,7 +142,3 @@ def _time(seconds: float) -> str:
     if seconds >= HOUR:
         return f"{seconds / HOUR:g} h"
     return f"{seconds / 60:g} min"
-
-
-def _moment(at: float) -> str:
-    return f"{datetime.fromtimestamp(max(0.0, at), UTC):%Y-%m-%d %H:%M:%S}"

@@ -6,7 +6,6 @@ script than ours: all names that clients choose are text.
 
 from __future__ import annotations
 
-import datetime as dt
 import secrets
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from holdfast.moments import moment
 from holdfast.overview import BackendFigures, CacheFigures, FrontendFigures, Overview, total
 from holdfast.service.overview.hour import Sample
 from holdfast.service.web.appearance import SCRIPT, STYLE
@@ -147,7 +147,7 @@ def _summary(overview: Overview) -> str:
     return (
         f'<p id="now" role="status">{_numbered(len(overview.frontends), "frontend")}, '
         f'{draining} draining</p><p class="quiet">by {text(overview.by)}, '
-        f'<time id="at">{_moment(overview.at)}</time></p>'
+        f'<time id="at">{moment(overview.at)}</time></p>'
     )
 
 
@@ -397,7 +397,3 @@ def _left_out(there: int, shown: int = MOST) -> str:
 
 def _numbered(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' if number != 1 and what != 'more' else ''}"
-
-
-def _moment(at: float) -> str:
-    return f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
