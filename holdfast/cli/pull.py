@@ -10,7 +10,8 @@ import fcntl
 import hashlib
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -70,7 +71,8 @@ def pull_to_file(store: ContentStore, digest: Digest, path: Path, progress: Prog
     """Fetches a blob into `path`; returns its size in bytes.
 
     The bytes are written to `<path>.part`, and the file gets its name when they are verified
-    and durable. An interrupted pull leaves the part, and the next one continues it.
+    and durable. An interrupted pull leaves the part, and the next one continues it. While a file
+    is being replaced, only its owner may read the part.
 
     Raises:
         DataLoss: the bytes don't match the digest; nothing is kept.
@@ -79,7 +81,7 @@ def pull_to_file(store: ContentStore, digest: Digest, path: Path, progress: Prog
         OSError: the file can't be written.
     """
     part = path.with_name(path.name + ".part")
-    with store.open(digest) as blob, part.open("a+b") as file:
+    with store.open(digest) as blob, _opened(part, private=path.exists()) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -103,6 +105,16 @@ def pull_to_file(store: ContentStore, digest: Digest, path: Path, progress: Prog
         part.replace(path)
     _sync_folder(path.parent)
     return size
+
+
+@contextmanager
+def _opened(part: Path, *, private: bool) -> Iterator[BinaryIO]:
+    """Opens a part, which nobody else may read if it is private."""
+    mode = 0o600 if private else 0o666
+    with open(part, "a+b", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        if private:
+            os.fchmod(file.fileno(), mode)
+        yield file
 
 
 def _keep_mode(file: BinaryIO, path: Path) -> None:

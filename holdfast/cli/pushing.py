@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -63,6 +63,8 @@ class Summary:
     sent: int = 0
     there: int = 0
     skipped: int = 0
+    left: int = 0
+    """Files that weren't pushed because the push ended before."""
     errors: list[Exception] = field(default_factory=list)
 
     def note(self, committed: Committed) -> None:
@@ -89,6 +91,8 @@ class Summary:
             parts.append(f"{self.skipped:,} skipped")
         if self.errors:
             parts.append(f"{len(self.errors):,} failed")
+        if self.left:
+            parts.append(f"{self.left:,} not pushed")
         return ", ".join(parts)
 
 
@@ -112,6 +116,8 @@ class Pushing:
         self._bars = bars
         self._json = json
         self._jobs = jobs
+        self._waiting: deque[tuple[PushedFile, Future[Committed]]] = deque()
+        """Files that were begun and aren't reported yet, in their order."""
         self._told = 0
         self._telling = Lock()
         self.summary = Summary()
@@ -133,28 +139,37 @@ class Pushing:
     def __call__(self, sources: list[PushedFile]) -> None:
         """Pushes files, several at once; results are reported in the order of the files.
 
+        An error that all other files would meet too ends the push.
+
         Raises:
-            HoldfastError: an error that all other files would meet too, or the only file's.
+            HoldfastError: the only file's.
             OSError: the only file can't be read.
         """
         if len(sources) == 1:
             self._print(sources[0], self._push(sources[0], None))
             return
         total = self._bars.begin(f"{len(sources):,} files", sum(source.size for source in sources))
-        for source, outcome in self._results(sources, total):
-            try:
-                self._print(source, outcome())
-            except _FATAL:
-                raise
-            except (HoldfastError, OSError) as error:
-                self.fail(source.name, error)
+        self.summary.left = len(sources)
+        with closing(self._results(sources, total)) as results:
+            for source, outcome in results:
+                self.summary.left -= 1
+                try:
+                    self._print(source, outcome())
+                except (HoldfastError, OSError) as error:
+                    self.fail(source.name, error)
+                    if isinstance(error, _FATAL):
+                        break
+        for source, future in self._waiting:
+            if not future.cancelled() and not future.exception():
+                self.summary.left -= 1
+                self._print(source, future.result())
         total.end()
 
     def _results(
         self, sources: list[PushedFile], total: output.Bar
-    ) -> Iterator[tuple[PushedFile, Callable[[], Committed]]]:
-        waiting: deque[tuple[PushedFile, Future[Committed]]] = deque()
-        with ThreadPoolExecutor(self._jobs, "push") as pool, self._given_up(waiting):
+    ) -> Generator[tuple[PushedFile, Callable[[], Committed]], None, None]:
+        waiting = self._waiting
+        with ThreadPoolExecutor(self._jobs, "push") as pool, self._given_up():
             for source in sources:
                 waiting.append((source, pool.submit(self._push, source, total)))
                 while waiting and (len(waiting) >= AHEAD * self._jobs or waiting[0][1].done()):
@@ -165,12 +180,12 @@ class Pushing:
                 yield first, future.result
 
     @contextmanager
-    def _given_up(self, waiting: deque[tuple[PushedFile, Future[Committed]]]) -> Iterator[None]:
-        """Stops all running pushes if the block fails; the store keeps interrupted streams."""
+    def _given_up(self) -> Iterator[None]:
+        """Stops all running pushes if the block is left early; the store keeps their streams."""
         try:
             yield
         except BaseException:
-            for _, future in waiting:
+            for _, future in self._waiting:
                 future.cancel()
             self._store.close()
             raise

@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -148,6 +149,32 @@ def test_push_stops_where_every_file_would_fail(
     result = run("push", "-j", "2", tmp_path)
     assert (result.exit_code, "full" in result.stderr) == (1, True)
     assert frontend.streams < 100
+    told = re.search(r"^0 pushed, .* 1 failed, (\d+) not pushed$", result.stderr, re.MULTILINE)
+    assert told is not None
+    assert int(told[1]) == 199
+
+
+def test_push_names_all_that_was_stored(
+    run: Run, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a push ends at a file, those behind it that are stored are in the manifest, too."""
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode())
+    push = ContentStore.push
+
+    def full(store: ContentStore, source: Path, **how: Any) -> Any:
+        if source.name != "a":
+            return push(store, source, **how)
+        wait_until(lambda: len(state.blobs) == 2, "the files behind it are stored")
+        raise errors.ResourceExhausted("full")
+
+    monkeypatch.setattr(ContentStore, "push", full)
+    result = run("push", "-j", "2", "--json", tmp_path)
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(line["source"]).name for line in found] == ["a", "b", "c"]
+    assert (found[0]["error"], result.exit_code) == ("full", 1)
+    assert [line.get("digest") for line in found[1:]] == [str(Digest.of(b)) for b in (b"b", b"c")]
+    assert result.stderr.splitlines()[-1].startswith("2 pushed, 2 B")
 
 
 def test_push_labels_files_with_their_paths(run: Run, tmp_path: Path) -> None:
@@ -400,6 +427,22 @@ def test_pull_keeps_the_mode_of_a_file(run: Run, state: State, tmp_path: Path, m
         assert run("pull", DIGEST, "-o", file).exit_code == 1
         assert file.read_bytes() == b"old"
     assert stat.S_IMODE(file.stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("begun", [b"", DATA[:1000]])
+def test_pull_shows_nobody_what_a_private_file_hides(
+    run: Run, state: State, frontend: FakeFrontend, tmp_path: Path, begun: bytes
+) -> None:
+    """While a file is replaced that only its owner may read, so is what is fetched."""
+    data = DATA * 20
+    state.hold("a", data)
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "file").chmod(0o600)
+    if begun:
+        (tmp_path / "file.part").write_bytes(begun)
+    frontend.read_faults += [None, Fault(3, Code.DATA_LOSS, details="a block is damaged")]
+    assert run("pull", Digest.of(data), "-o", tmp_path / "file").exit_code == 5
+    assert stat.S_IMODE((tmp_path / "file.part").stat().st_mode) == 0o600
 
 
 def test_pull_of_an_unknown_blob_leaves_nothing(run: Run, tmp_path: Path) -> None:

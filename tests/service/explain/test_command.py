@@ -48,7 +48,7 @@ def test_a_blob_is_told_to_people(world: World, tmp_path: Path) -> None:
     data = world.data_of(DIGEST)
     done = run("explain", str(DIGEST), data_dir=tmp_path)
     assert done.returncode == 0, done.stderr
-    moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
     shown = re.sub(moment, "<time>", done.stdout).splitlines()
     assert shown == [
         f"{DIGEST} is live, held by 2 tenants",
