@@ -155,17 +155,19 @@ def test_push_stops_where_every_file_would_fail(
 
 
 def test_push_names_all_that_was_stored(
-    run: Run, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a push ends at a file, those behind it that are stored are in the manifest, too."""
     for name in "abc":
         (tmp_path / name).write_bytes(name.encode())
-    push = ContentStore.push
+    push, stored = ContentStore.push, []
 
-    def full(store: ContentStore, source: Path, **how: Any) -> Any:
-        if source.name != "a":
-            return push(store, source, **how)
-        wait_until(lambda: len(state.blobs) == 2, "the files behind it are stored")
+    def full(store: ContentStore, source: Any, **how: Any) -> Any:
+        if source != tmp_path / "a":
+            committed = push(store, source, **how)
+            stored.extend([committed] if isinstance(source, Path) else [])
+            return committed
+        wait_until(lambda: len(stored) == 2, "the files behind it are stored")
         raise errors.ResourceExhausted("full")
 
     monkeypatch.setattr(ContentStore, "push", full)
