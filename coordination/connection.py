@@ -28,6 +28,7 @@ from holdfast.coordination.sentinel import master
 from holdfast.coordination.single import SharedClient
 from holdfast.coordination.target import PLAIN, Target
 from holdfast.errors import (
+    Busy,
     ConfigurationError,
     HoldfastError,
     PermissionDenied,
@@ -166,7 +167,8 @@ def translate(error: Exception) -> HoldfastError:
         return ResourceExhausted(
             f"Redis is out of memory ({because(error)}); raise its maxmemory (policy noeviction)"
         )
-    return Unavailable(f"{_unavailable(error)}; try again")
+    kind = Busy if isinstance(error, LineFull) else Unavailable
+    return kind(f"{_unavailable(error)}; try again")
 
 
 def _unavailable(error: Exception) -> str:

@@ -107,6 +107,20 @@ class Unavailable(HoldfastError):  # noqa: N818
     """It isn't possible now: the same request may succeed later."""
 
 
+class Busy(Unavailable):
+    """A bound of this frontend was reached within a request: too many wait for the same."""
+
+    def __init__(self, message: str = "", pause: float = 1.0) -> None:
+        """Ends the request for now.
+
+        Args:
+            message: which bound.
+            pause: seconds after which a retry is worthwhile.
+        """
+        super().__init__(message)
+        self.pause = pause
+
+
 class Locked(Unavailable):
     """Another stream holds the lease on a ref."""
 

@@ -21,6 +21,7 @@ from holdfast.client.status_codes import CallStatus, error_of
 from holdfast.client.tls import Credentials, Tls
 from holdfast.client.token_file import TokenFile, check_private
 from holdfast.errors import (
+    Busy,
     FailedPrecondition,
     HoldfastError,
     OutcomeUnknown,
@@ -195,7 +196,7 @@ class Frontends:
 
         def wait(state: RetryCallState) -> float:
             error = _error_of(state)
-            return patience.wait(error.pause if isinstance(error, Overloaded) else 0.0)
+            return patience.wait(error.pause if isinstance(error, Overloaded | Busy) else 0.0)
 
         def say(state: RetryCallState) -> None:
             if error := _error_of(state):

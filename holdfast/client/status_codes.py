@@ -35,6 +35,11 @@ ERRORS: Final[dict[grpc.StatusCode, type[errors.HoldfastError]]] = {
     grpc.StatusCode.CANCELLED: errors.Unavailable,
 }
 
+_PAUSED: Final[dict[grpc.StatusCode, type[errors.Overloaded | errors.Busy]]] = {
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.Overloaded,
+    grpc.StatusCode.UNAVAILABLE: errors.Busy,
+}
+"""The errors of a frontend that says when to retry."""
 PAUSE: Final = re.compile("[0-9]{1,9}")
 """The form in which a frontend says how many ms to wait."""
 AHEAD: Final = re.compile("([a-z0-9._-]{1,63}) ([0-9]{1,19}) ([0-9]{1,19})")
@@ -101,10 +106,10 @@ def _error(status: CallStatus, target: str) -> errors.HoldfastError:
             return errors.Unavailable(f"the connection to {target} broke: {details}")
         name = code.name if code else "no status"
         return errors.HoldfastError(f"{target} failed with {name}: {details or 'no details'}")
-    pause = _pause(status) if kind is errors.ResourceExhausted else None
     reason = details or (code.name if code else "")
-    if pause is not None:
-        return errors.Overloaded(f"{target}: {reason}", pause)
+    paused = _PAUSED.get(code) if code else None
+    if paused and (pause := _pause(status)) is not None:
+        return paused(f"{target}: {reason}", pause)
     if code is grpc.StatusCode.UNAVAILABLE and (ahead := _ahead(status)):
         leader, offset, total = ahead.groups()
         return errors.BeingWritten(f"{target}: {reason}", leader, int(offset), int(total))

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from holdfast import switching
 from holdfast.deadlines import Deadline
-from holdfast.errors import Unavailable
+from holdfast.errors import Busy
 
 Result = TypeVar("Result")
 
@@ -55,7 +55,7 @@ class LoopCalls:
             gives_back: called when the call has ended, or will never begin.
 
         Raises:
-            Unavailable: its turn hadn't come when the deadline passed.
+            Busy: its turn hadn't come when the deadline passed.
         """
         context = copy_context()
         try:
@@ -86,7 +86,7 @@ class LoopCalls:
                 await self._turns.acquire()
         except TimeoutError:
             seconds = deadline.seconds if deadline else 0.0
-            raise Unavailable(
+            raise Busy(
                 f"no turn at the store came within {seconds:.3g} s: too many requests wait for "
                 "one; try again"
             ) from None

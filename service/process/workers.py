@@ -21,7 +21,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 import structlog
 
 from holdfast.deadlines import Deadline, begin, tighten
-from holdfast.errors import Unavailable
+from holdfast.errors import Busy
 from holdfast.service.process.loop_calls import LoopCalls
 from holdfast.service.process.permits import Permit
 
@@ -106,7 +106,7 @@ class Workers:
         """Runs a small call to the object store; its deadline includes the wait for a thread.
 
         Raises:
-            Unavailable: the deadline of this call, or of the RPC that it serves, has passed.
+            Busy: the deadline of this call, or of the RPC that it serves, passed while it waited.
         """
         return self._in_time(partial(call, *args, **kwargs), self._small)
 
@@ -121,7 +121,7 @@ class Workers:
         It must compute little, and hold no lock during a request.
 
         Raises:
-            Unavailable: the deadline of this call, or of the RPC that it serves, has passed.
+            Busy: the deadline of this call, or of the RPC that it serves, passed while it waited.
         """
         started = partial(call, *args, **kwargs)
         if self._looped is None:
@@ -230,7 +230,7 @@ class Workers:
             task = asyncio.current_task()
             if not overdue or deadline is None or (task and task.cancelling()):
                 raise
-            raise Unavailable(
+            raise Busy(
                 f"no thread for the store became free within {deadline.seconds:.3g} s: too "
                 "many requests wait for one; try again"
             ) from None

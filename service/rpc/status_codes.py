@@ -48,11 +48,12 @@ def details_of(error: errors.HoldfastError) -> str:
 
 def trailers_of(error: errors.HoldfastError) -> tuple[tuple[str, str], ...]:
     """Returns the trailers of a status: when to retry, whom to wait for, which error it is."""
-    if isinstance(error, errors.Overloaded):
-        return ((errors.PUSHBACK, str(round(error.pause * 1000))),)
+    pause: tuple[tuple[str, str], ...] = ()
+    if isinstance(error, errors.Overloaded | errors.Busy):
+        pause = ((errors.PUSHBACK, str(round(error.pause * 1000))),)
     if not isinstance(error, errors.Unavailable | errors.LeaseExpired):
-        return ()
+        return pause
     answer = (errors.KIND, type(error).__name__)
     if isinstance(error, errors.BeingWritten):
         return answer, (errors.FLIGHT, f"{error.leader} {error.offset} {error.total}")
-    return (answer,)
+    return (answer, *pause)

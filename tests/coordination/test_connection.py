@@ -30,6 +30,7 @@ from holdfast.coordination.probe import probe
 from holdfast.coordination.scripts import Scripts
 from holdfast.coordination.stale import StaleIngests
 from holdfast.errors import (
+    Busy,
     HoldfastError,
     PermissionDenied,
     ResourceExhausted,
@@ -69,7 +70,7 @@ async def test_a_full_line_names_itself(versions: RedisServer) -> None:
     waiting = [asyncio.create_task(client.ping()) for _ in range(2)]
     await asyncio.sleep(0)
     try:
-        with pytest.raises(Unavailable, match=r"queue for Redis is full .2 requests") as refused:
+        with pytest.raises(Busy, match=r"queue for Redis is full .2 requests") as refused:
             async with translated():
                 await client.ping()
         assert "reached" not in str(refused.value)

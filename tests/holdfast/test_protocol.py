@@ -269,6 +269,15 @@ def test_who_is_told_when_to_come_back_comes_back(values: list[str], pause: floa
         assert str(error) == "h:1: full"
 
 
+def test_a_busy_frontend_says_when_to_come_back() -> None:
+    """UNAVAILABLE with a time is tried again after that time."""
+    trailers: list[tuple[str, str | bytes]] = [(errors.PUSHBACK, "1500")]
+    error = error_of(Ended(grpc.StatusCode.UNAVAILABLE, "busy", trailers), "h:1")
+    assert isinstance(error, errors.Busy)
+    assert (error.pause, str(error)) == (1.5, "h:1: busy")
+    assert Recovery().after(error, from_start=True) is Step.RESUME
+
+
 @pytest.mark.parametrize("code", list(ERRORS))
 def test_an_error_names_its_request(code: grpc.StatusCode) -> None:
     """What a frontend calls the request stands in the error, and below its traceback."""

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from holdfast import deadlines, switching
-from holdfast.errors import ResourceExhausted, Unavailable
+from holdfast.errors import Busy, ResourceExhausted
 from holdfast.service.process.workers import Workers
 from holdfast.storage.reserve import Reserve
 from tests.stores.memory import MemoryStore
@@ -62,7 +62,7 @@ async def test_a_turn_that_does_not_come() -> None:
     workers, gate, begun = on_loop(1, 0.01), asyncio.Future[None](), list[int]()
     busy = asyncio.create_task(workers.quick(switching.wait, gate))
     await asyncio.sleep(0)
-    with pytest.raises(Unavailable, match=r"no turn .* within 0.01 s"):
+    with pytest.raises(Busy, match=r"no turn .* within 0.01 s"):
         await workers.quick(begun.append, 1)
     gate.set_result(None)
     await busy

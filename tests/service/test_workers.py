@@ -9,10 +9,11 @@ import threading
 import pytest
 
 from holdfast import deadlines
-from holdfast.errors import Unavailable
+from holdfast.errors import PUSHBACK, Busy
 from holdfast.service.process.background import Background, end
 from holdfast.service.process.permits import Permit
 from holdfast.service.process.workers import HASHING_YIELDS, Workers
+from holdfast.service.rpc.status_codes import trailers_of
 
 
 async def test_calls_run_in_threads() -> None:
@@ -46,8 +47,9 @@ async def test_a_call_that_waits_for_a_thread_too_long() -> None:
     workers, go, begun = Workers(1, 1, call_deadline=0.01), threading.Event(), threading.Event()
     busy = asyncio.create_task(workers.patient(go.wait))
     await asyncio.sleep(0)
-    with pytest.raises(Unavailable, match=r"no thread .* became free within 0.01 s"):
+    with pytest.raises(Busy, match=r"no thread .* became free within 0.01 s") as refused:
         await workers.store(begun.set)
+    assert (PUSHBACK, "1000") in trailers_of(refused.value)
     assert workers.queued == 0
     go.set()
     await busy

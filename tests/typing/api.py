@@ -18,6 +18,7 @@ from holdfast import (
     AlreadyExists,
     BeingWritten,
     Blob,
+    Busy,
     BytesGone,
     ClientOptions,
     Committed,
@@ -233,6 +234,7 @@ NO_RANGE: type[InvalidArgument] = OutOfRange
 ABSENT: type[NotFound] = ContentNotFound
 NO_FILE: type[FileNotFoundError] = ContentNotFound
 PERHAPS: type[Unavailable] = OutcomeUnknown
+TOO_MANY_WAIT: type[Unavailable] = Busy
 TAKEN: type[Unavailable] = Locked
 SOMEBODY_ELSE: type[Unavailable] = BeingWritten
 BUSY: type[ResourceExhausted] = Overloaded
