@@ -6,8 +6,9 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -305,3 +306,33 @@ async def test_a_burst_is_served_or_refused(
         codes = Counter(await asyncio.gather(*(call.code() for call in calls)))
     assert set(codes) <= {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE}
     assert codes[StatusCode.OK] > 0
+
+
+async def test_a_burst_of_writes(folder_fleet: Fleet, tenant: str) -> None:
+    """Of 1,000 Writes at one moment each is served, or refused with a time to come back."""
+    frontend = await folder_fleet.frontend()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{frontend.port}") as channel:
+        stub = content_pb2_grpc.ContentStub(channel)
+        calls = [
+            stub.Write(
+                iter([pb.WriteContentRequest(action=pb.WriteAction.STAT, ref=f"{number}")]),
+                metadata=((HEADER, tenant),),
+            )
+            for number in range(1000)
+        ]
+        ends = await asyncio.gather(*map(_ended, calls))
+        trailers = [await call.trailing_metadata() for call in calls]
+    codes = Counter(ends)
+    assert set(codes) <= {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE}
+    assert codes[StatusCode.OK] > 0
+    for code, found in zip(ends, trailers, strict=True):
+        assert code is StatusCode.OK or PUSHBACK in dict(found or ())
+
+
+async def _ended(call: Any) -> StatusCode:
+    """Reads a stream to its end; returns its status code."""
+    with suppress(grpc.aio.AioRpcError):
+        async for _ in call:
+            pass
+    code: StatusCode = await call.code()
+    return code
