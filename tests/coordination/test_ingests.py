@@ -411,7 +411,8 @@ async def test_an_opening_puts_its_tenant_into_the_index(one: Frontend) -> None:
     await one.client.zrem(TENANTS, one.tenant)
     with pytest.raises(Locked):
         await one.open("ref", "n2", "b")
-    assert await one.client.zscore(TENANTS, one.tenant) > NOW // 10**6  # by Redis's clock
+    # By Redis's clock, but in a Cluster, where the index is in another slot.
+    assert await one.client.zscore(TENANTS, one.tenant) >= NOW // 10**6
 
 
 async def test_what_an_end_leaves(alone: Frontend) -> None:
@@ -584,5 +585,5 @@ async def test_an_index_that_was_lost(alone: Frontend) -> None:
     await alone.open("one", "n1", "a")
     await alone.client.zrem(TENANTS, alone.tenant)
     await alone.open("two", "n2", "b")
-    assert await alone.client.zscore(TENANTS, alone.tenant) > NOW // 10**6  # by Redis's clock
+    assert await alone.client.zscore(TENANTS, alone.tenant) > NOW // 10**6
     assert await alone.unreachable_keys() == set()
