@@ -226,10 +226,10 @@ def kinds_of_keys() -> set[str]:
     """The keys of coordination.keys with what varies in brackets, and its constants."""
     keys: Any = redis_keys.Keys("<tenant>")
     found = {value for value in vars(redis_keys).values() if str(value).startswith("holdfast:")}
-    for key in (redis_keys.arrived, redis_keys.flight, redis_keys.flight_waiting):
-        found.add(key("<digest>"))  # type: ignore[arg-type]
-    found |= {redis_keys.known("<store>"), redis_keys.confirmed("<store>")}
-    found.add(redis_keys.reported("<process>"))
+    for function in vars(redis_keys).values():
+        if inspect.isfunction(function) and function.__module__ == redis_keys.__name__:
+            (parameter,) = inspect.signature(function).parameters
+            found.add(function(f"<{parameter}>"))
     for name, member in vars(redis_keys.Keys).items():
         if isinstance(member, property):
             found.add(getattr(keys, name))
