@@ -100,7 +100,7 @@ class Keys:
 
     @property
     def index(self) -> str:
-        """Sorted set: this tenant's refs by when each was last updated (ms)."""
+        """Sorted set: this tenant's refs by when each was last updated (ms, by Redis's clock)."""
         return f"{self._tag}:ingests"
 
     @property

@@ -10,9 +10,8 @@
 local ingest = redis.call('HGETALL', KEYS[2])
 local dry = ARGV[4] == '1'
 if #ingest > 0 then
-  -- Older versions wrote the clock of whoever updated it, and nothing else.
-  local updated = tonumber(string.sub(redis.call('HGET', KEYS[2], 'updated_at') or '', 1, -7)) or 0
-  local moved = math.max(updated, tonumber(redis.call('HGET', KEYS[2], 'moved_at') or '') or 0)
+  -- By Redis's clock. What `updated_at` says is the clock of whoever updated it.
+  local moved = tonumber(redis.call('ZSCORE', KEYS[4], ARGV[1]) or math.huge)
   local frozen = redis.call('HEXISTS', KEYS[2], 'frozen') == 1
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -40,7 +40,7 @@ if not holder then
   if redis.call('EXISTS', KEYS[2]) == 0 then
     redis.call('DEL', KEYS[3])
     redis.call('HSET', KEYS[2], 'data_key', ARGV[5], 'offset', '0', 'live', '0', 'total', '0',
-      'expected', '', 'started_at', ARGV[4], 'updated_at', ARGV[4], 'moved_at', now)
+      'expected', '', 'started_at', ARGV[4], 'updated_at', ARGV[4])
     redis.call('ZADD', KEYS[4], now, ARGV[6])
   elseif redis.call('HEXISTS', KEYS[2], 'frozen') == 0 then
     if redis.call('LLEN', KEYS[3]) == 0 and redis.call('HEXISTS', KEYS[2], 'sealed') == 0 then

@@ -20,7 +20,7 @@ local kept = redis.call('HMGET', KEYS[2], 'total', 'expected', 'started_at', 'of
 redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[2], 'data_key', ARGV[3], 'offset', '0', 'live', '0',
   'total', kept[1] or '0', 'expected', kept[2] or '', 'started_at', kept[3] or ARGV[5],
-  'updated_at', ARGV[5], 'moved_at', now)
+  'updated_at', ARGV[5])
 redis.call('DECRBY', KEYS[5], kept[4] or '0')
 redis.call('ZADD', KEYS[4], now, ARGV[4])
 return 1

@@ -33,6 +33,6 @@ if added > 0 then
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[2], 'updated_at', ARGV[4], 'moved_at', now)
+redis.call('HSET', KEYS[2], 'updated_at', ARGV[4])
 redis.call('ZADD', KEYS[3], now, ARGV[3])
 return 1

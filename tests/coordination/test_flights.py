@@ -117,6 +117,17 @@ async def test_a_leader_that_never_writes_puts_nobody_off(redis: Any, digest: Di
     assert await found.ask(digest, "second", TOTAL) is None
 
 
+async def test_who_overtakes_takes_the_leaders_wait_over(redis: Any, digest: Digest) -> None:
+    """A writer that has overtaken the leader, and lets the flight lapse, puts nobody off either."""
+    found = flights(redis)
+    await found.ask(digest, "first", TOTAL)
+    await redis.hset(flight(digest), "admits", 0)
+    assert await found.move(digest, "second", 1, TOTAL)
+    await redis.delete(flight(digest))
+    assert await found.ask(digest, "second", TOTAL) is None
+    assert await found.ask(digest, "third", TOTAL) is None
+
+
 async def test_another_leader_has_a_wait_of_its_own(redis: Any, digest: Digest) -> None:
     """If another tenant leads once a flight has lapsed, the others' wait begins with it."""
     found = flights(redis)

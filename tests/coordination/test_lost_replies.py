@@ -48,7 +48,6 @@ async def state(one: Frontend) -> dict[str, Any]:
         name = key.replace(one.tenant, "")
         if kind == b"hash":
             found[name] = await one.client.hgetall(key)
-            found[name].pop(b"moved_at", None)
         elif kind == b"list":
             found[name] = await one.client.lrange(key, 0, -1)
         elif kind == b"zset":

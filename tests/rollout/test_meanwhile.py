@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -14,7 +15,7 @@ from holdfast.node.rollout.disk import Disk
 from holdfast.node.rollout.journal import Journal, Phase, load
 from holdfast.node.rollout.layout import AGENT_UNIT
 from holdfast.node.rollout.removal import remove
-from holdfast.node.rollout.rollout import Rollout
+from holdfast.node.rollout.rollout import AGAIN, Rollout
 from tests.rollout.model import OURS, OWN, PAUSE, Budget, Killed, Model, plan
 from tests.rollout.test_killed import (
     break_the_next,
@@ -316,6 +317,27 @@ def test_a_node_that_has_lost_its_store() -> None:
             assert (model.starts(), model.store) == ([], OURS), (step, model.said)
             serves(model)
             assert model.restarts <= 2
+
+
+def test_whoever_takes_the_store_away_again_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What takes Holdfast from a node again and again costs a restart of containerd an hour."""
+    now = 1e9
+    monkeypatch.setattr(time, "time", lambda: now)
+    with node() as model:
+        installed(model)
+        forget(model)
+        heal(model)
+        forget(model)
+        restarts = model.restarts
+        now += AGAIN - 1
+        with pytest.raises(FailedPrecondition, match="find what takes it away"):
+            heal(model)
+        assert (model.store, model.restarts) == (OWN, restarts)
+        now += 1
+        heal(model)
+        assert model.store == OURS
 
 
 def test_a_node_that_never_had_it() -> None:

@@ -53,6 +53,8 @@ class Journal:
         containerd: the containerd in question.
         programs: where the generations are.
         socket: the agent's.
+        given_back: when a watched node last got Holdfast back that something had taken from it, in
+            s since 1970.
     """
 
     phase: Phase = Phase.OWN
@@ -64,6 +66,7 @@ class Journal:
     containerd: Containerd = field(default_factory=Containerd)
     programs: str = PROGRAMS
     socket: str = DEFAULT_SOCKET
+    given_back: float = 0.0
 
     def store(self, disk: Disk, layout: Layout) -> None:
         """Writes it, durably."""

@@ -6,6 +6,7 @@ next one.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Final
 
@@ -20,6 +21,8 @@ PASSES: Final = 5
 """Most passes over containerd's own store before its restart; each leaves less to the next."""
 TRIES: Final = 2
 """Restarts of containerd more than the one that moves it, if it lacks images after that."""
+AGAIN: Final = 3600.0
+"""Seconds within which a node isn't given its store back twice, whatever takes it away."""
 
 
 class Rollout:
@@ -78,6 +81,7 @@ class Rollout:
                 self._note(release=release)
             if self._journal.phase is Phase.HOLDFAST and moves.has_own(host):
                 host.say("something else has given containerd its own store again")
+                self._take_part_in_no_fight()
                 self._note(phase=Phase.OWN)
             changes = self._journal.current != generation or self._journal.phase is Phase.OWN
             if changes and not host.turn.mine():
@@ -88,6 +92,8 @@ class Rollout:
                 self._decide_to_move()
             if self._journal.phase is Phase.MOVING:
                 self._move(generation)
+                if self._plan is None:
+                    self._note(given_back=time.time())
             moves.usable(host)
             serving.tidy(host, generation)
             host.say(f"{generation} serves this node")
@@ -99,6 +105,14 @@ class Rollout:
         if not self._journal.current:
             raise FailedPrecondition("no agent has served on this node so far")
         return self._journal.current
+
+    def _take_part_in_no_fight(self) -> None:
+        ago = time.time() - self._journal.given_back
+        if self._plan is None and 0 <= ago < AGAIN:
+            raise FailedPrecondition(
+                f"containerd was given Holdfast back {ago / 60:.0f} min ago, and has its own store "
+                "again: find what takes it away, then delete this node's pod"
+            )
 
     def _note(self, **changes: object) -> None:
         self._journal = replace(self._journal, **changes)  # type: ignore[arg-type]

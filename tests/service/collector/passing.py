@@ -18,8 +18,6 @@ async def time_passes(redis_url: str, seconds: float) -> None:
             for ref in await redis.zrange(index, 0, -1):
                 await redis.zincrby(index, -round(seconds * 1000), ref)
         async for ingest in redis.scan_iter("holdfast:{*}:ingest:*"):
-            if await redis.hexists(ingest, "moved_at"):
-                await redis.hincrby(ingest, "moved_at", -round(seconds * 1000))
             await redis.hincrby(ingest, "updated_at", -round(seconds * 10**9))
     finally:
         await redis.aclose()
