@@ -482,8 +482,8 @@ def test_ls_lists_what_is_held(run: Run, state: State) -> None:
     assert heading.split() == ["DIGEST", "SIZE", "CREATED", "LABELS"]
     assert sorted(row.split() for row in rows) == sorted(
         [
-            [str(one), "195.3", "KiB", "1970-01-01", "00:00:01", "k=v"],
-            [str(two), "0", "B", "1970-01-01", "00:00:01", "odd=[bold]x"],
+            [str(one), "195.3", "KiB", "1970-01-01", "00:00:01", "UTC", "k=v"],
+            [str(two), "0", "B", "1970-01-01", "00:00:01", "UTC", "odd=[bold]x"],
         ]
     )
     found = lines(run("ls", "--json", "labels.k==v"))
@@ -856,6 +856,7 @@ def test_a_reader_that_has_seen_enough_is_no_error_message(
 
 def test_bars_show_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal there is one bar at a time, named, and there are lines above it."""
+    monkeypatch.setenv("TERM", "xterm")  # on a dumb terminal there are no bars
     seen = io.StringIO()
     terminal = Console(file=seen, force_terminal=True, width=120)
     monkeypatch.setattr(output, "console", lambda **_: terminal)

@@ -22,6 +22,10 @@ from tests.model.storage_rules import (
 Known = tuple[Record | None, int, bool]
 
 
+Keys = tuple[tuple[str, str], ...]
+"""What a listing shows of one tenant: "hold" or "mark", and the hold's name."""
+
+
 def collect(rules: Rules, tenants: tuple[str, ...], name: str) -> Program:
     """Condemns records that no hold names; buries those that a second, newer listing omits too."""
     holds = yield from list_all(rules, tenants)
@@ -234,17 +238,38 @@ def end_deletes(rules: Rules, tenant: str, name: str, marks: tuple[str, ...]) ->
             keys = yield Request("list", "hold", tenant, None, "keys")
         if ("mark", mark) not in keys:
             continue
-        if ("hold", mark) in keys and not rules.finishes_deletes:
-            seen = any(kind == "hold" and ("mark", other) not in keys for kind, other in keys)
-            there = seen or (yield Request("get", "hold", (tenant, mark)))
-            if not there:
-                continue
-            made = seen or (yield from make_hold(rules, tenant, f"{name}{mark}"))
-            if not made:
-                return
-        ended = yield from unlink(rules, tenant, (mark,))
+        if ("hold", mark) not in keys:
+            gone = yield Request("delete", "mark", (tenant, mark))
+            ended = gone == OK or not rules.stops_undeleted
+        else:
+            ended = yield from end_delete(rules, tenant, f"{name}{mark}", mark, keys)
         if not ended:
             return
+
+
+def end_delete(rules: Rules, tenant: str, name: str, mark: str, keys: Keys) -> Reading:
+    """Takes a marked hold back under another name; whether the pass may continue."""
+    if not rules.finishes_deletes:
+        seen = yield from seen_without(tenant, keys)
+        if not seen:
+            readable = yield Request("get", "hold", (tenant, mark))
+            if not readable:
+                return True
+            made = yield from make_hold(rules, tenant, name)
+            if not made:
+                return False
+    ended = yield from unlink(rules, tenant, (mark,))
+    return ended
+
+
+def seen_without(tenant: str, keys: Keys) -> Reading:
+    """Whether one of the tenant's holds that are listed without a mark is there."""
+    for kind, other in keys:
+        if kind == "hold" and ("mark", other) not in keys:
+            there = yield Request("head", "hold", (tenant, other))
+            if there:
+                return True
+    return False
 
 
 def list_again(rules: Rules, tenant: str, marks: tuple[str, ...]) -> Reading:

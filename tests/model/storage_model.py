@@ -247,6 +247,8 @@ class StorageModel:
     def _get_hold(self, world: World, request: Request, _late: bool) -> Step:
         return request.name in world.holds, world
 
+    _head_hold = _get_hold
+
     def _list_hold(self, world: World, request: Request, _late: bool) -> Step:
         names = {name for tenant, name in world.holds | world.marks if tenant == request.name}
         if request.body == "marks too":
