@@ -35,6 +35,9 @@ def _unix(listener: Listener) -> socket.socket:
     previous = os.umask(0o777 & ~listener.mode)
     try:
         bound.bind(listener.path)
+        # Clients that wait for the file connect as soon as it is there: containerd's `ctr` ends if
+        # that is refused, while whoever will accept is still being made.
+        bound.listen()
         Path(listener.path).chmod(listener.mode)
     except OSError:
         bound.close()

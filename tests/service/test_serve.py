@@ -20,6 +20,8 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.protos import content_pb2 as pb
+from holdfast.service.listeners import parse
+from holdfast.service.process.sockets import bound_sockets
 from holdfast.storage import documents
 from holdfast.storage.fleet import LIFETIME, LONGEST
 from holdfast.storage.folder import FolderStore
@@ -222,6 +224,14 @@ async def test_on_a_bucket(
         async with connected(served.address, tenant) as client:
             await client.commit("ref", b"hello")
             assert await client.read(HELLO) == b"hello"
+
+
+def test_a_unix_socket_that_is_there_can_be_connected_to(socket_folder: Path) -> None:
+    """Whoever waits for the socket's file may connect from then on, and is served later."""
+    path = socket_folder / "node.sock"
+    [bound] = bound_sockets(parse(f"unix://{path}?tenant=node-a"))
+    with bound, socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.fspath(path))
 
 
 async def test_unix_socket(socket_folder: Path, tmp_path: Path, redis_url: str) -> None:
