@@ -65,11 +65,11 @@ class Disk:
     def _full(self) -> bool:
         try:
             self.store.put("filler/last", b"x")
-        except ResourceExhausted:
+            self._fill_more()
+        except ResourceExhausted:  # between the two as well: MinIO looks whenever it likes
             return True
         except Unavailable:  # MinIO finds no room, and hasn't looked why
             return False
-        self._fill_more()
         return False
 
     def _fill_more(self) -> None:

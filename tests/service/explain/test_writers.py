@@ -164,10 +164,10 @@ async def test_a_frozen_commit(
 
 
 async def moved(fleet: Fleet, tenant: str, name: str) -> None:
-    """Makes an ingest one that last moved in 1970."""
+    """Makes an ingest one that last moved in 1970, as the tenant's index says."""
     frontend = await fleet.frontend()
     client = frontend.running.redis
-    await client.hset(Keys(tenant).ingest(name), "updated_at", "1")  # type: ignore[attr-defined]
+    await client.zadd(Keys(tenant).index, {name: 1})
 
 
 async def test_an_ingest_that_was_left(
