@@ -137,13 +137,21 @@ class Ingests(ReadIngests):
                 since = (now_ns - int(reply[2] or now_ns)) / 1e9
                 raise Locked(
                     f"ref {shorten(ref)} is being written by another stream on {text(reply[1])}, "
-                    f"for {since:.0f} s now; try again later"
+                    f"for {since:.0f} s now; try again later",
+                    ending=bool(reply[3]),
                 )
             stored, done = pairs(reply[1]), text(reply[3])
             if not stored:
                 raise lost(ref)
             ingest = Ingest.decode(ref, stored, [text(part) for part in reply[2]])
             return Opened(ingest, Done.decode(done) if done else None, int(reply[4]))
+
+    async def ending(self, tenant: str, ref: str, nonce: str) -> bool:
+        """Says that a lease is about to be released; False if it isn't ours any more.
+
+        Whoever finds the ref locked learns it: see `Locked.ending`.
+        """
+        return bool(await self._scripts.run("ending", [Keys(tenant).lease(ref)], [nonce]))
 
     async def release(self, tenant: str, ref: str, nonce: str) -> bool:
         """Releases a lease; False if it wasn't ours any more."""

@@ -24,7 +24,7 @@ from holdfast.origins import step
 Argument = str | bytes | int
 
 AREAS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("release", "renew"), "lease"),
+    **dict.fromkeys(("ending", "release", "renew"), "lease"),
     **dict.fromkeys(
         (
             *("abort", "checkpoint", "collect", "find", "forget", "freeze", "leave", "open"),

@@ -124,6 +124,16 @@ class Busy(Unavailable):
 class Locked(Unavailable):
     """Another stream holds the lease on a ref."""
 
+    def __init__(self, message: str = "", *, ending: bool = False) -> None:
+        """Refuses a stream for now.
+
+        Args:
+            message: who writes the ref.
+            ending: whether that stream is about to end, so that a wait is worthwhile.
+        """
+        super().__init__(message)
+        self.ending = ending
+
 
 class OutcomeUnknown(Unavailable):
     """A request was sent and no reply arrived: it may have taken effect."""

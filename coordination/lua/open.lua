@@ -3,7 +3,7 @@
 -- ARGV: nonce, owner, ttl (ms), now (ns), data key of a new ingest, ref, tenant, most ingests
 --       that the tenant may have, or ""; most bytes that all of them may have, or ""; the newest
 --       layout of an ingest that the caller knows
--- Returns: {"held", owner, since (ns), remaining ttl (ms)}
+-- Returns: {"held", owner, since (ns), "1" if it is about to be released}
 --      or: {"full", ingests}, if the ref has none and the tenant has that many
 --      or: {"crowded", bytes}, if the ref has none and the tenant's have that many bytes
 --      or: {"newer", layout}, if the ref has an ingest of a layout that the caller doesn't know
@@ -19,8 +19,8 @@ end
 local bytes = tonumber(redis.call('GET', KEYS[6]) or 0)
 local holder = redis.call('HGET', KEYS[1], 'nonce')
 if holder and holder ~= ARGV[1] then
-  local lease = redis.call('HMGET', KEYS[1], 'owner', 'since')
-  return {'held', lease[1] or '', lease[2] or '', redis.call('PTTL', KEYS[1])}
+  local lease = redis.call('HMGET', KEYS[1], 'owner', 'since', 'ending')
+  return {'held', lease[1] or '', lease[2] or '', lease[3] or ''}
 end
 if not holder then
   local layout = redis.call('HGET', KEYS[2], 'layout')

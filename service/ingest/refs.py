@@ -90,6 +90,14 @@ class Refs:
             raise
         return leases.add(tenant, ref, nonce, deadline), opened
 
+    async def ending(self, lease: Lease) -> None:
+        """Says that a ref is about to be released. Nothing depends on it but others' patience.
+
+        Raises:
+            HoldfastError: Redis can't be reached, or refuses.
+        """
+        await self._ingests.ending(lease.tenant, lease.ref, lease.nonce)
+
     async def release(self, lease: Lease) -> None:
         """Ends a lease, and releases its ref; an ended one is left alone.
 

@@ -390,6 +390,15 @@ class Session:
         ingest = self._ingest
         if ingest.phase in MOVING and not ingest.lease.lost:
             with ingest.lease.guard():
+                if self.offset != self.durable:
+                    await self._tell_others()
                 await ingest.stream.suspend()
                 await self._progress.send_last()
             ingest.become(Phase.SUSPENDED)
+
+    async def _tell_others(self) -> None:
+        """Says that the ref will be free soon: making bytes durable takes its time."""
+        try:
+            await self._ingest.refs.ending(self._ingest.lease)
+        except HoldfastError as error:
+            log.debug("end not announced", tenant=self._ingest.tenant, reason=because(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -11,7 +11,7 @@ import structlog
 
 from holdfast.coordination.ingest import Ingest
 from holdfast.coordination.lost_nonces import LostNonces
-from holdfast.errors import HoldfastError, Unavailable, because
+from holdfast.errors import HoldfastError, Locked, Unavailable, because
 from holdfast.service.holdings.catalogue import Catalogue
 from holdfast.service.ingest.commit import Commits
 from holdfast.service.ingest.open_ingest import OpenIngest
@@ -30,10 +30,12 @@ PROGRESS_BATCH: Final = 32
 LOST_POLL: Final = 5.0
 """Seconds that one wait for lost leases lasts."""
 NOTICED: Final = 0.1
-"""Seconds that a ref's new stream waits to see whether the ref's last stream on this frontend is
-ending: the end of one stream and the beginning of the next may arrive in either order."""
+"""Seconds that a ref's new stream waits to see whether the ref's last stream is ending: the end of
+one stream and the beginning of the next may arrive in either order."""
 ENDING: Final = 2.0
-"""Seconds that it waits for an end that is under way."""
+"""Seconds that it waits for an end that is under way on this frontend …"""
+ASKED_AGAIN: Final = (0.02, 0.04, 0.08, 0.16, *(0.25,) * 7)
+"""… and seconds between the questions whether one on another frontend is over: 2 s in all."""
 RECONNECT: Final = 1.0
 """Seconds before a broken subscription is renewed."""
 
@@ -79,8 +81,8 @@ class Sessions:
     async def open(self, tenant: str, ref: str) -> Session:
         """Acquires a ref for a new stream.
 
-        If the ref's last stream on this frontend is about to end, the new one waits for that,
-        shortly. Whether a stream on another frontend is about to end isn't known here.
+        If the ref's last stream is about to end, here or on another frontend, the new one waits for
+        that, shortly.
 
         Raises:
             Unavailable: the ref is being written, or this frontend is about to stop.
@@ -88,16 +90,33 @@ class Sessions:
         last = self._writing.get((tenant, ref))
         if last and not await last.ends(NOTICED) and last.ending:
             await last.ends(ENDING)
-        if self.draining:
-            raise Unavailable("this frontend is shutting down; use another one")
         ingest = OpenIngest(
             self._refs, self._path, self._commits, self._catalogue, tenant=tenant, ref=ref
         )
         session = Session(ingest, self._path.limits.suspend_grace)
-        await session.open()
+        await self._acquire(session, iter(()) if last else iter((NOTICED, *ASKED_AGAIN)))
         self._open.add(session)
         self._writing[tenant, ref] = session
         return session
+
+    async def _acquire(self, session: Session, pauses: Iterator[float]) -> None:
+        """Acquires a session's ref, if need be after pauses.
+
+        The first is made without knowing whether a stream on another frontend is ending: its
+        frontend may not have said so yet. The others are made only as long as it is.
+        """
+        unknown = True
+        while True:
+            if self.draining:
+                raise Unavailable("this frontend is shutting down; use another one")
+            try:
+                return await session.open()
+            except Locked as error:
+                pause = next(pauses, None)
+                if pause is None or not (unknown or error.ending):
+                    raise
+            unknown = False
+            await asyncio.sleep(pause)
 
     def latest(self, tenant: str, ingest: Ingest) -> Ingest:
         """An ingest as a stream of this frontend has written it, if one is writing it.

@@ -28,6 +28,7 @@ STEPS: dict[str, Act] = {
     "freeze": lambda one, lease: one.ingests.freeze(lease, "a", "{}", DIGEST),
     "take_turn": lambda one, _: one.ingests.take_turn(one.tenant, DIGEST, "a", None),
     "forget": lambda one, lease: one.ingests.drop(lease, "a", DONE, DIGEST),
+    "ending": lambda one, _: one.ingests.ending(one.tenant, "ref", "n"),
     "release": lambda one, _: one.ingests.release(one.tenant, "ref", "n"),
     "abort": lambda one, _: one.ingests.abort(one.tenant, "ref"),
 }

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from holdfast.coordination.connection import open_client
+from holdfast.coordination.ingest import Opened
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.keys import Keys
 from holdfast.coordination.leases import Leases
 from holdfast.coordination.scripts import Scripts
-from holdfast.errors import Aborted, Unavailable
+from holdfast.errors import Aborted, Locked, Unavailable
 from holdfast.service.ingest.intake import Intake
 from holdfast.service.ingest.phases import NEXT, Phase, following
 from holdfast.service.ingest.sessions import Sessions
@@ -86,6 +88,107 @@ async def test_an_end_under_way_is_waited_for(desk: Bench, monkeypatch: pytest.M
     go.set()
     assert (await opening).name == session.name
     await closing
+
+
+@pytest.fixture
+async def elsewhere(counted: CountingStore, redis_url: str, desk: Bench) -> AsyncIterator[Bench]:
+    """Another frontend of the same store."""
+    async with bench(counted, redis_url, desk.tenant) as made:
+        yield made
+
+
+@dataclass
+class SlowEnd:
+    """An end of a stream that goes no further than its release, until it may."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: int = 0
+
+    def hook(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Stops each release, and counts who opens."""
+        release, opened = Ingests.release, Ingests.open
+
+        async def slow(ingests: Ingests, *args: Any) -> bool:
+            self.reached.set()
+            await self.go.wait()
+            return await release(ingests, *args)
+
+        async def counted(ingests: Ingests, *args: Any, **fields: Any) -> Opened:
+            self.asked += 1
+            return await opened(ingests, *args, **fields)
+
+        monkeypatch.setattr(Ingests, "release", slow)
+        monkeypatch.setattr(Ingests, "open", counted)
+
+
+@pytest.fixture
+def slow_end(monkeypatch: pytest.MonkeyPatch) -> SlowEnd:
+    """Makes the ends of streams slow."""
+    monkeypatch.setattr("holdfast.service.ingest.sessions.NOTICED", 0.0)
+    made = SlowEnd()
+    made.hook(monkeypatch)
+    return made
+
+
+async def test_an_end_on_another_frontend_is_waited_for(
+    desk: Bench, elsewhere: Bench, slow_end: SlowEnd
+) -> None:
+    """Whoever opens a ref whose stream is just ending on another frontend is let in after it."""
+    session = await desk.open()
+    await write(session, b"hello")
+    closing = asyncio.create_task(desk.close(session))
+    await slow_end.reached.wait()
+    opening = asyncio.create_task(elsewhere.open())
+    await eventually(lambda: opening.done() or slow_end.asked > 3)
+    slow_end.go.set()
+    assert (await stat(await opening)).offset == 5
+    await closing
+
+
+async def test_an_end_on_another_frontend_is_waited_for_shortly(
+    desk: Bench, elsewhere: Bench, slow_end: SlowEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If that end takes its time, the ref is being written."""
+    monkeypatch.setattr("holdfast.service.ingest.sessions.ASKED_AGAIN", (0.0,) * 3)
+    session = await desk.open()
+    await write(session, b"hello")
+    closing = asyncio.create_task(desk.close(session))
+    await slow_end.reached.wait()
+    before = slow_end.asked
+    with pytest.raises(Locked, match="is being written"):
+        await elsewhere.open()
+    assert slow_end.asked - before == 5
+    slow_end.go.set()
+    await closing
+
+
+async def test_who_writes_on_is_not_waited_for(
+    desk: Bench, elsewhere: Bench, slow_end: SlowEnd
+) -> None:
+    """A ref whose stream isn't ending is asked for twice: an end may be said a moment later."""
+    session = await desk.open()
+    await write(session, b"hello")
+    before = slow_end.asked
+    with pytest.raises(Locked, match="is being written"):
+        await elsewhere.open()
+    assert slow_end.asked - before == 2
+    slow_end.go.set()
+
+
+async def test_an_end_that_cannot_be_announced(
+    desk: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The announcement of an end may fail; the bytes are made durable all the same."""
+
+    async def fails(*_: Any) -> bool:
+        raise Unavailable("Redis is away")
+
+    monkeypatch.setattr(Ingests, "ending", fails)
+    session = await desk.open()
+    await write(session, b"hello")
+    await desk.close(session)
+    assert (await stat(await desk.open())).offset == 5
 
 
 async def test_end_waits_for_progress(desk: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,6 +186,23 @@ async def test_commit_with_data(folder_fleet: Fleet, tenant: str) -> None:
     assert await client.read(sha256(b"hello world")) == b"hello world"
 
 
+async def test_a_ref_is_opened_elsewhere_at_once(fleet: Fleet, fill: Fill, tenant: str) -> None:
+    """A ref whose stream has just been half-closed, or left, opens through another frontend."""
+    clients = [(await fleet.frontend()).tenant(tenant) for _ in range(2)]
+    data = fill(10 * MIB)
+    for turn in range(10):
+        stream = clients[turn % 2].write("ref")
+        reply = await stream.send(pb.STAT)
+        assert reply.offset == turn * MIB
+        await stream.send(pb.WRITE, data=data[turn * MIB : (turn + 1) * MIB], offset=turn * MIB)
+        if turn % 3:
+            await stream.call.done_writing()
+        else:
+            stream.cancel()
+    last = clients[0].write("ref")
+    assert (await last.send(pb.COMMIT, expected=sha256(data))).offset == len(data)
+
+
 async def test_a_whole_ingest_in_one_message(folder_fleet: Fleet, tenant: str) -> None:
     """A COMMIT that is the only message may bring all bytes; they replace what was there."""
     client = (await folder_fleet.frontend()).tenant(tenant)
