@@ -11,7 +11,7 @@ import pytest
 
 from tests.project.repository import ROOT
 
-SOON = "import tests.hangs\n\ntests.hangs.GRACE = 1.0\n"
+CONFTEST = "import tests.hangs\n\ntests.hangs.GRACE = {grace}\n"
 BODY = """
 import asyncio
 import time
@@ -56,10 +56,13 @@ def test_passes():
 """
 
 
-def outcome(folder: Path, workers: str, *chosen: str) -> tuple[int, str]:
-    """Runs some of the tests as a process, with a second for each; its exit code and its text."""
+def outcome(folder: Path, workers: str, *chosen: str, grace: float) -> tuple[int, str]:
+    """Runs some of the tests as a process, with a second for each; its exit code and its text.
+
+    Its worker is ended if a test goes on for `grace` seconds after its time is up.
+    """
     (folder / "pytest.ini").write_text("[pytest]\n")
-    (folder / "conftest.py").write_text(SOON)
+    (folder / "conftest.py").write_text(CONFTEST.format(grace=grace))
     (folder / "test_made.py").write_text(BODY)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider"]
     options = ["-p", "tests.hangs", "--timeout", "1", "--rootdir", str(folder), "-n", workers]
@@ -77,14 +80,14 @@ def outcome(folder: Path, workers: str, *chosen: str) -> tuple[int, str]:
 
 def test_a_wait_fails(tmp_path: Path) -> None:
     """A test that waits for ever fails after its timeout, on asyncio and on uvloop."""
-    code, text = outcome(tmp_path, "0", "waits_on_uvloop", "waits_on_asyncio", "passes")
+    code, text = outcome(tmp_path, "0", "waits_on_uvloop", "waits_on_asyncio", "passes", grace=30)
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "2 failed, 1 passed" in text
 
 
 def test_what_survives_ends_with_its_process(tmp_path: Path) -> None:
     """A test, or the end of a fixture, that survives that ends with its worker; others run."""
-    code, text = outcome(tmp_path, "1", "survives", "fails_and_never_ends", "passes")
+    code, text = outcome(tmp_path, "1", "survives", "fails_and_never_ends", "passes", grace=1)
     assert code == pytest.ExitCode.TESTS_FAILED
     assert text.count("Not properly terminated") == 2
     assert "1 passed" in text.splitlines()[-1]
