@@ -17,7 +17,7 @@ from hypothesis import settings
 import tests.conformance.summary as conformance
 import tests.faults.summary as faults
 import tests.traced_threads  # noqa: F401 -- for all threads that any test starts
-from tests import scratch
+from tests import scratch, slowest
 from tests.failures import pytest_runtest_logreport  # noqa: F401 -- a hook
 from tests.hangs import (  # noqa: F401 -- hooks
     pytest_exception_interact,
@@ -43,6 +43,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests have counted, so that it can be quoted."""
     faults.pytest_terminal_summary(terminalreporter)
     conformance.tell(terminalreporter)
+    slowest.tell(terminalreporter)
 
 
 @pytest.fixture(scope="session", autouse=True)
