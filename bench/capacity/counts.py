@@ -55,7 +55,7 @@ COUNTS: Final[dict[str, Requests]] = {
     "Write: 2,000 WRITEs of 240 bytes": Requests(),
     "Write: WRITE of 1 MiB": Requests(),
     "Write: WRITEs of one part, 8 MiB": Requests({"part data": 1}, {"checkpoint": 1}),
-    "Write: broken off": Requests({"put tails": 1}, {"release": 1, "save tail": 1}),
+    "Write: broken off": Requests({"put tails": 1}, {"ending": 1, "release": 1, "save tail": 1}),
     "Write: continued elsewhere": Requests({"get tails": 1}, {"open": 1}),
     "Write: COMMIT, ≤ 64 KiB": Requests(
         {"put blobs": 1, "put holds": 1}, {"forget": 1, "freeze": 1}
