@@ -31,7 +31,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from holdfast.coordination.wire import MORE, Wire, Word, packed, take_over
+from holdfast.coordination.wire import MORE, Wire, Word, next_reply, packed, take_over
 from holdfast.errors import because
 from holdfast.tasks import begin
 
@@ -256,7 +256,7 @@ class Line:
         """Hands each complete reply to the oldest request without one."""
         self._heard = asyncio.get_running_loop().time()
         try:
-            while wire is self._wire and (reply := reader.gets()) is not MORE:
+            while wire is self._wire and (reply := next_reply(reader)) is not MORE:
                 self._answer(wire, reply)
         except redis_errors.InvalidResponse as error:
             self.lost(wire, error)

@@ -86,6 +86,18 @@ class Wire(asyncio.Protocol):
         self._line.writable(self)
 
 
+def next_reply(reader: Reader) -> Any:  # noqa: ANN401 -- whatever Redis replies
+    """Returns the next reply; if none is complete, what the reader returns then.
+
+    Raises:
+        InvalidResponse: what Redis has sent is no reply.
+    """
+    try:
+        return reader.gets()
+    except TypeError as error:  # a map whose keys are lists, which Python can't hash
+        raise redis_errors.InvalidResponse(f"a reply that can't be read: {error}") from error
+
+
 Word = str | bytes | int | float
 """A word of a request."""
 

@@ -252,19 +252,20 @@ async def test_a_slow_stream_of_replies_is_no_silence() -> None:
     assert connections == 1
 
 
-async def test_it_isnt_redis() -> None:
+@pytest.mark.parametrize("said", [b"?what\r\n", b"%1\r\n*0\r\n+a\r\n"], ids=["words", "a map"])
+async def test_it_isnt_redis(said: bytes) -> None:
     """What isn't in Redis's protocol ends the connection, and is what the oldest request hears."""
-    server = await asyncio.start_server(_garble, "127.0.0.1", 0)
+
+    async def garble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while raw := await reader.read(2**20):
+            writer.write(b"+OK\r\n" * raw.count(b"CLIENT") or said)
+        writer.close()
+
+    server = await asyncio.start_server(garble, "127.0.0.1", 0)
     async with line_to(server.sockets[0].getsockname()[1], Bounds(sends=1)) as line:
         found = await outcomes(line, ["a", "b"])
     server.close()
     assert [type(one) for one in found] == [redis_errors.InvalidResponse] * 2
-
-
-async def _garble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while raw := await reader.read(2**20):
-        writer.write(b"+OK\r\n" * raw.count(b"CLIENT") or b"?what\r\n")
-    writer.close()
 
 
 async def test_a_reply_too_many() -> None:

@@ -19,6 +19,7 @@ from holdfast.coordination.identity import Identity
 from holdfast.coordination.ingests import Ingests
 from holdfast.coordination.scripts import Scripts
 from holdfast.coordination.stale import StaleIngests
+from holdfast.coordination.wire import next_reply
 from holdfast.digests import Digest
 from holdfast.errors import HoldfastError
 from tests.fuzz.stored import PARTS, STORED
@@ -78,7 +79,7 @@ CALLS: Final[dict[str, tuple[Reply, Callable[[], Coroutine[Any, Any, object]]]]]
         lambda: INGESTS.open("a", "ref", "nonce", "key", ttl_ms=1, now_ns=1),
     ),
     "held": (
-        ["held", "host/2", "1"],
+        ["held", "host/2", "1", "1"],
         lambda: INGESTS.open("a", "ref", "nonce", "key", ttl_ms=1, now_ns=1),
     ),
     "find": ([pairs(STORED), "nonce"], lambda: INGESTS.find("a", "ref")),
@@ -109,7 +110,7 @@ def read_redis(data: bytes) -> None:
     )
     with suppress(redis_errors.InvalidResponse):
         reader.feed(raw)
-        CLIENT.reply = reader.gets()
+        CLIENT.reply = next_reply(reader)
         if CLIENT.reply is False:
             return  # it isn't complete
         call = CALLS[name.decode()][1]

@@ -19,7 +19,10 @@ SECONDS: Final = 3.0
 MINUTE: Final = 60.0
 SEED: Final = random.randrange(2**32)  # noqa: S311 -- no secret
 """Another one in each run; what is found names it."""
-FOUND: Final = {"redis-url": (b"redis://user:" + b"s:secret/" * 7_000,)}
+FOUND: Final = {
+    "redis-url": (b"redis://user:" + b"s:secret/" * 7_000,),
+    "redis": (b"open %1\r\n*0\r\n+a\r\n",),
+}
 """Values of at most 64 KiB that an earlier run found."""
 
 

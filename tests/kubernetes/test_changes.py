@@ -76,6 +76,7 @@ def test_scaling(store: Release, unique: str) -> None:
     assert all(0.7 * mean <= number <= 1.3 * mean for number in answered.values()), answered
 
 
+@pytest.mark.slow
 def test_scaling_behind_the_service(store: Release, unique: str) -> None:
     """Fewer clients than pods, with one address for all, still reach each of six, and then two."""
     with nothing_fails(store, unique, "pick_first") as calls:
