@@ -30,12 +30,15 @@ PROGRESS_BATCH: Final = 32
 LOST_POLL: Final = 5.0
 """Seconds that one wait for lost leases lasts."""
 NOTICED: Final = 0.1
-"""Seconds that a ref's new stream waits to see whether the ref's last stream is ending: the end of
-one stream and the beginning of the next may arrive in either order."""
+"""Seconds that a ref's new stream waits to see whether the ref's last stream on this frontend is
+ending: the end of one stream and the beginning of the next may arrive in either order."""
 ENDING: Final = 2.0
-"""Seconds that it waits for an end that is under way on this frontend …"""
+"""Seconds that it waits for an end that is under way on this frontend."""
+TOLD: Final = 0.03
+"""Seconds after which another frontend has said that the ref's last stream is ending. They are few:
+whoever opens a ref that is written elsewhere waits for them, perhaps in its node's database."""
 ASKED_AGAIN: Final = (0.02, 0.04, 0.08, 0.16, *(0.25,) * 7)
-"""… and seconds between the questions whether one on another frontend is over: 2 s in all."""
+"""Seconds between the questions whether a stream that is ending elsewhere is over: 2 s in all."""
 RECONNECT: Final = 1.0
 """Seconds before a broken subscription is renewed."""
 
@@ -94,7 +97,7 @@ class Sessions:
             self._refs, self._path, self._commits, self._catalogue, tenant=tenant, ref=ref
         )
         session = Session(ingest, self._path.limits.suspend_grace)
-        await self._acquire(session, iter(()) if last else iter((NOTICED, *ASKED_AGAIN)))
+        await self._acquire(session, iter(()) if last else iter((TOLD, *ASKED_AGAIN)))
         self._open.add(session)
         self._writing[tenant, ref] = session
         return session

@@ -125,7 +125,7 @@ class SlowEnd:
 @pytest.fixture
 def slow_end(monkeypatch: pytest.MonkeyPatch) -> SlowEnd:
     """Makes the ends of streams slow."""
-    monkeypatch.setattr("holdfast.service.ingest.sessions.NOTICED", 0.0)
+    monkeypatch.setattr("holdfast.service.ingest.sessions.TOLD", 0.0)
     made = SlowEnd()
     made.hook(monkeypatch)
     return made
