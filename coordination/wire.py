@@ -95,7 +95,8 @@ def next_reply(reader: Reader) -> Any:  # noqa: ANN401 -- whatever Redis replies
     try:
         return reader.gets()
     except TypeError as error:  # a map whose keys are lists, which Python can't hash
-        raise redis_errors.InvalidResponse(f"a reply that can't be read: {error}") from error
+        text = f"a reply that can't be read: {because(error)}"
+        raise redis_errors.InvalidResponse(text) from error
 
 
 Word = str | bytes | int | float
