@@ -68,7 +68,8 @@ COLLECTING: Final = ("collect", "leave")
 STREAMING: Final = tuple(
     name
     for name in NAMES
-    if name.startswith(("flight_", "count_", "frontend_")) or name in {"grow", "take_turn"}
+    if name.startswith(("flight_", "count_", "frontend_"))
+    or name in {"ending", "grow", "take_turn"}
 )
 """What no command of an admin runs: about writers that run at the same time, about frontends, and
 counts."""
