@@ -176,6 +176,16 @@ async def test_who_writes_on_is_not_waited_for(
     slow_end.go.set()
 
 
+async def test_who_writes_on_here_is_known(desk: Bench, slow_end: SlowEnd) -> None:
+    """A ref that this frontend itself writes on is asked for once."""
+    await write(await desk.open(), b"hello")
+    before = slow_end.asked
+    with pytest.raises(Locked, match="is being written"):
+        await desk.open()
+    assert slow_end.asked - before == 1
+    slow_end.go.set()
+
+
 async def test_an_end_that_cannot_be_announced(
     desk: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
