@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -57,6 +58,8 @@ class Fleet:
             options=[*OPTIONS, ("grpc.max_send_message_length", -1)],
         )
         own.push_async_callback(channel.close)
+        # Dead calls that only a cycle keeps would hold the connection, which a drain waits for.
+        own.callback(gc.collect, 1)
         return Frontend(running, servers, channel, own, port)
 
 
