@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -55,4 +56,6 @@ async def agent_of(frontends: Sequence[str], tenant: str, **settings: Any) -> As
             f"127.0.0.1:{port}", options=[*OPTIONS, ("grpc.max_send_message_length", -1)]
         )
         stack.push_async_callback(channel.close)
+        # Dead calls that only a cycle keeps would hold the connection, which a drain waits for.
+        stack.callback(gc.collect, 1)
         yield Agent(running, channel, port, Tenant(content_pb2_grpc.ContentStub(channel), ()))

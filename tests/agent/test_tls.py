@@ -64,8 +64,7 @@ async def test_without_a_certificate(
         {**certificate, "agent_tls_ca": str(stranger)},
         {},
     ):
-        async with agent_of([address], tenant, **settings) as agent:
-            agent.tenant.deadline = 8.0
+        async with agent_of([address], tenant, call_deadline=1, **settings) as agent:
             await refused(StatusCode.UNAVAILABLE, agent.tenant.info(sha256(b"")))
 
 
