@@ -7,9 +7,12 @@ none runs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from holdfast.coordination.growth import GrowthMark
 from holdfast.errors import DataLoss, UnsupportedFormat
-from holdfast.service.collector.brakes import CollectionBraked, tripped
+from holdfast.service.collector.brakes import BrakeReason, CollectionBraked, Tripped, tripped
 from holdfast.service.collector.census import Census
 from holdfast.service.collector.data import DataSweep
 from holdfast.service.collector.deletes import BrokenDeletes
@@ -20,9 +23,23 @@ from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.service.collector.retention import tend_markers
 from holdfast.service.collector.run import CollectorRun
 from holdfast.service.collector.survey import Survey, begin
-from holdfast.service.collector.tombstones import remove_tombstones
+from holdfast.service.collector.tombstones import removable, remove_tombstones
 from holdfast.storage.held import FleetHeld
+from holdfast.storage.port import Condition
 from holdfast.storage.run_reports import FleetCensus
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """What the last run has left to be compared with.
+
+    Attributes:
+        census: None if there is none that can be read.
+        condition: under which it is still the last one; None: any, since it can't be read.
+    """
+
+    census: Census | None = None
+    condition: Condition | None = None
 
 
 def sweep_store(run: CollectorRun) -> None:
@@ -31,12 +48,13 @@ def sweep_store(run: CollectorRun) -> None:
     Raises:
         Stopped: the run was told to stop.
     """
-    survey = None
+    survey, last = None, Last()
     try:
         with run.guarded("looking at the store"):
-            survey = _survey(run)
+            last = _last_census(run)
+            survey = _survey(run, last.census)
         if survey is not None:
-            _act(run, survey)
+            _act(run, survey, last.condition)
         with run.guarded("tails"):
             sweep_tails(run)
         with run.guarded("snapshots"):
@@ -47,16 +65,24 @@ def sweep_store(run: CollectorRun) -> None:
         return  # the report says why
 
 
-def _survey(run: CollectorRun) -> Survey:
-    last = _last_census(run)
+def _survey(run: CollectorRun, last: Census | None) -> Survey:
     survey = begin(run)
     RecordsPass(run, survey)()
     DataSweep(run).sort(survey)
-    run.stop_for(tripped(survey.plan, last, run.limits))
+    run.stop_for(_tripped(run, survey, last))
     return survey
 
 
-def _act(run: CollectorRun, survey: Survey) -> None:
+def _tripped(run: CollectorRun, survey: Survey, last: Census | None) -> Sequence[Tripped]:
+    found = list(tripped(survey.plan, last, run.limits))
+    if any(one.brake in {BrakeReason.HOLDS, BrakeReason.RECORDS} for one in found):
+        # A run beside this one may have removed them since this one began, and has said so.
+        last = _last_census(run).census or last
+        found = list(tripped(survey.plan, last, run.limits))
+    return found
+
+
+def _act(run: CollectorRun, survey: Survey, unchanged: Condition | None) -> None:
     with run.guarded("records"):
         pardon(run, survey.pardon)
         Condemnation(run)(survey.condemn, survey.bury)
@@ -65,16 +91,20 @@ def _act(run: CollectorRun, survey: Survey) -> None:
         BrokenDeletes(run)(survey.marks)
     with run.guarded("data"):
         DataSweep(run)(survey)
-    with run.guarded("tombstones"):
-        remove_tombstones(run, survey)
+    with run.guarded("the census"):
+        # It is written first: a run that died between the two would stop all later ones.
+        going = removable(run, survey)
+        if not run.dry:
+            _census(survey, going).write(run.store, unchanged)
+        if going:
+            with run.guarded("tombstones"):
+                remove_tombstones(run, survey)
     with run.guarded("retention"):
         tend_markers(run, survey)
     run.report.census = _fleet(run, survey)
-    if not run.dry:
-        with run.guarded("the census"):
-            _census(run, survey).write(run.store)
-            if run.mark is not None:
-                _held(run.mark, survey).write(run.store)
+    if run.mark is not None and not run.dry:
+        with run.guarded("what the fleet holds"):
+            _held(run.mark, survey).write(run.store)
 
 
 def _held(mark: GrowthMark, survey: Survey) -> FleetHeld:
@@ -101,14 +131,14 @@ def _fleet(run: CollectorRun, survey: Survey) -> FleetCensus:
     )
 
 
-def _last_census(run: CollectorRun) -> Census | None:
+def _last_census(run: CollectorRun) -> Last:
     try:
-        return Census.read(run.store)
+        return Last(*Census.read(run.store))
     except (DataLoss, UnsupportedFormat) as error:
         run.report.error("reading the last census", error)
-        return None
+        return Last()
 
 
-def _census(run: CollectorRun, survey: Survey) -> Census:
-    removed = run.report.count(CollectedKind.RECORDS, Fate.REMOVED)
-    return Census(survey.held.listed, survey.records - removed, survey.data, survey.data_bytes)
+def _census(survey: Survey, going: int) -> Census:
+    listed = survey.records - going
+    return Census(survey.held.listed, listed, survey.data, survey.data_bytes)

@@ -25,12 +25,16 @@ from holdfast.storage.probe import deletes_conditionally
 from holdfast.storage.spool import halves, joined
 
 
+def removable(run: CollectorRun, survey: Survey) -> int:
+    """Returns the number of tombstones that may go: none where no DELETE can be conditional."""
+    found = sum(1 for _ in _without_data(survey))
+    if found and not run.dry and not deletes_conditionally(run.store):
+        return 0
+    return found
+
+
 def remove_tombstones(run: CollectorRun, survey: Survey) -> None:
-    """Removes the tombstones that the survey has found, if their data is gone."""
-    gone = _without_data(survey)
-    first = next(gone, None)
-    if first is None or (not run.dry and not deletes_conditionally(run.store)):
-        return
+    """Removes the tombstones that may go; `removable` has said that there are some."""
 
     def remove(candidate: Candidate) -> None:
         try:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
+import pytest
+
 from holdfast.digests import Digest
 from holdfast.service.collector.known import PAGES, Known
 from holdfast.service.collector.report import CollectedKind, Fate
-from holdfast.storage.keys import RECORDS, record_key
+from holdfast.storage.keys import DATA, RECORDS, record_key
 from holdfast.storage.records import State
-from tests.service.collector.world import World, memory_world
+from tests.service.collector.world import Killed, World, memory_world
 from tests.stores.memory import MemoryStore
 
 
@@ -148,3 +153,101 @@ def test_a_tombstone_that_is_written_over_stays() -> None:
     world.store.before = commit
     assert world.collect().count(CollectedKind.RECORDS, Fate.RACED) == 1
     assert world.read(gone) == b"gone"
+
+
+def many_buried() -> World:
+    """A store of 100 records of which 30 are tombstones that the next run removes."""
+    world = memory_world(page=1000)
+    digests = [world.commit("a", b"%d" % number) for number in range(100)]
+    world.grow_old()
+    for digest in digests[:30]:
+        world.blobs.drop("a", digest)
+        data = world.data_of(digest)
+        world.turn(digest, State.CONDEMNED)
+        world.turn(digest, State.TOMBSTONE)
+        world.store.delete(data)
+    for _ in range(2):  # read by two runs
+        assert world.collect().ok
+        world.memory.time += 2 * 3600
+    world.memory.time += world.ages.data
+    return world
+
+
+def at(world: World, operation: str, prefix: str, act: Callable[[], object]) -> None:
+    """Has something happen just before the first operation of its kind."""
+
+    def look(found: str, key: str) -> None:
+        if found == operation and key.startswith(prefix):
+            world.store.before = lambda *_: None
+            act()
+
+    world.store.before = look
+
+
+@pytest.mark.parametrize("removed", [1, 29])
+def test_a_run_that_dies_while_tombstones_go_stops_no_other(removed: int) -> None:
+    """The next run misses as many records as the dead one has removed, and isn't alarmed."""
+    world = many_buried()
+    left = itertools.count(removed, -1)
+
+    def die(operation: str, key: str) -> None:
+        if operation == "delete_if" and key.startswith(RECORDS) and not next(left):
+            raise Killed
+
+    world.store.before = die
+    with pytest.raises(Killed):
+        world.collect()
+    world.store.before = lambda *_: None
+    assert len(world.keys(RECORDS)) == 100 - removed
+    world.memory.time += 24 * 3600
+    assert world.collect().ok
+    assert len(world.keys(RECORDS)) == 70
+
+
+def test_a_run_that_dies_before_the_census_removes_nothing() -> None:
+    """No tombstone goes before the next run can know of it."""
+    world = many_buried()
+
+    def die() -> None:
+        raise Killed
+
+    at(world, "put", "collector/census", die)
+    with pytest.raises(Killed):
+        world.collect()
+    assert len(world.keys(RECORDS)) == 100
+    world.memory.time += 24 * 3600
+    assert world.collect().ok
+    assert len(world.keys(RECORDS)) == 70
+
+
+@pytest.mark.parametrize(
+    ("operation", "prefix"),
+    [("put", "collector/census"), ("delete_if", RECORDS), ("list", DATA), ("list", RECORDS)],
+)
+def test_runs_that_overlap_stop_no_other(operation: str, prefix: str) -> None:
+    """Whichever of two runs removes the tombstones, and whichever writes its census last."""
+    world = many_buried()
+    at(world, operation, prefix, lambda: world.beside().collect())
+    assert world.collect().ok
+    world.memory.time += 24 * 3600
+    assert world.collect().ok
+    assert len(world.keys(RECORDS)) == 70
+
+
+def test_a_run_that_saw_more_leaves_the_smaller_census() -> None:
+    """A run whose tombstones weren't known yet doesn't expect those that another has removed."""
+    world = many_buried()
+    for page in world.keys(PAGES):  # nothing is known, and so nothing goes in this run …
+        world.store.delete(page)
+    known = world.beside()
+    at(world, "put", "collector/census", lambda: collected_twice(known))  # … but in these
+    assert world.collect().ok
+    assert len(world.keys(RECORDS)) == 70
+    world.memory.time += 24 * 3600
+    assert world.collect().ok
+
+
+def collected_twice(world: World) -> None:
+    """Two runs, the second of which knows what the first has read."""
+    for _ in range(2):
+        assert world.collect().ok
