@@ -42,6 +42,11 @@ REPORTS: Final = "reports/"
 DELETING: Final = ".deleting"
 
 _PROPER: Final = re.compile(r"[A-Za-z0-9._=/-]+")
+_UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_COLLECTED: Final = re.compile(
+    f"(?:{DATA}|{TAILS}){_UUID.pattern}|probe/{_UUID.pattern}/{_PROPER.pattern}"
+    f"|{SNAPSHOTS}[^/]+/{_UUID.pattern}/[^/]+"
+)
 
 NewName = Callable[[], str]
 
@@ -72,6 +77,14 @@ def name_after(name: str) -> str:
 def proper(key: str) -> bool:
     """Whether a listed key has only characters that we use; other programs may use any."""
     return _PROPER.fullmatch(key) is not None
+
+
+def collected(key: str) -> bool:
+    """Whether a key of data, a tail, a snapshot or a probe has the form that we give to it.
+
+    What has another one isn't ours, even below our prefixes, and collections leave it alone.
+    """
+    return _COLLECTED.fullmatch(key) is not None
 
 
 def data_key(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from holdfast.errors import Unavailable
 from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.service.collector.run import CollectorRun
-from holdfast.storage.keys import DATA, SNAPSHOTS, TAILS, tenant_prefix
+from holdfast.storage.keys import DATA, SNAPSHOTS, TAILS, collected, tenant_prefix
 from holdfast.storage.port import Entry, PendingUpload
 from holdfast.storage.probe import PREFIX as PROBE
 from holdfast.storage.snapshots import name_of, newest_of
@@ -20,6 +20,8 @@ OBJECTS_OF: Final = (TAILS, PROBE)
 
 def sweep_tails(run: CollectorRun) -> None:
     """Deletes tails older than G, and objects that a probe of that age has left.
+
+    What isn't ours by its name stays, here and below.
 
     An ingest that still names such a tail continues from its last part boundary.
     """
@@ -52,7 +54,10 @@ def _unread_snapshots(run: CollectorRun) -> Iterator[Entry]:
 def _seen(run: CollectorRun, kind: CollectedKind, entries: Iterable[Entry]) -> Iterator[Entry]:
     for entry in entries:
         run.report.note(kind, Fate.SEEN, entry.size)
-        yield entry
+        if collected(entry.key):
+            yield entry
+        else:
+            run.report.note(kind, Fate.STRANGE, entry.size)
 
 
 def _sweep(run: CollectorRun, kind: CollectedKind, entries: Iterable[Entry]) -> None:
@@ -77,6 +82,9 @@ def abort_uploads(run: CollectorRun) -> None:
 
     def abort(upload: PendingUpload) -> None:
         run.report.note(CollectedKind.UPLOADS, Fate.SEEN)
+        if not collected(upload.key):
+            run.report.note(CollectedKind.UPLOADS, Fate.STRANGE)
+            return
         if run.store.now() - upload.initiated <= run.ages.data:
             run.report.note(CollectedKind.UPLOADS, Fate.YOUNG)
             return

@@ -23,7 +23,7 @@ from holdfast.service.collector.doomed import Doom, Doomed, Newest
 from holdfast.service.collector.holds import ListedHolds, list_holds
 from holdfast.service.collector.report import CollectedKind, Fate
 from holdfast.service.collector.run import CollectorRun
-from holdfast.storage.keys import DATA, proper
+from holdfast.storage.keys import DATA, collected
 from holdfast.storage.spool import Spool, halves, line_of
 
 
@@ -172,7 +172,7 @@ def _list_data(run: CollectorRun) -> tuple[Spool, int, int]:
     for entry in run.listed(DATA):
         count, size = count + 1, size + entry.size
         run.report.note(CollectedKind.DATA, Fate.SEEN, entry.size)
-        if not proper(entry.key):
+        if not collected(entry.key):
             run.report.note(CollectedKind.DATA, Fate.STRANGE, entry.size)
         elif run.store.now() - entry.last_modified > run.ages.data:
             considered.add(Doom(entry.key, entry.size, None).encode().encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 
@@ -19,6 +20,11 @@ HELD = 300_000
 """Three times what a spool keeps in memory."""
 
 
+def made_up(number: int) -> str:
+    """The key of some data."""
+    return f"{DATA}{UUID(int=number)}"
+
+
 class Endless(MemoryStore):
     """A store that seems to have many blobs, each with a hold and with data."""
 
@@ -30,14 +36,14 @@ class Endless(MemoryStore):
         for number in range(HELD):
             name = f"sha256/{number:064x}"
             keys = {HOLDS: f"holds/a/{name}/h", RECORDS: RECORDS + name}
-            yield Entry(keys.get(prefix, f"{DATA}{number:032x}"), 300, "etag", START - OLD)
+            yield Entry(keys.get(prefix, made_up(number)), 300, "etag", START - OLD)
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> Fetched:
         """As the port says; records are made up."""
         if not key.startswith(RECORDS):
             return super().get(key, offset, length)
         digest = record_digest(key)
-        data = f"{DATA}{int(digest.hex, 16):032x}"
+        data = made_up(int(digest.hex, 16))
         body = Record(digest, State.LIVE, 1, 0, data, bytes(4), "nonce").encode()
         return Fetched(Entry(key, len(body), "etag", START - OLD), body, START)
 

@@ -222,14 +222,40 @@ def test_a_hold_without_a_record_is_told_of_and_kept(world: World) -> None:
 
 
 def test_what_is_not_ours_is_left(world: World) -> None:
-    """Objects among holds, records and data that aren't ours by name are counted and stay."""
-    keys = ["blobs/notes", "data/notes/b", "holds/a/notes"]
+    """Objects among holds and records that aren't ours by name are counted and stay."""
+    keys = ["blobs/notes", "holds/a/notes"]
     for key in keys:
         world.store.put(key, b"")
     report = world.collect()
     assert world.keys() == keys
     assert report.count(CollectedKind.HOLDS, Fate.STRANGE) == 1
     assert report.count(CollectedKind.RECORDS, Fate.STRANGE) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("data/backup.tar", CollectedKind.DATA),
+        ("data/notes/b", CollectedKind.DATA),
+        ("tails/readme", CollectedKind.TAILS),
+        ("probe/object", CollectedKind.TAILS),
+        ("snapshots/notes", CollectedKind.SNAPSHOTS),
+        ("snapshots/a/notes/1", CollectedKind.SNAPSHOTS),
+    ],
+)
+def test_what_is_not_ours_stays_however_old(world: World, key: str, kind: CollectedKind) -> None:
+    """An old object below our prefixes, in a bucket that others use too, is left by every run."""
+    world.store.put(key, b"theirs")
+    world.store.create_upload("data/theirs.tar")
+    for _ in range(4):
+        world.grow_old()
+        report = world.collect()
+        assert report.ok
+        assert report.count(kind, Fate.STRANGE) == 1
+        assert report.count(CollectedKind.UPLOADS, Fate.STRANGE) == 1
+        world.memory.time += 2 * 86400
+    assert world.store.get(key).body == b"theirs"
+    assert [one.key for one in world.store.list_uploads("data/")] == ["data/theirs.tar"]
 
 
 def test_a_dry_run_writes_nothing(world: World) -> None:
