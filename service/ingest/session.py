@@ -35,6 +35,7 @@ from holdfast.service.ingest.phases import Phase
 from holdfast.service.ingest.progress import MOVING, ProgressReport
 from holdfast.service.ingest.write_messages import Action, Message, Reply
 from holdfast.service.ingest.writing import INLINE_HASHING
+from holdfast.tasks import begin
 
 log = structlog.get_logger(__name__)
 
@@ -370,7 +371,7 @@ class Session:
                     self._ended.set()
 
     async def _close(self) -> None:
-        tenant = self._ingest.tenant
+        tenant, telling = self._ingest.tenant, self._begin_to_tell()
         try:
             async with asyncio.timeout(self._grace), self._turn:
                 await self._suspend()
@@ -384,20 +385,32 @@ class Session:
             try:
                 await self._ingest.stream.close()
             finally:
+                if telling:
+                    telling.cancel()
                 await self._ingest.release()
 
     async def _suspend(self) -> None:
         ingest = self._ingest
         if ingest.phase in MOVING and not ingest.lease.lost:
             with ingest.lease.guard():
-                if self.offset != self.durable:
-                    await self._tell_others()
                 await ingest.stream.suspend()
                 await self._progress.send_last()
             ingest.become(Phase.SUSPENDED)
 
+    def _begin_to_tell(self) -> asyncio.Task[None] | None:
+        """Begins to say that the ref will be free soon, if what is left to do takes its time.
+
+        It costs none of the grace: it is said while the message that is under way is carried out,
+        and bytes are made durable.
+        """
+        ingest = self._ingest
+        if ingest.phase not in MOVING or ingest.lease.lost:
+            return None
+        if self.offset == self.durable and not self._turn.locked():
+            return None
+        return begin(self._tell_others())
+
     async def _tell_others(self) -> None:
-        """Says that the ref will be free soon: making bytes durable takes its time."""
         try:
             await self._ingest.refs.ending(self._ingest.lease)
         except HoldfastError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Final
 
 import structlog
@@ -33,12 +34,12 @@ NOTICED: Final = 0.1
 """Seconds that a ref's new stream waits to see whether the ref's last stream on this frontend is
 ending: the end of one stream and the beginning of the next may arrive in either order."""
 ENDING: Final = 2.0
-"""Seconds that it waits for an end that is under way on this frontend."""
+"""Seconds that it waits for an end that is under way, on this frontend or elsewhere."""
 TOLD: Final = 0.03
 """Seconds after which another frontend has said that the ref's last stream is ending. They are few:
 whoever opens a ref that is written elsewhere waits for them, perhaps in its node's database."""
 ASKED_AGAIN: Final = (0.02, 0.04, 0.08, 0.16, *(0.25,) * 7)
-"""Seconds between the questions whether a stream that is ending elsewhere is over: 2 s in all."""
+"""Seconds between the questions whether a stream that is ending elsewhere is over."""
 RECONNECT: Final = 1.0
 """Seconds before a broken subscription is renewed."""
 
@@ -81,44 +82,59 @@ class Sessions:
             return 0.0
         return self._path.budget.clock() - min(session.heard_at for session in streams)
 
-    async def open(self, tenant: str, ref: str) -> Session:
+    async def open(
+        self, tenant: str, ref: str, wanted: Callable[[], bool] = lambda: True
+    ) -> Session:
         """Acquires a ref for a new stream.
 
         If the ref's last stream is about to end, here or on another frontend, the new one waits for
         that, shortly.
 
+        Args:
+            tenant: whose ref it is.
+            ref: its name.
+            wanted: whether the caller is still there. If it has gone, the ref isn't asked for
+                again: what its client has done since, such as an Abort, must stand.
+
         Raises:
             Unavailable: the ref is being written, or this frontend is about to stop.
         """
         last = self._writing.get((tenant, ref))
-        if last and not await last.ends(NOTICED) and last.ending:
-            await last.ends(ENDING)
+        over = last is None or await last.ends(NOTICED)
+        if last and not over and last.ending:
+            over = await last.ends(ENDING)
         ingest = OpenIngest(
             self._refs, self._path, self._commits, self._catalogue, tenant=tenant, ref=ref
         )
         session = Session(ingest, self._path.limits.suspend_grace)
-        await self._acquire(session, iter(()) if last else iter((TOLD, *ASKED_AGAIN)))
+        await self._acquire(session, (TOLD, *ASKED_AGAIN) if over else (), wanted)
         self._open.add(session)
         self._writing[tenant, ref] = session
         return session
 
-    async def _acquire(self, session: Session, pauses: Iterator[float]) -> None:
+    async def _acquire(
+        self, session: Session, pauses: Sequence[float], wanted: Callable[[], bool]
+    ) -> None:
         """Acquires a session's ref, if need be after pauses.
 
         The first is made without knowing whether a stream on another frontend is ending: its
-        frontend may not have said so yet. The others are made only as long as it is.
+        frontend may not have said so yet. The others are made only as long as it is, and for
+        `ENDING` in all, however slow Redis is.
         """
-        unknown = True
-        while True:
+        loop, until = asyncio.get_running_loop(), inf
+        for asked, pause in enumerate((*pauses, inf)):
             if self.draining:
                 raise Unavailable("this frontend is shutting down; use another one")
+            if not wanted():
+                raise Unavailable("the caller has gone")
             try:
-                return await session.open()
+                await session.open()
             except Locked as error:
-                pause = next(pauses, None)
-                if pause is None or not (unknown or error.ending):
+                until = min(until, loop.time() + ENDING)
+                if loop.time() + pause > until or (asked and not error.ending):
                     raise
-            unknown = False
+            else:
+                return
             await asyncio.sleep(pause)
 
     def latest(self, tenant: str, ingest: Ingest) -> Ingest:

@@ -156,11 +156,12 @@ class WriteStreams:
         return session
 
     async def _open(self, tenant: str, ref: str) -> Session:
-        background = self._frontend.background
-        opening = background.carry(self._frontend.sessions.open(tenant, ref))
+        background, wanted = self._frontend.background, True
+        opening = background.carry(self._frontend.sessions.open(tenant, ref, lambda: wanted))
         try:
             return await background.wait(opening)
         except asyncio.CancelledError:
+            wanted = False
             # Nobody waits for the session any more, but it may have acquired the ref's lease.
             opening.add_done_callback(self._close_opened)
             raise

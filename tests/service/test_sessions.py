@@ -17,13 +17,14 @@ from holdfast.coordination.keys import Keys
 from holdfast.coordination.leases import Leases
 from holdfast.coordination.scripts import Scripts
 from holdfast.errors import Aborted, Locked, Unavailable
+from holdfast.protos import content_pb2 as pb
 from holdfast.service.ingest.intake import Intake
 from holdfast.service.ingest.phases import NEXT, Phase, following
 from holdfast.service.ingest.sessions import Sessions
 from holdfast.service.ingest.write_messages import Action, Message
 from holdfast.service.process.background import end
 from holdfast.storage.port import ObjectStore
-from tests.service.fleet import eventually, sha256
+from tests.service.fleet import Fleet, eventually, sha256
 from tests.service.writers import Bench, bench, commit, stat, stream_of, write
 from tests.stores.counting import CountingStore
 
@@ -526,3 +527,60 @@ async def test_watching_survives_errors() -> None:
     await asyncio.wait([watching], timeout=10)
     assert watching.cancelled()
     assert taken == ["nonce"]
+
+
+async def test_an_end_behind_a_message_is_waited_for(
+    desk: Bench, elsewhere: Bench, slow_end: SlowEnd
+) -> None:
+    """A stream whose client vanishes while its message is carried out is ending, too."""
+    session = await desk.open()
+    await write(session, b"hello")
+    async with session._turn:
+        closing = asyncio.create_task(desk.close(session))
+        opening = asyncio.create_task(elsewhere.open())
+        await eventually(lambda: opening.done() or slow_end.asked > 4)
+        assert not opening.done()
+    slow_end.go.set()
+    assert (await stat(await opening)).offset == 5
+    await closing
+
+
+async def test_whoever_has_gone_does_not_get_the_ref(
+    desk: Bench, elsewhere: Bench, slow_end: SlowEnd
+) -> None:
+    """A caller that leaves while it waits for an end elsewhere isn't given the ref after it."""
+    session = await desk.open()
+    await write(session, b"hello")
+    closing = asyncio.create_task(desk.close(session))
+    await slow_end.reached.wait()
+    wanted, sessions = [True], elsewhere.frontend.sessions
+    opening = asyncio.create_task(sessions.open(desk.tenant, "ref", lambda: bool(wanted)))
+    await eventually(lambda: slow_end.asked > 3)
+    wanted.clear()
+    with pytest.raises(Unavailable, match="has gone"):
+        await opening
+    slow_end.go.set()
+    await closing
+
+
+async def test_a_client_that_leaves_does_not_get_the_ref(
+    folder_fleet: Fleet, tenant: str, slow_end: SlowEnd
+) -> None:
+    """What a client aborts after it has left a stream that waited stays aborted."""
+    one, two = await folder_fleet.frontend(), await folder_fleet.frontend()
+    stream = one.tenant(tenant).write("ref")
+    await stream.send(pb.WRITE, data=b"hello")
+    stream.cancel()
+    await slow_end.reached.wait()
+    waiting = two.tenant(tenant).write("ref")
+    await waiting.call.write(pb.WriteContentRequest(action=pb.STAT, ref="ref"))
+    before = slow_end.asked
+    await eventually(lambda: slow_end.asked > before + 3)
+    waiting.cancel()
+    background = two.running.frontend.background
+    await eventually(lambda: not background)
+    await one.tenant(tenant).abort("ref")
+    slow_end.go.set()
+    await one.stop()
+    await two.stop()
+    assert await (await folder_fleet.frontend()).tenant(tenant).statuses() == []
