@@ -8,11 +8,12 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
+    closing,
     contextmanager,
     suppress,
 )
@@ -25,6 +26,7 @@ import yaml
 from grpc.aio import AioRpcError
 from redis.asyncio import Redis
 
+from holdfast.storage.s3 import S3Settings, S3Store
 from tests.alerts.runbook import CONFIRM, Command, Place, commands, place
 from tests.project.test_alerts import RULES
 from tests.servers.process import free_port, wait_until
@@ -34,6 +36,7 @@ from tests.servers.s3 import S3Server
 from tests.servers.s3_proxy import s3_proxy
 from tests.service.fleet import HEADER, Tenant, sha256
 from tests.service.processes import Served, connected, environment, serving
+from tests.service.scrubbing import flip, record_of
 
 FASTER: Final = 150.0
 """How much shorter the rules' ranges and waits are: 10 minutes become 4 s."""
@@ -41,6 +44,7 @@ PATIENCE: Final = 90.0
 """Seconds until an alert must have fired or cleared."""
 PAUSE: Final = 0.05
 ALL: Final = "all"
+FLIPPED_ONCE: Final = "flipped once"
 JOB: Final = "holdfast"
 PROGRAM: Final = (sys.executable, "-m", "tests.alerts.hastened")
 CLEARLY: Final = 2.0
@@ -52,13 +56,25 @@ Lines = Mapping[str, float]
 
 @dataclass
 class Answering:
-    """What every request to the store is answered with; "": what the server says."""
+    """What every request to the store is answered with.
+
+    Attributes:
+        fault: "": what the server says; `FLIPPED_ONCE`: that, but for a bit in the first answer
+            with an object's data.
+        flipped: the requests whose answer was flipped.
+    """
 
     fault: str = ""
+    flipped: set[str] = field(default_factory=set)
 
-    def take(self, _: str) -> str:
-        """The same for all requests."""
-        return self.fault
+    def take(self, request: str) -> str:
+        """The fault of a request, whose first line is given."""
+        if self.fault != FLIPPED_ONCE:
+            return self.fault
+        if not request.startswith("GET ") or "/data/" not in request or request in self.flipped:
+            return ""
+        self.flipped.add(request)
+        return "corrupt"
 
     def keep(self, late: Callable[[], object]) -> None:
         """Nothing is late."""
@@ -70,6 +86,7 @@ class Site:
 
     Attributes:
         words: what stands in place of the words in capitals in runbooks' commands.
+        operators: where operators are served; "": nowhere apart.
     """
 
     served: Served
@@ -80,6 +97,7 @@ class Site:
     settings: dict[str, Any]
     words: dict[str, str]
     folder: Path
+    operators: str = ""
     calm: dict[str, Lines] = field(default_factory=dict)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
@@ -161,7 +179,8 @@ class Site:
 
     async def run(self, command: Command) -> tuple[int, str]:
         """Runs a command as it is written; returns its exit code, and what it prints."""
-        environ = environment({**self.settings, "address": self.served.address})
+        address = self.operators or self.served.address
+        environ = environment({**self.settings, "address": address})
         environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
         done = await asyncio.to_thread(
             subprocess.run,
@@ -203,6 +222,17 @@ class Site:
             await asyncio.wait(tasks)
 
 
+@asynccontextmanager
+async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Has something done all the time, until the block is left."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 def _named(legend: str, labels: Mapping[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda name: labels.get(name[1], ""), legend)
 
@@ -236,7 +266,7 @@ async def site(
     port = urlsplit(server.endpoint).port or 0
     (folder / "redis").mkdir()
     (folder / "prometheus").mkdir()
-    async with s3_proxy(port, lambda _: (ALL, ALL)) as proxy:
+    async with s3_proxy(port, lambda first: (ALL, first)) as proxy:
         plan = proxy.plans[ALL] = Answering()
         with RedisServer(folder / "redis") as redis:
             http, tenant = free_port(), f"t-{prefix}"
@@ -258,6 +288,55 @@ async def site(
                 client = await stack.enter_async_context(connected(served.address, tenant))
                 yield Site(served, watch, redis, plan, client, chosen, words, folder)
                 plan.fault = ""
+
+
+@asynccontextmanager
+async def agent_site(frontend: Site, address: str, folder: Path) -> AsyncIterator[Site]:
+    """An agent of the frontend's tenant, watched by another Prometheus.
+
+    Args:
+        frontend: whose backends stand for the agent's, which has none.
+        address: of the frontend that the agent uses.
+        folder: where everything of the agent goes; it is made.
+    """
+    (folder / "prometheus").mkdir(parents=True)
+    http, tenant = free_port(), frontend.words["TENANT"]
+    chosen: dict[str, Any] = {
+        "agent_frontends": address,
+        "agent_tenant_header": HEADER,
+        "listen": f"tcp://127.0.0.1:{free_port()}?tenant={tenant}",
+        "http": f"127.0.0.1:{http}",
+        "data_dir": folder / "data",
+        "call_deadline": 2,
+    }
+    words = {"FRONTEND": chosen["http"], "TENANT": tenant}
+    async with AsyncExitStack() as stack:
+        agent = serving(folder / "log", command="agent", program=PROGRAM, **chosen)
+        served = await _entered(stack, agent)
+        watch = await _entered(stack, _watching(folder, http, {}))
+        client = await stack.enter_async_context(connected(served.address, tenant))
+        backends = (frontend.redis, frontend.store)
+        yield Site(served, watch, *backends, client, chosen, words, folder)
+
+
+@asynccontextmanager
+async def back(watched: Site) -> AsyncIterator[None]:
+    """Starts what was watched, and has ended, once more."""
+    async with AsyncExitStack() as stack:
+        log = watched.folder / "second-log"
+        await _entered(stack, serving(log, program=PROGRAM, **watched.settings))
+        yield
+
+
+def spoil(server: S3Server, prefix: str, digest: str) -> None:
+    """Flips a bit of a blob's data in the bucket."""
+    store = S3Store(
+        S3Settings(
+            bucket=server.bucket, endpoint=server.endpoint, prefix=f"{prefix}/", path_style=True
+        )
+    )
+    with closing(store):
+        flip(store, record_of(store, digest).data_key, 77)
 
 
 async def _entered(stack: AsyncExitStack, started: AbstractContextManager[Program]) -> Program:

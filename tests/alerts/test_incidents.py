@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,7 @@ import pytest
 from grpc import StatusCode
 
 from holdfast.protos import content_pb2 as pb
-from holdfast.storage.s3 import S3Settings, S3Store
-from tests.alerts.incident import Site, site, tells
+from tests.alerts.incident import Site, site, spoil, tells
 from tests.alerts.runbook import DO, OVER, place
 from tests.servers.authority import DAY, Authority
 from tests.servers.disk import small_disk
@@ -22,18 +19,10 @@ from tests.servers.process import free_port
 from tests.servers.redis_topologies import SERVICE, admin, watched_redis
 from tests.servers.s3 import S3Server
 from tests.service.fleet import HEADER, refused, sha256
-from tests.service.scrubbing import flip, record_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 MIB = 2**20
-
-
-@pytest.fixture
-async def watched(moto: S3Server, tmp_path: Path, unique: str) -> AsyncIterator[Site]:
-    """A frontend that nothing is wrong with, and that is used."""
-    async with site(moto, tmp_path, unique) as watched, watched.busy():
-        yield watched
 
 
 async def test_redis_is_dead(watched: Site) -> None:
@@ -94,17 +83,6 @@ async def test_the_store_is_ill(watched: Site, fault: str, alert: str) -> None:
     await watched.confirm(alert)
     watched.store.fault = ""
     await watched.rests(alert)
-
-
-def spoil(server: S3Server, prefix: str, digest: str) -> None:
-    """Flips a bit of a blob's data in the bucket."""
-    store = S3Store(
-        S3Settings(
-            bucket=server.bucket, endpoint=server.endpoint, prefix=f"{prefix}/", path_style=True
-        )
-    )
-    with closing(store):
-        flip(store, record_of(store, digest).data_key, 77)
 
 
 async def test_a_blob_is_corrupt(moto: S3Server, tmp_path: Path, unique: str) -> None:

@@ -22,6 +22,9 @@ RUNBOOKS: Final = "docs/alerts.md"
 PROMTOOL: Final = shutil.which("promtool")
 SERIES: Final = ("_bucket", "_sum", "_count")
 METRIC: Final = re.compile(r"\b(?:holdfast|process)_[a-z_]+?(?=_bucket|_count\b|_sum\b|\b)")
+INCIDENTS: Final = ROOT / "tests/alerts"
+FAULTS_OF_OURS: Final = {"HoldfastLeaseStuck", "HoldfastFiguresMissing"}
+"""Alerts on what nothing outside of a process makes happen."""
 A: Final = 'instance="a"'
 HOUR: Final = 60
 """Minutes."""
@@ -228,6 +231,12 @@ def test_each_alert_fires_and_is_over(tmp_path: Path) -> None:
     for step in (1, HOUR):
         cases = {name: case for name, case in CASES.items() if case.step == step}
         promtool(tmp_path, [unit_test(name, found[name], cases[name]) for name in cases], step)
+
+
+def test_each_is_made_for_real() -> None:
+    """Each alert fires in a real run in which its fault is made, but for faults of our own code."""
+    text = "".join(one.read_text("utf-8") for one in INCIDENTS.glob("test_*.py"))
+    assert set(re.findall(r'"(Holdfast\w+)"', text)) == set(rules()) - FAULTS_OF_OURS
 
 
 def promtool(folder: Path, tests: Sequence[Mapping[str, Any]], step: int = 1) -> None:
