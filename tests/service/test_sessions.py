@@ -564,9 +564,12 @@ async def test_whoever_has_gone_does_not_get_the_ref(
 
 
 async def test_a_client_that_leaves_does_not_get_the_ref(
-    folder_fleet: Fleet, tenant: str, slow_end: SlowEnd
+    folder_fleet: Fleet, tenant: str, slow_end: SlowEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a client aborts after it has left a stream that waited stays aborted."""
+    # Nothing but the client's leaving ends the wait.
+    monkeypatch.setattr("holdfast.service.ingest.sessions.ENDING", 600.0)
+    monkeypatch.setattr("holdfast.service.ingest.sessions.ASKED_AGAIN", (0.02,) * 30_000)
     one, two = await folder_fleet.frontend(), await folder_fleet.frontend()
     stream = one.tenant(tenant).write("ref")
     await stream.send(pb.WRITE, data=b"hello")
